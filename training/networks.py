@@ -1,0 +1,51 @@
+"""The papers' networks as torch modules."""
+from __future__ import annotations
+
+from torch import nn
+
+
+def jin_baseline(classes: int = 10, size: int = 32, batch_norm: bool = False) -> nn.Sequential:
+    """The baseline CNN of Jin et al., "Flattened convolutional neural networks" (2015), section 4.1.
+
+    Three 5 x 5 convolutions of 96, 128 and 256 filters, each with ReLU and 3 x 3 max-pooling of stride 2, two
+    hidden layers of 256 units, dropout of 0.1, 0.25, 0.25, 0.5, 0.5 from lower to higher layers.
+
+    Parameters
+    ----------
+    classes : int
+        Width of the last layer.
+    size : int
+        Height and width of the input images in pixels.
+    batch_norm : bool
+        Put a batch norm after each convolution while training. It folds into the convolution, so the network that
+        is exported has the paper's layers either way.
+    """
+    layers: list[nn.Module] = []
+    channels = 3
+    for filters, dropout in ((96, 0.1), (128, 0.25), (256, 0.25)):
+        layers.append(nn.Conv2d(channels, filters, 5, padding=2))
+        if batch_norm:
+            layers.append(nn.BatchNorm2d(filters))
+        layers += [nn.ReLU(), nn.MaxPool2d(3, 2), nn.Dropout(dropout)]
+        channels, size = filters, (size - 3) // 2 + 1
+    layers.append(nn.Flatten())
+    features = channels * size * size
+    for _ in range(2):
+        layers += [nn.Linear(features, 256), nn.ReLU(), nn.Dropout(0.5)]
+        features = 256
+    layers.append(nn.Linear(features, classes))
+    return nn.Sequential(*layers)
+
+
+def fold_batch_norm(network: nn.Sequential) -> nn.Sequential:
+    """The same network, in evaluation mode, with each batch norm folded into the convolution before it."""
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    network = network.eval()
+    folded: list[nn.Module] = []
+    for layer in network:
+        if isinstance(layer, nn.BatchNorm2d):
+            folded[-1] = fuse_conv_bn_eval(folded[-1], layer)
+        elif not isinstance(layer, nn.Dropout):
+            folded.append(layer)
+    return nn.Sequential(*folded).eval()
