@@ -1,0 +1,281 @@
+"""Direct convolution, NHWC, with packed weights: any kernel, stride, padding, dilation, groups; fully connected layers too.
+
+The loop nest made (rows: lines are rows of the image; flat: lines are register tiles):
+
+    parallel task (image, group, block of output channels, lines)       tile.rows lines each
+        chunk of input channels                                         its weights stay in L1
+            line, tile of a row                                         accumulators: registers, loaded and stored here
+                kernel row, kernel column, channel of the chunk
+                    unrolled pixels x vectors, vectorised lanes         the register tile
+        line, pixel                                                     the epilogue, fused into the store
+
+Pixels beyond the end of a row (or of the image, where flat) are computed from valid memory and dropped by the epilogue.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, prod
+
+import numpy as np
+from tvm import te, tirx
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import SBlockRV
+
+from ...targets import Target
+from .epilogue import inline_epilogue
+from .tiles import ConvShape, Tile
+
+ANNOTATION = "tenfold.conv2d"  # of the accumulating block: the tile, as integers
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A convolution's attributes; `padding` is (top, left, bottom, right), all others are (vertical, horizontal)."""
+
+    filters: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    upsample: tuple[int, int] = (1, 1)  # input pixels with upsample - 1 zeros between them: a transposed convolution's stride
+
+    def output(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the output, from those of the input after upsampling."""
+        top, left, bottom, right = self.padding
+        spans = [(k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation)]
+        return (height + top + bottom - spans[0]) // self.stride[0] + 1, (width + left + right - spans[1]) // self.stride[1] + 1
+
+    def shape(self, batch: int, height: int, width: int, channels: int) -> ConvShape:
+        """What the tile model wants to know."""
+        return ConvShape(batch, self.groups, channels // self.groups, self.filters // self.groups, self.output(height, width),
+                         self.kernel, self.stride)
+
+
+def pack_weights(weight: np.ndarray, groups: int, tile: Tile, lanes: int) -> np.ndarray:
+    """OIHW -> (group, block, chunk, kernel row, kernel column, channel of the chunk, channel of the block).
+
+    Output channels are padded with zeros to whole blocks of `tile.vectors * lanes`.
+    """
+    filters, channels, height, width = weight.shape
+    block = tile.vectors * lanes
+    blocks = ceil(filters // groups / block)
+    padded = np.zeros((groups, blocks * block, channels, height, width), weight.dtype)
+    padded[:, :filters // groups] = weight.reshape(groups, filters // groups, channels, height, width)
+    split = padded.reshape(groups, blocks, block, channels // tile.chunk, tile.chunk, height, width)
+    return np.ascontiguousarray(split.transpose(0, 1, 3, 5, 6, 4, 2))
+
+
+def conv2d(data: te.Tensor, weight: te.Tensor, geometry: Geometry, tile: Tile) -> te.Tensor:
+    """The convolution as TE.
+
+    Parameters
+    ----------
+    data : te.Tensor
+        (N, H, W, C).
+    weight : te.Tensor
+        As `pack_weights` makes it.
+
+    Returns
+    -------
+    te.Tensor
+        (N, OH, OW, F).
+    """
+    batch, height, width, _ = (int(d) for d in data.shape)
+    height, width = (height - 1) * geometry.upsample[0] + 1, (width - 1) * geometry.upsample[1] + 1
+    groups, blocks, chunks, kernel_h, kernel_w, chunk, block = (int(d) for d in weight.shape)
+    (stride_h, stride_w), (dilation_h, dilation_w) = geometry.stride, geometry.dilation
+    out_h, out_w = geometry.output(height, width)
+    source = pad(data, geometry.padding, geometry.upsample)
+    per_group = geometry.filters // groups
+    channel, ci = te.reduce_axis((0, chunks), "chunk"), te.reduce_axis((0, chunk), "ci")
+    ky, kx = te.reduce_axis((0, kernel_h), "ky"), te.reduce_axis((0, kernel_w), "kx")
+    axes = [channel, ky, kx, ci]
+
+    def product(n, g, o, y, x, v):
+        i = (g * chunks + channel) * chunk + ci
+        return te.sum(source[n, y * stride_h + ky * dilation_h, x * stride_w + kx * dilation_w, i]
+                      * weight[g, o, channel, ky, kx, ci, v], axis=axes)
+
+    annotation = {ANNOTATION: _describe(tile)}
+    if tile.flat:
+        last = out_h * out_w - 1
+        pixels = ceil((last + 1) / tile.pixels) * tile.pixels
+
+        def flat(n, g, o, p, v):
+            p = tirx.min(p, last) if pixels > last + 1 else p
+            return product(n, g, o, p // out_w, p % out_w, v)
+
+        acc = te.compute((batch, groups, blocks, pixels, block), flat, name="conv2d", attrs=annotation)
+        return te.compute((batch, out_h, out_w, geometry.filters), lambda n, y, x, f: acc[
+            n, f // per_group, f % per_group // block, y * out_w + x, f % per_group % block], name="crop")
+    wide, high = ceil(out_w / tile.pixels) * tile.pixels, ceil(out_h / tile.rows) * tile.rows
+
+    def rows(n, g, o, y, x, v):
+        return product(n, g, o, tirx.min(y, out_h - 1) if high > out_h else y, tirx.min(x, out_w - 1) if wide > out_w else x, v)
+
+    acc = te.compute((batch, groups, blocks, high, wide, block), rows, name="conv2d", attrs=annotation)
+    return te.compute((batch, out_h, out_w, geometry.filters), lambda n, y, x, f: acc[
+        n, f // per_group, f % per_group // block, y, x, f % per_group % block], name="crop")
+
+
+def dense(data: te.Tensor, weight: te.Tensor, filters: int, tile: Tile) -> te.Tensor:
+    """A fully connected layer as TE: a 1 x 1 convolution whose pixels are all leading axes of `data` (..., C) -> (..., F)."""
+    *lead, _ = (int(d) for d in data.shape)
+    _, blocks, chunks, _, _, chunk, block = (int(d) for d in weight.shape)
+    count = prod(lead)
+    pixels = ceil(count / tile.pixels) * tile.pixels
+    zero = te.reduce_axis((0, 1), "ky"), te.reduce_axis((0, 1), "kx")
+    channel, ci = te.reduce_axis((0, chunks), "chunk"), te.reduce_axis((0, chunk), "ci")
+
+    def product(n, g, o, p, v):
+        p = tirx.min(p, count - 1) if pixels > count else p
+        return te.sum(data[(*_unravel(p, lead), channel * chunk + ci)] * weight[g, o, channel, zero[0], zero[1], ci, v],
+                      axis=[channel, *zero, ci])
+
+    acc = te.compute((1, 1, blocks, pixels, block), product, name="dense", attrs={ANNOTATION: _describe(tile)})
+    return te.compute((*lead, filters), lambda *i: acc[0, 0, i[-1] // block, _ravel(i[:-1], lead), i[-1] % block], name="crop")
+
+
+def _describe(tile: Tile) -> list[int]:
+    return [tile.pixels, tile.vectors, int(tile.flat), tile.rows, int(tile.weights_inner)]
+
+
+def _ravel(index, shape):
+    """The position in row-major order."""
+    position = index[0]
+    for i, size in zip(index[1:], shape[1:]):
+        position = position * size + i
+    return position
+
+
+def _unravel(position, shape):
+    """The index at a position in row-major order."""
+    index = []
+    for size in reversed(shape[1:]):
+        index.append(position % size)
+        position = position // size
+    return [position, *reversed(index)]
+
+
+def pad(data: te.Tensor, padding: tuple[int, int, int, int], upsample: tuple[int, int] = (1, 1)) -> te.Tensor:
+    """`data` (N, H, W, C) with zeros between its pixels (`upsample` - 1 of them) and around it, or itself where there are none."""
+    top, left, bottom, right = padding
+    up_h, up_w = upsample
+    if not any(padding) and upsample == (1, 1):
+        return data
+    batch, height, width, channels = (int(d) for d in data.shape)
+    height, width = (height - 1) * up_h + 1, (width - 1) * up_w + 1
+
+    def value(n, y, x, c):
+        inside = [y >= top, y < height + top, x >= left, x < width + left]
+        if upsample != (1, 1):
+            inside += [tirx.EQ((y - top) % up_h, 0), tirx.EQ((x - left) % up_w, 0)]
+        return tirx.if_then_else(tirx.all(*inside), data[n, (y - top) // up_h, (x - left) // up_w, c], tirx.const(0, data.dtype))
+
+    return te.compute((batch, height + top + bottom, width + left + right, channels), value, name="padded")
+
+
+def schedule_padding(s: Schedule, lanes: int) -> None:
+    """The padded copy, where there is one: parallel over rows, whole vectors of channels."""
+    block = next((b for b in s.get_child_blocks(s.get_sblock("root")) if s.get(b).name_hint.startswith("padded")), None)
+    if block is None:
+        return
+    n, y, x, c = s.get_loops(block)
+    channels = int(s.get(c).extent)
+    if channels % lanes == 0:
+        _, lane = s.split(c, [None, lanes])
+        s.vectorize(lane)
+    s.parallel(s.fuse(n, y))
+
+
+def schedule_conv2d(func: tirx.PrimFunc, target: Target) -> Schedule | None:
+    """Rule for functions around `conv2d`, with any element-wise epilogue."""
+    s = Schedule(func)
+    conv = find_annotated(s, ANNOTATION)
+    if conv is None:
+        return None
+    pixels, vectors, flat, rows, weights_inner = (int(v) for v in s.get(conv).annotations[ANNOTATION])
+    # 1. One block after the accumulators: crop, bias, activation, residual.
+    out = inline_epilogue(s, conv)
+    if whole_blocks(s, conv, out):
+        # 2. Its loops: tasks, then lines, pixels, and the channels of a block as vectors.
+        order, inner = _split_output(s, out, conv, target.lanes, bool(flat), pixels, rows)
+        *_, vector, lane = inner
+        task = s.fuse(*_tasks(s, order, inner, bool(weights_inner)))
+        s.compute_at(conv, task, preserve_unit_loops=True)
+        lines, (v, *reduction) = s.get_loops(conv)[4:-5], s.get_loops(conv)[-5:]
+        s.vectorize(lane)
+        s.unroll(vector)
+    else:
+        # 2. Channels that don't fill the last block: the accumulators in a nest of their own, cut to size in a second one.
+        order, lines, v, reduction = _split_accumulators(s, conv, bool(flat), pixels, rows)
+        task = s.fuse(*_tasks(s, order, [*lines, v, *reduction], bool(weights_inner)))
+        s.parallel(s.fuse(*s.get_loops(out)[:2]))
+    s.parallel(task)
+    # 3. The accumulators of a task, chunk by chunk, each register tile unrolled and vectorised.
+    chunk, ky, kx, ci = reduction
+    tile_out, tile_in = s.split(lines[-1], [None, pixels])
+    vector_in, lane_in = s.split(v, [None, target.lanes])
+    s.reorder(chunk, *lines[:-1], tile_out, ky, kx, ci, tile_in, vector_in, lane_in)
+    s.vectorize(lane_in)
+    s.unroll(tile_in)
+    s.unroll(vector_in)
+    s.decompose_reduction(conv, chunk)
+    # 4. What comes before.
+    schedule_padding(s, target.lanes)
+    return s
+
+
+def find_annotated(s: Schedule, key: str) -> SBlockRV | None:
+    """The block that carries an annotation."""
+    for block in s.get_child_blocks(s.get_sblock("root")):
+        if key in s.get(block).annotations:
+            return block
+    return None
+
+
+def whole_blocks(s: Schedule, conv: SBlockRV, out: SBlockRV) -> bool:
+    """Whether the output's channels fill the accumulators' blocks, so that both can share their loops."""
+    _, groups, blocks, *_, block = (int(v.dom.extent) for v in s.get(conv).iter_vars if v.iter_type == tirx.IterVar.DataPar)
+    return int(s.get(out).iter_vars[-1].dom.extent) == groups * blocks * block
+
+
+def _split_output(s, out, conv, lanes, flat, pixels, rows):
+    """The output's loops: (image, group, block, lines) of tasks; lines, pixels, vector, lane within a task."""
+    _, groups, blocks, *_ = (int(v.dom.extent) for v in s.get(conv).iter_vars)
+    if flat:
+        n, line, f = _flat_output(s, out, conv)
+        line_out, *inner = s.split(line, [None, rows * pixels])
+    else:
+        n, y, x, f = s.get_loops(out)
+        line_out, line = s.split(y, [None, rows])
+        inner = [line, *s.split(x, [None, pixels])]
+    g, o, vector, lane = s.split(f, [groups, blocks, None, lanes])
+    return [n, g, o, line_out], [*inner, vector, lane]
+
+
+def _flat_output(s, out, conv):
+    """Loops (image, pixel, channel) of the output: a convolution's rows in a line, a dense layer's leading axes in a line."""
+    shape = [int(v.dom.extent) for v in s.get(out).iter_vars[:-1]]
+    if s.get(conv).name_hint.startswith("dense"):
+        s.transform_block_layout(out, lambda *i: (_ravel(i[:-1], shape), i[-1]))
+        line, f = s.get_loops(out)
+        return s.add_unit_loop(line), line, f
+    s.transform_block_layout(out, lambda n, y, x, f: (n, y * shape[2] + x, f))
+    return s.get_loops(out)
+
+
+def _tasks(s, outer, inner, weights_inner):
+    """Bring the loops over tasks to the front, in the order in which threads take them."""
+    n, g, o, line = outer
+    order = [n, line, g, o] if weights_inner else [n, g, o, line]
+    s.reorder(*order, *inner)
+    return order
+
+
+def _split_accumulators(s, conv, flat, pixels, rows):
+    """Loops of the accumulators without an output to follow: (image, group, block, lines), lines and pixels, channels, reduction."""
+    n, g, o, *space, v, chunk, ky, kx, ci = s.get_loops(conv)
+    line_out, line = s.split(space[0], [None, rows * pixels if flat else rows])
+    return [n, g, o, line_out], [line, *space[1:]], v, [chunk, ky, kx, ci]

@@ -1,0 +1,31 @@
+"""The element-wise blocks behind an accumulation, brought into the one block that stores its result."""
+from __future__ import annotations
+
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import SBlockRV
+
+
+def inline_epilogue(s: Schedule, accumulate: SBlockRV) -> SBlockRV:
+    """Inline every block behind `accumulate` into the last one and return that.
+
+    `crop`, bias, activation, residual: each is inlined forward, as long as the shape stays the same. Where a block
+    changes the shape (a broadcast of the result over a larger tensor), the blocks from there on are kept as they are.
+    """
+    behind = _blocks_behind(s, accumulate)
+    shape = _domain(s, behind[0])
+    same = 1
+    while same < len(behind) and _domain(s, behind[same]) == shape:
+        same += 1
+    for block in behind[:same - 1]:
+        s.compute_inline(block)
+    return behind[same - 1]
+
+
+def _blocks_behind(s: Schedule, block: SBlockRV) -> list[SBlockRV]:
+    blocks = s.get_child_blocks(s.get_sblock("root"))
+    names = [s.get(b).name_hint for b in blocks]
+    return blocks[names.index(s.get(block).name_hint) + 1:]
+
+
+def _domain(s: Schedule, block: SBlockRV) -> tuple[int, ...]:
+    return tuple(int(v.dom.extent) for v in s.get(block).iter_vars)

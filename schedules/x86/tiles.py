@@ -1,0 +1,175 @@
+"""The register tile of a convolution: an analytical model over its shape and the target, no table of constants.
+
+The inner loop adds one input channel of one kernel position to a tile of `pixels` x `vectors` accumulators: it loads
+`vectors` weight vectors, broadcasts `pixels` inputs, and issues `pixels * vectors` multiply-adds. The model prices
+such a step, counts the steps, and takes the cheapest tile that the registers hold.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from ...targets import Target
+
+FMA_PER_CYCLE = 2         # vector multiply-adds that the cores since Haswell and Zen 2 issue in a cycle
+LOADS_PER_CYCLE = 2       # vector loads and broadcasts, likewise
+FMA_LATENCY = 4           # cycles; fewer accumulators than latency * rate leave multiply-adds idle
+POINTER_CYCLES = 10       # address of one pixel of a flat tile: a division, a remainder, a few multiplications
+STORE_CYCLES = 2          # epilogue of one accumulator: bias, activation, store
+ROW_CYCLES = 6            # loop control of one (kernel row, kernel column, channel chunk)
+TASK_CYCLES = 1500        # handing one task to a thread, and the first touch of its weights
+TASKS_PER_CORE = 4        # enough for the last task not to leave the other cores waiting long
+L1_SHARE = 0.5            # of the L1 cache for the weights of a tile; inputs and accumulators take the rest
+L2_SHARE = 0.25           # of the L2 cache for the weights of one channel chunk
+L2_BYTES_PER_CYCLE = 24   # sustained from L2 to registers, of 32 at best
+
+
+@dataclass(frozen=True)
+class ConvShape:
+    """Geometry of one convolution, NHWC: `channels` and `filters` are those of one group, sizes are (height, width)."""
+
+    batch: int
+    groups: int
+    channels: int
+    filters: int
+    output: tuple[int, int]
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+
+    @property
+    def pixels(self) -> int:
+        return self.output[0] * self.output[1]
+
+    @property
+    def taps(self) -> int:
+        return self.kernel[0] * self.kernel[1]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """What one task computes, and in which order.
+
+    Parameters
+    ----------
+    pixels, vectors : int
+        Accumulators of the register tile: output pixels x vectors of output channels.
+    flat : bool
+        A tile runs over the image's pixels in a line, across the ends of rows, with one pointer for each pixel;
+        otherwise over pixels of one row, with one pointer for all.
+    rows : int
+        Of a task: rows of the image, or register tiles where `flat`.
+    chunk : int
+        Input channels that are added to all pixels of a task before the next ones, so that their weights stay in L2.
+    weights_inner : bool
+        Tasks run over the blocks of output channels first: right where all weights fit in L2.
+    """
+
+    pixels: int
+    vectors: int
+    flat: bool
+    rows: int
+    chunk: int
+    weights_inner: bool
+
+
+def fits_registers(pixels: int, vectors: int, target: Target) -> bool:
+    """Whether accumulators, weights and broadcasts fit: a tile that spills costs two to three times.
+
+    AVX-512 broadcasts from memory within the multiply-add. AVX2 needs a register for it, and with a single weight
+    vector LLVM keeps all broadcasts of a step in registers.
+    """
+    accumulators = pixels * vectors
+    if target.vector_registers >= 32:
+        return accumulators + vectors + 1 <= 32
+    if vectors == 1:
+        return 2 * accumulators + 2 <= target.vector_registers
+    return accumulators + vectors + 1 <= target.vector_registers
+
+
+def step_cycles(shape: ConvShape, pixels: int, vectors: int, target: Target) -> float:
+    """Cycles to add one input channel at one kernel position to the whole tile.
+
+    Weights that don't fit in L1 stream from L2 for every tile, which bounds tiles of few pixels and many vectors.
+    """
+    weight_bytes = 4 * vectors * target.lanes
+    streamed = shape.taps * shape.channels * weight_bytes > L1_SHARE * target.l1_bytes
+    return max(pixels * vectors / FMA_PER_CYCLE, (pixels + vectors) / LOADS_PER_CYCLE, FMA_LATENCY,
+               weight_bytes / L2_BYTES_PER_CYCLE if streamed else 0)
+
+
+def tile_count(shape: ConvShape, pixels: int, flat: bool) -> int:
+    """Register tiles of one image and one block of output channels, the last of a line partly wasted."""
+    return ceil(shape.pixels / pixels) if flat else shape.output[0] * ceil(shape.output[1] / pixels)
+
+
+def cycles(shape: ConvShape, pixels: int, vectors: int, flat: bool, target: Target) -> float:
+    """Predicted cycles of the whole convolution on one core."""
+    steps = shape.taps * shape.channels
+    tile = steps * step_cycles(shape, pixels, vectors, target) + pixels * vectors * STORE_CYCLES + shape.taps * ROW_CYCLES
+    if flat and not _one_pointer(shape):
+        tile += pixels * POINTER_CYCLES
+    blocks = ceil(shape.filters / (vectors * target.lanes))
+    return shape.batch * shape.groups * blocks * tile_count(shape, pixels, flat) * tile
+
+
+def _one_pointer(shape: ConvShape) -> bool:
+    """Pixels that follow each other in the image also do in memory: flat tiles cost nothing extra."""
+    return shape.kernel == (1, 1) and shape.stride == (1, 1)
+
+
+def channel_chunk(shape: ConvShape, vectors: int, target: Target) -> int:
+    """Largest divisor of the input channels whose weights, for one block of output channels, take their share of L2."""
+    limit = L2_SHARE * target.l2_bytes / (4 * shape.taps * vectors * target.lanes)
+    divisors = [d for d in range(1, shape.channels + 1) if shape.channels % d == 0]
+    fitting = [d for d in divisors if d <= limit]
+    # A chunk below 16 channels spends more on reloading accumulators than it saves on weights.
+    if not fitting or fitting[-1] < min(16, shape.channels):
+        return min((d for d in divisors if d >= min(16, shape.channels)), default=shape.channels)
+    return fitting[-1]
+
+
+def task_rows(lines: int, line_bytes: int, line_cycles: float, other_tasks: int, target: Target) -> int:
+    """Lines (rows, or flat tiles) of a task: what L2 holds of them, and still enough tasks for every core, evenly.
+
+    Among the candidates the time of the busiest core decides: its lines of computing, and a constant for each task.
+    """
+    def busiest(rows: int) -> float:
+        tasks = other_tasks * ceil(lines / rows)
+        return ceil(tasks / target.cores) * (rows * line_cycles + TASK_CYCLES)
+
+    most = max(1, min(lines, int(L2_SHARE * target.l2_bytes / line_bytes)))
+    enough = [rows for rows in range(1, most + 1) if other_tasks * ceil(lines / rows) >= target.cores * TASKS_PER_CORE]
+    return min(enough or [1], key=busiest)
+
+
+def choose_tile(shape: ConvShape, target: Target) -> Tile:
+    """The cheapest tile for a convolution on a target.
+
+    Parameters
+    ----------
+    shape : ConvShape
+        Geometry of the convolution.
+    target : Target
+        Gives lanes, registers, caches and cores.
+    """
+    widest = 14 if target.vector_registers < 32 else 28
+    most = max(1, ceil(shape.filters / target.lanes))
+    candidates = [
+        (cycles(shape, pixels, vectors, flat, target), flat, -pixels, vectors)
+        for vectors in range(1, min(4, most) + 1)
+        for pixels in range(1, min(widest, shape.pixels) + 1)
+        for flat in ((True,) if _one_pointer(shape) else (False, True))
+        if fits_registers(pixels, vectors, target) and (flat or pixels <= shape.output[1])
+    ]
+    _, flat, pixels, vectors = min(candidates)
+    pixels = -pixels
+    blocks = ceil(shape.filters / (vectors * target.lanes))
+    lines = tile_count(shape, pixels, True) if flat else shape.output[0]
+    line_pixels = pixels if flat else ceil(shape.output[1] / pixels) * pixels
+    line_cycles = line_pixels // pixels * shape.taps * shape.channels * step_cycles(shape, pixels, vectors, target)
+    block = vectors * target.lanes
+    weights_inner = 4 * shape.groups * shape.taps * shape.channels * blocks * block <= target.l2_bytes // 2
+    # The accumulators of a task stay in L2, and its inputs too where the next task takes them again.
+    line_bytes = 4 * line_pixels * max(block, weights_inner * shape.channels * shape.stride[0] * shape.stride[1])
+    rows = task_rows(lines, line_bytes, line_cycles, shape.batch * shape.groups * blocks, target)
+    return Tile(pixels, vectors, flat, rows, channel_chunk(shape, vectors, target), weights_inner)
