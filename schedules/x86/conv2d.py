@@ -259,7 +259,7 @@ def _flat_output(s, out, conv):
     """Loops (image, pixel, channel) of the output: a convolution's rows in a line, a dense layer's leading axes in a line."""
     shape = [int(v.dom.extent) for v in s.get(out).iter_vars[:-1]]
     if s.get(conv).name_hint.startswith("dense"):
-        s.transform_block_layout(out, lambda *i: (_ravel(i[:-1], shape), i[-1]))
+        s.transform_block_layout(out, tirx.IndexMap.from_func(lambda *i: (_ravel(i[:-1], shape), i[-1]), ndim=len(shape) + 1))
         line, f = s.get_loops(out)
         return s.add_unit_loop(line), line, f
     s.transform_block_layout(out, lambda n, y, x, f: (n, y * shape[2] + x, f))

@@ -1,0 +1,122 @@
+"""Convolutions and dense layers with constant weights become our own TE; every other operator gets TVM's.
+
+    relax.nn.conv2d(x, constant)            -> conv2d, or depthwise where every group has one input and one output channel
+    relax.nn.conv2d_transpose(x, constant)  -> conv2d of the input with zeros between its pixels, kernel turned by 180 degrees
+    relax.matmul(x, constant)               -> dense
+    relax.matmul(x, y)                      -> TVM's, as everything else
+
+Weights are packed with NumPy on the way, once per layer.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import tvm
+from tvm import ir, relax
+
+from ..schedules.x86.conv2d import Geometry, conv2d, dense, pack_weights
+from ..schedules.x86.depthwise import depthwise, pack_depthwise
+from ..schedules.x86.tiles import ConvShape, choose_tile
+from ..targets import Target
+
+FUSABLE = {"op_pattern": 4}  # kOutEWiseFusable: element-wise consumers join the kernel
+
+
+def legalize(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
+    """Replace every Relax operator by a call of a TensorIR function.
+
+    Parameters
+    ----------
+    mod : tvm.IRModule
+        Channels-last module, weights as constants.
+    target : Target
+        Decides tiles, and with them how weights are packed.
+    """
+    own = {
+        "relax.nn.conv2d": lambda builder, call: _conv2d(builder, call, target),
+        "relax.nn.conv2d_transpose": lambda builder, call: _conv2d_transpose(builder, call, target),
+        "relax.matmul": lambda builder, call: _matmul(builder, call, target),
+    }
+    return relax.transform.LegalizeOps(own)(mod)
+
+
+def _default(name):
+    return tvm.ir.Op.get(name).get_attr("FLegalize")
+
+
+def _ints(values) -> tuple[int, ...]:
+    return tuple(int(v) for v in values)
+
+
+def _shape(expr: relax.Expr) -> tuple[int, ...]:
+    return _ints(expr.ty.shape)
+
+
+def _dtype(expr: relax.Expr) -> str:
+    return str(expr.ty.dtype)
+
+
+def _conv2d(builder: relax.BlockBuilder, call: relax.Call, target: Target) -> relax.Expr:
+    data, weight = call.args
+    attrs = call.attrs
+    if not isinstance(weight, ir.Constant) or attrs.data_layout != "NHWC" or _dtype(data) != "float32":
+        return _default("relax.nn.conv2d")(builder, call)
+    oihw = _to_oihw(weight.value.numpy(), attrs.kernel_layout)
+    geometry = Geometry(oihw.shape[0], oihw.shape[2:], _ints(attrs.strides), _ints(attrs.padding), _ints(attrs.dilation), int(attrs.groups))
+    return _convolution(builder, data, oihw, geometry, target)
+
+
+def _conv2d_transpose(builder: relax.BlockBuilder, call: relax.Call, target: Target) -> relax.Expr:
+    data, weight = call.args
+    attrs = call.attrs
+    if not isinstance(weight, ir.Constant) or attrs.data_layout != "NHWC" or _dtype(data) != "float32":
+        return _default("relax.nn.conv2d_transpose")(builder, call)
+    # In: (I, O / groups, KH, KW). Each group's input and output channels change places, the kernel turns by 180 degrees.
+    iohw = _to_layout(weight.value.numpy(), attrs.kernel_layout, "IOHW")
+    groups = int(attrs.groups)
+    channels, per_group, height, width = iohw.shape
+    oihw = iohw.reshape(groups, channels // groups, per_group, height, width).swapaxes(1, 2)[..., ::-1, ::-1]
+    oihw = np.ascontiguousarray(oihw.reshape(groups * per_group, channels // groups, height, width))
+    dilation, extra = _ints(attrs.dilation), _ints(attrs.output_padding)
+    top, left, bottom, right = _ints(attrs.padding)
+    reach_h, reach_w = (height - 1) * dilation[0], (width - 1) * dilation[1]
+    padding = (reach_h - top, reach_w - left, reach_h - bottom + extra[0], reach_w - right + extra[1])
+    if min(padding) < 0:
+        return _default("relax.nn.conv2d_transpose")(builder, call)
+    geometry = Geometry(groups * per_group, (height, width), (1, 1), padding, dilation, groups, upsample=_ints(attrs.strides))
+    return _convolution(builder, data, oihw, geometry, target)
+
+
+def _convolution(builder: relax.BlockBuilder, data: relax.Expr, oihw: np.ndarray, geometry: Geometry, target: Target) -> relax.Expr:
+    batch, height, width, channels = _shape(data)
+    up_h, up_w = geometry.upsample
+    if geometry.groups == channels == geometry.filters and geometry.upsample == (1, 1):
+        packed = relax.const(pack_depthwise(oihw))
+        return _call(builder, "depthwise", lambda x, w: depthwise(x, w, geometry), data, packed)
+    tile = choose_tile(geometry.shape(batch, (height - 1) * up_h + 1, (width - 1) * up_w + 1, channels), target)
+    packed = relax.const(pack_weights(oihw, geometry.groups, tile, target.lanes))
+    return _call(builder, "conv2d", lambda x, w: conv2d(x, w, geometry, tile), data, packed)
+
+
+def _matmul(builder: relax.BlockBuilder, call: relax.Call, target: Target) -> relax.Expr:
+    data, weight = call.args
+    if not isinstance(weight, ir.Constant) or weight.value.numpy().ndim != 2 or data.ty.ndim < 2 or _dtype(weight) != "float32":
+        return _default("relax.matmul")(builder, call)
+    *lead, channels = _shape(data)
+    oi = weight.value.numpy().T
+    tile = choose_tile(ConvShape(1, 1, channels, oi.shape[0], (int(np.prod(lead)), 1)), target)
+    packed = relax.const(pack_weights(oi[:, :, None, None], 1, tile, target.lanes))
+    return _call(builder, "dense", lambda x, w: dense(x, w, oi.shape[0], tile), data, packed)
+
+
+def _call(builder: relax.BlockBuilder, name: str, compute: Callable, data: relax.Expr, weight: relax.Expr) -> relax.Call:
+    return builder.call_te(compute, data, weight, primfunc_name_hint=name, primfunc_attrs=FUSABLE)
+
+
+def _to_oihw(weight: np.ndarray, layout: str) -> np.ndarray:
+    return _to_layout(weight, layout, "OIHW")
+
+
+def _to_layout(weight: np.ndarray, layout: str, wanted: str) -> np.ndarray:
+    return weight.transpose([layout.index(axis) for axis in wanted])

@@ -1,0 +1,84 @@
+"""Lowering as a list: what happens to an imported network, phase by phase, until it is a shared library.
+
+    fold            constants, identities, dead code
+    channels last   NHWC for every spatial operator
+    legalize        operators -> TE, with packed weights
+    fuse            element-wise consumers join the kernel of their producer
+    schedule        one rule for each function
+    lower           memory plan, virtual machine code, LLVM
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import tvm
+from tvm import relax
+
+from ..schedules import rules_for
+from ..schedules.driver import ApplySchedules
+from ..schedules.vector_math import VectorMath
+from ..targets import Target
+from .channels_last import ChannelsLast
+from .legalize import legalize
+
+Phase = tuple[str, Callable[[tvm.IRModule], tvm.IRModule]]
+
+
+def phases(target: Target) -> Iterator[Phase]:
+    """The phases in order, each with its name.
+
+    Parameters
+    ----------
+    target : Target
+        The device to compile for.
+    """
+    yield "fold", tvm.transform.Sequential([relax.transform.DecomposeOpsForInference(), relax.transform.CanonicalizeBindings()])
+    yield "channels_last", ChannelsLast()
+    yield "legalize", lambda mod: legalize(mod, target)
+    yield "fold_constants", relax.transform.FoldConstant()
+    yield "fuse", tvm.transform.Sequential([
+        relax.transform.DeadCodeElimination(),
+        relax.transform.AnnotateTIROpPattern(),
+        relax.transform.FuseOps(),
+        relax.transform.FuseTIR(),
+    ])
+    yield "vector_math", VectorMath()
+    yield "schedule", ApplySchedules(rules_for(target), target)
+    yield "lower", tvm.transform.Sequential([
+        relax.transform.RewriteDataflowReshape(),
+        relax.transform.ToNonDataflow(),
+        relax.transform.RemovePurityChecking(),
+        relax.transform.CallTIRRewrite(),
+        relax.transform.StaticPlanBlockMemory(),
+        relax.transform.LowerAllocTensor(),
+        relax.transform.KillAfterLastUse(),
+        relax.transform.LowerRuntimeBuiltin(),
+        relax.transform.ComputePrimValue(),
+        relax.transform.VMShapeLower(),
+        relax.transform.AttachGlobalSymbol(),
+    ])
+
+
+def lower(mod: tvm.IRModule, target: Target, until: str | None = None) -> tvm.IRModule:
+    """Run the phases.
+
+    Parameters
+    ----------
+    mod : tvm.IRModule
+        An imported network: one function `main`, weights as constants.
+    target : Target
+        The device to compile for.
+    until : str, optional
+        Stop after the phase of this name, to look at what it made.
+    """
+    with target.tvm_target():
+        for name, phase in phases(target):
+            mod = phase(mod)
+            if name == until:
+                break
+    return mod
+
+
+def build(mod: tvm.IRModule, target: Target) -> relax.VMExecutable:
+    """Compile a network to an executable of the Relax virtual machine."""
+    return tvm.compile(lower(mod, target), target=target.tvm_target(), relax_pipeline=None)
