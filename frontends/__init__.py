@@ -1,0 +1,51 @@
+"""Trained networks in: an ONNX file, a torch.export program or an nn.Module becomes a `Network`."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnx as onnx_package
+
+from ..errors import TenfoldError
+from .network import Network, TensorSpec
+from .onnx import load_onnx
+
+__all__ = ["Network", "TensorSpec", "load"]
+
+
+def load(model: Any, *, example_inputs: Any = None, input_shapes: dict[str, tuple[int, ...]] | None = None) -> Network:
+    """Read a trained network.
+
+    Parameters
+    ----------
+    model : path, onnx.ModelProto, torch.export.ExportedProgram or torch.nn.Module
+        A path ends in ``.onnx`` or ``.pt2``.
+    example_inputs : tensor, tuple of tensors, or dict of str to tensor, optional
+        For an `nn.Module` only: what its ``forward`` is traced with.
+    input_shapes : dict of str to tuple of int, optional
+        Sizes for inputs that the model leaves dynamic.
+
+    Returns
+    -------
+    Network
+
+    Raises
+    ------
+    TenfoldError
+        No such file, not a model, a dynamic size left open, or a kind of model that Tenfold can't read.
+    """
+    if isinstance(model, onnx_package.ModelProto):
+        return load_onnx(model, input_shapes)
+    if isinstance(model, (str, Path)):
+        path = Path(model)
+        suffix = path.suffix.lower()
+        if suffix not in (".onnx", ".pt2"):
+            raise TenfoldError(f"{path}: can't tell what this is; a model file ends in .onnx or .pt2")
+        if not path.is_file():
+            raise TenfoldError(f"{path}: {'this is a folder, not a model file' if path.is_dir() else 'no such file'}")
+        if suffix == ".onnx":
+            return load_onnx(path, input_shapes)
+    # Imported here: torch is an extra, and a network in ONNX never needs it.
+    from .torch import load_torch
+
+    return load_torch(model, example_inputs, input_shapes)

@@ -1,0 +1,194 @@
+"""Conv -> Mul -> Add (batch norm, and the same written as arithmetic) -> Conv, with constants per channel.
+
+    scale * (W x + b) + shift = (scale W) x + (scale b + shift)
+"""
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from onnxscript import ir
+
+from ..errors import TenfoldError
+
+ONNX = ("", "ai.onnx")
+
+
+def fold_affine(model: ir.Model, name: str) -> None:
+    """Fold per-channel scales and shifts into the Conv, ConvTranspose, Gemm or MatMul(+Add) before them, in place.
+
+    A batch norm with no such layer before it becomes a Mul and an Add with constants. Sums are formed in float64.
+
+    Raises
+    ------
+    TenfoldError
+        A batch norm in training mode: it would normalise with the statistics of the batch.
+    """
+    for node in list(model.graph):
+        if node.domain not in ONNX:
+            continue
+        if node.op_type == "BatchNormalization":
+            _fold_batch_norm(node, name)
+        elif node.op_type in ("Mul", "Div", "Add", "Sub"):
+            _fold_arithmetic(node)
+
+
+def _fold_batch_norm(node: ir.Node, name: str) -> None:
+    if node.attributes.get_int("training_mode", 0):
+        raise TenfoldError(f"{name}: node {node.name!r} is a batch norm in training mode: export the network for inference (model.eval())")
+    gamma, beta, mean, variance = (constant(value) for value in node.inputs[1:5])
+    if any(part is None for part in (gamma, beta, mean, variance)):
+        return
+    scale = gamma / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5))
+    shift = beta - mean * scale
+    x = node.inputs[0]
+    if _fold(x, scale, shift):
+        _bypass(node, x)
+    elif (result := _fold_dense(x, scale, shift)) is not None:
+        _bypass(node, result)
+    elif x.shape is not None:
+        form = (-1,) + (1,) * (len(x.shape) - 2)
+        product = _insert(node, "Mul", x, scale.reshape(form), "scale")
+        _bypass(node, _insert(node, "Add", product, shift.reshape(form), "shift"))
+
+
+def _fold_arithmetic(node: ir.Node) -> None:
+    left, right = node.inputs
+    x, value = (left, constant(right)) if constant(right) is not None else (right, constant(left))
+    # a / x and a - x are not affine in x
+    if value is None or (x is right and node.op_type in ("Div", "Sub")) or x.shape is None or len(x.shape) < 2:
+        return
+    producer = x.producer()
+    # The bias of a Gemm is its own input; an Add after a MatMul already is the bias.
+    if producer is None or producer.op_type not in ("Conv", "ConvTranspose"):
+        return
+    vector = _per_channel(value, x)
+    if vector is None:
+        return
+    one, zero = np.ones_like(vector), np.zeros_like(vector)
+    scale, shift = {"Mul": (vector, zero), "Div": (1 / vector, zero), "Add": (one, vector), "Sub": (one, -vector)}[node.op_type]
+    if np.all(np.isfinite(scale)) and _fold(x, scale, shift):
+        _bypass(node, x)
+
+
+def _per_channel(value: np.ndarray, x: ir.Value) -> np.ndarray | None:
+    """`value` as one number a channel (axis 1 of `x`), or None if it broadcasts any other way."""
+    rank, channels = len(x.shape), x.shape[1]
+    if not isinstance(channels, int) or value.ndim > rank:
+        return None
+    shape = (1,) * (rank - value.ndim) + value.shape
+    if any(size != 1 for axis, size in enumerate(shape) if axis != 1) or shape[1] not in (1, channels):
+        return None
+    return np.broadcast_to(value.reshape(-1), (channels,)).astype(np.float64)
+
+
+def _fold(x: ir.Value, scale: np.ndarray, shift: np.ndarray) -> bool:
+    """Scale and shift, in place, the layer that computes `x`; False if no such layer is alone in front of `x`."""
+    layer = _sole_producer(x)
+    if layer is None or layer.op_type not in ("Conv", "ConvTranspose", "Gemm"):
+        return False
+    weight = constant(layer.inputs[1])
+    bias = layer.inputs[2] if len(layer.inputs) > 2 else None
+    offset = constant(bias) if bias is not None else np.zeros(1)
+    if weight is None or offset is None or offset.size not in (1, scale.size):
+        return False
+    if layer.op_type == "Conv":
+        weight = weight * scale.reshape((-1,) + (1,) * (weight.ndim - 1))
+    elif layer.op_type == "ConvTranspose":  # (in, out / groups, ...): each group of inputs makes its own outputs
+        groups = layer.attributes.get_int("group", 1)
+        parts = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
+        weight = (parts * scale.reshape((groups, 1, -1) + (1,) * (weight.ndim - 2))).reshape(weight.shape)
+    else:
+        weight = weight * (scale[:, None] if layer.attributes.get_int("transB", 0) else scale)
+        offset = offset * layer.attributes.get_float("beta", 1.0)
+        layer.attributes.pop("beta", None)
+    set_constant(layer, 1, weight)
+    set_constant(layer, 2, offset.reshape(-1) * scale + shift)
+    return True
+
+
+def _fold_dense(x: ir.Value, scale: np.ndarray, shift: np.ndarray) -> ir.Value | None:
+    """`_fold` for MatMul, with or without a constant Add: (rows, channels) only, since axis 1 must be the channels.
+
+    Returns the value that now holds the scaled and shifted result.
+    """
+    layer, add, index = _sole_producer(x), None, 1
+    if layer is not None and layer.op_type == "Add":
+        add, index = layer, 1 if constant(layer.inputs[1]) is not None else 0
+        layer = _sole_producer(add.inputs[1 - index])
+    if layer is None or layer.op_type != "MatMul" or x.shape is None or len(x.shape) != 2:
+        return None
+    weight = constant(layer.inputs[1])
+    offset = constant(add.inputs[index]) if add is not None else np.zeros(1)
+    if weight is None or weight.ndim != 2 or offset is None or offset.size not in (1, scale.size):
+        return None
+    set_constant(layer, 1, weight * scale)
+    if add is None:
+        (consumer, _), = x.uses()
+        return _insert(consumer, "Add", x, shift, "shift")
+    set_constant(add, index, offset.reshape(-1) * scale + shift)
+    return x
+
+
+def constant(value: ir.Value | None) -> np.ndarray | None:
+    """The float64 value of a constant, or None."""
+    if value is None or value.const_value is None or value.is_graph_input():
+        return None
+    array = value.const_value.numpy()
+    return array.astype(np.float64) if array.dtype.kind == "f" else None
+
+
+def set_constant(node: ir.Node, index: int, array: np.ndarray) -> None:
+    """Make input `index` of `node` the float array given, in the dtype of its weight, under the old name where that is free."""
+    old = node.inputs[index] if index < len(node.inputs) else None
+    reference = old if old is not None else node.inputs[1]
+    array = np.ascontiguousarray(array, dtype=reference.const_value.numpy().dtype)
+    graph = node.graph
+    base = old.name if old is not None else re.sub(r"weight$|$", "bias", node.inputs[1].name, count=1)
+    if old is not None and len(old.uses()) == 1 and not old.is_graph_output():
+        node.replace_input_with(index, None)
+        if old.name in graph.initializers:
+            graph.initializers.pop(old.name)
+    value = initializer(graph, base, array)
+    if index >= len(node.inputs):
+        node.resize_inputs(index + 1)
+    node.replace_input_with(index, value)
+
+
+def initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
+    """A new initializer of `graph`; `name` gets a number behind it if it is taken."""
+    taken = set(graph.initializers) | {value.name for value in graph.inputs} | {out.name for node in graph for out in node.outputs}
+    unique, number = name, 0
+    while unique in taken:
+        number += 1
+        unique = f"{name}_{number}"
+    value = ir.Value(name=unique, const_value=ir.tensor(array, name=unique), shape=ir.Shape(array.shape))
+    value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
+    graph.register_initializer(value)
+    return value
+
+
+def _sole_producer(x: ir.Value) -> ir.Node | None:
+    node = x.producer()
+    alone = node is not None and len(x.uses()) == 1 and not x.is_graph_output() and node.domain in ONNX
+    return node if alone else None
+
+
+def _insert(before: ir.Node, op_type: str, x: ir.Value, array: np.ndarray, suffix: str) -> ir.Value:
+    dtype = x.dtype.numpy() if x.dtype is not None else np.float32
+    other = initializer(before.graph, f"{before.name or before.outputs[0].name}.{suffix}", np.ascontiguousarray(array, dtype=dtype))
+    node = ir.node(op_type, [x, other])
+    node.outputs[0].shape, node.outputs[0].type = x.shape, x.type
+    node.outputs[0].name = f"{before.outputs[0].name}.{suffix}"
+    before.graph.insert_before(before, node)
+    return node.outputs[0]
+
+
+def _bypass(node: ir.Node, x: ir.Value) -> None:
+    """Remove `node`; `x` takes its place and, where that is a graph output, its name."""
+    old = node.outputs[0]
+    name = old.name
+    ir.convenience.replace_all_uses_with(old, x, replace_graph_outputs=True)
+    node.graph.remove(node, safe=True)
+    if x.is_graph_output():
+        x.name = name

@@ -1,0 +1,56 @@
+"""A stable, readable, unique name for every layer: what plans, tables and Relax variables call it."""
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from onnxscript import ir
+
+LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+# What exporters append to the name of a layer to name its weight: conv1.weight, conv1_w_0, block/conv/kernel.
+WEIGHT_SUFFIX = re.compile(r"[._/](weights?|kernel|w)(_0)?(:0)?$", re.IGNORECASE)
+# Names that only count: 123, onnx::Conv_123, val_7.
+COUNTED = re.compile(r"^(onnx::)?(\w+_)?\d+$")
+# What Relax calls the values that have no name of their own.
+RESERVED = re.compile(r"^(lv|gv)\d*$")
+
+
+def layers(model: ir.Model) -> Iterator[ir.Node]:
+    """The convolutions and dense layers of a model that have a constant weight, in graph order."""
+    for node in model.graph:
+        if node.op_type in LAYERS and node.domain in ("", "ai.onnx") and len(node.inputs) > 1:
+            weight = node.inputs[1]
+            if weight is not None and weight.const_value is not None:
+                yield node
+
+
+def name_layers(model: ir.Model) -> None:
+    """Name every layer, in place.
+
+    A node keeps the name it has; one without gets the name of its weight less the suffix (``conv1`` for ``conv1.weight``), or,
+    where the weight has no telling name, its operator and number (``conv_3``). A name that is taken gets a number behind it.
+    """
+    taken = {value.name for value in model.graph.inputs}
+    for number, node in enumerate(layers(model), start=1):
+        name = node.name or from_weight(node) or f"{node.op_type.lower()}_{number}"
+        node.name = _unique(name, taken)
+        taken.add(node.name)
+    # Other nodes make room: names of nodes are unique in a graph.
+    named = set(layers(model))
+    for node in model.graph.all_nodes():
+        if node not in named and node.name in taken:
+            node.name = None
+
+
+def from_weight(node: ir.Node) -> str | None:
+    """The name of the layer that the name of the weight of `node` tells, or None where it only counts."""
+    name = WEIGHT_SUFFIX.sub("", node.inputs[1].name or "")
+    return None if not name or COUNTED.match(name) else name
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    number, unique = 1, name
+    while unique in taken or RESERVED.match(unique):
+        number += 1
+        unique = f"{name}_{number}"
+    return unique

@@ -1,0 +1,90 @@
+"""A network as every frontend hands it over: a normalised ONNX graph, its Relax module, and an independent reference."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+
+if TYPE_CHECKING:
+    import tvm
+
+Run = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output of a network: its name, static shape and NumPy dtype name."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass
+class Network:
+    """A trained network, ready to be listed, factored and compiled.
+
+    Attributes
+    ----------
+    name : str
+        The file as it was given, or the name of the graph or module.
+    onnx : onnx.ModelProto
+        The normalised graph: static shapes, constants as initializers, batch norm folded, and a unique name on every
+        convolution and dense layer.
+    inputs, outputs : list of TensorSpec
+    sha256 : str
+        Hex digest of the file (external data included), or of the serialized network when it came as an object.
+    reference_name : str
+        ``"onnxruntime"`` or ``"torch"``: what `reference` runs.
+    """
+
+    name: str
+    onnx: onnx.ModelProto
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
+    sha256: str
+    reference_name: str
+    run_reference: Run = field(repr=False)
+
+    def reference(self, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """Run the network as it was given, not the normalised graph, in an engine that shares no code with the compiler.
+
+        Parameters
+        ----------
+        inputs : dict of str to ndarray
+            One array for each of `inputs`, by name.
+
+        Returns
+        -------
+        list of ndarray
+            In the order of `outputs`.
+        """
+        return self.run_reference(inputs)
+
+    @cached_property
+    def mod(self) -> tvm.IRModule:
+        """The Relax module: one function ``main``, weights as constants. Every convolution and dense layer is bound to a
+        variable of the layer's name.
+
+        Raises
+        ------
+        TenfoldError
+            An operator that has no Relax counterpart, by name and node.
+        """
+        from .relax_import import import_relax
+
+        return import_relax(self.onnx, self.name)
+
+
+def tensor_specs(values: list[onnx.ValueInfoProto]) -> list[TensorSpec]:
+    """The specs of graph inputs or outputs whose shapes are static."""
+    specs = []
+    for value in values:
+        tensor = value.type.tensor_type
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+        specs.append(TensorSpec(value.name, tuple(dim.dim_value for dim in tensor.shape.dim), str(np.dtype(dtype))))
+    return specs

@@ -1,0 +1,155 @@
+"""One form for every ONNX graph: static shapes, constants as initializers, nothing that inference does not need, named layers.
+
+The steps are the list in `normalize`; each works in place on an onnxscript IR model.
+"""
+from __future__ import annotations
+
+import logging
+
+import onnx
+from onnx_ir.passes import common as passes
+from onnxscript import ir
+from onnxscript.optimizer import fold_constants
+from onnxscript.rewriter import rewrite
+from onnxscript.rewriter.rules.common import fuse_pad_into_conv_rule
+
+from ..errors import TenfoldError
+from .expand import expand
+from .explicit_pads import explicit_pads
+from .fold_affine import fold_affine
+from .names import name_layers
+from .shapes import check_static, fix_inputs
+
+logger = logging.getLogger(__name__)
+
+# Before opset 13 several operators mean something else (Softmax flattens, Clip and Pad take attributes, Upsample exists).
+OLDEST_OPSET, UPGRADED_OPSET = 13, 17
+# The first IR version in which an initializer need not be an input of the graph is 4; 8 is what opset 17 was released with.
+OLDEST_IR_VERSION = 8
+
+
+def normalize(proto: onnx.ModelProto, input_shapes: dict[str, tuple[int, ...]] | None, name: str) -> onnx.ModelProto:
+    """Rewrite a checked ONNX model into the form that the rest of Tenfold expects.
+
+    Parameters
+    ----------
+    proto : onnx.ModelProto
+        Not modified.
+    input_shapes : dict of str to tuple of int, optional
+        Sizes for dynamic inputs.
+    name : str
+        What errors call the model.
+
+    Returns
+    -------
+    onnx.ModelProto
+        With opset >= 13 where the upgrade is possible; graph inputs, outputs and model metadata keep their names.
+
+    Raises
+    ------
+    TenfoldError
+        A dynamic size that is not fixed, a size that depends on the data, or a batch norm in training mode.
+    """
+    model = ir.serde.deserialize_model(proto)
+    model.ir_version = max(model.ir_version or 0, OLDEST_IR_VERSION)
+    passes.InlinePass()(model)
+    passes.RemoveInitializersFromInputsPass()(model)
+    fix_inputs(model, input_shapes, name)
+    model = _upgrade(model)
+    expand(model)
+    fold_shapes(model)
+    _drop_dropout(model, name)
+    passes.IdentityEliminationPass()(model)
+    rewrite(model, pattern_rewrite_rules=[fuse_pad_into_conv_rule])
+    fold_affine(model, name)
+    passes.RemoveUnusedNodesPass()(model)
+    passes.RemoveUnusedFunctionsPass()(model)
+    passes.RemoveUnusedOpsetsPass()(model)
+    name_layers(model)
+    passes.NameFixPass()(model)
+    _forget_the_exporter(model)
+    infer_shapes(model)
+    check_static(model.graph.outputs, name)
+    return ir.serde.serialize_model(model)
+
+
+def infer_shapes(model: ir.Model) -> None:
+    """Infer afresh what shapes can be inferred; values of small integer tensors are followed through the graph."""
+    for node in model.graph.all_nodes():
+        for output in node.outputs:
+            output.shape = None
+    passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+
+
+def fold_shapes(model: ir.Model) -> None:
+    """Fold everything that is constant, the graph's own shape computations among it, into initializers.
+
+    Weights that the file makes with ConstantOfShape, Transpose or Cast nodes become plain initializers too: there is no size
+    limit, for a weight that stays behind such a node would not be seen as a weight.
+    """
+    for _ in range(2):  # a folded Reshape or Resize may give the shapes that the next computation needs
+        infer_shapes(model)
+        while explicit_pads(model):
+            infer_shapes(model)
+        try:
+            fold_constants(
+                model, onnx_shape_inference=True, input_size_limit=2**62, output_size_limit=2**62, should_fold=lambda node: True
+            )
+        except Exception as error:  # the folder gives up on operators it knows too little of; the graph itself is still sound
+            logger.warning("some constants of the graph were not folded: %s", error)
+        passes.RemoveUnusedNodesPass()(model)
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    passes.LiftSubgraphInitializersToMainGraphPass()(model)
+    passes.OutputFixPass()(model)
+    infer_shapes(model)
+
+
+def _upgrade(model: ir.Model) -> ir.Model:
+    """The same model in an opset whose operators mean what they mean today, or unchanged if onnx can't convert it."""
+    opset = model.opset_imports.get("", model.opset_imports.get("ai.onnx", UPGRADED_OPSET))
+    if opset >= OLDEST_OPSET:
+        return model
+    try:
+        proto = onnx.shape_inference.infer_shapes(ir.serde.serialize_model(model), data_prop=True)
+        upgraded = ir.serde.deserialize_model(onnx.version_converter.convert_version(proto, UPGRADED_OPSET))
+    except Exception as error:
+        logger.warning("the model stays at opset %d: %s", opset, error)
+        return model
+    for node in upgraded.graph.all_nodes():
+        if node.op_type == "Resize" and opset < 11:  # the converter leaves these to their defaults, which changed with opset 11
+            node.attributes["coordinate_transformation_mode"] = ir.AttrString("coordinate_transformation_mode", "asymmetric")
+            node.attributes["nearest_mode"] = ir.AttrString("nearest_mode", "floor")
+    return upgraded
+
+
+def _drop_dropout(model: ir.Model, name: str) -> None:
+    for node in model.graph.all_nodes():
+        if node.op_type != "Dropout" or node.domain not in ("", "ai.onnx"):
+            continue
+        if len(node.outputs) > 1 and (node.outputs[1].uses() or node.outputs[1].is_graph_output()):
+            raise TenfoldError(f"{name}: node {node.name!r} is a Dropout whose mask is used: export the network in eval mode")
+        identity = ir.node("Identity", [node.inputs[0]], name=node.name)
+        _replace(node, identity)
+
+
+def _replace(node: ir.Node, new: ir.Node) -> None:
+    """Put `new` in the place of `node`; its output takes over name, type and uses of the old one's first output."""
+    old_value, new_value = node.outputs[0], new.outputs[0]
+    new_value.shape, new_value.type = old_value.shape, old_value.type
+    new_value.name, old_value.name = old_value.name, None
+    node.graph.insert_before(node, new)
+    ir.convenience.replace_all_uses_with(old_value, new_value, replace_graph_outputs=True)
+    node.graph.remove(node, safe=True)
+
+
+def _forget_the_exporter(model: ir.Model) -> None:
+    """Drop stack traces and doc strings of nodes and values: they hold paths of the machine that made the export."""
+    model.graph.metadata_props.clear()
+    for node in model.graph.all_nodes():
+        node.doc_string = None
+        node.metadata_props.clear()
+        for value in node.outputs:
+            value.doc_string = None
+            value.metadata_props.clear()
+    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()

@@ -1,0 +1,122 @@
+"""ONNX -> Network: read, check, normalise. ONNX Runtime on the model as it was given is the reference."""
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+
+from ..errors import TenfoldError
+from .network import Network, Run, tensor_specs
+from .normalize import normalize
+
+
+def load_onnx(source: Path | onnx.ModelProto, input_shapes: dict[str, tuple[int, ...]] | None = None) -> Network:
+    """A network from an ONNX file or ModelProto.
+
+    Parameters
+    ----------
+    source : Path or onnx.ModelProto
+    input_shapes : dict of str to tuple of int, optional
+        Sizes for dynamic inputs.
+
+    Raises
+    ------
+    TenfoldError
+        The file is not (all of) an ONNX model, its external data is missing, or a size is not fixed.
+    """
+    if isinstance(source, onnx.ModelProto):
+        name = source.graph.name or "model"
+        proto, sha256 = source, digest(source)
+    else:
+        name = str(source)
+        proto, sha256 = _read(source)
+    _check(proto, name)
+    normalised = normalize(proto, input_shapes, name)
+    return Network(
+        name=name,
+        onnx=normalised,
+        inputs=tensor_specs(normalised.graph.input),
+        outputs=tensor_specs(normalised.graph.output),
+        sha256=sha256,
+        reference_name="onnxruntime",
+        run_reference=onnxruntime_reference(source),
+    )
+
+
+def digest(proto: onnx.ModelProto) -> str:
+    """SHA-256, in hex, of the deterministic serialization of a model."""
+    return hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest()
+
+
+def onnxruntime_reference(source: Path | onnx.ModelProto) -> Run:
+    """A function that runs the model in ONNX Runtime; the session is made when it is first called."""
+    session = None
+
+    def run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        nonlocal session
+        if session is None:
+            import onnxruntime
+
+            options = onnxruntime.SessionOptions()
+            options.log_severity_level = 3  # its warnings are about the user's graph, which is not what was asked for
+            model = source.SerializeToString() if isinstance(source, onnx.ModelProto) else str(source)
+            session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return session.run(None, inputs)
+
+    return run
+
+
+def _read(path: Path) -> tuple[onnx.ModelProto, str]:
+    """The model in a file, external data included, and the SHA-256 of all that was read."""
+    data = path.read_bytes()
+    try:
+        proto = onnx.load_model_from_string(data)
+    except DecodeError:
+        raise TenfoldError(f"{path}: not an ONNX model, or cut short") from None
+    sha256 = hashlib.sha256(data)
+    outside = sorted({_location(tensor) for tensor in _tensors(proto) if tensor.data_location == onnx.TensorProto.EXTERNAL})
+    for location in outside:
+        file = path.parent / location
+        if not file.is_file():
+            raise TenfoldError(f"{path}: the weights are in {location}, which is not there; put it beside the model")
+        sha256.update(file.read_bytes())
+    if outside:
+        try:
+            onnx.load_external_data_for_model(proto, str(path.parent))
+        except Exception as error:
+            raise TenfoldError(f"{path}: the weights in {', '.join(outside)} can't be read: {_line(error)}") from None
+    return proto, sha256.hexdigest()
+
+
+def _tensors(proto: onnx.ModelProto) -> list[onnx.TensorProto]:
+    return [*proto.graph.initializer, *(a.t for node in proto.graph.node for a in node.attribute if a.HasField("t"))]
+
+
+def _location(tensor: onnx.TensorProto) -> str:
+    return next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+
+
+def _check(proto: onnx.ModelProto, name: str) -> None:
+    """Raise TenfoldError for what can't be an ONNX model: any few bytes may happen to parse as an empty one."""
+    if not proto.graph.node or not proto.graph.output or not proto.opset_import:
+        raise TenfoldError(f"{name}: not an ONNX model, or cut short")
+    for value in proto.graph.input:
+        if not value.type.HasField("tensor_type"):
+            raise TenfoldError(f"{name}: input {value.name!r} is not a tensor")
+    known = {tensor.name for tensor in proto.graph.initializer} | {value.name for value in proto.graph.input}
+    known |= {tensor.values.name for tensor in proto.graph.sparse_initializer}
+    for node in proto.graph.node:
+        for value in node.input:
+            if value and value not in known:
+                raise TenfoldError(f"{name}: node {node.name!r} ({node.op_type}) reads {value!r}, which nothing before it computes")
+        known.update(node.output)
+    for value in proto.graph.output:
+        if value.name not in known:
+            raise TenfoldError(f"{name}: nothing computes the output {value.name!r}")
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,102 @@
+"""Normalised ONNX -> Relax: TVM's importer, with Tenfold's converters for the operators it names, loses or gets wrong."""
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from typing import Any
+
+import onnx
+import tvm
+from tvm import relax
+from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter, _get_convert_map
+
+from ..errors import TenfoldError
+from .converters import CONVERTERS
+
+# Operators of other domains that TVM's importer knows by their bare name.
+CONTRIB = frozenset(
+    ("FastGelu", "BiasGelu", "Gelu", "SkipLayerNormalization", "EmbedLayerNormalization", "MatMulInteger16", "AllClassNMS", "Attention")
+)
+
+
+def import_relax(model: onnx.ModelProto, name: str) -> tvm.IRModule:
+    """One Relax function ``main`` from a normalised ONNX model.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        From `normalize`: static shapes, every layer named.
+    name : str
+        What errors call the model.
+
+    Returns
+    -------
+    tvm.IRModule
+        Weights are constants in the layout in which they are used, parameters have the names of the inputs, and the result of
+        every convolution and dense layer is bound to a variable of the layer's name, before its bias is added.
+
+    Raises
+    ------
+    TenfoldError
+        An operator or a use of it that can't be imported, with the node it is in.
+    """
+    _check_operators(model, name)
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # the importer prints before it raises
+        warnings.simplefilter("ignore")
+        return _Importer(name).from_onnx(model.graph, opset)
+
+
+def _check_operators(model: onnx.ModelProto, name: str) -> None:
+    # If is in TVM's importer but not here: what does not depend on the data is folded by now, and nothing after takes control flow.
+    known = (set(_get_convert_map()) | {"Constant"} | set(CONVERTERS)) - {"If"}
+    for node in model.graph.node:
+        domain = "" if node.domain in ("", "ai.onnx") else node.domain
+        if node.op_type not in known or (domain and not (domain == "com.microsoft" and node.op_type in CONTRIB)):
+            operator = f"{domain}.{node.op_type}" if domain else node.op_type
+            raise TenfoldError(f"{name}: operator {operator} (node {node.name!r}) can't be imported")
+
+
+class _Importer(ONNXGraphImporter):
+    """TVM's importer with own converters, bound results, and errors that name the node."""
+
+    def __init__(self, model_name: str):
+        super().__init__({}, "float32", keep_params_in_input=False, sanitize=False)
+        self.model_name = model_name
+
+    def _convert_operator(self, op_name: str, inputs: list[relax.Expr], attrs: dict[str, Any], opset: int) -> relax.Expr:
+        where = f"{self.model_name}: operator {op_name} (node {attrs['tvm_custom']['name']!r})"
+        try:
+            converter = CONVERTERS.get(op_name)
+            result = converter(self.bb, inputs, attrs) if converter else None
+            if result is None:  # no converter of ours, or it leaves this case to TVM's
+                result = super()._convert_operator(op_name, inputs, attrs, opset)
+            result = self.bb.normalize(result)
+        except TenfoldError as error:
+            raise TenfoldError(f"{where}: {error}") from None
+        except Exception as error:
+            raise TenfoldError(f"{where} can't be imported: {_line(error)}") from error
+        if not _is_static(result.ty):
+            raise TenfoldError(f"{where}: the size of its output is not known before the network runs")
+        wanted, made = attrs["tvm_custom"]["num_outputs"], len(result.ty.fields) if isinstance(result.ty, relax.TupleType) else 1
+        if wanted > made:
+            raise TenfoldError(f"{where}: only {made} of its {wanted} outputs can be imported")
+        return self.bb.emit(result) if isinstance(result, tvm.ir.Call) else result
+
+    def _parse_attr(self, attr_proto: Any) -> dict[str, Any]:
+        # The base class refuses attributes that are present but empty, such as axes=[].
+        return super()._parse_attr([a for a in attr_proto if a.type != onnx.AttributeProto.INTS or a.ints])
+
+
+def _is_static(ty: Any) -> bool:
+    if isinstance(ty, relax.TupleType):
+        return all(_is_static(field) for field in ty.fields)
+    if isinstance(ty, relax.TensorType):
+        return ty.shape is not None and all(isinstance(size, tvm.tirx.IntImm) for size in ty.shape.values)
+    return True
+
+
+def _line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

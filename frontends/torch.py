@@ -1,0 +1,171 @@
+"""torch -> Network: ExportedProgram, .pt2 or nn.Module is exported to ONNX and takes the same route. torch is the reference."""
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from ..errors import TenfoldError
+from .names import COUNTED, LAYERS, WEIGHT_SUFFIX
+from .network import Network, Run, tensor_specs
+from .normalize import normalize
+from .onnx import digest
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def load_torch(source: Any, example_inputs: Any = None, input_shapes: dict[str, tuple[int, ...]] | None = None) -> Network:
+    """A network from a ``.pt2`` file, an ExportedProgram, or an nn.Module and the inputs to trace it with.
+
+    Layers carry the names of their modules (``features.0``). A module is traced in eval mode and left in the mode it was in.
+
+    Raises
+    ------
+    TenfoldError
+        torch is not installed, the file is not (all of) a program, a module came without inputs, or the program can't be exported.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise TenfoldError('reading a torch model needs torch: pip install "tenfold[torch]"') from None
+    if isinstance(source, Path):
+        name, program = str(source), _read(source)
+    elif isinstance(source, torch.export.ExportedProgram):
+        name, program = type(source).__name__, source
+    elif isinstance(source, torch.nn.Module):
+        name, program = type(source).__name__, _trace(source, example_inputs)
+    else:
+        raise TenfoldError(f"can't read a {type(source).__name__}: give a path, an ONNX ModelProto, an ExportedProgram or an nn.Module")
+    _refuse_training(program, name)
+    proto = _to_onnx(program, name)
+    _name_by_module(proto)
+    normalised = normalize(proto, input_shapes, name)
+    sha256 = hashlib.sha256(source.read_bytes()).hexdigest() if isinstance(source, Path) else digest(normalised)
+    inputs = tensor_specs(normalised.graph.input)
+    return Network(
+        name=name,
+        onnx=normalised,
+        inputs=inputs,
+        outputs=tensor_specs(normalised.graph.output),
+        sha256=sha256,
+        reference_name="torch",
+        run_reference=_torch_reference(program, [spec.name for spec in inputs]),
+    )
+
+
+def _read(path: Path) -> ExportedProgram:
+    import torch
+
+    try:
+        with _quiet():
+            return torch.export.load(path)
+    except Exception as error:
+        raise TenfoldError(f"{path}: not a torch.export program, or cut short ({type(error).__name__})") from None
+
+
+def _trace(module: Any, example_inputs: Any) -> ExportedProgram:
+    import torch
+
+    name = type(module).__name__
+    if example_inputs is None:
+        raise TenfoldError(f"{name} is an nn.Module: give example_inputs (a tensor, or a tuple of tensors) to trace it with")
+    keywords = example_inputs if isinstance(example_inputs, dict) else {}
+    positional = () if keywords else example_inputs if isinstance(example_inputs, (tuple, list)) else (example_inputs,)
+    positional = tuple(torch.as_tensor(x) for x in positional)
+    keywords = {key: torch.as_tensor(x) for key, x in keywords.items()}
+    modes = [(child, child.training) for child in module.modules()]
+    try:
+        module.eval()
+        with torch.no_grad(), _quiet():
+            return torch.export.export(module, positional, keywords)
+    except Exception as error:
+        raise TenfoldError(f"{name}: torch.export can't trace it: {_line(error)}") from None
+    finally:
+        for child, mode in modes:
+            child.training = mode
+
+
+def _refuse_training(program: ExportedProgram, name: str) -> None:
+    """A program traced in training mode has batch statistics and random masks in it, which no switch turns off any more."""
+    for node in program.graph.nodes:
+        target = str(node.target)
+        trained = (target.startswith("aten.batch_norm.") and len(node.args) > 5 and node.args[5] is True) or (
+            target.startswith(("aten.dropout.", "aten.feature_dropout.")) and len(node.args) > 2 and node.args[2] is True
+        )
+        if trained or target.startswith("aten._native_batch_norm_legit_functional."):
+            raise TenfoldError(f"{name}: exported in training mode (node {node.name}): call model.eval() before torch.export.export")
+
+
+def _to_onnx(program: ExportedProgram, name: str) -> onnx.ModelProto:
+    import torch
+
+    try:
+        with _quiet():
+            return torch.onnx.export(program, dynamo=True, verbose=False).model_proto
+    except Exception as error:
+        raise TenfoldError(f"{name}: torch.onnx.export can't convert it: {_line(error.__cause__ or error)}") from None
+
+
+def _name_by_module(proto: onnx.ModelProto) -> None:
+    """Call every layer what its module is called; the exporter's own names only count.
+
+    The name of the weight tells it; where the exporter folded a transposition into a new weight, the scope of the node does.
+    """
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type not in LAYERS or len(node.input) < 2 or node.input[1] not in weights:
+            continue
+        name = WEIGHT_SUFFIX.sub("", node.input[1])
+        if COUNTED.match(name) or name == node.input[1]:
+            scopes = next((ast.literal_eval(entry.value) for entry in node.metadata_props if entry.key == SCOPES), [])
+            name = next((scope for scope in reversed(scopes[:-1]) if scope), "")
+        node.name = name
+
+
+def _torch_reference(program: ExportedProgram, names: list[str]) -> Run:
+    import torch
+
+    module = program.module()
+
+    def run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        tensors = [torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in names]
+        arguments = torch.utils._pytree.tree_unflatten(tensors, program.call_spec.in_spec)
+        with torch.no_grad():
+            result = module(*arguments[0], **arguments[1])
+        return [leaf.numpy() for leaf in torch.utils._pytree.tree_leaves(result)]
+
+    return run
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's progress report, its warnings, and its log of operators that are not installed."""
+    logger = logging.getLogger("torch")
+    exporters = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    levels = [other.level for other in (logger, *exporters)]
+    try:
+        for other in (logger, *exporters):
+            other.setLevel(logging.ERROR)
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for other, level in zip((logger, *exporters), levels, strict=True):
+            other.setLevel(level)
+
+
+def _line(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0].strip() if lines else type(error).__name__

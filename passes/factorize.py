@@ -1,0 +1,100 @@
+"""conv2d / matmul of a layer -> its factor chain, in plain NCHW Relax.
+
+    layer = conv2d(x, W)   ->   layer.0 = conv2d(x, W0);  layer.1 = conv2d(layer.0, W1);  ...
+    layer = matmul(x, W)   ->   layer.0 = matmul(x, W0);  layer.1 = matmul(layer.0, W1);  ...
+"""
+from __future__ import annotations
+
+import numpy as np
+import tvm
+import tvm_ffi
+from tvm import ir, relax
+from tvm.relax.expr_functor import PyExprMutator, mutator
+
+from ..errors import TenfoldError
+from ..factorization import FactorChain, Stage
+from .chains import check_names, dense_weight, push_permutations
+from .inventory import inventory
+
+
+@tvm.transform.module_pass(opt_level=0, name="Factorize")
+class Factorize:
+    """Put factor chains in the places of layers.
+
+    Stage i of a layer is bound to a variable called ``<layer>.i``. What comes after the layer, its bias first, stays as it is.
+
+    Parameters
+    ----------
+    chains : dict of str to FactorChain
+        By the names of the layers.
+
+    Raises
+    ------
+    TenfoldError
+        When it runs: a name that is no layer of the module, or a chain that does not fit its layer.
+    """
+
+    def __init__(self, chains: dict[str, FactorChain]):
+        self.chains = {name: push_permutations(chain) for name, chain in chains.items()}
+
+    def transform_module(self, mod: ir.IRModule, _context: tvm.transform.PassContext) -> ir.IRModule:
+        """The module with every chain in its place; the other functions stay."""
+        check_names(self.chains, [layer.name for layer in inventory(mod)])
+        rewriter = _Rewriter(mod, self.chains)
+        main = rewriter.visit_expr(mod["main"])
+        rewriter.builder_.update_func(mod.get_global_var("main"), main)
+        return rewriter.builder_.get()
+
+
+@mutator
+class _Rewriter(PyExprMutator):
+    def __init__(self, mod: ir.IRModule, chains: dict[str, FactorChain]):
+        super().__init__(mod)
+        self.chains = chains
+
+    def visit_var_binding_(self, binding: relax.VarBinding) -> None:
+        chain, call = self.chains.get(binding.var.name), binding.value
+        if chain is None or not isinstance(call, ir.Call) or not isinstance(call.op, ir.Op):
+            super().visit_var_binding_(binding)
+            return
+        name = binding.var.name
+        emit_stage = {"relax.nn.conv2d": self._conv, "relax.matmul": self._matmul}.get(call.op.name)
+        if emit_stage is None:
+            raise TenfoldError(f"layer {name!r} is a {call.op.name.removeprefix('relax.')}, which has no factored form")
+        value = self.visit_expr(call.args[0])
+        axis = 1 if call.op.name == "relax.nn.conv2d" else -1
+        try:
+            for i, stage in enumerate(chain.stages):
+                value = self._ordered(value, stage.input_permutation, axis, f"{name}.{i}.order")
+                value = emit_stage(value, stage, f"{name}.{i}", type(binding.var))
+            value = self._ordered(value, chain.permutation, axis, f"{name}.order")
+        except (tvm.error.TVMError, ValueError) as error:
+            raise TenfoldError(f"the chain does not fit the layer {name!r}: {str(error).strip().splitlines()[-1]}") from error
+        if not tvm_ffi.structural_equal(value.ty, binding.var.ty):
+            raise TenfoldError(f"the chain does not fit the layer {name!r}: it makes {value.ty}, the layer {binding.var.ty}")
+        self.set_var_remap(binding.var, value)
+
+    def _emit(self, call: ir.Expr, name: str, kind: type[relax.Var]) -> relax.Var:
+        # Not builder_.emit: that replaces the dots in a name.
+        call = self.builder_.normalize(call)
+        var = kind(name, call.ty)
+        self.builder_.emit_normalized(relax.VarBinding(var, call))
+        return var
+
+    def _conv(self, data: ir.Expr, stage: Stage, name: str, kind: type[relax.Var]) -> relax.Var:
+        result = relax.op.nn.conv2d(
+            data, relax.const(stage.weight), strides=stage.stride, padding=stage.padding, dilation=stage.dilation, groups=stage.groups
+        )
+        result = self._emit(result, name, kind)
+        if stage.bias is None:
+            return result
+        return self._emit(relax.op.add(result, relax.const(stage.bias.reshape(1, -1, 1, 1))), f"{name}.bias", kind)
+
+    def _matmul(self, data: ir.Expr, stage: Stage, name: str, kind: type[relax.Var]) -> relax.Var:
+        result = self._emit(relax.op.matmul(data, relax.const(dense_weight(stage))), name, kind)
+        return result if stage.bias is None else self._emit(relax.op.add(result, relax.const(stage.bias)), f"{name}.bias", kind)
+
+    def _ordered(self, data: ir.Expr, order: np.ndarray | None, axis: int, name: str) -> ir.Expr:
+        if order is None:
+            return data
+        return self._emit(relax.op.take(data, relax.const(order.astype("int64")), axis=axis, mode="clip"), name, relax.DataflowVar)
