@@ -138,7 +138,7 @@ def dense(data: te.Tensor, weight: te.Tensor, filters: int, tile: Tile) -> te.Te
 
 
 def _describe(tile: Tile) -> list[int]:
-    return [tile.pixels, tile.vectors, int(tile.flat), tile.rows, int(tile.weights_inner)]
+    return [tile.pixels, tile.vectors, int(tile.flat), tile.rows, int(tile.weights_inner), int(tile.parallel)]
 
 
 def _ravel(index, shape):
@@ -176,7 +176,7 @@ def pad(data: te.Tensor, padding: tuple[int, int, int, int], upsample: tuple[int
     return te.compute((batch, height + top + bottom, width + left + right, channels), value, name="padded")
 
 
-def schedule_padding(s: Schedule, lanes: int) -> None:
+def schedule_padding(s: Schedule, lanes: int, parallel: bool) -> None:
     """The padded copy, where there is one: parallel over rows, whole vectors of channels."""
     block = next((b for b in s.get_child_blocks(s.get_sblock("root")) if s.get(b).name_hint.startswith("padded")), None)
     if block is None:
@@ -195,7 +195,7 @@ def schedule_conv2d(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     conv = find_annotated(s, ANNOTATION)
     if conv is None:
         return None
-    pixels, vectors, flat, rows, weights_inner = (int(v) for v in s.get(conv).annotations[ANNOTATION])
+    pixels, vectors, flat, rows, weights_inner, parallel = (int(v) for v in s.get(conv).annotations[ANNOTATION])
     # 1. One block after the accumulators: crop, bias, activation, residual.
     out = inline_epilogue(s, conv)
     if whole_blocks(s, conv, out):
@@ -211,8 +211,10 @@ def schedule_conv2d(func: tirx.PrimFunc, target: Target) -> Schedule | None:
         # 2. Channels that don't fill the last block: the accumulators in a nest of their own, cut to size in a second one.
         order, lines, v, reduction = _split_accumulators(s, conv, bool(flat), pixels, rows)
         task = s.fuse(*_tasks(s, order, [*lines, v, *reduction], bool(weights_inner)))
-        s.parallel(s.fuse(*s.get_loops(out)[:2]))
-    s.parallel(task)
+        if parallel:
+            s.parallel(s.fuse(*s.get_loops(out)[:2]))
+    if parallel:
+        s.parallel(task)
     # 3. The accumulators of a task, chunk by chunk, each register tile unrolled and vectorised.
     chunk, ky, kx, ci = reduction
     tile_out, tile_in = s.split(lines[-1], [None, pixels])
@@ -223,7 +225,7 @@ def schedule_conv2d(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     s.unroll(vector_in)
     s.decompose_reduction(conv, chunk)
     # 4. What comes before.
-    schedule_padding(s, target.lanes)
+    schedule_padding(s, target.lanes, bool(parallel))
     return s
 
 
@@ -259,7 +261,9 @@ def _flat_output(s, out, conv):
     """Loops (image, pixel, channel) of the output: a convolution's rows in a line, a dense layer's leading axes in a line."""
     shape = [int(v.dom.extent) for v in s.get(out).iter_vars[:-1]]
     if s.get(conv).name_hint.startswith("dense"):
-        s.transform_block_layout(out, tirx.IndexMap.from_func(lambda *i: (_ravel(i[:-1], shape), i[-1]), ndim=len(shape) + 1))
+        dtype = str(s.get(out).iter_vars[0].var.ty.dtype)
+        in_a_line = tirx.IndexMap.from_func(lambda *i: (_ravel(i[:-1], shape), i[-1]), ndim=len(shape) + 1, index_dtype=dtype)
+        s.transform_block_layout(out, in_a_line)
         line, f = s.get_loops(out)
         return s.add_unit_loop(line), line, f
     s.transform_block_layout(out, lambda n, y, x, f: (n, y * shape[2] + x, f))

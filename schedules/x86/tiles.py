@@ -18,6 +18,8 @@ POINTER_CYCLES = 10       # address of one pixel of a flat tile: a division, a r
 STORE_CYCLES = 2          # epilogue of one accumulator: bias, activation, store
 ROW_CYCLES = 6            # loop control of one (kernel row, kernel column, channel chunk)
 TASK_CYCLES = 1500        # handing one task to a thread, and the first touch of its weights
+LAUNCH_CYCLES = 12000     # waking the other threads and waiting for them
+POINTERS = 8              # general registers left for pointers to the pixels of a flat tile
 TASKS_PER_CORE = 4        # enough for the last task not to leave the other cores waiting long
 L1_SHARE = 0.5            # of the L1 cache for the weights of a tile; inputs and accumulators take the rest
 L2_SHARE = 0.25           # of the L2 cache for the weights of one channel chunk
@@ -62,6 +64,8 @@ class Tile:
         Input channels that are added to all pixels of a task before the next ones, so that their weights stay in L2.
     weights_inner : bool
         Tasks run over the blocks of output channels first: right where all weights fit in L2.
+    parallel : bool
+        The work is worth waking the other threads for.
     """
 
     pixels: int
@@ -70,6 +74,7 @@ class Tile:
     rows: int
     chunk: int
     weights_inner: bool
+    parallel: bool = True
 
 
 def fits_registers(pixels: int, vectors: int, target: Target) -> bool:
@@ -117,6 +122,13 @@ def _one_pointer(shape: ConvShape) -> bool:
     return shape.kernel == (1, 1) and shape.stride == (1, 1)
 
 
+def _widest(shape: ConvShape, flat: bool) -> int:
+    """Most pixels that a tile can have: of one row, or with a pointer each."""
+    if not flat:
+        return shape.output[1]
+    return shape.pixels if _one_pointer(shape) else POINTERS
+
+
 def channel_chunk(shape: ConvShape, vectors: int, target: Target) -> int:
     """Largest divisor of the input channels whose weights, for one block of output channels, take their share of L2."""
     limit = L2_SHARE * target.l2_bytes / (4 * shape.taps * vectors * target.lanes)
@@ -152,16 +164,15 @@ def choose_tile(shape: ConvShape, target: Target) -> Tile:
     target : Target
         Gives lanes, registers, caches and cores.
     """
-    widest = 14 if target.vector_registers < 32 else 28
     most = max(1, ceil(shape.filters / target.lanes))
     candidates = [
         (cycles(shape, pixels, vectors, flat, target), flat, -pixels, vectors)
         for vectors in range(1, min(4, most) + 1)
-        for pixels in range(1, min(widest, shape.pixels) + 1)
+        for pixels in range(1, min(target.vector_registers, shape.pixels) + 1)
         for flat in ((True,) if _one_pointer(shape) else (False, True))
-        if fits_registers(pixels, vectors, target) and (flat or pixels <= shape.output[1])
+        if fits_registers(pixels, vectors, target) and pixels <= _widest(shape, flat)
     ]
-    _, flat, pixels, vectors = min(candidates)
+    work, flat, pixels, vectors = min(candidates)
     pixels = -pixels
     blocks = ceil(shape.filters / (vectors * target.lanes))
     lines = tile_count(shape, pixels, True) if flat else shape.output[0]
@@ -172,4 +183,5 @@ def choose_tile(shape: ConvShape, target: Target) -> Tile:
     # The accumulators of a task stay in L2, and its inputs too where the next task takes them again.
     line_bytes = 4 * line_pixels * max(block, weights_inner * shape.channels * shape.stride[0] * shape.stride[1])
     rows = task_rows(lines, line_bytes, line_cycles, shape.batch * shape.groups * blocks, target)
-    return Tile(pixels, vectors, flat, rows, channel_chunk(shape, vectors, target), weights_inner)
+    parallel = work * (1 - 1 / target.cores) > LAUNCH_CYCLES
+    return Tile(pixels, vectors, flat, rows, channel_chunk(shape, vectors, target), weights_inner, parallel)

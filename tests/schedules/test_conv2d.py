@@ -1,0 +1,152 @@
+"""Direct, grouped, transposed, dense and depthwise kernels against torch-free references, over random geometry."""
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import tvm
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tvm import te, tirx
+
+from tenfold.schedules.x86.conv2d import Geometry, conv2d, dense, pack_weights, schedule_conv2d
+from tenfold.schedules.x86.depthwise import depthwise, pack_depthwise, schedule_depthwise
+from tenfold.schedules.x86.tiles import ConvShape, choose_tile
+from tenfold.targets import resolve
+
+HOST = resolve("host")
+
+
+def reference(x: np.ndarray, weight: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """ONNX Runtime's convolution, NHWC in and out."""
+    node = onnx.helper.make_node("Conv", ["x", "w"], ["y"], strides=geometry.stride, pads=geometry.padding, dilations=geometry.dilation,
+                                 group=geometry.groups)
+    graph = onnx.helper.make_graph([node], "conv", [onnx.helper.make_tensor_value_info("x", 1, None)],
+                                   [onnx.helper.make_tensor_value_info("y", 1, None)], [onnx.numpy_helper.from_array(weight, "w")])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": np.ascontiguousarray(x.transpose(0, 3, 1, 2))})[0].transpose(0, 2, 3, 1)
+
+
+def with_epilogue(result: te.Tensor, bias: te.Tensor) -> te.Tensor:
+    added = te.compute(result.shape, lambda *i: result(*i) + bias[i[-1]], name="add")
+    return te.compute(result.shape, lambda *i: tirx.max(added(*i), tirx.const(0, "float32")), name="relu")
+
+
+def run(schedule, arrays, shape):
+    """Compile for this machine and run: `arrays` in, the result out."""
+    kernel = tvm.compile(schedule.mod, target=HOST.tvm_target())["main"]
+    out = tvm.runtime.tensor(np.full(shape, np.nan, "float32"))
+    kernel(*[tvm.runtime.tensor(a) for a in arrays], out)
+    return out.numpy()
+
+
+def check(x, weight, geometry, tile):
+    """One convolution with bias and ReLU, against the reference."""
+    bias = np.linspace(-1, 1, geometry.filters, dtype="float32")
+    packed = pack_weights(weight, geometry.groups, tile, HOST.lanes)
+    data, weights, biases = (te.placeholder(a.shape, name=n) for a, n in ((x, "x"), (packed, "w"), (bias, "b")))
+    out = with_epilogue(conv2d(data, weights, geometry, tile), biases)
+    schedule = schedule_conv2d(te.create_prim_func([data, weights, biases, out]), HOST)
+    expected = np.maximum(reference(x, weight, geometry) + bias, 0)
+    assert expected.shape == tuple(int(d) for d in out.shape)
+    np.testing.assert_allclose(run(schedule, [x, packed, bias], expected.shape), expected, rtol=1e-4, atol=1e-4)
+
+
+@st.composite
+def geometries(draw):
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    channels, filters = groups * draw(st.integers(1, 20)), groups * draw(st.integers(1, 40))
+    kernel = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
+    dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
+    size = tuple((k - 1) * d + draw(st.integers(1, 12)) for k, d in zip(kernel, dilation))
+    geometry = Geometry(filters, kernel, draw(st.tuples(st.integers(1, 3), st.integers(1, 3))), draw(st.tuples(*[st.integers(0, 3)] * 4)),
+                        dilation, groups)
+    return geometry, (draw(st.integers(1, 2)), *size, channels)
+
+
+@given(case=geometries(), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=40, derandomize=True)
+def test_any_geometry(case, seed):
+    geometry, shape = case
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal(shape, "float32")
+    weight = rng.standard_normal((geometry.filters, shape[-1] // geometry.groups, *geometry.kernel), "float32")
+    check(x, weight, geometry, choose_tile(geometry.shape(*shape), HOST))
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("weights_inner", [False, True])
+@pytest.mark.parametrize(("pixels", "vectors", "rows", "chunk"), [(4, 2, 3, 8), (5, 1, 2, 16), (1, 3, 1, 4), (6, 2, 9, 16)])
+def test_any_tile_is_right(flat, weights_inner, pixels, vectors, rows, chunk):
+    """What the model chooses is a matter of speed alone."""
+    rng = np.random.default_rng(0)
+    geometry = Geometry(48, (3, 3), (1, 1), (1, 1, 1, 1))
+    shape = (1, 9, 11, 16)
+    tile = replace(choose_tile(geometry.shape(*shape), HOST), pixels=pixels, vectors=vectors, flat=flat, rows=rows, chunk=chunk,
+                   weights_inner=weights_inner)
+    check(rng.standard_normal(shape, "float32"), rng.standard_normal((48, 16, 3, 3), "float32"), geometry, tile)
+
+
+@pytest.mark.parametrize(("lead", "channels", "filters"), [((1,), 70, 10), ((1,), 256, 64), ((5,), 33, 21), ((2, 7), 16, 48), ((64,), 24, 40)])
+def test_dense(lead, channels, filters):
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((*lead, channels), "float32"), rng.standard_normal((filters, channels), "float32")
+    bias = rng.standard_normal(filters, "float32")
+    tile = choose_tile(ConvShape(1, 1, channels, filters, (int(np.prod(lead)), 1)), HOST)
+    packed = pack_weights(weight[:, :, None, None], 1, tile, HOST.lanes)
+    data, weights, biases = (te.placeholder(a.shape, name=n) for a, n in ((x, "x"), (packed, "w"), (bias, "b")))
+    out = with_epilogue(dense(data, weights, filters, tile), biases)
+    schedule = schedule_conv2d(te.create_prim_func([data, weights, biases, out]), HOST)
+    expected = np.maximum(x @ weight.T + bias, 0)
+    np.testing.assert_allclose(run(schedule, [x, packed, bias], expected.shape), expected, rtol=1e-4, atol=1e-4)
+
+
+@given(batch=st.integers(1, 2), channels=st.sampled_from([1, 3, 8, 17, 24, 64]), size=st.tuples(st.integers(5, 20), st.integers(5, 20)),
+       kernel=st.tuples(st.sampled_from([1, 3, 5]), st.sampled_from([1, 3, 5])), stride=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+       padding=st.tuples(*[st.integers(0, 2)] * 4), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=25, derandomize=True)
+def test_depthwise(batch, channels, size, kernel, stride, padding, seed):
+    rng = np.random.default_rng(seed)
+    geometry = Geometry(channels, kernel, stride, padding, (1, 1), channels)
+    x = rng.standard_normal((batch, *size, channels), "float32")
+    weight = rng.standard_normal((channels, 1, *kernel), "float32")
+    bias, packed = rng.standard_normal(channels, "float32"), pack_depthwise(weight)
+    data, weights, biases = (te.placeholder(a.shape, name=n) for a, n in ((x, "x"), (packed, "w"), (bias, "b")))
+    out = with_epilogue(depthwise(data, weights, geometry), biases)
+    schedule = schedule_depthwise(te.create_prim_func([data, weights, biases, out]), HOST)
+    expected = np.maximum(reference(x, weight, geometry) + bias, 0)
+    np.testing.assert_allclose(run(schedule, [x, packed, bias], expected.shape), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_inner_loop_is_a_register_tile_without_stores():
+    """Between two branches of the hottest loop: multiply-adds, loads and broadcasts, but nothing written to memory."""
+    geometry = Geometry(128, (5, 5), (1, 1), (2, 2, 2, 2))
+    shape = (1, 32, 32, 128)
+    for name in ("zen3", "zen4"):
+        target = resolve(name)
+        tile = choose_tile(geometry.shape(*shape), target)
+        packed = pack_weights(np.zeros((128, 128, 5, 5), "float32"), 1, tile, target.lanes)
+        data, weights = te.placeholder(shape, name="x"), te.placeholder(packed.shape, name="w")
+        func = te.create_prim_func([data, weights, conv2d(data, weights, geometry, tile)])
+        executable = tvm.compile(schedule_conv2d(func, target).mod, target=target.tvm_target())
+        loop = hottest_loop(executable.mod.inspect_source("asm"))
+        assert sum("vfmadd" in line for line in loop) % (tile.pixels * tile.vectors) == 0
+        assert not [line for line in loop if "vmov" in line and line.rstrip().endswith(")")]
+
+
+def hottest_loop(assembly: str) -> list[str]:
+    """The lines from a label to the first jump back to it, of the loop with most multiply-adds."""
+    loops, label, lines = [], None, []
+    for line in assembly.splitlines():
+        if line.startswith(".L") and line.rstrip().split("#")[0].strip().endswith(":"):
+            label, lines = line.split(":")[0], []
+        elif label and line.strip():
+            lines.append(line)
+            if line.strip().startswith("j") and line.split()[-1] == label:
+                loops.append(lines)
+                label = None
+    return max(loops, key=lambda loop: sum("vfmadd" in line for line in loop))

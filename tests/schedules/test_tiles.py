@@ -1,0 +1,68 @@
+"""The tile model: registers hold the tile, tasks cover the output, and the choice beats its neighbours by its own price."""
+from __future__ import annotations
+
+from math import ceil
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tenfold.schedules.x86.tiles import ConvShape, choose_tile, cycles, fits_registers, step_cycles
+from tenfold.targets import resolve
+
+AVX2, AVX512 = resolve("zen3"), resolve("zen4")
+
+shapes = st.builds(
+    ConvShape, batch=st.sampled_from([1, 2, 64]), groups=st.sampled_from([1, 2, 4]), channels=st.integers(1, 600), filters=st.integers(1, 600),
+    output=st.tuples(st.integers(1, 120), st.integers(1, 120)), kernel=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)))
+
+
+@given(shape=shapes, target=st.sampled_from([AVX2, AVX512]))
+@settings(deadline=None, max_examples=150)
+def test_tile_is_valid_for_every_shape(shape, target):
+    tile = choose_tile(shape, target)
+    assert fits_registers(tile.pixels, tile.vectors, target)
+    assert shape.channels % tile.chunk == 0
+    assert tile.flat or tile.pixels <= shape.output[1]
+    assert 1 <= tile.rows <= (ceil(shape.pixels / tile.pixels) if tile.flat else shape.output[0])
+
+
+@given(shape=shapes, target=st.sampled_from([AVX2, AVX512]))
+@settings(deadline=None, max_examples=100)
+def test_predicted_time_is_no_less_than_the_arithmetic(shape, target):
+    tile = choose_tile(shape, target)
+    macs = shape.batch * shape.groups * shape.pixels * shape.taps * shape.channels * shape.filters
+    assert cycles(shape, tile.pixels, tile.vectors, tile.flat, target) >= macs / (2 * target.lanes)
+
+
+@pytest.mark.parametrize(("pixels", "vectors", "holds"), [(6, 2, True), (4, 3, True), (7, 2, False), (3, 4, False), (14, 1, False)])
+def test_sixteen_registers(pixels, vectors, holds):
+    assert fits_registers(pixels, vectors, AVX2) is holds
+
+
+@pytest.mark.parametrize(("pixels", "vectors", "holds"), [(14, 2, True), (28, 1, True), (7, 4, False), (28, 2, False)])
+def test_thirty_two_registers(pixels, vectors, holds):
+    assert fits_registers(pixels, vectors, AVX512) is holds
+
+
+def test_odd_sizes_waste_little():
+    """49 pixels of a 7 x 7 image: eight tiles of a row each would waste nothing on AVX-512, tiles of four across rows 6 % on AVX2."""
+    for target in (AVX2, AVX512):
+        shape = ConvShape(1, 1, 512, 512, (7, 7), (3, 3))
+        tile = choose_tile(shape, target)
+        tiles = ceil(49 / tile.pixels) if tile.flat else 7 * ceil(7 / tile.pixels)
+        assert tiles * tile.pixels <= 49 * 1.1
+
+
+def test_weights_from_l2_bound_a_tile_of_many_vectors():
+    large, small = ConvShape(1, 1, 512, 512, (28, 28), (3, 3)), ConvShape(1, 1, 3, 64, (28, 28), (3, 3))
+    assert step_cycles(large, 2, 4, AVX2) > step_cycles(small, 2, 4, AVX2)
+
+
+def test_every_core_gets_work_and_tiny_layers_stay_on_one():
+    shape = ConvShape(1, 1, 64, 64, (56, 56), (3, 3))
+    tile = choose_tile(shape, AVX2)
+    tasks = ceil(64 / (tile.vectors * AVX2.lanes)) * ceil(56 / tile.rows)
+    assert tile.parallel and tasks >= 4 * AVX2.cores
+    assert not choose_tile(ConvShape(1, 1, 16, 10, (1, 1)), AVX2).parallel
