@@ -1,0 +1,56 @@
+"""What a device is: the TVM target to compile for, and the figures that schedules choose their tiles by."""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import tvm
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A device to compile for.
+
+    Attributes
+    ----------
+    name : str
+        What tables and manifests call it.
+    tvm : dict
+        The TVM target in dict form, ``num-cores`` included.
+    vector_bits, vector_registers : int
+        Width of a vector register in bits, and how many of them there are.
+    cores : int
+        Physical cores; also the number of threads that an artifact uses by default.
+    l1_bytes, l2_bytes, l3_bytes : int
+        Data caches of one core (L3: of the cores that share it); 0 where unknown.
+    rank_multiple : int
+        Ranks of factored layers are rounded to multiples of this: the vector length, because a rank is a number of channels.
+    features : tuple of str
+        What the CPU must be able to do to run the code, as flags of ``/proc/cpuinfo``.
+    description : str
+        One line for the list of presets.
+    """
+
+    name: str
+    tvm: dict[str, Any]
+    vector_bits: int
+    vector_registers: int
+    cores: int
+    l1_bytes: int
+    l2_bytes: int
+    l3_bytes: int
+    rank_multiple: int
+    features: tuple[str, ...] = field(default=(), repr=False)
+    description: str = field(default="", repr=False)
+
+    @property
+    def lanes(self) -> int:
+        """float32 numbers in one vector register."""
+        return self.vector_bits // 32
+
+    def tvm_target(self) -> tvm.target.Target:
+        """The TVM target object (imports TVM)."""
+        import tvm
+
+        return tvm.target.Target(self.tvm)
