@@ -1,0 +1,61 @@
+"""Tenfold: factor a trained convolutional network, compile it with Apache TVM, and prove on the device what was gained."""
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import TenfoldError, VerificationError
+    from .factorization.choice import Choice
+    from .factorization.plan import Plan
+    from .runner.artifact import Artifact, load
+    from .runner.compare import Comparison, compare
+    from .runner.compile import compile
+    from .runner.compress import compress
+    from .runner.inspect import inspect
+    from .targets import Target
+
+__version__ = "0.1.0"
+
+# Imported when they are first asked for: `import tenfold` must not wait for TVM.
+_HOMES = {
+    "Artifact": "runner.artifact",
+    "Choice": "factorization.choice",
+    "Comparison": "runner.compare",
+    "Plan": "factorization.plan",
+    "Target": "targets",
+    "TenfoldError": "errors",
+    "VerificationError": "errors",
+    "compare": "runner.compare",
+    "compile": "runner.compile",
+    "compress": "runner.compress",
+    "inspect": "runner.inspect",
+    "load": "runner.artifact",
+}
+
+__all__ = [
+    "Artifact",
+    "Choice",
+    "Comparison",
+    "Plan",
+    "Target",
+    "TenfoldError",
+    "VerificationError",
+    "compare",
+    "compile",
+    "compress",
+    "inspect",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,1 @@
+"""What is done with networks: compile, load, verify, measure, compare, compress, inspect."""

@@ -1,0 +1,251 @@
+"""The `tenfold` command. Everything heavy is imported inside the commands, so that `--help` is instant."""
+from __future__ import annotations
+
+import contextlib
+import functools
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from .errors import TenfoldError, VerificationError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MISTAKE, DIFFERS, INTERRUPTED, TERMINATED = 2, 1, 130, 143
+
+app = typer.Typer(
+    help="Factor a trained convolutional network, compile it with Apache TVM, and prove on the device itself what was gained.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Model = Annotated[str, typer.Argument(help="A network: .onnx, or .pt2 (torch.export).", metavar="MODEL")]
+TargetOption = Annotated[str, typer.Option("--target", help="A preset's name, host, or a TVM target as JSON.", metavar="T")]
+InputShape = Annotated[
+    list[str] | None,
+    typer.Option("--input-shape", help="Fix the size of a dynamic input; may be given several times.", metavar="NAME=1,3,224,224"),
+]
+Threads = Annotated[int | None, typer.Option("--threads", help="Default: the physical cores.", metavar="N", min=1)]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the result to this file too.", metavar="FILE")]
+
+
+def _command(function: Callable[..., None]) -> Callable[..., None]:
+    """Register a command; a mistake becomes one line and an exit code, an interrupt just the exit code."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **keywords: Any) -> None:
+        try:
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                function(*args, **keywords)
+        except TenfoldError as error:
+            print(f"tenfold: {' '.join(str(error).split())}", file=sys.stderr)
+            raise typer.Exit(DIFFERS if isinstance(error, VerificationError) else MISTAKE) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+
+    return app.command()(run)
+
+
+@_command
+def inspect(model: Model, input_shape: InputShape = None, json: JsonFile = None) -> None:
+    """List every convolution and dense layer: geometry, MACs, parameters, and which factored forms apply."""
+    from .runner import inspect as work
+    from .runner.folder import write_text
+    from .runner.report import inspection_table
+
+    with _progress() as say:
+        say("reading the network")
+        result = work.inspect(model, input_shapes=_shapes(input_shape))
+    _console().print(inspection_table(result))
+    if json is not None:
+        write_text(json, result.to_json())
+
+
+@_command
+def compress(
+    model: Model,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for model.onnx, plan.json and report.json.", metavar="DIR")],
+    plan: Annotated[Path | None, typer.Option("--plan", help="Do what this plan says.", metavar="PLAN.json")] = None,
+    method: Annotated[str | None, typer.Option("--method", help="Factor every layer with this method; default: auto.", metavar="M")] = None,
+    energy: Annotated[float | None, typer.Option("--energy", help="Part of each weight's squared norm to keep; default: 0.9.", metavar="E")] = None,
+    target: TargetOption = "host",
+    input_shape: InputShape = None,
+) -> None:
+    """Factor the layers of a network and write it as ONNX, with the plan and a report."""
+    from .runner import compress as work
+    from .runner.report import compression_table, size
+
+    if plan is not None and (method is not None or energy is not None):
+        raise TenfoldError("give either --plan or --method and --energy: a plan holds the method and ranks of every layer")
+    options = {"method": method or "auto", "energy": work.ENERGY if energy is None else energy}
+    with _progress() as say:
+        done = work.compress(model, output, plan=plan, target=target, input_shapes=_shapes(input_shape), progress=say, **options)
+    console = _console()
+    console.print(compression_table(done))
+    fewer = f"{done.params_before / done.params:.1f} times fewer parameters" if done.params else ""
+    console.print(f"{fewer}; outputs differ from the dense network's by up to {done.output_error:.2g} of the largest, on random inputs")
+    console.print(f"wrote {output}: {work.MODEL} ({size(done.bytes)}), {work.PLAN}, {work.REPORT}")
+
+
+@_command
+def compile(
+    model: Model,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for model.so and manifest.json.", metavar="DIR")],
+    target: TargetOption = "host",
+    threads: Threads = None,
+    plan: Annotated[Path | None, typer.Option("--plan", help="Factor the layers that this plan names.", metavar="PLAN.json")] = None,
+    input_shape: InputShape = None,
+) -> None:
+    """Compile a network to a shared library, and verify it against an independent engine."""
+    from .runner import compile as work
+    from .runner.report import count, size
+
+    begin = time.perf_counter()
+    with _progress() as say:
+        artifact = work.compile(model, target, output, plan=plan, threads=threads, input_shapes=_shapes(input_shape), progress=say)
+    manifest, console = artifact.manifest, _console()
+    check = manifest.verification
+    tvm = " ".join(f"{key}={value}" for key, value in manifest.target["tvm"].items())
+    console.print(f"target    {manifest.target['name']} ({tvm})")
+    console.print(f"threads   {manifest.threads}")
+    console.print(f"cost      {count(manifest.macs)} MACs, {count(manifest.params)} parameters")
+    console.print(
+        f"verified  against {check['reference']} on {check['inputs']} inputs: largest error {check['max_abs_error']:.1e},"
+        f" {check['max_rel_error']:.1e} of the largest output (tolerance {check['tolerance']:.0e})"
+    )
+    console.print(f"wrote     {output} (model.so {size(manifest.bytes)}) in {time.perf_counter() - begin:.1f} s")
+
+
+@_command
+def run(
+    artifact: Annotated[Path, typer.Argument(help="An artifact folder.", metavar="DIR")],
+    inputs: Annotated[Path, typer.Option("--input", help="The one input as .npy, or all by name as .npz.", metavar="X.npy|X.npz")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the outputs by name.", metavar="Y.npz")] = None,
+    threads: Threads = None,
+) -> None:
+    """Run a compiled network on arrays of a file."""
+    import numpy as np
+
+    from .runner.artifact import load
+    from .runner.data import read_arrays
+    from .runner.folder import whole_file
+
+    feeds = read_arrays(inputs)
+    results = load(artifact, threads).run(feeds)
+    console = _console()
+    for name, value in results.items():
+        console.print(f"{name}: {value.dtype}{list(value.shape)}, {_summary(value)}")
+    if output is not None:
+        if output.suffix != ".npz":
+            raise TenfoldError(f"{output}: the outputs are written as .npz: give a name that ends in it")
+        with whole_file(output) as temporary, open(temporary, "wb") as file:
+            np.savez(file, **results)
+        console.print(f"wrote {output}")
+
+
+@_command
+def bench(
+    what: Annotated[list[str], typer.Argument(help="Model files and artifact folders.", metavar="WHAT...")],
+    against: Annotated[str, typer.Option("--against", help="Other engines, with commas: onnxruntime, openvino, torch.", metavar="ENGINES")] = "",
+    data: Annotated[Path | None, typer.Option("--data", help="Images x (preprocessed) and labels y, for accuracy.", metavar="D.npz")] = None,
+    runs: Annotated[int, typer.Option("--runs", help="Timed runs of each row.", metavar="N", min=1)] = 50,
+    threads: Threads = None,
+    json: JsonFile = None,
+    target: TargetOption = "host",
+    input_shape: InputShape = None,
+) -> None:
+    """Compare networks and engines side by side: milliseconds, memory, accuracy and error."""
+    from .runner import compare as work
+    from .runner.folder import write_text
+    from .runner.report import comparison_table
+
+    engines = [name.strip() for name in against.split(",") if name.strip()]
+    shapes = _shapes(input_shape)
+    with _progress() as say:
+        result = work.compare(
+            what, against=engines, data=data, runs=runs, threads=threads, target=target, input_shapes=shapes, progress=say
+        )
+    _console().print(comparison_table(result))
+    for model, engine, reason in result.skipped:
+        print(f"tenfold: no row for {model} in {engine}: {reason}", file=sys.stderr)
+    if json is not None:
+        write_text(json, result.to_json())
+
+
+@_command
+def targets(name: Annotated[str | None, typer.Argument(help="A preset's name, host, or a TVM target as JSON.", metavar="NAME")] = None) -> None:
+    """List the devices to compile for, or describe one."""
+    from .runner.report import target_lines, targets_table
+    from .targets import cpu, presets, resolve
+
+    console = _console()
+    if name is None:
+        console.print(targets_table(presets(), cpu.cpu_flags()))
+        console.print(f"host: this machine, {cpu.cpu_model()}, {cpu.physical_cores()} physical cores; tenfold targets host tells more")
+    else:
+        for key, value in target_lines(resolve(name)):
+            console.print(f"{key:<24}{value}", soft_wrap=True)
+
+
+def _summary(value: Any) -> str:
+    if value.size and value.dtype.kind in "fiu":
+        return f"from {value.min():.6g} to {value.max():.6g}, largest at {value.argmax()}"
+    return f"{value.size} values"
+
+
+def _shapes(options: list[str] | None) -> dict[str, tuple[int, ...]] | None:
+    """``["x=1,3,224,224"]`` -> ``{"x": (1, 3, 224, 224)}``."""
+    shapes = {}
+    for option in options or ():
+        name, _, sizes = option.rpartition("=")
+        try:
+            shapes[name] = tuple(int(size) for size in sizes.split(","))
+        except ValueError:
+            shapes[name] = ()
+        if not name or not shapes[name] or min(shapes[name]) < 1:
+            raise TenfoldError(f"--input-shape {option}: write it as NAME=1,3,224,224, all sizes 1 or more")
+    return shapes or None
+
+
+def _console() -> Console:
+    """Standard output. Without a terminal tables are not squeezed into 80 columns."""
+    from rich.console import Console
+
+    return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 180)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Shows on standard error what is being done, on terminals only."""
+    from rich.console import Console
+
+    with Console(stderr=True, markup=False).status("") as status:
+        yield lambda step: status.update(step)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
+    print(f"tenfold: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _terminate(signum: int, frame: Any) -> NoReturn:
+    raise SystemExit(TERMINATED)
+
+
+def main() -> None:
+    """The console script. A SIGTERM unwinds the stack, so that nothing half-written is left."""
+    signal.signal(signal.SIGTERM, _terminate)
+    app(prog_name="tenfold")
+
+
+if __name__ == "__main__":
+    main()

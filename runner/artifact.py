@@ -1,0 +1,147 @@
+"""An artifact: a folder with a compiled network and its manifest, and what it takes to run it."""
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import TenfoldError
+from ..targets.cpu import cpu_flags
+from . import runtime
+from .manifest import LIBRARY, MANIFEST, Manifest, Port, sha256_of
+
+
+class Artifact:
+    """A compiled network. Call it with an array, or with a dict of arrays by input name.
+
+    Attributes
+    ----------
+    folder : Path
+    manifest : Manifest
+    inputs, outputs : tuple of Port
+        Name, shape and dtype of each.
+    threads : int
+        Threads that it runs on.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, machine: runtime.Machine) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.inputs = manifest.inputs
+        self.outputs = manifest.outputs
+        self._machine = machine
+
+    @property
+    def threads(self) -> int:
+        return self._machine.threads
+
+    def __call__(self, inputs: np.ndarray | Mapping[str, np.ndarray]) -> np.ndarray | list[np.ndarray]:
+        """Run the network.
+
+        Parameters
+        ----------
+        inputs : ndarray or dict of str to ndarray
+            The one input, or every input by name; shapes and dtypes as in `inputs`, all numbers finite.
+
+        Returns
+        -------
+        ndarray or list of ndarray
+            The one output, or all in the order of `outputs`.
+
+        Raises
+        ------
+        TenfoldError
+            An input is missing, unknown, of another shape or dtype, or holds NaN or infinity.
+        """
+        results = self._machine(self._check(inputs))
+        return results[0] if len(self.outputs) == 1 else results
+
+    def run(self, inputs: np.ndarray | Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """As calling it, with the outputs by name."""
+        results = self._machine(self._check(inputs))
+        return {port.name: result for port, result in zip(self.outputs, results, strict=True)}
+
+    def _check(self, inputs: np.ndarray | Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        if not isinstance(inputs, Mapping):
+            if len(self.inputs) != 1:
+                raise TenfoldError(f"{self._name}: it has {len(self.inputs)} inputs ({self._names}): give a dict of arrays by name")
+            inputs = {self.inputs[0].name: inputs}
+        if inputs.keys() != {port.name for port in self.inputs}:
+            for name in inputs:
+                if name not in {port.name for port in self.inputs}:
+                    raise TenfoldError(f"{self._name}: there is no input {name!r}: the inputs are {self._names}")
+            absent = next(port.name for port in self.inputs if port.name not in inputs)
+            raise TenfoldError(f"{self._name}: input {absent!r} is missing: the inputs are {self._names}")
+        return [self._check_array(port, inputs[port.name]) for port in self.inputs]
+
+    def _check_array(self, port: Port, array: Any) -> np.ndarray:
+        if not isinstance(array, np.ndarray):
+            raise TenfoldError(f"{self._name}: input {port.name!r} must be a NumPy array, not {type(array).__name__}")
+        if array.shape != port.shape:
+            raise TenfoldError(f"{self._name}: input {port.name!r} has shape {list(array.shape)}, expected {list(port.shape)}")
+        if array.dtype != port.dtype:
+            raise TenfoldError(f"{self._name}: input {port.name!r} has dtype {array.dtype}, expected {port.dtype}: convert it with .astype")
+        # A sum is not finite if any number is not; it may also overflow, so that only the slow test is sure.
+        if array.dtype.kind == "f":
+            with np.errstate(all="ignore"):
+                suspicious = not np.isfinite(array.sum())
+            if suspicious and not np.isfinite(array).all():
+                raise TenfoldError(f"{self._name}: input {port.name!r} holds NaN or infinity")
+        return array
+
+    @property
+    def _name(self) -> str:
+        return str(self.folder)
+
+    @property
+    def _names(self) -> str:
+        return ", ".join(repr(port.name) for port in self.inputs)
+
+    def __repr__(self) -> str:
+        return f"Artifact({str(self.folder)!r}, target={self.manifest.target['name']!r}, threads={self.threads})"
+
+
+def load(folder: str | os.PathLike[str], threads: int | None = None) -> Artifact:
+    """Load what `compile` wrote.
+
+    Parameters
+    ----------
+    folder : path
+    threads : int, optional
+        Threads to run on. Default: those of the manifest, at most the physical cores that this process may use.
+
+    Raises
+    ------
+    TenfoldError
+        The folder is not an artifact, its library is not the one of the manifest, or it is made for another CPU.
+    """
+    path = Path(folder)
+    if threads is not None and threads < 1:
+        raise TenfoldError(f"threads must be 1 or more, not {threads}")
+    if not path.is_dir():
+        raise TenfoldError(f"{path}: {'this is a file, not an artifact folder' if path.exists() else 'no such folder'}")
+    manifest = Manifest.read(path / MANIFEST)
+    library = path / LIBRARY
+    if not library.is_file():
+        raise TenfoldError(f"{path}: not an artifact: there is no {LIBRARY} in it")
+    if sha256_of(library) != manifest.library_sha256:
+        raise TenfoldError(f"{library}: does not match its manifest (the SHA-256 differs): changed or cut short; compile the network again")
+    check_cpu(str(path), manifest.target)
+    ports = [(port.shape, port.dtype) for port in manifest.inputs]
+    machine = runtime.Machine(library, ports, threads or runtime.default_threads(manifest.threads))
+    return Artifact(path, manifest, machine)
+
+
+def check_cpu(name: str, target: Mapping[str, Any]) -> None:
+    """Raise TenfoldError if code for `target` (as in a manifest) can't run on this machine: it would die of an illegal instruction."""
+    architecture = platform.machine().lower().replace("amd64", "x86_64")
+    if target["architecture"] != architecture:
+        raise TenfoldError(f"{name}: it is for another CPU: {target['name']} is {target['architecture']}, this machine is {architecture}")
+    absent = [flag for flag in target["features"] if flag not in cpu_flags()]
+    if absent:
+        few = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if len(absent) > 3 else "")
+        raise TenfoldError(f"{name}: it is for another CPU: {target['name']} needs {few}, which this machine lacks")

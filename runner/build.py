@@ -1,0 +1,115 @@
+"""The steps of compiling that others share: a network with a plan applied, its target, its library."""
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import TenfoldError
+from . import runtime
+
+if TYPE_CHECKING:
+    import onnx
+    import tvm
+
+    from ..factorization.plan import Plan
+    from ..frontends import Network
+    from ..targets import Target
+
+
+@dataclass
+class Variant:
+    """A network as it is compiled: with a plan applied, or as it came."""
+
+    network: Network
+    plan: Plan | None
+    mod: tvm.IRModule
+    onnx: onnx.ModelProto
+    reference: Callable[[dict[str, np.ndarray]], list[np.ndarray]]
+    reference_name: str
+
+
+def read_plan(plan: Plan | str | os.PathLike[str] | None) -> Plan | None:
+    """A plan from whatever names one."""
+    from ..factorization.plan import Plan
+
+    return plan if plan is None or isinstance(plan, Plan) else Plan.read(plan)
+
+
+def make_variant(network: Network, plan: Plan | None) -> Variant:
+    """Apply a plan, if there is one, to the Relax module and to the ONNX graph that serves as its reference.
+
+    Raises
+    ------
+    TenfoldError
+        The plan is for another model, or has an unknown layer, method or rank.
+    """
+    if plan is None:
+        return Variant(network, None, network.mod, network.onnx, network.reference, network.reference_name)
+    from ..frontends.onnx import onnxruntime_reference
+    from ..passes.factorize import Factorize
+    from ..passes.factorize_onnx import factorize_onnx
+    from ..passes.inventory import inventory, weights
+
+    layers = inventory(network.mod)
+    plan.check(layers, network.sha256)
+    chains = plan.chains(layers, weights(network.mod))
+    graph = factorize_onnx(network.onnx, chains)
+    return Variant(network, plan, Factorize(chains)(network.mod), graph, onnxruntime_reference(graph), "onnxruntime, plan applied")
+
+
+def with_threads(target: Target, threads: int | None) -> Target:
+    """`target` with another number of cores."""
+    if threads is None:
+        return target
+    if threads < 1:
+        raise TenfoldError(f"threads must be 1 or more, not {threads}")
+    return replace(target, cores=threads, tvm={**target.tvm, "num-cores": threads})
+
+
+def describe_target(target: Target) -> dict[str, Any]:
+    """What a manifest says of a target."""
+    return {"name": target.name, "tvm": target.tvm, "architecture": "x86_64", "features": list(target.features)}
+
+
+def build_library(mod: tvm.IRModule, target: Target, path: Path) -> tuple[str, ...]:
+    """Compile a Relax module to a shared library.
+
+    Returns
+    -------
+    tuple of str
+        The functions that no schedule rule took; each was also the subject of a warning.
+
+    Raises
+    ------
+    TenfoldError
+        If there is no C++ compiler to link the library with.
+    """
+    from tvm.support.cc import get_cc
+
+    from ..passes.pipeline import build
+    from ..schedules.driver import UnscheduledWarning
+
+    if get_cc() is None:
+        raise TenfoldError("no C++ compiler was found to link the compiled network with: install g++ or clang++, or set CXX")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UnscheduledWarning)
+        executable = build(mod, target)
+    for warning in caught:
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    executable.export_library(str(path))
+    return tuple(name for warning in caught if issubclass(warning.category, UnscheduledWarning) for name in warning.message.functions)
+
+
+def import_tvm() -> None:
+    """Import the compiler, without torch; TenfoldError if this process has loaded TVM's runtime only."""
+    runtime.ffi()
+    import tvm.base
+
+    if tvm.base._RUNTIME_ONLY:
+        raise TenfoldError("TVM is without its compiler in this process (TVM_USE_RUNTIME_LIB is set, or libtvm_compiler can't be loaded)")

@@ -1,0 +1,199 @@
+"""Networks and engines side by side: milliseconds, cost, memory, accuracy and error, one row for each pair."""
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import TenfoldError
+from ..targets.cpu import physical_cores
+from .contestants import Contestant, Contestants, open_contestants
+from .data import Data, Spec, random_inputs
+from .engines import rival
+from .machine import describe_machine
+from .measure import Latency, measure
+from .memory import peak_bytes
+from .verify import compare_arrays
+
+RUNS = 50
+ERROR_BATCHES = 16  # of the data that max_error is taken over
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network in one engine.
+
+    Attributes
+    ----------
+    model : str
+        The path, as it was given.
+    engine : str
+    latency_ms : Latency
+    macs, params : int
+        Of one run; floating-point constants.
+    bytes : int
+        Size of the file that the engine loads (for tenfold: model.so).
+    peak_bytes : int or None
+        Peak memory for the network, see `memory`.
+    accuracy : float or None
+        Fraction of the given images whose largest output is the label.
+    max_error : float or None
+        Largest difference from the dense reference over its largest output (`verify.compare_arrays`), on the data or, without any, on
+        random inputs. The reference is the first model file given, in the engine that it is verified against. None without one, or for
+        networks with other outputs.
+    """
+
+    model: str
+    engine: str
+    latency_ms: Latency
+    macs: int
+    params: int
+    bytes: int
+    peak_bytes: int | None
+    accuracy: float | None
+    max_error: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was measured, with the machine and the number of threads that all rows have in common.
+
+    `skipped` says which pairs have no row, and why: (model, engine, reason).
+    """
+
+    machine: dict[str, Any]
+    threads: int
+    rows: list[Row]
+    skipped: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        """``{"machine": {...}, "threads": N, "rows": [...]}``, indented."""
+        rows = [asdict(row) for row in self.rows]
+        for row in rows:
+            if row["max_error"] is not None and not math.isfinite(row["max_error"]):
+                row["max_error"] = None  # JSON has no infinity
+        return json.dumps({"machine": self.machine, "threads": self.threads, "rows": rows}, indent=2) + "\n"
+
+
+Progress = Callable[[str], None]
+
+
+def compare(
+    what: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    against: Sequence[str] = (),
+    data: Any = None,
+    runs: int = RUNS,
+    threads: int | None = None,
+    target: Any = "host",
+    input_shapes: dict[str, tuple[int, ...]] | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Measure networks in Tenfold and in other engines.
+
+    Parameters
+    ----------
+    what : path or sequence of paths
+        Model files (``.onnx``, ``.pt2``: compiled by Tenfold, and run by each rival) and artifact folders (run by Tenfold).
+    against : sequence of str
+        Rivals: ``onnxruntime``, ``openvino``, ``torch``.
+    data : path, dict or ndarray, optional
+        Images ``x`` and labels ``y`` for accuracy.
+    runs : int
+        Timed runs of each row.
+    threads : int, optional
+        For every engine alike. Default: the physical cores.
+    target : str, Target or dict
+        What model files are compiled for.
+    input_shapes : dict, optional
+        Sizes of dynamic inputs of model files.
+    progress : callable, optional
+        Called with a few words when a step begins.
+
+    Raises
+    ------
+    TenfoldError
+        Nothing to compare, an unknown or absent engine, no such file, data that does not fit.
+    """
+    say = progress or (lambda step: None)
+    paths = [what] if isinstance(what, (str, os.PathLike)) else list(what)
+    if not paths:
+        raise TenfoldError("there is nothing to compare: give model files or artifact folders")
+    if runs < 1:
+        raise TenfoldError(f"runs must be 1 or more, not {runs}")
+    if threads is not None and threads < 1:
+        raise TenfoldError(f"threads must be 1 or more, not {threads}")
+    threads = threads or physical_cores()
+    against = list(dict.fromkeys(against))
+    rivals = [rival(name) for name in against]
+    images = None if data is None else Data.of(data)
+    with tempfile.TemporaryDirectory(prefix="tenfold-") as folder:
+        opened = open_contestants(paths, rivals, Path(folder), threads, target, input_shapes, images, say)
+        rows = _rows(opened, images, runs, threads, say)
+        return Comparison(describe_machine(against), threads, rows, opened.skipped)
+
+
+def _rows(opened: Contestants, images: Data | None, runs: int, threads: int, say: Progress) -> list[Row]:
+    expected = None
+    if opened.reference is not None:
+        feeds = _feeds(opened.reference.inputs, images)
+        expected = [(x, opened.reference.reference(x)) for x in feeds]
+    judged = []
+    for one in opened.contestants:
+        say(f"accuracy and error of {one.model} in {one.engine_name}")
+        judged.append((_accuracy(one, images), _error(one, images, expected)))
+    feeds = [_feeds(one.inputs, images)[0] for one in opened.contestants]
+    calls = [functools.partial(one.engine.run, x) for one, x in zip(opened.contestants, feeds, strict=True)]
+    latencies = measure(calls, runs, progress=lambda done, total: say(f"measuring: burst {done} of {total}"))
+    rows = []
+    for one, x, latency, (accuracy, error) in zip(opened.contestants, feeds, latencies, judged, strict=True):
+        say(f"memory of {one.model} in {one.engine_name}")
+        peak = peak_bytes(one.engine_name, one.path, x, threads)
+        rows.append(Row(one.model, one.engine_name, latency, one.macs, one.params, one.bytes, peak, accuracy, error))
+    return rows
+
+
+def _feeds(inputs: Sequence[Spec], images: Data | None) -> list[dict[str, np.ndarray]]:
+    """What errors are taken over: the first batches of the data, or one set of random inputs. The first is the one that is timed."""
+    if images is None:
+        return [random_inputs(inputs)]
+    spec = inputs[0]
+    return [{spec.name: np.ascontiguousarray(x)} for x, _ in images.batches(spec.shape[0], ERROR_BATCHES)]
+
+
+def _accuracy(one: Contestant, images: Data | None) -> float | None:
+    if images is None or images.y is None:
+        return None
+    spec, right, count = one.inputs[0], 0, 0
+    for x, y in images.batches(spec.shape[0]):
+        scores = one.engine.run({spec.name: np.ascontiguousarray(x)})[0]
+        if scores.shape[0] != len(y) or scores.size == len(y):
+            return None  # not a classifier
+        right += int((scores.reshape(len(y), -1).argmax(axis=1) == y).sum())
+        count += len(y)
+    return right / count
+
+
+def _error(one: Contestant, images: Data | None, expected: list[tuple[dict[str, np.ndarray], list[np.ndarray]]] | None) -> float | None:
+    if expected is None:
+        return None
+    worst = 0.0
+    feeds = _feeds(one.inputs, images)
+    for x, (reference_x, theirs) in zip(feeds, expected, strict=False):
+        ours = one.engine.run(x)
+        if _forms(list(x.values())) != _forms(list(reference_x.values())) or _forms(ours) != _forms(theirs):
+            return None
+        worst = max(worst, *(compare_arrays(a, b).relative for a, b in zip(ours, theirs, strict=True)))
+    return worst
+
+
+def _forms(arrays: Sequence[np.ndarray]) -> list[tuple[tuple[int, ...], str]]:
+    return [(array.shape, array.dtype.kind) for array in arrays]

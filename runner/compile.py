@@ -1,0 +1,185 @@
+"""A trained network -> an artifact folder: built, loaded back, verified, and only then put in place."""
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import TenfoldError, VerificationError
+from .artifact import Artifact, check_cpu, load
+from .build import Variant, build_library, describe_target, import_tvm, make_variant, read_plan, with_threads
+from .data import Data, random_inputs
+from .folder import output_folder
+from .manifest import LIBRARY, MANIFEST, Manifest, Port, sha256_of
+from .network_facts import count_params, total_macs
+from .verify import TOLERANCE, verify
+
+if TYPE_CHECKING:
+    from ..factorization.plan import Plan
+    from ..frontends import Network
+    from ..targets import Target
+
+FILES = (LIBRARY, MANIFEST)
+RANDOM_SETS = 2  # of random inputs that are verified
+REAL_BATCHES = 8  # of real inputs, where given
+PACKAGES = {"tenfold": "tenfold", "tvm": "apache-tvm", "numpy": "numpy", "onnxruntime": "onnxruntime"}
+Progress = Callable[[str], None]
+
+
+def compile(  # noqa: A001 - the verb of the public API
+    model: Any,
+    target: str | Target | dict[str, Any] | None = "host",
+    output: str | os.PathLike[str] | None = None,
+    *,
+    plan: Plan | str | os.PathLike[str] | None = None,
+    threads: int | None = None,
+    example_inputs: Any = None,
+    input_shapes: dict[str, tuple[int, ...]] | None = None,
+    data: Any = None,
+    progress: Progress | None = None,
+) -> Artifact:
+    """Compile a network and verify it against an independent engine.
+
+    Parameters
+    ----------
+    model : path, onnx.ModelProto, torch.export.ExportedProgram or torch.nn.Module
+    target : str, Target or dict
+        A preset's name, ``host``, or a TVM target as dict or JSON.
+    output : path, optional
+        The folder to write; an artifact that is there already is replaced. Default: a temporary one that lasts as long as the Artifact.
+    plan : Plan or path, optional
+        Factor the layers that it names. The reference is then the network with the same plan applied.
+    threads : int, optional
+        Default: the physical cores of the target.
+    example_inputs
+        For an nn.Module: the inputs to trace it with.
+    input_shapes : dict, optional
+        Sizes of dynamic inputs.
+    data : path, dict or ndarray, optional
+        Real inputs (``x``) to verify on too, besides random ones.
+    progress : callable, optional
+        Called with a few words when a step begins.
+
+    Returns
+    -------
+    Artifact
+
+    Raises
+    ------
+    TenfoldError
+        Anything that is wrong with the arguments.
+    VerificationError
+        The compiled network differs from the reference; the message says by how much and from which layer on. Nothing is written.
+    """
+    from ..frontends import load as load_network
+    from ..targets import resolve
+
+    say = progress or (lambda step: None)
+    import_tvm()
+    chosen = resolve(target)
+    plan = read_plan(plan)
+    say("reading the network")
+    network = load_network(model, example_inputs=example_inputs, input_shapes=input_shapes)
+    return compile_network(network, chosen, output, plan=plan, threads=threads, data=data, progress=progress)
+
+
+def compile_network(
+    network: Network,
+    target: Target,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    plan: Plan | None = None,
+    threads: int | None = None,
+    data: Any = None,
+    progress: Progress | None = None,
+) -> Artifact:
+    """`compile` for a network that is read already."""
+    say = progress or (lambda step: None)
+    import_tvm()
+    target = with_threads(target, threads)
+    check_cpu(f"target {target.name}", describe_target(target))
+    images = None if data is None else Data.of(data)
+    if images is not None:
+        _check_images(images, network)
+    variant = make_variant(network, plan)
+    holder = None
+    if output is None:
+        holder = tempfile.TemporaryDirectory(prefix="tenfold-")
+        output = Path(holder.name) / "artifact"
+    with output_folder(output, FILES) as folder:
+        say("compiling")
+        unscheduled = build_library(variant.mod, target, folder / LIBRARY)
+        manifest = _manifest(variant, target, folder / LIBRARY, unscheduled)
+        (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        say("verifying")
+        artifact = load(folder, target.cores)  # as a user will
+        manifest = replace(manifest, verification=_verify(variant, target, artifact, images))
+        (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    artifact.folder, artifact.manifest = Path(output), manifest
+    if holder is not None:
+        weakref.finalize(artifact, holder.cleanup)
+    return artifact
+
+
+def _manifest(variant: Variant, target: Target, library: Path, unscheduled: tuple[str, ...]) -> Manifest:
+    from ..passes.inventory import inventory
+
+    network = variant.network
+    return Manifest(
+        name=network.name,
+        model_sha256=network.sha256,
+        inputs=tuple(Port(spec.name, spec.shape, spec.dtype) for spec in network.inputs),
+        outputs=tuple(Port(spec.name, spec.shape, spec.dtype) for spec in network.outputs),
+        target=describe_target(target),
+        threads=target.cores,
+        versions={**{name: metadata.version(package) for name, package in PACKAGES.items()}, "python": platform.python_version()},
+        plan=None if variant.plan is None else json.loads(variant.plan.to_json()),
+        library_sha256=sha256_of(library),
+        bytes=library.stat().st_size,
+        macs=total_macs(inventory(variant.mod)),
+        params=count_params(variant.onnx),
+        verification={},
+        unscheduled=unscheduled,
+    )
+
+
+def _verify(variant: Variant, target: Target, artifact: Artifact, images: Data | None) -> dict[str, Any]:
+    errors, sets = verify(lambda feeds: list(artifact.run(feeds).values()), variant.reference, _inputs(variant.network, images))
+    if not errors.relative <= TOLERANCE:
+        from .divergence import first_difference
+
+        raise VerificationError(
+            f"{variant.network.name}: the compiled network differs from {variant.reference_name} by {errors.relative:.1e} of its largest"
+            f" output ({errors.absolute:.1e} absolute, tolerance {TOLERANCE:.0e}): {first_difference(variant, target)}"
+        )
+    return {
+        "reference": variant.reference_name,
+        "inputs": sets,
+        "max_abs_error": errors.absolute,
+        "max_rel_error": errors.relative,
+        "tolerance": TOLERANCE,
+    }
+
+
+def _inputs(network: Network, images: Data | None) -> Iterator[dict[str, np.ndarray]]:
+    for seed in range(RANDOM_SETS):
+        yield random_inputs(network.inputs, seed)
+    if images is not None:
+        spec = network.inputs[0]
+        for x, _ in images.batches(spec.shape[0], REAL_BATCHES):
+            yield {spec.name: x}
+
+
+def _check_images(images: Data, network: Network) -> None:
+    if len(network.inputs) != 1:
+        raise TenfoldError(f"{network.name}: it has {len(network.inputs)} inputs; real data can be given for networks of one input only")
+    images.check(network.inputs[0], network.name)

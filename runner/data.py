@@ -1,0 +1,114 @@
+"""Arrays to run networks on: random ones, and files of the user."""
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..errors import TenfoldError
+
+SEED = 0
+
+
+class Spec(Protocol):
+    """What is needed to know of an input: `manifest.Port` and `frontends.TensorSpec` both are one."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def random_inputs(inputs: Sequence[Spec], seed: int = SEED) -> dict[str, np.ndarray]:
+    """One array for each input: standard normal floats, booleans, and 0 or 1 for whole numbers (they may be indices)."""
+    rng = np.random.default_rng(seed)
+    arrays = {}
+    for spec in inputs:
+        dtype = np.dtype(spec.dtype)
+        values = rng.standard_normal(spec.shape) if dtype.kind == "f" else rng.integers(0, 2, spec.shape)
+        arrays[spec.name] = np.asarray(values).astype(dtype)
+    return arrays
+
+
+def read_arrays(path: str | os.PathLike[str]) -> np.ndarray | dict[str, np.ndarray]:
+    """The array in an ``.npy`` file, or the arrays by name in an ``.npz``.
+
+    Raises
+    ------
+    TenfoldError
+        No such file, or neither of the two.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise TenfoldError(f"{path}: {'this is a folder' if path.is_dir() else 'no such file'}; an .npy or .npz file is needed")
+    try:
+        content = np.load(path, allow_pickle=False)
+        return content if isinstance(content, np.ndarray) else {name: content[name] for name in content.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise TenfoldError(f"{path}: not an .npy or .npz file of arrays: {str(error).splitlines()[0]}") from None
+
+
+@dataclass(frozen=True)
+class Data:
+    """Preprocessed images and, where known, their labels.
+
+    Attributes
+    ----------
+    x : ndarray
+        (N, ...) in the dtype of the network's input.
+    y : ndarray or None
+        (N,) whole numbers.
+    name : str
+        What errors call it.
+    """
+
+    x: np.ndarray
+    y: np.ndarray | None = None
+    name: str = "data"
+
+    @classmethod
+    def of(cls, data: Any) -> Data:
+        """From a Data, an array, a dict with ``x`` and maybe ``y``, or a path to an .npz (or .npy) of these.
+
+        Raises
+        ------
+        TenfoldError
+            There is no ``x``, its length differs from that of ``y``, or it holds NaN.
+        """
+        if isinstance(data, Data):
+            return data
+        name = "data"
+        if isinstance(data, (str, os.PathLike)):
+            name = str(data)
+            data = read_arrays(data)
+        if not isinstance(data, Mapping):
+            data = {"x": np.asarray(data)}
+        if "x" not in data:
+            raise TenfoldError(f"{name}: there is no array 'x' in it (there is {', '.join(data) or 'nothing'}); x holds the images, y the labels")
+        x, y = np.asarray(data["x"]), data.get("y")
+        if y is not None and (np.asarray(y).ndim != 1 or len(y) != len(x)):
+            raise TenfoldError(f"{name}: y must hold one label for each image: it has shape {list(np.shape(y))}, x has {list(x.shape)}")
+        if x.dtype.kind == "f" and not np.isfinite(x).all():
+            raise TenfoldError(f"{name}: x holds NaN or infinity")
+        return cls(x, None if y is None else np.asarray(y), name)
+
+    def check(self, spec: Spec, model: str) -> None:
+        """Raise TenfoldError unless the images fit the input `spec` of `model`."""
+        if self.x.ndim != len(spec.shape) or self.x.shape[1:] != tuple(spec.shape[1:]):
+            expected = ", ".join(["N", *map(str, spec.shape[1:])])
+            raise TenfoldError(f"{self.name}: x has shape {list(self.x.shape)}, input {spec.name!r} of {model} needs [{expected}]")
+        if self.x.dtype != spec.dtype:
+            raise TenfoldError(f"{self.name}: x has dtype {self.x.dtype}, input {spec.name!r} of {model} needs {spec.dtype}")
+        if len(self.x) < spec.shape[0]:
+            raise TenfoldError(f"{self.name}: x has {len(self.x)} images, one batch of {model} needs {spec.shape[0]}")
+
+    def batches(self, size: int, limit: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Consecutive (x, y) of `size` images, at most `limit` of them. A last batch that is not full is left out."""
+        for start in range(0, len(self.x) - size + 1, size):
+            if limit is not None and start >= limit * size:
+                return
+            yield self.x[start : start + size], None if self.y is None else self.y[start : start + size]

@@ -1,0 +1,132 @@
+"""TVM's runtime without TVM's compiler: loads a compiled network in a fraction of the time that ``import tvm`` takes."""
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import importlib.util
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..errors import TenfoldError
+from ..targets.cpu import physical_cores
+
+CPU = 1  # kDLCPU
+POOLED = 2  # VirtualMachine.POOLED_ALLOCATOR
+BIG_CORES = 1  # ThreadGroup::kBig, the only affinity mode that takes a number of threads
+ALIGNMENT = 64  # kernels load whole vectors from an address that TVM promises to be a multiple of this
+_THREAD = threading.local()
+
+
+@functools.cache
+def ffi() -> ModuleType:
+    """The module `tvm_ffi`, with TVM's runtime library loaded into it."""
+    with _without_torch():
+        import tvm_ffi
+    spec = importlib.util.find_spec("tvm")
+    folder = Path(spec.origin).parent / "lib" if spec and spec.origin else Path()
+    for name, required in (("libtvm_runtime.so", True), ("libtvm_runtime_extra.so", False)):
+        if required or (folder / name).exists():
+            try:
+                ctypes.CDLL(str(folder / name), ctypes.RTLD_GLOBAL)
+            except OSError as error:
+                raise TenfoldError(f"can't load TVM's runtime: {error}; reinstall apache-tvm") from None
+    return tvm_ffi
+
+
+@contextlib.contextmanager
+def _without_torch() -> Iterator[None]:
+    """`tvm_ffi` imports torch wherever it is installed, which takes seconds and 200 MB that a compiled network has no use for."""
+    hide = "torch" not in sys.modules
+    if hide:
+        sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hide:
+            del sys.modules["torch"]
+
+
+def load_executable(path: Path) -> Any:
+    """The virtual machine of an exported library, ready to call: ``load_executable(path)["main"](tensor)``.
+
+    Raises
+    ------
+    TenfoldError
+        If the library can't be loaded.
+    """
+    try:
+        machine = ffi().load_module(str(path.resolve()))["vm_load_executable"]()
+    except (RuntimeError, AttributeError, OSError) as error:
+        raise TenfoldError(f"{path}: can't be loaded as a compiled network: {str(error).strip().splitlines()[0]}") from None
+    machine["vm_initialization"](CPU, 0, POOLED)
+    return machine
+
+
+def use_threads(threads: int) -> None:
+    """Let kernels that this thread launches run on `threads` threads.
+
+    TVM starts its pool with the first kernel and can only shrink it afterwards, so it is started with a thread for every core, and
+    restricted. Threads are not pinned: TVM would pin them, and for good the calling thread too, to the first CPUs of the machine,
+    whatever else runs there and whatever CPUs this process was given.
+    """
+    if getattr(_THREAD, "threads", None) == threads:
+        return
+    if not hasattr(_THREAD, "threads"):
+        os.environ["TVM_NUM_THREADS"] = str(max(threads, physical_cores()))
+        os.environ.setdefault("TVM_BIND_THREADS", "0")
+    ffi().get_global_func("runtime.config_threadpool")(BIG_CORES, threads)
+    actual = ffi().get_global_func("runtime.NumThreads")()
+    if actual != threads:
+        warnings.warn(f"TVM's thread pool was started with {actual} threads before; {threads} were asked for", RuntimeWarning, stacklevel=3)
+    _THREAD.threads = threads
+
+
+def default_threads(wanted: int | None) -> int:
+    """`wanted` threads, but no more than the physical cores that this process may use."""
+    cores = physical_cores()
+    return min(wanted or cores, cores)
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """An array whose data starts at a multiple of 64 bytes, as kernels expect of their inputs; NumPy promises 16."""
+    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    raw = np.empty(size + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+class Machine:
+    """A loaded library and a buffer for each of its inputs."""
+
+    def __init__(self, path: Path, inputs: list[tuple[tuple[int, ...], str]], threads: int) -> None:
+        self._main = load_executable(path)["main"]
+        self._buffers = [aligned_empty(shape, dtype) for shape, dtype in inputs]
+        self._tensors = [ffi().from_dlpack(buffer) for buffer in self._buffers]
+        self._lock = threading.Lock()  # the buffers and the virtual machine serve one call at a time
+        self.threads = threads
+
+    def __call__(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """Run on arrays of the right shapes and dtypes. The results belong to the caller."""
+        with self._lock:
+            use_threads(self.threads)
+            for buffer, array in zip(self._buffers, arrays, strict=True):
+                np.copyto(buffer, array, casting="no")
+            result = self._main(*self._tensors)
+            return [np.array(np.from_dlpack(tensor)) for tensor in _flat(result)]
+
+
+def _flat(result: Any) -> Iterator[Any]:
+    if isinstance(result, ffi().Tensor):
+        yield result
+    else:
+        for part in result:
+            yield from _flat(part)
