@@ -45,6 +45,7 @@ def load(model: Any, *, example_inputs: Any = None, input_shapes: dict[str, tupl
             raise TenfoldError(f"{path}: {'this is a folder, not a model file' if path.is_dir() else 'no such file'}")
         if suffix == ".onnx":
             return load_onnx(path, input_shapes)
+        model = path
     # Imported here: torch is an extra, and a network in ONNX never needs it.
     from .torch import load_torch
 

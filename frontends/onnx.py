@@ -30,6 +30,8 @@ def load_onnx(source: Path | onnx.ModelProto, input_shapes: dict[str, tuple[int,
     if isinstance(source, onnx.ModelProto):
         name = source.graph.name or "model"
         proto, sha256 = source, digest(source)
+        if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(proto)):
+            raise TenfoldError(f"{name}: weights of this ModelProto are in a file outside it: give the path of the model instead")
     else:
         name = str(source)
         proto, sha256 = _read(source)
@@ -106,9 +108,13 @@ def _check(proto: onnx.ModelProto, name: str) -> None:
     for value in proto.graph.input:
         if not value.type.HasField("tensor_type"):
             raise TenfoldError(f"{name}: input {value.name!r} is not a tensor")
+    # Not onnx.checker: it refuses much that every engine runs, such as an output without a shape.
+    opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), None)
     known = {tensor.name for tensor in proto.graph.initializer} | {value.name for value in proto.graph.input}
     known |= {tensor.values.name for tensor in proto.graph.sparse_initializer}
     for node in proto.graph.node:
+        if node.domain in ("", "ai.onnx") and not (opset and onnx.defs.has(node.op_type, opset, "")):
+            raise TenfoldError(f"{name}: operator {node.op_type} (node {node.name!r}) is not in opset {opset} of ONNX")
         for value in node.input:
             if value and value not in known:
                 raise TenfoldError(f"{name}: node {node.name!r} ({node.op_type}) reads {value!r}, which nothing before it computes")

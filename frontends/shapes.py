@@ -75,6 +75,8 @@ def check_static(values: Iterable[ir.Value], name: str) -> None:
         if value.shape is not None and value.shape.is_static():
             continue
         culprit = _origin(value)
+        if culprit.domain not in ("", "ai.onnx"):
+            raise TenfoldError(f"{name}: operator {culprit.domain}.{culprit.op_type} (node {culprit.name!r}) can't be imported")
         raise TenfoldError(
             f"{name}: the size of output {value.name!r} is not known before the network runs, because of operator {culprit.op_type}"
             f" (node {culprit.name!r}): cut the network before that node"

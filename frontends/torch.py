@@ -21,6 +21,7 @@ from .normalize import normalize
 from .onnx import digest
 
 if TYPE_CHECKING:
+    import torch
     from torch.export import ExportedProgram
 
 SCOPES = "pkg.torch.onnx.name_scopes"
@@ -40,12 +41,13 @@ def load_torch(source: Any, example_inputs: Any = None, input_shapes: dict[str, 
         import torch
     except ImportError:
         raise TenfoldError('reading a torch model needs torch: pip install "tenfold[torch]"') from None
+    module = None
     if isinstance(source, Path):
         name, program = str(source), _read(source)
     elif isinstance(source, torch.export.ExportedProgram):
         name, program = type(source).__name__, source
     elif isinstance(source, torch.nn.Module):
-        name, program = type(source).__name__, _trace(source, example_inputs)
+        name, program, module = type(source).__name__, _trace(source, example_inputs), source
     else:
         raise TenfoldError(f"can't read a {type(source).__name__}: give a path, an ONNX ModelProto, an ExportedProgram or an nn.Module")
     _refuse_training(program, name)
@@ -61,7 +63,7 @@ def load_torch(source: Any, example_inputs: Any = None, input_shapes: dict[str, 
         outputs=tensor_specs(normalised.graph.output),
         sha256=sha256,
         reference_name="torch",
-        run_reference=_torch_reference(program, [spec.name for spec in inputs]),
+        run_reference=_torch_reference(program, module, [spec.name for spec in inputs]),
     )
 
 
@@ -85,16 +87,11 @@ def _trace(module: Any, example_inputs: Any) -> ExportedProgram:
     positional = () if keywords else example_inputs if isinstance(example_inputs, (tuple, list)) else (example_inputs,)
     positional = tuple(torch.as_tensor(x) for x in positional)
     keywords = {key: torch.as_tensor(x) for key, x in keywords.items()}
-    modes = [(child, child.training) for child in module.modules()]
     try:
-        module.eval()
-        with torch.no_grad(), _quiet():
+        with _evaluating(module), torch.no_grad(), _quiet():
             return torch.export.export(module, positional, keywords)
     except Exception as error:
         raise TenfoldError(f"{name}: torch.export can't trace it: {_line(error)}") from None
-    finally:
-        for child, mode in modes:
-            child.training = mode
 
 
 def _refuse_training(program: ExportedProgram, name: str) -> None:
@@ -134,19 +131,30 @@ def _name_by_module(proto: onnx.ModelProto) -> None:
         node.name = name
 
 
-def _torch_reference(program: ExportedProgram, names: list[str]) -> Run:
+def _torch_reference(program: ExportedProgram, module: torch.nn.Module | None, names: list[str]) -> Run:
+    """A function that runs the module as it was given, or where only the program was given, that, in torch."""
     import torch
-
-    module = program.module()
 
     def run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         tensors = [torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in names]
         arguments = torch.utils._pytree.tree_unflatten(tensors, program.call_spec.in_spec)
-        with torch.no_grad():
-            result = module(*arguments[0], **arguments[1])
+        with torch.no_grad(), _evaluating(module) if module is not None else contextlib.nullcontext():
+            result = (module or program.module())(*arguments[0], **arguments[1])
         return [leaf.numpy() for leaf in torch.utils._pytree.tree_leaves(result)]
 
     return run
+
+
+@contextlib.contextmanager
+def _evaluating(module: torch.nn.Module) -> Iterator[None]:
+    """In eval mode, every part of it; then again in the modes that they were in."""
+    modes = [(child, child.training) for child in module.modules()]
+    try:
+        module.eval()
+        yield
+    finally:
+        for child, mode in modes:
+            child.training = mode
 
 
 @contextlib.contextmanager
