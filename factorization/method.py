@@ -1,0 +1,153 @@
+"""What a method of factorization is: the form of its chain, where it applies, and how weights become factors."""
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from operator import index
+from typing import ClassVar
+
+import numpy as np
+
+from ..errors import Refusal
+from .chain import FactorChain, Stage
+from .layer import Layer
+from .linalg import smallest_rank
+
+Shapes = tuple[tuple[int, int, int, int], ...]
+
+
+class Method(ABC):
+    """One way to factor the weight of a layer into a chain of stages.
+
+    Attributes
+    ----------
+    name
+        As plans and the command line write it.
+    kind
+        The kind of layer that it factors: ``"conv2d"`` or ``"dense"``.
+    algebra
+        What it computes, in one line. W: the weight; f, c, y, x: output channel, input channel, row, column.
+    """
+
+    name: ClassVar[str]
+    kind: ClassVar[str]
+    algebra: ClassVar[str]
+
+    # What each method says of itself.
+
+    @abstractmethod
+    def max_ranks(self, layer: Layer) -> tuple[int, ...]:
+        """The ranks at which the chain equals the layer exactly, whatever its weight; larger ones are not accepted."""
+
+    @abstractmethod
+    def spectra(self, weight: np.ndarray) -> tuple[np.ndarray, ...]:
+        """For each rank, the squares of the singular values that it truncates, falling, float64."""
+
+    @abstractmethod
+    def _shapes(self, layer: Layer, ranks: tuple[int, ...]) -> Shapes:
+        """OIHW shapes of the stages' weights."""
+
+    @abstractmethod
+    def _factors(self, weight: np.ndarray, ranks: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+        """The stages' weights, of any float type, in the shapes of `_shapes`."""
+
+    @abstractmethod
+    def _geometry(self, layer: Layer) -> tuple[dict, ...]:
+        """Stride, padding and dilation of each stage, as keywords of Stage."""
+
+    def _refuse(self, layer: Layer) -> str | None:
+        """A reason of the method's own not to factor a layer of its kind that has no groups."""
+        return None
+
+    # What all methods share.
+
+    def check(self, layer: Layer) -> Refusal | None:
+        """None if the method can factor the layer, else why not. Whether it pays is another question: see `macs`."""
+        if layer.kind != self.kind:
+            return Refusal(f"method {self.name} factors {self.kind} layers only")
+        if layer.reason is not None:
+            return Refusal(layer.reason)
+        if layer.groups > 1:
+            depthwise = layer.groups == layer.in_channels
+            return Refusal("depthwise: nothing to factor" if depthwise else f"grouped convolution ({layer.groups} groups): not factored")
+        reason = self._refuse(layer)
+        if reason is None and min(self.max_ranks(layer)) < 2:
+            reason = f"a weight of {_times(layer.weight_shape)} is of rank 1 already: {self.name} has nothing to factor"
+        return None if reason is None else Refusal(reason)
+
+    def ranks_for_energy(self, weight: np.ndarray, layer: Layer, energy: float) -> tuple[int, ...]:
+        """The smallest ranks that keep at least the fraction ``energy`` of the squared Frobenius norm of the weight.
+
+        For a method with several ranks, each of them by itself keeps that fraction (see the method).
+
+        Raises
+        ------
+        ValueError
+            When energy is not in (0, 1], the method does not apply, or the weight does not fit the layer or is not finite.
+        """
+        if not 0 < energy <= 1:
+            raise ValueError(f"energy {energy} must be above 0 and at most 1")
+        return tuple(smallest_rank(squared, energy) for squared in self.spectra(self._checked(weight, layer)))
+
+    def factorize(self, weight: np.ndarray, layer: Layer, ranks: Sequence[int], bias: np.ndarray | None = None) -> FactorChain:
+        """Factor a weight.
+
+        Parameters
+        ----------
+        weight
+            OIHW or OI, as ``layer.weight_shape`` says. It is only read.
+        layer
+            The geometry that is spread over the stages.
+        ranks
+            One for each of ``max_ranks(layer)``, from 1 up to it.
+        bias
+            (O,): carried by the last stage. None: the chain has no bias.
+
+        Raises
+        ------
+        ValueError
+            When the method does not apply, a rank is out of range, or the weight does not fit the layer or is not finite.
+        """
+        weight = self._checked(weight, layer)
+        ranks = self.checked_ranks(layer, ranks)
+        return self._chain(layer, [np.ascontiguousarray(f, np.float32) for f in self._factors(weight, ranks)], bias)
+
+    def outline(self, layer: Layer, ranks: Sequence[int]) -> FactorChain:
+        """The chain for these ranks with zero weights that take no memory: for its shapes, MACs and parameters."""
+        shapes = self._shapes(layer, self.checked_ranks(layer, ranks))
+        return self._chain(layer, [np.broadcast_to(np.float32(0), shape) for shape in shapes], None)
+
+    def macs(self, layer: Layer, ranks: Sequence[int]) -> int:
+        """Multiply-accumulates of the chain for the whole batch, to be held against ``layer.macs``."""
+        return layer.batch * self.outline(layer, ranks).macs(*layer.input_size)
+
+    def checked_ranks(self, layer: Layer, ranks: Sequence[int]) -> tuple[int, ...]:
+        """The ranks as a tuple of int; ValueError says which is out of range."""
+        ranks, limits = tuple(index(rank) for rank in ranks), self.max_ranks(layer)
+        if len(ranks) != len(limits):
+            raise ValueError(f"{self.name} takes {len(limits)} rank{'s' * (len(limits) > 1)}, not {len(ranks)}")
+        for rank, limit in zip(ranks, limits, strict=True):
+            if not 1 <= rank <= limit:
+                raise ValueError(f"rank {rank} of {self.name} is out of range: 1 to {limit}")
+        return ranks
+
+    def _checked(self, weight: np.ndarray, layer: Layer) -> np.ndarray:
+        refusal = self.check(layer)
+        if refusal is not None:
+            raise ValueError(refusal.reason)
+        weight = np.asarray(weight)
+        if weight.shape != layer.weight_shape:
+            raise ValueError(f"the weight is of shape {_times(weight.shape)}, the layer's of {_times(layer.weight_shape)}")
+        if not np.isfinite(weight).all():
+            raise ValueError("the weight holds NaN or infinite values")
+        return weight
+
+    def _chain(self, layer: Layer, weights: Sequence[np.ndarray], bias: np.ndarray | None) -> FactorChain:
+        stages = [Stage(weight, **geometry) for weight, geometry in zip(weights, self._geometry(layer), strict=True)]
+        if bias is not None:
+            stages[-1] = Stage(weights[-1], bias, **self._geometry(layer)[-1])
+        return FactorChain(tuple(stages))
+
+
+def _times(shape: Sequence[int]) -> str:
+    return " x ".join(str(extent) for extent in shape)

@@ -1,0 +1,10 @@
+"""The methods that plans and the command line know, by name."""
+from __future__ import annotations
+
+from .channel_svd import ChannelSvd
+from .method import Method
+from .spatial_svd import SpatialSvd
+from .svd import Svd
+from .tucker2 import Tucker2
+
+METHODS: dict[str, Method] = {method.name: method for method in (Svd(), SpatialSvd(), ChannelSvd(), Tucker2())}
