@@ -1,0 +1,198 @@
+"""The plan: for each layer of one network a method and ranks, readable and editable as JSON."""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import Refusal, TenfoldError
+from .chain import FactorChain
+from .choice import Choice, choose_by_energy
+from .layer import Layer
+from .methods import METHODS
+from .plan_json import check_names, decode, encode
+
+
+@dataclass
+class Plan:
+    """What is done to the layers of one network.
+
+    Parameters
+    ----------
+    model
+        SHA-256 of the network, hexadecimal.
+    target
+        Name of the target that the plan was made for.
+    layers
+        A choice for each layer that is factored, in the order of the network.
+    refused
+        Why each of the others is not. For the reader only: an entry in ``layers`` counts, whatever is said here.
+    """
+
+    model: str
+    target: str
+    layers: dict[str, Choice] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def by_energy(
+        cls,
+        layers: Iterable[Layer],
+        weights: Mapping[str, np.ndarray],
+        model_hash: str,
+        target_name: str,
+        method: str,
+        energy: float,
+        multiple: int = 1,
+    ) -> Plan:
+        """Keep the same part of the energy of every layer.
+
+        Parameters
+        ----------
+        layers
+            Of the network, in order.
+        weights
+            OIHW or OI by the name of the layer; those of layers that no method applies to may be missing.
+        model_hash, target_name
+            As ``model`` and ``target`` of the plan.
+        method
+            A name in ``METHODS``, which leaves the layers of other kinds alone, or ``"auto"``: for each layer the method whose
+            chain has the fewest MACs.
+        energy
+            The part of the squared Frobenius norm of each weight that the ranks keep, in (0, 1].
+        multiple
+            Ranks are rounded up to it, but not above the highest; down where rounding up would cost all that the chain saves.
+
+        Raises
+        ------
+        TenfoldError
+            For an unknown method, an energy or a multiple out of range, or a weight that is missing or does not fit its layer.
+        """
+        if method != "auto" and method not in METHODS:
+            raise TenfoldError(f"unknown method {method!r}: choose auto, {', '.join(METHODS)}")
+        if not 0 < energy <= 1:
+            raise TenfoldError(f"energy {energy} is out of range: it must be above 0 and at most 1")
+        if multiple < 1:
+            raise TenfoldError(f"multiple {multiple} is out of range: ranks are rounded to a multiple of at least 1")
+        plan = cls(model_hash, target_name)
+        for layer in layers:
+            methods = [METHODS[method]] if method != "auto" else [m for m in METHODS.values() if m.kind == layer.kind]
+            if layer.name not in weights and any(m.check(layer) is None for m in methods):
+                raise TenfoldError(f"layer {layer.name!r}: its weight is missing")
+            try:
+                choice = choose_by_energy(layer, weights.get(layer.name), methods, energy, multiple)
+            except ValueError as error:
+                raise TenfoldError(f"layer {layer.name!r}: {error}") from error
+            if isinstance(choice, Refusal):
+                plan.refused[layer.name] = choice.reason
+            else:
+                plan.layers[layer.name] = choice
+        return plan
+
+    def check(self, layers: Iterable[Layer], model_hash: str) -> None:
+        """TenfoldError unless the plan can be carried out on these layers of the network with this hash.
+
+        It says which layer is unknown, has an unknown method, a method that does not apply, or a rank out of range, or that
+        the plan was made for another model.
+        """
+        if self.model != model_hash:
+            made_for, this = self.model[:12], model_hash[:12]
+            raise TenfoldError(f"the plan was made for model {made_for!r}, this is model {this!r}: make a plan for this one")
+        self._matched(layers)
+
+    def chains(self, layers: Iterable[Layer], weights: Mapping[str, np.ndarray]) -> dict[str, FactorChain]:
+        """The chain of every layer in the plan, without the layer's bias, in the order of the plan.
+
+        Parameters
+        ----------
+        layers
+            Of the network.
+        weights
+            OIHW or OI by the name of the layer. They are only read.
+
+        Raises
+        ------
+        TenfoldError
+            As `check`, except for the model; and for a weight that is missing, does not fit its layer, or is not finite.
+        """
+        chains = {}
+        for layer, choice in self._matched(layers):
+            if layer.name not in weights:
+                raise TenfoldError(f"layer {layer.name!r}: its weight is missing")
+            try:
+                chains[layer.name] = METHODS[choice.method].factorize(weights[layer.name], layer, choice.ranks)
+            except ValueError as error:
+                raise TenfoldError(f"layer {layer.name!r}: {error}") from error
+        return chains
+
+    def to_json(self) -> str:
+        """Indented, the layers in the order of the network, one to a line."""
+        return encode(self.model, self.target, self.layers, self.refused)
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "plan") -> Plan:
+        """Read what `to_json` wrote and a user may have edited.
+
+        Parameters
+        ----------
+        text
+            JSON.
+        source
+            What errors call it, for example its path.
+
+        Raises
+        ------
+        TenfoldError
+            For malformed JSON, another version, a field that is unknown, missing or of the wrong type, an unknown method or metric.
+        """
+        return cls(**decode(text, source))
+
+    @classmethod
+    def read(cls, path: str | os.PathLike) -> Plan:
+        """Read a file; TenfoldError, naming it, if it can't be read or is not a plan."""
+        try:
+            text = Path(path).read_text(encoding="utf-8-sig")
+        except OSError as error:
+            raise TenfoldError(f"{os.fspath(path)}: can't read the plan: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise TenfoldError(f"{os.fspath(path)}: not a plan: it is not UTF-8 text") from error
+        return cls.from_json(text, os.fspath(path))
+
+    def write(self, path: str | os.PathLike) -> None:
+        """Write a file, whole or not at all; TenfoldError, naming it, if it can't be written."""
+        path = Path(path)
+        if path.is_dir():
+            raise TenfoldError(f"{path}: can't write the plan: it is a folder")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            temporary.write_text(self.to_json(), encoding="utf-8")
+            os.replace(temporary, path)
+        except OSError as error:
+            raise TenfoldError(f"{path}: can't write the plan: {error.strerror}") from error
+        finally:
+            with suppress(OSError):  # gone after the replacement; never there when its folder is missing
+                temporary.unlink()
+
+    def _matched(self, layers: Iterable[Layer]) -> list[tuple[Layer, Choice]]:
+        """Each layer of the plan with its choice, both checked."""
+        known = {layer.name: layer for layer in layers}
+        matched = []
+        for name, choice in self.layers.items():
+            where = f"layer {name!r}"
+            if name not in known:
+                raise TenfoldError(f"{where} of the plan is not in the model: remove it from the plan")
+            check_names(choice, where)
+            method = METHODS[choice.method]
+            refusal = method.check(known[name])
+            if refusal is not None:
+                raise TenfoldError(f"{where}: method {choice.method} does not apply: {refusal.reason}")
+            try:
+                method.checked_ranks(known[name], choice.ranks)
+            except ValueError as error:
+                raise TenfoldError(f"{where}: {error}") from error
+            matched.append((known[name], choice))
+        return matched

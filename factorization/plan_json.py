@@ -1,0 +1,92 @@
+"""The text of a plan: JSON that is pleasant to read and edit, and one-line errors where the editing went wrong."""
+from __future__ import annotations
+
+import json
+from typing import NoReturn
+
+from ..errors import TenfoldError
+from .choice import Choice
+from .methods import METHODS
+
+VERSION = 1
+_FIELDS = ("version", "model", "target", "layers", "refused")
+
+
+def encode(model: str, target: str, layers: dict[str, Choice], refused: dict[str, str]) -> str:
+    """Two spaces of indent, layers in the order of the network, one to a line."""
+    choices = {name: {"method": c.method, "ranks": list(c.ranks), "metric": c.metric} for name, c in layers.items()}
+    values = (json.dumps(VERSION), json.dumps(model), json.dumps(target), _lines(choices), _lines(refused))
+    return "{\n" + ",\n".join(f'  "{field}": {value}' for field, value in zip(_FIELDS, values, strict=True)) + "\n}\n"
+
+
+def decode(text: str, source: str) -> dict:
+    """The fields of a plan without its version; TenfoldError names ``source``, and the layer and field that are wrong."""
+
+    def fail(what: str) -> NoReturn:
+        raise TenfoldError(f"{source}: {what}")
+
+    def unique(pairs: list[tuple[str, object]]) -> dict:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            fail(f"{next(n for n in names if names.count(n) > 1)!r} stands there twice: remove one")
+        return found
+
+    try:
+        document = json.loads(text, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        fail(f"not JSON at line {error.lineno}, column {error.colno}: {error.msg}")
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets of thousands of levels
+        fail(f"not a plan: {error}")
+    if not isinstance(document, dict):
+        fail("not a plan: a JSON object was expected")
+    if "version" not in document:
+        fail("not a plan: it has no field 'version'")
+    if document["version"] != VERSION or isinstance(document["version"], bool):
+        fail(f"version {document['version']!r} of the plan is unknown: this program reads version {VERSION}")
+    for field in document:
+        if field not in _FIELDS:
+            fail(f"unknown field {field!r}: a plan has {', '.join(_FIELDS)}")
+    fields = {}
+    for field, kind in (("model", str), ("target", str), ("layers", dict), ("refused", dict)):
+        if field not in document and field != "refused":
+            fail(f"field {field!r} is missing")
+        fields[field] = document.get(field, {})
+        if not isinstance(fields[field], kind):
+            fail(f"field {field!r} must be {'a string' if kind is str else 'an object'}")
+    fields["layers"] = {name: _choice(entry, f"{source}: layer {name!r}") for name, entry in fields["layers"].items()}
+    for name, reason in fields["refused"].items():
+        if not isinstance(reason, str):
+            fail(f"refused layer {name!r}: the reason must be a string")
+    return fields
+
+
+def _choice(entry: object, where: str) -> Choice:
+    if not isinstance(entry, dict):
+        raise TenfoldError(f"{where}: an object with method and ranks was expected")
+    for field in entry:
+        if field not in ("method", "ranks", "metric"):
+            raise TenfoldError(f"{where}: unknown field {field!r}: a layer has method, ranks, metric")
+    for field in ("method", "ranks"):
+        if field not in entry:
+            raise TenfoldError(f"{where}: field {field!r} is missing")
+    choice = Choice(entry["method"], (), entry.get("metric", "frobenius"))
+    check_names(choice, where)
+    ranks = entry["ranks"]
+    if not isinstance(ranks, list) or not all(isinstance(rank, int) and not isinstance(rank, bool) and rank > 0 for rank in ranks):
+        raise TenfoldError(f"{where}: ranks {json.dumps(ranks)} must be a list of whole numbers of at least 1")
+    return Choice(choice.method, tuple(ranks), choice.metric)
+
+
+def check_names(choice: Choice, where: str) -> None:
+    """TenfoldError, beginning with ``where``, for a method or metric that does not exist."""
+    if not isinstance(choice.method, str) or choice.method not in METHODS:
+        raise TenfoldError(f"{where}: unknown method {choice.method!r}: choose {', '.join(METHODS)}")
+    if choice.metric != "frobenius":
+        raise TenfoldError(f"{where}: unknown metric {choice.metric!r}: the known one is frobenius")
+
+
+def _lines(entries: dict) -> str:
+    if not entries:
+        return "{}"
+    return "{\n" + ",\n".join(f"    {json.dumps(name)}: {json.dumps(value)}" for name, value in entries.items()) + "\n  }"
