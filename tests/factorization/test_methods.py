@@ -1,0 +1,229 @@
+"""What every method promises, on random layers."""
+import numpy as np
+import pytest
+from factor_reference import PROPERTY, conv_layer, layers, random_weight, run_chain, run_layer
+from hypothesis import given
+from hypothesis import strategies as st
+from tenfold.factorization import METHODS, FactorChain, Layer
+
+SEEDS = st.integers(0, 2**32 - 1)
+each_method = pytest.mark.parametrize("name", METHODS)
+
+
+def _image(layer, seed):
+    return np.random.default_rng(seed).standard_normal((layer.batch, layer.in_channels, *layer.input_size)).astype(np.float32)
+
+
+def _sub_ranks(limits, part):
+    return tuple(max(1, round(limit * part)) for limit in limits)
+
+
+def test_names():
+    assert list(METHODS) == ["svd", "spatial_svd", "channel_svd", "tucker2"]
+    for name, method in METHODS.items():
+        assert method.name == name
+        assert "\n" not in method.algebra and method.algebra.startswith("W[")
+
+
+@each_method
+@PROPERTY
+@given(data=st.data(), seed=SEEDS)
+def test_full_rank_reproduces_the_layer(name, data, seed):
+    layer, method = data.draw(layers(name)), METHODS[name]
+    weight, x = random_weight(layer, seed), _image(layer, seed + 1)
+    chain = method.factorize(weight, layer, method.max_ranks(layer))
+    np.testing.assert_allclose(chain.reconstruct().reshape(weight.shape), weight, atol=2e-6)
+    assert chain.relative_error(weight) < 5e-7
+    expected = run_layer(layer, weight, x)
+    assert expected.shape[2:] == layer.output_size
+    np.testing.assert_allclose(run_chain(chain, x)[0], expected, atol=1e-5 * np.abs(expected).max())
+
+
+@each_method
+@PROPERTY
+@given(data=st.data(), seed=SEEDS, part=st.floats(0, 1))
+def test_a_truncated_chain_computes_its_own_kernel(name, data, seed, part):
+    layer, method = data.draw(layers(name)), METHODS[name]
+    weight, x = random_weight(layer, seed), _image(layer, seed + 1)
+    chain = method.factorize(weight, layer, _sub_ranks(method.max_ranks(layer), part))
+    kernel = chain.reconstruct()
+    assert chain.relative_error(weight) == pytest.approx(
+        np.linalg.norm(weight - kernel.reshape(weight.shape)) / np.linalg.norm(weight), abs=1e-6
+    )
+    expected = run_layer(layer, kernel.reshape(weight.shape), x)
+    np.testing.assert_allclose(run_chain(chain, x)[0], expected, atol=1e-5 * np.abs(expected).max())
+
+
+@each_method
+@PROPERTY
+@given(data=st.data(), seed=SEEDS)
+def test_error_falls_as_rank_grows(name, data, seed):
+    layer, method = data.draw(layers(name)), METHODS[name]
+    weight, limits = random_weight(layer, seed), method.max_ranks(layer)
+    grown = data.draw(st.integers(0, len(limits) - 1))
+    held = _sub_ranks(limits, data.draw(st.floats(0, 1)))
+    errors = [
+        method.factorize(weight, layer, tuple(rank if i == grown else held[i] for i in range(len(limits)))).relative_error(weight)
+        for rank in range(1, limits[grown] + 1)
+    ]
+    assert errors[0] <= 1
+    assert np.all(np.diff(errors) <= 1e-5), errors
+
+
+@each_method
+@PROPERTY
+@given(data=st.data(), seed=SEEDS, part=st.floats(0, 1))
+def test_macs_and_params_are_the_formula_and_the_factors(name, data, seed, part):
+    layer, method = data.draw(layers(name)), METHODS[name]
+    ranks = _sub_ranks(method.max_ranks(layer), part)
+    f, c = layer.weight_shape[:2]
+    (y, x), (h, w), (oh, ow) = layer.kernel, layer.input_size, layer.output_size
+    k = ranks[0]
+    macs, params = {
+        "svd": lambda: (k * (c + f), k * (c + f)),
+        "spatial_svd": lambda: (oh * w * k * y * c + oh * ow * f * x * k, k * y * c + f * x * k),
+        "channel_svd": lambda: (oh * ow * k * (c * y * x + f), k * (c * y * x + f)),
+        "tucker2": lambda: (h * w * c * k + oh * ow * ranks[1] * (k * y * x + f), c * k + ranks[1] * (k * y * x + f)),
+    }[name]()
+    chain = method.factorize(random_weight(layer, seed), layer, ranks)
+    assert chain.params == sum(stage.weight.size for stage in chain.stages) == params
+    assert chain.macs(h, w) == run_chain(chain, _image(layer, seed))[1] == macs
+    assert method.macs(layer, ranks) == layer.batch * macs
+    outline = method.outline(layer, ranks)
+    assert [s.weight.shape for s in outline.stages] == [s.weight.shape for s in chain.stages]
+    assert [(s.stride, s.padding, s.dilation) for s in outline.stages] == [(s.stride, s.padding, s.dilation) for s in chain.stages]
+
+
+@each_method
+@PROPERTY
+@given(data=st.data(), seed=SEEDS)
+def test_same_weight_same_chain_and_weight_untouched(name, data, seed):
+    layer, method = data.draw(layers(name)), METHODS[name]
+    weight = random_weight(layer, seed)
+    before = weight.copy()
+    weight.flags.writeable = False
+    ranks = _sub_ranks(method.max_ranks(layer), 0.5)
+    first, second = (method.factorize(weight, layer, ranks) for _ in range(2))
+    for a, b in zip(first.stages, second.stages, strict=True):
+        assert a.weight.dtype == np.float32 and a.weight.flags.c_contiguous and not np.shares_memory(a.weight, weight)
+        np.testing.assert_array_equal(a.weight, b.weight)
+    np.testing.assert_array_equal(weight, before)
+
+
+@each_method
+@PROPERTY
+@given(data=st.data(), seed=SEEDS)
+def test_bias_is_carried_by_the_last_stage(name, data, seed):
+    layer, method = data.draw(layers(name)), METHODS[name]
+    weight, x = random_weight(layer, seed), _image(layer, seed + 1)
+    bias = np.arange(1, layer.out_channels + 1, dtype=np.float32)
+    chain = method.factorize(weight, layer, method.max_ranks(layer), bias)
+    assert [stage.bias is None for stage in chain.stages] == [True] * (len(chain.stages) - 1) + [False]
+    expected = run_layer(layer, weight, x, bias)
+    np.testing.assert_allclose(run_chain(chain, x)[0], expected, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(chain.reconstruct().reshape(weight.shape), weight, atol=2e-6)
+
+
+@each_method
+@PROPERTY
+@given(data=st.data(), seed=SEEDS, part=st.floats(0.1, 0.9))
+def test_the_ranks_of_a_low_rank_weight_are_found(name, data, seed, part):
+    layer, method = data.draw(layers(name)), METHODS[name]
+    ranks = _sub_ranks(method.max_ranks(layer), part)
+    weight = method.factorize(random_weight(layer, seed), layer, ranks).reconstruct().reshape(layer.weight_shape)
+    found = method.ranks_for_energy(weight, layer, 1.0)
+    assert all(rank <= limit for rank, limit in zip(found, ranks, strict=True))
+    assert method.factorize(weight, layer, found).relative_error(weight) < 1e-6
+
+
+@each_method
+def test_a_zero_weight_is_factored(name):
+    method = METHODS[name]
+    layer = Layer("fc", "dense", (4, 5)) if method.kind == "dense" else conv_layer(4, 5, 3, 3)
+    weight = np.zeros(layer.weight_shape, np.float32)
+    assert set(method.ranks_for_energy(weight, layer, 0.9)) == {1}
+    chain = method.factorize(weight, layer, method.max_ranks(layer))
+    assert not chain.reconstruct().any() and chain.relative_error(weight) == 0
+
+
+@pytest.mark.parametrize(
+    "name, layer, reason",
+    [
+        ("svd", conv_layer(8, 8, 3, 3), "method svd factors dense layers only"),
+        ("tucker2", Layer("fc", "dense", (8, 8)), "method tucker2 factors conv2d layers only"),
+        ("svd", Layer("fc", "dense", (8, 8), reason="the weight is not constant"), "the weight is not constant"),
+        ("channel_svd", conv_layer(8, 1, 3, 3, groups=8), "depthwise: nothing to factor"),
+        ("spatial_svd", conv_layer(8, 4, 3, 3, groups=2), "grouped convolution (2 groups): not factored"),
+        ("spatial_svd", conv_layer(8, 4, 1, 1), "1 x 1 kernel: no rows and columns to separate, channel_svd applies"),
+        ("tucker2", conv_layer(8, 4, 1, 1), "1 x 1 kernel: no core to shrink, channel_svd applies"),
+        ("tucker2", conv_layer(8, 1, 3, 3), "a weight of 8 x 1 x 3 x 3 is of rank 1 already: tucker2 has nothing to factor"),
+        ("channel_svd", conv_layer(1, 8, 3, 3), "a weight of 1 x 8 x 3 x 3 is of rank 1 already: channel_svd has nothing to factor"),
+        ("spatial_svd", conv_layer(8, 1, 1, 5), "a weight of 8 x 1 x 1 x 5 is of rank 1 already: spatial_svd has nothing to factor"),
+        ("svd", Layer("fc", "dense", (1, 8)), "a weight of 1 x 8 is of rank 1 already: svd has nothing to factor"),
+    ],
+)
+def test_refusals_say_why(name, layer, reason):
+    method = METHODS[name]
+    assert method.check(layer).reason == reason
+    with pytest.raises(ValueError) as error:
+        method.factorize(np.ones(layer.weight_shape, np.float32), layer, method.max_ranks(layer) if layer.kind == method.kind else (1,))
+    assert str(error.value) == reason
+
+
+def test_methods_apply_to_what_they_can_factor():
+    conv_methods = [METHODS[name] for name in ("spatial_svd", "channel_svd", "tucker2")]
+    assert all(method.check(conv_layer(8, 8, 3, 3)) is None for method in conv_methods)
+    assert METHODS["channel_svd"].check(conv_layer(8, 8, 1, 1)) is None
+    assert METHODS["spatial_svd"].check(conv_layer(8, 8, 1, 3)) is None
+    assert METHODS["spatial_svd"].check(conv_layer(1, 1, 3, 3)) is None
+    assert METHODS["svd"].check(Layer("fc", "dense", (8, 8))) is None
+
+
+def test_max_ranks():
+    def ranks(name, *shape):
+        return METHODS[name].max_ranks(conv_layer(*shape))
+
+    assert ranks("spatial_svd", 128, 96, 5, 5) == (480,)
+    assert ranks("spatial_svd", 96, 3, 7, 7) == (21,)
+    assert ranks("channel_svd", 96, 3, 7, 7) == (96,)
+    assert ranks("channel_svd", 256, 3, 7, 7) == (147,)
+    assert ranks("tucker2", 128, 96, 5, 5) == (96, 128)
+    assert ranks("tucker2", 40, 3, 3, 3) == (3, 27)
+    assert METHODS["svd"].max_ranks(Layer("fc", "dense", (1000, 4096))) == (1000,)
+
+
+@pytest.mark.parametrize(
+    "ranks, message",
+    [
+        ((0,), "rank 0 of spatial_svd is out of range: 1 to 12"),
+        ((13,), "rank 13 of spatial_svd is out of range: 1 to 12"),
+        ((2, 2), "spatial_svd takes 1 rank, not 2"),
+    ],
+)
+def test_ranks_out_of_range(ranks, message):
+    layer, method = conv_layer(5, 4, 3, 3), METHODS["spatial_svd"]
+    for call in (lambda: method.factorize(random_weight(layer, 0), layer, ranks), lambda: method.macs(layer, ranks)):
+        with pytest.raises(ValueError) as error:
+            call()
+        assert str(error.value) == message
+
+
+def test_bad_weights():
+    layer, method = conv_layer(5, 4, 3, 3), METHODS["tucker2"]
+    with pytest.raises(ValueError, match="the weight is of shape 4 x 5 x 3 x 3, the layer's of 5 x 4 x 3 x 3"):
+        method.factorize(np.ones((4, 5, 3, 3), np.float32), layer, (1, 1))
+    weight = random_weight(layer, 0)
+    weight[0, 0, 0, 0] = np.nan
+    for call in (lambda: method.factorize(weight, layer, (1, 1)), lambda: method.ranks_for_energy(weight, layer, 0.5)):
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            call()
+    for energy in (0, -1, 1.01, float("nan")):
+        with pytest.raises(ValueError, match="above 0 and at most 1"):
+            method.ranks_for_energy(np.ones((5, 4, 3, 3), np.float32), layer, energy)
+
+
+def test_the_result_is_a_chain():
+    layer = conv_layer(5, 4, 3, 3)
+    for name in ("spatial_svd", "channel_svd", "tucker2"):
+        chain = METHODS[name].factorize(random_weight(layer, 0), layer, METHODS[name].max_ranks(layer))
+        assert isinstance(chain, FactorChain) and chain.permutation is None
