@@ -16,6 +16,9 @@ from ..factorization import FactorChain, Stage
 from .chains import check_names, dense_weight, push_permutations
 from .inventory import inventory
 
+# A pass is called through TVM's C++, which turns an error of a class that it does not know into a RuntimeError.
+tvm_ffi.register_error(TenfoldError)
+
 
 @tvm.transform.module_pass(opt_level=0, name="Factorize")
 class Factorize:
@@ -63,13 +66,16 @@ class _Rewriter(PyExprMutator):
             raise TenfoldError(f"layer {name!r} is a {call.op.name.removeprefix('relax.')}, which has no factored form")
         value = self.visit_expr(call.args[0])
         axis = 1 if call.op.name == "relax.nn.conv2d" else -1
+        given, wanted = chain.stages[0].in_channels, int(value.ty.shape.values[axis])
+        if given != wanted:
+            raise TenfoldError(f"the chain does not fit the layer {name!r}: it reads {given} channels, the layer {wanted}")
         try:
             for i, stage in enumerate(chain.stages):
                 value = self._ordered(value, stage.input_permutation, axis, f"{name}.{i}.order")
                 value = emit_stage(value, stage, f"{name}.{i}", type(binding.var))
             value = self._ordered(value, chain.permutation, axis, f"{name}.order")
-        except (tvm.error.TVMError, ValueError) as error:
-            raise TenfoldError(f"the chain does not fit the layer {name!r}: {str(error).strip().splitlines()[-1]}") from error
+        except ValueError as error:
+            raise TenfoldError(f"the chain does not fit the layer {name!r}: {error}") from None
         if not tvm_ffi.structural_equal(value.ty, binding.var.ty):
             raise TenfoldError(f"the chain does not fit the layer {name!r}: it makes {value.ty}, the layer {binding.var.ty}")
         self.set_var_remap(binding.var, value)
@@ -82,6 +88,7 @@ class _Rewriter(PyExprMutator):
         return var
 
     def _conv(self, data: ir.Expr, stage: Stage, name: str, kind: type[relax.Var]) -> relax.Var:
+        stage.output_size(*(int(size) for size in data.ty.shape.values[2:]))  # ValueError where the kernel does not fit
         result = relax.op.nn.conv2d(
             data, relax.const(stage.weight), strides=stage.stride, padding=stage.padding, dilation=stage.dilation, groups=stage.groups
         )

@@ -2,7 +2,6 @@
 import numpy as np
 import pytest
 from frontend_checks import assert_imported_right, graph, normal, operators
-
 from tenfold.errors import TenfoldError
 from tenfold.frontends import load
 

@@ -9,11 +9,10 @@ from frontend_checks import assert_imported_right, example, operators
 
 torch = pytest.importorskip("torch")
 
-from torch import nn  # noqa: E402
-
 from tenfold.errors import TenfoldError  # noqa: E402
 from tenfold.frontends import load  # noqa: E402
 from tenfold.passes.inventory import inventory  # noqa: E402
+from torch import nn  # noqa: E402
 
 
 class SqueezeExcite(nn.Module):
