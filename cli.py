@@ -77,7 +77,7 @@ def compress(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for model.onnx, plan.json and report.json.", metavar="DIR")],
     plan: Annotated[Path | None, typer.Option("--plan", help="Do what this plan says.", metavar="PLAN.json")] = None,
     method: Annotated[str | None, typer.Option("--method", help="Factor every layer with this method; default: auto.", metavar="M")] = None,
-    energy: Annotated[float | None, typer.Option("--energy", help="Part of each weight's squared norm to keep; default: 0.9.", metavar="E")] = None,
+    energy: Annotated[float | None, typer.Option("--energy", help="Part of each weight's norm to keep; default: 0.9.", metavar="E")] = None,
     target: TargetOption = "host",
     input_shape: InputShape = None,
 ) -> None:
@@ -156,8 +156,8 @@ def run(
 @_command
 def bench(
     what: Annotated[list[str], typer.Argument(help="Model files and artifact folders.", metavar="WHAT...")],
-    against: Annotated[str, typer.Option("--against", help="Other engines, with commas: onnxruntime, openvino, torch.", metavar="ENGINES")] = "",
-    data: Annotated[Path | None, typer.Option("--data", help="Images x (preprocessed) and labels y, for accuracy.", metavar="D.npz")] = None,
+    against: Annotated[str, typer.Option("--against", help="Some of onnxruntime,openvino,torch.", metavar="ENGINES")] = "",
+    data: Annotated[Path | None, typer.Option("--data", help="Images x (preprocessed), labels y.", metavar="D.npz")] = None,
     runs: Annotated[int, typer.Option("--runs", help="Timed runs of each row.", metavar="N", min=1)] = 50,
     threads: Threads = None,
     json: JsonFile = None,
@@ -183,7 +183,9 @@ def bench(
 
 
 @_command
-def targets(name: Annotated[str | None, typer.Argument(help="A preset's name, host, or a TVM target as JSON.", metavar="NAME")] = None) -> None:
+def targets(
+    name: Annotated[str | None, typer.Argument(help="A preset's name, host, or a TVM target as JSON.", metavar="NAME")] = None,
+) -> None:
     """List the devices to compile for, or describe one."""
     from .runner.report import target_lines, targets_table
     from .targets import cpu, presets, resolve

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import TenfoldError
-from . import runtime
+from ..targets.light_import import import_tvm
 
 if TYPE_CHECKING:
     import onnx
@@ -90,6 +90,7 @@ def build_library(mod: tvm.IRModule, target: Target, path: Path) -> tuple[str, .
     TenfoldError
         If there is no C++ compiler to link the library with.
     """
+    import_tvm()
     from tvm.support.cc import get_cc
 
     from ..passes.pipeline import build
@@ -103,13 +104,11 @@ def build_library(mod: tvm.IRModule, target: Target, path: Path) -> tuple[str, .
     for warning in caught:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     executable.export_library(str(path))
-    return tuple(name for warning in caught if issubclass(warning.category, UnscheduledWarning) for name in warning.message.functions)
+    # The message begins with the name of the function.
+    return tuple(str(w.message).split(" ", 1)[0] for w in caught if issubclass(w.category, UnscheduledWarning))
 
 
-def import_tvm() -> None:
+def require_compiler() -> None:
     """Import the compiler, without torch; TenfoldError if this process has loaded TVM's runtime only."""
-    runtime.ffi()
-    import tvm.base
-
-    if tvm.base._RUNTIME_ONLY:
+    if import_tvm().base._RUNTIME_ONLY:
         raise TenfoldError("TVM is without its compiler in this process (TVM_USE_RUNTIME_LIB is set, or libtvm_compiler can't be loaded)")

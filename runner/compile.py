@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import TenfoldError, VerificationError
 from .artifact import Artifact, check_cpu, load
-from .build import Variant, build_library, describe_target, import_tvm, make_variant, read_plan, with_threads
+from .build import Variant, build_library, describe_target, make_variant, read_plan, require_compiler, with_threads
 from .data import Data, random_inputs
 from .folder import output_folder
 from .manifest import LIBRARY, MANIFEST, Manifest, Port, sha256_of
@@ -84,7 +84,7 @@ def compile(  # noqa: A001 - the verb of the public API
     from ..targets import resolve
 
     say = progress or (lambda step: None)
-    import_tvm()
+    require_compiler()
     chosen = resolve(target)
     plan = read_plan(plan)
     say("reading the network")
@@ -104,7 +104,7 @@ def compile_network(
 ) -> Artifact:
     """`compile` for a network that is read already."""
     say = progress or (lambda step: None)
-    import_tvm()
+    require_compiler()
     target = with_threads(target, threads)
     check_cpu(f"target {target.name}", describe_target(target))
     images = None if data is None else Data.of(data)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import TenfoldError
-from .build import import_tvm, read_plan
+from .build import read_plan, require_compiler
 from .data import random_inputs
 from .folder import output_folder
 from .network_facts import count_params
@@ -67,8 +67,8 @@ class Compression:
     bytes : int
         Size of model.onnx.
     output_error : float
-        Largest difference of the outputs from those of the dense network, over the largest output, on standard normal inputs. It says little
-        of the accuracy: measure that on real data (``tenfold bench --data``).
+        Largest difference of the outputs from those of the dense network, over the largest output, on standard normal inputs. It says
+        little of the accuracy: measure that on real data (``tenfold bench --data``).
     """
 
     plan: Plan
@@ -135,7 +135,7 @@ def compress(
     from ..targets import resolve
 
     say = progress or (lambda step: None)
-    import_tvm()
+    require_compiler()
     device = resolve(target)
     plan = read_plan(plan)
     say("reading the network")

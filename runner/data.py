@@ -88,7 +88,8 @@ class Data:
         if not isinstance(data, Mapping):
             data = {"x": np.asarray(data)}
         if "x" not in data:
-            raise TenfoldError(f"{name}: there is no array 'x' in it (there is {', '.join(data) or 'nothing'}); x holds the images, y the labels")
+            found = ", ".join(data) or "nothing"
+            raise TenfoldError(f"{name}: there is no array 'x' in it (there is {found}); x holds the images, y the labels")
         x, y = np.asarray(data["x"]), data.get("y")
         if y is not None and (np.asarray(y).ndim != 1 or len(y) != len(x)):
             raise TenfoldError(f"{name}: y must hold one label for each image: it has shape {list(np.shape(y))}, x has {list(x.shape)}")

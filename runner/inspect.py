@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from .build import import_tvm
+from .build import require_compiler
 from .network_facts import count_params, total_macs
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def inspect(model: Any, *, example_inputs: Any = None, input_shapes: dict[str, t
     """
     from ..frontends import load
 
-    import_tvm()
+    require_compiler()
     return inspect_network(load(model, example_inputs=example_inputs, input_shapes=input_shapes))
 
 

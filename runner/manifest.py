@@ -101,10 +101,10 @@ class Manifest:
             target = dict(content["target"])
             target["features"] = [str(flag) for flag in target["features"]]
             target["architecture"] = str(target["architecture"])
-            threads = int(content["threads"])
+            simple = {"target": target, "threads": int(content["threads"]), "unscheduled": tuple(content["unscheduled"])}
         except (KeyError, TypeError, ValueError) as error:
             raise TenfoldError(f"{path}: not a manifest: an entry is malformed or missing ({type(error).__name__}: {error})") from None
-        return cls(**{**content, **ports, "target": target, "threads": threads, "unscheduled": tuple(content["unscheduled"])})
+        return cls(**{**content, **ports, **simple})
 
 
 def _port(entry: dict[str, Any]) -> Port:

@@ -10,7 +10,7 @@ import numpy as np
 
 ROUNDS = 10
 WARM_UP_RUNS, WARM_UP_SECONDS = 3, 0.02
-QUIET_STEP, QUIET_SHARE, QUIET_LIMIT = 0.01, 0.2, 1.0
+QUIET_STEP, QUIET_STEPS, QUIET_SHARE, QUIET_LIMIT = 0.01, 2, 0.2, 1.0
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,8 @@ def warm_up(candidate: Callable[[], object]) -> None:
 def wait_until_quiet() -> None:
     """Wait until this process uses (nearly) no CPU: thread pools go on spinning for up to 100 ms after the last run, on the very
     cores that the next engine needs."""
-    deadline = time.perf_counter() + QUIET_LIMIT
-    while time.perf_counter() < deadline:
+    deadline, quiet = time.perf_counter() + QUIET_LIMIT, 0
+    while quiet < QUIET_STEPS and time.perf_counter() < deadline:
         begin, busy = time.perf_counter(), time.process_time()
         time.sleep(QUIET_STEP)
-        if time.process_time() - busy < QUIET_SHARE * (time.perf_counter() - begin):
-            return
+        quiet = quiet + 1 if time.process_time() - busy < QUIET_SHARE * (time.perf_counter() - begin) else 0

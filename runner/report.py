@@ -19,7 +19,7 @@ def comparison_table(comparison: Comparison) -> Table:
     machine = comparison.machine
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     table = Table(
-        title=f"{machine['cpu']}, {machine['physical_cores']} cores, {comparison.threads} thread{'s' * (comparison.threads != 1)} for every engine",
+        title=f"{machine['cpu']}, {machine['physical_cores']} cores; threads of every engine: {comparison.threads}",
         caption=f"{versions}; batch as in the model; peak memory without libraries; error relative to the dense reference's largest output",
     )
     for heading in ("model", "engine"):
@@ -46,7 +46,8 @@ def comparison_table(comparison: Comparison) -> Table:
 
 def inspection_table(inspection: Inspection) -> Table:
     """One row for each layer, and the totals."""
-    table = _layer_table(["layer", "kind", "weight", "stride", "output", "MACs", "share", "params", "factored forms, or why none"], right=range(5, 8))
+    headings = ["layer", "kind", "weight", "stride", "output", "MACs", "share", "params", "factored forms, or why none"]
+    table = _layer_table(headings, right=range(5, 8))
     for report in inspection:
         layer = report.layer
         kind = layer.kind + (f" x{layer.groups} groups" if layer.groups > 1 else "")
@@ -56,13 +57,15 @@ def inspection_table(inspection: Inspection) -> Table:
         cells = (layer.name, kind, "x".join(map(str, layer.weight_shape)), stride, output)
         table.add_row(*cells, count(layer.macs), f"{report.share:.1%}", count(layer.params), forms)
     table.add_section()
-    table.add_row("all", f"{len(inspection)} layers", "", "", "", count(inspection.macs), "", count(inspection.params), _dim("params: biases too"))
+    totals = (count(inspection.macs), "", count(inspection.params))
+    table.add_row("all", f"{len(inspection)} layers", "", "", "", *totals, _dim("params: biases too"))
     return table
 
 
 def compression_table(done: Compression) -> Table:
     """One row for each layer, and the totals."""
-    table = _layer_table(["layer", "method", "ranks", "weight error", "MACs before", "MACs", "times fewer", "why it is left dense"], right=range(3, 7))
+    headings = ["layer", "method", "ranks", "weight error", "MACs before", "MACs", "times fewer", "why it is left dense"]
+    table = _layer_table(headings, right=range(3, 7))
     for layer in done.layers:
         times = f"{layer.macs_before / layer.macs:.1f}" if layer.method and layer.macs else ""
         error = "" if layer.error is None else f"{layer.error:.3f}"

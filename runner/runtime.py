@@ -1,12 +1,10 @@
 """TVM's runtime without TVM's compiler: loads a compiled network in a fraction of the time that ``import tvm`` takes."""
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
 import importlib.util
 import os
-import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -18,6 +16,7 @@ import numpy as np
 
 from ..errors import TenfoldError
 from ..targets.cpu import physical_cores
+from ..targets.light_import import import_tvm_ffi
 
 CPU = 1  # kDLCPU
 POOLED = 2  # VirtualMachine.POOLED_ALLOCATOR
@@ -29,8 +28,7 @@ _THREAD = threading.local()
 @functools.cache
 def ffi() -> ModuleType:
     """The module `tvm_ffi`, with TVM's runtime library loaded into it."""
-    with _without_torch():
-        import tvm_ffi
+    tvm_ffi = import_tvm_ffi()
     spec = importlib.util.find_spec("tvm")
     folder = Path(spec.origin).parent / "lib" if spec and spec.origin else Path()
     for name, required in (("libtvm_runtime.so", True), ("libtvm_runtime_extra.so", False)):
@@ -40,19 +38,6 @@ def ffi() -> ModuleType:
             except OSError as error:
                 raise TenfoldError(f"can't load TVM's runtime: {error}; reinstall apache-tvm") from None
     return tvm_ffi
-
-
-@contextlib.contextmanager
-def _without_torch() -> Iterator[None]:
-    """`tvm_ffi` imports torch wherever it is installed, which takes seconds and 200 MB that a compiled network has no use for."""
-    hide = "torch" not in sys.modules
-    if hide:
-        sys.modules["torch"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        if hide:
-            del sys.modules["torch"]
 
 
 def load_executable(path: Path) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import TenfoldError
 from . import cpu
-from .llvm import cpu_features, known_cpus, known_features
+from .llvm import check_target, cpu_features, known_cpus, known_features
 from .registry import presets
 from .target import Target
 
@@ -59,10 +59,8 @@ def from_dict(spec: dict[str, Any]) -> Target:
 
 def _check_attributes(spec: dict[str, Any]) -> None:
     """TVM only warns about a CPU or feature that it does not know, and then compiles for a generic one."""
-    import tvm
-
     try:
-        tvm.target.Target(spec)
+        check_target(spec)
     except (ValueError, TypeError) as error:
         line = str(error).strip().splitlines()[0].split(". Target creation")[0]
         raise TenfoldError(f"TVM does not accept the target {json.dumps(spec)}: {line}") from None

@@ -4,6 +4,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .light_import import import_tvm
+
 if TYPE_CHECKING:
     import tvm
 
@@ -51,6 +53,4 @@ class Target:
 
     def tvm_target(self) -> tvm.target.Target:
         """The TVM target object (imports TVM)."""
-        import tvm
-
-        return tvm.target.Target(self.tvm)
+        return import_tvm().target.Target(self.tvm)

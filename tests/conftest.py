@@ -1,0 +1,54 @@
+"""What tests of several folders share: tiny networks, and one of them compiled."""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+os.environ.setdefault("TENFOLD_STRICT", "1")  # a function that no schedule rule takes is an error here
+
+
+def tiny_network(features: int = 8, classes: int = 5, batch: int | str = 1, seed: int = 0) -> onnx.ModelProto:
+    """Convolution, ReLU, max-pool, dense: image (batch, 3, 8, 8) -> scores (batch, classes); layers ``conv`` and ``fc``."""
+    rng = np.random.default_rng(seed)
+    shapes = {"conv.weight": (features, 3, 3, 3), "conv.bias": (features,), "fc.weight": (classes, features * 16), "fc.bias": (classes,)}
+    weights = [numpy_helper.from_array((rng.standard_normal(shape) / 4).astype("float32"), name) for name, shape in shapes.items()]
+    nodes = [
+        helper.make_node("Conv", ["image", "conv.weight", "conv.bias"], ["c"], name="conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"], name="relu"),
+        helper.make_node("MaxPool", ["r"], ["p"], name="pool", kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Flatten", ["p"], ["f"], name="flatten"),
+        helper.make_node("Gemm", ["f", "fc.weight", "fc.bias"], ["scores"], name="fc", transB=1),
+    ]
+    inputs = [helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [batch, 3, 8, 8])]
+    outputs = [helper.make_tensor_value_info("scores", onnx.TensorProto.FLOAT, [batch, classes])]
+    graph = helper.make_graph(nodes, "tiny", inputs, outputs, weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+@pytest.fixture(scope="session")
+def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny_network` in a file."""
+    path = tmp_path_factory.mktemp("tiny") / "tiny.onnx"
+    onnx.save(tiny_network(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_artifact(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny_network` compiled for this machine. Not to be changed: copy it."""
+    import tenfold
+
+    folder = tmp_path_factory.mktemp("artifact") / "tiny"
+    tenfold.compile(tiny_file, "host", folder)
+    return folder
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    """An input of `tiny_network`."""
+    return np.random.default_rng(1).standard_normal((1, 3, 8, 8)).astype("float32")

@@ -1,0 +1,252 @@
+"""The command line: what it writes and prints, and every mistake in one line with exit code 2."""
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import onnx
+import pytest
+from conftest import tiny_network
+from onnx import helper
+from tenfold import cli
+
+
+@pytest.fixture
+def tenfold(monkeypatch, capsys):
+    """Run the command in this process: (exit code, standard output, standard error)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["tenfold", *map(str, arguments)])
+        monkeypatch.setattr("signal.signal", lambda *_: None)
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        out, err = capsys.readouterr()
+        return left.value.code or 0, out, err
+
+    return run
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch, tiny_file, tiny_artifact):
+    """A folder to work in, with the network, an artifact and a plan of it."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(tiny_file, tmp_path / "net.onnx")
+    shutil.copytree(tiny_artifact, tmp_path / "net")
+    np.save(tmp_path / "x.npy", np.ones((1, 3, 8, 8), "float32"))
+    return tmp_path
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_help_is_instant():
+    begin = time.process_time()
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    code = "import sys; sys.argv = ['tenfold', '--help']\nfrom tenfold.cli import app\ntry: app()\nexcept SystemExit: pass\n"
+    code += "assert not {'tvm', 'tvm_ffi', 'onnx', 'torch', 'numpy'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 0.5
+    assert time.process_time() - begin < 0.5
+    for command in ("inspect", "compress", "compile", "run", "bench", "targets"):
+        assert command in done.stdout
+
+
+def test_inspect(tenfold, work):
+    code, out, _ = tenfold("inspect", "net.onnx", "--json", "layers.json")
+    assert code == 0 and "conv" in out and "tucker2" in out
+    assert [layer["name"] for layer in json.loads((work / "layers.json").read_text())["layers"]] == ["conv", "fc"]
+
+
+def test_compress_compile_run(tenfold, work):
+    code, out, _ = tenfold("compress", "net.onnx", "-o", "small", "--method", "channel_svd", "--energy", "0.5", "--target", "zen3")
+    assert code == 0 and "channel_svd" in out and "conv2d layers only" in out
+    assert names(work / "small") == ["model.onnx", "plan.json", "report.json"]
+    code, out, _ = tenfold("compress", "net.onnx", "-o", "again", "--plan", "small/plan.json")
+    assert code == 0 and (work / "again" / "model.onnx").read_bytes() == (work / "small" / "model.onnx").read_bytes()
+
+    code, out, _ = tenfold("compile", "small/model.onnx", "-o", "fast", "--threads", 1)
+    assert code == 0 and "threads   1" in out and "onnxruntime" in out
+    assert names(work / "fast") == ["manifest.json", "model.so"]
+
+    code, out, _ = tenfold("run", "fast", "--input", "x.npy", "-o", "y.npz")
+    assert code == 0 and "scores: float32[1, 5]" in out
+    np.savez(work / "named.npz", image=np.load(work / "x.npy"))
+    tenfold("run", "fast", "--input", "named.npz", "-o", "z.npz")
+    with np.load(work / "y.npz") as y, np.load(work / "z.npz") as z:
+        assert y.files == z.files == ["scores"]
+        np.testing.assert_array_equal(y["scores"], z["scores"])
+
+
+def test_a_dynamic_network_with_its_shape_given(tenfold, work):
+    onnx.save(tiny_network(batch="N"), work / "dynamic.onnx")
+    code, out, _ = tenfold("inspect", "dynamic.onnx", "--input-shape", "image=2,3,8,8")
+    assert code == 0 and "27.6 k" in out
+
+
+def test_bench(tenfold, work, monkeypatch):
+    monkeypatch.setattr("tenfold.runner.measure.wait_until_quiet", lambda: None)
+    np.savez(work / "d.npz", x=np.ones((4, 3, 8, 8), "float32"), y=np.zeros(4, "int64"))
+    arguments = ["--against", "onnxruntime", "--data", "d.npz", "--runs", 2, "--threads", 1, "--json", "bench.json"]
+    code, out, _ = tenfold("bench", "net.onnx", "net", *arguments)
+    assert code == 0 and "onnxruntime" in out and "threads of every engine: 1" in out
+    content = json.loads((work / "bench.json").read_text())
+    pairs = [(row["model"], row["engine"]) for row in content["rows"]]
+    assert pairs == [("net.onnx", "tenfold"), ("net.onnx", "onnxruntime"), ("net", "tenfold")]
+    assert content["threads"] == 1 and all(row["peak_bytes"] > 0 for row in content["rows"])
+
+
+def test_targets(tenfold):
+    code, out, _ = tenfold("targets")
+    assert code == 0 and "sapphirerapids" in out and "host" in out
+    for name in ("zen4", "host", '{"kind": "llvm", "mcpu": "znver4"}'):
+        code, out, _ = tenfold("targets", name)
+        assert code == 0 and "registers" in out
+
+
+def spoil_nan(work):
+    x = np.load(work / "x.npy")
+    x[0, 1, 2, 3] = np.nan
+    np.save(work / "x.npy", x)
+
+
+def spoil_output(work):
+    shutil.copytree(work / "net", work / "out")
+    (work / "out" / "thesis.tex").write_text("years of work")
+
+
+def spoil_library(work):
+    (work / "net" / "model.so").write_bytes(b"\x7fELF, but changed")
+
+
+def spoil_cpu(work):
+    manifest = json.loads((work / "net" / "manifest.json").read_text())
+    manifest["target"].update(name="future", features=["avx2048f"])
+    (work / "net" / "manifest.json").write_text(json.dumps(manifest))
+
+
+def make_truncated(work):
+    (work / "cut.onnx").write_bytes((work / "net.onnx").read_bytes()[:-500])
+
+
+def make_unknown_operator(work):
+    model = tiny_network()
+    model.graph.node[1].op_type, model.graph.node[1].domain = "Frobnicate", "custom"
+    model.opset_import.append(helper.make_opsetid("custom", 1))
+    onnx.save(model, work / "odd.onnx")
+
+
+def make_dynamic(work):
+    onnx.save(tiny_network(batch="N"), work / "dynamic.onnx")
+
+
+def plan(work, model=None, **layers):
+    from tenfold.frontends import load
+
+    content = {"version": 1, "model": model or load(work / "net.onnx").sha256, "target": "zen3", "layers": layers, "refused": {}}
+    (work / "plan.json").write_text(json.dumps(content))
+
+
+NET = ["net.onnx", "-o", "out"]
+RUN = ["run", "net", "--input", "x.npy", "-o", "y.npz"]
+CONV = {"method": "channel_svd", "ranks": [2], "metric": "frobenius"}
+
+MISTAKES = {
+    "no such file": (None, ["compile", "none.onnx", "-o", "out"], ["none.onnx", "no such file"]),
+    "no such pt2": (None, ["inspect", "none.pt2"], ["none.pt2", "no such file"]),
+    "not a model": (lambda w: (w / "a.onnx").write_text("hello"), ["compile", "a.onnx", "-o", "out"], ["a.onnx", "not an ONNX model"]),
+    "a folder as model": (None, ["compile", "net", "-o", "out"], ["net"]),
+    "truncated": (make_truncated, ["compress", "cut.onnx", "-o", "out"], ["cut.onnx", "cut short"]),
+    "unknown operator": (make_unknown_operator, ["compile", "odd.onnx", "-o", "out"], ["odd.onnx", "Frobnicate", "'relu'"]),
+    "dynamic size": (make_dynamic, ["compile", "dynamic.onnx", "-o", "out"], ["'image'", "dynamic", "--input-shape image="]),
+    "input shape": (make_dynamic, ["inspect", "dynamic.onnx", "--input-shape", "image=1,x"], ["image=1,x", "NAME=1,3,224,224"]),
+    "input shape without name": (make_dynamic, ["inspect", "dynamic.onnx", "--input-shape", "1,3,8,8"], ["NAME="]),
+    "input shape of no input": (None, ["inspect", "net.onnx", "--input-shape", "photo=1,3,8,8"], ["'photo'", "'image'"]),
+    "unknown target": (None, ["compile", *NET, "--target", "zen44"], ["'zen44'", "zen4", "host"]),
+    "bad JSON target": (None, ["compress", *NET, "--target", '{"kind":'], ["JSON"]),
+    "unknown target to show": (None, ["targets", "zx81"], ["'zx81'", "host"]),
+    "unknown method": (None, ["compress", *NET, "--method", "magic"], ["'magic'", "tucker2"]),
+    "energy": (None, ["compress", *NET, "--energy", "1.5"], ["energy 1.5"]),
+    "plan and method": (plan, ["compress", *NET, "--plan", "plan.json", "--method", "svd"], ["--plan", "--method"]),
+    "no plan": (None, ["compile", *NET, "--plan", "none.json"], ["none.json"]),
+    "malformed plan": (lambda w: (w / "plan.json").write_text("{"), ["compress", *NET, "--plan", "plan.json"], ["plan.json"]),
+    "unknown layer": (lambda w: plan(w, conv9=CONV), ["compress", *NET, "--plan", "plan.json"], ["'conv9'"]),
+    "plan for another model": (lambda w: plan(w, "0" * 64, conv=CONV), ["compile", *NET, "--plan", "plan.json"], ["000000", "model"]),
+    "rank out of range": (lambda w: plan(w, conv={**CONV, "ranks": [99]}), ["compress", *NET, "--plan", "plan.json"], ["'conv'", "99"]),
+    "a folder of other things": (spoil_output, ["compile", *NET], ["thesis.tex"]),
+    "unknown engine": (None, ["bench", "net.onnx", "--against", "onnxruntime,caffe"], ["'caffe'", "openvino"]),
+    "no such data": (None, ["bench", "net", "--data", "d.npz"], ["d.npz", "no such file"]),
+    "bench of nothing": (None, ["bench", "none.onnx"], ["none.onnx"]),
+    "no artifact": (None, ["run", "none", "--input", "x.npy"], ["none", "no such folder"]),
+    "a folder that is no artifact": (lambda w: (w / "empty").mkdir(), ["run", "empty", "--input", "x.npy"], ["empty", "manifest.json"]),
+    "changed library": (spoil_library, RUN, ["model.so", "manifest"]),
+    "another CPU": (spoil_cpu, RUN, ["another CPU", "avx2048f"]),
+    "no input": (None, ["run", "net", "--input", "none.npy"], ["none.npy", "no such file"]),
+    "wrong shape": (lambda w: np.save(w / "x.npy", np.ones((3, 8, 8), "float32")), RUN, ["[3, 8, 8]"]),
+    "wrong dtype": (lambda w: np.save(w / "x.npy", np.ones((1, 3, 8, 8))), RUN, ["float64", "float32"]),
+    "NaN": (spoil_nan, RUN, ["NaN"]),
+    "wrong name": (lambda w: np.savez(w / "x.npz", photo=np.ones(1)), ["run", "net", "--input", "x.npz"], ["'photo'", "'image'"]),
+    "wrong output name": (None, ["run", "net", "--input", "x.npy", "-o", "y.txt"], ["y.txt", ".npz"]),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(tenfold, work, mistake):
+    prepare, arguments, words = MISTAKES[mistake]
+    if prepare is not None:
+        prepare(work)
+    before = {path: path.read_bytes() for path in work.rglob("*") if path.is_file()}
+    code, out, err = tenfold(*arguments)
+    assert code == 2, err
+    assert err.startswith("tenfold: ") and err.count("\n") == 1, err
+    for word in words:
+        assert word in err
+    assert {path: path.read_bytes() for path in work.rglob("*") if path.is_file()} == before
+
+
+def test_an_engine_that_is_not_installed(tenfold, work, monkeypatch):
+    monkeypatch.setattr("tenfold.runner.engines.importlib.util.find_spec", lambda name: None)
+    code, _, err = tenfold("bench", "net", "--against", "openvino")
+    assert code == 2 and 'openvino is not installed: pip install "tenfold[rivals]"' in err
+
+
+def test_a_wrong_option_is_exit_code_2(tenfold, work):
+    assert tenfold("compile", "net.onnx", "-o", "out", "--thread", 2)[0] == 2
+    assert tenfold("compile", "net.onnx")[0] == 2
+    assert tenfold("compile", "net.onnx", "-o", "out", "--threads", 0)[0] == 2
+    assert tenfold("frobnicate")[0] == 2
+
+
+def test_a_network_that_differs_is_exit_code_1(tenfold, work, monkeypatch):
+    from tenfold.errors import VerificationError
+
+    def differ(*args, **keywords):
+        raise VerificationError("net.onnx differs")
+
+    monkeypatch.setattr("tenfold.runner.compile.compile", differ)
+    code, _, err = tenfold("compile", "net.onnx", "-o", "out")
+    assert (code, err) == (1, "tenfold: net.onnx differs\n")
+
+
+def test_an_interrupt_is_exit_code_130_and_leaves_nothing(tenfold, work, monkeypatch):
+    def interrupt(*args, **keywords):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tenfold.runner.compile.build_library", interrupt)
+    before = names(work)
+    code, _, err = tenfold("compile", "net.onnx", "-o", "out")
+    assert code == 130 and "Traceback" not in err and names(work) == before
+
+
+def test_warnings_are_one_line(tenfold, work, monkeypatch):
+    import warnings
+
+    monkeypatch.setattr("tenfold.targets.cpu.cpu_flags", lambda: warnings.warn("two\nlines", UserWarning, stacklevel=1) or frozenset())
+    code, _, err = tenfold("targets")
+    assert code == 0 and err == "tenfold: warning: two lines\n"
