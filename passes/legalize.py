@@ -82,8 +82,6 @@ def _conv2d_transpose(builder: relax.BlockBuilder, call: relax.Call, target: Tar
     top, left, bottom, right = _ints(attrs.padding)
     reach_h, reach_w = (height - 1) * dilation[0], (width - 1) * dilation[1]
     padding = (reach_h - top, reach_w - left, reach_h - bottom + extra[0], reach_w - right + extra[1])
-    if min(padding) < 0:
-        return _default("relax.nn.conv2d_transpose")(builder, call)
     geometry = Geometry(groups * per_group, (height, width), (1, 1), padding, dilation, groups, upsample=_ints(attrs.strides))
     return _convolution(builder, data, oihw, geometry, target)
 

@@ -159,7 +159,10 @@ def _unravel(position, shape):
 
 
 def pad(data: te.Tensor, padding: tuple[int, int, int, int], upsample: tuple[int, int] = (1, 1)) -> te.Tensor:
-    """`data` (N, H, W, C) with zeros between its pixels (`upsample` - 1 of them) and around it, or itself where there are none."""
+    """`data` (N, H, W, C) with zeros between its pixels (`upsample` - 1 of them) and around it, or itself where there are none.
+
+    Negative padding cuts off rows and columns.
+    """
     top, left, bottom, right = padding
     up_h, up_w = upsample
     if not any(padding) and upsample == (1, 1):

@@ -10,8 +10,14 @@ def inline_epilogue(s: Schedule, accumulate: SBlockRV) -> SBlockRV:
 
     `crop`, bias, activation, residual: each is inlined forward, as long as the shape stays the same. Where a block
     changes the shape (a broadcast of the result over a larger tensor), the blocks from there on are kept as they are.
+    What the epilogue reads beside the result, a resized feature map for instance, is inlined too.
     """
-    behind = _blocks_behind(s, accumulate)
+    blocks = s.get_child_blocks(s.get_sblock("root"))
+    at = [s.get(b).name_hint for b in blocks].index(s.get(accumulate).name_hint)
+    for block in blocks[:at]:
+        if not s.get(block).name_hint.startswith("padded"):
+            s.compute_inline(block)
+    behind = blocks[at + 1:]
     shape = _domain(s, behind[0])
     same = 1
     while same < len(behind) and _domain(s, behind[same]) == shape:
@@ -19,12 +25,6 @@ def inline_epilogue(s: Schedule, accumulate: SBlockRV) -> SBlockRV:
     for block in behind[:same - 1]:
         s.compute_inline(block)
     return behind[same - 1]
-
-
-def _blocks_behind(s: Schedule, block: SBlockRV) -> list[SBlockRV]:
-    blocks = s.get_child_blocks(s.get_sblock("root"))
-    names = [s.get(b).name_hint for b in blocks]
-    return blocks[names.index(s.get(block).name_hint) + 1:]
 
 
 def _domain(s: Schedule, block: SBlockRV) -> tuple[int, ...]:
