@@ -1,0 +1,20 @@
+"""Schedule rules for x86, in the order in which they are tried: the more special first."""
+from __future__ import annotations
+
+from .conv2d import schedule_conv2d
+from .depthwise import schedule_depthwise
+from .elementwise import schedule_elementwise
+from .fallback import schedule_fallback
+from .pool import schedule_pool
+from .reduction import schedule_reduction
+from .softmax import schedule_softmax
+
+RULES = [
+    schedule_conv2d,
+    schedule_depthwise,
+    schedule_pool,
+    schedule_softmax,
+    schedule_reduction,
+    schedule_elementwise,
+    schedule_fallback,
+]

@@ -1,0 +1,223 @@
+"""What a schedule needs to know about the blocks of a function: domains, memory strides, cost."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+
+import tvm_ffi
+from tvm import ir, s_tir, sym, tirx
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import SBlockRV
+
+FEWEST_LANES = 4            # of a vector worth the name
+_LOADED_BYTES_PER_NS = 32   # one core, from L2
+_TRANSCENDENTAL_NS = 0.3    # one element of exp, log, tanh, ... as a vector polynomial
+_ROOT_NS = 0.05             # one element of a division or square root
+_ARITHMETIC_NS = 0.02       # one element of any other vector operation
+_TRANSCENDENTAL = set(
+    "exp exp2 exp10 log log2 log10 log1p tanh sigmoid erf pow sin cos tan sinh cosh asin acos atan atan2 asinh acosh atanh".split())
+
+
+@dataclass(frozen=True, eq=False)
+class Access:
+    """One load from a buffer or one store to it."""
+
+    buffer: tirx.Buffer
+    indices: tuple[ir.Expr, ...]
+
+    @cached_property
+    def offset(self) -> ir.Expr:
+        """Position in the buffer, in elements, row-major."""
+        total = tirx.const(0, "int64")
+        for index, size in zip(self.indices, self.buffer.shape, strict=True):
+            total = total * size + tirx.Cast("int64", index)
+        return total
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """A snapshot of one block of a schedule; take a new one after a change to the block.
+
+    Attributes
+    ----------
+    rv : SBlockRV
+        The block's handle in the schedule.
+    kinds : str
+        A letter for each of its axes: S spatial, R reduction, O any other.
+    extents : tuple of int
+        Their lengths.
+    loads, stores : list of Access
+        What its body reads and writes; a reduction's loads of its own result are left out.
+    plain : bool
+        The body is stores of expressions and nothing else: no loops, calls or blocks within.
+    """
+
+    rv: SBlockRV
+    stmt: s_tir.SBlock
+    kinds: str
+    extents: tuple[int, ...]
+    loads: list[Access]
+    stores: list[Access]
+    plain: bool
+    _analyzer: sym.Analyzer = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.stmt.name_hint
+
+    @property
+    def axes(self) -> list[ir.Var]:
+        return [v.var for v in self.stmt.iter_vars]
+
+    @property
+    def is_reduction(self) -> bool:
+        return "R" in self.kinds
+
+    @property
+    def points(self) -> int:
+        """How often the body runs."""
+        return prod(self.extents)
+
+    def sizes(self, kind: str) -> list[int]:
+        """Lengths of the axes of one kind."""
+        return [e for e, k in zip(self.extents, self.kinds, strict=True) if k == kind]
+
+    def stride(self, access: Access, axis: int) -> int | None:
+        """Elements between the positions for neighbouring values of an axis; None if that is no constant."""
+        var = self.axes[axis]
+        moved = tvm_ffi.structural_map(access.offset, (ir.Var, lambda v: var + 1 if v.same_as(var) else v), order="post")
+        step = self._analyzer.simplify(moved - access.offset)
+        return int(step.value) if isinstance(step, tirx.IntImm) else None
+
+    @cached_property
+    def vector_axis(self) -> int | None:
+        """The last spatial axis, if it is contiguous in the result and in each operand that depends on it, and divides into vectors."""
+        last = self.kinds.rfind("S")
+        if last < 0 or self.extents[last] % FEWEST_LANES or any(self.stride(st, last) != 1 for st in self.stores):
+            return None
+        strides = {self.stride(ld, last) for ld in self.loads}
+        return last if strides <= {0, 1} and 1 in strides else None
+
+    @cached_property
+    def contiguous_reduced(self) -> list[int]:
+        """The reduction axis that is contiguous in each operand that depends on it, and those that form one axis with it.
+
+        Outermost first; empty if there is none.
+        """
+        strides = {i: [self.stride(ld, i) for ld in self.loads] for i, k in enumerate(self.kinds) if k == "R" and self.extents[i] > 1}
+        last = next((i for i, of_loads in strides.items() if set(of_loads) <= {0, 1} and 1 in of_loads), None)
+        if last is None:
+            return []
+        axes, length = [last], self.extents[last]
+        for axis in range(last - 1, -1, -1):
+            if axis not in strides or strides[axis] != [length * t for t in strides[last]]:
+                break
+            axes.insert(0, axis)
+            length *= self.extents[axis]
+        return axes
+
+    @cached_property
+    def transcendentals(self) -> int:
+        """Calls of exp, log and the like in the body."""
+        return len(_collect(self.stmt.body, ir.Call, lambda c: call_name(c) in _TRANSCENDENTAL))
+
+    @cached_property
+    def roots(self) -> int:
+        """Divisions and square roots in the body."""
+        calls = _collect(self.stmt.body, ir.Call, lambda c: call_name(c) in ("sqrt", "rsqrt"))
+        return len(calls) + len(_collect(self.stmt.body, tirx.Div, _is_float))
+
+    @cached_property
+    def operations(self) -> int:
+        """Other arithmetic operations on numbers that are no indices."""
+        nodes = (tirx.Add, tirx.Sub, tirx.Mul, tirx.Max, tirx.Min, tirx.Select)
+        return sum(len(_collect(self.stmt.body, node, _is_float)) for node in nodes)
+
+    @cached_property
+    def branches(self) -> bool:
+        """Whether the body chooses between values, as padding does."""
+        return bool(_collect(self.stmt.body, ir.Call, lambda c: call_name(c) == "if_then_else"))
+
+    @cached_property
+    def compute_ns(self) -> float:
+        """Estimated time of the arithmetic of one run of the body on one core, when vectorised."""
+        return self.transcendentals * _TRANSCENDENTAL_NS + self.roots * _ROOT_NS + self.operations * _ARITHMETIC_NS
+
+    @cached_property
+    def work_ns(self) -> float:
+        """Estimated time of the whole block on one core."""
+        touched = sum(int(a.buffer.dtype.bits) / 8 for a in (*self.loads, *self.stores))
+        return self.points * (touched / _LOADED_BYTES_PER_NS + self.compute_ns)
+
+
+def blocks_of(s: Schedule) -> list[Block]:
+    """The blocks directly below the root, in order; none for a body without blocks."""
+    root = s.mod["main"].body
+    if not isinstance(root, s_tir.SBlockRealize):
+        return []
+    return [_block(s, rv) for rv in s.get_child_blocks(s.get_sblock(root.block.name_hint))]
+
+
+def block_of(s: Schedule, rv: SBlockRV) -> Block:
+    """A fresh snapshot of one block."""
+    return _block(s, rv)
+
+
+def block_names(func: tirx.PrimFunc) -> list[str]:
+    """Names of the blocks of a function, in order, its root aside."""
+    names = [b.name_hint for b in _collect(func.body, s_tir.SBlock)]
+    return [n for n in names if n != "root"]
+
+
+def outputs(func: tirx.PrimFunc) -> list[tirx.Buffer]:
+    """The parameters that the function writes."""
+    written = _collect(func.body, tirx.BufferStore)
+    return [p for p in func.params if any(w.buffer.same_as(p) for w in written)]
+
+
+def reads_of(blocks: Sequence[Block], buffer: tirx.Buffer) -> list[tuple[Block, Access]]:
+    """Every load from a buffer, with its block."""
+    return [(b, a) for b in blocks for a in b.loads if a.buffer.same_as(buffer)]
+
+
+def call_name(call: ir.Call) -> str:
+    """Name of the intrinsic that is called, without the dialect it is of; empty for other calls."""
+    return call.op.name.split(".")[-1] if isinstance(call.op, ir.Op) else ""
+
+
+def mentions(expr: ir.Expr, var: ir.Var) -> bool:
+    """Whether an expression contains a variable."""
+    return bool(_collect(expr, ir.Var, lambda v: v.same_as(var)))
+
+
+def _block(s: Schedule, rv: SBlockRV) -> Block:
+    stmt = s.get(rv)
+    analyzer = sym.Analyzer()
+    for v in stmt.iter_vars:
+        analyzer.bind(v.var, v.dom)
+    kinds = "".join({tirx.IterVar.DataPar: "S", tirx.IterVar.CommReduce: "R"}.get(v.iter_type, "O") for v in stmt.iter_vars)
+    extents = tuple(int(v.dom.extent) for v in stmt.iter_vars)
+    stores = [Access(st.buffer, tuple(st.indices)) for st in _collect(stmt.body, tirx.BufferStore)]
+    written = [st.buffer for st in stores]
+    loads = [Access(ld.source, tuple(ld.indices)) for ld in _collect(stmt.body, ir.TensorLoad)]
+    loads = [ld for ld in loads if not any(ld.buffer.same_as(w) for w in written)]
+    body = list(stmt.body.seq) if isinstance(stmt.body, tirx.SeqStmt) else [stmt.body]
+    plain = all(isinstance(st, (tirx.BufferStore, tirx.Bind)) for st in body)
+    return Block(rv, stmt, kinds, extents, loads, stores, plain, analyzer)
+
+
+def _collect(node, kind, keep=lambda node: True) -> list:
+    found = []
+
+    def visit(n):
+        if keep(n):
+            found.append(n)
+
+    tvm_ffi.structural_walk(node, (kind, visit))
+    return found
+
+
+def _is_float(expr: ir.Expr) -> bool:
+    return not str(expr.ty.dtype).startswith("int")

@@ -1,0 +1,116 @@
+"""Apply schedule rules to every function of a module, and say which function no rule took."""
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import tvm
+from tvm import tirx
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import ScheduleError
+
+from ..targets import Target
+from .analysis import block_names
+from .rule import Rule
+
+SCHEDULED = "tirx.is_scheduled"
+STRICT = "TENFOLD_STRICT"  # environment variable; "1" turns warnings and failing rules into errors, as the tests do
+
+
+class UnscheduledWarning(UserWarning):
+    """A function goes to code generation as written: one thread, no tiles."""
+
+
+@dataclass(frozen=True)
+class Unscheduled:
+    """A function that no rule took.
+
+    Attributes
+    ----------
+    name : str
+        The function.
+    blocks : tuple of str
+        Its blocks, in order.
+    reason : str
+        Why no rule took it, as far as is known.
+    """
+
+    name: str
+    blocks: tuple[str, ...]
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name} (blocks: {', '.join(self.blocks) or 'none'}) is not scheduled: {self.reason}"
+
+
+@tvm.transform.module_pass(opt_level=0, name="ApplySchedules")
+class ApplySchedules:
+    """Module pass: the first rule that takes a function schedules it.
+
+    Functions that are scheduled already, by their attribute `tirx.is_scheduled`, stay as they are.
+
+    Parameters
+    ----------
+    rules : sequence of Rule
+        In the order in which they are tried.
+    target : Target
+        The device to schedule for.
+    strict : bool, optional
+        Raise where a rule fails or no rule takes a function, instead of warning. By default the environment variable
+        TENFOLD_STRICT decides.
+
+    Attributes
+    ----------
+    unscheduled : list of Unscheduled
+        Filled as the pass runs.
+    """
+
+    def __init__(self, rules: Sequence[Rule], target: Target, strict: bool | None = None):
+        self.rules = list(rules)
+        self.target = target
+        self.strict = os.environ.get(STRICT) == "1" if strict is None else strict
+        self.unscheduled: list[Unscheduled] = []
+
+    def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        functions = dict(mod.functions_items())
+        for var, func in functions.items():
+            if isinstance(func, tirx.PrimFunc) and not is_scheduled(func):
+                functions[var] = self._scheduled(var.name_hint, func)
+        return tvm.IRModule(functions, attrs=mod.attrs, global_infos=mod.global_infos)
+
+    def _scheduled(self, name: str, func: tirx.PrimFunc) -> tirx.PrimFunc:
+        failures = []
+        for rule in self.rules:
+            try:
+                schedule = rule(func, self.target)
+            except (ScheduleError, tvm.error.InternalError, ValueError) as error:
+                if self.strict:
+                    raise
+                failures.append(f"{rule.__name__}: {_headline(error)}")
+                continue
+            if schedule is not None:
+                return schedule.mod["main"].with_attr(SCHEDULED, True)
+        missed = Unscheduled(name, tuple(block_names(func)), "; ".join(failures) or "no rule is made for it")
+        self.unscheduled.append(missed)
+        if self.strict:
+            raise RuntimeError(str(missed))
+        warnings.warn(str(missed), UnscheduledWarning, stacklevel=2)
+        return func
+
+
+def is_scheduled(func: tirx.PrimFunc) -> bool:
+    """Whether a function carries the mark of a schedule."""
+    return bool(func.attrs and func.attrs.get(SCHEDULED))
+
+
+def schedule_function(func: tirx.PrimFunc, rules: Sequence[Rule], target: Target) -> Schedule | None:
+    """What the first rule that takes the function makes of it; None if none does."""
+    return next((s for rule in rules if (s := rule(func, target)) is not None), None)
+
+
+def _headline(error: Exception) -> str:
+    """The line of TVM's many that says what went wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if line.startswith("Error message:")), lines[0] if lines else type(error).__name__)

@@ -1,0 +1,13 @@
+"""What a schedule rule is."""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tvm import tirx
+from tvm.s_tir import Schedule
+
+from ..targets import Target
+
+# rule(func, target): a schedule of the function for the target, or None where the rule is not made for such a function.
+# Rules stand in a list; the first that returns a schedule wins.
+Rule = Callable[[tirx.PrimFunc, Target], Schedule | None]

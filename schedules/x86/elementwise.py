@@ -1,0 +1,186 @@
+"""Element-wise and injective functions: activations, broadcasts, resizing, slices, permutes, concatenation, gathers.
+
+The loop nest made, one for each result (and for each expensive part that is kept):
+
+    parallel outer axes                     fused until every core has a few tasks; serial where the work is small
+        other axes
+            vectorised innermost axis       axes that are contiguous in every operand count as one
+
+    permute: parallel outer axes, tile of the one contiguous axis, tile of the other, unrolled, vectorised stores
+    concatenation along the innermost axis: one vectorised loop for each operand, without a branch
+"""
+from __future__ import annotations
+
+from math import gcd, prod
+
+import tvm_ffi
+from tvm import ir, tirx
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV, SBlockRV, ScheduleError
+
+from ...targets import Target
+from ..analysis import Block, block_of, blocks_of, call_name, mentions
+from ..common import extent_of, lanes_for, parallel_outer, tidied, vector_tile
+
+VECTORS = 4           # vectors that one step computes: enough to hide the latency of a polynomial, few enough for 16 registers
+PERMUTE_ROWS = 8      # rows of a permute's tile, a vector each: half the registers of AVX2
+SEGMENT_VECTORS = 8   # of an operand of a concatenation whose length is odd: longer ones are left to LLVM's own vectoriser
+
+
+def schedule_elementwise(func: tirx.PrimFunc, target: Target) -> Schedule | None:
+    """Rule for functions without reductions."""
+    # 1. One block for each result.
+    s = tidied(func)
+    if s is None or not all(b.plain and set(b.kinds) <= {"S"} for b in blocks_of(s)):
+        return None
+    # 2. Each of them alone.
+    for block in blocks_of(s):
+        schedule_spatial(s, block.rv, target)
+    return s
+
+
+def schedule_spatial(s: Schedule, rv: SBlockRV, target: Target) -> None:
+    """Schedule one block without reduction axes, in a loop nest of its own."""
+    block = block_of(s, rv)
+    loops = s.get_loops(rv)
+    if not loops or len(loops) != len(block.kinds):
+        return
+    if not block.plain:
+        parallel_outer(s, loops, block.work_ns, target)
+        return
+    lanes = lanes_for(block, target)
+    chosen = branch_axes(block)
+    # 1. The innermost axes that are contiguous in every operand become one.
+    merged = merged_axes(block, chosen)
+    *outer, inner = [*loops[:-merged], s.fuse(*loops[-merged:]) if merged > 1 else loops[-1]]
+    length = extent_of(s, inner)
+    rows = _contiguous_row_axis(block, merged)
+    last = len(loops) - 1
+    if last in chosen:
+        # 2a. Which operand is read changes along the innermost axis.
+        outer, segments = _split_at_borders(s, block, outer, inner, chosen[last], lanes)
+        parallel_outer(s, outer, block.work_ns, target)
+        segments()
+        return
+    if rows is not None and length >= lanes and block.extents[rows] >= lanes:
+        # 2b. A permute: contiguous loads along one axis, contiguous stores along the other.
+        outer = _tile_permute(s, outer, rows, inner, lanes)
+        parallel_outer(s, outer, block.work_ns, target)
+        return
+    # 2c. The plain case.
+    tile = vector_tile(length, lanes, VECTORS) if length >= lanes else None
+    if tile is not None:
+        inner, vector = s.split(inner, [None, tile])
+        s.vectorize(vector)
+        outer = [*outer, inner]
+    elif not outer:
+        # A single axis of prime length: tasks with a bounds check, vectorised by LLVM.
+        outer = s.split(inner, [min(length, 4 * target.cores), None])[:1]
+    parallel_outer(s, outer, block.work_ns, target)
+
+
+def merged_axes(block: Block, apart: dict[int, list]) -> int:
+    """How many of the innermost axes lie behind one another in every operand, so that they can be one loop."""
+    accesses = [*block.stores, *block.loads]
+    last = len(block.extents) - 1
+    length, strides = block.extents[last], [block.stride(a, last) for a in accesses]
+    for axis in range(last - 1, -1, -1):
+        if axis in apart or axis + 1 in apart:
+            return last - axis
+        if block.extents[axis] == 1:
+            continue
+        here = [block.stride(a, axis) for a in accesses]
+        if length == 1:
+            strides = here
+        elif None in here or None in strides or any(h != length * t for h, t in zip(here, strides, strict=True)):
+            return last - axis
+        length *= block.extents[axis]
+    return last + 1
+
+
+def branch_axes(block: Block) -> dict[int, list[int]]:
+    """Axes that branches of the body test, with the positions where a branch changes sides (empty where that is not simple)."""
+    found: dict[int, list[int]] = {}
+
+    def visit(call):
+        if call_name(call) == "if_then_else":
+            for axis, var in enumerate(block.axes):
+                if mentions(call.args[0], var):
+                    found.setdefault(axis, []).extend(_borders(call.args[0], var))
+
+    tvm_ffi.structural_walk(block.stmt.body, (ir.Call, visit))
+    return {axis: sorted({b for b in borders if 0 < b < block.extents[axis]}) for axis, borders in found.items()}
+
+
+def _borders(condition, var) -> list[int]:
+    """Positions of `c <= v` and `v < c` in a condition; other forms give none."""
+    borders = []
+
+    def constant_and_axis(constant, axis, offset):
+        if isinstance(constant, tirx.IntImm) and axis.same_as(var):
+            borders.append(int(constant.value) + offset)
+
+    def visit(test):
+        if isinstance(test, tirx.LE):
+            constant_and_axis(test.a, test.b, 0)
+            constant_and_axis(test.b, test.a, 1)
+        else:
+            constant_and_axis(test.b, test.a, 0)
+            constant_and_axis(test.a, test.b, 1)
+
+    tvm_ffi.structural_walk(condition, ((tirx.LE, tirx.LT), visit))
+    return borders
+
+
+def _contiguous_row_axis(block: Block, merged: int) -> int | None:
+    """The axis along which the largest operand is contiguous, where that is not the innermost one."""
+    load = max(block.loads, key=lambda ld: prod(int(d) for d in ld.buffer.shape), default=None)
+    last = len(block.extents) - 1
+    if load is None or block.stride(load, last) in (0, 1) or block.stride(block.stores[0], last) != 1:
+        return None
+    return next((a for a in range(last - merged + 1) if block.extents[a] > 1 and block.stride(load, a) == 1), None)
+
+
+def _tile_permute(s: Schedule, outer: list[LoopRV], rows: int, inner: LoopRV, lanes: int) -> list[LoopRV]:
+    """The longer of both axes outside: a tile's worth of it times all of the shorter one stays in L1."""
+    row = outer.pop(rows)
+    row_tile = vector_tile(extent_of(s, row), PERMUTE_ROWS, 1) or 1
+    tile = vector_tile(extent_of(s, inner), lanes, 1) or 1
+    longer_first = extent_of(s, row) > extent_of(s, inner)
+    row_out, row_in = s.split(row, [None, row_tile])
+    inner_out, vector = s.split(inner, [None, tile])
+    outer = [*outer, *((row_out, inner_out) if longer_first else (inner_out, row_out))]
+    s.reorder(*outer, row_in, vector)
+    s.unroll(row_in)
+    if tile > 1:
+        s.vectorize(vector)
+    return outer
+
+
+def _split_at_borders(s: Schedule, block: Block, outer: list[LoopRV], inner: LoopRV, borders: list[int], lanes: int):
+    """Cut the innermost loop where the operand changes; the cut itself comes last, because no other step works after it.
+
+    for c: y = b[c - 16] if 16 <= c else a[c]    ->    for c < 16: y = a[c];  for c < 8: y[c + 16] = b[c]
+    """
+    length = extent_of(s, inner)
+    common = gcd(length, *borders)
+    tile = vector_tile(common, lanes, VECTORS) if common >= lanes else None
+    if tile is not None:
+        inner, vector = s.split(inner, [None, tile])
+        s.vectorize(vector)
+    unit = tile or 1
+    cuts = [0, *(b // unit for b in borders), length // unit]
+    sizes = [b - a for a, b in zip(cuts, cuts[1:], strict=False)]
+
+    def cut():
+        if len(sizes) < 2:
+            return
+        try:
+            segments = s.loop_partition(inner, [*sizes[:-1], None])
+        except ScheduleError:
+            return
+        for segment, size in zip(segments, sizes, strict=True):
+            if tile is None and 1 < size <= SEGMENT_VECTORS * lanes:
+                s.vectorize(segment)
+
+    return outer, cut
