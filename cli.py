@@ -9,14 +9,11 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from .errors import TenfoldError, VerificationError
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 MISTAKE, DIFFERS, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
@@ -61,12 +58,12 @@ def inspect(model: Model, input_shape: InputShape = None, json: JsonFile = None)
     """List every convolution and dense layer: geometry, MACs, parameters, and which factored forms apply."""
     from .runner import inspect as work
     from .runner.folder import write_text
-    from .runner.report import inspection_table
+    from .runner.report import console, inspection_table
 
     with _progress() as say:
         say("reading the network")
         result = work.inspect(model, input_shapes=_shapes(input_shape))
-    _console().print(inspection_table(result))
+    console().print(inspection_table(result))
     if json is not None:
         write_text(json, result.to_json())
 
@@ -83,18 +80,18 @@ def compress(
 ) -> None:
     """Factor the layers of a network and write it as ONNX, with the plan and a report."""
     from .runner import compress as work
-    from .runner.report import compression_table, size
+    from .runner.report import compression_table, console, size
 
     if plan is not None and (method is not None or energy is not None):
         raise TenfoldError("give either --plan or --method and --energy: a plan holds the method and ranks of every layer")
     options = {"method": method or "auto", "energy": work.ENERGY if energy is None else energy}
     with _progress() as say:
         done = work.compress(model, output, plan=plan, target=target, input_shapes=_shapes(input_shape), progress=say, **options)
-    console = _console()
-    console.print(compression_table(done))
+    out = console()
+    out.print(compression_table(done))
     fewer = f"{done.params_before / done.params:.1f} times fewer parameters" if done.params else ""
-    console.print(f"{fewer}; outputs differ from the dense network's by up to {done.output_error:.2g} of the largest, on random inputs")
-    console.print(f"wrote {output}: {work.MODEL} ({size(done.bytes)}), {work.PLAN}, {work.REPORT}")
+    out.print(f"{fewer}; outputs differ from the dense network's by up to {done.output_error:.2g} of the largest, on random inputs")
+    out.print(f"wrote {output}: {work.MODEL} ({size(done.bytes)}), {work.PLAN}, {work.REPORT}")
 
 
 @_command
@@ -108,22 +105,22 @@ def compile(
 ) -> None:
     """Compile a network to a shared library, and verify it against an independent engine."""
     from .runner import compile as work
-    from .runner.report import count, size
+    from .runner.report import console, count, size
 
     begin = time.perf_counter()
     with _progress() as say:
         artifact = work.compile(model, target, output, plan=plan, threads=threads, input_shapes=_shapes(input_shape), progress=say)
-    manifest, console = artifact.manifest, _console()
+    manifest, out = artifact.manifest, console()
     check = manifest.verification
     tvm = " ".join(f"{key}={value}" for key, value in manifest.target["tvm"].items())
-    console.print(f"target    {manifest.target['name']} ({tvm})")
-    console.print(f"threads   {manifest.threads}")
-    console.print(f"cost      {count(manifest.macs)} MACs, {count(manifest.params)} parameters")
-    console.print(
+    out.print(f"target    {manifest.target['name']} ({tvm})")
+    out.print(f"threads   {manifest.threads}")
+    out.print(f"cost      {count(manifest.macs)} MACs, {count(manifest.params)} parameters")
+    out.print(
         f"verified  against {check['reference']} on {check['inputs']} inputs: largest error {check['max_abs_error']:.1e},"
         f" {check['max_rel_error']:.1e} of the largest output (tolerance {check['tolerance']:.0e})"
     )
-    console.print(f"wrote     {output} (model.so {size(manifest.bytes)}) in {time.perf_counter() - begin:.1f} s")
+    out.print(f"wrote     {output} (model.so {size(manifest.bytes)}) in {time.perf_counter() - begin:.1f} s")
 
 
 @_command
@@ -139,18 +136,19 @@ def run(
     from .runner.artifact import load
     from .runner.data import read_arrays
     from .runner.folder import whole_file
+    from .runner.report import console
 
     feeds = read_arrays(inputs)
     results = load(artifact, threads).run(feeds)
-    console = _console()
+    out = console()
     for name, value in results.items():
-        console.print(f"{name}: {value.dtype}{list(value.shape)}, {_summary(value)}")
+        out.print(f"{name}: {value.dtype}{list(value.shape)}, {_summary(value)}")
     if output is not None:
         if output.suffix != ".npz":
             raise TenfoldError(f"{output}: the outputs are written as .npz: give a name that ends in it")
         with whole_file(output) as temporary, open(temporary, "wb") as file:
             np.savez(file, **results)
-        console.print(f"wrote {output}")
+        out.print(f"wrote {output}")
 
 
 @_command
@@ -167,7 +165,7 @@ def bench(
     """Compare networks and engines side by side: milliseconds, memory, accuracy and error."""
     from .runner import compare as work
     from .runner.folder import write_text
-    from .runner.report import comparison_table
+    from .runner.report import comparison_table, console
 
     engines = [name.strip() for name in against.split(",") if name.strip()]
     shapes = _shapes(input_shape)
@@ -175,7 +173,7 @@ def bench(
         result = work.compare(
             what, against=engines, data=data, runs=runs, threads=threads, target=target, input_shapes=shapes, progress=say
         )
-    _console().print(comparison_table(result))
+    console().print(comparison_table(result))
     for model, engine, reason in result.skipped:
         print(f"tenfold: no row for {model} in {engine}: {reason}", file=sys.stderr)
     if json is not None:
@@ -187,16 +185,16 @@ def targets(
     name: Annotated[str | None, typer.Argument(help="A preset's name, host, or a TVM target as JSON.", metavar="NAME")] = None,
 ) -> None:
     """List the devices to compile for, or describe one."""
-    from .runner.report import target_lines, targets_table
+    from .runner.report import console, target_lines, targets_table
     from .targets import cpu, presets, resolve
 
-    console = _console()
+    out = console()
     if name is None:
-        console.print(targets_table(presets(), cpu.cpu_flags()))
-        console.print(f"host: this machine, {cpu.cpu_model()}, {cpu.physical_cores()} physical cores; tenfold targets host tells more")
+        out.print(targets_table(presets(), cpu.cpu_flags()))
+        out.print(f"host: this machine, {cpu.cpu_model()}, {cpu.physical_cores()} physical cores; tenfold targets host tells more")
     else:
         for key, value in target_lines(resolve(name)):
-            console.print(f"{key:<24}{value}", soft_wrap=True)
+            out.print(f"{key:<24}{value}", soft_wrap=True)
 
 
 def _summary(value: Any) -> str:
@@ -217,13 +215,6 @@ def _shapes(options: list[str] | None) -> dict[str, tuple[int, ...]] | None:
         if not name or not shapes[name] or min(shapes[name]) < 1:
             raise TenfoldError(f"--input-shape {option}: write it as NAME=1,3,224,224, all sizes 1 or more")
     return shapes or None
-
-
-def _console() -> Console:
-    """Standard output. Without a terminal tables are not squeezed into 80 columns."""
-    from rich.console import Console
-
-    return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 180)
 
 
 @contextlib.contextmanager

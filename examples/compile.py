@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import tenfold
-from rich.console import Console
-from tenfold.runner.report import comparison_table, compression_table, inspection_table
+from tenfold.runner.report import comparison_table, compression_table, console, inspection_table
 
 MODELS = Path(__file__).parent / "models"
 BUNDLED = MODELS / "cifar10_jin_baseline.onnx"
@@ -25,29 +24,30 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=BUNDLED, help="a network, .onnx or .pt2; default: the bundled one")
     parser.add_argument("-o", "--output", type=Path, default=Path("out"), help="folder for the results")
     options = parser.parse_args()
-    console = Console(markup=False, highlight=False)
+    images = IMAGES if options.model == BUNDLED else None
+    out = console()
 
     # 1. What is in the network, and what of it can be factored?
-    console.print(inspection_table(tenfold.inspect(options.model)))
+    out.print(inspection_table(tenfold.inspect(options.model)))
 
-    # 2. Compile it as it is. What is written has been verified against ONNX Runtime.
-    dense = tenfold.compile(options.model, options.target, options.output / "dense")
-    console.print(f"dense: largest error {dense.manifest.verification['max_rel_error']:.1e} of the largest output, {dense.threads} threads")
+    # 2. Compile it as it is. What is written has been verified against ONNX Runtime, on random and on real inputs.
+    dense = tenfold.compile(options.model, options.target, options.output / "dense", data=images)
+    out.print(f"{dense.threads} threads; {dense.manifest.verification}")
 
     # 3. Factor its layers, which gives an ONNX file for any engine, and compile that.
-    console.print(compression_table(tenfold.compress(options.model, options.output / "small", energy=ENERGY, target=options.target)))
-    factored = tenfold.compile(options.output / "small" / "model.onnx", options.target, options.output / "factored")
+    done = tenfold.compress(options.model, options.output / "small", energy=ENERGY, target=options.target)
+    out.print(compression_table(done))
+    factored = tenfold.compile(options.output / "small" / "model.onnx", options.target, options.output / "factored", data=images)
 
     # 4. An artifact is a function of arrays. In another process: tenfold.load("out/factored").
-    shape, dtype = factored.inputs[0].shape, factored.inputs[0].dtype
-    console.print("one run:", factored(np.zeros(shape, dtype)))
+    results = factored.run({port.name: np.zeros(port.shape, port.dtype) for port in factored.inputs})
+    out.print("outputs:", {name: array.shape for name, array in results.items()})
 
     # 5. Both networks in every engine that is installed, in one table.
     rivals = [name for name in ("onnxruntime", "openvino", "torch") if importlib.util.find_spec(name)]
-    images = IMAGES if options.model == BUNDLED else None
     networks = [options.model, options.output / "small" / "model.onnx"]
     comparison = tenfold.compare(networks, against=rivals, data=images, target=options.target)
-    console.print(comparison_table(comparison))
+    out.print(comparison_table(comparison))
     (options.output / "comparison.json").write_text(comparison.to_json(), encoding="utf-8")
 
 
