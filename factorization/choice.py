@@ -1,6 +1,7 @@
 """The choice of method and ranks for one layer, by the part of the weight's energy that is kept."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,29 @@ class Choice:
     method: str
     ranks: tuple[int, ...]
     metric: str = "frobenius"
+
+
+MINOR = 0.5  # of a layer's even share of the network
+
+
+def minor_layers(layers: Sequence[Layer]) -> dict[str, Refusal]:
+    """The layers that would risk accuracy for next to nothing: with less than half an even share of both MACs and parameters.
+
+    Typically the first convolution, of three channels, and the last dense layer: every later layer, or every class, sees their
+    error, and no time or memory to speak of is saved.
+
+    Returns
+    -------
+    dict of str to Refusal
+        By name.
+    """
+    macs, params = sum(layer.macs for layer in layers), sum(layer.params for layer in layers)
+    limit = MINOR / len(layers) if layers else 0
+    return {
+        layer.name: Refusal(f"minor: {layer.macs / macs:.1%} of the MACs and {layer.params / params:.1%} of the parameters, not worth its error")
+        for layer in layers
+        if layer.macs < limit * macs and layer.params < limit * params
+    }
 
 
 def choose_by_energy(layer: Layer, weight: np.ndarray, methods: list[Method], energy: float, multiple: int) -> Choice | Refusal:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import Refusal, TenfoldError
 from .chain import FactorChain
-from .choice import Choice, choose_by_energy
+from .choice import Choice, choose_by_energy, minor_layers
 from .layer import Layer
 from .methods import METHODS
 from .plan_json import check_names, decode, encode
@@ -61,7 +61,7 @@ class Plan:
             As ``model`` and ``target`` of the plan.
         method
             A name in ``METHODS``, which leaves the layers of other kinds alone, or ``"auto"``: for each layer the method whose
-            chain has the fewest MACs.
+            chain has the fewest MACs; layers that are too small a part of the network to matter are refused (`minor_layers`).
         energy
             The part of the squared Frobenius norm of each weight that the ranks keep, in (0, 1].
         multiple
@@ -78,7 +78,8 @@ class Plan:
             raise TenfoldError(f"energy {energy} is out of range: it must be above 0 and at most 1")
         if multiple < 1:
             raise TenfoldError(f"multiple {multiple} is out of range: ranks are rounded to a multiple of at least 1")
-        plan = cls(model_hash, target_name)
+        plan, layers = cls(model_hash, target_name), list(layers)
+        minor = minor_layers(layers) if method == "auto" else {}
         for layer in layers:
             methods = [METHODS[method]] if method != "auto" else [m for m in METHODS.values() if m.kind == layer.kind]
             if layer.name not in weights and any(m.check(layer) is None for m in methods):
@@ -87,6 +88,8 @@ class Plan:
                 choice = choose_by_energy(layer, weights.get(layer.name), methods, energy, multiple)
             except ValueError as error:
                 raise TenfoldError(f"layer {layer.name!r}: {error}") from error
+            if isinstance(choice, Choice):
+                choice = minor.get(layer.name, choice)
             if isinstance(choice, Refusal):
                 plan.refused[layer.name] = choice.reason
             else:

@@ -227,15 +227,25 @@ def test_weights_that_dont_fit(weights, part):
 
 
 def test_by_energy_auto():
-    plan = Plan.by_energy(LAYERS, WEIGHTS, HASH, "host", "auto", energy=0.5, multiple=2)
+    wide = Layer("wide", "dense", (60, 80), batch=2)
+    layers, weights = [*LAYERS, wide], {**WEIGHTS, "wide": random_weight(wide, 3)}
+    plan = Plan.by_energy(layers, weights, HASH, "host", "auto", energy=0.5, multiple=2)
     assert (plan.model, plan.target) == (HASH, "host")
-    assert list(plan.layers) == [CONV.name, DENSE.name]
-    assert plan.refused == PLAN.refused
-    assert plan.layers[DENSE.name].method == "svd" and METHODS[plan.layers[CONV.name].method].kind == "conv2d"
+    assert list(plan.layers) == [CONV.name, "wide"]
+    assert plan.layers["wide"].method == "svd" and METHODS[plan.layers[CONV.name].method].kind == "conv2d"
     assert all(rank % 2 == 0 for choice in plan.layers.values() for rank in choice.ranks)
-    plan.check(LAYERS, HASH)
+    plan.check(layers, HASH)
     assert Plan.from_json(plan.to_json()) == plan
-    assert plan == Plan.by_energy(LAYERS, WEIGHTS, HASH, "host", "auto", energy=0.5, multiple=2)
+    assert plan == Plan.by_energy(layers, weights, HASH, "host", "auto", energy=0.5, multiple=2)
+
+
+def test_by_energy_auto_leaves_minor_layers_alone():
+    """fc has 600 of 6144 parameters, less than half of a fourth, and still fewer MACs; one method by name factors it all the same."""
+    plan = Plan.by_energy(LAYERS, WEIGHTS, HASH, "host", "auto", 0.5, 2)
+    assert list(plan.layers) == [CONV.name]
+    assert plan.refused["fc"] == "minor: 0.3% of the MACs and 9.8% of the parameters, not worth its error"
+    assert {k: v for k, v in plan.refused.items() if k != "fc"} == PLAN.refused
+    assert "fc" in Plan.by_energy(LAYERS, WEIGHTS, HASH, "host", "svd", 0.5, 2).layers
 
 
 def test_by_energy_with_one_method():
