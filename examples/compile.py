@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 from pathlib import Path
 
 import numpy as np
 import tenfold
 from tenfold.runner.report import comparison_table, compression_table, console, inspection_table
 
-MODELS = Path(__file__).parent / "models"
+MODELS = Path(os.path.relpath(Path(__file__).parent / "models"))
 BUNDLED = MODELS / "cifar10_jin_baseline.onnx"
 IMAGES = MODELS / "cifar10_test_500.npz"
 ENERGY = 0.85  # of each weight's squared norm that the factors keep
@@ -32,7 +33,7 @@ def main() -> None:
 
     # 2. Compile it as it is. What is written has been verified against ONNX Runtime, on random and on real inputs.
     dense = tenfold.compile(options.model, options.target, options.output / "dense", data=images)
-    out.print(f"{dense.threads} threads; {dense.manifest.verification}")
+    out.print(f"{dense.threads} threads, verified: {dense.manifest.verification}")
 
     # 3. Factor its layers, which gives an ONNX file for any engine, and compile that.
     done = tenfold.compress(options.model, options.output / "small", energy=ENERGY, target=options.target)
@@ -41,7 +42,8 @@ def main() -> None:
 
     # 4. An artifact is a function of arrays. In another process: tenfold.load("out/factored").
     results = factored.run({port.name: np.zeros(port.shape, port.dtype) for port in factored.inputs})
-    out.print("outputs:", {name: array.shape for name, array in results.items()})
+    for name, array in results.items():
+        out.print(f"{name}: {array.dtype}{list(array.shape)}")
 
     # 5. Both networks in every engine that is installed, in one table.
     rivals = [name for name in ("onnxruntime", "openvino", "torch") if importlib.util.find_spec(name)]
