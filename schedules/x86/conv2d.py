@@ -3,11 +3,10 @@
 The loop nest made (rows: lines are rows of the image; flat: lines are register tiles):
 
     parallel task (image, group, block of output channels, lines)       tile.rows lines each
-        chunk of input channels                                         its weights stay in L1
-            line, tile of a row                                         accumulators: registers, loaded and stored here
-                kernel row, kernel column, channel of the chunk
-                    unrolled pixels x vectors, vectorised lanes         the register tile
-        line, pixel                                                     the epilogue, fused into the store
+        line, tile of a row
+            kernel row, kernel column, input channel
+                unrolled pixels x vectors, vectorised lanes             the register tile
+            unrolled pixels x vectors, vectorised lanes                 the epilogue, fused into the store
 
 Pixels beyond the end of a row (or of the image, where flat) are computed from valid memory and dropped by the epilogue.
 """
@@ -53,7 +52,7 @@ class Geometry:
 
 
 def pack_weights(weight: np.ndarray, groups: int, tile: Tile, lanes: int) -> np.ndarray:
-    """OIHW -> (group, block, chunk, kernel row, kernel column, channel of the chunk, channel of the block).
+    """OIHW -> (group, block, kernel row, kernel column, input channel, output channel of the block).
 
     Output channels are padded with zeros to whole blocks of `tile.vectors * lanes`.
     """
@@ -62,8 +61,7 @@ def pack_weights(weight: np.ndarray, groups: int, tile: Tile, lanes: int) -> np.
     blocks = ceil(filters // groups / block)
     padded = np.zeros((groups, blocks * block, channels, height, width), weight.dtype)
     padded[:, :filters // groups] = weight.reshape(groups, filters // groups, channels, height, width)
-    split = padded.reshape(groups, blocks, block, channels // tile.chunk, tile.chunk, height, width)
-    return np.ascontiguousarray(split.transpose(0, 1, 3, 5, 6, 4, 2))
+    return np.ascontiguousarray(padded.reshape(groups, blocks, block, channels, height, width).transpose(0, 1, 4, 5, 3, 2))
 
 
 def conv2d(data: te.Tensor, weight: te.Tensor, geometry: Geometry, tile: Tile) -> te.Tensor:
@@ -83,19 +81,16 @@ def conv2d(data: te.Tensor, weight: te.Tensor, geometry: Geometry, tile: Tile) -
     """
     batch, height, width, _ = (int(d) for d in data.shape)
     height, width = (height - 1) * geometry.upsample[0] + 1, (width - 1) * geometry.upsample[1] + 1
-    groups, blocks, chunks, kernel_h, kernel_w, chunk, block = (int(d) for d in weight.shape)
+    groups, blocks, kernel_h, kernel_w, channels, block = (int(d) for d in weight.shape)
     (stride_h, stride_w), (dilation_h, dilation_w) = geometry.stride, geometry.dilation
     out_h, out_w = geometry.output(height, width)
     source = pad(data, geometry.padding, geometry.upsample)
     per_group = geometry.filters // groups
-    channel, ci = te.reduce_axis((0, chunks), "chunk"), te.reduce_axis((0, chunk), "ci")
-    ky, kx = te.reduce_axis((0, kernel_h), "ky"), te.reduce_axis((0, kernel_w), "kx")
-    axes = [channel, ky, kx, ci]
+    ky, kx, ci = te.reduce_axis((0, kernel_h), "ky"), te.reduce_axis((0, kernel_w), "kx"), te.reduce_axis((0, channels), "ci")
 
     def product(n, g, o, y, x, v):
-        i = (g * chunks + channel) * chunk + ci
-        return te.sum(source[n, y * stride_h + ky * dilation_h, x * stride_w + kx * dilation_w, i]
-                      * weight[g, o, channel, ky, kx, ci, v], axis=axes)
+        value = source[n, y * stride_h + ky * dilation_h, x * stride_w + kx * dilation_w, g * channels + ci]
+        return te.sum(value * weight[g, o, ky, kx, ci, v], axis=[ky, kx, ci])
 
     annotation = {ANNOTATION: _describe(tile)}
     if tile.flat:
@@ -122,16 +117,14 @@ def conv2d(data: te.Tensor, weight: te.Tensor, geometry: Geometry, tile: Tile) -
 def dense(data: te.Tensor, weight: te.Tensor, filters: int, tile: Tile) -> te.Tensor:
     """A fully connected layer as TE: a 1 x 1 convolution whose pixels are all leading axes of `data` (..., C) -> (..., F)."""
     *lead, _ = (int(d) for d in data.shape)
-    _, blocks, chunks, _, _, chunk, block = (int(d) for d in weight.shape)
+    _, blocks, _, _, channels, block = (int(d) for d in weight.shape)
     count = prod(lead)
     pixels = ceil(count / tile.pixels) * tile.pixels
-    zero = te.reduce_axis((0, 1), "ky"), te.reduce_axis((0, 1), "kx")
-    channel, ci = te.reduce_axis((0, chunks), "chunk"), te.reduce_axis((0, chunk), "ci")
+    ky, kx, ci = te.reduce_axis((0, 1), "ky"), te.reduce_axis((0, 1), "kx"), te.reduce_axis((0, channels), "ci")
 
     def product(n, g, o, p, v):
         p = tirx.min(p, count - 1) if pixels > count else p
-        return te.sum(data[(*_unravel(p, lead), channel * chunk + ci)] * weight[g, o, channel, zero[0], zero[1], ci, v],
-                      axis=[channel, *zero, ci])
+        return te.sum(data[(*_unravel(p, lead), ci)] * weight[g, o, ky, kx, ci, v], axis=[ky, kx, ci])
 
     acc = te.compute((1, 1, blocks, pixels, block), product, name="dense", attrs={ANNOTATION: _describe(tile)})
     return te.compute((*lead, filters), lambda *i: acc[0, 0, i[-1] // block, _ravel(i[:-1], lead), i[-1] % block], name="crop")
@@ -202,31 +195,31 @@ def schedule_conv2d(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     # 1. One block after the accumulators: crop, bias, activation, residual.
     out = inline_epilogue(s, conv)
     if whole_blocks(s, conv, out):
-        # 2. Its loops: tasks, then lines, pixels, and the channels of a block as vectors.
+        # 2. Its loops: tasks, then lines, tiles, pixels, and the channels of a block as vectors. The accumulators of a tile stay
+        # in registers from the first product to the epilogue.
         order, inner = _split_output(s, out, conv, target.lanes, bool(flat), pixels, rows)
-        *_, vector, lane = inner
+        *_, tile, pixel, vector, lane = inner
         task = s.fuse(*_tasks(s, order, inner, bool(weights_inner)))
-        s.compute_at(conv, task, preserve_unit_loops=True)
-        lines, (v, *reduction) = s.get_loops(conv)[4:-5], s.get_loops(conv)[-5:]
-        s.vectorize(lane)
+        s.unroll(pixel)
         s.unroll(vector)
+        s.vectorize(lane)
+        s.compute_at(conv, tile, preserve_unit_loops=True)
     else:
         # 2. Channels that don't fill the last block: the accumulators in a nest of their own, cut to size in a second one.
-        order, lines, v, reduction = _split_accumulators(s, conv, bool(flat), pixels, rows)
-        task = s.fuse(*_tasks(s, order, [*lines, v, *reduction], bool(weights_inner)))
+        order, inner = _split_accumulators(s, conv, bool(flat), pixels, rows)
+        task = s.fuse(*_tasks(s, order, inner, bool(weights_inner)))
         if parallel:
             s.parallel(s.fuse(*s.get_loops(out)[:2]))
     if parallel:
         s.parallel(task)
-    # 3. The accumulators of a task, chunk by chunk, each register tile unrolled and vectorised.
-    chunk, ky, kx, ci = reduction
-    tile_out, tile_in = s.split(lines[-1], [None, pixels])
-    vector_in, lane_in = s.split(v, [None, target.lanes])
-    s.reorder(chunk, *lines[:-1], tile_out, ky, kx, ci, tile_in, vector_in, lane_in)
-    s.vectorize(lane_in)
-    s.unroll(tile_in)
-    s.unroll(vector_in)
-    s.decompose_reduction(conv, chunk)
+    # 3. A register tile: unrolled, vectorised.
+    pixel, channel, ky, kx, ci = s.get_loops(conv)[-5:]
+    vector, lane = s.split(channel, [None, target.lanes])
+    s.reorder(ky, kx, ci, pixel, vector, lane)
+    s.unroll(pixel)
+    s.unroll(vector)
+    s.vectorize(lane)
+    s.decompose_reduction(conv, ky)
     # 4. What comes before.
     schedule_padding(s, target.lanes, bool(parallel))
     return s
@@ -247,11 +240,11 @@ def whole_blocks(s: Schedule, conv: SBlockRV, out: SBlockRV) -> bool:
 
 
 def _split_output(s, out, conv, lanes, flat, pixels, rows):
-    """The output's loops: (image, group, block, lines) of tasks; lines, pixels, vector, lane within a task."""
+    """The output's loops: (image, group, block, lines) of tasks; lines, tiles, pixels, vector, lane within a task."""
     _, groups, blocks, *_ = (int(v.dom.extent) for v in s.get(conv).iter_vars)
     if flat:
         n, line, f = _flat_output(s, out, conv)
-        line_out, *inner = s.split(line, [None, rows * pixels])
+        line_out, *inner = s.split(line, [None, rows, pixels])
     else:
         n, y, x, f = s.get_loops(out)
         line_out, line = s.split(y, [None, rows])
@@ -282,7 +275,11 @@ def _tasks(s, outer, inner, weights_inner):
 
 
 def _split_accumulators(s, conv, flat, pixels, rows):
-    """Loops of the accumulators without an output to follow: (image, group, block, lines), lines and pixels, channels, reduction."""
-    n, g, o, *space, v, chunk, ky, kx, ci = s.get_loops(conv)
-    line_out, line = s.split(space[0], [None, rows * pixels if flat else rows])
-    return [n, g, o, line_out], [line, *space[1:]], v, [chunk, ky, kx, ci]
+    """Loops of the accumulators without an output to follow: (image, group, block, lines), and those within a task."""
+    n, g, o, *space, channel, ky, kx, ci = s.get_loops(conv)
+    if flat:
+        line_out, *inner = s.split(space[0], [None, rows, pixels])
+    else:
+        line_out, line = s.split(space[0], [None, rows])
+        inner = [line, *s.split(space[1], [None, pixels])]
+    return [n, g, o, line_out], [*inner, channel, ky, kx, ci]

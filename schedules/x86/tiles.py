@@ -16,13 +16,13 @@ LOADS_PER_CYCLE = 2       # vector loads and broadcasts, likewise
 FMA_LATENCY = 4           # cycles; fewer accumulators than latency * rate leave multiply-adds idle
 POINTER_CYCLES = 10       # address of one pixel of a flat tile: a division, a remainder, a few multiplications
 STORE_CYCLES = 2          # epilogue of one accumulator: bias, activation, store
-ROW_CYCLES = 6            # loop control of one (kernel row, kernel column, channel chunk)
+ROW_CYCLES = 6            # loop control of one kernel position
 TASK_CYCLES = 1500        # handing one task to a thread, and the first touch of its weights
 LAUNCH_CYCLES = 12000     # waking the other threads and waiting for them
 POINTERS = 8              # general registers left for pointers to the pixels of a flat tile
 TASKS_PER_CORE = 4        # enough for the last task not to leave the other cores waiting long
 L1_SHARE = 0.5            # of the L1 cache for the weights of a tile; inputs and accumulators take the rest
-L2_SHARE = 0.25           # of the L2 cache for the weights of one channel chunk
+L2_SHARE = 0.25           # of the L2 cache for the outputs of a task, and for its inputs where the next one takes them again
 L2_BYTES_PER_CYCLE = 24   # sustained from L2 to registers, of 32 at best
 
 
@@ -60,8 +60,6 @@ class Tile:
         otherwise over pixels of one row, with one pointer for all.
     rows : int
         Of a task: rows of the image, or register tiles where `flat`.
-    chunk : int
-        Input channels that are added to all pixels of a task before the next ones, so that their weights stay in L2.
     weights_inner : bool
         Tasks run over the blocks of output channels first: right where all weights fit in L2.
     parallel : bool
@@ -72,7 +70,6 @@ class Tile:
     vectors: int
     flat: bool
     rows: int
-    chunk: int
     weights_inner: bool
     parallel: bool = True
 
@@ -80,15 +77,13 @@ class Tile:
 def fits_registers(pixels: int, vectors: int, target: Target) -> bool:
     """Whether accumulators, weights and broadcasts fit: a tile that spills costs two to three times.
 
-    AVX-512 broadcasts from memory within the multiply-add. AVX2 needs a register for it, and with a single weight
-    vector LLVM keeps all broadcasts of a step in registers.
+    One register stays free: LLVM spills exact fits in some surroundings. AVX-512 broadcasts from memory within the
+    multiply-add; AVX2 needs a register for it, and with a single weight vector LLVM keeps all broadcasts of a step.
     """
     accumulators = pixels * vectors
-    if target.vector_registers >= 32:
-        return accumulators + vectors + 1 <= 32
-    if vectors == 1:
+    if vectors == 1 and target.vector_registers < 32:
         return 2 * accumulators + 2 <= target.vector_registers
-    return accumulators + vectors + 1 <= target.vector_registers
+    return accumulators + vectors + 1 < target.vector_registers
 
 
 def step_cycles(shape: ConvShape, pixels: int, vectors: int, target: Target) -> float:
@@ -127,17 +122,6 @@ def _widest(shape: ConvShape, flat: bool) -> int:
     if not flat:
         return shape.output[1]
     return shape.pixels if _one_pointer(shape) else POINTERS
-
-
-def channel_chunk(shape: ConvShape, vectors: int, target: Target) -> int:
-    """Largest divisor of the input channels whose weights, for one block of output channels, take their share of L2."""
-    limit = L2_SHARE * target.l2_bytes / (4 * shape.taps * vectors * target.lanes)
-    divisors = [d for d in range(1, shape.channels + 1) if shape.channels % d == 0]
-    fitting = [d for d in divisors if d <= limit]
-    # A chunk below 16 channels spends more on reloading accumulators than it saves on weights.
-    if not fitting or fitting[-1] < min(16, shape.channels):
-        return min((d for d in divisors if d >= min(16, shape.channels)), default=shape.channels)
-    return fitting[-1]
 
 
 def task_rows(lines: int, line_bytes: int, line_cycles: float, other_tasks: int, target: Target) -> int:
@@ -180,8 +164,7 @@ def choose_tile(shape: ConvShape, target: Target) -> Tile:
     line_cycles = line_pixels // pixels * shape.taps * shape.channels * step_cycles(shape, pixels, vectors, target)
     block = vectors * target.lanes
     weights_inner = 4 * shape.groups * shape.taps * shape.channels * blocks * block <= target.l2_bytes // 2
-    # The accumulators of a task stay in L2, and its inputs too where the next task takes them again.
     line_bytes = 4 * line_pixels * max(block, weights_inner * shape.channels * shape.stride[0] * shape.stride[1])
     rows = task_rows(lines, line_bytes, line_cycles, shape.batch * shape.groups * blocks, target)
     parallel = work * (1 - 1 / target.cores) > LAUNCH_CYCLES
-    return Tile(pixels, vectors, flat, rows, channel_chunk(shape, vectors, target), weights_inner, parallel)
+    return Tile(pixels, vectors, flat, rows, weights_inner, parallel)
