@@ -141,6 +141,16 @@ class Block:
         return bool(_collect(self.stmt.body, ir.Call, lambda c: call_name(c) == "if_then_else"))
 
     @cached_property
+    def branch_axes(self) -> dict[int, list[int]]:
+        """Axes that branches of the body test, with the positions where a branch changes sides (empty where that is not simple)."""
+        found: dict[int, list[int]] = {}
+        for branch in _collect(self.stmt.body, ir.Call, lambda c: call_name(c) == "if_then_else"):
+            for axis, var in enumerate(self.axes):
+                if mentions(branch.args[0], var):
+                    found.setdefault(axis, []).extend(_borders(branch.args[0], var))
+        return {axis: sorted({b for b in borders if 0 < b < self.extents[axis]}) for axis, borders in found.items()}
+
+    @cached_property
     def compute_ns(self) -> float:
         """Estimated time of the arithmetic of one run of the body on one core, when vectorised."""
         return self.transcendentals * _TRANSCENDENTAL_NS + self.roots * _ROOT_NS + self.operations * _ARITHMETIC_NS
@@ -169,6 +179,22 @@ def block_names(func: tirx.PrimFunc) -> list[str]:
     """Names of the blocks of a function, in order, its root aside."""
     names = [b.name_hint for b in _collect(func.body, s_tir.SBlock)]
     return [n for n in names if n != "root"]
+
+
+def has_constant_shapes(func: tirx.PrimFunc) -> bool:
+    """Whether every parameter is a buffer of known size."""
+    return all(tirx.is_buffer_var(p) and all(isinstance(d, tirx.IntImm) for d in p.shape) for p in func.params)
+
+
+def calls_library(func: tirx.PrimFunc) -> bool:
+    """Whether a function calls code that is not TVM's to generate, as a sort does."""
+    library = {"tvm_call_packed", "tvm_call_cpacked", "call_extern"}
+    return bool(_collect(func.body, ir.Call, lambda c: call_name(c) in library))
+
+
+def has_parallel_loop(func: tirx.PrimFunc) -> bool:
+    """Whether a loop of the function is marked as parallel."""
+    return bool(_collect(func.body, tirx.For, lambda loop: loop.kind == tirx.ForKind.PARALLEL))
 
 
 def outputs(func: tirx.PrimFunc) -> list[tirx.Buffer]:
@@ -217,6 +243,26 @@ def _collect(node, kind, keep=lambda node: True) -> list:
 
     tvm_ffi.structural_walk(node, (kind, visit))
     return found
+
+
+def _borders(condition: ir.Expr, var: ir.Var) -> list[int]:
+    """Positions of `c <= v` and `v < c` in a condition; other forms give none."""
+    borders = []
+
+    def constant_and_axis(constant, axis, offset):
+        if isinstance(constant, tirx.IntImm) and axis.same_as(var):
+            borders.append(int(constant.value) + offset)
+
+    def visit(test):
+        if isinstance(test, tirx.LE):
+            constant_and_axis(test.a, test.b, 0)
+            constant_and_axis(test.b, test.a, 1)
+        else:
+            constant_and_axis(test.b, test.a, 0)
+            constant_and_axis(test.a, test.b, 1)
+
+    tvm_ffi.structural_walk(condition, ((tirx.LE, tirx.LT), visit))
+    return borders
 
 
 def _is_float(expr: ir.Expr) -> bool:

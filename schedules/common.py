@@ -30,7 +30,7 @@ def inline_spatial(s: Schedule) -> None:
 
     Kept as they are: results of the function; blocks of which one run is dear (exp, ...) and which are read more often than they
     have elements (a gate of a channel times a whole image; exp in a softmax); and padding that a reduction reads many times, or
-    without vectors.
+    not in whole vectors.
     """
     func = s.mod["main"]
     results = outputs(func)
@@ -55,9 +55,15 @@ def _inlinable(block: Block, blocks: Sequence[Block], results) -> bool:
     if any(r.operations + block.operations > MOST_OPERATIONS for r in readers):
         return False
     runs = sum(r.points for r in readers) / block.points
-    if block.branches and any(r.is_reduction and (r.points >= REUSED * block.points or r.vector_axis is None) for r in readers):
+    if block.branches and any(_pads_too_often(block, r) for r in readers if r.is_reduction):
         return False
     return runs <= 1 or block.compute_ns <= CHEAP_NS
+
+
+def _pads_too_often(padding: Block, reader: Block) -> bool:
+    """Whether a reduction would test for padding within its vectors, or many times for an element."""
+    lane_wise = len(padding.extents) - 1 in padding.branch_axes
+    return lane_wise or reader.vector_axis is None or reader.points >= REUSED * padding.points
 
 
 def vector_tile(extent: int, lanes: int, most_vectors: int) -> int | None:

@@ -12,7 +12,8 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import ScheduleError
 
 from ..targets import Target
-from .analysis import block_names
+from .analysis import block_names, calls_library, has_constant_shapes, has_parallel_loop
+from .nests import has_nests
 from .rule import Rule
 
 SCHEDULED = "tirx.is_scheduled"
@@ -49,7 +50,8 @@ class Unscheduled:
 class ApplySchedules:
     """Module pass: the first rule that takes a function schedules it.
 
-    Functions that are scheduled already, by their attribute `tirx.is_scheduled`, stay as they are.
+    Functions that are scheduled already, by their attribute `tirx.is_scheduled`, stay as they are. So do loops that TVM's
+    operators were written as by hand, without blocks, if they were made parallel by hand as well (cumulative sums, scatter).
 
     Parameters
     ----------
@@ -81,6 +83,12 @@ class ApplySchedules:
         return tvm.IRModule(functions, attrs=mod.attrs, global_infos=mod.global_infos)
 
     def _scheduled(self, name: str, func: tirx.PrimFunc) -> tirx.PrimFunc:
+        if calls_library(func):
+            return self._missed(name, func, "it calls a library")
+        if not has_nests(func):
+            return func.with_attr(SCHEDULED, True) if has_parallel_loop(func) else self._missed(name, func, "it is loops without blocks")
+        if not has_constant_shapes(func):
+            return self._missed(name, func, "its shapes are not constant")
         failures = []
         for rule in self.rules:
             try:
@@ -92,7 +100,10 @@ class ApplySchedules:
                 continue
             if schedule is not None:
                 return schedule.mod["main"].with_attr(SCHEDULED, True)
-        missed = Unscheduled(name, tuple(block_names(func)), "; ".join(failures) or "no rule is made for it")
+        return self._missed(name, func, "; ".join(failures) or "no rule is made for it")
+
+    def _missed(self, name: str, func: tirx.PrimFunc, reason: str) -> tirx.PrimFunc:
+        missed = Unscheduled(name, tuple(block_names(func)), reason)
         self.unscheduled.append(missed)
         if self.strict:
             raise RuntimeError(str(missed))

@@ -9,5 +9,6 @@ from tvm.s_tir import Schedule
 from ..targets import Target
 
 # rule(func, target): a schedule of the function for the target, or None where the rule is not made for such a function.
-# Rules stand in a list; the first that returns a schedule wins.
+# Rules stand in a list; the first that returns a schedule wins. They see only functions that are loop nests of one block each
+# below a block named root, without calls of library functions.
 Rule = Callable[[tirx.PrimFunc, Target], Schedule | None]

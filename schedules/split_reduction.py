@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from itertools import count
 from math import prod
 
+import tvm_ffi
 from tvm import ir, s_tir, tirx
 
 from .nests import block_in, fresh, loads_in, nest_around, nests_of, substitute, with_nests
@@ -46,9 +47,11 @@ def split_into_tasks(func: tirx.PrimFunc, name: str, axes: Sequence[int], parts:
 
 
 def can_split(block: s_tir.SBlock) -> bool:
-    """Whether a block is `y[...] = y[...] (+, *, max, min) f(...)` with an initial value."""
+    """Whether a block is `y[...] = y[...] (+, *, max, min) f(...)` with an initial value, and f defines no names: it is copied."""
     body = block.body
     if not isinstance(body, tirx.BufferStore) or not isinstance(block.init, tirx.BufferStore) or not isinstance(body.value, _OPERATIONS):
+        return False
+    if tvm_ffi.structural_walk(body.value, (tirx.Let, tvm_ffi.VisitInterrupt)) is not None:
         return False
     own = [ld for ld in loads_in(body.value) if ld.source.same_as(body.buffer)]
     return len(own) == 1 and (own[0].same_as(body.value.a) or own[0].same_as(body.value.b))

@@ -163,7 +163,7 @@ def with_vector_math(func: tirx.PrimFunc) -> tirx.PrimFunc:
 
 @tvm.transform.module_pass(opt_level=0, name="VectorMath")
 class VectorMath:
-    """`with_vector_math` for every function of a module. Made for scheduled functions: polynomials are in nobody's way there."""
+    """`with_vector_math` for every function of a module. Belongs after scheduling: rules read `exp` better than a polynomial."""
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         functions = {var: with_vector_math(func) if isinstance(func, tirx.PrimFunc) else func for var, func in mod.functions_items()}

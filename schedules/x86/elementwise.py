@@ -13,13 +13,12 @@ from __future__ import annotations
 
 from math import gcd, prod
 
-import tvm_ffi
-from tvm import ir, tirx
+from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV, ScheduleError
 
 from ...targets import Target
-from ..analysis import Block, block_of, blocks_of, call_name, mentions
+from ..analysis import Block, block_of, blocks_of
 from ..common import extent_of, lanes_for, parallel_outer, tidied, vector_tile
 
 VECTORS = 4           # vectors that one step computes: enough to hide the latency of a polynomial, few enough for 16 registers
@@ -49,7 +48,7 @@ def schedule_spatial(s: Schedule, rv: SBlockRV, target: Target) -> None:
         parallel_outer(s, loops, block.work_ns, target)
         return
     lanes = lanes_for(block, target)
-    chosen = branch_axes(block)
+    chosen = block.branch_axes
     # 1. The innermost axes that are contiguous in every operand become one.
     merged = merged_axes(block, chosen)
     *outer, inner = [*loops[:-merged], s.fuse(*loops[-merged:]) if merged > 1 else loops[-1]]
@@ -96,40 +95,6 @@ def merged_axes(block: Block, apart: dict[int, list]) -> int:
             return last - axis
         length *= block.extents[axis]
     return last + 1
-
-
-def branch_axes(block: Block) -> dict[int, list[int]]:
-    """Axes that branches of the body test, with the positions where a branch changes sides (empty where that is not simple)."""
-    found: dict[int, list[int]] = {}
-
-    def visit(call):
-        if call_name(call) == "if_then_else":
-            for axis, var in enumerate(block.axes):
-                if mentions(call.args[0], var):
-                    found.setdefault(axis, []).extend(_borders(call.args[0], var))
-
-    tvm_ffi.structural_walk(block.stmt.body, (ir.Call, visit))
-    return {axis: sorted({b for b in borders if 0 < b < block.extents[axis]}) for axis, borders in found.items()}
-
-
-def _borders(condition, var) -> list[int]:
-    """Positions of `c <= v` and `v < c` in a condition; other forms give none."""
-    borders = []
-
-    def constant_and_axis(constant, axis, offset):
-        if isinstance(constant, tirx.IntImm) and axis.same_as(var):
-            borders.append(int(constant.value) + offset)
-
-    def visit(test):
-        if isinstance(test, tirx.LE):
-            constant_and_axis(test.a, test.b, 0)
-            constant_and_axis(test.b, test.a, 1)
-        else:
-            constant_and_axis(test.b, test.a, 0)
-            constant_and_axis(test.a, test.b, 1)
-
-    tvm_ffi.structural_walk(condition, ((tirx.LE, tirx.LT), visit))
-    return borders
 
 
 def _contiguous_row_axis(block: Block, merged: int) -> int | None:

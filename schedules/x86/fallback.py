@@ -3,12 +3,11 @@ from __future__ import annotations
 
 from math import prod
 
-import tvm_ffi
-from tvm import ir, tirx
+from tvm import tirx
 from tvm.s_tir import Schedule
 
 from ...targets import Target
-from ..analysis import Block, blocks_of, call_name
+from ..analysis import Block, blocks_of
 from ..common import PARALLEL_NS, TASKS_PER_CORE, parallel_outer, tidied
 from ..split_reduction import LANES, can_split, split_into_tasks
 from .columns import CACHE_LINE_BITS, schedule_columns
@@ -17,12 +16,9 @@ from .rows import schedule_rows, with_lanes
 
 
 def schedule_fallback(func: tirx.PrimFunc, target: Target) -> Schedule | None:
-    """Rule for all functions but those that call a library (sort, top k) or are written as loops without blocks."""
+    """Rule for every function of loop nests around blocks."""
     s = tidied(func)
     if s is None:
-        # Loops written by hand are taken as they are, if they were made parallel by hand as well.
-        return Schedule(func) if _has_parallel_loop(func) and not _calls_library(func) else None
-    if _calls_library(func):
         return None
     # 1. Reductions: a part for each task, an accumulator for each lane.
     s = Schedule(with_lanes(_with_tasks(s.mod["main"], target), target))
@@ -63,16 +59,3 @@ def _schedule_reduction(s: Schedule, lanes: list[Block], block: Block, target: T
     else:
         out = s.cache_write(block.rv, 0, "local")
         schedule_columns(s, out, [block.rv], row_axes, work, target)
-
-
-def _has_parallel_loop(func: tirx.PrimFunc) -> bool:
-    found = []
-    tvm_ffi.structural_walk(func.body, (tirx.For, lambda loop: found.append(loop) if loop.kind == tirx.ForKind.PARALLEL else None))
-    return bool(found)
-
-
-def _calls_library(func: tirx.PrimFunc) -> bool:
-    calls = {"tvm_call_packed", "tvm_call_cpacked", "call_extern"}
-    found = []
-    tvm_ffi.structural_walk(func.body, (ir.Call, lambda c: found.append(c) if call_name(c) in calls else None))
-    return bool(found)

@@ -19,7 +19,7 @@ from ...targets import Target
 from ..analysis import block_of, blocks_of
 from ..common import extent_of, inner_loops, keep_on_stack, lanes_for, parallel_outer, vector_tile
 from ..split_reduction import LANES, can_split, split_into_lanes
-from .elementwise import VECTORS, branch_axes, merged_axes
+from .elementwise import VECTORS, merged_axes
 
 ADD_LATENCY = 4      # cycles until a sum can be added to
 VECTOR_COUNTS = 1, 2, 4, 8   # accumulators: latency times the two units of a core at most; powers of two, which LLVM keeps in registers
@@ -74,7 +74,7 @@ def schedule_rows(s: Schedule, out: SBlockRV, others: Sequence[SBlockRV], row_ax
     inner = [l for a, l in enumerate(loops) if a not in row_axes]
     # 1. Rows outermost.
     s.reorder(*rows, *inner)
-    merged = min(len(inner), merged_axes(block, branch_axes(block))) if not block.is_reduction and inner else 1
+    merged = min(len(inner), merged_axes(block, block.branch_axes)) if not block.is_reduction and inner else 1
     if merged > 1:
         s.fuse(*inner[-merged:])
     at = parallel_outer(s, rows, work_ns, target)
