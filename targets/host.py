@@ -56,4 +56,4 @@ def detect_host() -> Target:
     features = cpu.flags_of(cpu_features(tvm))
     bits, registers = cpu.vector_unit(features)
     l1, l2, l3 = cpu.caches()
-    return Target("host", tvm, bits, registers, cores, l1, l2, l3, rank_multiple=bits // 32, features=features, description=cpu.cpu_model())
+    return Target("host", tvm, bits, registers, cores, l1, l2, l3, features=features, description=cpu.cpu_model())

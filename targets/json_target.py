@@ -54,7 +54,7 @@ def from_dict(spec: dict[str, Any]) -> Target:
     bits, registers = cpu.vector_unit(features)
     like = next((preset for preset in presets() if preset.tvm["mcpu"] == mcpu), None)
     l1, l2, l3 = (like.l1_bytes, like.l2_bytes, like.l3_bytes) if like else (L1_BYTES, L2_BYTES, L3_BYTES)
-    return Target(mcpu, spec, bits, registers, cores, l1, l2, l3, rank_multiple=bits // 32, features=features)
+    return Target(mcpu, spec, bits, registers, cores, l1, l2, l3, features=features)
 
 
 def _check_attributes(spec: dict[str, Any]) -> None:

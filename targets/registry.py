@@ -25,7 +25,6 @@ def presets() -> tuple[Target, ...]:
 def _read(path: Path) -> Target:
     table = tomllib.loads(path.read_text(encoding="utf-8"))
     cores = table["tvm"].get("num-cores") or physical_cores()
-    lanes = table["vector_bits"] // 32
     return Target(
         name=path.stem,
         tvm={**table["tvm"], "num-cores": cores},
@@ -35,7 +34,6 @@ def _read(path: Path) -> Target:
         l1_bytes=table["l1_kib"] << 10,
         l2_bytes=table["l2_kib"] << 10,
         l3_bytes=table["l3_kib"] << 10,
-        rank_multiple=table.get("rank_multiple", lanes),
         features=tuple(table["features"]),
         description=table["description"],
     )

@@ -26,8 +26,6 @@ class Target:
         Physical cores; also the number of threads that an artifact uses by default.
     l1_bytes, l2_bytes, l3_bytes : int
         Data caches of one core (L3: of the cores that share it); 0 where unknown.
-    rank_multiple : int
-        Ranks of factored layers are rounded to multiples of this: the vector length, because a rank is a number of channels.
     features : tuple of str
         What the CPU must be able to do to run the code, as flags of ``/proc/cpuinfo``.
     description : str
@@ -42,7 +40,6 @@ class Target:
     l1_bytes: int
     l2_bytes: int
     l3_bytes: int
-    rank_multiple: int
     features: tuple[str, ...] = field(default=(), repr=False)
     description: str = field(default="", repr=False)
 
@@ -50,6 +47,14 @@ class Target:
     def lanes(self) -> int:
         """float32 numbers in one vector register."""
         return self.vector_bits // 32
+
+    @property
+    def rank_multiple(self) -> int:
+        """Ranks of factored layers are rounded to multiples of this, because a rank is a number of channels.
+
+        A register tile is two vectors of 8 channels wide, or one or two of 16: other numbers leave part of the last tile idle.
+        """
+        return max(16, self.lanes)
 
     def tvm_target(self) -> tvm.target.Target:
         """The TVM target object (imports TVM)."""

@@ -14,9 +14,9 @@ from ...targets import Target
 FMA_PER_CYCLE = 2         # vector multiply-adds that the cores since Haswell and Zen 2 issue in a cycle
 LOADS_PER_CYCLE = 2       # vector loads and broadcasts, likewise
 FMA_LATENCY = 4           # cycles; fewer accumulators than latency * rate leave multiply-adds idle
-POINTER_CYCLES = 10       # address of one pixel of a flat tile: a division, a remainder, a few multiplications
-STORE_CYCLES = 2          # epilogue of one accumulator: bias, activation, store
-ROW_CYCLES = 6            # loop control of one kernel position
+POINTER_CYCLES = 25       # one pixel of a flat tile: a division and a remainder, and a pointer of its own in every loop
+STORE_CYCLES = 1          # epilogue of one accumulator: bias, activation, store
+ROW_CYCLES = 1            # loop control of one kernel position, mostly unrolled
 TASK_CYCLES = 1500        # handing one task to a thread, and the first touch of its weights
 LAUNCH_CYCLES = 12000     # waking the other threads and waiting for them
 POINTERS = 8              # general registers left for pointers to the pixels of a flat tile
