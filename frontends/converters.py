@@ -142,6 +142,18 @@ def _pad(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Exp
     return relax.op.nn.pad(inputs[0], widths, pad_mode="constant", pad_value=float(np.asarray(fill).item()))
 
 
+def _gather(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr | None:
+    """Constant indices are checked here, so that the kernel need not trust them."""
+    data, indices = inputs[0], value_of(inputs[1])
+    if indices is None or not isinstance(data.ty, relax.TensorType) or value_of(data) is not None:
+        return None
+    axis = attrs.get("axis", 0) % data.ty.ndim
+    size = _shape(data)[axis]
+    if indices.size and (indices.min() < -size or indices.max() >= size):
+        raise TenfoldError(f"an index is out of range: axis {axis} has {size} entries")
+    return relax.op.take(data, relax.const(np.mod(indices, size)), axis=axis, mode="clip")
+
+
 def _variadic(operator: Callable[[relax.Expr, relax.Expr], relax.Expr], mean: bool = False) -> Converter:
     """Sum, Min, Max and Mean as a row of binary operators."""
 
@@ -159,6 +171,7 @@ CONVERTERS: dict[str, Converter] = {
     "Gemm": _gemm,
     "Clip": _clip,
     "Pad": _pad,
+    "Gather": _gather,
     "Sum": _variadic(relax.op.add),
     "Mean": _variadic(relax.op.add, mean=True),
     "Min": _variadic(relax.op.minimum),

@@ -1,6 +1,7 @@
 """A stable, readable, unique name for every layer: what plans, tables and Relax variables call it."""
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 
@@ -11,6 +12,8 @@ LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 WEIGHT_SUFFIX = re.compile(r"[._/](weights?|kernel|w)(_0)?(:0)?$", re.IGNORECASE)
 # Names that only count: 123, onnx::Conv_123, val_7.
 COUNTED = re.compile(r"^(onnx::)?(\w+_)?\d+$")
+# Where torch's exporter notes the modules around a node, from the outermost to the operator itself.
+SCOPES = "pkg.torch.onnx.name_scopes"
 # What Relax calls the values that have no name of their own.
 RESERVED = re.compile(r"^(lv|gv)\d*$")
 
@@ -29,10 +32,11 @@ def name_layers(model: ir.Model) -> None:
 
     A node keeps the name it has; one without gets the name of its weight less the suffix (``conv1`` for ``conv1.weight``), or,
     where the weight has no telling name, its operator and number (``conv_3``). A name that is taken gets a number behind it.
+    Only a layer that torch.export traced gets the name of its module at once: the names that its exporter gives only count.
     """
     taken = {value.name for value in model.graph.inputs}
     for number, node in enumerate(layers(model), start=1):
-        name = node.name or from_weight(node) or f"{node.op_type.lower()}_{number}"
+        name = from_module(node) or node.name or from_weight(node) or f"{node.op_type.lower()}_{number}"
         node.name = _unique(name, taken)
         taken.add(node.name)
     # Other nodes make room: names of nodes are unique in a graph.
@@ -46,6 +50,18 @@ def from_weight(node: ir.Node) -> str | None:
     """The name of the layer that the name of the weight of `node` tells, or None where it only counts."""
     name = WEIGHT_SUFFIX.sub("", node.inputs[1].name or "")
     return None if not name or COUNTED.match(name) else name
+
+
+def from_module(node: ir.Node) -> str | None:
+    """The name of the torch module that `node` comes from, or None if it does not come from torch.export.
+
+    The name of the weight tells it; where the exporter folded a transposition into a new weight, the scope of the node does.
+    """
+    if SCOPES not in node.metadata_props:
+        return None
+    scopes = ast.literal_eval(node.metadata_props[SCOPES])
+    told = WEIGHT_SUFFIX.search(node.inputs[1].name or "")
+    return from_weight(node) if told else next((scope for scope in reversed(scopes[:-1]) if scope), None)
 
 
 def _unique(name: str, taken: set[str]) -> str:

@@ -96,7 +96,7 @@ def fold_shapes(model: ir.Model) -> None:
                 model, onnx_shape_inference=True, input_size_limit=2**62, output_size_limit=2**62, should_fold=lambda node: True
             )
         except Exception as error:  # the folder gives up on operators it knows too little of; the graph itself is still sound
-            logger.warning("some constants of the graph were not folded: %s", error)
+            logger.info("some constants of the graph were not folded: %s", error)
         passes.RemoveUnusedNodesPass()(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     passes.LiftSubgraphInitializersToMainGraphPass()(model)
@@ -113,7 +113,7 @@ def _upgrade(model: ir.Model) -> ir.Model:
         proto = onnx.shape_inference.infer_shapes(ir.serde.serialize_model(model), data_prop=True)
         upgraded = ir.serde.deserialize_model(onnx.version_converter.convert_version(proto, UPGRADED_OPSET))
     except Exception as error:
-        logger.warning("the model stays at opset %d: %s", opset, error)
+        logger.info("the model stays at opset %d: %s", opset, error)
         return model
     for node in upgraded.graph.all_nodes():
         if node.op_type == "Resize" and opset < 11:  # the converter leaves these to their defaults, which changed with opset 11

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from ..errors import TenfoldError
 from .network import Network, Run, tensor_specs
 from .normalize import normalize
+from .quiet import quiet
 
 
 def load_onnx(source: Path | onnx.ModelProto, input_shapes: dict[str, tuple[int, ...]] | None = None) -> Network:
@@ -36,7 +37,8 @@ def load_onnx(source: Path | onnx.ModelProto, input_shapes: dict[str, tuple[int,
         name = str(source)
         proto, sha256 = _read(source)
     _check(proto, name)
-    normalised = normalize(proto, input_shapes, name)
+    with quiet("onnx_ir", "onnxscript"):  # they log what they can't infer or fold, with tracebacks
+        normalised = normalize(proto, input_shapes, name)
     return Network(
         name=name,
         onnx=normalised,
@@ -110,18 +112,25 @@ def _check(proto: onnx.ModelProto, name: str) -> None:
             raise TenfoldError(f"{name}: input {value.name!r} is not a tensor")
     # Not onnx.checker: it refuses much that every engine runs, such as an output without a shape.
     opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), None)
+    domains = {"", "ai.onnx", *(entry.domain for entry in proto.opset_import)}
     known = {tensor.name for tensor in proto.graph.initializer} | {value.name for value in proto.graph.input}
     known |= {tensor.values.name for tensor in proto.graph.sparse_initializer}
     for node in proto.graph.node:
         if node.domain in ("", "ai.onnx") and not (opset and onnx.defs.has(node.op_type, opset, "")):
-            raise TenfoldError(f"{name}: operator {node.op_type} (node {node.name!r}) is not in opset {opset} of ONNX")
+            raise TenfoldError(f"{name}: operator {node.op_type} ({_where(node)}) is not in opset {opset} of ONNX")
+        if node.domain not in domains:
+            raise TenfoldError(f"{name}: operator {node.domain}.{node.op_type} ({_where(node)}): the model does not import that domain")
         for value in node.input:
             if value and value not in known:
-                raise TenfoldError(f"{name}: node {node.name!r} ({node.op_type}) reads {value!r}, which nothing before it computes")
+                raise TenfoldError(f"{name}: operator {node.op_type} ({_where(node)}) reads {value!r}, which nothing before it computes")
         known.update(node.output)
     for value in proto.graph.output:
         if value.name not in known:
             raise TenfoldError(f"{name}: nothing computes the output {value.name!r}")
+
+
+def _where(node: onnx.NodeProto) -> str:
+    return f"node {node.name!r}" if node.name else f"the node that makes {node.output[0]!r}"
 
 
 def _line(error: Exception) -> str:

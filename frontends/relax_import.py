@@ -1,9 +1,6 @@
 """Normalised ONNX -> Relax: TVM's importer, with Tenfold's converters for the operators it names, loses or gets wrong."""
 from __future__ import annotations
 
-import contextlib
-import io
-import warnings
 from typing import Any
 
 import onnx
@@ -13,6 +10,7 @@ from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter, _get_conver
 
 from ..errors import TenfoldError
 from .converters import CONVERTERS
+from .quiet import quiet
 
 # Operators of other domains that TVM's importer knows by their bare name.
 CONTRIB = frozenset(
@@ -43,8 +41,7 @@ def import_relax(model: onnx.ModelProto, name: str) -> tvm.IRModule:
     """
     _check_operators(model, name)
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # the importer prints before it raises
-        warnings.simplefilter("ignore")
+    with quiet():  # the importer prints before it raises
         return _Importer(name).from_onnx(model.graph, opset)
 
 

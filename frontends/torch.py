@@ -1,12 +1,8 @@
 """torch -> Network: ExportedProgram, .pt2 or nn.Module is exported to ONNX and takes the same route. torch is the reference."""
 from __future__ import annotations
 
-import ast
 import contextlib
 import hashlib
-import io
-import logging
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,17 +11,17 @@ import numpy as np
 import onnx
 
 from ..errors import TenfoldError
-from .names import COUNTED, LAYERS, WEIGHT_SUFFIX
 from .network import Network, Run, tensor_specs
 from .normalize import normalize
 from .onnx import digest
+from .quiet import quiet
 
 if TYPE_CHECKING:
     import torch
     from torch.export import ExportedProgram
 
-SCOPES = "pkg.torch.onnx.name_scopes"
-
+# The exporter logs each operator of torchvision that is not installed, and more.
+CHATTY = ("torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
 def load_torch(source: Any, example_inputs: Any = None, input_shapes: dict[str, tuple[int, ...]] | None = None) -> Network:
     """A network from a ``.pt2`` file, an ExportedProgram, or an nn.Module and the inputs to trace it with.
@@ -52,8 +48,8 @@ def load_torch(source: Any, example_inputs: Any = None, input_shapes: dict[str, 
         raise TenfoldError(f"can't read a {type(source).__name__}: give a path, an ONNX ModelProto, an ExportedProgram or an nn.Module")
     _refuse_training(program, name)
     proto = _to_onnx(program, name)
-    _name_by_module(proto)
-    normalised = normalize(proto, input_shapes, name)
+    with quiet(*CHATTY):
+        normalised = normalize(proto, input_shapes, name)
     sha256 = hashlib.sha256(source.read_bytes()).hexdigest() if isinstance(source, Path) else digest(normalised)
     inputs = tensor_specs(normalised.graph.input)
     return Network(
@@ -71,7 +67,7 @@ def _read(path: Path) -> ExportedProgram:
     import torch
 
     try:
-        with _quiet():
+        with quiet(*CHATTY):
             return torch.export.load(path)
     except Exception as error:
         raise TenfoldError(f"{path}: not a torch.export program, or cut short ({type(error).__name__})") from None
@@ -88,7 +84,7 @@ def _trace(module: Any, example_inputs: Any) -> ExportedProgram:
     positional = tuple(torch.as_tensor(x) for x in positional)
     keywords = {key: torch.as_tensor(x) for key, x in keywords.items()}
     try:
-        with _evaluating(module), torch.no_grad(), _quiet():
+        with _evaluating(module), torch.no_grad(), quiet(*CHATTY):
             return torch.export.export(module, positional, keywords)
     except Exception as error:
         raise TenfoldError(f"{name}: torch.export can't trace it: {_line(error)}") from None
@@ -109,26 +105,10 @@ def _to_onnx(program: ExportedProgram, name: str) -> onnx.ModelProto:
     import torch
 
     try:
-        with _quiet():
+        with quiet(*CHATTY):
             return torch.onnx.export(program, dynamo=True, verbose=False).model_proto
     except Exception as error:
         raise TenfoldError(f"{name}: torch.onnx.export can't convert it: {_line(error.__cause__ or error)}") from None
-
-
-def _name_by_module(proto: onnx.ModelProto) -> None:
-    """Call every layer what its module is called; the exporter's own names only count.
-
-    The name of the weight tells it; where the exporter folded a transposition into a new weight, the scope of the node does.
-    """
-    weights = {tensor.name for tensor in proto.graph.initializer}
-    for node in proto.graph.node:
-        if node.op_type not in LAYERS or len(node.input) < 2 or node.input[1] not in weights:
-            continue
-        name = WEIGHT_SUFFIX.sub("", node.input[1])
-        if COUNTED.match(name) or name == node.input[1]:
-            scopes = next((ast.literal_eval(entry.value) for entry in node.metadata_props if entry.key == SCOPES), [])
-            name = next((scope for scope in reversed(scopes[:-1]) if scope), "")
-        node.name = name
 
 
 def _torch_reference(program: ExportedProgram, module: torch.nn.Module | None, names: list[str]) -> Run:
@@ -155,23 +135,6 @@ def _evaluating(module: torch.nn.Module) -> Iterator[None]:
     finally:
         for child, mode in modes:
             child.training = mode
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's progress report, its warnings, and its log of operators that are not installed."""
-    logger = logging.getLogger("torch")
-    exporters = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
-    levels = [other.level for other in (logger, *exporters)]
-    try:
-        for other in (logger, *exporters):
-            other.setLevel(logging.ERROR)
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for other, level in zip((logger, *exporters), levels, strict=True):
-            other.setLevel(level)
 
 
 def _line(error: BaseException) -> str:

@@ -146,6 +146,14 @@ def test_names_of_layers():
     assert [node.name for node in normalised(model).graph.node] == ["conv1_2", "conv1_3", "conv_3", "twin", "twin_2", "lv2_2"]
 
 
+def test_layers_from_torch_export_are_named_after_their_modules():
+    text = '["node_Conv_7"] a = Conv (x, "stem.0.weight") ["node_MatMul_9"] y = MatMul (a, val_3)'
+    model = graph("float[1,4,6,6] x => float y", text, {"stem.0.weight": normal(5, 4, 1, 1), "val_3": normal(6, 2)})
+    for node, scopes in zip(model.graph.node, (["", "stem", "stem.1", "conv2d"], ["", "head", "linear"]), strict=True):
+        node.metadata_props.add(key="pkg.torch.onnx.name_scopes", value=str(scopes))
+    assert [node.name for node in normalised(model).graph.node] == ["stem.0", "head"]
+
+
 def test_initializers_that_are_also_inputs_are_weights():
     model = graph("float[1,4,6,6] x => float y", "y = Conv (x, w)", {"w": normal(5, 4, 3, 3)})
     model.graph.input.append(onnx.helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, [5, 4, 3, 3]))
