@@ -14,10 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
-
 from tenfold.training.datasets import cifar10, fetch_cifar10, normalize
 from tenfold.training.networks import fold_batch_norm, jin_baseline
+from torch import nn
 
 BATCH = 128
 PEAK_LEARNING_RATE = 0.05
@@ -33,14 +32,14 @@ def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     padded = nn.functional.pad(images, [MARGIN] * 4)
     shifts = torch.randint(0, 2 * MARGIN + 1, (len(images), 2), generator=generator)
     size = images.shape[-1]
-    return torch.stack([image[:, y:y + size, x:x + size] for image, (y, x) in zip(padded, shifts.tolist())])
+    return torch.stack([image[:, y:y + size, x:x + size] for image, (y, x) in zip(padded, shifts.tolist(), strict=True)])
 
 
 def accuracy(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
     """Top-1 accuracy as a fraction of 1."""
     network.eval()
     with torch.inference_mode():
-        right = sum((network(x).argmax(1) == y).sum().item() for x, y in zip(images.split(500), labels.split(500)))
+        right = sum((network(x).argmax(1) == y).sum().item() for x, y in zip(images.split(500), labels.split(500), strict=True))
     return right / len(labels)
 
 
@@ -74,8 +73,10 @@ def train(images: torch.Tensor, labels: torch.Tensor, epochs: int, checkpoint: P
             schedule.step()
             total += loss.item()
             if step % 50 == 49:
-                print(f"epoch {epoch + 1}/{epochs} step {step + 1}/{steps} loss {total / (step + 1):.3f} {time.perf_counter() - start:.0f} s", flush=True)
-        state = {"epoch": epoch + 1, "epochs": epochs, "network": network.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
+                seconds = time.perf_counter() - start
+                print(f"epoch {epoch + 1}/{epochs} step {step + 1}/{steps} loss {total / (step + 1):.3f} {seconds:.0f} s", flush=True)
+        state = {"epoch": epoch + 1, "epochs": epochs, "network": network.state_dict(), "optimizer": optimizer.state_dict(),
+                 "schedule": schedule.state_dict()}
         torch.save(state, f"{checkpoint}.part")
         os.replace(f"{checkpoint}.part", checkpoint)
     return network

@@ -47,7 +47,9 @@ def minor_layers(layers: Sequence[Layer]) -> dict[str, Refusal]:
     macs, params = sum(layer.macs for layer in layers), sum(layer.params for layer in layers)
     limit = MINOR / len(layers) if layers else 0
     return {
-        layer.name: Refusal(f"minor: {layer.macs / macs:.1%} of the MACs and {layer.params / params:.1%} of the parameters, not worth its error")
+        layer.name: Refusal(
+            f"minor: {layer.macs / macs:.1%} of the MACs and {layer.params / params:.1%} of the parameters, not worth its error"
+        )
         for layer in layers
         if layer.macs < limit * macs and layer.params < limit * params
     }

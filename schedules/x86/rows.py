@@ -22,6 +22,7 @@ from ..split_reduction import LANES, can_split, split_into_lanes
 from .elementwise import VECTORS, merged_axes
 
 ADD_LATENCY = 4      # cycles until a sum can be added to
+SPLIT_CYCLES = 150   # vectors go to memory and come back as lanes: measured, rows of 49 numbers are better reduced one by one
 VECTOR_COUNTS = 1, 2, 4, 8   # accumulators: latency times the two units of a core at most; powers of two, which LLVM keeps in registers
 UNROLLED = 64        # steps of a loop up to which it is unrolled
 
@@ -39,6 +40,8 @@ def with_lanes(func: tirx.PrimFunc, target: Target) -> tirx.PrimFunc:
         if not counts:
             continue
         vectors = min(counts, key=lambda c: _row_cycles(length, lanes, c))
+        if _row_cycles(length, lanes, vectors) > length * ADD_LATENCY:
+            continue
         func = split_into_lanes(func, block.name, axes, vectors * lanes)
         if vectors > 1 and length % (vectors * lanes) == 0:
             func = split_into_lanes(func, block.name, [block.kinds.count("S")], lanes)
@@ -46,11 +49,11 @@ def with_lanes(func: tirx.PrimFunc, target: Target) -> tirx.PrimFunc:
 
 
 def _row_cycles(length: int, lanes: int, vectors: int) -> float:
-    """Cycles to reduce one row: vector steps that wait for each other, then the lanes one by one."""
+    """Cycles to reduce one row of at least a vector: vector steps that wait for each other, then the lanes one by one."""
     steps = length // (vectors * lanes) * max(ADD_LATENCY, vectors / 2)
     rest = length % (vectors * lanes)
     last = vectors * lanes + rest if rest else (vectors - 1) + lanes
-    return steps + ADD_LATENCY * last
+    return steps + ADD_LATENCY * last + SPLIT_CYCLES
 
 
 def schedule_rows(s: Schedule, out: SBlockRV, others: Sequence[SBlockRV], row_axes: Sequence[int], work_ns: float,

@@ -8,11 +8,10 @@ import tvm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
-from tvm import relax
-
 from tenfold.frontends import load
 from tenfold.passes.pipeline import build, lower
 from tenfold.targets import resolve
+from tvm import relax
 
 HOST = resolve("host")
 
@@ -46,9 +45,10 @@ def transposed(draw):
     strides = [draw(st.integers(1, 3)) for _ in range(2)]
     dilations = [draw(st.integers(1, 2)) for _ in range(2)]
     extra = [draw(st.integers(0, s - 1)) for s in strides]
-    pads = [draw(st.integers(0, (k - 1) * d + (1 if k > 1 else 0))) for k, d in zip(kernel * 2, dilations * 2)]
+    pads = [draw(st.integers(0, (k - 1) * d + (1 if k > 1 else 0))) for k, d in zip(kernel * 2, dilations * 2, strict=True)]
     return dict(groups=groups, kernel=kernel, strides=strides, dilations=dilations, extra=extra, pads=pads,
-                channels=groups * draw(st.integers(1, 9)), filters=draw(st.integers(1, 9)), size=[draw(st.integers(4, 8)) for _ in range(2)])
+                channels=groups * draw(st.integers(1, 9)), filters=draw(st.integers(1, 9)),
+                size=[draw(st.integers(4, 8)) for _ in range(2)])
 
 
 @given(case=transposed())
@@ -58,7 +58,7 @@ def test_transposed_convolution(case):
     node = helper.make_node("ConvTranspose", ["x", "w"], ["y"], "up", strides=case["strides"], dilations=case["dilations"],
                             output_padding=case["extra"], pads=case["pads"], group=case["groups"])
     sizes = [(n - 1) * s + (k - 1) * d + 1 + e - a - b for n, s, k, d, e, a, b in zip(
-        case["size"], case["strides"], case["kernel"], case["dilations"], case["extra"], case["pads"][:2], case["pads"][2:])]
+        case["size"], case["strides"], case["kernel"], case["dilations"], case["extra"], case["pads"][:2], case["pads"][2:], strict=True)]
     if min(sizes) > 0:
         check(network([node], {"w": weight}, [1, case["channels"], *case["size"]]))
 
@@ -95,7 +95,8 @@ def test_feature_pyramid():
     """What the epilogue reads beside the convolution is an upsampled map."""
     scales = np.array([1, 1, 2, 2], "float32")
     nodes = [conv("a", "x", "wa", "a", strides=[2, 2], pads=[1] * 4),
-             helper.make_node("Resize", ["a", "", "scales"], ["r"], mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
+             helper.make_node("Resize", ["a", "", "scales"], ["r"], mode="nearest", nearest_mode="floor",
+                              coordinate_transformation_mode="asymmetric"),
              conv("b", "x", "wb", "b"), helper.make_node("Add", ["b", "r"], ["y"])]
     check(network(nodes, {**weights(wa=(24, 8, 3, 3), wb=(24, 8, 1, 1)), "scales": scales}, [1, 8, 12, 10]))
 

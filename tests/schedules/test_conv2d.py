@@ -10,12 +10,11 @@ import pytest
 import tvm
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tvm import te, tirx
-
 from tenfold.schedules.x86.conv2d import Geometry, conv2d, dense, pack_weights, schedule_conv2d
 from tenfold.schedules.x86.depthwise import depthwise, pack_depthwise, schedule_depthwise
 from tenfold.schedules.x86.tiles import ConvShape, choose_tile
 from tenfold.targets import resolve
+from tvm import te, tirx
 
 HOST = resolve("host")
 
@@ -62,7 +61,7 @@ def geometries(draw):
     channels, filters = groups * draw(st.integers(1, 20)), groups * draw(st.integers(1, 40))
     kernel = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
     dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
-    size = tuple((k - 1) * d + draw(st.integers(1, 12)) for k, d in zip(kernel, dilation))
+    size = tuple((k - 1) * d + draw(st.integers(1, 12)) for k, d in zip(kernel, dilation, strict=True))
     geometry = Geometry(filters, kernel, draw(st.tuples(st.integers(1, 3), st.integers(1, 3))), draw(st.tuples(*[st.integers(0, 3)] * 4)),
                         dilation, groups)
     return geometry, (draw(st.integers(1, 2)), *size, channels)
@@ -91,7 +90,9 @@ def test_any_tile_is_right(flat, weights_inner, pixels, vectors, rows):
     check(rng.standard_normal(shape, "float32"), rng.standard_normal((48, 16, 3, 3), "float32"), geometry, tile)
 
 
-@pytest.mark.parametrize(("lead", "channels", "filters"), [((1,), 70, 10), ((1,), 256, 64), ((5,), 33, 21), ((2, 7), 16, 48), ((64,), 24, 40)])
+@pytest.mark.parametrize(
+    ("lead", "channels", "filters"), [((1,), 70, 10), ((1,), 256, 64), ((5,), 33, 21), ((2, 7), 16, 48), ((64,), 24, 40)]
+)
 def test_dense(lead, channels, filters):
     rng = np.random.default_rng(0)
     x, weight = rng.standard_normal((*lead, channels), "float32"), rng.standard_normal((filters, channels), "float32")

@@ -6,14 +6,14 @@ from math import ceil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tenfold.schedules.x86.tiles import ConvShape, choose_tile, cycles, fits_registers, step_cycles
 from tenfold.targets import resolve
 
 AVX2, AVX512 = resolve("zen3"), resolve("zen4")
 
 shapes = st.builds(
-    ConvShape, batch=st.sampled_from([1, 2, 64]), groups=st.sampled_from([1, 2, 4]), channels=st.integers(1, 600), filters=st.integers(1, 600),
+    ConvShape, batch=st.sampled_from([1, 2, 64]), groups=st.sampled_from([1, 2, 4]),
+    channels=st.integers(1, 600), filters=st.integers(1, 600),
     output=st.tuples(st.integers(1, 120), st.integers(1, 120)), kernel=st.tuples(st.integers(1, 7), st.integers(1, 7)),
     stride=st.tuples(st.integers(1, 3), st.integers(1, 3)))
 
@@ -35,7 +35,9 @@ def test_predicted_time_is_no_less_than_the_arithmetic(shape, target):
     assert cycles(shape, tile.pixels, tile.vectors, tile.flat, target) >= macs / (2 * target.lanes)
 
 
-@pytest.mark.parametrize(("pixels", "vectors", "holds"), [(6, 2, True), (3, 3, True), (4, 3, False), (7, 2, False), (3, 4, False), (14, 1, False)])
+@pytest.mark.parametrize(
+    ("pixels", "vectors", "holds"), [(6, 2, True), (3, 3, True), (4, 3, False), (7, 2, False), (3, 4, False), (14, 1, False)]
+)
 def test_sixteen_registers(pixels, vectors, holds):
     assert fits_registers(pixels, vectors, AVX2) is holds
 
