@@ -28,13 +28,12 @@ def load_onnx(source: Path | onnx.ModelProto, input_shapes: dict[str, tuple[int,
     TenfoldError
         The file is not (all of) an ONNX model, its external data is missing, or a size is not fixed.
     """
+    name = _name(source)
     if isinstance(source, onnx.ModelProto):
-        name = source.graph.name or "model"
         proto, sha256 = source, digest(source)
         if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(proto)):
             raise TenfoldError(f"{name}: weights of this ModelProto are in a file outside it: give the path of the model instead")
     else:
-        name = str(source)
         proto, sha256 = _read(source)
     _check(proto, name)
     with quiet("onnx_ir", "onnxscript"):  # they log what they can't infer or fold, with tracebacks
@@ -57,20 +56,27 @@ def digest(proto: onnx.ModelProto) -> str:
 
 def onnxruntime_reference(source: Path | onnx.ModelProto) -> Run:
     """A function that runs the model in ONNX Runtime; the session is made when it is first called."""
-    session = None
+    name, session = _name(source), None
 
     def run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         nonlocal session
-        if session is None:
-            import onnxruntime
+        import onnxruntime
 
-            options = onnxruntime.SessionOptions()
-            options.log_severity_level = 3  # its warnings are about the user's graph, which is not what was asked for
-            model = source.SerializeToString() if isinstance(source, onnx.ModelProto) else str(source)
-            session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        return session.run(None, inputs)
+        try:
+            if session is None:
+                options = onnxruntime.SessionOptions()
+                options.log_severity_level = 4  # what it has to say comes as an exception
+                model = source.SerializeToString() if isinstance(source, onnx.ModelProto) else str(source)
+                session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            return session.run(None, inputs)
+        except Exception as error:  # it has a dozen classes of them
+            raise TenfoldError(f"{name}: ONNX Runtime, which is the reference, can't run this model: {_line(error)}") from error
 
     return run
+
+
+def _name(source: Path | onnx.ModelProto) -> str:
+    return (source.graph.name or "model") if isinstance(source, onnx.ModelProto) else str(source)
 
 
 def _read(path: Path) -> tuple[onnx.ModelProto, str]:
@@ -123,6 +129,9 @@ def _check(proto: onnx.ModelProto, name: str) -> None:
         for value in node.input:
             if value and value not in known:
                 raise TenfoldError(f"{name}: operator {node.op_type} ({_where(node)}) reads {value!r}, which nothing before it computes")
+        for value in node.output:
+            if value and value in known:
+                raise TenfoldError(f"{name}: operator {node.op_type} ({_where(node)}) makes {value!r}, which is there already")
         known.update(node.output)
     for value in proto.graph.output:
         if value.name not in known:

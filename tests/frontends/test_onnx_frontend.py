@@ -53,6 +53,7 @@ def test_not_onnx(tmp_path, data):
 def test_broken_graphs(model):
     model.graph.node[0].input[0] = "nowhere"
     refused("reads 'nowhere', which nothing before it computes", model)
+    refused("makes 'a', which is there already", graph("float[1] x => float y", "a = Relu (x) a = Abs (x) y = Abs (a)"))
     refused(r"operator Relux \(node 'r'\) is not in opset 17", graph("float[1] x => float y", "[r] y = Relux (x)"))
 
 
@@ -108,6 +109,12 @@ def test_the_reference_is_not_the_normalised_graph(model):
         tensor.ClearField("raw_data")
     assert_same(net.reference(x), before, ["y", "z"])
     assert net.reference_name == "onnxruntime"
+
+
+def test_a_network_that_the_reference_cannot_run():
+    net = load(graph("float[1,4,6,6] x => float y", "y = Add <broadcast = 1, axis = 1> (x, b)", {"b": normal(4)}, opset=6))
+    with pytest.raises(TenfoldError, match="g: ONNX Runtime, which is the reference, can't run this model: .*Add"):
+        net.reference(example(net))
 
 
 def test_loading_does_not_import_tvm_or_torch(tmp_path):
