@@ -22,7 +22,6 @@ CHEAP_NS = 0.15           # of arithmetic in one run: recomputing costs less tha
 REUSED = 16               # reads of an element by a reduction, from which on its padding is better done once
 MOST_OPERATIONS = 600     # of one block: beyond, inlining makes code that takes seconds to compile
 FULL_LANES = 0.5          # share of the lanes of its vectors that a tile has to fill
-STACK_BYTES = 16384       # of one buffer in the stack of a thread
 
 
 def inline_spatial(s: Schedule) -> None:
@@ -107,17 +106,6 @@ def lanes_for(block: Block, target: Target) -> int:
     """Elements in a vector of the widest type that the block touches."""
     widest = max((int(a.buffer.dtype.bits) for a in (*block.loads, *block.stores)), default=32)
     return max(1, target.vector_bits // max(widest, 8))
-
-
-def keep_on_stack(s: Schedule, block: SBlockRV, elements: int) -> None:
-    """Place a block's result on the stack of its thread, where registers can take it over, if a tile of it is small.
-
-    Has to come before compute_at: afterwards set_scope changes the declaration and not the uses.
-    """
-    stmt = s.get(block)
-    for i, write in enumerate(stmt.writes):
-        if elements * int(write.source.dtype.bits) // 8 <= STACK_BYTES:
-            s.set_scope(block, i, "local")
 
 
 def inner_loops(s: Schedule, block: SBlockRV, at: LoopRV | None) -> tuple[list[LoopRV], list[LoopRV]]:

@@ -17,7 +17,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from ...targets import Target
 from ..analysis import Block, block_of
-from ..common import extent_of, inner_loops, keep_on_stack, lanes_for, parallel_outer
+from ..common import extent_of, inner_loops, lanes_for, parallel_outer
 
 UNROLLED = 25        # steps of a reduction (a window of 5 x 5) up to which it is unrolled
 REUSE_REGISTERS = 2  # of columns in a tile of several rows: each vector is loaded once for all of them
@@ -95,9 +95,7 @@ def schedule_columns(s: Schedule, out: SBlockRV, others: Sequence[SBlockRV], row
     s.reorder(*outer, column_out, *inner, column)
     at = parallel_outer(s, [*outer, column_out], work_ns, target)
     # 2. Everything of a tile within its iteration.
-    columns = prod(block.extents[a] for a in row_axes)
     for other in reversed(others):
-        keep_on_stack(s, other, prod(block_of(s, other).sizes("S")) // columns * width * tile.rows)
         s.compute_at(other, at, preserve_unit_loops=True)
     # 3. Vectors of columns innermost.
     _vectorise(s, column, tile)

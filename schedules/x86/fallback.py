@@ -57,5 +57,5 @@ def _schedule_reduction(s: Schedule, lanes: list[Block], block: Block, target: T
     if lanes or block.vector_axis is None or len(block.stores) > 1:
         schedule_rows(s, block.rv, [b.rv for b in lanes], row_axes, work, target)
     else:
-        out = s.cache_write(block.rv, 0, "local")
+        out = s.cache_write(block.rv, 0, ACCUMULATORS)
         schedule_columns(s, out, [block.rv], row_axes, work, target)

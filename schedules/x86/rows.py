@@ -17,7 +17,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from ...targets import Target
 from ..analysis import block_of, blocks_of
-from ..common import extent_of, inner_loops, keep_on_stack, lanes_for, parallel_outer, vector_tile
+from ..common import extent_of, inner_loops, lanes_for, parallel_outer, vector_tile
 from ..split_reduction import LANES, can_split, split_into_lanes
 from .elementwise import VECTORS, merged_axes
 
@@ -84,8 +84,6 @@ def schedule_rows(s: Schedule, out: SBlockRV, others: Sequence[SBlockRV], row_ax
     # 2. Everything of a row within its iteration.
     if at is not None:
         for other in reversed(others):
-            stmt = block_of(s, other)
-            keep_on_stack(s, other, ceil(prod(stmt.sizes("S")) / max(1, prod(block.extents[a] for a in row_axes))))
             s.compute_at(other, at, preserve_unit_loops=True)
     # 3. Vectors within the row.
     for rv in (*others, out):
@@ -101,8 +99,10 @@ def _vectorise_row(s: Schedule, rv: SBlockRV, at: LoopRV | None, target: Target)
         return
     if spatial:
         s.reorder(*reduction, spatial[-1])
-        if block.name.endswith(LANES) and extent_of(s, spatial[-1]) > 1:
-            s.vectorize(spatial[-1])
+        if block.name.endswith(LANES):
+            vector, lane = s.split(spatial[-1], [None, lanes])
+            s.unroll(vector)
+            s.vectorize(lane)
     if prod(extent_of(s, l) for l in reduction) <= UNROLLED:
         for loop in reduction:
             s.unroll(loop)

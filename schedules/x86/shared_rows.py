@@ -111,7 +111,7 @@ def schedule_shared_rows(s: Schedule, shape: SharedRows, target: Target) -> Sche
         return s
     if shape.out.is_reduction:
         others.append(out)
-        out = s.cache_write(out, 0, "local")
+        out = s.cache_write(out, 0, ACCUMULATORS)
     schedule_columns(s, out, others, shape.row_axes, shape.work_ns, target)
     return s
 
