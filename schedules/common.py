@@ -21,6 +21,8 @@ TASKS_PER_CORE = 4        # enough for the last task not to leave the other core
 CHEAP_NS = 0.15           # of arithmetic in one run: recomputing costs less than a round trip through memory
 REUSED = 16               # reads of an element by a reduction, from which on its padding is better done once
 MOST_OPERATIONS = 600     # of one block: beyond, inlining makes code that takes seconds to compile
+ON_STACK = "global"       # scope of accumulators: of TVM's scopes, only here are small buffers on the stack, "local" ones on the heap
+STACK_BYTES = 1024        # a small buffer has fewer; LLVM turns it into registers
 FULL_LANES = 0.5          # share of the lanes of its vectors that a tile has to fill
 
 

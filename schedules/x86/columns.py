@@ -17,7 +17,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from ...targets import Target
 from ..analysis import Block, block_of
-from ..common import extent_of, inner_loops, lanes_for, parallel_outer
+from ..common import STACK_BYTES, extent_of, inner_loops, lanes_for, parallel_outer
 
 UNROLLED = 25        # steps of a reduction (a window of 5 x 5) up to which it is unrolled
 REUSE_REGISTERS = 2  # of columns in a tile of several rows: each vector is loaded once for all of them
@@ -50,17 +50,16 @@ def choose_tile(columns: int, rows: int, tasks: int, lanes: int, target: Target)
     lanes : int
         Columns in a register.
     """
-    registers = target.vector_registers // 2
-    if rows > 1:
-        registers = REUSE_REGISTERS
-    most = registers * lanes
+    registers = REUSE_REGISTERS if rows > 1 else target.vector_registers // 2
+    stack = (STACK_BYTES - 1) * 8 * lanes // target.vector_bits
+    most = min(registers * lanes, stack)
     while tasks * columns // most < target.cores and most * target.vector_bits > CACHE_LINE_BITS * lanes:
         most //= 2
     length = gcd(columns, 1 << (most.bit_length() - 1))
     count = max(1, most // max(length, lanes))
     vectors = max(v for v in range(1, count + 1) if columns // length % v == 0)
-    free = target.vector_registers * 3 // 4 // (vectors * max(1, length // lanes))
-    return Tile(max(r for r in range(1, max(1, free) + 1) if rows % r == 0), vectors, length)
+    fitting = min(target.vector_registers * 3 // 4 // (vectors * max(1, length // lanes)), stack // (vectors * length))
+    return Tile(max(r for r in range(1, max(1, fitting) + 1) if rows % r == 0), vectors, length)
 
 
 def schedule_columns(s: Schedule, out: SBlockRV, others: Sequence[SBlockRV], row_axes: Sequence[int], work_ns: float,
@@ -78,7 +77,6 @@ def schedule_columns(s: Schedule, out: SBlockRV, others: Sequence[SBlockRV], row
     work_ns : float
         Estimated time of all of it on one core.
     """
-    block = block_of(s, out)
     lanes = min(lanes_for(block_of(s, rv), target) for rv in (*others, out))
     loops = s.get_loops(out)
     *outer, last = [loops[a] for a in row_axes]

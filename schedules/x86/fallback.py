@@ -8,7 +8,7 @@ from tvm.s_tir import Schedule
 
 from ...targets import Target
 from ..analysis import Block, blocks_of
-from ..common import PARALLEL_NS, TASKS_PER_CORE, parallel_outer, tidied
+from ..common import ON_STACK, PARALLEL_NS, TASKS_PER_CORE, parallel_outer, tidied
 from ..split_reduction import LANES, can_split, split_into_tasks
 from .columns import CACHE_LINE_BITS, schedule_columns
 from .elementwise import schedule_spatial
@@ -57,5 +57,5 @@ def _schedule_reduction(s: Schedule, lanes: list[Block], block: Block, target: T
     if lanes or block.vector_axis is None or len(block.stores) > 1:
         schedule_rows(s, block.rv, [b.rv for b in lanes], row_axes, work, target)
     else:
-        out = s.cache_write(block.rv, 0, ACCUMULATORS)
+        out = s.cache_write(block.rv, 0, ON_STACK)
         schedule_columns(s, out, [block.rv], row_axes, work, target)

@@ -14,7 +14,7 @@ from tvm.s_tir import Schedule
 
 from ...targets import Target
 from ..analysis import Block, blocks_of, outputs
-from ..common import PARALLEL_NS, tidied
+from ..common import ON_STACK, PARALLEL_NS, tidied
 from ..nests import simplify_indices
 from .columns import CACHE_LINE_BITS, schedule_columns
 from .elementwise import schedule_spatial
@@ -111,7 +111,7 @@ def schedule_shared_rows(s: Schedule, shape: SharedRows, target: Target) -> Sche
         return s
     if shape.out.is_reduction:
         others.append(out)
-        out = s.cache_write(out, 0, ACCUMULATORS)
+        out = s.cache_write(out, 0, ON_STACK)
     schedule_columns(s, out, others, shape.row_axes, shape.work_ns, target)
     return s
 
