@@ -33,7 +33,7 @@ def split_into_lanes(func: tirx.PrimFunc, name: str, axes: Sequence[int], parts:
     axes : sequence of int
         Which of the block's axes, outermost first; reduction axes, counted as one.
     parts : int
-        How many parts, at most the axes' length. If the block has other reduction axes: a divisor of it.
+        How many parts, at most the axes' length. If the block has other reduction axes (longer than 1): a divisor of it.
     """
     return _split_nest(func, name, axes, parts, LANES, lambda p, k, _: k * parts + p, lambda spatial, p: [*spatial, p])
 
@@ -95,9 +95,10 @@ def _split(block: s_tir.SBlock, axes: Sequence[int], parts: int, name: str, join
     to_whole = {v.var: n.var for v, n in zip(spatial, names, strict=True)}
     value = tirx.BufferLoad(part, order([n.var for n in names], q.var))
     if rest:
-        if len(spatial) + len(cut) != len(block.iter_vars):
+        others = [v for i, v in enumerate(block.iter_vars) if v.iter_type != tirx.IterVar.DataPar and i not in axes]
+        if any(int(v.dom.extent) > 1 for v in others):
             raise ValueError(f"{parts} parts do not divide {length} in {block.name_hint}, which has other reduction axes")
-        left = substitute(term, {**to_whole, **_unravel(q.var + (whole * parts - parts), cut)})
+        left = substitute(term, {**to_whole, **{v.var: _int(0, v) for v in others}, **_unravel(q.var + (whole * parts - parts), cut)})
         value = tirx.if_then_else(q.var < parts, value, left)
     target = [substitute(i, to_whole) for i in store.indices]
     value = operation(tirx.BufferLoad(store.buffer, target), value)

@@ -22,7 +22,6 @@ from ..split_reduction import LANES, can_split, split_into_lanes
 from .elementwise import VECTORS, merged_axes
 
 ADD_LATENCY = 4      # cycles until a sum can be added to
-SPLIT_CYCLES = 150   # vectors go to memory and come back as lanes: measured, rows of 49 numbers are better reduced one by one
 VECTOR_COUNTS = 1, 2, 4, 8   # accumulators: latency times the two units of a core at most; powers of two, which LLVM keeps in registers
 UNROLLED = 64        # steps of a loop up to which it is unrolled
 
@@ -35,12 +34,12 @@ def with_lanes(func: tirx.PrimFunc, target: Target) -> tirx.PrimFunc:
         length = prod(block.extents[a] for a in axes)
         if length < lanes or not can_split(block.stmt):
             continue
-        alone = block.kinds.count("R") == len(axes)
-        counts = [c for c in VECTOR_COUNTS if c * lanes <= length and (alone or length % (c * lanes) == 0)]
+        repeats = prod(block.sizes("R")) // max(1, length)
+        counts = [c for c in VECTOR_COUNTS if c * lanes <= length and (repeats == 1 or length % (c * lanes) == 0)]
         if not counts:
             continue
-        vectors = min(counts, key=lambda c: _row_cycles(length, lanes, c))
-        if _row_cycles(length, lanes, vectors) > length * ADD_LATENCY:
+        vectors = min(counts, key=lambda c: _row_cycles(length, repeats, lanes, c))
+        if _row_cycles(length, repeats, lanes, vectors) > length * repeats * ADD_LATENCY:
             continue
         func = split_into_lanes(func, block.name, axes, vectors * lanes)
         if vectors > 1 and length % (vectors * lanes) == 0:
@@ -48,12 +47,12 @@ def with_lanes(func: tirx.PrimFunc, target: Target) -> tirx.PrimFunc:
     return func
 
 
-def _row_cycles(length: int, lanes: int, vectors: int) -> float:
-    """Cycles to reduce one row of at least a vector: vector steps that wait for each other, then the lanes one by one."""
-    steps = length // (vectors * lanes) * max(ADD_LATENCY, vectors / 2)
+def _row_cycles(length: int, repeats: int, lanes: int, vectors: int) -> float:
+    """Cycles to reduce one row of `repeats` stretches: vector steps that wait for each other, then the lanes one by one."""
+    steps = length // (vectors * lanes) * repeats * max(ADD_LATENCY, vectors / 2)
     rest = length % (vectors * lanes)
     last = vectors * lanes + rest if rest else (vectors - 1) + lanes
-    return steps + ADD_LATENCY * last + SPLIT_CYCLES
+    return steps + ADD_LATENCY * last
 
 
 def schedule_rows(s: Schedule, out: SBlockRV, others: Sequence[SBlockRV], row_axes: Sequence[int], work_ns: float,
