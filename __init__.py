@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from .runner.inspect import inspect
     from .targets import Target
 
-__version__ = "0.1.0"
-
 # Imported when they are first asked for: `import tenfold` must not wait for TVM.
 _HOMES = {
     "Artifact": "runner.artifact",
@@ -50,6 +48,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("tenfold")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)

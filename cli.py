@@ -15,7 +15,8 @@ import typer
 
 from .errors import TenfoldError, VerificationError
 
-MISTAKE, DIFFERS, INTERRUPTED, TERMINATED = 2, 1, 130, 143
+MISTAKE, DIFFERS = 2, 1
+_signals: list[int] = []  # that have come
 
 app = typer.Typer(
     help="Factor a trained convolutional network, compile it with Apache TVM, and prove on the device itself what was gained.",
@@ -48,7 +49,11 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
             print(f"tenfold: {' '.join(str(error).split())}", file=sys.stderr)
             raise typer.Exit(DIFFERS if isinstance(error, VerificationError) else MISTAKE) from None
         except KeyboardInterrupt:
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(_stopped_by()) from None
+        except Exception:
+            if not _signals:
+                raise
+            raise typer.Exit(_stopped_by()) from None  # inside TVM an interrupt becomes a RuntimeError
 
     return app.command()(run)
 
@@ -230,13 +235,20 @@ def _show_warning(message: Warning | str, category: type[Warning], filename: str
     print(f"tenfold: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
-def _terminate(signum: int, frame: Any) -> NoReturn:
-    raise SystemExit(TERMINATED)
+def _stop(signum: int, frame: Any) -> NoReturn:
+    _signals.append(signum)
+    raise KeyboardInterrupt
+
+
+def _stopped_by() -> int:
+    """The exit code that a shell expects: 130 after Ctrl-C."""
+    return 128 + (_signals[0] if _signals else signal.SIGINT)
 
 
 def main() -> None:
-    """The console script. A SIGTERM unwinds the stack, so that nothing half-written is left."""
-    signal.signal(signal.SIGTERM, _terminate)
+    """The console script. SIGINT and SIGTERM unwind the stack, so that nothing half-written is left."""
+    signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGTERM, _stop)
     app(prog_name="tenfold")
 
 

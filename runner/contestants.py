@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TenfoldError
-from .artifact import load
 from .data import Data, Spec, random_inputs
 from .engines import Engine, Tenfold, describe
 from .manifest import LIBRARY
@@ -76,7 +75,7 @@ def _artifact(model: str, folder: Path, threads: int) -> Contestant:
     engine = Tenfold()
     engine.start()
     engine.prepare(folder, threads)
-    manifest = load(folder, threads).manifest
+    manifest = engine.artifact.manifest
     return Contestant(model, engine, folder, manifest.inputs, manifest.macs, manifest.params, (folder / LIBRARY).stat().st_size)
 
 

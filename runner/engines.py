@@ -71,10 +71,10 @@ class Tenfold(Engine):
     def prepare(self, path: Path, threads: int) -> None:
         from .artifact import load
 
-        self._artifact = load(path, threads)
+        self.artifact = load(path, threads)
 
     def run(self, inputs: Arrays) -> list[np.ndarray]:
-        return list(self._artifact.run(inputs).values())
+        return list(self.artifact.run(inputs).values())
 
 
 class OnnxRuntime(Engine):

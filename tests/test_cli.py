@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -242,6 +243,23 @@ def test_an_interrupt_is_exit_code_130_and_leaves_nothing(tenfold, work, monkeyp
     before = names(work)
     code, _, err = tenfold("compile", "net.onnx", "-o", "out")
     assert code == 130 and "Traceback" not in err and names(work) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_inside_tvm_is_no_traceback(tenfold, work, monkeypatch, number):
+    """TVM turns whatever a Python callback raises into a RuntimeError."""
+
+    def interrupt(*args, **keywords):
+        try:
+            cli._stop(number, None)
+        except KeyboardInterrupt:
+            raise RuntimeError("a page of C++") from None
+
+    monkeypatch.setattr(cli, "_signals", [])
+    monkeypatch.setattr("tenfold.runner.compile.build_library", interrupt)
+    before = names(work)
+    code, _, err = tenfold("compile", "net.onnx", "-o", "out")
+    assert code == 128 + number and "Traceback" not in err and names(work) == before
 
 
 def test_warnings_are_one_line(tenfold, work, monkeypatch):
