@@ -1,7 +1,6 @@
 """What a schedule needs to know about the blocks of a function: domains, memory strides, cost."""
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -201,11 +200,6 @@ def outputs(func: tirx.PrimFunc) -> list[tirx.Buffer]:
     """The parameters that the function writes."""
     written = _collect(func.body, tirx.BufferStore)
     return [p for p in func.params if any(w.buffer.same_as(p) for w in written)]
-
-
-def reads_of(blocks: Sequence[Block], buffer: tirx.Buffer) -> list[tuple[Block, Access]]:
-    """Every load from a buffer, with its block."""
-    return [(b, a) for b in blocks for a in b.loads if a.buffer.same_as(buffer)]
 
 
 def call_name(call: ir.Call) -> str:

@@ -11,7 +11,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV, ScheduleError
 
 from ..targets import Target
-from .analysis import Block, blocks_of, mentions, outputs, reads_of
+from .analysis import Block, block_of, blocks_of, mentions, outputs
 from .nests import drop_dead_blocks, has_nests, separate_results, simplify_indices
 
 _realize = tvm.get_global_func("s_tir.schedule.GetSBlockRealize")
@@ -33,31 +33,30 @@ def inline_spatial(s: Schedule) -> None:
     have elements (a gate of a channel times a whole image; exp in a softmax); and padding that a reduction reads many times, or
     not in whole vectors.
     """
-    func = s.mod["main"]
-    results = outputs(func)
-    kept: set[str] = set()
-    while True:
-        blocks = blocks_of(s)
-        candidate = next((b for b in blocks if b.name not in kept and _inlinable(b, blocks, results)), None)
-        if candidate is None:
-            return
-        try:
-            s.compute_inline(candidate.rv)
-        except ScheduleError:
-            kept.add(candidate.name)
+    results = outputs(s.mod["main"])
+    blocks = blocks_of(s)
+    tried = 0
+    while tried < len(blocks):
+        block = blocks[tried]
+        readers = [b for b in blocks if any(a.buffer.same_as(st.buffer) for a in b.loads for st in block.stores)]
+        if _inlinable(block, readers, results):
+            try:
+                s.compute_inline(block.rv)
+                blocks = [block_of(s, b.rv) if b in readers else b for b in blocks if b is not block]
+                continue
+            except ScheduleError:
+                pass
+        tried += 1
 
 
-def _inlinable(block: Block, blocks: Sequence[Block], results) -> bool:
+def _inlinable(block: Block, readers: Sequence[Block], results: Sequence[tirx.Buffer]) -> bool:
     if block.is_reduction or not block.plain or len(block.stores) != 1 or any(block.stores[0].buffer.same_as(r) for r in results):
         return False
-    readers = {b.name: b for b, _ in reads_of(blocks, block.stores[0].buffer)}.values()
-    if not readers or not all(r.plain for r in readers):
+    if not readers or not all(r.plain and r.operations + block.operations <= MOST_OPERATIONS for r in readers):
         return False
-    if any(r.operations + block.operations > MOST_OPERATIONS for r in readers):
-        return False
-    runs = sum(r.points for r in readers) / block.points
     if block.branches and any(_pads_too_often(block, r) for r in readers if r.is_reduction):
         return False
+    runs = sum(r.points for r in readers) / block.points
     return runs <= 1 or block.compute_ns <= CHEAP_NS
 
 
