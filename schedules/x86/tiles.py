@@ -11,8 +11,10 @@ from math import ceil
 
 from ...targets import Target
 
+STACK_BYTES = 1024        # TVM puts arrays of this size and more on the heap, out of reach of the registers
 FMA_PER_CYCLE = 2         # vector multiply-adds that the cores since Haswell and Zen 2 issue in a cycle
 LOADS_PER_CYCLE = 2       # vector loads and broadcasts, likewise
+LOAD_COST = 0.3           # cycles that a load takes from multiply-adds in shared issue slots: 6 x 2 measured 4 % faster than 4 x 2
 FMA_LATENCY = 4           # cycles; fewer accumulators than latency * rate leave multiply-adds idle
 POINTER_CYCLES = 25       # one pixel of a flat tile: a division and a remainder, and a pointer of its own in every loop
 STORE_CYCLES = 1          # epilogue of one accumulator: bias, activation, store
@@ -61,7 +63,7 @@ class Tile:
     rows : int
         Of a task: rows of the image, or register tiles where `flat`.
     weights_inner : bool
-        Tasks run over the blocks of output channels first: right where all weights fit in L2.
+        Tasks run over the blocks of output channels first: right where all weights fit in L2, and the inputs don't.
     parallel : bool
         The work is worth waking the other threads for.
     """
@@ -81,6 +83,8 @@ def fits_registers(pixels: int, vectors: int, target: Target) -> bool:
     multiply-add; AVX2 needs a register for it, and with a single weight vector LLVM keeps all broadcasts of a step.
     """
     accumulators = pixels * vectors
+    if 4 * accumulators * target.lanes >= STACK_BYTES:
+        return False
     if vectors == 1 and target.vector_registers < 32:
         return 2 * accumulators + 2 <= target.vector_registers
     return accumulators + vectors + 1 < target.vector_registers
@@ -93,8 +97,9 @@ def step_cycles(shape: ConvShape, pixels: int, vectors: int, target: Target) -> 
     """
     weight_bytes = 4 * vectors * target.lanes
     streamed = shape.taps * shape.channels * weight_bytes > L1_SHARE * target.l1_bytes
-    return max(pixels * vectors / FMA_PER_CYCLE, (pixels + vectors) / LOADS_PER_CYCLE, FMA_LATENCY,
-               weight_bytes / L2_BYTES_PER_CYCLE if streamed else 0)
+    bound = max(pixels * vectors / FMA_PER_CYCLE, (pixels + vectors) / LOADS_PER_CYCLE, FMA_LATENCY,
+                weight_bytes / L2_BYTES_PER_CYCLE if streamed else 0)
+    return bound + LOAD_COST * (pixels + vectors)
 
 
 def tile_count(shape: ConvShape, pixels: int, flat: bool) -> int:
@@ -163,7 +168,9 @@ def choose_tile(shape: ConvShape, target: Target) -> Tile:
     line_pixels = pixels if flat else ceil(shape.output[1] / pixels) * pixels
     line_cycles = line_pixels // pixels * shape.taps * shape.channels * step_cycles(shape, pixels, vectors, target)
     block = vectors * target.lanes
-    weights_inner = 4 * shape.groups * shape.taps * shape.channels * blocks * block <= target.l2_bytes // 2
+    weight_bytes = 4 * shape.groups * shape.taps * shape.channels * blocks * block
+    input_bytes = 4 * shape.groups * shape.channels * shape.pixels * shape.stride[0] * shape.stride[1]
+    weights_inner = weight_bytes <= target.l2_bytes // 2 < input_bytes
     line_bytes = 4 * line_pixels * max(block, weights_inner * shape.channels * shape.stride[0] * shape.stride[1])
     rows = task_rows(lines, line_bytes, line_cycles, shape.batch * shape.groups * blocks, target)
     parallel = work * (1 - 1 / target.cores) > LAUNCH_CYCLES
