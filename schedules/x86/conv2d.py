@@ -16,15 +16,18 @@ from dataclasses import dataclass
 from math import ceil, prod
 
 import numpy as np
+import tvm_ffi
 from tvm import te, tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
+from tvm.s_tir.stmt import SBlockRealize
 
 from ...targets import Target
 from .epilogue import inline_epilogue
 from .tiles import ConvShape, Tile
 
 ANNOTATION = "tenfold.conv2d"  # of the accumulating block: the tile, as integers
+IMAGE_ROWS = "tenfold.image_rows"  # likewise: stride, dilation, and the padded image's rows between which the image lies
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,21 @@ class Geometry:
 
     def output(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the output, from those of the input after upsampling."""
-        top, left, bottom, right = self.padding
-        spans = [(k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True)]
-        return (height + top + bottom - spans[0]) // self.stride[0] + 1, (width + left + right - spans[1]) // self.stride[1] + 1
+        return self._positions(0, height), self._positions(1, width)
+
+    def _positions(self, axis: int, size: int) -> int:
+        span = (self.kernel[axis] - 1) * self.dilation[axis] + 1
+        return (size + self.padding[axis] + self.padding[axis + 2] - span) // self.stride[axis] + 1
 
     def shape(self, batch: int, height: int, width: int, channels: int) -> ConvShape:
         """What the tile model wants to know."""
         return ConvShape(batch, self.groups, channels // self.groups, self.filters // self.groups, self.output(height, width),
-                         self.kernel, self.stride)
+                         self.kernel, self.stride, self._rows_on_image(height))
+
+    def _rows_on_image(self, height: int) -> float:
+        """Share of (output row, kernel row) pairs that meet a row of the image; all others meet zeros of the padding."""
+        rows = self.stride[0] * np.arange(self._positions(0, height))[:, None] + self.dilation[0] * np.arange(self.kernel[0])
+        return float(np.mean((rows >= self.padding[0]) & (rows < self.padding[0] + height)))
 
 
 def pack_weights(weight: np.ndarray, groups: int, tile: Tile, lanes: int) -> np.ndarray:
@@ -104,6 +114,9 @@ def conv2d(data: te.Tensor, weight: te.Tensor, geometry: Geometry, tile: Tile) -
         acc = te.compute((batch, groups, blocks, pixels, block), flat, name="conv2d", attrs=annotation)
         return te.compute((batch, out_h, out_w, geometry.filters), lambda n, y, x, f: acc[
             n, f // per_group, f % per_group // block, y * out_w + x, f % per_group % block], name="crop")
+    top, _, bottom, _ = geometry.padding
+    if top > 0 or bottom > 0:
+        annotation[IMAGE_ROWS] = [stride_h, dilation_h, top, top + height]
     wide, high = ceil(out_w / tile.pixels) * tile.pixels, ceil(out_h / tile.rows) * tile.rows
 
     def rows(n, g, o, y, x, v):
@@ -222,7 +235,28 @@ def schedule_conv2d(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     s.decompose_reduction(conv, ky)
     # 4. What comes before.
     schedule_padding(s, target.lanes, bool(parallel))
-    return s
+    return _skip_padding_rows(s, conv)
+
+
+def _skip_padding_rows(s: Schedule, conv: SBlockRV) -> Schedule:
+    """Pass over the kernel rows that lie on zeros of the padding; a tile lies in one row of the image, so all its pixels agree.
+
+    No schedule primitive makes a block conditional: its predicate is replaced in the finished function.
+    """
+    block = s.get(conv)
+    if IMAGE_ROWS not in block.annotations:
+        return s
+    stride, dilation, begin, end = (int(v) for v in block.annotations[IMAGE_ROWS])
+
+    def conditional(realize: SBlockRealize) -> SBlockRealize:
+        if realize.block.name_hint != block.name_hint:
+            return realize
+        *_, y, _x, _channel, ky, _kx, _ci = realize.iter_values
+        row = y * stride + ky * dilation
+        return SBlockRealize(realize.iter_values, tirx.all(realize.predicate, row >= begin, row < end), realize.block)
+
+    func = s.mod["main"]
+    return Schedule(func.with_body(tvm_ffi.structural_map(func.body, (SBlockRealize, conditional), order="post")))
 
 
 def find_annotated(s: Schedule, key: str) -> SBlockRV | None:

@@ -30,7 +30,10 @@ L2_BYTES_PER_CYCLE = 24   # sustained from L2 to registers, of 32 at best
 
 @dataclass(frozen=True)
 class ConvShape:
-    """Geometry of one convolution, NHWC: `channels` and `filters` are those of one group, sizes are (height, width)."""
+    """Geometry of one convolution, NHWC: `channels` and `filters` are those of one group, sizes are (height, width).
+
+    `rows_on_image` is the share of kernel rows that meet the image and not its padding, over all output rows.
+    """
 
     batch: int
     groups: int
@@ -39,6 +42,7 @@ class ConvShape:
     output: tuple[int, int]
     kernel: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
+    rows_on_image: float = 1.0
 
     @property
     def pixels(self) -> int:
@@ -109,7 +113,7 @@ def tile_count(shape: ConvShape, pixels: int, flat: bool) -> int:
 
 def cycles(shape: ConvShape, pixels: int, vectors: int, flat: bool, target: Target) -> float:
     """Predicted cycles of the whole convolution on one core."""
-    steps = shape.taps * shape.channels
+    steps = shape.taps * shape.channels * (1 if flat else shape.rows_on_image)  # within one row, padding is passed over
     tile = steps * step_cycles(shape, pixels, vectors, target) + pixels * vectors * STORE_CYCLES + shape.taps * ROW_CYCLES
     if flat and not _one_pointer(shape):
         tile += pixels * POINTER_CYCLES

@@ -77,6 +77,20 @@ def test_any_geometry(case, seed):
     check(x, weight, geometry, choose_tile(geometry.shape(*shape), HOST))
 
 
+@given(seed=st.integers(0, 99), size=st.integers(1, 9), kernel=st.integers(2, 7), padding=st.tuples(st.integers(-1, 6), st.integers(-1, 6)),
+       stride=st.integers(1, 3), dilation=st.integers(1, 3))
+@settings(deadline=None, max_examples=20, derandomize=True)
+def test_kernel_rows_on_padding_are_passed_over(seed, size, kernel, padding, stride, dilation):
+    """Tiles of one row, much padding, outputs that meet nothing but padding: the rows left out were zeros."""
+    top, bottom = padding
+    if size + top + bottom < (kernel - 1) * dilation + 1 or size + min(padding) < 1:
+        return
+    geometry = Geometry(8, (kernel, 1), (stride, 1), (top, 0, bottom, 0), (dilation, 1))
+    rng = np.random.default_rng(seed)
+    x, weight = rng.standard_normal((1, size, 6, 5), "float32"), rng.standard_normal((8, 5, kernel, 1), "float32")
+    check(x, weight, geometry, replace(choose_tile(geometry.shape(*x.shape), HOST), pixels=3, vectors=1, flat=False, rows=1))
+
+
 @pytest.mark.parametrize("flat", [False, True])
 @pytest.mark.parametrize("weights_inner", [False, True])
 @pytest.mark.parametrize(("pixels", "vectors", "rows"), [(4, 2, 3), (5, 1, 2), (1, 3, 1), (6, 2, 9)])

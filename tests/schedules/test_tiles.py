@@ -1,11 +1,13 @@
 """The tile model: registers hold the tile, tasks cover the output, and the choice beats its neighbours by its own price."""
 from __future__ import annotations
 
+from dataclasses import replace
 from math import ceil
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tenfold.schedules.x86.conv2d import Geometry
 from tenfold.schedules.x86.tiles import ConvShape, choose_tile, cycles, fits_registers, step_cycles
 from tenfold.targets import resolve
 
@@ -54,6 +56,14 @@ def test_odd_sizes_waste_little():
         tile = choose_tile(shape, target)
         tiles = ceil(49 / tile.pixels) if tile.flat else 7 * ceil(7 / tile.pixels)
         assert tiles * tile.pixels <= 49 * 1.1
+
+
+def test_rows_of_padding_cost_nothing_in_tiles_of_one_row():
+    padded = Geometry(128, (5, 5), padding=(2, 2, 2, 2)).shape(1, 15, 15, 96)
+    assert padded.rows_on_image == pytest.approx((2 * (3 + 4) + 11 * 5) / 75)
+    whole = replace(padded, rows_on_image=1.0)
+    assert cycles(padded, 5, 2, False, AVX2) < 0.95 * cycles(whole, 5, 2, False, AVX2)
+    assert cycles(padded, 5, 2, True, AVX2) == cycles(whole, 5, 2, True, AVX2)
 
 
 def test_weights_from_l2_bound_a_tile_of_many_vectors():
