@@ -148,7 +148,7 @@ def with_vector_math(func: tirx.PrimFunc) -> tirx.PrimFunc:
     """The function with each float32 call of the above replaced by its polynomial; other types keep the C library's functions."""
 
     def replace(call):
-        if not isinstance(call.op, ir.Op) or str(call.ty.dtype) != "float32":
+        if not isinstance(call.op, ir.Op) or str(getattr(call.ty, "dtype", "")) != "float32":
             return call
         if call.op.name in _UNARY:
             return _UNARY[call.op.name](call.args[0])

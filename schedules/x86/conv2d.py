@@ -2,7 +2,7 @@
 
 The loop nest made (rows: lines are rows of the image; flat: lines are register tiles):
 
-    parallel task (image, group, block of output channels, lines)       tile.rows lines each
+    parallel task (image, block of output channels, lines)              tile.rows lines each
         line, tile of a row
             kernel row, kernel column, input channel
                 unrolled pixels x vectors, vectorised lanes             the register tile
@@ -20,7 +20,7 @@ import tvm_ffi
 from tvm import te, tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
-from tvm.s_tir.stmt import SBlockRealize
+from tvm.s_tir.stmt import SBlock
 
 from ...targets import Target
 from .epilogue import inline_epilogue
@@ -98,33 +98,36 @@ def conv2d(data: te.Tensor, weight: te.Tensor, geometry: Geometry, tile: Tile) -
     per_group = geometry.filters // groups
     ky, kx, ci = te.reduce_axis((0, kernel_h), "ky"), te.reduce_axis((0, kernel_w), "kx"), te.reduce_axis((0, channels), "ci")
 
-    def product(n, g, o, y, x, v):
-        value = source[n, y * stride_h + ky * dilation_h, x * stride_w + kx * dilation_w, g * channels + ci]
-        return te.sum(value * weight[g, o, ky, kx, ci, v], axis=[ky, kx, ci])
+    def product(n, b, y, x, v):
+        value = source[n, y * stride_h + ky * dilation_h, x * stride_w + kx * dilation_w, b // blocks * channels + ci]
+        return te.sum(value * weight[b // blocks, b % blocks, ky, kx, ci, v], axis=[ky, kx, ci])
+
+    def block_of(f):
+        return f // block if per_group % block == 0 else f // per_group * blocks + f % per_group // block
 
     annotation = {ANNOTATION: _describe(tile)}
     if tile.flat:
         last = out_h * out_w - 1
         pixels = ceil((last + 1) / tile.pixels) * tile.pixels
 
-        def flat(n, g, o, p, v):
+        def flat(n, b, p, v):
             p = tirx.min(p, last) if pixels > last + 1 else p
-            return product(n, g, o, p // out_w, p % out_w, v)
+            return product(n, b, p // out_w, p % out_w, v)
 
-        acc = te.compute((batch, groups, blocks, pixels, block), flat, name="conv2d", attrs=annotation)
+        acc = te.compute((batch, groups * blocks, pixels, block), flat, name="conv2d", attrs=annotation)
         return te.compute((batch, out_h, out_w, geometry.filters), lambda n, y, x, f: acc[
-            n, f // per_group, f % per_group // block, y * out_w + x, f % per_group % block], name="crop")
+            n, block_of(f), y * out_w + x, f % per_group % block], name="crop")
     top, _, bottom, _ = geometry.padding
-    if top > 0 or bottom > 0:
+    if kernel_h > 1 and (top > 0 or bottom > 0):
         annotation[IMAGE_ROWS] = [stride_h, dilation_h, top, top + height]
     wide, high = ceil(out_w / tile.pixels) * tile.pixels, ceil(out_h / tile.rows) * tile.rows
 
-    def rows(n, g, o, y, x, v):
-        return product(n, g, o, tirx.min(y, out_h - 1) if high > out_h else y, tirx.min(x, out_w - 1) if wide > out_w else x, v)
+    def rows(n, b, y, x, v):
+        return product(n, b, tirx.min(y, out_h - 1) if high > out_h else y, tirx.min(x, out_w - 1) if wide > out_w else x, v)
 
-    acc = te.compute((batch, groups, blocks, high, wide, block), rows, name="conv2d", attrs=annotation)
+    acc = te.compute((batch, groups * blocks, high, wide, block), rows, name="conv2d", attrs=annotation)
     return te.compute((batch, out_h, out_w, geometry.filters), lambda n, y, x, f: acc[
-        n, f // per_group, f % per_group // block, y, x, f % per_group % block], name="crop")
+        n, block_of(f), y, x, f % per_group % block], name="crop")
 
 
 def dense(data: te.Tensor, weight: te.Tensor, filters: int, tile: Tile) -> te.Tensor:
@@ -135,12 +138,12 @@ def dense(data: te.Tensor, weight: te.Tensor, filters: int, tile: Tile) -> te.Te
     pixels = ceil(count / tile.pixels) * tile.pixels
     ky, kx, ci = te.reduce_axis((0, 1), "ky"), te.reduce_axis((0, 1), "kx"), te.reduce_axis((0, channels), "ci")
 
-    def product(n, g, o, p, v):
+    def product(n, b, p, v):
         p = tirx.min(p, count - 1) if pixels > count else p
-        return te.sum(data[(*_unravel(p, lead), ci)] * weight[g, o, ky, kx, ci, v], axis=[ky, kx, ci])
+        return te.sum(data[(*_unravel(p, lead), ci)] * weight[n, b, ky, kx, ci, v], axis=[ky, kx, ci])
 
-    acc = te.compute((1, 1, blocks, pixels, block), product, name="dense", attrs={ANNOTATION: _describe(tile)})
-    return te.compute((*lead, filters), lambda *i: acc[0, 0, i[-1] // block, _ravel(i[:-1], lead), i[-1] % block], name="crop")
+    acc = te.compute((1, blocks, pixels, block), product, name="dense", attrs={ANNOTATION: _describe(tile)})
+    return te.compute((*lead, filters), lambda *i: acc[0, i[-1] // block, _ravel(i[:-1], lead), i[-1] % block], name="crop")
 
 
 def _describe(tile: Tile) -> list[int]:
@@ -241,22 +244,24 @@ def schedule_conv2d(func: tirx.PrimFunc, target: Target) -> Schedule | None:
 def _skip_padding_rows(s: Schedule, conv: SBlockRV) -> Schedule:
     """Pass over the kernel rows that lie on zeros of the padding; a tile lies in one row of the image, so all its pixels agree.
 
-    No schedule primitive makes a block conditional: its predicate is replaced in the finished function.
+    No schedule primitive makes a block conditional: its body is replaced in the finished function.
     """
-    block = s.get(conv)
-    if IMAGE_ROWS not in block.annotations:
+    name = s.get(conv).name_hint
+    if IMAGE_ROWS not in s.get(conv).annotations:
         return s
-    stride, dilation, begin, end = (int(v) for v in block.annotations[IMAGE_ROWS])
+    stride, dilation, begin, end = (int(v) for v in s.get(conv).annotations[IMAGE_ROWS])
 
-    def conditional(realize: SBlockRealize) -> SBlockRealize:
-        if realize.block.name_hint != block.name_hint:
-            return realize
-        *_, y, _x, _channel, ky, _kx, _ci = realize.iter_values
+    def conditional(block: SBlock) -> SBlock:
+        if block.name_hint != name:
+            return block
+        *_, y, _x, _channel, ky, _kx, _ci = (v.var for v in block.iter_vars)
         row = y * stride + ky * dilation
-        return SBlockRealize(realize.iter_values, tirx.all(realize.predicate, row >= begin, row < end), realize.block)
+        body = tirx.IfThenElse(tirx.all(row >= begin, row < end), block.body, None)
+        return SBlock(block.iter_vars, block.reads, block.writes, block.name_hint, body, block.init, block.alloc_buffers,
+                      block.match_buffers, block.annotations)
 
     func = s.mod["main"]
-    return Schedule(func.with_body(tvm_ffi.structural_map(func.body, (SBlockRealize, conditional), order="post")))
+    return Schedule(func.with_body(tvm_ffi.structural_map(func.body, (SBlock, conditional), order="post")))
 
 
 def find_annotated(s: Schedule, key: str) -> SBlockRV | None:
@@ -269,13 +274,13 @@ def find_annotated(s: Schedule, key: str) -> SBlockRV | None:
 
 def whole_blocks(s: Schedule, conv: SBlockRV, out: SBlockRV) -> bool:
     """Whether the output's channels fill the accumulators' blocks, so that both can share their loops."""
-    _, groups, blocks, *_, block = (int(v.dom.extent) for v in s.get(conv).iter_vars if v.iter_type == tirx.IterVar.DataPar)
-    return int(s.get(out).iter_vars[-1].dom.extent) == groups * blocks * block
+    _, blocks, *_, block = (int(v.dom.extent) for v in s.get(conv).iter_vars if v.iter_type == tirx.IterVar.DataPar)
+    return int(s.get(out).iter_vars[-1].dom.extent) == blocks * block
 
 
 def _split_output(s, out, conv, lanes, flat, pixels, rows):
-    """The output's loops: (image, group, block, lines) of tasks; lines, tiles, pixels, vector, lane within a task."""
-    _, groups, blocks, *_ = (int(v.dom.extent) for v in s.get(conv).iter_vars)
+    """The output's loops: (image, block, lines) of tasks; lines, tiles, pixels, vector, lane within a task."""
+    blocks = int(s.get(conv).iter_vars[1].dom.extent)
     if flat:
         n, line, f = _flat_output(s, out, conv)
         line_out, *inner = s.split(line, [None, rows, pixels])
@@ -283,8 +288,8 @@ def _split_output(s, out, conv, lanes, flat, pixels, rows):
         n, y, x, f = s.get_loops(out)
         line_out, line = s.split(y, [None, rows])
         inner = [line, *s.split(x, [None, pixels])]
-    g, o, vector, lane = s.split(f, [groups, blocks, None, lanes])
-    return [n, g, o, line_out], [*inner, vector, lane]
+    block, vector, lane = s.split(f, [blocks, None, lanes])
+    return [n, block, line_out], [*inner, vector, lane]
 
 
 def _flat_output(s, out, conv):
@@ -302,18 +307,18 @@ def _flat_output(s, out, conv):
 
 def _tasks(s, outer, inner, weights_inner):
     """Bring the loops over tasks to the front, in the order in which threads take them."""
-    n, g, o, line = outer
-    order = [n, line, g, o] if weights_inner else [n, g, o, line]
+    n, block, line = outer
+    order = [n, line, block] if weights_inner else [n, block, line]
     s.reorder(*order, *inner)
     return order
 
 
 def _split_accumulators(s, conv, flat, pixels, rows):
-    """Loops of the accumulators without an output to follow: (image, group, block, lines), and those within a task."""
-    n, g, o, *space, channel, ky, kx, ci = s.get_loops(conv)
+    """Loops of the accumulators without an output to follow: (image, block, lines), and those within a task."""
+    n, block, *space, channel, ky, kx, ci = s.get_loops(conv)
     if flat:
         line_out, *inner = s.split(space[0], [None, rows, pixels])
     else:
         line_out, line = s.split(space[0], [None, rows])
         inner = [line, *s.split(space[1], [None, pixels])]
-    return [n, g, o, line_out], [*inner, channel, ky, kx, ci]
+    return [n, block, line_out], [*inner, channel, ky, kx, ci]
