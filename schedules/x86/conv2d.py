@@ -8,7 +8,8 @@ The loop nest made (rows: lines are rows of the image; flat: lines are register 
                 unrolled pixels x vectors, vectorised lanes             the register tile
             unrolled pixels x vectors, vectorised lanes                 the epilogue, fused into the store
 
-Pixels beyond the end of a row (or of the image, where flat) are computed from valid memory and dropped by the epilogue.
+The last tile of a row has the pixels that are left, in code of its own; kernel rows that meet nothing but padding are passed over.
+Flat, pixels beyond the end of the image are computed from valid memory and dropped by the epilogue.
 """
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ import numpy as np
 import tvm_ffi
 from tvm import te, tirx
 from tvm.s_tir import Schedule
-from tvm.s_tir.schedule import SBlockRV
+from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm.s_tir.stmt import SBlock
 
 from ...targets import Target
@@ -27,7 +28,8 @@ from .epilogue import inline_epilogue
 from .tiles import ConvShape, Tile
 
 ANNOTATION = "tenfold.conv2d"  # of the accumulating block: the tile, as integers
-IMAGE_ROWS = "tenfold.image_rows"  # likewise: stride, dilation, and the padded image's rows between which the image lies
+LIMITS = "tenfold.conv2d.limits"  # likewise: output height and width; stride, dilation, and the rows of the padded image
+#                                   between which the image lies
 
 
 @dataclass(frozen=True)
@@ -117,15 +119,9 @@ def conv2d(data: te.Tensor, weight: te.Tensor, geometry: Geometry, tile: Tile) -
         acc = te.compute((batch, groups * blocks, pixels, block), flat, name="conv2d", attrs=annotation)
         return te.compute((batch, out_h, out_w, geometry.filters), lambda n, y, x, f: acc[
             n, block_of(f), y * out_w + x, f % per_group % block], name="crop")
-    top, _, bottom, _ = geometry.padding
-    if kernel_h > 1 and (top > 0 or bottom > 0):
-        annotation[IMAGE_ROWS] = [stride_h, dilation_h, top, top + height]
+    annotation[LIMITS] = [out_h, out_w, stride_h, dilation_h, geometry.padding[0], geometry.padding[0] + height]
     wide, high = ceil(out_w / tile.pixels) * tile.pixels, ceil(out_h / tile.rows) * tile.rows
-
-    def rows(n, b, y, x, v):
-        return product(n, b, tirx.min(y, out_h - 1) if high > out_h else y, tirx.min(x, out_w - 1) if wide > out_w else x, v)
-
-    acc = te.compute((batch, groups * blocks, high, wide, block), rows, name="conv2d", attrs=annotation)
+    acc = te.compute((batch, groups * blocks, high, wide, block), product, name="conv2d", attrs=annotation)
     return te.compute((batch, out_h, out_w, geometry.filters), lambda n, y, x, f: acc[
         n, block_of(f), y, x, f % per_group % block], name="crop")
 
@@ -223,6 +219,7 @@ def schedule_conv2d(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     else:
         # 2. Channels that don't fill the last block: the accumulators in a nest of their own, cut to size in a second one.
         order, inner = _split_accumulators(s, conv, bool(flat), pixels, rows)
+        tile = inner[-6]
         task = s.fuse(*_tasks(s, order, inner, bool(weights_inner)))
         if parallel:
             s.parallel(s.fuse(*s.get_loops(out)[:2]))
@@ -238,30 +235,39 @@ def schedule_conv2d(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     s.decompose_reduction(conv, ky)
     # 4. What comes before.
     schedule_padding(s, target.lanes, bool(parallel))
-    return _skip_padding_rows(s, conv)
+    return s if flat else _limited(s, conv, tile, pixels)
 
 
-def _skip_padding_rows(s: Schedule, conv: SBlockRV) -> Schedule:
-    """Pass over the kernel rows that lie on zeros of the padding; a tile lies in one row of the image, so all its pixels agree.
+def _limited(s: Schedule, conv: SBlockRV, tile: LoopRV, pixels: int) -> Schedule:
+    """Leave out products of pixels that are not there, and of kernel rows that lie on zeros of the padding.
 
-    No schedule primitive makes a block conditional: its body is replaced in the finished function.
+    A tile lies in one row of the image, so its pixels agree on the kernel rows. No schedule primitive makes a block conditional:
+    its body is replaced in the finished function. The loop over tiles is split where the answer changes.
     """
     name = s.get(conv).name_hint
-    if IMAGE_ROWS not in s.get(conv).annotations:
-        return s
-    stride, dilation, begin, end = (int(v) for v in s.get(conv).annotations[IMAGE_ROWS])
+    *_, high, wide, _, kernel, _, _ = (int(v.dom.extent) for v in s.get(conv).iter_vars)
+    height, width, stride, dilation, begin, end = (int(v) for v in s.get(conv).annotations[LIMITS])
+    if wide > width:
+        s.annotate(tile, "pragma_loop_partition_hint", 1)
 
-    def conditional(block: SBlock) -> SBlock:
+    def limited(block: SBlock) -> SBlock:
         if block.name_hint != name:
             return block
-        *_, y, _x, _channel, ky, _kx, _ci = (v.var for v in block.iter_vars)
+        *_, y, x, _channel, ky, _kx, _ci = (v.var for v in block.iter_vars)
         row = y * stride + ky * dilation
-        body = tirx.IfThenElse(tirx.all(row >= begin, row < end), block.body, None)
-        return SBlock(block.iter_vars, block.reads, block.writes, block.name_hint, body, block.init, block.alloc_buffers,
-                      block.match_buffers, block.annotations)
+        conditions = [(wide > width, x < width), (high > height, y < height), (begin > 0, row >= begin),
+                      ((height - 1) * stride + (kernel - 1) * dilation >= end, row < end)]
+        needed = [condition for can_fail, condition in conditions if can_fail]
+        return with_body(block, tirx.IfThenElse(tirx.all(*needed), block.body, None)) if needed else block
 
     func = s.mod["main"]
-    return Schedule(func.with_body(tvm_ffi.structural_map(func.body, (SBlock, conditional), order="post")))
+    return Schedule(func.with_body(tvm_ffi.structural_map(func.body, (SBlock, limited), order="post")))
+
+
+def with_body(block: SBlock, body: tirx.Stmt) -> SBlock:
+    """The block with another body."""
+    return SBlock(block.iter_vars, block.reads, block.writes, block.name_hint, body, block.init, block.alloc_buffers, block.match_buffers,
+                  block.annotations)
 
 
 def find_annotated(s: Schedule, key: str) -> SBlockRV | None:

@@ -106,19 +106,33 @@ def step_cycles(shape: ConvShape, pixels: int, vectors: int, target: Target) -> 
     return bound + LOAD_COST * (pixels + vectors)
 
 
-def tile_count(shape: ConvShape, pixels: int, flat: bool) -> int:
-    """Register tiles of one image and one block of output channels, the last of a line partly wasted."""
-    return ceil(shape.pixels / pixels) if flat else shape.output[0] * ceil(shape.output[1] / pixels)
+def line_tiles(shape: ConvShape, pixels: int, flat: bool) -> tuple[tuple[int, int], ...]:
+    """Register tiles of a line, as (how many, pixels): a flat line is one tile, a row ends in a tile of the pixels that are left."""
+    if flat:
+        return ((1, pixels),)
+    whole, left = divmod(shape.output[1], pixels)
+    return ((whole, pixels), (int(left > 0), left))
+
+
+def lines(shape: ConvShape, pixels: int, flat: bool) -> int:
+    """Rows of one image, or flat tiles."""
+    return ceil(shape.pixels / pixels) if flat else shape.output[0]
+
+
+def line_cycles(shape: ConvShape, pixels: int, vectors: int, flat: bool, target: Target) -> float:
+    """Predicted cycles of one line for one block of output channels."""
+    steps = shape.taps * shape.channels * (1 if flat else shape.rows_on_image)  # within one row, padding is passed over
+    total = 0.0
+    for count, width in line_tiles(shape, pixels, flat):
+        tile = steps * step_cycles(shape, width, vectors, target) + width * vectors * STORE_CYCLES + shape.taps * ROW_CYCLES
+        total += count * (tile + (width * POINTER_CYCLES if flat and not _one_pointer(shape) else 0))
+    return total
 
 
 def cycles(shape: ConvShape, pixels: int, vectors: int, flat: bool, target: Target) -> float:
     """Predicted cycles of the whole convolution on one core."""
-    steps = shape.taps * shape.channels * (1 if flat else shape.rows_on_image)  # within one row, padding is passed over
-    tile = steps * step_cycles(shape, pixels, vectors, target) + pixels * vectors * STORE_CYCLES + shape.taps * ROW_CYCLES
-    if flat and not _one_pointer(shape):
-        tile += pixels * POINTER_CYCLES
     blocks = ceil(shape.filters / (vectors * target.lanes))
-    return shape.batch * shape.groups * blocks * tile_count(shape, pixels, flat) * tile
+    return shape.batch * shape.groups * blocks * lines(shape, pixels, flat) * line_cycles(shape, pixels, vectors, flat, target)
 
 
 def _one_pointer(shape: ConvShape) -> bool:
@@ -133,17 +147,17 @@ def _widest(shape: ConvShape, flat: bool) -> int:
     return shape.pixels if _one_pointer(shape) else POINTERS
 
 
-def task_rows(lines: int, line_bytes: int, line_cycles: float, other_tasks: int, target: Target) -> int:
+def task_rows(count: int, line_bytes: int, cycles_each: float, other_tasks: int, target: Target) -> int:
     """Lines (rows, or flat tiles) of a task: what L2 holds of them, and still enough tasks for every core, evenly.
 
     Among the candidates the time of the busiest core decides: its lines of computing, and a constant for each task.
     """
     def busiest(rows: int) -> float:
-        tasks = other_tasks * ceil(lines / rows)
-        return ceil(tasks / target.cores) * (rows * line_cycles + TASK_CYCLES)
+        tasks = other_tasks * ceil(count / rows)
+        return ceil(tasks / target.cores) * (rows * cycles_each + TASK_CYCLES)
 
-    most = max(1, min(lines, int(L2_SHARE * target.l2_bytes / line_bytes)))
-    enough = [rows for rows in range(1, most + 1) if other_tasks * ceil(lines / rows) >= target.cores * TASKS_PER_CORE]
+    most = max(1, min(count, int(L2_SHARE * target.l2_bytes / line_bytes)))
+    enough = [rows for rows in range(1, most + 1) if other_tasks * ceil(count / rows) >= target.cores * TASKS_PER_CORE]
     return min(enough or [1], key=busiest)
 
 
@@ -168,14 +182,13 @@ def choose_tile(shape: ConvShape, target: Target) -> Tile:
     work, flat, pixels, vectors = min(candidates)
     pixels = -pixels
     blocks = ceil(shape.filters / (vectors * target.lanes))
-    lines = tile_count(shape, pixels, True) if flat else shape.output[0]
-    line_pixels = pixels if flat else ceil(shape.output[1] / pixels) * pixels
-    line_cycles = line_pixels // pixels * shape.taps * shape.channels * step_cycles(shape, pixels, vectors, target)
+    line_pixels = pixels if flat else shape.output[1]
     block = vectors * target.lanes
     weight_bytes = 4 * shape.groups * shape.taps * shape.channels * blocks * block
     input_bytes = 4 * shape.groups * shape.channels * shape.pixels * shape.stride[0] * shape.stride[1]
     weights_inner = weight_bytes <= target.l2_bytes // 2 < input_bytes
     line_bytes = 4 * line_pixels * max(block, weights_inner * shape.channels * shape.stride[0] * shape.stride[1])
-    rows = task_rows(lines, line_bytes, line_cycles, shape.batch * shape.groups * blocks, target)
+    rows = task_rows(lines(shape, pixels, flat), line_bytes, line_cycles(shape, pixels, vectors, flat, target),
+                     shape.batch * shape.groups * blocks, target)
     parallel = work * (1 - 1 / target.cores) > LAUNCH_CYCLES
     return Tile(pixels, vectors, flat, rows, weights_inner, parallel)

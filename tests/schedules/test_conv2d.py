@@ -1,7 +1,9 @@
 """Direct, grouped, transposed, dense and depthwise kernels against torch-free references, over random geometry."""
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 import onnx
@@ -14,7 +16,7 @@ from tenfold.schedules.x86.conv2d import Geometry, conv2d, dense, pack_weights, 
 from tenfold.schedules.x86.depthwise import depthwise, pack_depthwise, schedule_depthwise
 from tenfold.schedules.x86.tiles import ConvShape, choose_tile
 from tenfold.targets import resolve
-from tvm import te, tirx
+from tvm import s_tir, te, tirx
 
 HOST = resolve("host")
 
@@ -137,13 +139,30 @@ def test_depthwise(batch, channels, size, kernel, stride, padding, seed):
     np.testing.assert_allclose(run(schedule, [x, packed, bias], expected.shape), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("flat", [False, True])
+def test_accumulators_shrink_to_one_tile(flat, groups):
+    """Larger, they would be allocated on the heap for every tile, and stored and loaded again."""
+    geometry = Geometry(64, (3, 3), padding=(1, 1, 1, 1), groups=groups)
+    tile = replace(choose_tile(geometry.shape(1, 14, 14, 8), HOST), pixels=5, vectors=2, flat=flat, rows=7)
+    packed = pack_weights(np.zeros((64, 8 // groups, 3, 3), "float32"), groups, tile, HOST.lanes)
+    data, weights, bias = te.placeholder((1, 14, 14, 8)), te.placeholder(packed.shape), te.placeholder((64,))
+    func = te.create_prim_func([data, weights, bias, with_epilogue(conv2d(data, weights, geometry, tile), bias)])
+    mod = schedule_conv2d(func, HOST).mod
+    for phase in (s_tir.transform.PlanAndUpdateBufferAllocationLocation(), s_tir.transform.ConvertBlocksToOpaque(),
+                  s_tir.transform.CompactBufferAllocation()):
+        mod = phase(mod)
+    (line,) = [line for line in mod.script().splitlines() if "conv2d = T.sblock_alloc_buffer" in line]
+    assert prod(map(int, re.findall(r"\d+", line.split("((")[1].split(")")[0]))) == 5 * 2 * HOST.lanes
+
+
 def test_inner_loop_is_a_register_tile_without_stores():
     """Between two branches of the hottest loop: multiply-adds, loads and broadcasts, but nothing written to memory."""
     geometry = Geometry(128, (5, 5), (1, 1), (2, 2, 2, 2))
-    shape = (1, 32, 32, 128)
     for name in ("zen3", "zen4"):
         target = resolve(name)
-        tile = choose_tile(geometry.shape(*shape), target)
+        tile = choose_tile(geometry.shape(1, 32, 32, 128), target)
+        shape = (1, 32, 4 * tile.pixels, 128)
         packed = pack_weights(np.zeros((128, 128, 5, 5), "float32"), 1, tile, target.lanes)
         data, weights = te.placeholder(shape, name="x"), te.placeholder(packed.shape, name="w")
         func = te.create_prim_func([data, weights, conv2d(data, weights, geometry, tile)])
