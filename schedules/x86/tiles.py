@@ -15,6 +15,7 @@ STACK_BYTES = 1024        # TVM puts arrays of this size and more on the heap, o
 FMA_PER_CYCLE = 2         # vector multiply-adds that the cores since Haswell and Zen 2 issue in a cycle
 LOADS_PER_CYCLE = 2       # vector loads and broadcasts, likewise
 LOAD_COST = 0.3           # cycles that a load takes from multiply-adds in shared issue slots: 6 x 2 measured 4 % faster than 4 x 2
+ODD_COST = 0.5            # cycles of a step of three vectors: 3 x 3 measured 7 to 10 % behind 6 x 2, whose arithmetic is the same
 FMA_LATENCY = 4           # cycles; fewer accumulators than latency * rate leave multiply-adds idle
 POINTER_CYCLES = 25       # one pixel of a flat tile: a division and a remainder, and a pointer of its own in every loop
 STORE_CYCLES = 1          # epilogue of one accumulator: bias, activation, store
@@ -103,7 +104,7 @@ def step_cycles(shape: ConvShape, pixels: int, vectors: int, target: Target) -> 
     streamed = shape.taps * shape.channels * weight_bytes > L1_SHARE * target.l1_bytes
     bound = max(pixels * vectors / FMA_PER_CYCLE, (pixels + vectors) / LOADS_PER_CYCLE, FMA_LATENCY,
                 weight_bytes / L2_BYTES_PER_CYCLE if streamed else 0)
-    return bound + LOAD_COST * (pixels + vectors)
+    return bound + LOAD_COST * (pixels + vectors) + ODD_COST * (vectors == 3)
 
 
 def line_tiles(shape: ConvShape, pixels: int, flat: bool) -> tuple[tuple[int, int], ...]:
