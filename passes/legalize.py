@@ -58,13 +58,24 @@ def _dtype(expr: relax.Expr) -> str:
 
 
 def _conv2d(builder: relax.BlockBuilder, call: relax.Call, target: Target) -> relax.Expr:
+    plain = plain_convolution(call)
+    if plain is None:
+        return _default("relax.nn.conv2d")(builder, call)
+    geometry, oihw = plain
+    return _convolution(builder, call.args[0], oihw, geometry, target)
+
+
+def plain_convolution(call: relax.Call) -> tuple[Geometry, np.ndarray] | None:
+    """Geometry and weight (OIHW) of a channels-last float32 convolution with a constant weight; None for every other call."""
+    if call.op.name != "relax.nn.conv2d":
+        return None
     data, weight = call.args
     attrs = call.attrs
     if not isinstance(weight, ir.Constant) or attrs.data_layout != "NHWC" or _dtype(data) != "float32":
-        return _default("relax.nn.conv2d")(builder, call)
+        return None
     oihw = _to_oihw(weight.value.numpy(), attrs.kernel_layout)
-    geometry = Geometry(oihw.shape[0], oihw.shape[2:], _ints(attrs.strides), _ints(attrs.padding), _ints(attrs.dilation), int(attrs.groups))
-    return _convolution(builder, data, oihw, geometry, target)
+    strides, padding, dilation = (_ints(values) for values in (attrs.strides, attrs.padding, attrs.dilation))
+    return Geometry(oihw.shape[0], oihw.shape[2:], strides, padding, dilation, int(attrs.groups)), oihw
 
 
 def _conv2d_transpose(builder: relax.BlockBuilder, call: relax.Call, target: Target) -> relax.Expr:

@@ -2,6 +2,7 @@
 
     fold            constants, identities, dead code
     channels last   NHWC for every spatial operator
+    fuse chains     convolutions that follow each other become one kernel
     legalize        operators -> TE, with packed weights
     fuse            element-wise consumers join the kernel of their producer
     schedule        one rule for each function
@@ -20,6 +21,7 @@ from ..schedules.driver import ApplySchedules
 from ..schedules.vector_math import VectorMath
 from ..targets import Target
 from .channels_last import ChannelsLast
+from .fuse_chains import FuseChains
 from .legalize import legalize
 
 Phase = tuple[str, Callable[[tvm.IRModule], tvm.IRModule]]
@@ -35,6 +37,7 @@ def phases(target: Target) -> Iterator[Phase]:
     """
     yield "fold", tvm.transform.Sequential([relax.transform.DecomposeOpsForInference(), relax.transform.CanonicalizeBindings()])
     yield "channels_last", ChannelsLast()
+    yield "fuse_chains", FuseChains(target)
     yield "legalize", lambda mod: legalize(relax.backend.DispatchSortScan()(mod), target)
     yield "fold_constants", relax.transform.FoldConstant()
     yield "fuse", tvm.transform.Sequential([

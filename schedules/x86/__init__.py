@@ -1,6 +1,7 @@
 """Schedule rules for x86, in the order in which they are tried: the more special first."""
 from __future__ import annotations
 
+from .chain_schedule import schedule_chain
 from .conv2d import schedule_conv2d
 from .depthwise import schedule_depthwise
 from .elementwise import schedule_elementwise
@@ -10,6 +11,7 @@ from .reduction import schedule_reduction
 from .softmax import schedule_softmax
 
 RULES = [
+    schedule_chain,
     schedule_conv2d,
     schedule_depthwise,
     schedule_pool,

@@ -1,0 +1,177 @@
+"""Convolutions that follow each other, with nothing but element-wise steps between them, become one kernel where the model says it pays."""
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import tvm
+from tvm import ir, relax
+from tvm.relax.expr_functor import PyExprMutator, mutator
+
+from ..schedules.x86.chain import STEPS, WITH_OPERAND, ChainStage, chain, pack_chain
+from ..schedules.x86.chain_model import Link, Segment, segments
+from ..schedules.x86.conv2d import Geometry
+from ..targets import Target
+from .legalize import FUSABLE, plain_convolution
+
+
+@tvm.transform.module_pass(opt_level=0, name="FuseChains")
+class FuseChains:
+    """Replace runs of `conv2d` in a channels-last module by calls of one TensorIR function each.
+
+    Parameters
+    ----------
+    target : Target
+        Its caches and cores decide which convolutions join.
+    """
+
+    def __init__(self, target: Target):
+        self.target = target
+
+    def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
+        rewriter = _Rewriter(mod, self.target)
+        for run in find_runs(mod["main"]):
+            rewriter.plan(run)
+        if not rewriter.ends:
+            return mod
+        main = rewriter.visit_expr(mod["main"])
+        rewriter.builder_.update_func(mod.get_global_var("main"), main)
+        return rewriter.builder_.get()
+
+
+@dataclass
+class Convolution:
+    """A convolution of a run: its variable, what it reads, its geometry and weight (OIHW), and the steps behind it."""
+
+    var: relax.Var
+    data: relax.Expr
+    geometry: Geometry
+    weight: np.ndarray
+    steps: list[tuple] = field(default_factory=list)  # as `ChainStage` has them, with arrays in the place of operands
+    between: list[relax.Var] = field(default_factory=list)  # the variables of the steps
+
+    def link(self) -> Link:
+        batch, height, width, channels = (int(d) for d in self.data.ty.shape)
+        return Link(self.geometry, (height, width), channels, batch)
+
+
+def find_runs(main: relax.Function) -> list[list[Convolution]]:
+    """Runs of two and more convolutions, each the only reader of the one before."""
+    uses, bindings = _uses(main), [b for block in main.body.blocks for b in block.bindings if isinstance(b, relax.VarBinding)]
+    runs: list[list[Convolution]] = []
+    open_runs: dict[relax.Var, list[Convolution]] = {}  # by the variable that a run's next convolution or step has to read
+    for binding in bindings:
+        value = binding.value
+        if not isinstance(value, ir.Call) or not isinstance(value.op, ir.Op):
+            continue
+        source = value.args[0] if value.args else None
+        run = open_runs.pop(source, None) if isinstance(source, relax.Var) and uses[source] == 1 else None
+        plain = plain_convolution(value)
+        if plain is not None:
+            if run is None:
+                run = []
+                runs.append(run)
+            run.append(Convolution(binding.var, source, *plain))
+        elif run is not None and (step := _step(value, run[-1].geometry.filters)) is not None:
+            run[-1].steps.append(step)
+            run[-1].between.append(binding.var)
+        else:
+            continue
+        open_runs[binding.var] = run
+    return [run for run in runs if len(run) > 1]
+
+
+def _uses(main: relax.Function) -> Counter:
+    """How often every variable is read."""
+    uses: Counter = Counter()
+
+    def count(expr) -> None:
+        if isinstance(expr, relax.Var):
+            uses[expr] += 1
+
+    for block in main.body.blocks:
+        for binding in block.bindings:
+            relax.analysis.post_order_visit(binding.value, count)
+    relax.analysis.post_order_visit(main.body.body, count)
+    return uses
+
+
+def _step(call: ir.Call, channels: int) -> tuple | None:
+    """An element-wise call as a step, with an array of one value per channel in the place of its operand."""
+    name = call.op.name
+    if name not in STEPS or str(call.ty.dtype) != "float32":
+        return None
+    if name == "relax.clip":
+        return (name, *(float(bound.value.value if hasattr(bound.value, "value") else bound.value) for bound in call.args[1:]))
+    if name not in WITH_OPERAND:
+        return (name,)
+    operand = call.args[1]
+    if not isinstance(operand, ir.Constant):
+        return None
+    values = operand.value.numpy()
+    if values.size == 1:
+        values = np.full(channels, values.reshape(()), "float32")
+    elif values.shape[-1] != channels or values.size != channels:
+        return None
+    return name, values.reshape(channels)
+
+
+@mutator
+class _Rewriter(PyExprMutator):
+    """Emits one call for a segment in the place of its last convolution, and nothing for those before."""
+
+    def __init__(self, mod: tvm.IRModule, target: Target):
+        super().__init__(mod)
+        self.target = target
+        self.ends: dict[relax.Var, tuple[list[Convolution], Segment]] = {}
+        self.inner: set[relax.Var] = set()
+
+    def plan(self, run: list[Convolution]) -> None:
+        """Cut a run into kernels."""
+        begin = 0
+        for segment in segments([c.link() for c in run], self.target):
+            convolutions = run[begin : begin + segment.count]
+            begin += segment.count
+            if segment.count == 1:
+                continue
+            self.ends[convolutions[-1].var] = convolutions, segment
+            for convolution in convolutions[:-1]:
+                self.inner.update([convolution.var, *convolution.between])
+
+    def visit_var_binding_(self, binding: relax.VarBinding) -> None:
+        if binding.var in self.inner:
+            return
+        if binding.var not in self.ends:
+            super().visit_var_binding_(binding)
+            return
+        call = self.builder_.normalize(self._call(*self.ends[binding.var]))
+        var = type(binding.var)(binding.var.name, call.ty)
+        self.builder_.emit_normalized(relax.VarBinding(var, call))
+        self.set_var_remap(binding.var, var)
+
+    def _call(self, convolutions: list[Convolution], segment: Segment) -> ir.Call:
+        lanes = self.target.lanes
+        stages, operands, layout = [], [], None
+        for convolution, stage in zip(convolutions[:-1], segment.stages[:-1], strict=True):
+            layout = layout if stage.depthwise and layout is not None else stage.layout(lanes)
+            steps = []
+            for name, *arguments in convolution.steps:
+                if name in WITH_OPERAND:
+                    operands.append(layout.spread(arguments[0]))
+                    arguments = [len(operands) - 1]
+                steps.append((name, *arguments))
+            stages.append(replace(stage, steps=tuple(steps)))
+        stages.append(segment.stages[-1])
+        weights = pack_chain([c.weight for c in convolutions], stages, lanes)
+        return self._emit_chain(convolutions[0].data, weights, operands, stages, segment.rows)
+
+    def _emit_chain(self, data: relax.Expr, weights: list[np.ndarray], operands: list[np.ndarray], stages: list[ChainStage],
+                    rows: int) -> ir.Call:
+        count, lanes = len(weights), self.target.lanes
+
+        def compute(x, *constants):
+            return chain(x, constants[:count], constants[count:], stages, rows, lanes)
+
+        constants = [relax.const(array) for array in (*weights, *operands)]
+        return self.builder_.call_te(compute, self.visit_expr(data), *constants, primfunc_name_hint="chain", primfunc_attrs=FUSABLE)

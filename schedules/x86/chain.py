@@ -1,0 +1,254 @@
+"""A chain of convolutions in one kernel, NHWC: what lies between them never leaves the cache of the core that made it.
+
+A task computes `rows` rows of the last convolution, and for every convolution before it the rows that these need (rows at the
+border between two tasks are computed twice). Between two convolutions stands a plane, private to the task: the activated rows, their
+channels in whole vectors. Padding is never stored: products with it are left out.
+
+    pointwise -> depthwise (Y x 1, 1 x X or Y x X, one or more) -> pointwise       flattened layers, MobileNet and Xception blocks
+    Y x 1 -> 1 x X                                                                 spatial SVD
+    pointwise -> Y x X -> pointwise                                                Tucker-2; grouped: biclustering
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass
+from math import ceil
+
+import numpy as np
+from tvm import te, tirx
+
+from .conv2d import Geometry, pack_weights
+from .depthwise import pack_depthwise
+from .tiles import Tile
+
+ANNOTATION = "tenfold.chain"  # of an accumulating block: pixels and vectors of its tile, and `Limits` as integers
+
+
+@dataclass(frozen=True)
+class ChainStage:
+    """One convolution of a chain.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        Of the convolution.
+    pixels, vectors : int
+        The register tile. A depthwise stage says 0 vectors, and has one.
+    steps : tuple of (str, ...)
+        Element-wise operators behind it, by the names of Relax: ``("relax.add", i)`` and ``("relax.multiply", i)`` with operand i of the
+        chain, one value per channel; ``("relax.clip", low, high)``; ``("relax.nn.relu",)`` and others of `STEPS`.
+    """
+
+    geometry: Geometry
+    pixels: int
+    vectors: int
+    steps: tuple[tuple, ...] = ()
+
+    @property
+    def depthwise(self) -> bool:
+        return self.vectors == 0
+
+    def block(self, lanes: int) -> int:
+        """Channels of a register tile."""
+        return max(1, self.vectors) * lanes
+
+    def layout(self, lanes: int) -> ChannelLayout:
+        """How the channels of its output lie in a plane."""
+        if self.depthwise:
+            return ChannelLayout(1, self.geometry.filters, ceil(self.geometry.filters / lanes) * lanes)
+        per_group = self.geometry.filters // self.geometry.groups
+        return ChannelLayout(self.geometry.groups, per_group, ceil(per_group / self.block(lanes)) * self.block(lanes))
+
+
+@dataclass(frozen=True)
+class ChannelLayout:
+    """`groups` of `used` channels, each filled up to `stored` with zeros."""
+
+    groups: int
+    used: int
+    stored: int
+
+    @property
+    def size(self) -> int:
+        return self.groups * self.stored
+
+    @property
+    def identity(self) -> bool:
+        return self.groups == 1 or self.used == self.stored
+
+    def at(self, channel):
+        """Where a channel lies."""
+        return channel if self.identity else channel // self.used * self.stored + channel % self.used
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """An array whose last axis is channels, as they lie."""
+        split = values.reshape(*values.shape[:-1], self.groups, self.used)
+        padded = np.pad(split, [(0, 0)] * (split.ndim - 1) + [(0, self.stored - self.used)])
+        return np.ascontiguousarray(padded.reshape(*values.shape[:-1], self.size))
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Rows of one stage's output that task t computes: `count` of them from row t * `step` - `before` on."""
+
+    count: int
+    step: int
+    before: int
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Which products of an accumulating block count; all others meet padding, or pixels beyond the end of a row or of the image.
+
+    Row t * `step` - `before` + r of the output lies in [0, `height`), column x in [0, `width`); row
+    t * `in_step` - `in_before` + r * `stride_h` + ky * `dilation_h` of the input lies in [0, `in_height`), column
+    x * `stride_w` + kx * `dilation_w` - `in_left` in [0, `in_width`).
+    """
+
+    step: int
+    before: int
+    height: int
+    width: int
+    in_step: int
+    in_before: int
+    in_height: int
+    in_left: int
+    in_width: int
+    stride_h: int
+    stride_w: int
+    dilation_h: int
+    dilation_w: int
+
+
+def lines(geometries: Sequence[Geometry], rows: int) -> list[Lines]:
+    """Rows of every stage's output, after those of the chain's input, for tasks of `rows` rows of the last."""
+    found = [Lines(rows, rows, 0)]
+    for geometry in reversed(geometries):
+        behind, stride = found[0], geometry.stride[0]
+        span = (geometry.kernel[0] - 1) * geometry.dilation[0] + 1
+        found.insert(0, Lines((behind.count - 1) * stride + span, behind.step * stride, behind.before * stride + geometry.padding[0]))
+    return found
+
+
+def pack_chain(weights: Sequence[np.ndarray], stages: Sequence[ChainStage], lanes: int) -> list[np.ndarray]:
+    """The weights (OIHW) of all stages as `chain` wants them."""
+    packed = []
+    for i, (weight, stage) in enumerate(zip(weights, stages, strict=True)):
+        if stage.depthwise:
+            before = stages[i - 1].layout(lanes) if i else stage.layout(lanes)
+            packed.append(before.spread(pack_depthwise(weight)))
+        else:
+            packed.append(pack_weights(weight, stage.geometry.groups, Tile(stage.pixels, stage.vectors, False, 1, False), lanes))
+    return packed
+
+
+def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.Tensor], stages: Sequence[ChainStage], rows: int,
+          lanes: int) -> te.Tensor:
+    """The chain as TE.
+
+    Parameters
+    ----------
+    data : te.Tensor
+        (N, H, W, C).
+    weights : sequence of te.Tensor
+        As `pack_chain` makes them.
+    operands : sequence of te.Tensor
+        Values per channel that the stages' steps name, as `ChannelLayout.spread` makes them for their stage.
+    stages : sequence of ChainStage
+        The last has no steps: what follows it is fused like that of any convolution. Its channels fill its blocks.
+    rows : int
+        Of the last stage, in one task.
+    lanes : int
+        Of a vector.
+
+    Returns
+    -------
+    te.Tensor
+        (N, OH, OW, F).
+    """
+    batch, height, width, channels = (int(d) for d in data.shape)
+    spans = lines([stage.geometry for stage in stages], rows)
+    sizes = [(height, width)]
+    for stage in stages:
+        sizes.append(stage.geometry.output(*sizes[-1]))
+    outer = (batch, ceil(sizes[-1][0] / rows))
+    plane = _Plane(lambda n, t, r, x, c: data[n, t * spans[0].step - spans[0].before + r, x, c], ChannelLayout(1, channels, channels))
+    for i, stage in enumerate(stages):
+        acc = _accumulate(plane, weights[i], stage, outer, spans[i : i + 2], sizes[i : i + 2], lanes)
+        if i + 1 < len(stages):
+            plane = _plane(acc, stage, plane.layout, operands, lanes, f"plane{i}")
+    block = stages[-1].block(lanes)
+    return te.compute((batch, *sizes[-1], stages[-1].geometry.filters),
+                      lambda n, y, x, f: acc[n, y // rows, f // block, y % rows, x, f % block], name="crop")
+
+
+@dataclass(frozen=True)
+class _Plane:
+    """What a stage reads: fetch(n, t, row, column, channel), rows counted from the first of task t on."""
+
+    fetch: Callable
+    layout: ChannelLayout
+
+
+def _accumulate(plane: _Plane, weight: te.Tensor, stage: ChainStage, outer: tuple[int, int], spans: Sequence[Lines],
+                sizes: Sequence[tuple[int, int]], lanes: int) -> te.Tensor:
+    """The sums of one stage, (N, T, blocks, rows, columns, channels); `spans` and `sizes` are of its input and its output."""
+    geometry = stage.geometry
+    (before, behind), ((in_height, in_width), (height, width)) = spans, sizes
+    (stride_h, stride_w), (dilation_h, dilation_w), left = geometry.stride, geometry.dilation, geometry.padding[1]
+    wide = ceil(width / stage.pixels) * stage.pixels
+    limits = Limits(behind.step, behind.before, height, width, before.step, before.before, in_height, left, in_width, stride_h, stride_w,
+                    dilation_h, dilation_w)
+    attrs = {ANNOTATION: [stage.pixels, stage.vectors, *astuple(limits)]}
+    ky, kx = te.reduce_axis((0, geometry.kernel[0]), "ky"), te.reduce_axis((0, geometry.kernel[1]), "kx")
+
+    def fetch(n, t, r, x, c):
+        return plane.fetch(n, t, r * stride_h + ky * dilation_h, x * stride_w + kx * dilation_w - left, c)
+
+    if stage.depthwise:
+        def product(n, t, b, r, x, v):
+            return te.sum(fetch(n, t, r, x, b * lanes + v) * weight[ky, kx, b * lanes + v], axis=[ky, kx])
+
+        return te.compute((*outer, plane.layout.size // lanes, behind.count, wide, lanes), product, name="depthwise", attrs=attrs)
+    _, blocks, _, _, channels, block = (int(d) for d in weight.shape)
+    ci = te.reduce_axis((0, channels), "ci")
+
+    def dense_product(n, t, b, r, x, v):
+        group = b // blocks
+        channel = group * plane.layout.stored + ci if channels == plane.layout.used else plane.layout.at(group * channels + ci)
+        return te.sum(fetch(n, t, r, x, channel) * weight[group, b % blocks, ky, kx, ci, v], axis=[ky, kx, ci])
+
+    return te.compute((*outer, geometry.groups * blocks, behind.count, wide, block), dense_product, name="conv2d", attrs=attrs)
+
+
+def _plane(acc: te.Tensor, stage: ChainStage, layout: ChannelLayout, operands: Sequence[te.Tensor], lanes: int, name: str) -> _Plane:
+    """The activated results of a stage. A depthwise one keeps the `layout` of its input's channels."""
+    width, block = acc.op.attrs[ANNOTATION][5], stage.block(lanes)
+    layout = layout if stage.depthwise else stage.layout(lanes)
+
+    def value(n, t, r, x, c):
+        return activated(acc[n, t, c // block, r, x, c % block], stage.steps, operands, c)
+
+    plane = te.compute((*acc.shape[:2], acc.shape[-3], int(width), layout.size), value, name=name)
+    return _Plane(lambda n, t, r, x, c: plane[n, t, r, x, c], layout)
+
+
+STEPS = {
+    "relax.add": lambda v, operand: v + operand,
+    "relax.multiply": lambda v, operand: v * operand,
+    "relax.nn.relu": lambda v: tirx.max(v, tirx.const(0, "float32")),
+    "relax.clip": lambda v, low, high: tirx.max(tirx.min(v, tirx.const(high, "float32")), tirx.const(low, "float32")),
+    "relax.sigmoid": tirx.sigmoid,
+    "relax.tanh": tirx.tanh,
+    "relax.nn.silu": lambda v: v * tirx.sigmoid(v),
+}
+WITH_OPERAND = ("relax.add", "relax.multiply")
+
+
+def activated(value, steps: Sequence[tuple], operands: Sequence[te.Tensor], channel):
+    """`value` after the steps of a stage."""
+    for name, *arguments in steps:
+        if name in WITH_OPERAND:
+            arguments = [operands[arguments[0]][channel]]
+        value = STEPS[name](value, *arguments)
+    return value

@@ -1,0 +1,173 @@
+"""Fused chains of convolutions against ONNX Runtime over random geometry, and what their kernels look like."""
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+import pytest
+import tvm
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from onnx import helper, numpy_helper
+from tenfold.schedules.x86.chain import ChainStage, ChannelLayout, chain, lines, pack_chain
+from tenfold.schedules.x86.chain_model import Link, fused_stages, segments, stage_tile
+from tenfold.schedules.x86.chain_schedule import schedule_chain
+from tenfold.schedules.x86.conv2d import Geometry
+from tenfold.targets import resolve
+from tvm import te
+
+HOST = resolve("host")
+
+
+def onnx_reference(x, weights, biases, geometries):
+    """All convolutions with ReLU between them, NHWC in and out."""
+    nodes, constants, name = [], [], "x"
+    for i, (weight, geometry) in enumerate(zip(weights, geometries, strict=True)):
+        constants.append(numpy_helper.from_array(weight, f"w{i}"))
+        inputs = [name, f"w{i}"]
+        if i < len(biases):
+            constants.append(numpy_helper.from_array(biases[i], f"b{i}"))
+            inputs.append(f"b{i}")
+        nodes.append(helper.make_node("Conv", inputs, [f"c{i}"], strides=geometry.stride, pads=geometry.padding,
+                                      dilations=geometry.dilation, group=geometry.groups))
+        name = f"c{i}"
+        if i < len(biases):
+            nodes.append(helper.make_node("Relu", [name], [f"r{i}"]))
+            name = f"r{i}"
+    graph = helper.make_graph(nodes, "chain", [helper.make_tensor_value_info("x", 1, None)], [helper.make_tensor_value_info(name, 1, None)],
+                              constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": np.ascontiguousarray(x.transpose(0, 3, 1, 2))})[0].transpose(0, 2, 3, 1)
+
+
+def kernel_of(shape, geometries, tiles, rows, seed=0):
+    """The scheduled chain, with its arrays and what it should compute."""
+    rng = np.random.default_rng(seed)
+    channels, weights, biases, stages, operands, layout = shape[-1], [], [], [], [], None
+    for i, (geometry, tile) in enumerate(zip(geometries, tiles, strict=True)):
+        weights.append(rng.standard_normal((geometry.filters, channels // geometry.groups, *geometry.kernel), "float32"))
+        channels = geometry.filters
+        stage = ChainStage(geometry, *tile)
+        if i + 1 < len(geometries):
+            layout = layout if stage.depthwise and layout else stage.layout(HOST.lanes)
+            biases.append(rng.standard_normal(geometry.filters, "float32"))
+            operands.append(layout.spread(biases[-1]))
+            stage = ChainStage(geometry, *tile, (("relax.add", i), ("relax.nn.relu",)))
+        stages.append(stage)
+    x = rng.standard_normal(shape, "float32")
+    packed = pack_chain(weights, stages, HOST.lanes)
+    data, *rest = (te.placeholder(a.shape, name=f"a{i}") for i, a in enumerate((x, *packed, *operands)))
+    out = chain(data, rest[: len(packed)], rest[len(packed):], stages, rows, HOST.lanes)
+    schedule = schedule_chain(te.create_prim_func([data, *rest, out]), HOST)
+    return schedule, [x, *packed, *operands], onnx_reference(x, weights, biases, geometries)
+
+
+def check(shape, geometries, tiles, rows, seed=0):
+    schedule, arrays, expected = kernel_of(shape, geometries, tiles, rows, seed)
+    kernel = tvm.compile(schedule.mod, target=HOST.tvm_target())["main"]
+    out = tvm.runtime.tensor(np.full(expected.shape, np.nan, "float32"))
+    kernel(*[tvm.runtime.tensor(a) for a in arrays], out)
+    scale = max(1.0, float(np.abs(expected).max()))
+    np.testing.assert_allclose(out.numpy() / scale, expected / scale, rtol=0, atol=1e-5)
+
+
+@st.composite
+def chains(draw):
+    """Two to four convolutions, dense, grouped or depthwise, on a small image, tiles chosen by the model."""
+    size, channels = (draw(st.integers(1, 14)), draw(st.integers(1, 14))), draw(st.sampled_from([3, 8, 16]))
+    shape = (draw(st.integers(1, 2)), *size, channels)
+    links = []
+    count = draw(st.integers(2, 4))
+    for i in range(count):
+        kind = draw(st.sampled_from(["dense", "depthwise", "grouped"]))
+        kernel = draw(st.tuples(st.sampled_from([1, 1, 3, 5]), st.sampled_from([1, 1, 3, 4])))
+        dilation, stride = draw(st.tuples(*[st.integers(1, 2)] * 2)), draw(st.tuples(*[st.sampled_from([1, 1, 2])] * 2))
+        padding = draw(st.tuples(*[st.integers(0, 2)] * 4))
+        filters = draw(st.sampled_from([8, 16, 32])) if i + 1 == count else draw(st.sampled_from([1, 3, 6, 8, 16, 24, 40]))
+        groups = 1
+        if kind == "depthwise":
+            groups = filters = channels
+        elif kind == "grouped" and channels % 2 == 0:
+            groups, filters = 2, 2 * filters
+        geometry = Geometry(filters, kernel, stride, padding, dilation, groups)
+        assume(min(geometry.output(*size)) >= 1)
+        links.append(Link(geometry, size, channels, shape[0]))
+        size, channels = geometry.output(*size), filters
+    stages = fused_stages(links, HOST)
+    assume(stages is not None)
+    return shape, [stage.geometry for stage in stages], [(stage.pixels, stage.vectors) for stage in stages], draw(st.integers(1, size[0]))
+
+
+@given(case=chains(), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=30, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])
+def test_any_chain(case, seed):
+    check(*case, seed)
+
+
+PAPERS = {
+    "flattened layer, lateral vertical horizontal": (
+        (1, 12, 12, 16), [Geometry(32, (1, 1)), Geometry(32, (5, 1), padding=(2, 0, 2, 0), groups=32),
+                          Geometry(32, (1, 5), padding=(0, 2, 0, 2), groups=32)]),
+    "spatial SVD, stride 2": (
+        (2, 13, 11, 16), [Geometry(12, (5, 1), (2, 1), (2, 0, 2, 0)), Geometry(32, (1, 5), (1, 2), (0, 2, 0, 2))]),
+    "Tucker-2": ((1, 9, 9, 32), [Geometry(8, (1, 1)), Geometry(16, (3, 3), padding=(1, 1, 1, 1)), Geometry(32, (1, 1))]),
+    "monochromatic": ((1, 20, 20, 3), [Geometry(6, (1, 1)), Geometry(96, (7, 7), (2, 2), (3, 3, 3, 3), groups=6)]),
+    "biclustering": ((1, 9, 9, 32), [Geometry(10, (1, 1), groups=2), Geometry(6, (3, 3), padding=(1, 1, 1, 1), groups=2),
+                                     Geometry(32, (1, 1), groups=2)]),
+    "inverted bottleneck": (
+        (1, 14, 14, 16), [Geometry(96, (1, 1)), Geometry(96, (3, 3), (2, 2), (1, 1, 1, 1), groups=96), Geometry(24, (1, 1))]),
+}
+
+
+@pytest.mark.parametrize("name", PAPERS)
+@pytest.mark.parametrize("rows", [1, 3, 99])
+def test_chains_of_the_papers(name, rows):
+    shape, geometries = PAPERS[name]
+    size, channels, tiles = shape[1:3], shape[3], []
+    for geometry in geometries:
+        tiles.append(stage_tile(Link(geometry, size, channels, shape[0]), HOST, geometry is geometries[-1]))
+        size, channels = geometry.output(*size), geometry.filters
+    check(shape, geometries, tiles, min(rows, size[0]))
+
+
+def test_one_parallel_loop():
+    shape, geometries = PAPERS["flattened layer, lateral vertical horizontal"]
+    schedule, _, _ = kernel_of(shape, geometries, [(6, 2), (6, 0), (6, 0)], 4)
+    assert schedule.mod.script().count("T.parallel") == 1
+
+
+def test_lines_of_a_task():
+    vertical, strided = Geometry(8, (5, 1), padding=(2, 0, 2, 0)), Geometry(8, (3, 3), (2, 2), (1, 1, 1, 1))
+    found = lines([vertical, strided], 4)
+    assert [(span.count, span.step, span.before) for span in found] == [(13, 8, 3), (9, 8, 1), (4, 4, 0)]
+
+
+def test_channel_layout_spreads_groups():
+    layout = ChannelLayout(2, 3, 8)
+    np.testing.assert_array_equal(layout.spread(np.arange(1, 7.0)), [1, 2, 3, 0, 0, 0, 0, 0, 4, 5, 6, 0, 0, 0, 0, 0])
+    assert [layout.at(c) for c in range(6)] == [0, 1, 2, 8, 9, 10]
+
+
+def flattened(size, batch=1, sets=2):
+    one = [Link(Geometry(128, (1, 1)), (size, size), 128, batch),
+           Link(Geometry(128, (5, 1), padding=(2, 0, 2, 0), groups=128), (size, size), 128, batch),
+           Link(Geometry(128, (1, 5), padding=(0, 2, 0, 2), groups=128), (size, size), 128, batch)]
+    return one * sets
+
+
+@pytest.mark.parametrize("target", ["zen3", "zen4"])
+@pytest.mark.parametrize("size", [16, 32, 48])
+def test_a_flattened_layer_is_one_kernel_for_each_set(size, target):
+    assert [segment.count for segment in segments(flattened(size), resolve(target))] == [3, 3]
+
+
+def test_large_dense_convolutions_stay_apart():
+    """Rows at the borders would be computed twice, and there is nothing to gain."""
+    links = [Link(Geometry(512, (3, 3), padding=(1, 1, 1, 1)), (28, 28), 512, 1)] * 3
+    assert [segment.count for segment in segments(links, HOST)] == [1, 1, 1]
+
+
+def test_what_a_chain_can_not_do_stays_apart():
+    cut = Link(Geometry(32, (3, 3), padding=(-1, 0, 0, 0)), (9, 9), 16, 1)
+    odd = Link(Geometry(30, (1, 1)), (6, 7), 32, 1)
+    assert [segment.count for segment in segments([cut, odd], HOST)] == [1, 1]
