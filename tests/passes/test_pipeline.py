@@ -109,7 +109,8 @@ def test_squeeze_and_excite_of_a_pointwise_gate():
 
 
 def test_identical_layers_are_compiled_once():
-    nodes = [conv("a", "x", "wa", "a", pads=[1] * 4), conv("b", "a", "wb", "y", pads=[1] * 4)]
+    nodes = [conv("a", "x", "wa", "a", pads=[1] * 4), helper.make_node("MaxPool", ["a"], ["p"], kernel_shape=[3, 3], pads=[1] * 4),
+             conv("b", "p", "wb", "y", pads=[1] * 4)]
     net = network(nodes, weights(wa=(8, 8, 3, 3), wb=(8, 8, 3, 3)), [1, 8, 12, 10])
     lowered = lower(net.mod, HOST, until="schedule")
     assert sum("conv2d" in var.name_hint for var, _ in lowered.functions_items()) == 1

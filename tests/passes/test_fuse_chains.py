@@ -1,0 +1,100 @@
+"""Which convolutions of a network join, before and after, and that the network still computes the same."""
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import tvm
+from onnx import helper, numpy_helper
+from tenfold.frontends import load
+from tenfold.passes.fuse_chains import find_runs
+from tenfold.passes.pipeline import build, lower
+from tenfold.targets import resolve
+from tvm import relax
+
+HOST = resolve("host")
+
+
+def network(nodes, shapes, shape, outputs=("y",)):
+    """A graph from `x` with random constants."""
+    rng = np.random.default_rng(0)
+    constants = [numpy_helper.from_array((rng.standard_normal(s) / np.sqrt(max(1, np.prod(s[1:])))).astype("float32"), k)
+                 for k, s in shapes.items()]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", 1, shape)],
+                              [helper.make_tensor_value_info(name, 1, None) for name in outputs], constants)
+    return load(onnx.shape_inference.infer_shapes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)))
+
+
+def conv(name, inputs, output, **attributes):
+    return helper.make_node("Conv", inputs, [output], name, **attributes)
+
+
+def bottleneck(**changes):
+    """Pointwise, ReLU, depthwise, ReLU, pointwise, residual; as in MobileNet v2."""
+    nodes = [conv("expand", ["x", "w0", "b0"], "a"), helper.make_node("Relu", ["a"], ["ar"]),
+             conv("depthwise", ["ar", "w1", "b1"], "b", group=96, pads=[1] * 4), helper.make_node("Relu", ["b"], ["br"]),
+             conv("project", ["br", "w2"], "c"), helper.make_node("Add", ["c", "x"], ["y"])]
+    shapes = {"w0": (96, 16, 1, 1), "b0": (96,), "w1": (96, 1, 3, 3), "b1": (96,), "w2": (16, 96, 1, 1)}
+    return network(nodes, shapes, [1, 16, 14, 14], **changes)
+
+
+def kernels(net):
+    return [var.name_hint for var, function in lower(net.mod, HOST, until="schedule").functions_items()
+            if isinstance(function, tvm.tirx.PrimFunc)]
+
+
+def check(net):
+    rng = np.random.default_rng(1)
+    inputs = {spec.name: rng.standard_normal(spec.shape, "float32") for spec in net.inputs}
+    out = relax.VirtualMachine(build(net.mod, HOST), tvm.cpu())["main"](*[tvm.runtime.tensor(v) for v in inputs.values()])
+    for ours, theirs in zip([out] if hasattr(out, "numpy") else list(out), net.reference(inputs), strict=True):
+        np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-4, atol=1e-4 * max(1, abs(theirs).max()))
+
+
+def test_an_inverted_bottleneck_is_one_kernel_with_its_residual():
+    net = bottleneck()
+    names = kernels(net)
+    assert sum("chain" in name for name in names) == 1
+    assert not any(operator in name for name in names for operator in ("conv2d", "depthwise", "relu"))
+    check(net)
+
+
+def test_steps_and_shapes_of_a_run():
+    mod = lower(bottleneck().mod, HOST, until="channels_last")
+    (run,) = find_runs(mod["main"])
+    assert [c.geometry.filters for c in run] == [96, 96, 16]
+    assert [[step[0] for step in c.steps] for c in run] == [["relax.add", "relax.nn.relu"]] * 2 + [[]]
+    assert [c.link().size for c in run] == [(14, 14)] * 3
+
+
+@pytest.mark.parametrize("outputs", [("y", "ar"), ("y", "a")])
+def test_a_value_that_is_also_an_output_is_kept(outputs):
+    net = bottleneck(outputs=outputs)
+    runs = find_runs(lower(net.mod, HOST, until="channels_last")["main"])
+    assert all(len(run) < 3 for run in runs)
+    check(net)
+
+
+def test_a_value_read_twice_is_kept():
+    """The second convolution and the sum both read the first."""
+    nodes = [conv("a", ["x", "w0"], "a"), conv("b", ["a", "w1"], "b", group=16, pads=[1] * 4), helper.make_node("Add", ["a", "b"], ["y"])]
+    net = network(nodes, {"w0": (16, 16, 1, 1), "w1": (16, 1, 3, 3)}, [1, 16, 9, 9])
+    assert find_runs(lower(net.mod, HOST, until="channels_last")["main"]) == []
+    check(net)
+
+
+def test_a_step_that_is_not_element_wise_ends_the_run():
+    nodes = [conv("a", ["x", "w0"], "a"), helper.make_node("MaxPool", ["a"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
+             conv("b", ["p", "w1"], "y")]
+    net = network(nodes, {"w0": (16, 16, 1, 1), "w1": (16, 16, 1, 1)}, [1, 16, 8, 8])
+    assert find_runs(lower(net.mod, HOST, until="channels_last")["main"]) == []
+    check(net)
+
+
+def test_clip_and_sigmoid_between():
+    nodes = [conv("a", ["x", "w0", "b0"], "a"), helper.make_node("Clip", ["a", "low", "high"], ["ac"]),
+             conv("b", ["ac", "w1", "b1"], "b", group=32, pads=[1] * 4), helper.make_node("Sigmoid", ["b"], ["y0"]),
+             conv("c", ["y0", "w2"], "y")]
+    net = network(nodes, {"w0": (32, 16, 1, 1), "b0": (32,), "w1": (32, 1, 3, 3), "b1": (32,), "w2": (8, 32, 1, 1), "low": (), "high": ()},
+                  [2, 16, 9, 7])
+    check(net)
