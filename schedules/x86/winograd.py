@@ -26,7 +26,7 @@ ANNOTATION = "tenfold.winograd"  # of the accumulating block: the blocking, as i
 
 
 def pack_winograd(weight: np.ndarray, blocking: Blocking, lanes: int) -> np.ndarray:
-    """OIHW (F, C, 3, 3) -> transformed: (block, position down, position across, input channel, output channel of the block).
+    """OIHW (F, C, 3, 3) -> transformed: (group, position down, position across, block of the group, input channel, output channel of the block).
 
     Output channels are padded with zeros to whole blocks of `blocking.vectors * lanes`.
     """
@@ -36,7 +36,7 @@ def pack_winograd(weight: np.ndarray, blocking: Blocking, lanes: int) -> np.ndar
     size = len(transformed)
     padded = np.zeros((size, size, ceil(filters / block) * block, channels), weight.dtype)
     padded[:, :, :filters] = transformed
-    return np.ascontiguousarray(padded.reshape(size, size, -1, block, channels).transpose(2, 0, 1, 4, 3))
+    return np.ascontiguousarray(padded.reshape(size, size, -1, blocking.blocks, block, channels).transpose(2, 0, 1, 3, 5, 4))
 
 
 def winograd(data: te.Tensor, weight: te.Tensor, geometry: Geometry, blocking: Blocking) -> te.Tensor:
@@ -57,7 +57,7 @@ def winograd(data: te.Tensor, weight: te.Tensor, geometry: Geometry, blocking: B
     form = BY_OUTPUTS[blocking.outputs]
     m, size = form.outputs, form.products
     batch, height, width, channels = (int(d) for d in data.shape)
-    blocks, *_, block = (int(d) for d in weight.shape)
+    groups, *_, per_group, _, block = (int(d) for d in weight.shape)
     out_h, out_w = geometry.output(height, width)
     down, across = ceil(out_h / m), ceil(out_w / m)
     count = batch * down * across
@@ -84,11 +84,11 @@ def winograd(data: te.Tensor, weight: te.Tensor, geometry: Geometry, blocking: B
     transformed = te.compute((size, size, tiles, channels), lambda i, j, t, c: _nth(
         form.transform_input, [lateral[t, i, k, c] for k in range(size)], j), name="transformed")
     ci = te.reduce_axis((0, channels), "ci")
-    shape = (blocks, size, size, tiles, block)
-    acc = te.compute(shape, lambda o, i, j, t, v: te.sum(transformed[i, j, t, ci] * weight[o, i, j, ci, v], axis=[ci]),
+    shape = (groups * per_group, size, size, tiles, block)
+    acc = te.compute(shape, lambda o, i, j, t, v: te.sum(transformed[i, j, t, ci] * weight[o // per_group, i, j, o % per_group, ci, v], axis=[ci]),
                      name="winograd", attrs={ANNOTATION: blocking.describe()})
     products = te.compute(shape, lambda *i: acc(*i), name="products")
-    partial = te.compute((blocks, tiles, m, size, block), lambda o, t, i, j, v: _nth(
+    partial = te.compute((groups * per_group, tiles, m, size, block), lambda o, t, i, j, v: _nth(
         form.transform_output, [products[o, k, j, t, v] for k in range(size)], i), name="partial")
 
     def crop(n, y, x, f):

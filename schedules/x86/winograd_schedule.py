@@ -6,7 +6,9 @@ from tvm.s_tir import Schedule
 
 from ...targets import Target
 from .conv2d import find_annotated
+from ..common import extent_of
 from .epilogue import inline_epilogue
+from .prefetch import prefetch_rows
 from .winograd import ANNOTATION
 from .winograd_model import Blocking
 
@@ -54,13 +56,23 @@ def schedule_winograd(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     s.vectorize(lane)
     s.compute_at(acc, tile, preserve_unit_loops=True)
     *_, pixel, v, ci = s.get_loops(acc)
+    channels, passes = extent_of(s, ci), extent_of(s, tile)
+    share = max(d for d in range(1, passes + 1) if channels % d == 0)
+    ci, step = s.split(ci, [None, share])
     vector, lane = s.split(v, [None, target.lanes])
-    s.reorder(ci, pixel, vector, lane)
+    s.reorder(ci, step, pixel, vector, lane)
+    if share <= 16: s.unroll(step)
+    hot, passes = ci, tile
     s.unroll(pixel)
     s.unroll(vector)
     s.vectorize(lane)
     s.decompose_reduction(acc, ci)
     # 3. input
+    import os
+    if os.environ.get("ALIGN","3") in "13":
+        s.storage_align(transformed, 0, 1, 32, 16)
+    if os.environ.get("ALIGN","3") in "23":
+        s.storage_align(products, 0, 2, 32, 16)
     if not blocking.shared:
         s.compute_at(transformed, task, preserve_unit_loops=True)
     i, j, tile, c = s.get_loops(transformed)[-4:]
@@ -82,6 +94,10 @@ def schedule_winograd(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     i, j, lane = s.get_loops(patch)[-3:]
     s.unroll(i)
     s.vectorize(lane)
+    if os.environ.get("PF","1") == "1":
+        import tenfold.schedules.x86.prefetch as pf
+        pf.LOCALITY = int(os.environ.get("LOC", "2"))
+        return prefetch_rows(s, hot, "w", passes)
     return s
 
 
