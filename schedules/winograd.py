@@ -6,9 +6,9 @@ Products of polynomials modulo x (x^2 - a^2) ..., by evaluating them at 0, +-a, 
 arXiv:1509.09308). The points come in pairs, so that a transform computes the even and the odd part once for both points of a pair, and no
 multiplication by zero is ever written down.
 
-The points of F(4, 3) decide its accuracy. 0, +-5/8, +-3/2 keep four times more of it than Lavin's 0, +-1, +-2; so do 0, +-3/4, +-5/4, and no
-pair of multiples of 1/16 that was tried does better. Their squares and products are exact in float32. `tests/schedules/test_winograd_algebra.py`
-measures the errors against float64.
+The points of F(4, 3) decide its accuracy. With 0, +-5/8, +-3/2 the error is a third of that of Lavin's 0, +-1, +-2, and their powers are
+exact in float32. Largest error against float64 as a part of the largest output, for 256 channels of normally distributed numbers: 6e-7 for
+F(2 x 2), 2.8e-6 for F(4 x 4), 9e-6 for F(4 x 4) with Lavin's points; `tests/schedules/test_winograd_algebra.py` measures it.
 """
 from __future__ import annotations
 

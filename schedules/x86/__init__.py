@@ -8,9 +8,11 @@ from .fallback import schedule_fallback
 from .pool import schedule_pool
 from .reduction import schedule_reduction
 from .softmax import schedule_softmax
+from .winograd_schedule import schedule_winograd
 
 RULES = [
     schedule_conv2d,
+    schedule_winograd,
     schedule_depthwise,
     schedule_pool,
     schedule_softmax,

@@ -36,8 +36,8 @@ def prefetch_rows(s: Schedule, loop, name: str, passes) -> Schedule:
         *lead, _, _ = load.indices
         *_, rows, width = load.source.shape
         row = rows + outer * node.extent + node.loop_var
-        hints = [tirx.Evaluate(_hint(tirx.BufferLoad(load.source, [*lead, row, tirx.const(v, "int32")]))) for v in range(0, int(width), LINE_FLOATS)]
-        body = tirx.SeqStmt([*hints, node.body])
+        lines = [tirx.BufferLoad(load.source, [*lead, row, tirx.const(v, "int32")]) for v in range(0, int(width), LINE_FLOATS)]
+        body = tirx.SeqStmt([*(tirx.Evaluate(_hint(line)) for line in lines), node.body])
         return tirx.For(node.loop_var, node.min, node.extent, node.kind, body)
 
     func = s.mod["main"]

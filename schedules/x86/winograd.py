@@ -26,17 +26,14 @@ ANNOTATION = "tenfold.winograd"  # of the accumulating block: the blocking, as i
 
 
 def pack_winograd(weight: np.ndarray, blocking: Blocking, lanes: int) -> np.ndarray:
-    """OIHW (F, C, 3, 3) -> transformed: (group, position down, position across, block of the group, input channel, output channel of the block).
+    """OIHW (F, C, 3, 3) -> transformed: (group, position down, across, block of a group, input channel, output channel of a block).
 
-    Output channels are padded with zeros to whole blocks of `blocking.vectors * lanes`.
+    A block is `blocking.vectors` vectors of `lanes`; tasks read the blocks in this order.
     """
     filters, channels, *_ = weight.shape
-    block = blocking.vectors * lanes
     transformed = BY_OUTPUTS[blocking.outputs].transform_weights(weight)
-    size = len(transformed)
-    padded = np.zeros((size, size, ceil(filters / block) * block, channels), weight.dtype)
-    padded[:, :, :filters] = transformed
-    return np.ascontiguousarray(padded.reshape(size, size, -1, blocking.blocks, block, channels).transpose(2, 0, 1, 3, 5, 4))
+    size, block = len(transformed), blocking.vectors * lanes
+    return np.ascontiguousarray(transformed.reshape(size, size, -1, blocking.blocks, block, channels).transpose(2, 0, 1, 3, 5, 4))
 
 
 def winograd(data: te.Tensor, weight: te.Tensor, geometry: Geometry, blocking: Blocking) -> te.Tensor:
@@ -85,8 +82,9 @@ def winograd(data: te.Tensor, weight: te.Tensor, geometry: Geometry, blocking: B
         form.transform_input, [lateral[t, i, k, c] for k in range(size)], j), name="transformed")
     ci = te.reduce_axis((0, channels), "ci")
     shape = (groups * per_group, size, size, tiles, block)
-    acc = te.compute(shape, lambda o, i, j, t, v: te.sum(transformed[i, j, t, ci] * weight[o // per_group, i, j, o % per_group, ci, v], axis=[ci]),
-                     name="winograd", attrs={ANNOTATION: blocking.describe()})
+    acc = te.compute(shape, lambda o, i, j, t, v: te.sum(
+        transformed[i, j, t, ci] * weight[o // per_group, i, j, o % per_group, ci, v], axis=[ci]),
+        name="winograd", attrs={ANNOTATION: blocking.describe()})
     products = te.compute(shape, lambda *i: acc(*i), name="products")
     partial = te.compute((groups * per_group, tiles, m, size, block), lambda o, t, i, j, v: _nth(
         form.transform_output, [products[o, k, j, t, v] for k in range(size)], i), name="partial")

@@ -1,18 +1,33 @@
-"""draft"""
+"""The loop nest of a Winograd convolution.
+
+    parallel task (tiles; where `shared` also a group of blocks of output channels)
+        tile, vector of input channels                                  not where `shared`: there it is a nest of its own, before
+            unrolled: inputs of a column, B^T d;  B^T d B               tests for padding here, no padded copy
+        group of blocks of output channels
+            position in the tile, block
+                register tile of tiles
+                    input channel                                       next block of weights prefetched
+                        unrolled tiles x vectors, vectorised lanes      accumulators in registers
+            tile, vector of output channels
+                unrolled: A^T p;  A^T p A, epilogue, stores             pixels beyond the image dropped
+"""
 from __future__ import annotations
 
 from tvm import tirx
 from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from ...targets import Target
-from .conv2d import find_annotated
 from ..common import extent_of
+from .conv2d import find_annotated
 from .epilogue import inline_epilogue
 from .prefetch import prefetch_rows
 from .winograd import ANNOTATION
 from .winograd_model import Blocking
 
 STAGES = ("patch", "lateral", "transformed", "winograd", "products", "partial")
+INPUT_VECTORS = 2       # of channels, transformed at once: halves the tests for padding, and fills a cache line of AVX2's
+ODD_LINES = (32, 16)    # strides of positions, in floats, modulo the first: an odd number of cache lines, so that they don't share sets
 
 
 def schedule_winograd(func: tirx.PrimFunc, target: Target) -> Schedule | None:
@@ -22,87 +37,84 @@ def schedule_winograd(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     if acc is None:
         return None
     blocking = Blocking(*(int(v) for v in s.get(acc).annotations[ANNOTATION]))
-    patch, lateral, transformed, products, partial = (s.get_sblock(n) for n in ("patch", "lateral", "transformed", "products", "partial"))
-    m = blocking.outputs
-    out = inline_epilogue(s, partial, keep=STAGES)
-    # 1.
+    weight = s.get(acc).reads[1].source.name
+    out = inline_epilogue(s, s.get_sblock("partial"), keep=STAGES)
+    # 1. Tasks, and the transform back to what is stored.
+    task, group = _schedule_output(s, out, blocking, target.lanes)
+    if blocking.parallel:
+        s.parallel(task)
+    # 2. The matrix products of a group.
+    channel, passes = _schedule_products(s, acc, group, blocking, target.lanes)
+    # 3. The transform of the inputs: of a task, or of all.
+    _schedule_input(s, None if blocking.shared else task, target.lanes, blocking.parallel)
+    return prefetch_rows(s, channel, weight, passes)
+
+
+def _schedule_output(s: Schedule, out: SBlockRV, blocking: Blocking, lanes: int) -> tuple[LoopRV, LoopRV]:
+    """Returns the loops over tasks, and over groups of blocks within one."""
     n, y, x, f = s.get_loops(out)
-    down, y = s.split(y, [None, m])
-    across, x = s.split(x, [None, m])
-    group, vector, lane = s.split(f, [None, blocking.blocks * blocking.vectors, target.lanes])
+    down, y = s.split(y, [None, blocking.outputs])
+    across, x = s.split(x, [None, blocking.outputs])
+    group, vector, lane = s.split(f, [None, blocking.blocks * blocking.vectors, lanes])
     s.reorder(n, down, across, group, vector, y, x, lane)
-    tile = s.fuse(n, down, across)
-    block, tile = s.split(tile, [None, blocking.tiles])
-    s.reorder(block, group, tile, vector)
-    s.unroll(x)
-    s.unroll(y)
-    s.vectorize(lane)
+    task, tile = s.split(s.fuse(n, down, across), [None, blocking.tiles])
     if blocking.shared:
-        s.reorder(group, block)
-        task = s.fuse(group, block)
+        s.reorder(group, task, tile, vector)
+        task = group = s.fuse(group, task)
     else:
-        task = block
-    s.parallel(task)
+        s.reorder(task, group, tile, vector)
+    _unroll(s, y, x, lane)
+    partial = s.get_sblock("partial")
     s.compute_at(partial, vector, preserve_unit_loops=True)
-    _unroll_vectorise(s, partial, 2)
-    # 2. products
-    s.compute_at(products, task if blocking.shared else group, preserve_unit_loops=True)
-    o, i, j, tile, v = s.get_loops(products)[-5:]
+    _unroll(s, *s.get_loops(partial)[-3:])
+    return task, group
+
+
+def _schedule_products(s: Schedule, acc: SBlockRV, group: LoopRV, blocking: Blocking, lanes: int) -> tuple[LoopRV, LoopRV]:
+    """Returns the loops over input channels, in steps, and over register tiles."""
+    products = s.get_sblock("products")
+    s.compute_at(products, group, preserve_unit_loops=True)
+    block, i, j, tile, channel = s.get_loops(products)[-5:]
     tile, pixel = s.split(tile, [None, blocking.pixels])
-    vector, lane = s.split(v, [None, target.lanes])
-    s.reorder(i, j, o, tile, pixel, vector, lane)
-    s.unroll(pixel)
-    s.unroll(vector)
-    s.vectorize(lane)
+    vector, lane = s.split(channel, [None, lanes])
+    s.reorder(i, j, block, tile, pixel, vector, lane)
+    _unroll(s, pixel, vector, lane)
+    s.storage_align(products, 0, 2, *ODD_LINES)
     s.compute_at(acc, tile, preserve_unit_loops=True)
-    *_, pixel, v, ci = s.get_loops(acc)
-    channels, passes = extent_of(s, ci), extent_of(s, tile)
-    share = max(d for d in range(1, passes + 1) if channels % d == 0)
+    pixel, channel, ci = s.get_loops(acc)[-3:]
+    # As many passes over the weights as there are register tiles: each asks for its share of the next weights.
+    share = max(d for d in range(1, extent_of(s, tile) + 1) if extent_of(s, ci) % d == 0)
     ci, step = s.split(ci, [None, share])
-    vector, lane = s.split(v, [None, target.lanes])
+    vector, lane = s.split(channel, [None, lanes])
     s.reorder(ci, step, pixel, vector, lane)
-    if share <= 16: s.unroll(step)
-    hot, passes = ci, tile
-    s.unroll(pixel)
-    s.unroll(vector)
-    s.vectorize(lane)
+    _unroll(s, pixel, vector, lane)
     s.decompose_reduction(acc, ci)
-    # 3. input
-    import os
-    if os.environ.get("ALIGN","3") in "13":
-        s.storage_align(transformed, 0, 1, 32, 16)
-    if os.environ.get("ALIGN","3") in "23":
-        s.storage_align(products, 0, 2, 32, 16)
-    if not blocking.shared:
+    return ci, tile
+
+
+def _schedule_input(s: Schedule, task: LoopRV | None, lanes: int, parallel: bool) -> None:
+    patch, lateral, transformed = (s.get_sblock(name) for name in STAGES[:3])
+    if task is not None:
         s.compute_at(transformed, task, preserve_unit_loops=True)
-    i, j, tile, c = s.get_loops(transformed)[-4:]
-    lanes = next(d for d in range(min(2 * target.lanes, int(s.get(c).extent)), 0, -1) if int(s.get(c).extent) % d == 0)
-    c, lane = s.split(c, [None, lanes])
-    s.reorder(tile, c, i, j, lane)
-    if blocking.shared:
+    i, j, tile, channel = s.get_loops(transformed)[-4:]
+    channels = extent_of(s, channel)
+    channel, lane = s.split(channel, [None, max(d for d in range(1, INPUT_VECTORS * lanes + 1) if channels % d == 0)])
+    s.reorder(tile, channel, i, j, lane)
+    _unroll(s, i, j, lane)
+    s.storage_align(transformed, 0, 1, *ODD_LINES)
+    if task is None and parallel:
         s.parallel(tile)
-    s.unroll(i)
-    s.unroll(j)
-    s.vectorize(lane)
-    s.compute_at(lateral, c, preserve_unit_loops=True)
+    s.compute_at(lateral, channel, preserve_unit_loops=True)
     i, j, lane = s.get_loops(lateral)[-3:]
-    s.reorder(j, i)
-    s.unroll(j)
-    s.unroll(i)
-    s.vectorize(lane)
+    s.reorder(j, i, lane)
+    _unroll(s, j, i, lane)
     s.compute_at(patch, j, preserve_unit_loops=True)
-    i, j, lane = s.get_loops(patch)[-3:]
-    s.unroll(i)
-    s.vectorize(lane)
-    if os.environ.get("PF","1") == "1":
-        import tenfold.schedules.x86.prefetch as pf
-        pf.LOCALITY = int(os.environ.get("LOC", "2"))
-        return prefetch_rows(s, hot, "w", passes)
-    return s
+    i, _, lane = s.get_loops(patch)[-3:]
+    _unroll(s, i, lane)
 
 
-def _unroll_vectorise(s: Schedule, block, count: int) -> None:
-    *_, lane = loops = s.get_loops(block)
-    for loop in loops[-1 - count:-1]:
+def _unroll(s: Schedule, *loops: LoopRV) -> None:
+    """Unroll all but the last, and make that one a vector."""
+    for loop in loops[:-1]:
         s.unroll(loop)
-    s.vectorize(lane)
+    s.vectorize(loops[-1])
