@@ -72,8 +72,9 @@ class Winograd:
 
     def transform_weights(self, weight: np.ndarray) -> np.ndarray:
         """G g G^T in float64, rounded once: (F, C, 3, 3) -> (m + 2, m + 2, F, C)."""
-        g = self.weight_matrix()
-        return np.einsum("ik,fckl,jl->ijfc", g, weight.astype(np.float64), g).astype(weight.dtype)
+        g, (filters, channels, *_) = self.weight_matrix(), weight.shape
+        transformed = np.kron(g, g) @ weight.reshape(-1, TAPS * TAPS).T.astype(np.float64)
+        return transformed.astype(weight.dtype).reshape(self.products, self.products, filters, channels)
 
 
 F2 = Winograd((1.0,))

@@ -15,11 +15,11 @@ from ...targets import Target
 from ..winograd import BY_OUTPUTS
 from .tiles import LAUNCH_CYCLES, STORE_CYCLES, TASK_CYCLES, ConvShape, choose_tile, cycles, fits_registers, step_cycles
 
-INPUT_CYCLES = 11           # of one position of a tile, one vector of channels: load, test for padding, transform, store
-OUTPUT_CYCLES = 7.5         # likewise, of products: load, transform back, epilogue, store
-LOOP_CYCLES = 8             # around the accumulators of a register tile: their zeros, and the end of the pipeline
-L3_BYTES_PER_CYCLE = 12     # of one core
-MEMORY_BYTES_PER_CYCLE = 6  # of all cores: weights come from memory once in a run of a network
+INPUT_CYCLES = 10           # of one position of a tile, one vector of channels: load, test for padding, transform, store
+OUTPUT_CYCLES = 10          # likewise, of products: load, transform back, epilogue, store
+LOOP_CYCLES = 40            # around the accumulators of a register tile: their zeros, and the end of the pipeline
+L3_BYTES_PER_CYCLE = 13     # of one core
+MEMORY_BYTES_PER_CYCLE = 6.5  # of all cores: weights come from memory once in a run of a network
 L2_SHARE = 0.75             # of the L2 cache for what a task keeps there
 TASK_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
@@ -93,20 +93,19 @@ def winograd_cycles(shape: ConvShape, blocking: Blocking, target: Target) -> flo
     weight_bytes = 4 * positions * shape.channels * block * blocks
     input_bytes = 4 * positions * shape.channels * b.tiles
     product_bytes = 4 * positions * b.tiles * b.blocks * block
-    far = weight_bytes
-    if b.shared:
-        far += input_bytes
-    elif input_bytes + product_bytes > L2_SHARE * target.l2_bytes:
+    far = input_bytes if b.shared else 0
+    if not b.shared and input_bytes + product_bytes > L2_SHARE * target.l2_bytes:
         far += input_bytes * (1 + groups)
     if product_bytes > L2_SHARE * target.l2_bytes:
         far += 2 * product_bytes * groups
+    products = max(products, weight_bytes / L3_BYTES_PER_CYCLE)  # prefetched
     task = products + back + (0 if b.shared else transform) + far / L3_BYTES_PER_CYCLE + TASK_CYCLES
     cores = target.cores if b.parallel else 1
     total = ceil(tasks / cores) * task
     if b.shared:
         total += ceil(tile_blocks * b.tiles / cores) * (transform + input_bytes / L3_BYTES_PER_CYCLE) / b.tiles
     launches = (1 + b.shared) * LAUNCH_CYCLES if b.parallel else 0
-    return total + launches + 4 * positions * shape.channels * shape.filters / MEMORY_BYTES_PER_CYCLE
+    return max(total, 4 * positions * shape.channels * shape.filters / MEMORY_BYTES_PER_CYCLE) + launches
 
 
 def direct_cycles(shape: ConvShape, target: Target) -> float:

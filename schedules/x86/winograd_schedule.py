@@ -24,6 +24,7 @@ from .epilogue import inline_epilogue
 from .prefetch import prefetch_rows
 from .winograd import ANNOTATION
 from .winograd_model import Blocking
+from .winograd_tiles import store_by_tiles
 
 STAGES = ("patch", "lateral", "transformed", "winograd", "products", "partial")
 INPUT_VECTORS = 2       # of channels, transformed at once: halves the tests for padding, and fills a cache line of AVX2's
@@ -38,13 +39,14 @@ def schedule_winograd(func: tirx.PrimFunc, target: Target) -> Schedule | None:
         return None
     blocking = Blocking(*(int(v) for v in s.get(acc).annotations[ANNOTATION]))
     weight = s.get(acc).reads[1].source.name
-    out = inline_epilogue(s, s.get_sblock("partial"), keep=STAGES)
+    out = s.get(inline_epilogue(s, s.get_sblock("partial"), keep=STAGES)).name_hint
+    s = Schedule(store_by_tiles(s.mod["main"], out, "partial", blocking.outputs))
     # 1. Tasks, and the transform back to what is stored.
-    task, group = _schedule_output(s, out, blocking, target.lanes)
+    task, group = _schedule_output(s, s.get_sblock(out), blocking, target.lanes)
     if blocking.parallel:
         s.parallel(task)
     # 2. The matrix products of a group.
-    channel, passes = _schedule_products(s, acc, group, blocking, target.lanes)
+    channel, passes = _schedule_products(s, s.get_sblock("winograd"), group, blocking, target.lanes)
     # 3. The transform of the inputs: of a task, or of all.
     _schedule_input(s, None if blocking.shared else task, target.lanes, blocking.parallel)
     return prefetch_rows(s, channel, weight, passes)
@@ -52,17 +54,14 @@ def schedule_winograd(func: tirx.PrimFunc, target: Target) -> Schedule | None:
 
 def _schedule_output(s: Schedule, out: SBlockRV, blocking: Blocking, lanes: int) -> tuple[LoopRV, LoopRV]:
     """Returns the loops over tasks, and over groups of blocks within one."""
-    n, y, x, f = s.get_loops(out)
-    down, y = s.split(y, [None, blocking.outputs])
-    across, x = s.split(x, [None, blocking.outputs])
+    tile, y, x, f = s.get_loops(out)
     group, vector, lane = s.split(f, [None, blocking.blocks * blocking.vectors, lanes])
-    s.reorder(n, down, across, group, vector, y, x, lane)
-    task, tile = s.split(s.fuse(n, down, across), [None, blocking.tiles])
+    task, tile = s.split(tile, [None, blocking.tiles])
     if blocking.shared:
-        s.reorder(group, task, tile, vector)
+        s.reorder(group, task, tile, vector, y, x, lane)
         task = group = s.fuse(group, task)
     else:
-        s.reorder(task, group, tile, vector)
+        s.reorder(task, group, tile, vector, y, x, lane)
     _unroll(s, y, x, lane)
     partial = s.get_sblock("partial")
     s.compute_at(partial, vector, preserve_unit_loops=True)

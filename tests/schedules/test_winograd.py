@@ -1,6 +1,7 @@
 """Winograd kernels against ONNX Runtime over random geometry: any size, padding, channels, blocking and epilogue."""
 from __future__ import annotations
 
+from dataclasses import replace
 from math import ceil
 
 import numpy as np
@@ -38,7 +39,10 @@ def check(shape, geometry, blocking, residual=False, seed=0):
     weight = rng.standard_normal((geometry.filters, shape[-1], 3, 3), "float32") / np.float32(3 * np.sqrt(shape[-1]))
     bias, packed = rng.standard_normal(geometry.filters, "float32"), pack_winograd(weight, blocking, HOST.lanes)
     func, out = function(geometry, blocking, x, packed, residual)
-    expected = reference(x, weight, geometry) + bias
+    # ONNX Runtime writes beyond its buffers where padding is negative: cut first.
+    top, left, bottom, right = (max(0, -p) for p in geometry.padding)
+    cut = x[:, top:x.shape[1] - bottom, left:x.shape[2] - right]
+    expected = reference(cut, weight, replace(geometry, padding=tuple(max(0, p) for p in geometry.padding))) + bias
     assert out == expected.shape
     other = rng.standard_normal(out, "float32")
     result = run(schedule_winograd(func, HOST), [x, packed, bias, *([other] if residual else [])], out)
