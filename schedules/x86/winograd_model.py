@@ -18,8 +18,10 @@ from .tiles import LAUNCH_CYCLES, STORE_CYCLES, TASK_CYCLES, ConvShape, choose_t
 INPUT_CYCLES = 10           # of one position of a tile, one vector of channels: load, test for padding, transform, store
 OUTPUT_CYCLES = 10          # likewise, of products: load, transform back, epilogue, store
 LOOP_CYCLES = 40            # around the accumulators of a register tile: their zeros, and the end of the pipeline
-L3_BYTES_PER_CYCLE = 13     # of one core
-MEMORY_BYTES_PER_CYCLE = 6.5  # of all cores: weights come from memory once in a run of a network
+L3_BYTES_PER_CYCLE = 16     # of one core
+MEMORY_BYTES_PER_CYCLE = 7  # of all cores: weights come from memory once in a run of a network
+EXPOSED = 0.2               # of the time to read weights that prefetching does not hide
+L3_SHARE = 0.5              # of the L3 cache for weights, which are read from there after the first task
 L2_SHARE = 0.75             # of the L2 cache for what a task keeps there
 TASK_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
@@ -78,7 +80,7 @@ def tile_count(shape: ConvShape, outputs: int) -> int:
 
 def winograd_cycles(shape: ConvShape, blocking: Blocking, target: Target) -> float:
     """Predicted cycles from the first core's start to the last one's end."""
-    b, block = blocking, blocking.vectors * target.lanes
+    b, block, cores = blocking, blocking.vectors * target.lanes, target.cores if blocking.parallel else 1
     positions = BY_OUTPUTS[b.outputs].products ** 2
     tile_blocks = ceil(tile_count(shape, b.outputs) / b.tiles)
     blocks = b.blocks if b.shared else shape.filters // block
@@ -98,14 +100,15 @@ def winograd_cycles(shape: ConvShape, blocking: Blocking, target: Target) -> flo
         far += input_bytes * (1 + groups)
     if product_bytes > L2_SHARE * target.l2_bytes:
         far += 2 * product_bytes * groups
-    products = max(products, weight_bytes / L3_BYTES_PER_CYCLE)  # prefetched
-    task = products + back + (0 if b.shared else transform) + far / L3_BYTES_PER_CYCLE + TASK_CYCLES
-    cores = target.cores if b.parallel else 1
+    every_weight = 4 * positions * shape.channels * shape.filters
+    kept = every_weight <= L3_SHARE * target.l3_bytes
+    weights = weight_bytes / (L3_BYTES_PER_CYCLE if kept else MEMORY_BYTES_PER_CYCLE / cores)
+    task = max(products, weights) + EXPOSED * min(products, weights) + back + (0 if b.shared else transform) + far / L3_BYTES_PER_CYCLE + TASK_CYCLES
     total = ceil(tasks / cores) * task
     if b.shared:
         total += ceil(tile_blocks * b.tiles / cores) * (transform + input_bytes / L3_BYTES_PER_CYCLE) / b.tiles
     launches = (1 + b.shared) * LAUNCH_CYCLES if b.parallel else 0
-    return max(total, 4 * positions * shape.channels * shape.filters / MEMORY_BYTES_PER_CYCLE) + launches
+    return max(total, every_weight / MEMORY_BYTES_PER_CYCLE) + launches
 
 
 def direct_cycles(shape: ConvShape, target: Target) -> float:
