@@ -80,35 +80,64 @@ def tile_count(shape: ConvShape, outputs: int) -> int:
 
 def winograd_cycles(shape: ConvShape, blocking: Blocking, target: Target) -> float:
     """Predicted cycles from the first core's start to the last one's end."""
-    b, block, cores = blocking, blocking.vectors * target.lanes, target.cores if blocking.parallel else 1
-    positions = BY_OUTPUTS[b.outputs].products ** 2
-    tile_blocks = ceil(tile_count(shape, b.outputs) / b.tiles)
-    blocks = b.blocks if b.shared else shape.filters // block
-    groups, tasks = blocks // b.blocks, tile_blocks * (shape.filters // block // blocks)
+    cores = target.cores if blocking.parallel else 1
+    transform = _transform_cycles(shape, blocking, target)
+    task = _products_cycles(shape, blocking, cores, target) + _moved_bytes(shape, blocking, target) / L3_BYTES_PER_CYCLE + TASK_CYCLES
+    tile_blocks = ceil(tile_count(shape, blocking.outputs) / blocking.tiles)
+    if blocking.shared:
+        tasks = tile_blocks * (shape.filters // _task_filters(shape, blocking, target))
+        first = tile_blocks * (transform + _input_bytes(shape, blocking) / L3_BYTES_PER_CYCLE) / cores
+        total = first + ceil(tasks / cores) * task
+    else:
+        total = ceil(tile_blocks / cores) * (transform + task)
+    launches = (1 + blocking.shared) * LAUNCH_CYCLES if blocking.parallel else 0
+    return max(total, _weight_bytes(shape, blocking, shape.filters) / MEMORY_BYTES_PER_CYCLE) + launches
+
+
+def _transform_cycles(shape: ConvShape, b: Blocking, target: Target) -> float:
+    """To transform the inputs of a task's tiles."""
+    return _positions(b) * b.tiles * ceil(shape.channels / target.lanes) * INPUT_CYCLES
+
+
+def _products_cycles(shape: ConvShape, b: Blocking, cores: int, target: Target) -> float:
+    """A task's matrix products, while its weights are read, and the transform back."""
+    filters = _task_filters(shape, b, target)
     one = ConvShape(1, 1, shape.channels, shape.filters, (1, b.tiles))
-    # 1. What a task computes.
     register_tile = shape.channels * step_cycles(one, b.pixels, b.vectors, target) + b.pixels * b.vectors * STORE_CYCLES + LOOP_CYCLES
-    products = positions * blocks * (b.tiles // b.pixels) * register_tile
-    back = positions * b.tiles * blocks * b.vectors * OUTPUT_CYCLES
-    transform = positions * b.tiles * ceil(shape.channels / target.lanes) * INPUT_CYCLES
-    # 2. What it moves between L2 and L3.
-    weight_bytes = 4 * positions * shape.channels * block * blocks
-    input_bytes = 4 * positions * shape.channels * b.tiles
-    product_bytes = 4 * positions * b.tiles * b.blocks * block
-    far = input_bytes if b.shared else 0
-    if not b.shared and input_bytes + product_bytes > L2_SHARE * target.l2_bytes:
-        far += input_bytes * (1 + groups)
-    if product_bytes > L2_SHARE * target.l2_bytes:
-        far += 2 * product_bytes * groups
-    every_weight = 4 * positions * shape.channels * shape.filters
-    kept = every_weight <= L3_SHARE * target.l3_bytes
-    weights = weight_bytes / (L3_BYTES_PER_CYCLE if kept else MEMORY_BYTES_PER_CYCLE / cores)
-    task = max(products, weights) + EXPOSED * min(products, weights) + back + (0 if b.shared else transform) + far / L3_BYTES_PER_CYCLE + TASK_CYCLES
-    total = ceil(tasks / cores) * task
-    if b.shared:
-        total += ceil(tile_blocks * b.tiles / cores) * (transform + input_bytes / L3_BYTES_PER_CYCLE) / b.tiles
-    launches = (1 + b.shared) * LAUNCH_CYCLES if b.parallel else 0
-    return max(total, every_weight / MEMORY_BYTES_PER_CYCLE) + launches
+    products = _positions(b) * (filters // (b.vectors * target.lanes)) * (b.tiles // b.pixels) * register_tile
+    kept = _weight_bytes(shape, b, shape.filters) <= L3_SHARE * target.l3_bytes
+    weights = _weight_bytes(shape, b, filters) / (L3_BYTES_PER_CYCLE if kept else MEMORY_BYTES_PER_CYCLE / cores)
+    back = _positions(b) * b.tiles * (filters // target.lanes) * OUTPUT_CYCLES
+    return max(products, weights) + EXPOSED * min(products, weights) + back
+
+
+def _moved_bytes(shape: ConvShape, b: Blocking, target: Target) -> float:
+    """What a task moves between L2 and L3, weights aside."""
+    group = b.blocks * b.vectors * target.lanes
+    groups = _task_filters(shape, b, target) // group
+    inputs, products = _input_bytes(shape, b), 4 * _positions(b) * b.tiles * group
+    moved = inputs if b.shared else 0
+    if not b.shared and inputs + products > L2_SHARE * target.l2_bytes:
+        moved += inputs * (1 + groups)
+    if products > L2_SHARE * target.l2_bytes:
+        moved += 2 * products * groups
+    return moved
+
+
+def _positions(b: Blocking) -> int:
+    return BY_OUTPUTS[b.outputs].products ** 2
+
+
+def _task_filters(shape: ConvShape, b: Blocking, target: Target) -> int:
+    return b.blocks * b.vectors * target.lanes if b.shared else shape.filters
+
+
+def _input_bytes(shape: ConvShape, b: Blocking) -> int:
+    return 4 * _positions(b) * shape.channels * b.tiles
+
+
+def _weight_bytes(shape: ConvShape, b: Blocking, filters: int) -> int:
+    return 4 * _positions(b) * shape.channels * filters
 
 
 def direct_cycles(shape: ConvShape, target: Target) -> float:
