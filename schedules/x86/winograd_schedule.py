@@ -18,7 +18,8 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from ...targets import Target
-from ..common import extent_of
+from ..common import STACK_BYTES, extent_of
+from ..winograd import BY_OUTPUTS
 from .conv2d import find_annotated
 from .epilogue import inline_epilogue
 from .prefetch import prefetch_rows
@@ -64,6 +65,7 @@ def _schedule_output(s: Schedule, out: SBlockRV, blocking: Blocking, lanes: int)
         s.reorder(task, group, tile, vector, y, x, lane)
     _unroll(s, y, x, lane)
     partial = s.get_sblock("partial")
+    _apart(s, partial, blocking.outputs * BY_OUTPUTS[blocking.outputs].products * lanes)
     s.compute_at(partial, vector, preserve_unit_loops=True)
     _unroll(s, *s.get_loops(partial)[-3:])
     return task, group
@@ -97,7 +99,9 @@ def _schedule_input(s: Schedule, task: LoopRV | None, lanes: int, parallel: bool
         s.compute_at(transformed, task, preserve_unit_loops=True)
     i, j, tile, channel = s.get_loops(transformed)[-4:]
     channels = extent_of(s, channel)
-    channel, lane = s.split(channel, [None, max(d for d in range(1, INPUT_VECTORS * lanes + 1) if channels % d == 0)])
+    width = max(d for d in range(1, INPUT_VECTORS * lanes + 1) if channels % d == 0)
+    channel, lane = s.split(channel, [None, width])
+    _apart(s, lateral, extent_of(s, i) * extent_of(s, j) * width)
     s.reorder(tile, channel, i, j, lane)
     _unroll(s, i, j, lane)
     s.storage_align(transformed, 0, 1, *ODD_LINES)
@@ -110,6 +114,12 @@ def _schedule_input(s: Schedule, task: LoopRV | None, lanes: int, parallel: bool
     s.compute_at(patch, j, preserve_unit_loops=True)
     i, _, lane = s.get_loops(patch)[-3:]
     _unroll(s, i, lane)
+
+
+def _apart(s: Schedule, block: SBlockRV, floats: int) -> None:
+    """Keep a buffer that is too large for the stack in a scope of its own: TVM would reuse its memory for the accumulators."""
+    if 4 * floats >= STACK_BYTES:
+        s.set_scope(block, 0, "local")
 
 
 def _unroll(s: Schedule, *loops: LoopRV) -> None:

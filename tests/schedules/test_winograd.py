@@ -15,8 +15,11 @@ from tenfold.schedules.x86.tiles import ConvShape
 from tenfold.schedules.x86.winograd import pack_winograd, winograd
 from tenfold.schedules.x86.winograd_model import Blocking, candidates, choose_winograd, direct_cycles, tile_count, winograd_cycles
 from tenfold.schedules.x86.winograd_schedule import schedule_winograd
-from test_conv2d import hottest_loop, reference, run
+from tenfold.targets import resolve
+from test_conv2d import reference, run
 from tvm import te, tirx
+
+AVX2 = resolve("zen3")
 
 
 def function(geometry: Geometry, blocking: Blocking, x: np.ndarray, packed: np.ndarray, residual: bool):
@@ -105,13 +108,23 @@ def test_first_layers_stay_direct():
     assert choose_winograd(ConvShape(1, 1, 3, 64, (224, 224), (3, 3)), HOST) is None
 
 
-def test_inner_loop_is_a_register_tile_without_stores():
+@pytest.mark.parametrize(("target", "blocking"), [(AVX2, Blocking(4, 6, 2, 12, 4, False)), (AVX2, Blocking(2, 5, 2, 25, 1, True)),
+                                                  (AVX512, Blocking(4, 7, 2, 49, 1, False)), (AVX512, Blocking(4, 7, 2, 49, 1, True))])
+def test_inner_loop_is_a_register_tile_without_stores(target, blocking):
     """Between two branches of the hottest loop: multiply-adds, loads and broadcasts, but nothing written to memory."""
     geometry, shape = Geometry(64, (3, 3), padding=(1, 1, 1, 1)), (1, 28, 28, 64)
-    blocking = Blocking(4, 6, 2, 12, 4, False)
-    packed = pack_winograd(np.zeros((64, 64, 3, 3), "float32"), blocking, HOST.lanes)
+    packed = pack_winograd(np.zeros((64, 64, 3, 3), "float32"), blocking, target.lanes)
     func, _ = function(geometry, blocking, np.zeros(shape, "float32"), packed, False)
-    loop = hottest_loop(tvm.compile(schedule_winograd(func, HOST).mod, target=HOST.tvm_target()).mod.inspect_source("asm"))
-    assert sum("vfmadd" in line for line in loop) % (blocking.pixels * blocking.vectors) == 0
+    loop = product_loop(tvm.compile(schedule_winograd(func, target).mod, target=target.tvm_target()).mod.inspect_source("asm"))
+    products = sum("vfmadd" in line for line in loop)
+    assert products > 0 and products % (blocking.pixels * blocking.vectors) == 0
     assert not [line for line in loop if "vmov" in line and line.rstrip().endswith(")")]
-    assert any("prefetch" in line for line in loop)
+
+
+def product_loop(assembly: str) -> list[str]:
+    """The shortest loop that prefetches: the lines from a label to a jump back to it."""
+    lines = assembly.splitlines()
+    labels = {line.split(":")[0]: k for k, line in enumerate(lines) if line.startswith(".LBB")}
+    jumps = [(k, line.split()[-1]) for k, line in enumerate(lines) if line.strip().startswith("j")]
+    loops = [lines[labels[label]:k + 1] for k, label in jumps if labels.get(label, k) < k]
+    return min((loop for loop in loops if any("prefetch" in line for line in loop)), key=len)
