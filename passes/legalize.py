@@ -1,6 +1,7 @@
 """Convolutions and dense layers with constant weights become our own TE; every other operator gets TVM's.
 
-    relax.nn.conv2d(x, constant)            -> conv2d, or depthwise where every group has one input and one output channel
+    relax.nn.conv2d(x, constant)            -> conv2d; depthwise where every group has one input and one output channel;
+                                               winograd where its model predicts that it is faster
     relax.nn.conv2d_transpose(x, constant)  -> conv2d of the input with zeros between its pixels, kernel turned by 180 degrees
     relax.matmul(x, constant)               -> dense
     relax.matmul(x, y)                      -> TVM's, as everything else
@@ -18,6 +19,8 @@ from tvm import ir, relax
 from ..schedules.x86.conv2d import Geometry, conv2d, dense, pack_weights
 from ..schedules.x86.depthwise import depthwise, pack_depthwise
 from ..schedules.x86.tiles import ConvShape, choose_tile
+from ..schedules.x86.winograd import pack_winograd, winograd
+from ..schedules.x86.winograd_model import choose_winograd
 from ..targets import Target
 
 FUSABLE = {"op_pattern": 4}  # kOutEWiseFusable: element-wise consumers join the kernel
@@ -103,6 +106,10 @@ def _convolution(builder: relax.BlockBuilder, data: relax.Expr, oihw: np.ndarray
     if geometry.groups == channels == geometry.filters and geometry.upsample == (1, 1):
         packed = relax.const(pack_depthwise(oihw))
         return _call(builder, "depthwise", lambda x, w: depthwise(x, w, geometry), data, packed)
+    blocking = choose_winograd(geometry.shape(batch, height, width, channels), target) if geometry.plain else None
+    if blocking is not None:
+        packed = relax.const(pack_winograd(oihw, blocking, target.lanes))
+        return _call(builder, "winograd", lambda x, w: winograd(x, w, geometry, blocking), data, packed)
     tile = choose_tile(geometry.shape(batch, (height - 1) * up_h + 1, (width - 1) * up_w + 1, channels), target)
     packed = relax.const(pack_weights(oihw, geometry.groups, tile, target.lanes))
     return _call(builder, "conv2d", lambda x, w: conv2d(x, w, geometry, tile), data, packed)

@@ -9,10 +9,12 @@ from .fallback import schedule_fallback
 from .pool import schedule_pool
 from .reduction import schedule_reduction
 from .softmax import schedule_softmax
+from .winograd_schedule import schedule_winograd
 
 RULES = [
     schedule_chain,
     schedule_conv2d,
+    schedule_winograd,
     schedule_depthwise,
     schedule_pool,
     schedule_softmax,

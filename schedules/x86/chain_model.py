@@ -13,6 +13,7 @@ from ...targets import Target
 from .chain import ChainStage, lines
 from .conv2d import Geometry
 from .tiles import LAUNCH_CYCLES, STORE_CYCLES, TASK_CYCLES, choose_tile, cycles, fits_registers, line_cycles
+from .winograd_model import choose_winograd, direct_cycles, winograd_cycles
 
 DEPTHWISE_PIXELS = (8, 7, 6, 5)   # accumulators: enough to hide the multiply-add's latency, few enough for registers
 DEPTHWISE_CYCLES = 0.75           # of one multiply-add of a vector: its input comes from memory, two loads in a cycle at best
@@ -97,6 +98,9 @@ def _single(link: Link, target: Target) -> tuple[float, Segment]:
     else:
         tile = choose_tile(link.shape(), target)
         work = cycles(link.shape(), tile.pixels, tile.vectors, tile.flat, target)
+        blocking = choose_winograd(link.shape(), target) if link.geometry.plain else None
+        if blocking is not None:
+            work *= winograd_cycles(link.shape(), blocking, target) / direct_cycles(link.shape(), target)
     return work / target.cores + LAUNCH_CYCLES + _round_trip(link, target), Segment(1)
 
 

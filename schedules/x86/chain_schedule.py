@@ -55,7 +55,7 @@ def schedule_chain(func: tirx.PrimFunc, target: Target) -> Schedule | None:
         return None
     blocks = {s.get(b).name_hint: b for b in s.get_child_blocks(s.get_sblock("root"))}
     planes = [block for name, block in blocks.items() if name.startswith("plane")]
-    keep = [name for name in blocks if name.startswith("plane")] + [stage.name for stage in stages]
+    keep = ("plane", *(stage.name for stage in stages))
     out = inline_epilogue(s, stages[-1].block, keep=keep)
     # 1. Tasks.
     rows = int(s.get(stages[-1].block).iter_vars[3].dom.extent)

@@ -44,6 +44,11 @@ class Geometry:
     groups: int = 1
     upsample: tuple[int, int] = (1, 1)  # input pixels with upsample - 1 zeros between them: a transposed convolution's stride
 
+    @property
+    def plain(self) -> bool:
+        """Neither dilated nor upsampled."""
+        return self.dilation == (1, 1) == self.upsample
+
     def output(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the output, from those of the input after upsampling."""
         return self._positions(0, height), self._positions(1, width)

@@ -1,23 +1,22 @@
 """The element-wise blocks behind an accumulation, brought into the one block that stores its result."""
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
 
 
-def inline_epilogue(s: Schedule, accumulate: SBlockRV, keep: Collection[str] = ()) -> SBlockRV:
+def inline_epilogue(s: Schedule, accumulate: SBlockRV, keep: tuple[str, ...] = ("padded",)) -> SBlockRV:
     """Inline every block behind `accumulate` into the last one and return that.
 
     `crop`, bias, activation, residual: each is inlined forward, as long as the shape stays the same. Where a block
     changes the shape (a broadcast of the result over a larger tensor), the blocks from there on are kept as they are.
-    What the epilogue reads beside the result, a resized feature map for instance, is inlined too; blocks named in `keep` stay.
+    What the epilogue reads beside the result, a resized feature map for instance, is inlined too; blocks before `accumulate`
+    whose names begin with one of `keep` are not.
     """
     blocks = s.get_child_blocks(s.get_sblock("root"))
     at = [s.get(b).name_hint for b in blocks].index(s.get(accumulate).name_hint)
     for block in blocks[:at]:
-        if s.get(block).name_hint not in keep and not s.get(block).name_hint.startswith("padded"):
+        if not s.get(block).name_hint.startswith(keep):
             s.compute_inline(block)
     behind = blocks[at + 1:]
     shape = _domain(s, behind[0])

@@ -1,0 +1,60 @@
+"""Which convolutions legalize to Winograd kernels, and that a residual and an activation join the kernel."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tvm
+from tenfold.passes.legalize import legalize
+from tenfold.passes.pipeline import lower
+from tenfold.targets import resolve
+from tvm import relax, tirx
+
+HOST = resolve("host")
+
+
+def network(op, channels: int, filters: int, size: int, kernel: int = 3, residual: bool = False, **attrs) -> tvm.IRModule:
+    """One convolution NHWC, bias, maybe its input added, ReLU."""
+    shape = (filters, kernel, kernel, channels)
+    x = relax.Var("x", relax.TensorType((1, size, size, channels), "float32"))
+    builder = relax.BlockBuilder()
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            y = builder.emit(op(x, relax.const(np.ones(shape, "float32")), data_layout="NHWC", **attrs))
+            y = builder.emit(relax.op.add(y, relax.const(np.ones(filters, "float32"))))
+            y = builder.emit(relax.op.add(y, x)) if residual else y
+            result = builder.emit_output(relax.op.nn.relu(y))
+        builder.emit_func_output(result)
+    return builder.get()
+
+
+def kernels(mod: tvm.IRModule) -> list[str]:
+    return sorted(name.name_hint for name, func in mod.functions_items() if isinstance(func, tirx.PrimFunc))
+
+
+def convolution(**attrs):
+    attrs = {"channels": 64, "filters": 64, "size": 56, "padding": 1} | attrs
+    return network(relax.op.nn.conv2d, kernel_layout="OHWI", **attrs)
+
+
+def test_three_by_three_with_stride_one():
+    with HOST.tvm_target():
+        assert "winograd" in kernels(legalize(convolution(), HOST))
+
+
+@pytest.mark.parametrize("attrs", [{"strides": 2}, {"dilation": 2}, {"kernel": 5}, {"channels": 3}, {"filters": 63}])
+def test_others_stay_direct(attrs):
+    with HOST.tvm_target():
+        names = kernels(legalize(convolution(**attrs), HOST))
+    assert "conv2d" in names and "winograd" not in names
+
+
+def test_transposed_convolutions_stay_direct():
+    mod = network(relax.op.nn.conv2d_transpose, 64, 64, 28, kernel_layout="OHWI", strides=2, padding=1)
+    with HOST.tvm_target():
+        names = kernels(legalize(mod, HOST))
+    assert "winograd" not in names
+
+
+def test_epilogue_joins_the_kernel():
+    [name] = kernels(lower(convolution(residual=True), HOST, until="schedule"))
+    assert name.startswith("fused_winograd")
