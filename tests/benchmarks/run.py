@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import startup
-from race import OURS, Case, Race
+from race import OURS, QUIET, Case, Race
 from results import Results
 from rich.console import Console
 from rich.table import Table
@@ -90,7 +90,8 @@ def summary(row: dict[str, Any]) -> str:
     times = ", ".join(f"{name} {ms:.3f}" for name, ms in found["ms"].items())
     promise = f", {row['share_of_promise']:.0%} of the promise" if "promise" in row else ""
     ratio = "" if found["ratio"] is None else f", {found['ratio']:.2f} x"
-    return f"{times} ms{ratio}, {found['share_of_peak']:.0%} of peak{promise}"
+    noise = f" (others had {row['cores_of_others']:.2f} cores)" if row["cores_of_others"] > QUIET else ""
+    return f"{times} ms{ratio}, {found['share_of_peak']:.0%} of peak{promise}{noise}"
 
 
 def show(results: Results) -> None:
@@ -99,10 +100,10 @@ def show(results: Results) -> None:
     headings, rows = full_table(content)
     table = Table(title=f"{content['machine']['cpu']}, {content['threads']} threads of every engine, medians", caption=mean_line(content))
     for i, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if i else "left")
+        table.add_column(heading, justify="right" if i else "left", no_wrap=not i)
     for cells in rows:
         table.add_row(*cells)
-    Console(markup=False, width=None if sys.stdout.isatty() else 200).print(table)
+    Console(markup=False, width=None if sys.stdout.isatty() else 240).print(table)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
