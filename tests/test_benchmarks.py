@@ -249,6 +249,14 @@ def test_layers_are_summed_up_by_list():
     assert len(headings) == len(cells[0])
 
 
+def test_startup_has_seconds_and_bytes():
+    seconds = {"name": "a", "s": {"tenfold": {"median": 0.5}, "torch": {"median": 7.25}}}
+    memory = {"name": "b", "peak_bytes": {"tenfold": 150_000_000, "onnxruntime": None}, "manifest_memory": {"planned": 120_000_000}}
+    headings, cells = table.full_table(result("startup", rows=[seconds, memory]))
+    assert headings == ["", "Tenfold", "ONNX Runtime", "PyTorch channels-last"]
+    assert cells == [["a", "0.50 s", "-", "7.25 s"], ["b, peak", "150 MB", "-", "-"], ["b, planned", "120 MB", "-", "-"]]
+
+
 def test_failures_are_told_in_the_readme():
     assert "Failed: c: broken." in table.section(result(rows=[example_row(), {"name": "c", "error": "broken"}]))
 

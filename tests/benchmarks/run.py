@@ -85,7 +85,8 @@ def summary(row: dict[str, Any]) -> str:
     if "error" in row:
         return f"failed: {row['error']}"
     if "models" not in row:
-        return ", ".join(f"{name} {value['median']:.2f} s" for name, value in row.get("s", {}).items())
+        seconds = [f"{name} {value['median']:.2f} s" for name, value in row.get("s", {}).items()]
+        return ", ".join(seconds + [f"{name} {value} bytes" for name, value in row.get("peak_bytes", {}).items()])
     found = next(iter(row["models"].values()))
     times = ", ".join(f"{name} {ms:.3f}" for name, ms in found["ms"].items())
     promise = f", {row['share_of_promise']:.0%} of the promise" if "promise" in row else ""

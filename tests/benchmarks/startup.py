@@ -4,7 +4,8 @@
     python tests/benchmarks/startup.py first ENGINE FILE INPUTS THREADS
 
 `first` begins after the import that a user writes: ``import tenfold``, ``import onnxruntime`` and so on. What Tenfold
-imports later, when it loads an artifact, counts.
+imports later, when it loads an artifact, counts. torch.compile keeps what it compiled in a cache on disk, and loads it from there after
+the first of the processes.
 """
 from __future__ import annotations
 

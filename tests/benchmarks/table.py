@@ -96,8 +96,9 @@ def _startup(result: dict[str, Any]) -> Table:
         if "s" in row:
             rows.append([row["name"], *(f"{row['s'][name]['median']:.2f} s" if name in row["s"] else "-" for name in names)])
         else:
-            peaks = row["peak_bytes"]
-            rows.append([f"{row['name']}, peak", *(f"{peaks[name] / 1e6:.0f} MB" if peaks.get(name) else "-" for name in names)])
+            planned = {OURS: (row["manifest_memory"] or {}).get("planned")}  # only an artifact says beforehand what it will take
+            for what, found in (("peak", row["peak_bytes"]), ("planned", planned)):
+                rows.append([f"{row['name']}, {what}", *(f"{found[name] / 1e6:.0f} MB" if found.get(name) else "-" for name in names)])
     return ["", *(TITLES[name] for name in names)], rows
 
 
