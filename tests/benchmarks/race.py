@@ -22,7 +22,8 @@ OURS = "tenfold"
 PEAK_SECONDS = 0.3
 FEWEST_RUNS, FEWEST_ROUNDS = 4, 2
 SLOW = 0.5  # seconds
-QUIET, ATTEMPTS = 0.1, 3  # cores taken by others meanwhile; with more, a row is measured again
+QUIET = 0.1  # cores taken by others meanwhile; with more, a row is measured again
+ATTEMPTS = 3  # as long as they fit into so many times the seconds of a row
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,7 @@ class Race:
                 files[label] = write(Path(folder) / label)
             engines = [ENGINES[name] for name in self.rivals]
             opened = open_contestants(list(files.values()), engines, Path(folder), self.threads, "host", None, None, lambda step: None)
-            attempts: list[tuple[float, float, Any]] = []
-            while len(attempts) < ATTEMPTS and min((others for others, _, _ in attempts), default=1.0) > QUIET:
-                attempts.append(self._attempt(opened))
-            others, peak, times = min(attempts, key=lambda attempt: attempt[0])
+            others, peak, times = self._quietest(opened)
         models = {label: figures(times[str(path)], macs_of(opened, path), peak) for label, path in files.items()}
         labels = {str(path): label for label, path in files.items()}
         skipped = [[labels[path], engine, reason] for path, engine, reason in opened.skipped]
@@ -78,6 +76,14 @@ class Race:
         del opened
         gc.collect()  # engines hold each other in cycles, and some of them gigabytes
         return row
+
+    def _quietest(self, opened: Contestants) -> tuple[float, float, dict[str, dict[str, Any]]]:
+        """The least disturbed of as many attempts as it takes, and as there is time for."""
+        end = time.perf_counter() + ATTEMPTS * self.seconds
+        attempts = [self._attempt(opened)]
+        while min(others for others, _, _ in attempts) > QUIET and time.perf_counter() < end:
+            attempts.append(self._attempt(opened))
+        return min(attempts, key=lambda attempt: attempt[0])
 
     def _attempt(self, opened: Contestants) -> tuple[float, float, dict[str, dict[str, Any]]]:
         """Cores that others took meanwhile, the machine's peak (measured before and after, the higher of the two), latencies."""
