@@ -159,7 +159,7 @@ def run(
 @_command
 def bench(
     what: Annotated[list[str], typer.Argument(help="Model files and artifact folders.", metavar="WHAT...")],
-    against: Annotated[str, typer.Option("--against", help="Some of onnxruntime,openvino,torch.", metavar="ENGINES")] = "",
+    against: Annotated[str, typer.Option("--against", help="Some of onnxruntime,openvino,torch,torch-compile.", metavar="ENGINES")] = "",
     data: Annotated[Path | None, typer.Option("--data", help="Images x (preprocessed), labels y.", metavar="D.npz")] = None,
     runs: Annotated[int, typer.Option("--runs", help="Timed runs of each row.", metavar="N", min=1)] = 50,
     threads: Threads = None,

@@ -104,7 +104,7 @@ def compare(
     what : path or sequence of paths
         Model files (``.onnx``, ``.pt2``: compiled by Tenfold, and run by each rival) and artifact folders (run by Tenfold).
     against : sequence of str
-        Rivals: ``onnxruntime``, ``openvino``, ``torch``.
+        Rivals: ``onnxruntime``, ``openvino``, ``torch`` (eager), ``torch-compile``.
     data : path, dict or ndarray, optional
         Images ``x`` and labels ``y`` for accuracy.
     runs : int

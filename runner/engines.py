@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 from abc import ABC, abstractmethod
 from importlib import metadata
 from pathlib import Path
@@ -130,15 +131,20 @@ class Torch(Engine):
         if path.suffix == ".pt2":
             from .torch_operators import channels_last
 
-            module = torch.export.load(path).module().to(memory_format=torch.channels_last)
+            module = self._optimized(torch.export.load(path).module().to(memory_format=torch.channels_last))
             self._call = lambda *tensors: module(*map(channels_last, tensors))
         else:
             import onnx
 
             from .torch_graph import TorchGraph
 
-            self._call = graph = TorchGraph(onnx.load(path))
+            graph = TorchGraph(onnx.load(path))
             self._names = graph.inputs
+            self._call = self._optimized(graph)
+
+    def _optimized(self, module: Any) -> Any:
+        """What is called in place of a module, or of a TorchGraph."""
+        return module
 
     def run(self, inputs: Arrays) -> list[np.ndarray]:
         import torch
@@ -149,7 +155,36 @@ class Torch(Engine):
         return [leaf.numpy() for leaf in torch.utils._pytree.tree_leaves(result)]
 
 
-ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (Tenfold, OnnxRuntime, OpenVino, Torch)}
+class TorchCompile(Torch):
+    """torch.compile (inductor), channels-last, for fixed sizes and with frozen weights, which lets it pack them beforehand."""
+
+    name = "torch-compile"
+
+    @classmethod
+    def check(cls) -> None:
+        super().check()
+        compiler = os.environ.get("CXX") or "g++"
+        if shutil.which(compiler) is None:
+            raise TenfoldError(f"engine {cls.name} needs a C++ compiler and there is no {compiler}: install g++, or set CXX")
+
+    def start(self) -> None:
+        super().start()
+        import torch._inductor.config as config
+
+        config.compile_threads = 1  # no processes of its own, that would outlive an interrupt
+
+    def _optimized(self, module: Any) -> Any:
+        import torch
+
+        from .torch_graph import TorchGraph, as_module
+
+        if isinstance(module, TorchGraph):
+            module = as_module(module)
+        # Each network is code of its own here. Dynamo compiles one piece of code, as TorchGraph's is, eight times at most.
+        return torch.compile(module, fullgraph=True, dynamic=False, options={"freezing": True})
+
+
+ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (Tenfold, OnnxRuntime, OpenVino, Torch, TorchCompile)}
 RIVALS = tuple(name for name in ENGINES if name != Tenfold.name)
 
 

@@ -33,6 +33,7 @@ class TorchGraph:
         self.constants = {"": None, **{name: channels_last(torch.from_numpy(array)) for name, array in arrays.items()}}
         self.inputs = [value.name for value in model.graph.input]
         self.outputs = [value.name for value in model.graph.output]
+        self.examples = [_zeros(value.type.tensor_type) for value in model.graph.input]
         self.steps = []
         for node in model.graph.node:
             if node.op_type not in OPERATORS or node.domain not in ("", "ai.onnx"):
@@ -64,3 +65,18 @@ class TorchGraph:
             for name in dead:
                 values.pop(name, None)
         return [values[name] for name in self.outputs]
+
+
+def as_module(graph: TorchGraph) -> torch.fx.GraphModule:
+    """The graph traced into one module of ATen operators, for the sizes that it was made for; its constants are buffers."""
+
+    class Whole(torch.nn.Module):
+        def forward(self, *inputs: torch.Tensor) -> list[torch.Tensor]:
+            return graph(*inputs)
+
+    return torch.export.export(Whole(), tuple(graph.examples)).module()
+
+
+def _zeros(tensor: onnx.TypeProto.Tensor) -> torch.Tensor:
+    shape = [dim.dim_value for dim in tensor.shape.dim]
+    return torch.from_numpy(np.zeros(shape, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)))

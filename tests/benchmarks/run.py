@@ -1,93 +1,150 @@
 """Benchmarks, measured and never part of a test's verdict.
 
-    python tests/benchmarks/run.py layers [--json FILE] [--runs N] [--threads N]
+    python tests/benchmarks/run.py layers|flattened|denton|networks|startup [--json FILE] [--only PATTERN]... [--resume]
 
-layers: single convolutions in Tenfold and in every rival that is installed, interleaved, with the share of the peak that
-was measured in the same run.
+Every row is ours and every rival's on the same threads, interleaved, with the share of the machine's peak that was measured beside it.
+Rows are written as they come: a run that is broken off is taken up again with --resume.
 """
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import json
+import signal
+import sys
 import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import tenfold
-from onnx import helper, numpy_helper
-from peak import measure_peak
+import startup
+from race import OURS, QUIET, Case, Race
+from results import Results
 from rich.console import Console
 from rich.table import Table
-from tenfold.targets import resolve
+from suites import BATCHES, SUITES, Settings, chosen
+from table import full_table, mean_line
+from tenfold.errors import TenfoldError
+from tenfold.runner.engines import RIVALS, describe, rival
+from tenfold.runner.machine import describe_machine
 from tenfold.targets.cpu import physical_cores
 
-SHAPES = Path(__file__).parent / "shapes"
-RIVALS = ("onnxruntime", "openvino", "torch")
+_stopped: list[int] = []
 
 
-def read_shapes(path: Path) -> list[tuple[int, ...]]:
-    """Lines of integers; # begins a comment."""
-    lines = (line.split("#")[0].split() for line in path.read_text().splitlines())
-    return [tuple(map(int, line)) for line in lines if line]
-
-
-def convolution(path: Path, channels: int, filters: int, size: int, kernel: int, stride: int) -> Path:
-    """An ONNX file with one convolution, bias and ReLU, batch 1, half a kernel of padding.
-
-    A global average pool follows: inside a network no engine turns the output of a convolution back to NCHW, and here none has to.
-    """
-    rng = np.random.default_rng(0)
-    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["c"], "conv", strides=[stride] * 2, pads=[kernel // 2] * 4),
-             helper.make_node("Relu", ["c"], ["r"], "relu"), helper.make_node("GlobalAveragePool", ["r"], ["y"], "pool")]
-    weight = rng.standard_normal((filters, channels, kernel, kernel), "float32") / np.float32(np.sqrt(channels) * kernel)
-    graph = helper.make_graph(nodes, "layer", [helper.make_tensor_value_info("x", 1, [1, channels, size, size])],
-                              [helper.make_tensor_value_info("y", 1, [1, filters, 1, 1])],
-                              [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(np.zeros(filters, "float32"), "b")])
-    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString())
-    return path
-
-
-def layers(runs: int, threads: int) -> dict:
-    """Each shape of `reference.txt` on its own."""
-    rivals = [name for name in RIVALS if importlib.util.find_spec(name)]
-    bits = resolve("host").vector_bits
-    rows, machine = [], {}
-    with tempfile.TemporaryDirectory() as folder:
-        for shape in read_shapes(SHAPES / "reference.txt"):
-            path = convolution(Path(folder) / ("-".join(map(str, shape)) + ".onnx"), *shape)
-            peak = measure_peak(threads, bits)
-            found = tenfold.compare(path, against=rivals, runs=runs, threads=threads)
-            machine, times = found.machine, {row.engine: row.latency_ms.median for row in found.rows}
-            best = min((name for name in times if name != "tenfold"), key=times.get)
-            flops = 2 * found.rows[0].macs / times["tenfold"] / 1e6
-            rows.append({"shape": shape, "ms": times, "best_rival": best, "ratio": times[best] / times["tenfold"], "gflops": flops,
-                         "peak_gflops": peak, "share_of_peak": flops / peak})
-    return {"suite": "layers", "machine": machine, "threads": threads, "rows": rows}
-
-
-def show(result: dict) -> None:
-    """The result as a table."""
-    table = Table(title=f"{result['machine']['cpu']}, {result['threads']} threads, batch 1, median ms")
-    for heading in ("C, F, size, kernel, stride", *result["rows"][0]["ms"], "against best rival", "GFLOP/s", "share of peak"):
-        table.add_column(heading, justify="right")
-    for row in result["rows"]:
-        table.add_row(", ".join(map(str, row["shape"])), *(f"{ms:.3f}" for ms in row["ms"].values()), f"{row['ratio']:.2f} x",
-                      f"{row['gflops']:.0f}", f"{row['share_of_peak']:.0%}")
-    Console(width=140).print(table)
-
-
-def main() -> None:
+def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("suite", choices=["layers"])
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--runs", type=int, default=60)
-    parser.add_argument("--threads", type=int, default=physical_cores())
-    options = parser.parse_args()
-    result = layers(options.runs, options.threads)
-    show(result)
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
+    parser.add_argument("suite", choices=[*SUITES, "startup"])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, after every row")
+    parser.add_argument("--resume", action="store_true", help="keep the rows that FILE has, measure the others")
+    parser.add_argument("--only", action="append", default=[], metavar="PATTERN", help="rows of this list of shapes, or of such a name")
+    parser.add_argument("--batch", metavar="N,N", help="batch sizes of layers; default: the suite's")
+    parser.add_argument("--against", default=",".join(RIVALS), metavar="ENGINES", help="default: all that are installed")
+    parser.add_argument("--threads", type=int, default=physical_cores(), metavar="N", help="of every engine; default: the physical cores")
+    parser.add_argument("--runs", type=int, default=100, metavar="N", help="timed runs of each engine at most; default: 100")
+    parser.add_argument("--seconds", type=float, default=20, metavar="S", help="to spend on a row, about; default: 20")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="keep the ONNX files of networks there; default: a temporary folder")
+    parser.add_argument("--list", action="store_true", help="only list the rows")
+    return parser.parse_args(arguments)
+
+
+def installed(names: Sequence[str], out: Console) -> list[str]:
+    """The rivals that are there; the others are named with the reason."""
+    found = []
+    for name in filter(None, names):
+        try:
+            rival(name)
+            found.append(name)
+        except TenfoldError as error:
+            if name not in RIVALS:
+                raise
+            out.print(f"without {name}: {error}")
+    return found
+
+
+def run(cases: Sequence[Case], measure: Callable[[Case], dict[str, Any]], results: Results, out: Console) -> None:
+    """Measure what is not finished; a row that fails says so in the results, and the next one is measured."""
+    begin = time.perf_counter()
+    for number, case in enumerate(cases, 1):
+        if case.name in results.finished():
+            continue
+        out.print(f"[{number}/{len(cases)}] {case.name} ...", end="")
+        try:
+            row = measure(case)
+        except Exception as error:
+            if _stopped:  # inside TVM an interrupt becomes a RuntimeError
+                raise KeyboardInterrupt from None
+            traceback.print_exc()
+            row = {"name": case.name, "lists": list(case.lists), **case.facts, "error": describe(error)}
+        results.add(row)
+        out.print(f" {summary(row)} ({time.perf_counter() - begin:.0f} s)")
+
+
+def summary(row: dict[str, Any]) -> str:
+    """A row in a few words, while the next one is measured."""
+    if "error" in row:
+        return f"failed: {row['error']}"
+    if "models" not in row:
+        seconds = [f"{name} {value['median']:.2f} s" for name, value in row.get("s", {}).items()]
+        return ", ".join(seconds + [f"{name} {value} bytes" for name, value in row.get("peak_bytes", {}).items()])
+    found = next(iter(row["models"].values()))
+    times = ", ".join(f"{name} {ms:.3f}" for name, ms in found["ms"].items())
+    promise = f", {row['share_of_promise']:.0%} of the promise" if "promise" in row else ""
+    ratio = "" if found["ratio"] is None else f", {found['ratio']:.2f} x"
+    noise = f" (others had {row['cores_of_others']:.2f} cores)" if row["cores_of_others"] > QUIET else ""
+    return f"{times} ms{ratio}, {found['share_of_peak']:.0%} of peak{promise}{noise}"
+
+
+def show(results: Results) -> None:
+    """The rows as a table on standard output."""
+    content = results.content()
+    headings, rows = full_table(content)
+    table = Table(title=f"{content['machine']['cpu']}, {content['threads']} threads of every engine, medians", caption=mean_line(content))
+    for i, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if i else "left", no_wrap=not i)
+    for cells in rows:
+        table.add_row(*cells)
+    Console(markup=False, width=None if sys.stdout.isatty() else 240).print(table)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options, out = options_of(arguments), Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+    signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGTERM, _stop)
+    with tempfile.TemporaryDirectory(prefix="tenfold-bench-") as folder:
+        try:
+            _run_suite(options, options.cache or Path(folder), out)
+        except TenfoldError as error:
+            sys.exit(f"run.py: {error}")
+        except KeyboardInterrupt:
+            sys.exit(130)
+
+
+def _run_suite(options: argparse.Namespace, cache: Path, out: Console) -> None:
+    cache.mkdir(parents=True, exist_ok=True)
+    batches = tuple(map(int, options.batch.split(","))) if options.batch else BATCHES.get(options.suite, (1,))
+    settings = Settings(batches, cache)
+    cases = chosen((startup.cases if options.suite == "startup" else SUITES[options.suite])(settings), options.only)
+    if not cases:
+        raise TenfoldError(f"no row of {options.suite} fits {' or '.join(options.only)}: --list names them all")
+    if options.list:
+        print("\n".join(f"{case.name}  ({', '.join(case.lists)})" if case.lists else case.name for case in cases))
+        return
+    race = Race(installed(options.against.split(","), out), options.threads, options.runs, options.seconds)
+    results = Results(options.suite, describe_machine(race.rivals), options.threads, options.json)
+    if options.resume:
+        results.resume()
+    out.print(f"{options.suite}: {len(cases)} rows on {options.threads} threads, {', '.join([OURS, *race.rivals])}")
+    try:
+        run(cases, (lambda case: startup.measure(case, race)) if options.suite == "startup" else race.run, results, out)
+    finally:
+        if results.rows:
+            show(results)
+
+
+def _stop(signum: int, frame: Any) -> None:
+    _stopped.append(signum)
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -37,11 +37,12 @@ def test_openvino_computes_in_float32(tiny_file, image):
     assert engine._compiled.get_property("INFERENCE_NUM_THREADS") == 1
 
 
-def test_torch_runs_an_exported_program(tmp_path, image):
+@pytest.mark.parametrize("name", ["torch", "torch-compile"])
+def test_torch_runs_an_exported_program(name, tmp_path, image):
     torch = pytest.importorskip("torch")
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 2)).eval()
     torch.export.save(torch.export.export(module, (torch.from_numpy(image),)), tmp_path / "net.pt2")
-    engine = ENGINES["torch"]()
+    engine = ENGINES[name]()
     engine.start()
     engine.prepare(tmp_path / "net.pt2", threads=1)
     with torch.no_grad():
@@ -49,15 +50,37 @@ def test_torch_runs_an_exported_program(tmp_path, image):
     np.testing.assert_allclose(engine.run({"input": image})[0], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_every_network_of_a_process_is_compiled_by_torch_compile(tmp_path):
+    """Dynamo compiles one piece of code for at most eight modules, and then gives up: each network must be code of its own."""
+    torch = pytest.importorskip("torch")
+    x = normal(*IMAGE)
+    onnx.save(one_operator("Relu", x.shape), tmp_path / "net.onnx")
+    compiled = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    for _ in range(10):
+        engine = ENGINES["torch-compile"]()
+        engine.start()
+        engine.prepare(tmp_path / "net.onnx", threads=1)
+        np.testing.assert_array_equal(engine.run({"x": x})[0], np.maximum(x, 0))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] - compiled == 10
+
+
+def test_torch_compile_without_a_compiler_says_what_to_install(monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(TenfoldError, match="torch-compile needs a C\\+\\+ compiler.*no-such-compiler.*install g"):
+        rival("torch-compile")
+
+
 def test_unknown_engines_are_listed():
-    with pytest.raises(TenfoldError, match="'caffe'.*onnxruntime, openvino, torch"):
+    with pytest.raises(TenfoldError, match="'caffe'.*onnxruntime, openvino, torch, torch-compile"):
         rival("caffe")
 
 
 @pytest.mark.parametrize("name", RIVALS)
 def test_an_engine_that_is_not_installed_names_what_to_install(name, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda module: None)
-    extra = {"openvino": r"tenfold\[rivals\]", "torch": r"tenfold\[torch\]", "onnxruntime": "onnxruntime"}[name]
+    torch = r"tenfold\[torch\]"
+    extra = {"openvino": r"tenfold\[rivals\]", "torch": torch, "torch-compile": torch, "onnxruntime": "onnxruntime"}[name]
     with pytest.raises(TenfoldError, match=f"{name} is not installed: pip install .*{extra}"):
         rival(name)
 

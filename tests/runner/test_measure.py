@@ -54,6 +54,13 @@ def test_warming_up_runs_several_times():
     assert len(calls) == WARM_UP_RUNS
 
 
+def test_warming_up_ends_after_one_slow_run(monkeypatch):
+    clock, calls = Clock(0.0), []
+    monkeypatch.setattr(module, "time", clock)
+    warm_up(lambda: calls.append(clock.sleep(1.5)))
+    assert len(calls) == 1
+
+
 class Clock:
     """Stands in for the module `time`: other threads use one CPU until `busy_until`."""
 

@@ -1,0 +1,167 @@
+"""One row of a benchmark: a few models in Tenfold and in every rival, all interleaved in one run."""
+from __future__ import annotations
+
+import functools
+import gc
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from disturbance import Watch
+from peak import measure_peak
+from tenfold.runner.contestants import Contestants, open_contestants
+from tenfold.runner.data import random_inputs
+from tenfold.runner.engines import ENGINES
+from tenfold.runner.measure import ROUNDS, WARM_UP_RUNS, measure
+from tenfold.targets import resolve
+
+OURS = "tenfold"
+PEAK_SECONDS = 0.3
+FEWEST_RUNS, FEWEST_ROUNDS = 4, 2
+SLOW = 0.5  # seconds
+QUIET = 0.1  # cores taken by others meanwhile; with more, a row is measured again
+ATTEMPTS = 3  # as long as they fit into so many times the seconds of a row
+
+
+@dataclass(frozen=True)
+class Case:
+    """What one row measures.
+
+    Attributes
+    ----------
+    name : str
+        Unique in its suite.
+    models : dict of str to callable
+        Each gives, from a folder to write to, an ONNX file. The first is the subject of the row; one called ``dense`` is what a
+        factored subject stands for.
+    lists : tuple of str
+        The lists of shapes that it is in.
+    facts : dict
+        Goes into the row as it is; ``promise``: how many times fewer multiplications than the dense model.
+    """
+
+    name: str
+    models: dict[str, Callable[[Path], Path]]
+    lists: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Race:
+    """How a row is measured: against whom, on how many threads, at most so many runs in about so many seconds."""
+
+    rivals: Sequence[str]
+    threads: int
+    runs: int
+    seconds: float
+
+    def run(self, case: Case) -> dict[str, Any]:
+        """Measure one row, again if the machine was not quiet meanwhile; the least disturbed attempt counts."""
+        with tempfile.TemporaryDirectory(prefix="tenfold-bench-") as folder:
+            files = {}
+            for label, write in case.models.items():
+                (Path(folder) / label).mkdir()
+                files[label] = write(Path(folder) / label)
+            engines = [ENGINES[name] for name in self.rivals]
+            opened = open_contestants(list(files.values()), engines, Path(folder), self.threads, "host", None, None, lambda step: None)
+            others, peak, times = self._quietest(opened)
+        models = {label: figures(times[str(path)], macs_of(opened, path), peak) for label, path in files.items()}
+        labels = {str(path): label for label, path in files.items()}
+        skipped = [[labels[path], engine, reason] for path, engine, reason in opened.skipped]
+        measured = {"peak_gflops": peak, "cores_of_others": others, "models": models, "skipped": skipped}
+        row = {"name": case.name, "lists": list(case.lists), **case.facts, **measured, **compared(case, models)}
+        del opened
+        gc.collect()  # engines hold each other in cycles, and some of them gigabytes
+        return row
+
+    def _quietest(self, opened: Contestants) -> tuple[float, float, dict[str, dict[str, Any]]]:
+        """The least disturbed of as many attempts as it takes, and as there is time for."""
+        end = time.perf_counter() + ATTEMPTS * self.seconds
+        attempts = [self._attempt(opened)]
+        while min(others for others, _, _ in attempts) > QUIET and time.perf_counter() < end:
+            attempts.append(self._attempt(opened))
+        return min(attempts, key=lambda attempt: attempt[0])
+
+    def _attempt(self, opened: Contestants) -> tuple[float, float, dict[str, dict[str, Any]]]:
+        """Cores that others took meanwhile, the machine's peak (measured before and after, the higher of the two), latencies."""
+        bits, watch = resolve("host").vector_bits, Watch()
+        before = measure_peak(self.threads, bits, PEAK_SECONDS)
+        times = self._times(opened)
+        return watch.cores(), max(before, measure_peak(self.threads, bits, PEAK_SECONDS)), times
+
+    def _times(self, opened: Contestants) -> dict[str, dict[str, Any]]:
+        """Latencies by file and engine."""
+        feeds = {one.model: random_inputs(one.inputs) for one in opened.contestants}
+        calls = [functools.partial(one.engine.run, feeds[one.model]) for one in opened.contestants]
+        runs, rounds = self.plan(calls)
+        times: dict[str, dict[str, Any]] = {one.model: {} for one in opened.contestants}
+        for one, latency in zip(opened.contestants, measure(calls, runs, rounds), strict=True):
+            times[one.model][one.engine_name] = latency
+        return times
+
+    def plan(self, calls: Sequence[Callable[[], object]]) -> tuple[int, int]:
+        """Runs of each call and rounds, so that warm-up and runs together take about the seconds that there are."""
+        total = sum(map(_seconds, calls))
+        rounds = int(self.seconds / 2 / (WARM_UP_RUNS * total))
+        rounds = max(FEWEST_ROUNDS, min(ROUNDS, rounds))
+        runs = int(self.seconds / 2 / total)
+        return max(FEWEST_RUNS, min(self.runs, runs)), rounds
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    """Of one call; of the second one, unless the first is so slow that waking up is no part of it."""
+    for _ in range(2):
+        begin = time.perf_counter()
+        call()
+        seconds = time.perf_counter() - begin
+        if seconds > SLOW:
+            break
+    return seconds
+
+
+def macs_of(opened: Contestants, path: Path) -> int:
+    """Multiply-accumulates of one run, as Tenfold counts them."""
+    return next(one.macs for one in opened.contestants if one.model == str(path))
+
+
+def figures(latencies: dict[str, Any], macs: int, peak: float) -> dict[str, Any]:
+    """What a row says of one model.
+
+    Parameters
+    ----------
+    latencies : dict of str to Latency
+        By engine.
+    macs : int
+        Of one run of the whole batch.
+    peak : float
+        GFLOP/s of the machine.
+    """
+    medians = {name: latency.median for name, latency in latencies.items()}
+    gflops = 2 * macs / medians[OURS] / 1e6
+    found = {"macs": macs, "runs": latencies[OURS].runs, "ms": medians,
+             "p90_ms": {name: latency.p90 for name, latency in latencies.items()},
+             "min_ms": {name: latency.min for name, latency in latencies.items()},
+             "gflops": gflops, "share_of_peak": gflops / peak, "best_rival": None, "ratio": None}
+    rivals = [name for name in medians if name != OURS]
+    if rivals:
+        best = min(rivals, key=medians.__getitem__)
+        found |= {"best_rival": best, "ratio": medians[best] / medians[OURS]}
+    return found
+
+
+def compared(case: Case, models: dict[str, Any]) -> dict[str, Any]:
+    """A factored subject against the dense model: how many times faster than ours, than the best rival's, and of what was promised."""
+    subject = models[next(iter(models))]
+    dense = models.get("dense")
+    if dense is None or dense is subject:
+        return {}
+    speedups = {name: dense["ms"][name] / ms for name, ms in subject["ms"].items() if name in dense["ms"]}
+    found: dict[str, Any] = {"speedup": speedups}
+    if dense["best_rival"] is not None:
+        found["against_dense_rival"] = dense["ms"][dense["best_rival"]] / subject["ms"][OURS]
+    if "promise" in case.facts:
+        found["share_of_promise"] = speedups[OURS] / case.facts["promise"]
+    return found

@@ -1,0 +1,88 @@
+"""What each suite of layers and networks measures: a list of cases."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
+
+import denton
+import onnx
+from models import chain_model, flattened
+from networks import WRITERS, network
+from race import Case
+from shapes import Shape, read_all
+from tenfold.factorization import Stage
+
+FLATTENED = Shape(128, 128, 32, 5, 1, 2, 1)  # Jin et al. (2015), figure 7
+FLATTENED_SIZES = (16, 32, 48, 64, 80)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line says of a suite."""
+
+    batches: tuple[int, ...]
+    cache: Path
+
+
+def _write(stages: Sequence[Stage], size: int, batch: int, biases: bool, folder: Path) -> Path:
+    onnx.save(chain_model(stages, size, batch, biases), folder / "layer.onnx")
+    return folder / "layer.onnx"
+
+
+def _writer(stages: Sequence[Stage], size: int, batch: int, biases: bool = False) -> Callable[[Path], Path]:
+    return partial(_write, stages, size, batch, biases)
+
+
+def _named(name: str, batch: int) -> str:
+    return name if batch == 1 else f"{name} x{batch}"
+
+
+def layers(settings: Settings) -> list[Case]:
+    """Every distinct convolution of the lists in `shapes/`, by itself."""
+    return [Case(_named(shape.name, batch), {"layer": _writer(shape.stages(), shape.size, batch)}, tuple(lists),
+                 {"batch": batch, "form": shape.form or "dense"})
+            for batch in settings.batches for shape, lists in read_all().items()]
+
+
+def flattened_layers(settings: Settings) -> list[Case]:
+    """Jin et al., figure 7: a 128 -> 128, 5 x 5 layer, and two sets of lateral, vertical and horizontal filters in its place."""
+    chain, dense = flattened(FLATTENED.channels, FLATTENED.filters, FLATTENED.kernel), FLATTENED.stages()
+    return [Case(_named(f"{size} pixels", batch), {"flattened": _writer(chain, size, batch, True), "dense": _writer(dense, size, batch)},
+                 (), {"batch": batch, "size": size})
+            for batch in settings.batches for size in FLATTENED_SIZES]
+
+
+def denton_layers(settings: Settings) -> list[Case]:
+    """Denton et al.: the first two layers of their network, dense and in each of the forms."""
+    cases = []
+    for batch in settings.batches:
+        for dense, form in denton.pairs():
+            models = {"chain": _writer(form.stages(dense), dense.size, batch), "dense": _writer(dense.stages(), dense.size, batch)}
+            facts = {"batch": batch, "layer": dense.name, "form": str(form), "promise": form.promise(dense)}
+            cases.append(Case(_named(f"{dense.name}, {form}", batch), models, ("denton",), facts))
+    return cases
+
+
+def whole_networks(settings: Settings) -> list[Case]:
+    """Whole networks, dense, batch 1."""
+    return [Case(name, {"network": lambda folder, name=name: network(name, settings.cache)}, (), {"batch": 1}) for name in WRITERS]
+
+
+SUITES: dict[str, Callable[[Settings], list[Case]]] = {
+    "layers": layers, "flattened": flattened_layers, "denton": denton_layers, "networks": whole_networks,
+}
+BATCHES = {"layers": (1,), "flattened": (1, 16, 128), "denton": (1,), "networks": (1,)}
+
+
+def chosen(cases: Sequence[Case], patterns: Sequence[str]) -> list[Case]:
+    """The cases that are in a list of that name, or whose name fits a pattern (``*`` and ``?``) or holds it."""
+    def fits(case: Case, pattern: str) -> bool:
+        return pattern in case.lists or fnmatch(case.name, pattern) or pattern in case.name
+
+    known = {name for case in cases for name in case.lists}
+    # The name of a list means the list, not every row whose name holds it.
+    return [case for case in cases if not patterns
+            or any(pattern in case.lists if pattern in known else fits(case, pattern) for pattern in patterns)]
