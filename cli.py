@@ -102,13 +102,13 @@ def compress(
 @_command
 def compile(
     model: Model,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for model.so and manifest.json.", metavar="DIR")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for model.so, weights.bin and manifest.json.", metavar="DIR")],
     target: TargetOption = "host",
     threads: Threads = None,
     plan: Annotated[Path | None, typer.Option("--plan", help="Factor the layers that this plan names.", metavar="PLAN.json")] = None,
     input_shape: InputShape = None,
 ) -> None:
-    """Compile a network to a shared library, and verify it against an independent engine."""
+    """Compile a network to a shared library and its weights, and verify it against an independent engine."""
     from .runner import compile as work
     from .runner.report import console, count, size
 
@@ -125,7 +125,9 @@ def compile(
         f"verified  against {check['reference']} on {check['inputs']} inputs: largest error {check['max_abs_error']:.1e},"
         f" {check['max_rel_error']:.1e} of the largest output (tolerance {check['tolerance']:.0e})"
     )
-    out.print(f"wrote     {output} (model.so {size(manifest.bytes)}) in {time.perf_counter() - begin:.1f} s")
+    parts = ", ".join(f"{size(number)} of {part}" for part, number in manifest.memory.items() if part != "planned")
+    out.print(f"memory    {size(manifest.memory['planned'])}: {parts}")
+    out.print(f"wrote     {output} ({size(manifest.bytes)}) in {time.perf_counter() - begin:.1f} s")
 
 
 @_command

@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import numpy as np
 from ..errors import TenfoldError
 from ..targets.cpu import cpu_flags
 from . import runtime
-from .manifest import LIBRARY, MANIFEST, Manifest, Port, sha256_of
+from .manifest import LIBRARY, MANIFEST, WEIGHTS, Manifest, Port, sha256_of
+from .weights import map_weights
 
 
 class Artifact:
@@ -122,15 +124,26 @@ def load(folder: str | os.PathLike[str], threads: int | None = None) -> Artifact
     if not path.is_dir():
         raise TenfoldError(f"{path}: {'this is a file, not an artifact folder' if path.exists() else 'no such folder'}")
     manifest = Manifest.read(path / MANIFEST)
-    library = path / LIBRARY
-    if not library.is_file():
-        raise TenfoldError(f"{path}: not an artifact: there is no {LIBRARY} in it")
-    if sha256_of(library) != manifest.library_sha256:
-        raise TenfoldError(f"{library}: does not match its manifest (the SHA-256 differs): changed or cut short; compile the network again")
+    for name in (LIBRARY, WEIGHTS):
+        if not (path / name).is_file():
+            raise TenfoldError(f"{path}: not an artifact: there is no {name} in it")
     check_cpu(str(path), manifest.target)
+    _check_files(path, manifest)
     ports = [(port.shape, port.dtype) for port in manifest.inputs]
-    machine = runtime.Machine(library, ports, threads or runtime.default_threads(manifest.threads))
+    machine = runtime.Machine(path / LIBRARY, map_weights(path / WEIGHTS), ports, threads or runtime.default_threads(manifest.threads))
     return Artifact(path, manifest, machine)
+
+
+def _check_files(folder: Path, manifest: Manifest) -> None:
+    """Raise TenfoldError if a file is not the one of the manifest."""
+    with ThreadPoolExecutor(1) as pool:
+        digest = pool.submit(sha256_of, folder / WEIGHTS)  # takes as long as loading TVM's runtime, so both at once
+        runtime.ffi()
+        digests = {LIBRARY: (sha256_of(folder / LIBRARY), manifest.library_sha256), WEIGHTS: (digest.result(), manifest.weights_sha256)}
+    for name, (found, stated) in digests.items():
+        if found != stated:
+            what = "does not match its manifest (the SHA-256 differs): changed or cut short; compile the network again"
+            raise TenfoldError(f"{folder / name}: {what}")
 
 
 def check_cpu(name: str, target: Mapping[str, Any]) -> None:

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import TenfoldError
+from ..passes.memory_plan import arena_bytes
 from ..targets.light_import import import_tvm
+from .manifest import LIBRARY, WEIGHTS
+from .weights import write_weights
 
 if TYPE_CHECKING:
     import onnx
@@ -77,13 +80,24 @@ def describe_target(target: Target) -> dict[str, Any]:
     return {"name": target.name, "tvm": target.tvm, "architecture": "x86_64", "features": list(target.features)}
 
 
-def build_library(mod: tvm.IRModule, target: Target, path: Path) -> tuple[str, ...]:
-    """Compile a Relax module to a shared library.
+@dataclass(frozen=True)
+class Built:
+    """What was compiled.
 
-    Returns
-    -------
-    tuple of str
+    Attributes
+    ----------
+    unscheduled : tuple of str
         The functions that no schedule rule took; each was also the subject of a warning.
+    memory : dict
+        Bytes that the network takes while it runs, as in the manifest.
+    """
+
+    unscheduled: tuple[str, ...]
+    memory: dict[str, int]
+
+
+def build_library(mod: tvm.IRModule, target: Target, folder: Path) -> Built:
+    """Compile a Relax module: code to model.so, weights to weights.bin.
 
     Raises
     ------
@@ -93,19 +107,23 @@ def build_library(mod: tvm.IRModule, target: Target, path: Path) -> tuple[str, .
     import_tvm()
     from tvm.support.cc import get_cc
 
-    from ..passes.pipeline import build
+    from ..passes.codegen import write_library
+    from ..passes.external_memory import externalize_memory
+    from ..passes.pipeline import lower
     from ..schedules.driver import UnscheduledWarning
 
     if get_cc() is None:
         raise TenfoldError("no C++ compiler was found to link the compiled network with: install g++ or clang++, or set CXX")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnscheduledWarning)
-        executable = build(mod, target)
+        lowered, memory = externalize_memory(lower(mod, target))
     for warning in caught:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    executable.export_library(str(path))
+    workspaces = write_library(lowered, target, folder / LIBRARY)
+    weights = write_weights(folder / WEIGHTS, memory.weights, memory.places)
     # The message begins with the name of the function.
-    return tuple(str(w.message).split(" ", 1)[0] for w in caught if issubclass(w.category, UnscheduledWarning))
+    unscheduled = tuple(str(w.message).split(" ", 1)[0] for w in caught if issubclass(w.category, UnscheduledWarning))
+    return Built(unscheduled, {"weights": weights, "activations": arena_bytes(memory.places), "workspaces": workspaces})
 
 
 def require_compiler() -> None:

@@ -40,7 +40,7 @@ class Row:
     macs, params : int
         Of one run; floating-point constants.
     bytes : int
-        Size of the file that the engine loads (for tenfold: model.so).
+        Size of the file that the engine loads (for tenfold: model.so and weights.bin).
     peak_bytes : int or None
         Peak memory for the network, see `memory`.
     accuracy : float or None
