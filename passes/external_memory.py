@@ -12,6 +12,7 @@ and a run allocates nothing: every intermediate tensor has its place in one aren
 """
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,12 +63,12 @@ def externalize_memory(mod: tvm.IRModule) -> tuple[tvm.IRModule, Memory]:
 
 
 class _Weights:
-    """The constants met so far, each with the variable that takes its place."""
+    """The constants met so far, each once, with the variable that takes its place."""
 
     def __init__(self) -> None:
         self.variables: list[relax.Var] = []
         self.values: list[np.ndarray] = []
-        self._known: dict[ir.GenericConst, relax.Var] = {}
+        self._known: dict[tuple[str, tuple[int, ...], bytes], relax.Var] = {}  # by contents: layers may share a weight
 
     def taken_from(self, binding: relax.Binding) -> relax.Binding:
         """`binding` with variables where a call has constants; constants elsewhere, as in branches, stay."""
@@ -78,11 +79,13 @@ class _Weights:
         return relax.VarBinding(binding.var, ir.Call(call.op, args, call.attrs, call.ty_args, ret_ty=call.ty))
 
     def _variable(self, constant: ir.GenericConst) -> relax.Var:
-        if constant not in self._known:
-            self._known[constant] = relax.Var(f"weight{len(self.variables)}", constant.ty)
-            self.variables.append(self._known[constant])
-            self.values.append(constant.value.numpy())
-        return self._known[constant]
+        value = np.ascontiguousarray(constant.value.numpy()).reshape(constant.value.shape)
+        key = (str(value.dtype), value.shape, hashlib.sha256(value.data).digest())
+        if key not in self._known:
+            self._known[key] = relax.Var(f"weight{len(self.variables)}", constant.ty)
+            self.variables.append(self._known[key])
+            self.values.append(value)
+        return self._known[key]
 
 
 def _lifetimes(tensors: list[relax.Var], bindings: list[relax.Binding], result: relax.Expr) -> list[tuple[int, int]]:
