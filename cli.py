@@ -164,6 +164,7 @@ def bench(
     against: Annotated[str, typer.Option("--against", help="Some of onnxruntime,openvino,torch.", metavar="ENGINES")] = "",
     data: Annotated[Path | None, typer.Option("--data", help="Images x (preprocessed), labels y.", metavar="D.npz")] = None,
     runs: Annotated[int, typer.Option("--runs", help="Timed runs of each row.", metavar="N", min=1)] = 50,
+    profile: Annotated[bool, typer.Option("--profile", help="Show where the time of each network in Tenfold goes.")] = False,
     threads: Threads = None,
     json: JsonFile = None,
     target: TargetOption = "host",
@@ -172,15 +173,20 @@ def bench(
     """Compare networks and engines side by side: milliseconds, memory, accuracy and error."""
     from .runner import compare as work
     from .runner.folder import write_text
+    from .runner.profile_report import profile_table
     from .runner.report import comparison_table, console
 
     engines = [name.strip() for name in against.split(",") if name.strip()]
     shapes = _shapes(input_shape)
     with _progress() as say:
         result = work.compare(
-            what, against=engines, data=data, runs=runs, threads=threads, target=target, input_shapes=shapes, progress=say
+            what, against=engines, data=data, runs=runs, threads=threads, target=target, input_shapes=shapes, profile=profile, progress=say
         )
-    console().print(comparison_table(result))
+    out = console()
+    out.print(comparison_table(result))
+    for row in result.rows:
+        if row.profile is not None:
+            out.print(profile_table(row.profile, row.model))
     for model, engine, reason in result.skipped:
         print(f"tenfold: no row for {model} in {engine}: {reason}", file=sys.stderr)
     if json is not None:

@@ -67,6 +67,10 @@ class Artifact:
         results = self._machine(self._check(inputs))
         return {port.name: result for port, result in zip(self.outputs, results, strict=True)}
 
+    def record(self, inputs: np.ndarray | Mapping[str, np.ndarray]) -> list[tuple[str, Any, tuple[Any, ...]]]:
+        """Run the network and list the functions that it called: (name, function, arguments). It is slow from then on."""
+        return self._machine.record(self._check(inputs))
+
     def _check(self, inputs: np.ndarray | Mapping[str, np.ndarray]) -> list[np.ndarray]:
         if not isinstance(inputs, Mapping):
             if len(self.inputs) != 1:

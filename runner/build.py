@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,10 +90,13 @@ class Built:
         The functions that no schedule rule took; each was also the subject of a warning.
     memory : dict
         Bytes that the network takes while it runs, as in the manifest.
+    kernels : tuple of dict
+        The kernels in the order of their calls, as in the manifest.
     """
 
     unscheduled: tuple[str, ...]
     memory: dict[str, int]
+    kernels: tuple[dict[str, Any], ...]
 
 
 def build_library(mod: tvm.IRModule, target: Target, folder: Path) -> Built:
@@ -109,21 +112,26 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path) -> Built:
 
     from ..passes.codegen import write_library
     from ..passes.external_memory import externalize_memory
+    from ..passes.inventory import inventory
+    from ..passes.kernel_calls import LayerWeights
     from ..passes.pipeline import lower
     from ..schedules.driver import UnscheduledWarning
 
     if get_cc() is None:
         raise TenfoldError("no C++ compiler was found to link the compiled network with: install g++ or clang++, or set CXX")
+    weights = LayerWeights(inventory(mod))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnscheduledWarning)
-        lowered, memory = externalize_memory(lower(mod, target))
+        lowered = lower(mod, target, watch=weights.watch)
     for warning in caught:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    workspaces = write_library(lowered, target, folder / LIBRARY)
-    weights = write_weights(folder / WEIGHTS, memory.weights, memory.places)
+    external, memory = externalize_memory(lowered)
+    workspaces = write_library(external, target, folder / LIBRARY)
+    stored = write_weights(folder / WEIGHTS, memory.weights, memory.places)
     # The message begins with the name of the function.
     unscheduled = tuple(str(w.message).split(" ", 1)[0] for w in caught if issubclass(w.category, UnscheduledWarning))
-    return Built(unscheduled, {"weights": weights, "activations": arena_bytes(memory.places), "workspaces": workspaces})
+    taken = {"weights": stored, "activations": arena_bytes(memory.places), "workspaces": workspaces}
+    return Built(unscheduled, taken, tuple(asdict(call) for call in weights.calls(lowered)))
 
 
 def require_compiler() -> None:

@@ -149,6 +149,7 @@ def _manifest(variant: Variant, target: Target, folder: Path, built: Built) -> M
         weights_sha256=sha256_of(folder / WEIGHTS),
         bytes=sum((folder / name).stat().st_size for name in (LIBRARY, WEIGHTS)),
         memory={**memory, "planned": sum(memory.values())},
+        kernels=built.kernels,
         macs=total_macs(inventory(variant.mod)),
         params=count_params(variant.onnx),
         verification={},

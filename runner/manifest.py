@@ -50,6 +50,8 @@ class Manifest:
     memory : dict
         Bytes that the network takes while it runs: ``weights``, ``activations`` (intermediate tensors and outputs, as planned),
         ``workspaces`` (what kernels use for themselves), ``inputs``; ``planned`` is their sum.
+    kernels : tuple of dict
+        The kernels in the order in which they are called: ``function``, the ``layers`` that it computes, shape of its ``output``, ``macs``.
     macs, params : int
         Multiply-accumulates of the convolutions and dense layers in one run; floating-point constants of the network.
     verification : dict
@@ -70,6 +72,7 @@ class Manifest:
     weights_sha256: str
     bytes: int
     memory: dict[str, int]
+    kernels: tuple[dict[str, Any], ...]
     macs: int
     params: int
     verification: dict[str, Any]
@@ -109,6 +112,7 @@ class Manifest:
             target["features"] = [str(flag) for flag in target["features"]]
             target["architecture"] = str(target["architecture"])
             simple = {"target": target, "threads": int(content["threads"]), "unscheduled": tuple(content["unscheduled"])}
+            simple["kernels"] = tuple(_kernel(entry) for entry in content["kernels"])
         except (KeyError, TypeError, ValueError) as error:
             raise TenfoldError(f"{path}: not a manifest: an entry is malformed or missing ({type(error).__name__}: {error})") from None
         return cls(**{**content, **ports, **simple})
@@ -116,6 +120,11 @@ class Manifest:
 
 def _port(entry: dict[str, Any]) -> Port:
     return Port(str(entry["name"]), tuple(int(size) for size in entry["shape"]), str(np.dtype(entry["dtype"])))
+
+
+def _kernel(entry: dict[str, Any]) -> dict[str, Any]:
+    sequences = {"layers": tuple(map(str, entry["layers"])), "output": tuple(map(int, entry["output"]))}
+    return {"function": str(entry["function"]), **sequences, "macs": int(entry["macs"])}
 
 
 def sha256_of(path: Path) -> str:

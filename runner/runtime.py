@@ -112,11 +112,29 @@ class Machine:
     def __call__(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         """Run on arrays of the right shapes and dtypes. The results belong to the caller."""
         with self._lock:
-            use_threads(self.threads)
-            for buffer, array in zip(self._buffers, arrays, strict=True):
-                np.copyto(buffer, array, casting="no")
-            result = self._run(*self._tensors)
-            return [np.array(np.from_dlpack(tensor)) for tensor in _flat(result)]
+            return [np.array(np.from_dlpack(tensor)) for tensor in _flat(self._invoke(arrays))]
+
+    def record(self, arrays: list[np.ndarray]) -> list[tuple[str, Any, tuple[Any, ...]]]:
+        """Run once and list every function that the virtual machine called: its name, itself, and its arguments.
+
+        The recorder stays in place: use the machine no more for anything else.
+        """
+        calls = []
+
+        def note(function: Any, name: str, before: bool, _result: Any, *args: Any) -> None:
+            if before:
+                calls.append((name, function, args))
+
+        with self._lock:
+            self.executable["set_instrument"](ffi().convert_func(note))
+            self._invoke(arrays)
+        return list(calls)
+
+    def _invoke(self, arrays: list[np.ndarray]) -> Any:
+        use_threads(self.threads)
+        for buffer, array in zip(self._buffers, arrays, strict=True):
+            np.copyto(buffer, array, casting="no")
+        return self._run(*self._tensors)
 
 
 def _flat(result: Any) -> Iterator[Any]:

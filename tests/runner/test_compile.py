@@ -107,7 +107,7 @@ def spoil(monkeypatch, change):
     from tenfold.passes import pipeline
 
     real = pipeline.lower
-    monkeypatch.setattr(pipeline, "lower", lambda mod, target: real(change(mod), target))
+    monkeypatch.setattr(pipeline, "lower", lambda mod, target, **options: real(change(mod), target, **options))
 
 
 def with_scaled_weight(model, name):
@@ -179,10 +179,10 @@ def test_functions_without_a_schedule_are_named_in_the_manifest(tiny_file, monke
 
     real = pipeline.lower
 
-    def warn(mod, target):
+    def warn(mod, target, **options):
         missed = Unscheduled("exotic", ("block",), "no rule is made for it")
         warnings.warn(str(missed), UnscheduledWarning, stacklevel=1)
-        return real(mod, target)
+        return real(mod, target, **options)
 
     monkeypatch.setattr(pipeline, "lower", warn)
     with pytest.warns(UnscheduledWarning, match="exotic"):
