@@ -1,6 +1,7 @@
 """An artifact: a folder with a compiled network and its manifest, and what it takes to run it."""
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from ..errors import TenfoldError
 from ..targets.cpu import cpu_flags
 from . import runtime
 from .manifest import LIBRARY, MANIFEST, WEIGHTS, Manifest, Port, sha256_of
-from .weights import map_weights
+from .weights import map_file, map_weights
 
 
 class Artifact:
@@ -132,16 +133,19 @@ def load(folder: str | os.PathLike[str], threads: int | None = None) -> Artifact
         if not (path / name).is_file():
             raise TenfoldError(f"{path}: not an artifact: there is no {name} in it")
     check_cpu(str(path), manifest.target)
-    _check_files(path, manifest)
+    mapping = map_file(path / WEIGHTS)
+    _check_files(path, manifest, mapping)
+    contents = map_weights(path / WEIGHTS, mapping)
     ports = [(port.shape, port.dtype) for port in manifest.inputs]
-    machine = runtime.Machine(path / LIBRARY, map_weights(path / WEIGHTS), ports, threads or runtime.default_threads(manifest.threads))
+    machine = runtime.Machine(path / LIBRARY, contents, ports, threads or runtime.default_threads(manifest.threads))
     return Artifact(path, manifest, machine)
 
 
-def _check_files(folder: Path, manifest: Manifest) -> None:
+def _check_files(folder: Path, manifest: Manifest, weights: np.ndarray) -> None:
     """Raise TenfoldError if a file is not the one of the manifest."""
     with ThreadPoolExecutor(1) as pool:
-        digest = pool.submit(sha256_of, folder / WEIGHTS)  # takes as long as loading TVM's runtime, so both at once
+        # Takes as long as loading TVM's runtime, so both at once: in one call, which needs no lock of Python's.
+        digest = pool.submit(lambda: hashlib.sha256(weights).hexdigest())
         runtime.ffi()
         digests = {LIBRARY: (sha256_of(folder / LIBRARY), manifest.library_sha256), WEIGHTS: (digest.result(), manifest.weights_sha256)}
     for name, (found, stated) in digests.items():

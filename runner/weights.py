@@ -67,8 +67,14 @@ def write_weights(path: Path, weights: Sequence[np.ndarray], places: Sequence[Pl
     return offset - start
 
 
-def map_weights(path: Path) -> Contents:
-    """Map a file.
+def map_weights(path: Path, mapping: np.ndarray | None = None) -> Contents:
+    """Find the tensors in a file.
+
+    Parameters
+    ----------
+    path : Path
+    mapping : ndarray of uint8, optional
+        The file, where it is mapped already.
 
     Raises
     ------
@@ -76,12 +82,19 @@ def map_weights(path: Path) -> Contents:
         If it is no such file.
     """
     try:
-        mapping = np.memmap(path, np.uint8, "c")  # copy on write: DLPack has no read-only arrays, and nobody writes
+        mapping = map_file(path) if mapping is None else mapping
         entries = list(_entries(mapping))
         weights = tuple(view(mapping, Place(str(e.dtype), e.shape, e.offset)) for e in entries if e.kind == WEIGHT)
     except (OSError, ValueError, KeyError, struct.error) as error:
         raise TenfoldError(f"{path}: not the weights of a compiled network: {error}; compile the network again") from None
     return Contents(mapping, weights, tuple(Place(str(e.dtype), e.shape, e.offset) for e in entries if e.kind == ARENA))
+
+
+def map_file(path: Path) -> np.ndarray:
+    """The bytes of a file, mapped."""
+    if not path.stat().st_size:
+        return np.empty(0, np.uint8)
+    return np.memmap(path, np.uint8, "c")  # copy on write: DLPack has no read-only arrays, and nobody writes
 
 
 def view(memory: np.ndarray, place: Place) -> np.ndarray:
