@@ -25,7 +25,7 @@ def test_tensors_alive_together_lie_apart(tensors):
     for place, life in zip(places, lifetimes, strict=True):
         assert place.offset % ALIGNMENT == 0
         for other, other_life in zip(places, lifetimes, strict=True):
-            if other is not place and life[0] <= other_life[1] and other_life[0] <= life[1] and place.end > place.offset < place.end:
+            if other is not place and life[0] <= other_life[1] and other_life[0] <= life[1] and place.end > place.offset:
                 assert place.end <= other.offset or other.end <= place.offset or other.end == other.offset
     assert arena_bytes(places) <= sum(-(-(place.end - place.offset) // ALIGNMENT) * ALIGNMENT for place in places)
 
