@@ -102,13 +102,13 @@ def compress(
 @_command
 def compile(
     model: Model,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for model.so and manifest.json.", metavar="DIR")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for model.so, weights.bin and manifest.json.", metavar="DIR")],
     target: TargetOption = "host",
     threads: Threads = None,
     plan: Annotated[Path | None, typer.Option("--plan", help="Factor the layers that this plan names.", metavar="PLAN.json")] = None,
     input_shape: InputShape = None,
 ) -> None:
-    """Compile a network to a shared library, and verify it against an independent engine."""
+    """Compile a network to a shared library and its weights, and verify it against an independent engine."""
     from .runner import compile as work
     from .runner.report import console, count, size
 
@@ -125,7 +125,9 @@ def compile(
         f"verified  against {check['reference']} on {check['inputs']} inputs: largest error {check['max_abs_error']:.1e},"
         f" {check['max_rel_error']:.1e} of the largest output (tolerance {check['tolerance']:.0e})"
     )
-    out.print(f"wrote     {output} (model.so {size(manifest.bytes)}) in {time.perf_counter() - begin:.1f} s")
+    parts = ", ".join(f"{size(number)} of {part}" for part, number in manifest.memory.items() if part != "planned")
+    out.print(f"memory    {size(manifest.memory['planned'])}: {parts}")
+    out.print(f"wrote     {output} ({size(manifest.bytes)}) in {time.perf_counter() - begin:.1f} s")
 
 
 @_command
@@ -162,6 +164,7 @@ def bench(
     against: Annotated[str, typer.Option("--against", help="Some of onnxruntime,openvino,torch,torch-compile.", metavar="ENGINES")] = "",
     data: Annotated[Path | None, typer.Option("--data", help="Images x (preprocessed), labels y.", metavar="D.npz")] = None,
     runs: Annotated[int, typer.Option("--runs", help="Timed runs of each row.", metavar="N", min=1)] = 50,
+    profile: Annotated[bool, typer.Option("--profile", help="Show where the time of each network in Tenfold goes.")] = False,
     threads: Threads = None,
     json: JsonFile = None,
     target: TargetOption = "host",
@@ -170,15 +173,20 @@ def bench(
     """Compare networks and engines side by side: milliseconds, memory, accuracy and error."""
     from .runner import compare as work
     from .runner.folder import write_text
+    from .runner.profile_report import profile_table
     from .runner.report import comparison_table, console
 
     engines = [name.strip() for name in against.split(",") if name.strip()]
     shapes = _shapes(input_shape)
     with _progress() as say:
         result = work.compare(
-            what, against=engines, data=data, runs=runs, threads=threads, target=target, input_shapes=shapes, progress=say
+            what, against=engines, data=data, runs=runs, threads=threads, target=target, input_shapes=shapes, profile=profile, progress=say
         )
-    console().print(comparison_table(result))
+    out = console()
+    out.print(comparison_table(result))
+    for row in result.rows:
+        if row.profile is not None:
+            out.print(profile_table(row.profile, row.model))
     for model, engine, reason in result.skipped:
         print(f"tenfold: no row for {model} in {engine}: {reason}", file=sys.stderr)
     if json is not None:

@@ -25,6 +25,7 @@ from .fuse_chains import FuseChains
 from .legalize import legalize
 
 Phase = tuple[str, Callable[[tvm.IRModule], tvm.IRModule]]
+Watch = Callable[[str, tvm.IRModule], None]
 
 
 def phases(target: Target) -> Iterator[Phase]:
@@ -65,7 +66,7 @@ def phases(target: Target) -> Iterator[Phase]:
     ])
 
 
-def lower(mod: tvm.IRModule, target: Target, until: str | None = None) -> tvm.IRModule:
+def lower(mod: tvm.IRModule, target: Target, until: str | None = None, watch: Watch | None = None) -> tvm.IRModule:
     """Run the phases.
 
     Parameters
@@ -76,10 +77,14 @@ def lower(mod: tvm.IRModule, target: Target, until: str | None = None) -> tvm.IR
         The device to compile for.
     until : str, optional
         Stop after the phase of this name, to look at what it made.
+    watch : callable, optional
+        Called after each phase with its name and what it made.
     """
     with target.tvm_target():
         for name, phase in phases(target):
             mod = phase(mod)
+            if watch is not None:
+                watch(name, mod)
             if name == until:
                 break
     return mod

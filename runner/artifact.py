@@ -1,9 +1,11 @@
 """An artifact: a folder with a compiled network and its manifest, and what it takes to run it."""
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import numpy as np
 from ..errors import TenfoldError
 from ..targets.cpu import cpu_flags
 from . import runtime
-from .manifest import LIBRARY, MANIFEST, Manifest, Port, sha256_of
+from .manifest import LIBRARY, MANIFEST, WEIGHTS, Manifest, Port, sha256_of
+from .weights import map_file, map_weights
 
 
 class Artifact:
@@ -64,6 +67,10 @@ class Artifact:
         """As calling it, with the outputs by name."""
         results = self._machine(self._check(inputs))
         return {port.name: result for port, result in zip(self.outputs, results, strict=True)}
+
+    def record(self, inputs: np.ndarray | Mapping[str, np.ndarray]) -> list[tuple[str, Any, tuple[Any, ...]]]:
+        """Run the network and list the functions that it called: (name, function, arguments). It is slow from then on."""
+        return self._machine.record(self._check(inputs))
 
     def _check(self, inputs: np.ndarray | Mapping[str, np.ndarray]) -> list[np.ndarray]:
         if not isinstance(inputs, Mapping):
@@ -122,15 +129,29 @@ def load(folder: str | os.PathLike[str], threads: int | None = None) -> Artifact
     if not path.is_dir():
         raise TenfoldError(f"{path}: {'this is a file, not an artifact folder' if path.exists() else 'no such folder'}")
     manifest = Manifest.read(path / MANIFEST)
-    library = path / LIBRARY
-    if not library.is_file():
-        raise TenfoldError(f"{path}: not an artifact: there is no {LIBRARY} in it")
-    if sha256_of(library) != manifest.library_sha256:
-        raise TenfoldError(f"{library}: does not match its manifest (the SHA-256 differs): changed or cut short; compile the network again")
+    for name in (LIBRARY, WEIGHTS):
+        if not (path / name).is_file():
+            raise TenfoldError(f"{path}: not an artifact: there is no {name} in it")
     check_cpu(str(path), manifest.target)
+    mapping = map_file(path / WEIGHTS)
+    _check_files(path, manifest, mapping)
+    contents = map_weights(path / WEIGHTS, mapping)
     ports = [(port.shape, port.dtype) for port in manifest.inputs]
-    machine = runtime.Machine(library, ports, threads or runtime.default_threads(manifest.threads))
+    machine = runtime.Machine(path / LIBRARY, contents, ports, threads or runtime.default_threads(manifest.threads))
     return Artifact(path, manifest, machine)
+
+
+def _check_files(folder: Path, manifest: Manifest, weights: np.ndarray) -> None:
+    """Raise TenfoldError if a file is not the one of the manifest."""
+    with ThreadPoolExecutor(1) as pool:
+        # Takes as long as loading TVM's runtime, so both at once: in one call, which needs no lock of Python's.
+        digest = pool.submit(lambda: hashlib.sha256(weights).hexdigest())
+        runtime.ffi()
+        digests = {LIBRARY: (sha256_of(folder / LIBRARY), manifest.library_sha256), WEIGHTS: (digest.result(), manifest.weights_sha256)}
+    for name, (found, stated) in digests.items():
+        if found != stated:
+            what = "does not match its manifest (the SHA-256 differs): changed or cut short; compile the network again"
+            raise TenfoldError(f"{folder / name}: {what}")
 
 
 def check_cpu(name: str, target: Mapping[str, Any]) -> None:

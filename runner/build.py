@@ -4,14 +4,17 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import TenfoldError
+from ..passes.memory_plan import arena_bytes
 from ..targets.light_import import import_tvm
+from .manifest import LIBRARY, WEIGHTS
+from .weights import write_weights
 
 if TYPE_CHECKING:
     import onnx
@@ -77,13 +80,27 @@ def describe_target(target: Target) -> dict[str, Any]:
     return {"name": target.name, "tvm": target.tvm, "architecture": "x86_64", "features": list(target.features)}
 
 
-def build_library(mod: tvm.IRModule, target: Target, path: Path) -> tuple[str, ...]:
-    """Compile a Relax module to a shared library.
+@dataclass(frozen=True)
+class Built:
+    """What was compiled.
 
-    Returns
-    -------
-    tuple of str
+    Attributes
+    ----------
+    unscheduled : tuple of str
         The functions that no schedule rule took; each was also the subject of a warning.
+    memory : dict
+        Bytes that the network takes while it runs, as in the manifest.
+    kernels : tuple of dict
+        The kernels in the order of their calls, as in the manifest.
+    """
+
+    unscheduled: tuple[str, ...]
+    memory: dict[str, int]
+    kernels: tuple[dict[str, Any], ...]
+
+
+def build_library(mod: tvm.IRModule, target: Target, folder: Path) -> Built:
+    """Compile a Relax module: code to model.so, weights to weights.bin.
 
     Raises
     ------
@@ -93,19 +110,28 @@ def build_library(mod: tvm.IRModule, target: Target, path: Path) -> tuple[str, .
     import_tvm()
     from tvm.support.cc import get_cc
 
-    from ..passes.pipeline import build
+    from ..passes.codegen import write_library
+    from ..passes.external_memory import externalize_memory
+    from ..passes.inventory import inventory
+    from ..passes.kernel_calls import LayerWeights
+    from ..passes.pipeline import lower
     from ..schedules.driver import UnscheduledWarning
 
     if get_cc() is None:
         raise TenfoldError("no C++ compiler was found to link the compiled network with: install g++ or clang++, or set CXX")
+    weights = LayerWeights(inventory(mod))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnscheduledWarning)
-        executable = build(mod, target)
+        lowered = lower(mod, target, watch=weights.watch)
     for warning in caught:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    executable.export_library(str(path))
+    external, memory = externalize_memory(lowered)
+    workspaces = write_library(external, target, folder / LIBRARY)
+    stored = write_weights(folder / WEIGHTS, memory.weights, memory.places)
     # The message begins with the name of the function.
-    return tuple(str(w.message).split(" ", 1)[0] for w in caught if issubclass(w.category, UnscheduledWarning))
+    unscheduled = tuple(str(w.message).split(" ", 1)[0] for w in caught if issubclass(w.category, UnscheduledWarning))
+    taken = {"weights": stored, "activations": arena_bytes(memory.places), "workspaces": workspaces}
+    return Built(unscheduled, taken, tuple(asdict(call) for call in weights.calls(lowered)))
 
 
 def require_compiler() -> None:

@@ -7,7 +7,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,13 @@ from ..errors import TenfoldError
 from ..targets.cpu import physical_cores
 from .contestants import Contestant, Contestants, open_contestants
 from .data import Data, Spec, random_inputs
-from .engines import rival
+from .engines import Tenfold, rival
 from .machine import describe_machine
 from .measure import Latency, measure
 from .memory import peak_bytes
+from .peak import host_peak
+from .profile import Profile
+from .profile import profile as profile_artifact
 from .verify import compare_arrays
 
 RUNS = 50
@@ -40,7 +43,7 @@ class Row:
     macs, params : int
         Of one run; floating-point constants.
     bytes : int
-        Size of the file that the engine loads (for tenfold: model.so).
+        Size of the file that the engine loads (for tenfold: model.so and weights.bin).
     peak_bytes : int or None
         Peak memory for the network, see `memory`.
     accuracy : float or None
@@ -49,6 +52,8 @@ class Row:
         Largest difference from the dense reference over its largest output (`verify.compare_arrays`), on the data or, without any, on
         random inputs. The reference is the first model file given, in the engine that it is verified against. None without one, or for
         networks with other outputs.
+    profile : Profile or None
+        The kernels of a network in Tenfold, where that was asked for.
     """
 
     model: str
@@ -60,6 +65,7 @@ class Row:
     peak_bytes: int | None
     accuracy: float | None
     max_error: float | None
+    profile: Profile | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,8 @@ class Comparison:
         """``{"machine": {...}, "threads": N, "rows": [...]}``, indented."""
         rows = [asdict(row) for row in self.rows]
         for row in rows:
+            if row["profile"] is None:
+                del row["profile"]
             if row["max_error"] is not None and not math.isfinite(row["max_error"]):
                 row["max_error"] = None  # JSON has no infinity
         return json.dumps({"machine": self.machine, "threads": self.threads, "rows": rows}, indent=2) + "\n"
@@ -95,6 +103,7 @@ def compare(
     threads: int | None = None,
     target: Any = "host",
     input_shapes: dict[str, tuple[int, ...]] | None = None,
+    profile: bool = False,
     progress: Progress | None = None,
 ) -> Comparison:
     """Measure networks in Tenfold and in other engines.
@@ -115,6 +124,8 @@ def compare(
         What model files are compiled for.
     input_shapes : dict, optional
         Sizes of dynamic inputs of model files.
+    profile : bool
+        Measure each kernel of the networks in Tenfold too.
     progress : callable, optional
         Called with a few words when a step begins.
 
@@ -138,6 +149,8 @@ def compare(
     with tempfile.TemporaryDirectory(prefix="tenfold-") as folder:
         opened = open_contestants(paths, rivals, Path(folder), threads, target, input_shapes, images, say)
         rows = _rows(opened, images, runs, threads, say)
+        if profile:
+            rows = _profiled(rows, opened, images, runs, threads, say)
         return Comparison(describe_machine(against), threads, rows, opened.skipped)
 
 
@@ -159,6 +172,19 @@ def _rows(opened: Contestants, images: Data | None, runs: int, threads: int, say
         peak = peak_bytes(one.engine_name, one.path, x, threads)
         rows.append(Row(one.model, one.engine_name, latency, one.macs, one.params, one.bytes, peak, accuracy, error))
     return rows
+
+
+def _profiled(rows: list[Row], opened: Contestants, images: Data | None, runs: int, threads: int, say: Progress) -> list[Row]:
+    """The rows with a profile for those of Tenfold."""
+    say("measuring the machine's peak")
+    peak = host_peak(threads)
+    result = []
+    for row, one in zip(rows, opened.contestants, strict=True):
+        if isinstance(one.engine, Tenfold):
+            say(f"profiling {row.model}")
+            row = replace(row, profile=profile_artifact(one.engine.artifact, _feeds(one.inputs, images)[0], runs, peak))
+        result.append(row)
+    return result
 
 
 def _feeds(inputs: Sequence[Spec], images: Data | None) -> list[dict[str, np.ndarray]]:

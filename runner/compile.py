@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import TenfoldError, VerificationError
+from ..passes.memory_plan import tensor_bytes
 from .artifact import Artifact, check_cpu, load
-from .build import Variant, build_library, describe_target, make_variant, read_plan, require_compiler, with_threads
+from .build import Built, Variant, build_library, describe_target, make_variant, read_plan, require_compiler, with_threads
 from .data import Data, random_inputs
 from .folder import output_folder
-from .manifest import LIBRARY, MANIFEST, Manifest, Port, sha256_of
+from .manifest import LIBRARY, MANIFEST, WEIGHTS, Manifest, Port, sha256_of
 from .network_facts import count_params, total_macs
 from .verify import TOLERANCE, verify
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from ..frontends import Network
     from ..targets import Target
 
-FILES = (LIBRARY, MANIFEST)
+FILES = (LIBRARY, WEIGHTS, MANIFEST)
 RANDOM_SETS = 2  # of random inputs that are verified
 REAL_BATCHES = 8  # of real inputs, where given
 PACKAGES = {"tenfold": "tenfold", "tvm": "apache-tvm", "numpy": "numpy", "onnxruntime": "onnxruntime"}
@@ -117,8 +118,8 @@ def compile_network(
         output = Path(holder.name) / "artifact"
     with output_folder(output, FILES) as folder:
         say("compiling")
-        unscheduled = build_library(variant.mod, target, folder / LIBRARY)
-        manifest = _manifest(variant, target, folder / LIBRARY, unscheduled)
+        built = build_library(variant.mod, target, folder)
+        manifest = _manifest(variant, target, folder, built)
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         say("verifying")
         artifact = load(folder, target.cores)  # as a user will
@@ -130,10 +131,11 @@ def compile_network(
     return artifact
 
 
-def _manifest(variant: Variant, target: Target, library: Path, unscheduled: tuple[str, ...]) -> Manifest:
+def _manifest(variant: Variant, target: Target, folder: Path, built: Built) -> Manifest:
     from ..passes.inventory import inventory
 
     network = variant.network
+    memory = {**built.memory, "inputs": sum(tensor_bytes(spec.dtype, spec.shape) for spec in network.inputs)}
     return Manifest(
         name=network.name,
         model_sha256=network.sha256,
@@ -143,12 +145,15 @@ def _manifest(variant: Variant, target: Target, library: Path, unscheduled: tupl
         threads=target.cores,
         versions={**{name: metadata.version(package) for name, package in PACKAGES.items()}, "python": platform.python_version()},
         plan=None if variant.plan is None else json.loads(variant.plan.to_json()),
-        library_sha256=sha256_of(library),
-        bytes=library.stat().st_size,
+        library_sha256=sha256_of(folder / LIBRARY),
+        weights_sha256=sha256_of(folder / WEIGHTS),
+        bytes=sum((folder / name).stat().st_size for name in (LIBRARY, WEIGHTS)),
+        memory={**memory, "planned": sum(memory.values())},
+        kernels=built.kernels,
         macs=total_macs(inventory(variant.mod)),
         params=count_params(variant.onnx),
         verification={},
-        unscheduled=unscheduled,
+        unscheduled=built.unscheduled,
     )
 
 

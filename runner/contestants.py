@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from ..errors import TenfoldError
 from .data import Data, Spec, random_inputs
 from .engines import Engine, Tenfold, describe
-from .manifest import LIBRARY
 
 if TYPE_CHECKING:
     from ..frontends import Network
@@ -76,7 +75,7 @@ def _artifact(model: str, folder: Path, threads: int) -> Contestant:
     engine.start()
     engine.prepare(folder, threads)
     manifest = engine.artifact.manifest
-    return Contestant(model, engine, folder, manifest.inputs, manifest.macs, manifest.params, (folder / LIBRARY).stat().st_size)
+    return Contestant(model, engine, folder, manifest.inputs, manifest.macs, manifest.params, manifest.bytes)
 
 
 def _model(

@@ -9,7 +9,9 @@ import numpy as np
 
 from . import runtime
 from .data import random_inputs
+from .manifest import LIBRARY, WEIGHTS
 from .verify import TOLERANCE, compare_arrays
+from .weights import map_weights
 
 if TYPE_CHECKING:
     import onnx
@@ -35,10 +37,9 @@ def first_difference(variant: Variant, target: Target) -> str:
     mod, names = expose_relax(variant.mod, candidates)
     feeds = random_inputs(variant.network.inputs)
     with tempfile.TemporaryDirectory(prefix="tenfold-") as folder:
-        library = Path(folder) / "layers.so"
-        build_library(mod, target, library)
+        build_library(mod, target, Path(folder))
         ports = [(spec.shape, spec.dtype) for spec in variant.network.inputs]
-        machine = runtime.Machine(library, ports, target.cores)
+        machine = runtime.Machine(Path(folder) / LIBRARY, map_weights(Path(folder) / WEIGHTS), ports, target.cores)
         ours = machine([feeds[spec.name] for spec in variant.network.inputs])[: len(names)]
     outputs = len(variant.onnx.graph.output)
     theirs = dict(zip(candidates, onnxruntime_reference(exposed)(feeds)[outputs:], strict=True))

@@ -65,7 +65,7 @@ class Tenfold(Engine):
     name, module, package, reads = "tenfold", "tvm_ffi", "tenfold", ("",)
 
     def start(self) -> None:
-        from . import runtime
+        from . import artifact, runtime  # noqa: F401 - its code is no memory of the network's
 
         runtime.ffi()
 

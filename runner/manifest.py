@@ -1,4 +1,4 @@
-"""manifest.json: what an artifact folder says about the library beside it."""
+"""manifest.json: what an artifact folder says about the library and the weights beside it."""
 from __future__ import annotations
 
 import hashlib
@@ -11,8 +11,8 @@ import numpy as np
 
 from ..errors import TenfoldError
 
-FORMAT = 1
-LIBRARY, MANIFEST = "model.so", "manifest.json"
+FORMAT = 2
+LIBRARY, WEIGHTS, MANIFEST = "model.so", "weights.bin", "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,15 @@ class Manifest:
         Of tenfold, tvm, python, numpy.
     plan : dict or None
         The plan that was applied.
-    library_sha256, bytes
-        Of model.so.
+    library_sha256, weights_sha256 : str
+        Of model.so and weights.bin.
+    bytes : int
+        Size of both together.
+    memory : dict
+        Bytes that the network takes while it runs: ``weights``, ``activations`` (intermediate tensors and outputs, as planned),
+        ``workspaces`` (what kernels use for themselves), ``inputs``; ``planned`` is their sum.
+    kernels : tuple of dict
+        The kernels in the order in which they are called: ``function``, the ``layers`` that it computes, shape of its ``output``, ``macs``.
     macs, params : int
         Multiply-accumulates of the convolutions and dense layers in one run; floating-point constants of the network.
     verification : dict
@@ -62,7 +69,10 @@ class Manifest:
     versions: dict[str, str]
     plan: dict[str, Any] | None
     library_sha256: str
+    weights_sha256: str
     bytes: int
+    memory: dict[str, int]
+    kernels: tuple[dict[str, Any], ...]
     macs: int
     params: int
     verification: dict[str, Any]
@@ -102,6 +112,7 @@ class Manifest:
             target["features"] = [str(flag) for flag in target["features"]]
             target["architecture"] = str(target["architecture"])
             simple = {"target": target, "threads": int(content["threads"]), "unscheduled": tuple(content["unscheduled"])}
+            simple["kernels"] = tuple(_kernel(entry) for entry in content["kernels"])
         except (KeyError, TypeError, ValueError) as error:
             raise TenfoldError(f"{path}: not a manifest: an entry is malformed or missing ({type(error).__name__}: {error})") from None
         return cls(**{**content, **ports, **simple})
@@ -111,10 +122,15 @@ def _port(entry: dict[str, Any]) -> Port:
     return Port(str(entry["name"]), tuple(int(size) for size in entry["shape"]), str(np.dtype(entry["dtype"])))
 
 
+def _kernel(entry: dict[str, Any]) -> dict[str, Any]:
+    sequences = {"layers": tuple(map(str, entry["layers"])), "output": tuple(map(int, entry["output"]))}
+    return {"function": str(entry["function"]), **sequences, "macs": int(entry["macs"])}
+
+
 def sha256_of(path: Path) -> str:
     """Hex digest of a file's bytes."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    digest, block = hashlib.sha256(), memoryview(bytearray(1 << 18))  # stays in the L2 cache, and out of the peak memory
+    with open(path, "rb", buffering=0) as file:
+        while count := file.readinto(block):
+            digest.update(block[:count])
     return digest.hexdigest()

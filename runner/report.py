@@ -30,7 +30,7 @@ def comparison_table(comparison: Comparison) -> Table:
     machine = comparison.machine
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     headings = ["model", "engine", "median\nms", "p90\nms", "MACs", "params", "file\nMB", "peak\nMB", "accu-\nracy", "max\nerror"]
-    table = _table(headings, range(2, 10))
+    table = new_table(headings, range(2, 10))
     table.columns[1].no_wrap = True
     table.title = f"{machine['cpu']}, {machine['physical_cores']} cores; threads of every engine: {comparison.threads}"
     table.caption = (
@@ -61,7 +61,7 @@ def comparison_table(comparison: Comparison) -> Table:
 
 def inspection_table(inspection: Inspection) -> Table:
     """One row for each layer, and the totals."""
-    table = _table(["layer", "weight", "stride", "output", "MACs", "share", "params", "factored forms, or why none"], range(4, 7))
+    table = new_table(["layer", "weight", "stride", "output", "MACs", "share", "params", "factored forms, or why none"], range(4, 7))
     for report in inspection:
         layer = report.layer
         sizes = ("x".join(map(str, layer.stride)), "x".join(map(str, layer.output_size))) if layer.kind == "conv2d" else ("", "")
@@ -75,7 +75,7 @@ def inspection_table(inspection: Inspection) -> Table:
 def compression_table(done: Compression) -> Table:
     """One row for each layer, and the totals."""
     headings = ["layer", "method", "ranks", "weight\nerror", "MACs\nbefore", "MACs", "times\nfewer", "why it is\nleft dense"]
-    table = _table(headings, range(3, 7))
+    table = new_table(headings, range(3, 7))
     for layer in done.layers:
         times = f"{layer.macs_before / layer.macs:.1f}" if layer.method and layer.macs else ""
         error = "" if layer.error is None else f"{layer.error:.3f}"
@@ -89,7 +89,7 @@ def compression_table(done: Compression) -> Table:
 
 def targets_table(targets: Iterable[Target], flags: Collection[str]) -> Table:
     """One row for each preset."""
-    table = _table(["name", "vector", "L1 / L2 / L3 KiB", "runs\nhere", "what it is"], ())
+    table = new_table(["name", "vector", "L1 / L2 / L3 KiB", "runs\nhere", "what it is"], ())
     for target in targets:
         caches = " / ".join(str(size >> 10) if size else "?" for size in (target.l1_bytes, target.l2_bytes, target.l3_bytes))
         runs = "yes" if set(target.features) <= set(flags) else "no"
@@ -137,7 +137,8 @@ def _dim(text: str) -> Text:
     return Text(text, style="dim")
 
 
-def _table(headings: Sequence[str], right: Collection[int]) -> Table:
+def new_table(headings: Sequence[str], right: Collection[int]) -> Table:
+    """An empty table in the house's form; the columns in `right` hold numbers."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left", caption_justify="left")
     for index, heading in enumerate(headings):
         table.add_column(heading, justify="right" if index in right else "left", overflow="fold", no_wrap=index in right)

@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 
 from ..errors import TenfoldError
+from ..passes.memory_plan import ALIGNMENT, arena_bytes, tensor_bytes
 from ..targets.cpu import physical_cores
 from ..targets.light_import import import_tvm_ffi
+from .weights import Contents, view
 
 CPU = 1  # kDLCPU
 POOLED = 2  # VirtualMachine.POOLED_ALLOCATOR
 BIG_CORES = 1  # ThreadGroup::kBig, the only affinity mode that takes a number of threads
-ALIGNMENT = 64  # kernels load whole vectors from an address that TVM promises to be a multiple of this
+BOUND = "run"  # ``main`` with its memory bound to it
 _THREAD = threading.local()
 
 
@@ -81,19 +83,27 @@ def default_threads(wanted: int | None) -> int:
     return min(wanted or cores, cores)
 
 
-def aligned_empty(shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """An array whose data starts at a multiple of 64 bytes, as kernels expect of their inputs; NumPy promises 16."""
-    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+def aligned_bytes(size: int) -> np.ndarray:
+    """Memory whose address is a multiple of 64, as kernels expect; NumPy promises 16. Pages are the system's until they are written."""
     raw = np.empty(size + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + size].view(dtype).reshape(shape)
+    return raw[start : start + size]
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """An array in `aligned_bytes`."""
+    return aligned_bytes(tensor_bytes(dtype, shape)).view(dtype).reshape(shape)
 
 
 class Machine:
-    """A loaded library and a buffer for each of its inputs."""
+    """A loaded library with its memory: weights where their file is mapped, an arena, and a buffer for each input."""
 
-    def __init__(self, path: Path, inputs: list[tuple[tuple[int, ...], str]], threads: int) -> None:
-        self._main = load_executable(path)["main"]
+    def __init__(self, path: Path, contents: Contents, inputs: list[tuple[tuple[int, ...], str]], threads: int) -> None:
+        self.executable = load_executable(path)
+        arena = aligned_bytes(arena_bytes(contents.places))
+        memory = (*contents.weights, *(view(arena, place) for place in contents.places))
+        self.executable["save_function"]("main", BOUND, True, *(ffi().from_dlpack(array) for array in memory))
+        self._run = self.executable[BOUND]
         self._buffers = [aligned_empty(shape, dtype) for shape, dtype in inputs]
         self._tensors = [ffi().from_dlpack(buffer) for buffer in self._buffers]
         self._lock = threading.Lock()  # the buffers and the virtual machine serve one call at a time
@@ -102,11 +112,29 @@ class Machine:
     def __call__(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         """Run on arrays of the right shapes and dtypes. The results belong to the caller."""
         with self._lock:
-            use_threads(self.threads)
-            for buffer, array in zip(self._buffers, arrays, strict=True):
-                np.copyto(buffer, array, casting="no")
-            result = self._main(*self._tensors)
-            return [np.array(np.from_dlpack(tensor)) for tensor in _flat(result)]
+            return [np.array(np.from_dlpack(tensor)) for tensor in _flat(self._invoke(arrays))]
+
+    def record(self, arrays: list[np.ndarray]) -> list[tuple[str, Any, tuple[Any, ...]]]:
+        """Run once and list every function that the virtual machine called: its name, itself, and its arguments.
+
+        The recorder stays in place: use the machine no more for anything else.
+        """
+        calls = []
+
+        def note(function: Any, name: str, before: bool, _result: Any, *args: Any) -> None:
+            if before:
+                calls.append((name, function, args))
+
+        with self._lock:
+            self.executable["set_instrument"](ffi().convert_func(note))
+            self._invoke(arrays)
+        return list(calls)
+
+    def _invoke(self, arrays: list[np.ndarray]) -> Any:
+        use_threads(self.threads)
+        for buffer, array in zip(self._buffers, arrays, strict=True):
+            np.copyto(buffer, array, casting="no")
+        return self._run(*self._tensors)
 
 
 def _flat(result: Any) -> Iterator[Any]:

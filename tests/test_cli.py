@@ -74,7 +74,7 @@ def test_compress_compile_run(tenfold, work):
 
     code, out, _ = tenfold("compile", "small/model.onnx", "-o", "fast", "--threads", 1)
     assert code == 0 and "threads   1" in out and "onnxruntime" in out
-    assert names(work / "fast") == ["manifest.json", "model.so"]
+    assert names(work / "fast") == ["manifest.json", "model.so", "weights.bin"]
 
     code, out, _ = tenfold("run", "fast", "--input", "x.npy", "-o", "y.npz")
     assert code == 0 and "scores: float32[1, 5]" in out

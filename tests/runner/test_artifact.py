@@ -13,8 +13,9 @@ import onnxruntime
 import pytest
 import tenfold
 from tenfold.errors import TenfoldError
+from tenfold.passes.memory_plan import ALIGNMENT
 from tenfold.runner import artifact as module
-from tenfold.runner.runtime import ALIGNMENT, aligned_empty
+from tenfold.runner.runtime import aligned_empty
 
 
 @pytest.fixture
@@ -141,16 +142,39 @@ def test_no_folder_no_manifest_no_library(tmp_path, copy):
     for path, words in ((tmp_path / "none", "no such folder"), (copy / "model.so", "a file"), (tmp_path, "not an artifact")):
         with pytest.raises(TenfoldError, match=words):
             tenfold.load(path)
-    (copy / "model.so").unlink()
-    with pytest.raises(TenfoldError, match=r"no model\.so"):
+
+
+@pytest.mark.parametrize("name", ["model.so", "weights.bin"])
+def test_a_file_that_is_missing_or_changed_is_refused(copy, name):
+    with open(copy / name, "r+b") as file:
+        file.seek(-1, 2)
+        last = file.read(1)
+        file.seek(-1, 2)
+        file.write(bytes([last[0] ^ 1]))
+    with pytest.raises(TenfoldError, match=f"{name}: does not match its manifest"):
         tenfold.load(copy)
-
-
-def test_a_changed_library_is_refused(copy):
-    with open(copy / "model.so", "r+b") as file:
+    with open(copy / name, "r+b") as file:
         file.truncate(1000)
-    with pytest.raises(TenfoldError, match="does not match its manifest"):
+    with pytest.raises(TenfoldError, match=f"{name}: does not match its manifest"):
         tenfold.load(copy)
+    (copy / name).unlink()
+    with pytest.raises(TenfoldError, match=f"no {name}"):
+        tenfold.load(copy)
+
+
+def test_weights_that_are_none_are_refused(copy):
+    (copy / "weights.bin").write_bytes(b"no weights, but long enough for a header")
+    edit(copy, weights_sha256=module.sha256_of(copy / "weights.bin"))
+    with pytest.raises(TenfoldError, match="not the weights of a compiled network") as caught:
+        tenfold.load(copy)
+    assert "\n" not in str(caught.value)
+
+
+def test_two_copies_of_one_artifact_do_not_share_memory(tiny_artifact, image):
+    first, second = tenfold.load(tiny_artifact), tenfold.load(tiny_artifact)
+    expected = first(image)
+    second(-image)
+    np.testing.assert_array_equal(first(image), expected)
 
 
 def test_a_library_that_is_none_is_refused(copy):

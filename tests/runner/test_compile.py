@@ -24,14 +24,17 @@ def test_the_manifest_says_what_was_done(tiny_artifact, tiny_file):
     from importlib import metadata
 
     manifest = json.loads((tiny_artifact / "manifest.json").read_text())
-    assert names(tiny_artifact) == ["manifest.json", "model.so"]
+    assert names(tiny_artifact) == ["manifest.json", "model.so", "weights.bin"]
     assert manifest["inputs"] == [{"name": "image", "shape": [1, 3, 8, 8], "dtype": "float32"}]
     assert manifest["outputs"] == [{"name": "scores", "shape": [1, 5], "dtype": "float32"}]
     assert manifest["name"] == str(tiny_file) and manifest["plan"] is None and manifest["unscheduled"] == []
     assert manifest["target"]["name"] == "host" and manifest["target"]["tvm"]["kind"] == "llvm"
     assert manifest["threads"] == physical_cores()
     assert manifest["versions"]["tvm"] == metadata.version("apache-tvm")
-    assert manifest["bytes"] == (tiny_artifact / "model.so").stat().st_size
+    assert manifest["bytes"] == sum((tiny_artifact / name).stat().st_size for name in ("model.so", "weights.bin"))
+    memory = manifest["memory"]
+    assert memory["inputs"] == 4 * 3 * 64 and memory["weights"] >= 4 * manifest["params"] and memory["activations"] >= 4 * 8 * 64
+    assert memory["planned"] == sum(memory[key] for key in memory if key != "planned")
     assert manifest["macs"] == 8 * 8 * 8 * 27 + 5 * 128
     assert manifest["params"] == 8 * 27 + 8 + 5 * 128 + 5
     check = manifest["verification"]
@@ -103,8 +106,8 @@ def spoil(monkeypatch, change):
     """Compile something else than was asked for: `change` works on the Relax module."""
     from tenfold.passes import pipeline
 
-    real = pipeline.build
-    monkeypatch.setattr(pipeline, "build", lambda mod, target: real(change(mod), target))
+    real = pipeline.lower
+    monkeypatch.setattr(pipeline, "lower", lambda mod, target, **options: real(change(mod), target, **options))
 
 
 def with_scaled_weight(model, name):
@@ -174,14 +177,14 @@ def test_functions_without_a_schedule_are_named_in_the_manifest(tiny_file, monke
     from tenfold.passes import pipeline
     from tenfold.schedules.driver import Unscheduled, UnscheduledWarning
 
-    real = pipeline.build
+    real = pipeline.lower
 
-    def warn(mod, target):
+    def warn(mod, target, **options):
         missed = Unscheduled("exotic", ("block",), "no rule is made for it")
         warnings.warn(str(missed), UnscheduledWarning, stacklevel=1)
-        return real(mod, target)
+        return real(mod, target, **options)
 
-    monkeypatch.setattr(pipeline, "build", warn)
+    monkeypatch.setattr(pipeline, "lower", warn)
     with pytest.warns(UnscheduledWarning, match="exotic"):
         net = tenfold.compile(tiny_file)
     assert net.manifest.unscheduled == ("exotic",)

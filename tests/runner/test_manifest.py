@@ -18,7 +18,10 @@ MANIFEST = Manifest(
     versions={"tenfold": "0"},
     plan=None,
     library_sha256="cd",
+    weights_sha256="ef",
     bytes=10,
+    memory={"weights": 4, "planned": 4},
+    kernels=({"function": "conv2d_add", "layers": ("conv",), "output": (1, 8, 8, 8), "macs": 20},),
     macs=20,
     params=30,
     verification={"max_rel_error": 1e-6},
@@ -52,7 +55,7 @@ def test_malformed_entries_are_refused(tmp_path, change):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("field", ["format", "outputs", "library_sha256", "threads", "verification"])
+@pytest.mark.parametrize("field", ["format", "outputs", "library_sha256", "weights_sha256", "memory", "threads", "verification"])
 def test_a_missing_field_is_named(tmp_path, field):
     content = json.loads(MANIFEST.to_json())
     del content[field]

@@ -1,0 +1,71 @@
+"""A lowered module -> a shared library: machine code for the kernels in several threads, then one link.
+
+Kernels are told apart by shape and tile, not by weights: layers that are alike share one, and each is generated once.
+"""
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
+from pathlib import Path
+
+import tvm
+from tvm import relax, tirx
+from tvm.relax import _ffi_api as relax_api
+from tvm.runtime import _ffi_api as runtime_api
+from tvm.support import cc
+
+from ..targets import Target
+from ..targets.cpu import physical_cores
+from .workspaces import WorkspaceMeter
+
+Kernel = tuple[tvm.ir.GlobalVar, tirx.PrimFunc]
+PARTS = 4  # for each thread: some kernels take ten times as long as others
+
+
+def write_library(mod: tvm.IRModule, target: Target, path: Path) -> int:
+    """Generate code and link it.
+
+    Parameters
+    ----------
+    mod : tvm.IRModule
+        Lowered: kernels, and Relax functions that call them.
+    target : Target
+        The device to generate code for.
+    path : Path
+        The shared library to write. The virtual machine loads it by its function ``vm_load_executable``.
+
+    Returns
+    -------
+    int
+        Bytes of the workspaces that kernels need while they run, on the threads of the target.
+    """
+    builder = relax.ExecBuilder()
+    kernels = _kernels(relax_api.VMCodeGen(builder, mod))
+    meter = WorkspaceMeter(target.cores)
+    threads = physical_cores()  # of this machine, not of the target
+    with tempfile.TemporaryDirectory(prefix="tenfold-") as folder, ThreadPoolExecutor(threads) as pool:
+        parts = [part for index in range(PARTS * threads) if (part := kernels[index :: PARTS * threads])]
+        objects = [Path(folder) / f"kernels{index}.o" for index in range(len(parts))]
+        # TVM and LLVM let go of Python's lock while they work.
+        libraries = list(pool.map(_generate, parts, objects, repeat(target), repeat(meter)))
+        first, rest = (libraries[0], libraries[1:]) if libraries else (None, [])
+        executable = relax_api.VMLink(builder, target.tvm_target(), first, rest, {})
+        objects.append(Path(folder) / "executable.o")
+        runtime_api.ModulePackImportsToLLVM(executable, False, str(target.tvm_target()), "").write_to_file(str(objects[-1]))
+        cc.create_shared(str(path), [str(name) for name in objects])
+    return meter.bytes
+
+
+def _kernels(mod: tvm.IRModule) -> list[Kernel]:
+    """The kernels of a module by name, so that the same network gives the same library."""
+    functions = [(var, func) for var, func in mod.functions_items() if isinstance(func, tirx.PrimFunc)]
+    return sorted(functions, key=lambda item: item[0].name_hint)
+
+
+def _generate(kernels: Sequence[Kernel], path: Path, target: Target, meter: WorkspaceMeter) -> tvm.runtime.Module:
+    with tvm.transform.PassContext(instruments=[meter]):  # a context belongs to its thread
+        library = tvm.tirx.build(tvm.IRModule(dict(kernels)), target=target.tvm_target())
+    library.write_to_file(str(path))
+    return library

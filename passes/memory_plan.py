@@ -1,0 +1,66 @@
+"""Where each intermediate tensor lies in one arena: tensors that are never alive together share bytes.
+
+The largest tensor first, each at the lowest place where no tensor lies that is alive at the same time (Pisarchyk and Lee, Efficient Memory
+Management for Deep Neural Net Inference, 2020, "greedy by size for offset calculation": within a few percent of the lower bound on
+convolutional networks). `StaticPlanBlockMemory` gives out whole storages instead, which wastes what a small tensor leaves of a large one.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+ALIGNMENT = 64  # of every tensor: a cache line, and what TVM's kernels assume of their arguments
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tensor in the arena: ``offset`` bytes from its start."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def end(self) -> int:
+        return self.offset + tensor_bytes(self.dtype, self.shape)
+
+
+def plan_places(tensors: Sequence[tuple[str, tuple[int, ...]]], lifetimes: Sequence[tuple[int, int]]) -> tuple[Place, ...]:
+    """Give each tensor its place.
+
+    Parameters
+    ----------
+    tensors : sequence of (str, tuple of int)
+        Dtype and shape.
+    lifetimes : sequence of (int, int)
+        The first and last step at which each is used, both included.
+    """
+    placed: dict[int, Place] = {}
+    for index in sorted(range(len(tensors)), key=lambda i: (-tensor_bytes(*tensors[i]), lifetimes[i])):
+        first, last = lifetimes[index]
+        rivals = sorted(
+            (place.offset, place.end) for other, place in placed.items() if lifetimes[other][0] <= last and first <= lifetimes[other][1]
+        )
+        size, offset = tensor_bytes(*tensors[index]), 0
+        for begin, end in rivals:
+            if offset + size <= begin:
+                break
+            offset = max(offset, aligned(end))
+        placed[index] = Place(*tensors[index], offset)
+    return tuple(placed[index] for index in range(len(tensors)))
+
+
+def arena_bytes(places: Sequence[Place]) -> int:
+    """The size of the arena."""
+    return max((place.end for place in places), default=0)
+
+
+def tensor_bytes(dtype: str, shape: Sequence[int]) -> int:
+    return prod(shape) * np.dtype(dtype).itemsize
+
+
+def aligned(offset: int) -> int:
+    return -(-offset // ALIGNMENT) * ALIGNMENT

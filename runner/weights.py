@@ -1,0 +1,133 @@
+"""weights.bin: the weights as the kernels read them, and where each intermediate tensor lies.
+
+Little-endian, 64-bit words, so that a program without Python reads it in a few lines:
+
+    magic, bytes of this table, number of tensors
+    for each tensor: kind (0 weight, 1 arena), DLPack type code, bits, offset in bytes, number of dimensions, dimensions
+    the weights, from the next multiple of 4096 on
+
+Offsets of weights count from the start of the file, those of the arena from the start of the arena. Tensors come in the order in which
+``main`` takes them, after its own inputs. The file is mapped, not read: weights are in memory once, and processes share them.
+"""
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import TenfoldError
+from ..passes.memory_plan import Place, aligned
+
+MAGIC = int.from_bytes(b"tenfold1", "little")
+PAGE = 4096
+WEIGHT, ARENA = 0, 1
+KINDS = {"i": 0, "u": 1, "f": 2, "b": 6}  # NumPy's letter -> DLPack's type code
+LETTERS = {code: letter for letter, code in KINDS.items()}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A file of weights, mapped.
+
+    Attributes
+    ----------
+    mapping : ndarray of uint8
+        The file.
+    weights : tuple of ndarray
+        Views of it.
+    places : tuple of Place
+        Of the arena.
+    """
+
+    mapping: np.ndarray
+    weights: tuple[np.ndarray, ...]
+    places: tuple[Place, ...]
+
+
+def write_weights(path: Path, weights: Sequence[np.ndarray], places: Sequence[Place]) -> int:
+    """Write a file; returns the bytes of the weights, padding included."""
+    kept = [_Entry(WEIGHT, array.dtype, array.shape, 0) for array in weights]
+    arena = [_Entry(ARENA, np.dtype(place.dtype), place.shape, place.offset) for place in places]
+    table = 8 * (3 + sum(entry.words for entry in (*kept, *arena)))
+    start = offset = -(-table // PAGE) * PAGE
+    for index, entry in enumerate(kept):
+        kept[index] = _Entry(WEIGHT, entry.dtype, entry.shape, offset)
+        offset = aligned(offset + weights[index].nbytes)
+    with open(path, "wb") as file:
+        file.write(struct.pack("<3q", MAGIC, table, len(kept) + len(arena)))
+        for entry in (*kept, *arena):
+            file.write(entry.packed())
+        for entry, array in zip(kept, weights, strict=True):
+            file.seek(entry.offset)
+            file.write(np.ascontiguousarray(array).data)
+        file.truncate(offset)
+    return offset - start
+
+
+def map_weights(path: Path, mapping: np.ndarray | None = None) -> Contents:
+    """Find the tensors in a file.
+
+    Parameters
+    ----------
+    path : Path
+    mapping : ndarray of uint8, optional
+        The file, where it is mapped already.
+
+    Raises
+    ------
+    TenfoldError
+        If it is no such file.
+    """
+    try:
+        mapping = map_file(path) if mapping is None else mapping
+        entries = list(_entries(mapping))
+        weights = tuple(view(mapping, Place(str(e.dtype), e.shape, e.offset)) for e in entries if e.kind == WEIGHT)
+    except (OSError, ValueError, KeyError, struct.error) as error:
+        raise TenfoldError(f"{path}: not the weights of a compiled network: {error}; compile the network again") from None
+    return Contents(mapping, weights, tuple(Place(str(e.dtype), e.shape, e.offset) for e in entries if e.kind == ARENA))
+
+
+def map_file(path: Path) -> np.ndarray:
+    """The bytes of a file, mapped."""
+    if not path.stat().st_size:
+        return np.empty(0, np.uint8)
+    return np.memmap(path, np.uint8, "c")  # copy on write: DLPack has no read-only arrays, and nobody writes
+
+
+def view(memory: np.ndarray, place: Place) -> np.ndarray:
+    """The tensor at a place in memory (uint8)."""
+    return memory[place.offset : place.end].view(place.dtype).reshape(place.shape)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One tensor in the table."""
+
+    kind: int
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def words(self) -> int:
+        return 5 + len(self.shape)
+
+    def packed(self) -> bytes:
+        numbers = (self.kind, KINDS[self.dtype.kind], 8 * self.dtype.itemsize, self.offset, len(self.shape), *self.shape)
+        return struct.pack(f"<{self.words}q", *numbers)
+
+
+def _entries(mapping: np.ndarray) -> list[_Entry]:
+    magic, size, count = struct.unpack_from("<3q", mapping)
+    if magic != MAGIC:
+        raise ValueError("it does not begin as one")
+    words = list(struct.unpack_from(f"<{size // 8 - 3}q", mapping, 24))
+    entries = []
+    for _ in range(count):
+        kind, code, bits, offset, dims = words[:5]
+        entries.append(_Entry(kind, np.dtype(f"{LETTERS[code]}{bits // 8}"), tuple(words[5 : 5 + dims]), offset))
+        del words[: 5 + dims]
+    return entries
