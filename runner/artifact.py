@@ -93,7 +93,7 @@ class Artifact:
             raise TenfoldError(f"{self._name}: input {port.name!r} has shape {list(array.shape)}, expected {list(port.shape)}")
         if array.dtype != port.dtype:
             raise TenfoldError(f"{self._name}: input {port.name!r} has dtype {array.dtype}, expected {port.dtype}: convert it with .astype")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
+        if array.dtype.kind == "f" and not _finite(array):
             raise TenfoldError(f"{self._name}: input {port.name!r} holds NaN or infinity")
         return array
 
@@ -107,6 +107,12 @@ class Artifact:
 
     def __repr__(self) -> str:
         return f"Artifact({str(self.folder)!r}, target={self.manifest.target['name']!r}, threads={self.threads})"
+
+
+def _finite(array: np.ndarray) -> bool:
+    """Whether there is no NaN and no infinity. Their sum tells, in one pass without a copy, unless it overflows."""
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(array.sum()) or np.isfinite(array).all())
 
 
 def load(folder: str | os.PathLike[str], threads: int | None = None) -> Artifact:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from .chain_schedule import schedule_chain
-from .conv2d import schedule_conv2d
+from .conv2d_schedule import schedule_conv2d
 from .depthwise import schedule_depthwise
 from .elementwise import schedule_elementwise
 from .fallback import schedule_fallback

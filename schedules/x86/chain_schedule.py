@@ -10,8 +10,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
-import tvm_ffi
 from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
@@ -19,8 +19,8 @@ from tvm.s_tir.stmt import SBlock
 
 from ...targets import Target
 from .chain import ANNOTATION, Limits
-from .conv2d import with_body
 from .epilogue import inline_epilogue
+from .guards import guarded
 
 UNROLLED_TAPS = 25  # of a depthwise kernel: more make code that does not fit the cache of decoded instructions
 
@@ -120,16 +120,9 @@ def _tile(s: Schedule, stage: _Accumulation, loops: tuple[LoopRV, LoopRV, LoopRV
 
 def _limited(s: Schedule, stages: list[_Accumulation], tiles: list[LoopRV]) -> Schedule:
     """Leave out the sums that `Limits` says nobody wants; loops over tiles are split where the answer changes."""
-    wanted = {s.get(stage.block).name_hint: stage for stage in stages}
     for tile in tiles:
         s.annotate(tile, "pragma_loop_partition_hint", 1)
-
-    def limited(block: SBlock) -> SBlock:
-        stage = wanted.get(block.name_hint)
-        return block if stage is None else with_body(block, tirx.IfThenElse(_wanted(block, stage), block.body, None))
-
-    func = s.mod["main"]
-    return Schedule(func.with_body(tvm_ffi.structural_map(func.body, (SBlock, limited), order="post")))
+    return guarded(s, {s.get(stage.block).name_hint: partial(_wanted, stage=stage) for stage in stages})
 
 
 def _wanted(block: SBlock, stage: _Accumulation):

@@ -18,7 +18,8 @@ from tvm import te, tirx
 from tvm.s_tir import Schedule
 
 from ...targets import Target
-from .conv2d import Geometry, find_annotated, pad
+from .conv2d import Geometry, pad
+from .conv2d_schedule import find_annotated
 from .epilogue import inline_epilogue
 
 ANNOTATION = "tenfold.depthwise"

@@ -20,7 +20,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from ...targets import Target
 from ..common import STACK_BYTES, extent_of
 from ..winograd import BY_OUTPUTS
-from .conv2d import find_annotated
+from .conv2d_schedule import find_annotated
 from .epilogue import inline_epilogue
 from .prefetch import prefetch_rows
 from .winograd import ANNOTATION

@@ -16,14 +16,14 @@ HOST = resolve("host")
 
 
 def residual(blocks=4, channels=16, size=12):
-    """``blocks`` alike: a 3 x 3 convolution, ReLU, and the block's input added to it."""
+    """``blocks`` alike: a 5 x 5 convolution, ReLU, and the block's input added to it."""
     rng = np.random.default_rng(0)
     nodes, weights = [], []
     for i in range(blocks):
-        weights.append(numpy_helper.from_array(rng.standard_normal((channels, channels, 3, 3)).astype("float32") / 12, f"w{i}"))
+        weights.append(numpy_helper.from_array(rng.standard_normal((channels, channels, 5, 5)).astype("float32") / 20, f"w{i}"))
         weights.append(numpy_helper.from_array(rng.standard_normal(channels).astype("float32"), f"b{i}"))
         nodes += [
-            helper.make_node("Conv", [f"x{i}", f"w{i}", f"b{i}"], [f"c{i}"], f"conv{i}", pads=[1, 1, 1, 1]),
+            helper.make_node("Conv", [f"x{i}", f"w{i}", f"b{i}"], [f"c{i}"], f"conv{i}", pads=[2, 2, 2, 2]),
             helper.make_node("Relu", [f"c{i}"], [f"r{i}"], f"relu{i}"),
             helper.make_node("Add", [f"r{i}", f"x{i}"], [f"x{i + 1}"], f"add{i}"),
         ]
@@ -45,7 +45,7 @@ def test_main_takes_weights_and_tensors_and_allocates_nothing(lowered):
     text = main.script(show_meta=True)
     assert "alloc_storage" not in text and "alloc_tensor" not in text and "ir.GenericConst" not in text.split("# Metadata")[0]
     assert "alloc_storage" in lowered["main"].script()  # the module that was given is as it was
-    assert sum(array.size for array in memory.weights) == 4 * (16 * 16 * 9 + 16)
+    assert sum(array.size for array in memory.weights) == 4 * (16 * 16 * 25 + 16)
 
 
 def test_places_are_shared_by_what_is_not_alive_together(lowered):

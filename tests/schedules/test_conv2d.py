@@ -12,7 +12,8 @@ import pytest
 import tvm
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tenfold.schedules.x86.conv2d import Geometry, conv2d, dense, pack_weights, schedule_conv2d
+from tenfold.schedules.x86.conv2d import Geometry, conv2d, dense, pack_weights
+from tenfold.schedules.x86.conv2d_schedule import schedule_conv2d
 from tenfold.schedules.x86.depthwise import depthwise, pack_depthwise, schedule_depthwise
 from tenfold.schedules.x86.tiles import ConvShape, choose_tile
 from tenfold.targets import resolve
