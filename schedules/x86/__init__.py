@@ -6,6 +6,7 @@ from .conv2d import schedule_conv2d
 from .depthwise import schedule_depthwise
 from .elementwise import schedule_elementwise
 from .fallback import schedule_fallback
+from .matvec import schedule_matvec
 from .pool import schedule_pool
 from .reduction import schedule_reduction
 from .softmax import schedule_softmax
@@ -16,6 +17,7 @@ RULES = [
     schedule_conv2d,
     schedule_winograd,
     schedule_depthwise,
+    schedule_matvec,
     schedule_pool,
     schedule_softmax,
     schedule_reduction,
