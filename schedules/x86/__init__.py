@@ -9,6 +9,7 @@ from .fallback import schedule_fallback
 from .matvec import schedule_matvec
 from .pool import schedule_pool
 from .reduction import schedule_reduction
+from .response_norm import schedule_response_norm
 from .softmax import schedule_softmax
 from .winograd_schedule import schedule_winograd
 
@@ -18,6 +19,7 @@ RULES = [
     schedule_winograd,
     schedule_depthwise,
     schedule_matvec,
+    schedule_response_norm,
     schedule_pool,
     schedule_softmax,
     schedule_reduction,
