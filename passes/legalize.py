@@ -1,9 +1,10 @@
 """Convolutions and dense layers with constant weights become our own TE; every other operator gets TVM's.
 
-    relax.nn.conv2d(x, constant)            -> conv2d; depthwise where every group has one input and one output channel;
-                                               winograd where its model predicts that it is faster
+    relax.nn.conv2d(x, constant)            -> conv2d; depthwise where every group has one input and one output channel; matvec where
+                                               the kernel covers the whole of one image; winograd where its model predicts that it is
+                                               faster
     relax.nn.conv2d_transpose(x, constant)  -> conv2d of the input with zeros between its pixels, kernel turned by 180 degrees
-    relax.matmul(x, constant)               -> dense
+    relax.matmul(x, constant)               -> dense, or matvec where x is one vector
     relax.matmul(x, y)                      -> TVM's, as everything else
 
 Weights are packed with NumPy on the way, once per layer.
@@ -18,6 +19,7 @@ from tvm import ir, relax
 
 from ..schedules.x86.conv2d import Geometry, conv2d, dense, pack_weights
 from ..schedules.x86.depthwise import depthwise, pack_depthwise
+from ..schedules.x86.matvec import choose_streams, matvec, pack_matrix
 from ..schedules.x86.tiles import ConvShape, choose_tile
 from ..schedules.x86.winograd import pack_winograd, winograd
 from ..schedules.x86.winograd_model import choose_winograd
@@ -106,6 +108,8 @@ def _convolution(builder: relax.BlockBuilder, data: relax.Expr, oihw: np.ndarray
     if geometry.groups == channels == geometry.filters and geometry.upsample == (1, 1):
         packed = relax.const(pack_depthwise(oihw))
         return _call(builder, "depthwise", lambda x, w: depthwise(x, w, geometry), data, packed)
+    if batch == 1 and geometry == Geometry(geometry.filters, (height, width)):
+        return _matvec(builder, data, oihw.transpose(0, 2, 3, 1).reshape(geometry.filters, -1), target)
     blocking = choose_winograd(geometry.shape(batch, height, width, channels), target) if geometry.plain else None
     if blocking is not None:
         packed = relax.const(pack_winograd(oihw, blocking, target.lanes))
@@ -121,9 +125,17 @@ def _matmul(builder: relax.BlockBuilder, call: relax.Call, target: Target) -> re
         return _default("relax.matmul")(builder, call)
     *lead, channels = _shape(data)
     oi = weight.value.numpy().T
+    if np.prod(lead) == 1:
+        return _matvec(builder, data, oi, target)
     tile = choose_tile(ConvShape(1, 1, channels, oi.shape[0], (int(np.prod(lead)), 1)), target)
     packed = relax.const(pack_weights(oi[:, :, None, None], 1, tile, target.lanes))
     return _call(builder, "dense", lambda x, w: dense(x, w, oi.shape[0], tile), data, packed)
+
+
+def _matvec(builder: relax.BlockBuilder, data: relax.Expr, oi: np.ndarray, target: Target) -> relax.Expr:
+    streams = choose_streams(oi.shape[1], oi.shape[0], target)
+    packed = relax.const(pack_matrix(oi, streams, target.lanes))
+    return _call(builder, "matvec", lambda x, w: matvec(x, w, oi.shape[0], streams), data, packed)
 
 
 def _call(builder: relax.BlockBuilder, name: str, compute: Callable, data: relax.Expr, weight: relax.Expr) -> relax.Call:

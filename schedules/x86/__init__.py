@@ -6,8 +6,10 @@ from .conv2d_schedule import schedule_conv2d
 from .depthwise import schedule_depthwise
 from .elementwise import schedule_elementwise
 from .fallback import schedule_fallback
+from .matvec import schedule_matvec
 from .pool import schedule_pool
 from .reduction import schedule_reduction
+from .response_norm import schedule_response_norm
 from .softmax import schedule_softmax
 from .winograd_schedule import schedule_winograd
 
@@ -16,6 +18,8 @@ RULES = [
     schedule_conv2d,
     schedule_winograd,
     schedule_depthwise,
+    schedule_matvec,
+    schedule_response_norm,
     schedule_pool,
     schedule_softmax,
     schedule_reduction,

@@ -1,0 +1,106 @@
+"""Local response normalisation as importers write it becomes one kernel.
+
+    x / power(multiply(avg_pool3d(x * x), alpha) + bias, beta)    ->    response_norm(x)
+
+The pool's window lies along the channels, which are the last axis by now: three kernels and two tensors more than it takes.
+"""
+from __future__ import annotations
+
+import numpy as np
+import tvm
+from tvm import ir, relax
+
+from ..schedules.x86.response_norm import LONGEST, Window, response_norm
+from ..targets import Target
+from .channels_last_rules import ints
+
+ALONE = {"op_pattern": 8}  # kOpaque: nothing joins the kernel
+_RESHAPES = ("relax.reshape", "relax.expand_dims", "relax.squeeze")
+
+
+def local_response_norm(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
+    """Rewrite each such expression of `main`.
+
+    Parameters
+    ----------
+    mod : tvm.IRModule
+        Channels-last module, before it is legalized.
+    target : Target
+        Gives the lanes of a vector.
+    """
+    rewriter = _Rewriter(mod, target)
+    rewriter.builder_.update_func(mod.get_global_var("main"), rewriter.visit_expr(mod["main"]))
+    return relax.transform.DeadCodeElimination()(rewriter.builder_.get())
+
+
+@relax.expr_functor.mutator
+class _Rewriter(relax.expr_functor.PyExprMutator):
+    def __init__(self, mod: tvm.IRModule, target: Target):
+        super().__init__(mod)
+        self.target = target
+
+    def visit_call_(self, call: ir.Call) -> relax.Expr:
+        call = self.visit_expr_post_order(call)
+        found = self._match(call)
+        if found is None:
+            return call
+        data, window = found
+        return self.builder_.call_te(lambda x: response_norm(x, window, self.target), data, primfunc_name_hint="response_norm",
+                                     primfunc_attrs=ALONE)
+
+    def _match(self, divide: relax.Expr) -> tuple[relax.Expr, Window] | None:
+        """The operand and the numbers, where a division is the end of a normalisation."""
+        if not _calls(divide, "relax.divide") or str(divide.ty.dtype) != "float32":
+            return None
+        data, power = divide.args
+        base, beta = self._with_constant(power, "relax.power")
+        product, bias = self._with_constant(base, "relax.add")
+        mean, alpha = self._with_constant(product, "relax.multiply")
+        pool = self._value(self._behind_reshapes(mean))
+        if None in (beta, bias, alpha) or not _calls(pool, "relax.nn.avg_pool3d"):
+            return None
+        reach, padded = ints(pool.attrs.padding), self._behind_reshapes(pool.args[0])
+        before, behind = reach[2], reach[5]
+        if self._pads_rows(padded):  # torch pads first, and pools without
+            *_, first, last = ints(self._value(padded).attrs.pad_width)
+            before, behind, padded = before + first, behind + last, self._behind_reshapes(self._value(padded).args[0])
+        square = self._value(padded)
+        if not _calls(square, "relax.multiply") or not all(arg.same_as(data) for arg in square.args):
+            return None
+        size = ints(pool.attrs.pool_size)
+        along_rows = size[:2] == [1, 1] and before + behind + 1 == size[2] <= LONGEST and sum(reach) == reach[2] + reach[5]
+        same_rows = ints(pool.ty.shape)[-1] == ints(data.ty.shape)[-1] and ints(power.ty.shape) == ints(data.ty.shape)
+        single_steps = ints(pool.attrs.strides) == ints(pool.attrs.dilation) == [1, 1, 1]
+        if not (along_rows and same_rows and single_steps and pool.attrs.count_include_pad and pool.attrs.layout == "NCDHW"):
+            return None
+        return data, Window(before, behind, bias, alpha / size[2], beta)
+
+    def _pads_rows(self, expr: relax.Expr) -> bool:
+        """Whether an expression is a tensor with zeros before and behind its last axis."""
+        call = self._value(expr)
+        if not _calls(call, "relax.nn.pad"):
+            return False
+        attrs = call.attrs
+        return attrs.pad_mode == "constant" and float(attrs.pad_value) == 0 and not any(ints(attrs.pad_width)[:-2])
+
+    def _value(self, expr: relax.Expr) -> relax.Expr | None:
+        return self.lookup_binding(expr) if isinstance(expr, relax.Var) else expr
+
+    def _with_constant(self, expr: relax.Expr | None, op: str) -> tuple[relax.Expr | None, float | None]:
+        """The two arguments of an operator, if `expr` is one, whose second is a number."""
+        call = self._value(expr)
+        if not _calls(call, op) or not isinstance(call.args[1], ir.GenericConst):
+            return None, None
+        number = call.args[1].value.numpy()
+        return (call.args[0], float(number.ravel()[0])) if np.size(number) == 1 else (None, None)
+
+    def _behind_reshapes(self, expr: relax.Expr | None) -> relax.Expr | None:
+        call = self._value(expr)
+        while call is not None and any(_calls(call, op) for op in _RESHAPES):
+            expr = call.args[0]
+            call = self._value(expr)
+        return expr
+
+
+def _calls(expr: relax.Expr | None, op: str) -> bool:
+    return isinstance(expr, ir.Call) and isinstance(expr.op, ir.Op) and expr.op.name == op
