@@ -31,7 +31,7 @@ class FuseChains:
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
         rewriter = _Rewriter(mod, self.target)
-        for run in find_runs(mod["main"]):
+        for run in find_runs(mod["main"], self.target):
             rewriter.plan(run)
         if not rewriter.ends:
             return mod
@@ -56,7 +56,7 @@ class Convolution:
         return Link(self.geometry, (height, width), channels, batch)
 
 
-def find_runs(main: relax.Function) -> list[list[Convolution]]:
+def find_runs(main: relax.Function, target: Target) -> list[list[Convolution]]:
     """Runs of two and more convolutions, each the only reader of the one before."""
     uses, bindings = _uses(main), [b for block in main.body.blocks for b in block.bindings if isinstance(b, relax.VarBinding)]
     runs: list[list[Convolution]] = []
@@ -67,7 +67,7 @@ def find_runs(main: relax.Function) -> list[list[Convolution]]:
             continue
         source = value.args[0] if value.args else None
         run = open_runs.pop(source, None) if isinstance(source, relax.Var) and uses[source] == 1 else None
-        plain = plain_convolution(value)
+        plain = plain_convolution(value, target)
         if plain is not None:
             if run is None:
                 run = []

@@ -19,6 +19,7 @@ from tvm import ir, relax
 
 from ..schedules.x86.conv2d import Geometry, conv2d, dense, pack_weights
 from ..schedules.x86.depthwise import depthwise, pack_depthwise
+from ..schedules.x86.groups import merge_groups
 from ..schedules.x86.matvec import choose_streams, matvec, pack_matrix
 from ..schedules.x86.tiles import ConvShape, choose_tile
 from ..schedules.x86.winograd import pack_winograd, winograd
@@ -63,15 +64,18 @@ def _dtype(expr: relax.Expr) -> str:
 
 
 def _conv2d(builder: relax.BlockBuilder, call: relax.Call, target: Target) -> relax.Expr:
-    plain = plain_convolution(call)
+    plain = plain_convolution(call, target)
     if plain is None:
         return _default("relax.nn.conv2d")(builder, call)
     geometry, oihw = plain
     return _convolution(builder, call.args[0], oihw, geometry, target)
 
 
-def plain_convolution(call: relax.Call) -> tuple[Geometry, np.ndarray] | None:
-    """Geometry and weight (OIHW) of a channels-last float32 convolution with a constant weight; None for every other call."""
+def plain_convolution(call: relax.Call, target: Target) -> tuple[Geometry, np.ndarray] | None:
+    """Geometry and weight (OIHW) of a channels-last float32 convolution with a constant weight; None for every other call.
+
+    Groups that would leave lanes idle are merged.
+    """
     if call.op.name != "relax.nn.conv2d":
         return None
     data, weight = call.args
@@ -80,7 +84,11 @@ def plain_convolution(call: relax.Call) -> tuple[Geometry, np.ndarray] | None:
         return None
     oihw = _to_oihw(weight.value.numpy(), attrs.kernel_layout)
     strides, padding, dilation = (_ints(values) for values in (attrs.strides, attrs.padding, attrs.dilation))
-    return Geometry(oihw.shape[0], oihw.shape[2:], strides, padding, dilation, int(attrs.groups)), oihw
+    geometry = Geometry(oihw.shape[0], oihw.shape[2:], strides, padding, dilation, int(attrs.groups))
+    batch, height, width, channels = _shape(data)
+    if geometry.groups in (1, channels):
+        return geometry, oihw
+    return merge_groups(geometry, oihw, batch, (height, width), target)
 
 
 def _conv2d_transpose(builder: relax.BlockBuilder, call: relax.Call, target: Target) -> relax.Expr:

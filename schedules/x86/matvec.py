@@ -21,7 +21,7 @@ from tvm.s_tir import Schedule
 
 from ...targets import Target
 from ..common import vector_tile
-from .conv2d import find_annotated
+from .conv2d_schedule import find_annotated
 from .elementwise import schedule_spatial
 from .epilogue import inline_epilogue
 

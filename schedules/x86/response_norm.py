@@ -20,7 +20,7 @@ from tvm.s_tir import Schedule
 from ...targets import Target
 from ..analysis import block_of
 from ..common import extent_of, parallel_outer
-from .conv2d import find_annotated
+from .conv2d_schedule import find_annotated
 
 ANNOTATION = "tenfold.response_norm"  # of the block of squares: elements in a vector
 LONGEST = 16       # windows are unrolled
