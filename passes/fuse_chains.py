@@ -16,6 +16,9 @@ from ..targets import Target
 from .legalize import FUSABLE, plain_convolution
 
 
+JOINED = " + "  # between the names of the layers in the name of a chain's variable; its weights are its first constants, in that order
+
+
 @tvm.transform.module_pass(opt_level=0, name="FuseChains")
 class FuseChains:
     """Replace runs of `conv2d` in a channels-last module by calls of one TensorIR function each.
@@ -145,8 +148,9 @@ class _Rewriter(PyExprMutator):
         if binding.var not in self.ends:
             super().visit_var_binding_(binding)
             return
-        call = self.builder_.normalize(self._call(*self.ends[binding.var]))
-        var = type(binding.var)(binding.var.name, call.ty)
+        convolutions, segment = self.ends[binding.var]
+        call = self.builder_.normalize(self._call(convolutions, segment))
+        var = type(binding.var)(JOINED.join(c.var.name for c in convolutions), call.ty)
         self.builder_.emit_normalized(relax.VarBinding(var, call))
         self.set_var_remap(binding.var, var)
 

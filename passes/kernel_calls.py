@@ -8,6 +8,7 @@ import tvm
 from tvm import ir, relax
 
 from ..factorization import Layer
+from .fuse_chains import JOINED
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,10 @@ class LayerWeights:
         """To be called after each phase of lowering."""
         if phase == "legalize":
             for binding, call in _calls(mod):
-                if binding.var.name in self._layers:
-                    for tensor in _tensors(call):
-                        self._alive.append(tensor)
-                        self._owners[_address(tensor)] = binding.var.name
+                names = [name for name in binding.var.name.split(JOINED) if name in self._layers]
+                for name, tensor in zip(names, _tensors(call), strict=False):
+                    self._alive.append(tensor)
+                    self._owners[_address(tensor)] = name
 
     def calls(self, mod: tvm.IRModule) -> tuple[KernelCall, ...]:
         """The calls of kernels in a lowered module whose constants are still in place."""

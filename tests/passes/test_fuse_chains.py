@@ -8,6 +8,8 @@ import tvm
 from onnx import helper, numpy_helper
 from tenfold.frontends import load
 from tenfold.passes.fuse_chains import find_runs
+from tenfold.passes.inventory import inventory
+from tenfold.passes.kernel_calls import LayerWeights
 from tenfold.passes.pipeline import build, lower
 from tenfold.targets import resolve
 from tvm import relax
@@ -57,6 +59,15 @@ def test_an_inverted_bottleneck_is_one_kernel_with_its_residual():
     assert sum("chain" in name for name in names) == 1
     assert not any(operator in name for name in names for operator in ("conv2d", "depthwise", "relu"))
     check(net)
+
+
+def test_the_kernel_knows_its_layers():
+    net = bottleneck()
+    weights = LayerWeights(inventory(net.mod))
+    calls = weights.calls(lower(net.mod, HOST, watch=weights.watch))
+    (chain,) = [call for call in calls if call.layers]
+    assert chain.layers == ("expand", "depthwise", "project")
+    assert chain.macs == 14 * 14 * (16 * 96 + 9 * 96 + 96 * 16)
 
 
 def test_steps_and_shapes_of_a_run():
