@@ -15,7 +15,6 @@ from ..schedules.x86.conv2d import Geometry
 from ..targets import Target
 from .legalize import FUSABLE, plain_convolution
 
-
 JOINED = " + "  # between the names of the layers in the name of a chain's variable; its weights are its first constants, in that order
 
 

@@ -2,7 +2,7 @@
 
 A task computes `rows` rows of the last convolution, and for every convolution before it the rows that these need (rows at the
 border between two tasks are computed twice). Between two convolutions stands a plane, private to the task: the activated rows, their
-channels in whole vectors. Padding is never stored: products with it are left out.
+channels in whole vectors, rows of padding as zeros. Columns of padding are not stored: products with them are left out.
 
     pointwise -> depthwise (Y x 1, 1 x X or Y x X, one or more) -> pointwise       flattened layers, MobileNet and Xception blocks
     Y x 1 -> 1 x X                                                                 spatial SVD
@@ -102,7 +102,8 @@ class Limits:
 
     Row t * `step` - `before` + r of the output lies in [0, `height`), column x in [0, `width`); row
     t * `in_step` - `in_before` + r * `stride_h` + ky * `dilation_h` of the input lies in [0, `in_height`), column
-    x * `stride_w` + kx * `dilation_w` - `in_left` in [0, `in_width`).
+    x * `stride_w` + kx * `dilation_w` - `in_left` in [0, `in_width`). An `in_height` of 0 stands for rows that are zero where they
+    lie outside.
     """
 
     step: int
@@ -172,11 +173,11 @@ def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.T
     for stage in stages:
         sizes.append(stage.geometry.output(*sizes[-1]))
     outer = (batch, ceil(sizes[-1][0] / rows))
-    plane = _Plane(lambda n, t, r, x, c: data[n, t * spans[0].step - spans[0].before + r, x, c], ChannelLayout(1, channels, channels))
+    plane = _image(data, spans[0], outer[1], copied=stages[0].depthwise and stages[0].geometry.kernel[0] > 1)
     for i, stage in enumerate(stages):
         acc = _accumulate(plane, weights[i], stage, outer, spans[i : i + 2], sizes[i : i + 2], lanes)
         if i + 1 < len(stages):
-            plane = _plane(acc, stage, plane.layout, operands, lanes, f"plane{i}")
+            plane = _plane(acc, stage, plane.layout, operands, lanes, (spans[i + 1], sizes[i + 1][0]), f"plane{i}")
     block = stages[-1].block(lanes)
     return te.compute((batch, *sizes[-1], stages[-1].geometry.filters),
                       lambda n, y, x, f: acc[n, y // rows, f // block, y % rows, x, f % block], name="crop")
@@ -184,10 +185,35 @@ def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.T
 
 @dataclass(frozen=True)
 class _Plane:
-    """What a stage reads: fetch(n, t, row, column, channel), rows counted from the first of task t on."""
+    """What a stage reads: fetch(n, t, row, column, channel), rows counted from the first of task t on.
+
+    `whole` says that rows outside of the image can be read too, and are zeros.
+    """
 
     fetch: Callable
     layout: ChannelLayout
+    whole: bool
+
+
+def _image(data: te.Tensor, span: Lines, tasks: int, copied: bool) -> _Plane:
+    """The image itself, or a copy of the task's rows: a depthwise stage of several rows has little work between two tests."""
+    batch, height, width, channels = (int(d) for d in data.shape)
+    layout = ChannelLayout(1, channels, channels)
+
+    def value(n, t, r, x, c):
+        return data[n, t * span.step - span.before + r, x, c]
+
+    if not copied:
+        return _Plane(value, layout, whole=False)
+    copy = te.compute((batch, tasks, span.count, width, channels), name="plane_of_image",
+                      fcompute=lambda n, t, r, x, c: _on_image(value(n, t, r, x, c), t, r, span, height))
+    return _Plane(lambda n, t, r, x, c: copy[n, t, r, x, c], layout, whole=True)
+
+
+def _on_image(value, task, row, span: Lines, height: int):
+    """`value`, or zero in rows outside of the image."""
+    y = task * span.step - span.before + row
+    return tirx.if_then_else(tirx.all(y >= 0, y < height), value, tirx.const(0, "float32"))
 
 
 def _accumulate(plane: _Plane, weight: te.Tensor, stage: ChainStage, outer: tuple[int, int], spans: Sequence[Lines],
@@ -197,8 +223,8 @@ def _accumulate(plane: _Plane, weight: te.Tensor, stage: ChainStage, outer: tupl
     (before, behind), ((in_height, in_width), (height, width)) = spans, sizes
     (stride_h, stride_w), (dilation_h, dilation_w), left = geometry.stride, geometry.dilation, geometry.padding[1]
     wide = ceil(width / stage.pixels) * stage.pixels
-    limits = Limits(behind.step, behind.before, height, width, before.step, before.before, in_height, left, in_width, stride_h, stride_w,
-                    dilation_h, dilation_w)
+    limits = Limits(behind.step, behind.before, height, width, before.step, before.before, 0 if plane.whole else in_height, left, in_width,
+                    stride_h, stride_w, dilation_h, dilation_w)
     attrs = {ANNOTATION: [stage.pixels, stage.vectors, *astuple(limits)]}
     ky, kx = te.reduce_axis((0, geometry.kernel[0]), "ky"), te.reduce_axis((0, geometry.kernel[1]), "kx")
 
@@ -221,16 +247,20 @@ def _accumulate(plane: _Plane, weight: te.Tensor, stage: ChainStage, outer: tupl
     return te.compute((*outer, geometry.groups * blocks, behind.count, wide, block), dense_product, name="conv2d", attrs=attrs)
 
 
-def _plane(acc: te.Tensor, stage: ChainStage, layout: ChannelLayout, operands: Sequence[te.Tensor], lanes: int, name: str) -> _Plane:
-    """The activated results of a stage. A depthwise one keeps the `layout` of its input's channels."""
+def _plane(acc: te.Tensor, stage: ChainStage, layout: ChannelLayout, operands: Sequence[te.Tensor], lanes: int, rows: tuple[Lines, int],
+           name: str) -> _Plane:
+    """The activated results of a stage. A depthwise one keeps the `layout` of its input's channels. `rows`: of a task, and of the image."""
     width, block = acc.op.attrs[ANNOTATION][5], stage.block(lanes)
     layout = layout if stage.depthwise else stage.layout(lanes)
+    span, height = rows
+    outside = span.before > 0 or (int(acc.shape[1]) - 1) * span.step - span.before + span.count > height
 
     def value(n, t, r, x, c):
-        return activated(acc[n, t, c // block, r, x, c % block], stage.steps, operands, c)
+        result = activated(acc[n, t, c // block, r, x, c % block], stage.steps, operands, c)
+        return _on_image(result, t, r, *rows) if outside else result
 
     plane = te.compute((*acc.shape[:2], acc.shape[-3], int(width), layout.size), value, name=name)
-    return _Plane(lambda n, t, r, x, c: plane[n, t, r, x, c], layout)
+    return _Plane(lambda n, t, r, x, c: plane[n, t, r, x, c], layout, whole=True)
 
 
 STEPS = {

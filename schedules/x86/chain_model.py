@@ -19,6 +19,7 @@ DEPTHWISE_PIXELS = (8, 7, 6, 5)   # accumulators: enough to hide the multiply-ad
 DEPTHWISE_CYCLES = 0.75           # of one multiply-add of a vector: its input comes from memory, two loads in a cycle at best
 NEAR_BYTES_PER_CYCLE = 16         # of one core, to a cache that holds what is written until it is read
 FAR_BYTES_PER_CYCLE = 5           # likewise, where it does not
+REMOTE_BYTES_PER_CYCLE = 1.5      # of one core, that another core has just written: what cutting by channels and not by rows costs
 PLANES_SHARE = 0.6                # of the L2 cache for the planes of a task
 
 
@@ -93,15 +94,17 @@ def _row_cycles(link: Link, tile: tuple[int, int], target: Target) -> float:
 
 def _single(link: Link, target: Target) -> tuple[float, Segment]:
     """Cycles of a kernel of its own, and of its output's way to the next."""
+    remote = 0.0
     if link.depthwise:
         work = link.batch * link.output[0] * _row_cycles(link, stage_tile(link, target, False), target)
     else:
         tile = choose_tile(link.shape(), target)
         work = cycles(link.shape(), tile.pixels, tile.vectors, tile.flat, target)
+        remote = _remote_cycles(link, target.cores if tile.weights_inner else link.batch, target)
         blocking = choose_winograd(link.shape(), target) if link.geometry.plain else None
         if blocking is not None:
             work *= winograd_cycles(link.shape(), blocking, target) / direct_cycles(link.shape(), target)
-    return work / target.cores + LAUNCH_CYCLES + _round_trip(link, target), Segment(1)
+    return work / target.cores + LAUNCH_CYCLES + remote + _round_trip(link, target), Segment(1)
 
 
 def _round_trip(link: Link, target: Target) -> float:
@@ -162,4 +165,13 @@ def _task_cost(links: Sequence[Link], stages: Sequence[ChainStage], per_row: Seq
     each = sum(count * cost for count, cost in zip(counts, per_row, strict=True)) / blocks + TASK_CYCLES
     if planes > PLANES_SHARE * target.l2_bytes:
         each += 2 * planes / NEAR_BYTES_PER_CYCLE
-    return ceil(tasks / target.cores) * each + LAUNCH_CYCLES
+    return ceil(tasks / target.cores) * each + LAUNCH_CYCLES + _remote_cycles(links[0], tasks // blocks, target)
+
+
+def _remote_cycles(link: Link, cuts: int, target: Target) -> float:
+    """Cycles to fetch from other cores what they wrote of the input: everything but its own part, for a core that reads it all.
+
+    Kernels cut by images or rows, `cuts` of them, give each core what it wrote itself but for the borders.
+    """
+    bytes_ = 4 * link.batch * link.size[0] * link.size[1] * link.channels
+    return bytes_ * (1 - 1 / target.cores) / max(1, cuts) / REMOTE_BYTES_PER_CYCLE if cuts < target.cores else 0.0

@@ -71,10 +71,13 @@ def schedule_chain(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     s.parallel(task)
     # 2. The last stage, then backwards every plane with the stage that makes it: row by row where that is how it is read.
     tiles = [_tile(s, stages[-1], (r, x, f), target.lanes)]
-    for plane, reader in zip(reversed(planes), reversed(stages[1:]), strict=True):
+    for plane, reader in zip(reversed(planes), reversed(stages), strict=False):
         s.compute_at(plane, r if reader.reads_row_by_row else task, preserve_unit_loops=True)
         r, x, c = s.get_loops(plane)[-3:]
-        tiles.append(_tile(s, stages[-1 - len(tiles)], (r, x, c), target.lanes))
+        if len(tiles) < len(stages):
+            tiles.append(_tile(s, stages[-1 - len(tiles)], (r, x, c), target.lanes))
+        else:  # a copy of the image's rows
+            s.vectorize(s.split(c, [None, target.lanes])[1])
     return _limited(s, stages, tiles)
 
 
@@ -128,7 +131,11 @@ def _limited(s: Schedule, stages: list[_Accumulation], tiles: list[LoopRV]) -> S
 def _wanted(block: SBlock, stage: _Accumulation):
     limits = stage.limits
     _, t, _, r, x, _, ky, kx = [v.var for v in block.iter_vars[:8]]
+    _, tasks, _, count, wide = (int(v.dom.extent) for v in block.iter_vars[:5])
     row, in_row = t * limits.step - limits.before + r, t * limits.in_step - limits.in_before + r * limits.stride_h + ky * limits.dilation_h
     in_column = x * limits.stride_w + kx * limits.dilation_w - limits.in_left
-    return tirx.all(x < limits.width, row >= 0, row < limits.height, in_row >= 0, in_row < limits.in_height, in_column >= 0,
-                    in_column < limits.in_width)
+    conditions = [in_column >= 0, in_column < limits.in_width] + [x < limits.width] * (wide > limits.width)
+    conditions += [row >= 0] * (limits.before > 0)
+    conditions += [row < limits.height] * ((tasks - 1) * limits.step - limits.before + count > limits.height)
+    conditions += [in_row >= 0, in_row < limits.in_height] * (limits.in_height > 0)
+    return tirx.all(*conditions)

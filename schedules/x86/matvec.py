@@ -24,12 +24,12 @@ from ..common import vector_tile
 from .conv2d_schedule import find_annotated
 from .elementwise import schedule_spatial
 from .epilogue import inline_epilogue
+from .tiles import LAUNCH_CYCLES
 
 ANNOTATION = "tenfold.matvec"  # of the accumulating block: streams, vectors, parallel, as integers
 CACHE_LINE_BYTES = 64    # of each stream in one step: whole lines
 STREAM_COST = {1: 1.3, 2: 1.1, 3: 1.03, 4: 1.0}  # time of one byte with so many streams a core, as measured; more of them gain nothing
 BYTES_PER_CYCLE = 16     # of weights, from L2 or L3: decides only whether waking the other threads pays
-LAUNCH_CYCLES = 12000    # waking the other threads and waiting for them
 
 
 @dataclass(frozen=True)
