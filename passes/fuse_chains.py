@@ -9,7 +9,7 @@ import tvm
 from tvm import ir, relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from ..schedules.x86.chain import STEPS, WITH_OPERAND, ChainStage, chain, pack_chain
+from ..schedules.x86.chain import STEPS, WITH_OPERAND, ChainStage, chain, layouts, pack_chain
 from ..schedules.x86.chain_model import Link, Segment, segments
 from ..schedules.x86.conv2d import Geometry
 from ..targets import Target
@@ -155,9 +155,8 @@ class _Rewriter(PyExprMutator):
 
     def _call(self, convolutions: list[Convolution], segment: Segment) -> ir.Call:
         lanes = self.target.lanes
-        stages, operands, layout = [], [], None
-        for convolution, stage in zip(convolutions[:-1], segment.stages[:-1], strict=True):
-            layout = layout if stage.depthwise and layout is not None else stage.layout(lanes)
+        stages, operands = [], []
+        for convolution, stage, layout in zip(convolutions[:-1], segment.stages, layouts(segment.stages, lanes), strict=False):
             steps = []
             for name, *arguments in convolution.steps:
                 if name in WITH_OPERAND:

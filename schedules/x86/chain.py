@@ -131,13 +131,20 @@ def lines(geometries: Sequence[Geometry], rows: int) -> list[Lines]:
     return found
 
 
+def layouts(stages: Sequence[ChainStage], lanes: int) -> list[ChannelLayout]:
+    """How the channels of every stage's output lie: a depthwise one keeps the layout of its input."""
+    found: list[ChannelLayout] = []
+    for stage in stages:
+        found.append(found[-1] if stage.depthwise and found else stage.layout(lanes))
+    return found
+
+
 def pack_chain(weights: Sequence[np.ndarray], stages: Sequence[ChainStage], lanes: int) -> list[np.ndarray]:
     """The weights (OIHW) of all stages as `chain` wants them."""
     packed = []
-    for i, (weight, stage) in enumerate(zip(weights, stages, strict=True)):
+    for weight, stage, layout in zip(weights, stages, layouts(stages, lanes), strict=True):
         if stage.depthwise:
-            before = stages[i - 1].layout(lanes) if i else stage.layout(lanes)
-            packed.append(before.spread(pack_depthwise(weight)))
+            packed.append(layout.spread(pack_depthwise(weight)))
         else:
             packed.append(pack_weights(weight, stage.geometry.groups, Tile(stage.pixels, stage.vectors, False, 1, False), lanes))
     return packed

@@ -8,7 +8,7 @@ import tvm
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
-from tenfold.schedules.x86.chain import ChainStage, ChannelLayout, chain, lines, pack_chain
+from tenfold.schedules.x86.chain import ChainStage, ChannelLayout, chain, layouts, lines, pack_chain
 from tenfold.schedules.x86.chain_model import Link, fused_stages, segments, stage_tile
 from tenfold.schedules.x86.chain_schedule import schedule_chain
 from tenfold.schedules.x86.conv2d import Geometry
@@ -43,15 +43,15 @@ def onnx_reference(x, weights, biases, geometries):
 def kernel_of(shape, geometries, tiles, rows, seed=0):
     """The scheduled chain, with its arrays and what it should compute."""
     rng = np.random.default_rng(seed)
-    channels, weights, biases, stages, operands, layout = shape[-1], [], [], [], [], None
+    channels, weights, biases, stages, operands = shape[-1], [], [], [], []
+    lie = layouts([ChainStage(geometry, *tile) for geometry, tile in zip(geometries, tiles, strict=True)], HOST.lanes)
     for i, (geometry, tile) in enumerate(zip(geometries, tiles, strict=True)):
         weights.append(rng.standard_normal((geometry.filters, channels // geometry.groups, *geometry.kernel), "float32"))
         channels = geometry.filters
         stage = ChainStage(geometry, *tile)
         if i + 1 < len(geometries):
-            layout = layout if stage.depthwise and layout else stage.layout(HOST.lanes)
             biases.append(rng.standard_normal(geometry.filters, "float32"))
-            operands.append(layout.spread(biases[-1]))
+            operands.append(lie[i].spread(biases[-1]))
             stage = ChainStage(geometry, *tile, (("relax.add", i), ("relax.nn.relu",)))
         stages.append(stage)
     x = rng.standard_normal(shape, "float32")
@@ -114,6 +114,9 @@ PAPERS = {
     "monochromatic": ((1, 20, 20, 3), [Geometry(6, (1, 1)), Geometry(96, (7, 7), (2, 2), (3, 3, 3, 3), groups=6)]),
     "biclustering": ((1, 9, 9, 32), [Geometry(10, (1, 1), groups=2), Geometry(6, (3, 3), padding=(1, 1, 1, 1), groups=2),
                                      Geometry(32, (1, 1), groups=2)]),
+    "two depthwise stages on groups that don't fill vectors": (
+        (1, 9, 9, 16), [Geometry(12, (1, 1), groups=2), Geometry(12, (3, 1), padding=(1, 0, 1, 0), groups=12),
+                        Geometry(12, (1, 3), padding=(0, 1, 0, 1), groups=12), Geometry(16, (1, 1))]),
     "inverted bottleneck": (
         (1, 14, 14, 16), [Geometry(96, (1, 1)), Geometry(96, (3, 3), (2, 2), (1, 1, 1, 1), groups=96), Geometry(24, (1, 1))]),
 }
