@@ -6,7 +6,6 @@ import os
 import platform
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -62,17 +61,24 @@ class Artifact:
         TenfoldError
             An input is missing, unknown, of another shape or dtype, or holds NaN or infinity.
         """
-        results = self._machine(self._check(inputs))
+        results = self._results(inputs)
         return results[0] if len(self.outputs) == 1 else results
 
     def run(self, inputs: np.ndarray | Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """As calling it, with the outputs by name."""
-        results = self._machine(self._check(inputs))
+        results = self._results(inputs)
         return {port.name: result for port, result in zip(self.outputs, results, strict=True)}
 
     def record(self, inputs: np.ndarray | Mapping[str, np.ndarray]) -> list[tuple[str, Any, tuple[Any, ...]]]:
         """Run the network and list the functions that it called: (name, function, arguments). It is slow from then on."""
         return self._machine.record(self._check(inputs))
+
+    def _results(self, inputs: np.ndarray | Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        arrays = self._check(inputs)
+        try:
+            return self._machine(arrays)
+        except runtime.NotFinite as error:
+            raise TenfoldError(f"{self._name}: input {self.inputs[error.position].name!r} holds NaN or infinity") from None
 
     def _check(self, inputs: np.ndarray | Mapping[str, np.ndarray]) -> list[np.ndarray]:
         if not isinstance(inputs, dict | Mapping):  # dict first: asking an abstract class takes microseconds
@@ -95,8 +101,6 @@ class Artifact:
             raise TenfoldError(f"{self._name}: input {port.name!r} has shape {list(array.shape)}, expected {list(port.shape)}")
         if array.dtype != self._dtypes[port.dtype]:
             raise TenfoldError(f"{self._name}: input {port.name!r} has dtype {array.dtype}, expected {port.dtype}: convert it with .astype")
-        if array.dtype.kind == "f" and not _finite(array):
-            raise TenfoldError(f"{self._name}: input {port.name!r} holds NaN or infinity")
         return array
 
     @property
@@ -109,11 +113,6 @@ class Artifact:
 
     def __repr__(self) -> str:
         return f"Artifact({str(self.folder)!r}, target={self.manifest.target['name']!r}, threads={self.threads})"
-
-
-def _finite(array: np.ndarray) -> bool:
-    """Whether there is no NaN and no infinity: the largest and the smallest number would be one."""
-    return array.size == 0 or isfinite(np.maximum.reduce(array, axis=None)) and isfinite(np.minimum.reduce(array, axis=None))
 
 
 def load(folder: str | os.PathLike[str], threads: int | None = None) -> Artifact:

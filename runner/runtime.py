@@ -8,6 +8,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
+from math import isfinite
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,6 +25,7 @@ CPU = 1  # kDLCPU
 POOLED = 2  # VirtualMachine.POOLED_ALLOCATOR
 BIG_CORES = 1  # ThreadGroup::kBig, the only affinity mode that takes a number of threads
 BOUND = "run"  # ``main`` with its memory bound to it
+PIECE = 32768  # numbers that are copied and checked at a time
 _THREAD = threading.local()
 
 
@@ -95,6 +97,39 @@ def aligned_empty(shape: tuple[int, ...], dtype: str) -> np.ndarray:
     return aligned_bytes(tensor_bytes(dtype, shape)).view(dtype).reshape(shape)
 
 
+class NotFinite(ValueError):
+    """An input holds NaN or infinity.
+
+    Attributes
+    ----------
+    position : int
+        Of the input.
+    """
+
+    def __init__(self, position: int) -> None:
+        super().__init__(f"input {position} holds NaN or infinity")
+        self.position = position
+
+
+def copy_finite(target: np.ndarray, source: np.ndarray) -> bool:
+    """Copy an array; False at the first NaN or infinity. A piece is checked while it is still in the cache from being copied."""
+    if not source.flags.c_contiguous or source.dtype.kind != "f":
+        np.copyto(target, source, casting="no")
+        return source.dtype.kind != "f" or _finite(target)
+    target, source = target.reshape(-1), source.reshape(-1)
+    for begin in range(0, source.size, PIECE):
+        piece = target[begin : begin + PIECE]
+        np.copyto(piece, source[begin : begin + PIECE], casting="no")
+        if not _finite(piece):
+            return False
+    return True
+
+
+def _finite(array: np.ndarray) -> bool:
+    """Whether there is no NaN and no infinity: the largest and the smallest number would be one."""
+    return array.size == 0 or isfinite(np.maximum.reduce(array, axis=None)) and isfinite(np.minimum.reduce(array, axis=None))
+
+
 class Machine:
     """A loaded library with its memory: weights where their file is mapped, an arena, and a buffer for each input."""
 
@@ -111,7 +146,12 @@ class Machine:
         self.threads = threads
 
     def __call__(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        """Run on arrays of the right shapes and dtypes. The results belong to the caller."""
+        """Run on arrays of the right shapes and dtypes. The results belong to the caller.
+
+        Raises
+        ------
+        NotFinite
+        """
         with self._lock:
             result = self._invoke(arrays)
             if self._outputs is None:
@@ -142,8 +182,9 @@ class Machine:
 
     def _invoke(self, arrays: list[np.ndarray]) -> Any:
         use_threads(self.threads)
-        for buffer, array in zip(self._buffers, arrays, strict=True):
-            np.copyto(buffer, array, casting="no")
+        for position, (buffer, array) in enumerate(zip(self._buffers, arrays, strict=True)):
+            if not copy_finite(buffer, array):
+                raise NotFinite(position)
         return self._run(*self._tensors)
 
 

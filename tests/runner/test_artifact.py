@@ -15,7 +15,7 @@ import tenfold
 from tenfold.errors import TenfoldError
 from tenfold.passes.memory_plan import ALIGNMENT
 from tenfold.runner import artifact as module
-from tenfold.runner.runtime import aligned_empty
+from tenfold.runner.runtime import PIECE, aligned_empty, copy_finite
 
 
 @pytest.fixture
@@ -200,3 +200,22 @@ def test_an_artifact_for_another_architecture_is_refused(copy):
 def test_no_threads_are_refused(tiny_artifact):
     with pytest.raises(TenfoldError, match="threads"):
         tenfold.load(tiny_artifact, threads=0)
+
+
+@pytest.mark.parametrize("at", [0, 1, PIECE - 1, PIECE, 2 * PIECE + 6])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_inputs_are_checked_to_their_last_number(at, value):
+    source = np.ones(2 * PIECE + 7, "float32")
+    target = np.zeros_like(source)
+    assert copy_finite(target, source)
+    np.testing.assert_array_equal(target, source)
+    source[at] = value
+    assert not copy_finite(target, source)
+
+
+def test_inputs_of_any_layout_are_copied():
+    source = np.arange(24, dtype="float32").reshape(4, 6).T
+    target = np.zeros((6, 4), "float32")
+    assert copy_finite(target, source)
+    np.testing.assert_array_equal(target, source)
+    assert copy_finite(np.zeros(3, "int64"), np.arange(3))
