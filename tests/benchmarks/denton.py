@@ -75,7 +75,7 @@ LAYER1 = Shape(3, 96, 224, 7, 2, 1, 1)
 LAYER2 = (Shape(96, 256, 55, 5, 1, 2, 1), Shape(96, 256, 27, 5, 1, 2, 1))  # as it was measured: at the sizes before and after pooling
 
 MONOCHROMATIC = [Form("monochromatic", (colors,)) for colors in (4, 6, 8, 12)]
-# Table 2 has K1 = 19, K2 = 24 and K = 6, section 4.2 K = 8; one step to either side of them, as figure 4 has.
+# Table 2 has K1 = 19, K2 = 24 and K = 6, section 4.2 K = 8; with a step of our own to either side: the text of figure 4 leaves ranks out.
 BICLUSTERED = [Form("biclustering svd", (2, 2, k1, k2)) for k1, k2 in ((12, 16), (19, 24), (24, 32))]
 BICLUSTERED += [Form("biclustering outer", (48, 2, k)) for k in (4, 6, 8)]
 
