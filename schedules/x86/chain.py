@@ -181,10 +181,10 @@ def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.T
         sizes.append(stage.geometry.output(*sizes[-1]))
     outer = (batch, ceil(sizes[-1][0] / rows))
     plane = _image(data, spans[0], outer[1], copied=stages[0].depthwise and stages[0].geometry.kernel[0] > 1)
-    for i, stage in enumerate(stages):
+    for i, (stage, layout) in enumerate(zip(stages, layouts(stages, lanes), strict=True)):
         acc = _accumulate(plane, weights[i], stage, outer, spans[i : i + 2], sizes[i : i + 2], lanes)
         if i + 1 < len(stages):
-            plane = _plane(acc, stage, plane.layout, operands, lanes, (spans[i + 1], sizes[i + 1][0]), f"plane{i}")
+            plane = _plane(acc, stage, layout, operands, spans[i + 1], sizes[i + 1], f"plane{i}")
     block = stages[-1].block(lanes)
     return te.compute((batch, *sizes[-1], stages[-1].geometry.filters),
                       lambda n, y, x, f: acc[n, y // rows, f // block, y % rows, x, f % block], name="crop")
@@ -254,19 +254,17 @@ def _accumulate(plane: _Plane, weight: te.Tensor, stage: ChainStage, outer: tupl
     return te.compute((*outer, geometry.groups * blocks, behind.count, wide, block), dense_product, name="conv2d", attrs=attrs)
 
 
-def _plane(acc: te.Tensor, stage: ChainStage, layout: ChannelLayout, operands: Sequence[te.Tensor], lanes: int, rows: tuple[Lines, int],
+def _plane(acc: te.Tensor, stage: ChainStage, layout: ChannelLayout, operands: Sequence[te.Tensor], span: Lines, size: tuple[int, int],
            name: str) -> _Plane:
-    """The activated results of a stage. A depthwise one keeps the `layout` of its input's channels. `rows`: of a task, and of the image."""
-    width, block = acc.op.attrs[ANNOTATION][5], stage.block(lanes)
-    layout = layout if stage.depthwise else stage.layout(lanes)
-    span, height = rows
+    """The activated results of a stage, its channels in `layout`; `span` and `size` are of its output."""
+    (height, width), block = size, int(acc.shape[-1])
     outside = span.before > 0 or (int(acc.shape[1]) - 1) * span.step - span.before + span.count > height
 
     def value(n, t, r, x, c):
         result = activated(acc[n, t, c // block, r, x, c % block], stage.steps, operands, c)
-        return _on_image(result, t, r, *rows) if outside else result
+        return _on_image(result, t, r, span, height) if outside else result
 
-    plane = te.compute((*acc.shape[:2], acc.shape[-3], int(width), layout.size), value, name=name)
+    plane = te.compute((*acc.shape[:2], acc.shape[-3], width, layout.size), value, name=name)
     return _Plane(lambda n, t, r, x, c: plane[n, t, r, x, c], layout, whole=True)
 
 

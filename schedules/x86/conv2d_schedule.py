@@ -75,10 +75,10 @@ def schedule_conv2d(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     s.decompose_reduction(conv, ky)
     # 4. What comes before.
     schedule_padding(s, target.lanes, bool(parallel))
-    return s if flat else _limited(s, conv, tile, pixels)
+    return s if flat else _limited(s, conv, tile)
 
 
-def _limited(s: Schedule, conv: SBlockRV, tile: LoopRV, pixels: int) -> Schedule:
+def _limited(s: Schedule, conv: SBlockRV, tile: LoopRV) -> Schedule:
     """Leave out products of pixels that are not there, and of kernel rows that lie on zeros of the padding.
 
     A tile lies in one row of the image, so its pixels agree on the kernel rows. The loop over tiles is split where the answer changes.

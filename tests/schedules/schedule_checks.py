@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import tvm
+from tenfold.passes.pipeline import phases
 from tenfold.schedules.analysis import block_names
 from tenfold.schedules.driver import ApplySchedules
 from tenfold.schedules.vector_math import VectorMath
@@ -15,19 +16,7 @@ from tvm import relax, tirx
 HOST = resolve("host")
 AVX512 = resolve("skylake-avx512")
 
-_LOWER = [
-    relax.transform.RewriteDataflowReshape(),
-    relax.transform.ToNonDataflow(),
-    relax.transform.RemovePurityChecking(),
-    relax.transform.CallTIRRewrite(),
-    relax.transform.StaticPlanBlockMemory(),
-    relax.transform.LowerAllocTensor(),
-    relax.transform.KillAfterLastUse(),
-    relax.transform.LowerRuntimeBuiltin(),
-    relax.transform.ComputePrimValue(),
-    relax.transform.VMShapeLower(),
-    relax.transform.AttachGlobalSymbol(),
-]
+_LOWER = [relax.transform.RewriteDataflowReshape(), dict(phases(HOST))["lower"]]
 
 
 def fused(body: Callable[..., relax.Expr], shapes: Sequence[tuple[int, ...]], dtypes: Sequence[str] | str = "float32") -> tvm.IRModule:
