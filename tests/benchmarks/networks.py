@@ -74,8 +74,8 @@ def _resnet(blocks: list[int], bottleneck: bool, classes: int) -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
 
 
-def _write_light(name: str, path: Path) -> None:
-    """A network of the `onnx` package; its own weights are constant fills."""
+def light(name: str) -> onnx.ModelProto:
+    """A network of the `onnx` package with random weights; its own are constant fills."""
     from tenfold.frontends import load
 
     model = load(LIGHT / f"light_{name}.onnx").onnx
@@ -83,10 +83,14 @@ def _write_light(name: str, path: Path) -> None:
     for tensor in model.graph.initializer:
         shape = tuple(tensor.dims)
         if len(shape) >= 2:
-            # He et al. (2015): activations keep their size through the layers.
+            # He et al. (2015): activations keep their size through the layers, so that errors don't drown.
             weight = rng.standard_normal(shape, "float32") * np.float32(np.sqrt(2 / np.prod(shape[1:])))
             tensor.CopyFrom(numpy_helper.from_array(weight, tensor.name))
-    onnx.save(model, path)
+    return model
+
+
+def _write_light(name: str, path: Path) -> None:
+    onnx.save(light(name), path)
 
 
 def _write_module(make: Callable[[], nn.Module], path: Path) -> None:
