@@ -5,6 +5,11 @@ from .choice import Choice
 from .layer import Layer
 from .method import Method
 from .methods import METHODS
+from .metrics import FROBENIUS, METRICS, Covariance, Mahalanobis, Metric
 from .plan import Plan
+from .statistics import Statistics
 
-__all__ = ["METHODS", "Choice", "FactorChain", "Layer", "Method", "Plan", "Refusal", "Stage"]
+__all__ = [
+    "FROBENIUS", "METHODS", "METRICS", "Choice", "Covariance", "FactorChain", "Layer", "Mahalanobis", "Method", "Metric", "Plan", "Refusal",
+    "Stage", "Statistics",
+]

@@ -1,11 +1,13 @@
 """The one type that every method returns: a chain of plain convolutions in place of a dense one."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import gcd, prod
 
 import numpy as np
+
+from .metrics import FROBENIUS, Metric
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +127,15 @@ class FactorChain:
             total += h * w * stage.weight.size
         return total
 
+    def with_bias(self, bias: np.ndarray) -> FactorChain:
+        """The chain that adds ``bias``, (F,) in the order of its output channels, to what it gives."""
+        own = np.asarray(bias, np.float32)
+        last = self.stages[-1]
+        if self.permutation is not None:
+            own = own[np.argsort(self.permutation)]
+        own = own if last.bias is None else last.bias + own
+        return replace(self, stages=(*self.stages[:-1], replace(last, bias=own)))
+
     def reconstruct(self) -> np.ndarray:
         """The kernel of the one dense convolution that the chain computes.
 
@@ -143,7 +154,7 @@ class FactorChain:
         """
         return self._compose().astype(np.float32)
 
-    def relative_error(self, weight: np.ndarray, metric: str = "frobenius") -> float:
+    def relative_error(self, weight: np.ndarray, metric: Metric = FROBENIUS) -> float:
         """How far the chain's kernel is from ``weight``: ``||W - reconstruct()|| / ||W||``.
 
         Parameters
@@ -151,21 +162,19 @@ class FactorChain:
         weight
             OIHW of a convolution without groups, or OI of a dense layer.
         metric
-            Only ``"frobenius"``: the root of the sum of squares.
+            The norm.
 
         Raises
         ------
         ValueError
-            For another metric, or a weight of another shape than the chain's kernel.
+            For a weight of another shape than the chain's kernel.
         """
-        if metric != "frobenius":
-            raise ValueError(f"unknown metric {metric!r}: the known one is 'frobenius'")
         dense = np.asarray(weight, np.float64)
         dense = dense.reshape(dense.shape + (1, 1)) if dense.ndim == 2 else dense
         kernel = self._compose()
         if kernel.shape != dense.shape:
             raise ValueError(f"the chain's kernel is of shape {kernel.shape}, the weight of shape {dense.shape}")
-        error, norm = np.linalg.norm(dense - kernel), np.linalg.norm(dense)
+        error, norm = metric.norm(dense - kernel), metric.norm(dense)
         if norm == 0:
             return 0.0 if error == 0 else float("inf")
         return float(error / norm)

@@ -12,6 +12,7 @@ import numpy as np
 from .layer import Layer
 from .linalg import squared_singular_values, truncated_svd
 from .method import Method, Shapes
+from .metrics import Metric
 
 
 class ChannelSvd(Method):
@@ -32,9 +33,9 @@ class ChannelSvd(Method):
         f, c, y, x = layer.weight_shape
         return (ranks[0], c, y, x), (f, ranks[0], 1, 1)
 
-    def _factors(self, weight: np.ndarray, ranks: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    def _factors(self, weight: np.ndarray, ranks: tuple[int, ...], metric: Metric) -> tuple[np.ndarray, ...]:
         left, right = truncated_svd(weight.reshape(len(weight), -1), ranks[0])
         return right.reshape(-1, *weight.shape[1:]), left[:, :, None, None]
 
-    def _geometry(self, layer: Layer) -> tuple[dict, ...]:
+    def _geometry(self, layer: Layer, ranks: tuple[int, ...]) -> tuple[dict, ...]:
         return {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}, {}

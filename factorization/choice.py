@@ -22,7 +22,7 @@ class Choice:
     ranks
         One for each rank of the method.
     metric
-        The norm in which the factors are nearest to the weight; ``"frobenius"`` is the known one.
+        The norm in which the factors are nearest to the weight: a name in ``METRICS``.
     """
 
     method: str

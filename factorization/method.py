@@ -12,6 +12,7 @@ from ..errors import Refusal
 from .chain import FactorChain, Stage
 from .layer import Layer
 from .linalg import smallest_rank
+from .metrics import FROBENIUS, Metric
 
 Shapes = tuple[tuple[int, int, int, int], ...]
 
@@ -27,33 +28,51 @@ class Method(ABC):
         The kind of layer that it factors: ``"conv2d"`` or ``"dense"``.
     algebra
         What it computes, in one line. W: the weight; f, c, y, x: output channel, input channel, row, column.
+    exact
+        At ``max_ranks`` the chain equals the layer, whatever its weight.
+    spectral
+        Each rank truncates singular values (`spectra`), so that the ranks for an energy are known without factoring.
+    metrics
+        The names of the metrics that it minimises.
     """
 
     name: ClassVar[str]
     kind: ClassVar[str]
     algebra: ClassVar[str]
+    exact: ClassVar[bool] = True
+    spectral: ClassVar[bool] = True
+    metrics: ClassVar[tuple[str, ...]] = ("frobenius",)
 
     # What each method says of itself.
 
     @abstractmethod
     def max_ranks(self, layer: Layer) -> tuple[int, ...]:
-        """The ranks at which the chain equals the layer exactly, whatever its weight; larger ones are not accepted."""
-
-    @abstractmethod
-    def spectra(self, weight: np.ndarray) -> tuple[np.ndarray, ...]:
-        """For each rank, the squares of the singular values that it truncates, falling, float64."""
+        """The largest ranks that are accepted; more could not make the chain nearer to the layer."""
 
     @abstractmethod
     def _shapes(self, layer: Layer, ranks: tuple[int, ...]) -> Shapes:
         """OIHW shapes of the stages' weights."""
 
     @abstractmethod
-    def _factors(self, weight: np.ndarray, ranks: tuple[int, ...]) -> tuple[np.ndarray, ...]:
-        """The stages' weights, of any float type, in the shapes of `_shapes`."""
+    def _geometry(self, layer: Layer, ranks: tuple[int, ...]) -> tuple[dict, ...]:
+        """Stride, padding, dilation and groups of each stage, as keywords of Stage."""
 
-    @abstractmethod
-    def _geometry(self, layer: Layer) -> tuple[dict, ...]:
-        """Stride, padding and dilation of each stage, as keywords of Stage."""
+    def _factors(self, weight: np.ndarray, ranks: tuple[int, ...], metric: Metric) -> tuple[np.ndarray, ...]:
+        """The stages' weights, of any float type, in the shapes of `_shapes`."""
+        raise NotImplementedError
+
+    def _fit(self, weight: np.ndarray, layer: Layer, ranks: tuple[int, ...], metric: Metric) -> FactorChain:
+        """The chain without a bias. A method whose channels are permuted, or whose stages have biases, overrides this."""
+        factors = self._factors(weight, ranks, metric)
+        return self._chain(layer, ranks, [np.ascontiguousarray(factor, np.float32) for factor in factors])
+
+    def spectra(self, weight: np.ndarray) -> tuple[np.ndarray, ...]:
+        """For each rank of a spectral method, the squares of the singular values that it truncates, falling, float64."""
+        raise NotImplementedError
+
+    def _refuse_ranks(self, layer: Layer, ranks: tuple[int, ...]) -> str | None:
+        """A reason why ranks within their limits do not fit the layer, for example that its channels do not divide into them."""
+        return None
 
     def _refuse(self, layer: Layer) -> str | None:
         """A reason of the method's own not to factor a layer of its kind that has no groups."""
@@ -87,9 +106,37 @@ class Method(ABC):
         """
         if not 0 < energy <= 1:
             raise ValueError(f"energy {energy} must be above 0 and at most 1")
-        return tuple(smallest_rank(squared, energy) for squared in self.spectra(self._checked(weight, layer)))
+        weight = self._checked(weight, layer)
+        if self.spectral:
+            return tuple(smallest_rank(squared, energy) for squared in self.spectra(weight))
+        ladder = self.ladder(layer)
+        for ranks in ladder:
+            if self.factorize(weight, layer, ranks).relative_error(weight) ** 2 <= 1 - energy:
+                return ranks
+        return ladder[-1]
 
-    def factorize(self, weight: np.ndarray, layer: Layer, ranks: Sequence[int], bias: np.ndarray | None = None) -> FactorChain:
+    def ladder(self, layer: Layer, multiple: int = 1, steps: int = 12) -> list[tuple[int, ...]]:
+        """Ranks worth a try, from the fewest MACs to the most, those that cost no less than the layer left out.
+
+        Parameters
+        ----------
+        multiple
+            Ranks are multiples of it where the largest allows.
+        steps
+            About so many, in equal ratios from a sixteenth of the largest ranks to all of them.
+        """
+        limits, found = self.max_ranks(layer), set()
+        for step in range(steps):
+            part = 16 ** (step / (steps - 1) - 1)
+            ranks = tuple(min(max(round(limit * part / multiple), 1) * multiple, limit) for limit in limits)
+            if self._refuse_ranks(layer, ranks) is None:
+                found.add(ranks)
+        costs = sorted((self.macs(layer, ranks), ranks) for ranks in found)
+        return [ranks for macs, ranks in costs if macs < layer.macs] or [costs[0][1]]
+
+    def factorize(
+        self, weight: np.ndarray, layer: Layer, ranks: Sequence[int], bias: np.ndarray | None = None, metric: Metric = FROBENIUS
+    ) -> FactorChain:
         """Factor a weight.
 
         Parameters
@@ -101,21 +148,27 @@ class Method(ABC):
         ranks
             One for each of ``max_ranks(layer)``, from 1 up to it.
         bias
-            (O,): carried by the last stage. None: the chain has no bias.
+            (O,): added by the last stage. None: the chain has no bias of the layer's.
+        metric
+            The norm in which the chain is to be near to the weight.
 
         Raises
         ------
         ValueError
-            When the method does not apply, a rank is out of range, or the weight does not fit the layer or is not finite.
+            When the method does not apply or does not know the metric, a rank is out of range, or the weight does not fit the layer
+            or is not finite.
         """
         weight = self._checked(weight, layer)
         ranks = self.checked_ranks(layer, ranks)
-        return self._chain(layer, [np.ascontiguousarray(f, np.float32) for f in self._factors(weight, ranks)], bias)
+        if metric.name not in self.metrics:
+            raise ValueError(f"{self.name} does not minimise the metric {metric.name}: choose {', '.join(self.metrics)}")
+        chain = self._fit(weight, layer, ranks, metric)
+        return chain if bias is None else chain.with_bias(bias)
 
     def outline(self, layer: Layer, ranks: Sequence[int]) -> FactorChain:
         """The chain for these ranks with zero weights that take no memory: for its shapes, MACs and parameters."""
         shapes = self._shapes(layer, self.checked_ranks(layer, ranks))
-        return self._chain(layer, [np.broadcast_to(np.float32(0), shape) for shape in shapes], None)
+        return self._chain(layer, self.checked_ranks(layer, ranks), [np.broadcast_to(np.float32(0), shape) for shape in shapes])
 
     def macs(self, layer: Layer, ranks: Sequence[int]) -> int:
         """Multiply-accumulates of the chain for the whole batch, to be held against ``layer.macs``."""
@@ -129,6 +182,9 @@ class Method(ABC):
         for rank, limit in zip(ranks, limits, strict=True):
             if not 1 <= rank <= limit:
                 raise ValueError(f"rank {rank} of {self.name} is out of range: 1 to {limit}")
+        reason = self._refuse_ranks(layer, ranks)
+        if reason is not None:
+            raise ValueError(f"ranks {' and '.join(map(str, ranks))} of {self.name} do not fit: {reason}")
         return ranks
 
     def _checked(self, weight: np.ndarray, layer: Layer) -> np.ndarray:
@@ -142,11 +198,10 @@ class Method(ABC):
             raise ValueError("the weight holds NaN or infinite values")
         return weight
 
-    def _chain(self, layer: Layer, weights: Sequence[np.ndarray], bias: np.ndarray | None) -> FactorChain:
-        stages = [Stage(weight, **geometry) for weight, geometry in zip(weights, self._geometry(layer), strict=True)]
-        if bias is not None:
-            stages[-1] = Stage(weights[-1], bias, **self._geometry(layer)[-1])
-        return FactorChain(tuple(stages))
+    def _chain(self, layer: Layer, ranks: tuple[int, ...], weights: Sequence[np.ndarray]) -> FactorChain:
+        """The stages with these weights, in the order of `_shapes`, without biases or permutations."""
+        geometries = self._geometry(layer, ranks)
+        return FactorChain(tuple(Stage(weight, **geometry) for weight, geometry in zip(weights, geometries, strict=True)))
 
 
 def _times(shape: Sequence[int]) -> str:

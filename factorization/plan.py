@@ -14,7 +14,9 @@ from .chain import FactorChain
 from .choice import Choice, choose_by_energy, minor_layers
 from .layer import Layer
 from .methods import METHODS
+from .metrics import FROBENIUS
 from .plan_json import check_names, decode, encode
+from .statistics import Statistics
 
 
 @dataclass
@@ -81,7 +83,7 @@ class Plan:
         plan, layers = cls(model_hash, target_name), list(layers)
         minor = minor_layers(layers) if method == "auto" else {}
         for layer in layers:
-            methods = [METHODS[method]] if method != "auto" else [m for m in METHODS.values() if m.kind == layer.kind]
+            methods = [METHODS[method]] if method != "auto" else [m for m in METHODS.values() if m.kind == layer.kind and m.spectral]
             if layer.name not in weights and any(m.check(layer) is None for m in methods):
                 raise TenfoldError(f"layer {layer.name!r}: its weight is missing")
             try:
@@ -107,7 +109,9 @@ class Plan:
             raise TenfoldError(f"the plan was made for model {made_for!r}, this is model {this!r}: make a plan for this one")
         self._matched(layers)
 
-    def chains(self, layers: Iterable[Layer], weights: Mapping[str, np.ndarray]) -> dict[str, FactorChain]:
+    def chains(
+        self, layers: Iterable[Layer], weights: Mapping[str, np.ndarray], statistics: Mapping[str, Statistics] | None = None
+    ) -> dict[str, FactorChain]:
         """The chain of every layer in the plan, without the layer's bias, in the order of the plan.
 
         Parameters
@@ -116,18 +120,24 @@ class Plan:
             Of the network.
         weights
             OIHW or OI by the name of the layer. They are only read.
+        statistics
+            Of the data that each layer sees; for layers whose metric is not Frobenius.
 
         Raises
         ------
         TenfoldError
-            As `check`, except for the model; and for a weight that is missing, does not fit its layer, or is not finite.
+            As `check`, except for the model; for a weight that is missing, does not fit its layer, or is not finite; and for a
+            metric whose statistics are missing.
         """
-        chains = {}
+        statistics, chains = statistics or {}, {}
         for layer, choice in self._matched(layers):
             if layer.name not in weights:
                 raise TenfoldError(f"layer {layer.name!r}: its weight is missing")
+            if choice.metric != "frobenius" and layer.name not in statistics:
+                raise TenfoldError(f"layer {layer.name!r}: metric {choice.metric} needs the data that the plan was made with")
             try:
-                chains[layer.name] = METHODS[choice.method].factorize(weights[layer.name], layer, choice.ranks)
+                metric = statistics[layer.name].metric(choice.metric) if choice.metric != "frobenius" else FROBENIUS
+                chains[layer.name] = METHODS[choice.method].factorize(weights[layer.name], layer, choice.ranks, metric=metric)
             except ValueError as error:
                 raise TenfoldError(f"layer {layer.name!r}: {error}") from error
         return chains

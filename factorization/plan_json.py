@@ -7,6 +7,7 @@ from typing import NoReturn
 from ..errors import TenfoldError
 from .choice import Choice
 from .methods import METHODS
+from .metrics import METRICS
 
 VERSION = 1
 _FIELDS = ("version", "model", "target", "layers", "refused")
@@ -82,8 +83,8 @@ def check_names(choice: Choice, where: str) -> None:
     """TenfoldError, beginning with ``where``, for a method or metric that does not exist."""
     if not isinstance(choice.method, str) or choice.method not in METHODS:
         raise TenfoldError(f"{where}: unknown method {choice.method!r}: choose {', '.join(METHODS)}")
-    if choice.metric != "frobenius":
-        raise TenfoldError(f"{where}: unknown metric {choice.metric!r}: the known one is frobenius")
+    if not isinstance(choice.metric, str) or choice.metric not in METRICS:
+        raise TenfoldError(f"{where}: unknown metric {choice.metric!r}: choose {', '.join(METRICS)}")
 
 
 def _lines(entries: dict) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from .layer import Layer
 from .linalg import squared_singular_values, truncated_svd
 from .method import Method, Shapes
+from .metrics import Metric
 
 
 class SpatialSvd(Method):
@@ -35,14 +36,14 @@ class SpatialSvd(Method):
         f, c, y, x = layer.weight_shape
         return (ranks[0], c, y, 1), (f, ranks[0], 1, x)
 
-    def _factors(self, weight: np.ndarray, ranks: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    def _factors(self, weight: np.ndarray, ranks: tuple[int, ...], metric: Metric) -> tuple[np.ndarray, ...]:
         f, c, y, x = weight.shape
         left, right = truncated_svd(_fold(weight), ranks[0])
         vertical = left.reshape(c, y, -1).transpose(2, 0, 1)[:, :, :, None]
         horizontal = right.reshape(-1, f, x).transpose(1, 0, 2)[:, :, None, :]
         return vertical, horizontal
 
-    def _geometry(self, layer: Layer) -> tuple[dict, ...]:
+    def _geometry(self, layer: Layer, ranks: tuple[int, ...]) -> tuple[dict, ...]:
         top, left, bottom, right = layer.padding
         return (
             {"stride": (layer.stride[0], 1), "padding": (top, 0, bottom, 0), "dilation": (layer.dilation[0], 1)},

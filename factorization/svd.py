@@ -9,6 +9,7 @@ import numpy as np
 from .layer import Layer
 from .linalg import squared_singular_values, truncated_svd
 from .method import Method, Shapes
+from .metrics import Metric
 
 
 class Svd(Method):
@@ -27,9 +28,9 @@ class Svd(Method):
     def _shapes(self, layer: Layer, ranks: tuple[int, ...]) -> Shapes:
         return (ranks[0], layer.in_channels, 1, 1), (layer.out_channels, ranks[0], 1, 1)
 
-    def _factors(self, weight: np.ndarray, ranks: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    def _factors(self, weight: np.ndarray, ranks: tuple[int, ...], metric: Metric) -> tuple[np.ndarray, ...]:
         left, right = truncated_svd(weight, ranks[0])
         return right[:, :, None, None], left[:, :, None, None]
 
-    def _geometry(self, layer: Layer) -> tuple[dict, ...]:
+    def _geometry(self, layer: Layer, ranks: tuple[int, ...]) -> tuple[dict, ...]:
         return {}, {}

@@ -13,6 +13,7 @@ import numpy as np
 from .layer import Layer
 from .linalg import leading_vectors, squared_singular_values
 from .method import Method, Shapes
+from .metrics import Metric
 
 TOLERANCE = 1e-7  # gain of one iteration, as a fraction of the weight's squared norm, below which HOOI has converged
 MAX_ITERATIONS = 50  # trained weights take about ten; noise, which has nothing to find, creeps on
@@ -47,11 +48,11 @@ class Tucker2(Method):
         k1, k2 = ranks
         return (k1, c, 1, 1), (k2, k1, y, x), (f, k2, 1, 1)
 
-    def _factors(self, weight: np.ndarray, ranks: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    def _factors(self, weight: np.ndarray, ranks: tuple[int, ...], metric: Metric) -> tuple[np.ndarray, ...]:
         inputs, core, outputs = partial_tucker(weight, ranks)
         return inputs.T[:, :, None, None], core, outputs[:, :, None, None]
 
-    def _geometry(self, layer: Layer) -> tuple[dict, ...]:
+    def _geometry(self, layer: Layer, ranks: tuple[int, ...]) -> tuple[dict, ...]:
         return {}, {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}, {}
 
 

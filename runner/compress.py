@@ -180,7 +180,7 @@ def _change(layer: Layer, chain: FactorChain | None, arrays: dict[str, np.ndarra
         name=layer.name,
         method=choice.method,
         ranks=tuple(choice.ranks),
-        error=chain.relative_error(weight, choice.metric),
+        error=chain.relative_error(weight),
         macs=layer.batch * chain.macs(*layer.input_size),
         macs_before=layer.macs,
         params=chain.params,

@@ -176,8 +176,6 @@ def test_relative_error():
     assert chain.relative_error(weight) == pytest.approx(0.25)
     assert chain.relative_error(weight[:, :, 0, 0]) == pytest.approx(0.25)
     assert chain.relative_error(np.zeros_like(weight)) == float("inf")
-    with pytest.raises(ValueError, match="unknown metric 'mahalanobis'"):
-        chain.relative_error(weight, "mahalanobis")
     with pytest.raises(ValueError, match=r"of shape \(8, 6, 1, 1\), the weight of shape \(8, 6, 3, 3\)"):
         chain.relative_error(_weight(8, 6, 3, 3))
 

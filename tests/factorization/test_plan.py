@@ -158,7 +158,7 @@ def _with_choice(**fields):
         (_with_choice(method=None), ["layer 'fc'", "field 'method' is missing"]),
         (_with_choice(ranks=None), ["layer 'fc'", "field 'ranks' is missing"]),
         (_with_choice(rank=3), ["layer 'fc'", "unknown field 'rank'"]),
-        (_with_choice(metric="mahalanobis"), ["layer 'fc'", "unknown metric 'mahalanobis'"]),
+        (_with_choice(metric="other"), ["layer 'fc'", "unknown metric 'other'"]),
         (_with_choice(ranks=5), ["layer 'fc'", "ranks 5"]),
         (_with_choice(ranks=[0]), ["layer 'fc'", "ranks [0]"]),
         (_with_choice(ranks=[5.0]), ["layer 'fc'", "ranks [5.0]"]),

@@ -1,0 +1,77 @@
+"""In which norm factors are nearest to a weight: plain, weighted by the data that a layer sees, or by how much its errors hurt.
+
+Source: Denton et al. 2014, section 3.1.
+"""
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+
+
+class Metric(ABC):
+    """A norm on the weights of one layer.
+
+    Attributes
+    ----------
+    name
+        As plans write it.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def norm(self, difference: np.ndarray) -> float:
+        """Of a kernel, OIHW."""
+
+
+class Frobenius(Metric):
+    """The root of the sum of squares: the expected response to white noise."""
+
+    name = "frobenius"
+
+    def norm(self, difference: np.ndarray) -> float:
+        return float(np.linalg.norm(difference))
+
+
+class Covariance(Metric):
+    """``||W S^(1/2)||_F``: the root of the expected squared response to the inputs that the layer sees (equation 3).
+
+    Parameters
+    ----------
+    moment
+        S, (I H W) x (I H W), symmetric, float64: the mean of p p^T over the patches p that the kernel meets, in the order of
+        a flattened OIHW weight.
+    """
+
+    name = "covariance"
+
+    def __init__(self, moment: np.ndarray):
+        self.moment = moment
+
+    def norm(self, difference: np.ndarray) -> float:
+        rows = difference.reshape(len(difference), -1)
+        return float(np.sqrt(max(np.vdot(rows @ self.moment, rows), 0.0)))  # rounding may leave a null direction negative
+
+
+class Mahalanobis(Metric):
+    """``||a .* W||_F``: the diagonal approximation of the Mahalanobis distance (equation 2).
+
+    Parameters
+    ----------
+    alpha
+        OIHW, above 0: how much the errors of the network feel each weight.
+    """
+
+    name = "mahalanobis"
+
+    def __init__(self, alpha: np.ndarray):
+        self.alpha = alpha
+
+    def norm(self, difference: np.ndarray) -> float:
+        return float(np.linalg.norm(self.alpha.reshape(difference.shape) * difference))
+
+
+FROBENIUS = Frobenius()
+METRICS = tuple(metric.name for metric in (Frobenius, Covariance, Mahalanobis))
