@@ -60,7 +60,7 @@ class Convolution:
 
 def find_runs(main: relax.Function, target: Target) -> list[list[Convolution]]:
     """Runs of two and more convolutions, each the only reader of the one before."""
-    uses, bindings = _uses(main), [b for block in main.body.blocks for b in block.bindings if isinstance(b, relax.VarBinding)]
+    uses, bindings = uses_of(main), [b for block in main.body.blocks for b in block.bindings if isinstance(b, relax.VarBinding)]
     runs: list[list[Convolution]] = []
     open_runs: dict[relax.Var, list[Convolution]] = {}  # by the variable that a run's next convolution or step has to read
     for binding in bindings:
@@ -75,7 +75,7 @@ def find_runs(main: relax.Function, target: Target) -> list[list[Convolution]]:
                 run = []
                 runs.append(run)
             run.append(Convolution(binding.var, source, *plain))
-        elif run is not None and (step := _step(value, run[-1].geometry.filters)) is not None:
+        elif run is not None and (step := step_of(value, run[-1].geometry.filters)) is not None:
             run[-1].steps.append(step)
             run[-1].between.append(binding.var)
         else:
@@ -84,7 +84,7 @@ def find_runs(main: relax.Function, target: Target) -> list[list[Convolution]]:
     return [run for run in runs if len(run) > 1]
 
 
-def _uses(main: relax.Function) -> Counter:
+def uses_of(main: relax.Function) -> Counter:
     """How often every variable is read."""
     uses: Counter = Counter()
 
@@ -99,7 +99,7 @@ def _uses(main: relax.Function) -> Counter:
     return uses
 
 
-def _step(call: ir.Call, channels: int) -> tuple | None:
+def step_of(call: ir.Call, channels: int) -> tuple | None:
     """An element-wise call as a step, with an array of one value per channel in the place of its operand."""
     name = call.op.name
     if name not in STEPS or str(call.ty.dtype) != "float32":

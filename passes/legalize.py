@@ -127,12 +127,28 @@ def _convolution(builder: relax.BlockBuilder, data: relax.Expr, oihw: np.ndarray
     return _call(builder, "conv2d", lambda x, w: conv2d(x, w, geometry, tile), data, packed)
 
 
-def _matmul(builder: relax.BlockBuilder, call: relax.Call, target: Target) -> relax.Expr:
+def one_row(call: relax.Call) -> np.ndarray | None:
+    """The weight (OI) of a fully connected layer of one row; None for every other call."""
+    weight = _dense_weight(call)
+    return weight if weight is not None and np.prod(_shape(call.args[0])[:-1]) == 1 else None
+
+
+def _dense_weight(call: relax.Call) -> np.ndarray | None:
+    """The constant weight (OI) of a matmul; None for every other call."""
+    if call.op.name != "relax.matmul":
+        return None
     data, weight = call.args
     if not isinstance(weight, ir.Constant) or weight.value.numpy().ndim != 2 or data.ty.ndim < 2 or _dtype(weight) != "float32":
+        return None
+    return weight.value.numpy().T
+
+
+def _matmul(builder: relax.BlockBuilder, call: relax.Call, target: Target) -> relax.Expr:
+    oi = _dense_weight(call)
+    if oi is None:
         return _default("relax.matmul")(builder, call)
+    data = call.args[0]
     *lead, channels = _shape(data)
-    oi = weight.value.numpy().T
     if np.prod(lead) == 1:
         return _matvec(builder, data, oi, target)
     tile = choose_tile(ConvShape(1, 1, channels, oi.shape[0], (int(np.prod(lead)), 1)), target)

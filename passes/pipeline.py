@@ -3,7 +3,7 @@
     fold            constants, identities, dead code
     channels last   NHWC for every spatial operator
     composites      operators that importers write as several become one kernel
-    fuse chains     convolutions that follow each other become one kernel
+    fuse chains     convolutions, or fully connected layers, that follow each other become one kernel
     legalize        operators -> TE, with packed weights
     fuse            element-wise consumers join the kernel of their producer
     schedule        one rule for each function
@@ -23,6 +23,7 @@ from ..schedules.vector_math import VectorMath
 from ..targets import Target
 from .channels_last import ChannelsLast
 from .fuse_chains import FuseChains
+from .fuse_dense import FuseDense
 from .legalize import legalize
 from .local_response_norm import local_response_norm
 
@@ -41,7 +42,7 @@ def phases(target: Target) -> Iterator[Phase]:
     yield "fold", tvm.transform.Sequential([relax.transform.DecomposeOpsForInference(), relax.transform.CanonicalizeBindings()])
     yield "channels_last", ChannelsLast()
     yield "composites", lambda mod: local_response_norm(mod, target)
-    yield "fuse_chains", FuseChains(target)
+    yield "fuse_chains", tvm.transform.Sequential([FuseChains(target), FuseDense(target)])
     yield "legalize", lambda mod: legalize(relax.backend.DispatchSortScan()(mod), target)
     yield "fold_constants", relax.transform.FoldConstant()
     yield "fuse", tvm.transform.Sequential([

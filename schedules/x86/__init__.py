@@ -7,6 +7,7 @@ from .depthwise import schedule_depthwise
 from .elementwise import schedule_elementwise
 from .fallback import schedule_fallback
 from .matvec import schedule_matvec
+from .matvec_chain import schedule_matvec_chain
 from .pool import schedule_pool
 from .reduction import schedule_reduction
 from .response_norm import schedule_response_norm
@@ -18,6 +19,7 @@ RULES = [
     schedule_conv2d,
     schedule_winograd,
     schedule_depthwise,
+    schedule_matvec_chain,
     schedule_matvec,
     schedule_response_norm,
     schedule_pool,

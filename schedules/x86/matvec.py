@@ -18,6 +18,7 @@ from math import ceil, prod
 import numpy as np
 from tvm import te
 from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import SBlockRV
 
 from ...targets import Target
 from ..common import vector_tile
@@ -123,37 +124,42 @@ def schedule_matvec(func, target: Target) -> Schedule | None:
     acc = find_annotated(s, ANNOTATION)
     if acc is None:
         return None
+    # One block after the accumulators: crop, bias, activation, residual.
+    out = inline_epilogue(s, acc)
+    tile_matvec(s, acc, out, target)
+    # What is larger than the result: a map that a gate multiplies.
+    blocks = s.get_child_blocks(s.get_sblock("root"))
+    last = [s.get(b).name_hint for b in blocks].index(s.get(out).name_hint)
+    for block in blocks[last + 1:]:
+        schedule_spatial(s, block, target)
+    return s
+
+
+def tile_matvec(s: Schedule, acc: SBlockRV, out: SBlockRV, target: Target) -> None:
+    """Schedule one product and the block that stores what becomes of it."""
     vectors, parallel = (int(v) for v in s.get(acc).annotations[ANNOTATION])
     groups, count, block, _ = (int(v.dom.extent) for v in s.get(acc).iter_vars)
-    # 1. One block after the accumulators: crop, bias, activation, residual.
-    out = inline_epilogue(s, acc)
+    # 1. The loops of the block behind: groups of blocks, then the outputs of a group as vectors.
     f = s.fuse(*s.get_loops(out))
     filters = int(s.get(f).extent)
     if filters == groups * count * block:
-        # 2. Its loops: groups of blocks, then the outputs of a group as vectors.
         task, *stored = s.split(f, [groups, count, vectors, target.lanes])
         s.compute_at(acc, task, preserve_unit_loops=True)
         _tile(s, *stored)
     else:
-        # 2. Outputs that don't fill the last group: accumulators in a nest of their own, cut to size in a second one.
+        # Outputs that don't fill the last group: accumulators in a nest of their own, cut to size in a second one.
         task = s.get_loops(acc)[0]
         tile = vector_tile(filters, target.lanes, 1)
         if tile is not None:
             s.vectorize(s.split(f, [None, tile])[1])
     if parallel:
         s.parallel(task)
-    # 3. The accumulators of a group: unrolled, vectorised.
+    # 2. The accumulators of a group: unrolled, vectorised.
     stream, channel, k = s.get_loops(acc)[-3:]
     vector, lane = s.split(channel, [vectors, None])
     s.reorder(k, stream, vector, lane)
     _tile(s, stream, vector, lane)
     s.decompose_reduction(acc, k)
-    # 4. What is larger than the result: a map that a gate multiplies.
-    blocks = s.get_child_blocks(s.get_sblock("root"))
-    last = [s.get(b).name_hint for b in blocks].index(s.get(out).name_hint)
-    for block in blocks[last + 1:]:
-        schedule_spatial(s, block, target)
-    return s
 
 
 def _tile(s: Schedule, stream, vector, lane) -> None:

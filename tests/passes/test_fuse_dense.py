@@ -1,0 +1,66 @@
+"""Which fully connected layers of a network join, and that the network still computes the same."""
+from __future__ import annotations
+
+import pytest
+from onnx import helper
+from tenfold.passes.fuse_dense import find_dense_runs
+from tenfold.passes.inventory import inventory
+from tenfold.passes.kernel_calls import LayerWeights
+from tenfold.passes.pipeline import lower
+from test_fuse_chains import HOST, check, kernels, network
+
+
+def layers(rows=1, between=(), outputs=("y",)):
+    """Three fully connected layers, ReLU behind the first two; `between` stands in the place of the second ReLU."""
+    nodes = [helper.make_node("Gemm", ["x", "w0", "b0"], ["a"], "first", transB=1), helper.make_node("Relu", ["a"], ["ar"]),
+             helper.make_node("Gemm", ["ar", "w1", "b1"], ["b"], "second", transB=1),
+             *(between or [helper.make_node("Relu", ["b"], ["br"])]),
+             helper.make_node("MatMul", ["br", "w2"], ["y"], "third")]
+    shapes = {"w0": (200, 400), "b0": (200,), "w1": (99, 200), "b1": (99,), "w2": (99, 10)}
+    return network(nodes, shapes, [rows, 400], outputs)
+
+
+def runs(net):
+    return [[layer.var.name for layer in run] for run in find_dense_runs(lower(net.mod, HOST, until="composites")["main"])]
+
+
+def test_three_layers_are_one_kernel():
+    net = layers()
+    assert runs(net) == [["first", "second", "third"]]
+    assert [name for name in kernels(net) if "matvec" in name] == ["matvec_chain"]
+    check(net)
+
+
+def test_the_kernel_knows_its_layers():
+    net = layers()
+    weights = LayerWeights(inventory(net.mod))
+    [call] = weights.calls(lower(net.mod, HOST, watch=weights.watch))
+    assert call.layers == ("first", "second", "third")
+    assert call.macs == 400 * 200 + 200 * 99 + 99 * 10
+
+
+def test_several_rows_are_left_alone():
+    net = layers(rows=3)
+    assert not runs(net)
+    check(net)
+
+
+@pytest.mark.parametrize("outputs", [("y", "ar"), ("y", "a")])
+def test_a_value_that_is_also_an_output_is_kept(outputs):
+    net = layers(outputs=outputs)
+    assert runs(net) == [["second", "third"]]
+    check(net)
+
+
+def test_a_step_that_is_not_element_wise_ends_the_run():
+    net = layers(between=[helper.make_node("Softmax", ["b"], ["br"], axis=-1)])
+    assert runs(net) == [["first", "second"]]
+    check(net)
+
+
+def test_activations_between():
+    sigmoid = [helper.make_node("Sigmoid", ["b"], ["s"]), helper.make_node("Clip", ["s", "low", "high"], ["br"])]
+    net = network([helper.make_node("MatMul", ["x", "w0"], ["b"], "first"), *sigmoid, helper.make_node("MatMul", ["br", "w1"], ["y"], "second")],
+                  {"w0": (64, 30), "w1": (30, 20), "low": (), "high": ()}, [1, 64])
+    assert runs(net) == [["first", "second"]]
+    check(net)
