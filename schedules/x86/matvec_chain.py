@@ -142,8 +142,11 @@ def _one_launch(s: Schedule) -> Schedule:
         nests = list(block.body.seq)
         parallel = [i for i, nest in enumerate(nests) if isinstance(nest, tirx.For) and nest.kind == tirx.ForKind.PARALLEL]
         last = parallel[-1]
+        if last == 0:
+            return block
         together = [_pragma("barrier_when_finish", nest) for nest in nests[:last]] + [nests[last]]
-        body = tirx.SeqStmt([_pragma("launch_point", tirx.SeqStmt(together)), *nests[last + 1 :]])
+        launch = _pragma("launch_point", tirx.SeqStmt(together))
+        body = tirx.SeqStmt([launch, *nests[last + 1 :]]) if nests[last + 1 :] else launch
         return SBlock(block.iter_vars, block.reads, block.writes, block.name_hint, body, block.init, block.alloc_buffers,
                       block.match_buffers, block.annotations)
 

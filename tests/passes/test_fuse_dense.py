@@ -15,8 +15,8 @@ def layers(rows=1, between=(), outputs=("y",)):
     nodes = [helper.make_node("Gemm", ["x", "w0", "b0"], ["a"], "first", transB=1), helper.make_node("Relu", ["a"], ["ar"]),
              helper.make_node("Gemm", ["ar", "w1", "b1"], ["b"], "second", transB=1),
              *(between or [helper.make_node("Relu", ["b"], ["br"])]),
-             helper.make_node("MatMul", ["br", "w2"], ["y"], "third")]
-    shapes = {"w0": (200, 400), "b0": (200,), "w1": (99, 200), "b1": (99,), "w2": (99, 10)}
+             helper.make_node("MatMul", ["br", "w2"], ["c"], "third"), helper.make_node("Add", ["c", "b2"], ["y"])]
+    shapes = {"w0": (200, 400), "b0": (200,), "w1": (99, 200), "b1": (99,), "w2": (99, 10), "b2": (10,)}
     return network(nodes, shapes, [rows, 400], outputs)
 
 
@@ -27,7 +27,7 @@ def runs(net):
 def test_three_layers_are_one_kernel():
     net = layers()
     assert runs(net) == [["first", "second", "third"]]
-    assert [name for name in kernels(net) if "matvec" in name] == ["matvec_chain"]
+    assert [name for name in kernels(net) if "matvec" in name] == ["fused_matvec_chain_add"]
     check(net)
 
 
@@ -60,7 +60,8 @@ def test_a_step_that_is_not_element_wise_ends_the_run():
 
 def test_activations_between():
     sigmoid = [helper.make_node("Sigmoid", ["b"], ["s"]), helper.make_node("Clip", ["s", "low", "high"], ["br"])]
-    net = network([helper.make_node("MatMul", ["x", "w0"], ["b"], "first"), *sigmoid, helper.make_node("MatMul", ["br", "w1"], ["y"], "second")],
+    ends = [helper.make_node("MatMul", [a, w], [b], name) for a, w, b, name in (("x", "w0", "b", "first"), ("br", "w1", "c", "second"))]
+    net = network([ends[0], *sigmoid, ends[1], helper.make_node("Relu", ["c"], ["y"])],
                   {"w0": (64, 30), "w1": (30, 20), "low": (), "high": ()}, [1, 64])
     assert runs(net) == [["first", "second"]]
     check(net)

@@ -57,14 +57,15 @@ def test_small_layers(sizes):
     check(sizes)
 
 
-@pytest.mark.parametrize("sizes", [(2304, 144, 256, 256, 10), (4096, 512, 1000), (3000, 9, 900), (2000, 200, 7), (999, 333, 111, 1001)])
+@pytest.mark.parametrize("sizes", [(2304, 144, 256, 256, 10), (4096, 512, 1000), (30000, 9, 900), (2000, 200, 7), (999, 333, 111, 1001)])
 def test_layers_that_all_threads_share(sizes):
     grouped = choose_chain(sizes[0], sizes[1:], HOST)
     assert HOST.cores == 1 or all(streams.parallel for streams in grouped[:-1])
     check(sizes)
 
 
-@given(channels=st.integers(1, 9000), filters=st.lists(st.integers(1, 5000), min_size=2, max_size=5), target=st.sampled_from([AVX2, AVX512]))
+@given(channels=st.integers(1, 9000), filters=st.lists(st.integers(1, 5000), min_size=2, max_size=5),
+       target=st.sampled_from([AVX2, AVX512]))
 @settings(deadline=None, max_examples=200)
 def test_no_thread_repeats_what_another_does(channels, filters, target):
     """In one launch every layer but the last has groups for two threads: one group alone would be computed by all."""
