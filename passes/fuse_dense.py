@@ -12,7 +12,7 @@ from ..schedules.x86.chain import WITH_OPERAND
 from ..schedules.x86.matvec import pack_matrix
 from ..schedules.x86.matvec_chain import DenseStage, choose_chain, matvec_chain, stored_outputs
 from ..targets import Target
-from .fuse_chains import JOINED, step_of, uses_of
+from .fuse_chains import JOINED, step_of, count_uses
 from .legalize import FUSABLE, one_row
 
 
@@ -52,7 +52,7 @@ class Dense:
 
 def find_dense_runs(main: relax.Function) -> list[list[Dense]]:
     """Runs of two and more fully connected layers of one row, each the only reader of the one before."""
-    uses, runs = uses_of(main), []
+    uses, runs = count_uses(main), []
     open_runs: dict[relax.Var, list[Dense]] = {}  # by the variable that a run's next layer or step has to read
     for binding in (b for block in main.body.blocks for b in block.bindings):
         call = binding.value
