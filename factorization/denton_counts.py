@@ -5,8 +5,8 @@ An operation is a multiplication and an addition. The last term of the SVD form 
 form has it: its last stage runs at the pixels of the output, so it is here.
 
 The reductions that table 2 prints do not all follow from its formulas. The monochromatic one (3 x, C' = 6) does, and that of dense
-layer 2 (5.8 x and 3.14 x, K = 350 and 650). For G = 48, H = 2, K = 6 the formula gives 6.9 x where 5.3 x is printed; for G = H = 2, K1 = 19,
-K2 = 24 it gives 10.0 x where 3.9 x is printed. Those of dense layers 1 and 3 come out for 18,432 inputs (13.4 x, 3.5 x) and for
+layer 2 (5.8 x and 3.14 x, K = 350 and 650). For G = 48, H = 2, K = 6 the formula gives 6.9 x where 5.3 x is printed; for G = H = 2,
+K1 = 19, K2 = 24 it gives 10.0 x where 3.9 x is printed. Those of dense layers 1 and 3 come out for 18,432 inputs (13.4 x, 3.5 x) and for
 4,000 outputs (8.1 x, 2.4 x), not for the 9,216 and 1,000 of such a network.
 """
 from __future__ import annotations

@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 TERM_SWEEPS = 2  # of alternating least squares on a new term by itself
-SWEEPS = 2  # on all terms, after each of the first 31, then after every second, and so on
-EVERY = 32
+EVERY = 32  # all terms are fitted after each of the first 31, then after every second of as many, and so on
+MAX_SWEEPS = 50  # on all terms; trained weights take two to five
+GAIN = 0.01  # of the squared error: a sweep that takes off less is the last
 PROXIMITY = 1e-9  # of the mean of a normal matrix's diagonal: keeps terms that cancel each other from growing without bound
 
 Terms = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -33,12 +34,16 @@ def outer_products(tensors: np.ndarray, rank: int) -> Terms:
     """
     folded = tuple(np.ascontiguousarray(np.moveaxis(tensors, mode, 1)).reshape(len(tensors), tensors.shape[mode], -1) for mode in (1, 2, 3))
     terms: Terms = tuple(np.zeros((len(tensors), size, 0)) for size in tensors.shape[1:])
+    norm = float(np.vdot(tensors, tensors))
     for count in range(1, rank + 1):
         left = tensors - np.matmul(terms[0], products(terms[1], terms[2])).reshape(tensors.shape)
         terms = tuple(np.concatenate(pair, axis=2) for pair in zip(terms, nearest_term(left), strict=True))
-        if count % (count // EVERY + 1) == 0:
-            for _ in range(SWEEPS):
-                terms = _sweep(folded, terms)
+        error = float(np.vdot(left, left))
+        for _ in range(MAX_SWEEPS if count % (count // EVERY + 1) == 0 else 0):
+            before = error
+            terms, error = _sweep(folded, terms, norm)
+            if error >= (1 - GAIN) * before:
+                break
     return _balanced(terms)
 
 
@@ -66,8 +71,8 @@ def products(b: np.ndarray, c: np.ndarray) -> np.ndarray:
     return pairs.reshape(len(b), b.shape[2], b.shape[1] * c.shape[1])
 
 
-def _sweep(folded: tuple[np.ndarray, ...], terms: Terms) -> Terms:
-    """Each factor in turn by least squares, the other two held."""
+def _sweep(folded: tuple[np.ndarray, ...], terms: Terms, norm: float) -> tuple[Terms, float]:
+    """Each factor in turn by least squares, the other two held; and the squared error that is left of this squared norm."""
     factors = list(terms)
     for mode in range(3):
         first, second = (factors[m] for m in range(3) if m != mode)
@@ -76,7 +81,8 @@ def _sweep(folded: tuple[np.ndarray, ...], terms: Terms) -> Terms:
         size = PROXIMITY * np.trace(normal, axis1=1, axis2=2)[:, None, None] / normal.shape[1] + np.finfo(float).tiny
         change = np.linalg.solve(normal + size * np.eye(normal.shape[1]), (right - factors[mode] @ normal).transpose(0, 2, 1))
         factors[mode] = factors[mode] + change.transpose(0, 2, 1)
-    return tuple(factors)
+    error = norm + np.vdot(factors[2] @ normal - 2 * right, factors[2])
+    return tuple(factors), float(error)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
