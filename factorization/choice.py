@@ -65,7 +65,8 @@ def choose_by_energy(layer: Layer, weight: np.ndarray, methods: list[Method], en
     Returns
     -------
     Choice or Refusal
-        A refusal when no method applies, the weight is not finite, or no chain has fewer MACs than the layer.
+        A refusal when no method applies, the weight is not finite, none that saves MACs keeps the energy, or no chain has fewer MACs
+        than the layer.
 
     Raises
     ------
@@ -86,8 +87,14 @@ def choose_by_energy(layer: Layer, weight: np.ndarray, methods: list[Method], en
 
     costs = []
     for method in candidates:
-        ranks = _saving_ranks(method, layer, method.ranks_for_energy(weight, layer, energy), multiple)
+        exact = method.ranks_for_energy(weight, layer, energy)
+        if isinstance(exact, Refusal):
+            refusals.append(exact.reason)
+            continue
+        ranks = _saving_ranks(method, layer, exact, multiple)
         costs.append((method.macs(layer, ranks), method.name, ranks))
+    if not costs:
+        return Refusal("; ".join(refusals))
     macs, name, ranks = min(costs, key=lambda cost: cost[0])
     if macs >= layer.macs:
         return Refusal(f"{name} at rank {' and '.join(map(str, ranks))} would take {macs} MACs, the dense layer takes {layer.macs}")
@@ -96,8 +103,8 @@ def choose_by_energy(layer: Layer, weight: np.ndarray, methods: list[Method], en
 
 def _saving_ranks(method: Method, layer: Layer, exact: tuple[int, ...], multiple: int) -> tuple[int, ...]:
     """``exact`` rounded up, or down where only that saves MACs, or as they are where nothing does."""
-    up = tuple(min(-(-rank // multiple) * multiple, limit) for rank, limit in zip(exact, method.max_ranks(layer), strict=True))
+    up = method.rounded(layer, exact, multiple, up=True)
     if method.macs(layer, up) < layer.macs:
         return up
-    down = tuple(rank // multiple * multiple or rank for rank in exact)
+    down = method.rounded(layer, exact, multiple, up=False)
     return down if method.macs(layer, exact) < layer.macs else exact

@@ -12,6 +12,7 @@ import scipy.linalg
 
 from .metrics import Covariance, Metric
 
+DAMPING = 1e-3  # of the mean of a normal matrix's diagonal
 _BLOCK = 4096  # columns converted to float64 at a time, so that a large matrix is never held twice
 _SINGULAR = 1e-9  # part of the mean variance that decides between directions that no data shows
 _ROUNDING = float(np.finfo(np.float32).eps) ** 2  # the part of the energy that float32 weights can't tell from zero
@@ -117,3 +118,13 @@ def smallest_rank(squared: np.ndarray, energy: float) -> int:
     lost = np.append(np.cumsum(squared[::-1])[::-1], 0.0)  # lost[r]: the sum of squares behind the first r, smallest added first
     allowed = (1.0 - energy + _ROUNDING) * lost[0]
     return max(1, int(np.argmax(lost <= allowed)))
+
+
+def damped(normal: np.ndarray) -> np.ndarray:
+    """A normal matrix, or n of them, made safely positive definite, for steps of least squares from where one is.
+
+    What the data hardly shows is left where it was. A step that is shorter for it still goes downhill.
+    """
+    identity = np.eye(normal.shape[-1])
+    size = DAMPING * np.trace(normal, axis1=-2, axis2=-1)[..., None, None] / len(identity)
+    return normal + np.where(size > 0, size, 1.0) * identity

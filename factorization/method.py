@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import index
 from typing import ClassVar
 
@@ -16,6 +16,7 @@ from .metrics import FROBENIUS, Metric
 from .refine import refine
 
 Shapes = tuple[tuple[int, int, int, int], ...]
+ROUNDING = 1e-12  # of a squared relative error: the weights of a chain are float32
 
 
 class Method(ABC):
@@ -76,6 +77,10 @@ class Method(ABC):
         """A reason why ranks within their limits do not fit the layer, for example that its channels do not divide into them."""
         return None
 
+    def _rungs(self, layer: Layer, multiple: int, steps: int) -> Iterable[tuple[int, ...]]:
+        """What the ladder chooses from: ranks in any order, some of which may not fit the layer."""
+        return [scaled(self.max_ranks(layer), part, multiple) for part in parts(steps)]
+
     def _refuse(self, layer: Layer) -> str | None:
         """A reason of the method's own not to factor a layer of its kind that has no groups."""
         return None
@@ -96,10 +101,11 @@ class Method(ABC):
             reason = f"a weight of {_times(layer.weight_shape)} is of rank 1 already: {self.name} has nothing to factor"
         return None if reason is None else Refusal(reason)
 
-    def ranks_for_energy(self, weight: np.ndarray, layer: Layer, energy: float) -> tuple[int, ...]:
+    def ranks_for_energy(self, weight: np.ndarray, layer: Layer, energy: float) -> tuple[int, ...] | Refusal:
         """The smallest ranks that keep at least the fraction ``energy`` of the squared Frobenius norm of the weight.
 
-        For a method with several ranks, each of them by itself keeps that fraction (see the method).
+        For a spectral method with several ranks, each of them by itself keeps that fraction (see the method). For another, the cheapest
+        of the ladder that keeps it, or a refusal that says how much the best keeps.
 
         Raises
         ------
@@ -111,11 +117,19 @@ class Method(ABC):
         weight = self._checked(weight, layer)
         if self.spectral:
             return tuple(smallest_rank(squared, energy) for squared in self.spectra(weight))
-        ladder = self.ladder(layer)
-        for ranks in ladder:
-            if self.factorize(weight, layer, ranks).relative_error(weight) ** 2 <= 1 - energy:
+        kept = 0.0
+        for ranks in self.ladder(layer):
+            squared = self.factorize(weight, layer, ranks).relative_error(weight) ** 2
+            if squared <= 1 - energy + ROUNDING:
                 return ranks
-        return ladder[-1]
+            kept = max(kept, 1 - squared)
+        return Refusal(f"{self.name} keeps {kept:.1%} of the squared norm at most where it saves MACs")
+
+    def rounded(self, layer: Layer, ranks: tuple[int, ...], multiple: int, up: bool) -> tuple[int, ...]:
+        """The ranks as multiples: each rounded up, but not above the highest, or down, but not to zero."""
+        if up:
+            return tuple(min(-(-rank // multiple) * multiple, limit) for rank, limit in zip(ranks, self.max_ranks(layer), strict=True))
+        return tuple(rank // multiple * multiple or rank for rank in ranks)
 
     def ladder(self, layer: Layer, multiple: int = 1, steps: int = 12) -> list[tuple[int, ...]]:
         """Ranks worth a try, from the fewest MACs to the most, those that cost no less than the layer left out.
@@ -127,12 +141,7 @@ class Method(ABC):
         steps
             About so many, in equal ratios from a sixteenth of the largest ranks to all of them.
         """
-        limits, found = self.max_ranks(layer), set()
-        for step in range(steps):
-            part = 16 ** (step / (steps - 1) - 1)
-            ranks = tuple(min(max(round(limit * part / multiple), 1) * multiple, limit) for limit in limits)
-            if self._refuse_ranks(layer, ranks) is None:
-                found.add(ranks)
+        found = {ranks for ranks in self._rungs(layer, multiple, steps) if self._refuse_ranks(layer, ranks) is None}
         costs = sorted((self.macs(layer, ranks), ranks) for ranks in found)
         return [ranks for macs, ranks in costs if macs < layer.macs] or [costs[0][1]]
 
@@ -203,6 +212,16 @@ class Method(ABC):
         """The stages with these weights, in the order of `_shapes`, without biases or permutations."""
         geometries = self._geometry(layer, ranks)
         return FactorChain(tuple(Stage(weight, **geometry) for weight, geometry in zip(weights, geometries, strict=True)))
+
+
+def parts(steps: int) -> list[float]:
+    """From a sixteenth to 1 in equal ratios."""
+    return [16 ** (step / (steps - 1) - 1) for step in range(steps)]
+
+
+def scaled(limits: Sequence[int], part: float, multiple: int) -> tuple[int, ...]:
+    """This part of each limit as a multiple, at least one, where the limit allows."""
+    return tuple(min(max(round(limit * part / multiple), 1) * multiple, limit) for limit in limits)
 
 
 def _times(shape: Sequence[int]) -> str:

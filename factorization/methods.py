@@ -1,10 +1,16 @@
 """The methods that plans and the command line know, by name."""
 from __future__ import annotations
 
+from .biclustering_outer import BiclusteringOuter
+from .biclustering_svd import BiclusteringSvd
 from .channel_svd import ChannelSvd
 from .method import Method
+from .monochromatic import Monochromatic
 from .spatial_svd import SpatialSvd
 from .svd import Svd
 from .tucker2 import Tucker2
 
-METHODS: dict[str, Method] = {method.name: method for method in (Svd(), SpatialSvd(), ChannelSvd(), Tucker2())}
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (Svd(), SpatialSvd(), ChannelSvd(), Tucker2(), Monochromatic(), BiclusteringSvd(), BiclusteringOuter())
+}

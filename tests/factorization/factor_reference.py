@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
-from tenfold.factorization import METHODS, FactorChain, Layer
+from tenfold.factorization import METHODS, Covariance, FactorChain, Layer, Mahalanobis
 
 PROPERTY = settings(max_examples=25, deadline=None, derandomize=True)
 
@@ -42,8 +42,32 @@ def run_layer(layer: Layer, weight, x, bias=None):
     return conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
 
 
+def sub_ranks(method: str, layer: Layer, part: float) -> tuple[int, ...]:
+    """Ranks that fit, each at most this part of the highest: the numbers of clusters are lowered until they divide the channels."""
+    ranks = [max(1, round(limit * part)) for limit in METHODS[method].max_ranks(layer)]
+    if method == "monochromatic":
+        return (_divisor(layer.out_channels, ranks[0]),)
+    if method.startswith("biclustering"):
+        g, h = _divisor(layer.in_channels, ranks[0]), _divisor(layer.out_channels, ranks[1])
+        c, f, p = layer.in_channels // g, layer.out_channels // h, layer.kernel[0] * layer.kernel[1]
+        limits = (min(c, f * p), min(f, c * p)) if method == "biclustering_svd" else (min(c * f, c * p, f * p),)
+        return g, h, *(max(1, round(limit * part)) for limit in limits)
+    return tuple(ranks)
+
+
+def _divisor(number: int, limit: int) -> int:
+    return next(d for d in range(limit, 0, -1) if number % d == 0)
+
+
 def random_weight(layer: Layer, seed: int):
     return np.random.default_rng(seed).standard_normal(layer.weight_shape).astype(np.float32)
+
+
+def random_metrics(layer: Layer, seed: int) -> tuple[Covariance, Mahalanobis]:
+    """The moment of correlated patches with a mean, fewer of them than would make it regular; and uneven alphas."""
+    rng, size = np.random.default_rng(seed), int(np.prod(layer.weight_shape[1:]))
+    patches = rng.standard_normal((size // 2 + 1, size)) @ rng.standard_normal((size, size)) / np.sqrt(size) + rng.random(size)
+    return Covariance(patches.T @ patches / len(patches)), Mahalanobis(np.exp(rng.standard_normal(layer.weight_shape)))
 
 
 def conv_layer(f, c, y, x, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), size=(9, 11), batch=1, **more) -> Layer:

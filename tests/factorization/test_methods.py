@@ -1,13 +1,15 @@
 """What every method promises, on random layers."""
 import numpy as np
 import pytest
-from factor_reference import PROPERTY, conv_layer, layers, random_weight, run_chain, run_layer
+from factor_reference import PROPERTY, conv_layer, layers, random_weight, run_chain, run_layer, sub_ranks
 from hypothesis import given
 from hypothesis import strategies as st
-from tenfold.factorization import METHODS, FactorChain, Layer
+from tenfold.factorization import METHODS, FactorChain, Layer, Refusal
 
 SEEDS = st.integers(0, 2**32 - 1)
 each_method = pytest.mark.parametrize("name", METHODS)
+each_exact_method = pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.exact])
+each_spectral_method = pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.spectral])
 
 
 def _image(layer, seed):
@@ -19,13 +21,13 @@ def _sub_ranks(limits, part):
 
 
 def test_names():
-    assert list(METHODS) == ["svd", "spatial_svd", "channel_svd", "tucker2"]
+    assert list(METHODS) == ["svd", "spatial_svd", "channel_svd", "tucker2", "monochromatic", "biclustering_svd", "biclustering_outer"]
     for name, method in METHODS.items():
         assert method.name == name
         assert "\n" not in method.algebra and method.algebra.startswith("W[")
 
 
-@each_method
+@each_exact_method
 @PROPERTY
 @given(data=st.data(), seed=SEEDS)
 def test_full_rank_reproduces_the_layer(name, data, seed):
@@ -45,7 +47,7 @@ def test_full_rank_reproduces_the_layer(name, data, seed):
 def test_a_truncated_chain_computes_its_own_kernel(name, data, seed, part):
     layer, method = data.draw(layers(name)), METHODS[name]
     weight, x = random_weight(layer, seed), _image(layer, seed + 1)
-    chain = method.factorize(weight, layer, _sub_ranks(method.max_ranks(layer), part))
+    chain = method.factorize(weight, layer, sub_ranks(name, layer, part))
     kernel = chain.reconstruct()
     assert chain.relative_error(weight) == pytest.approx(
         np.linalg.norm(weight - kernel.reshape(weight.shape)) / np.linalg.norm(weight), abs=1e-6
@@ -54,7 +56,7 @@ def test_a_truncated_chain_computes_its_own_kernel(name, data, seed, part):
     np.testing.assert_allclose(run_chain(chain, x)[0], expected, atol=1e-5 * np.abs(expected).max())
 
 
-@each_method
+@each_spectral_method
 @PROPERTY
 @given(data=st.data(), seed=SEEDS)
 def test_error_falls_as_rank_grows(name, data, seed):
@@ -75,7 +77,7 @@ def test_error_falls_as_rank_grows(name, data, seed):
 @given(data=st.data(), seed=SEEDS, part=st.floats(0, 1))
 def test_macs_and_params_are_the_formula_and_the_factors(name, data, seed, part):
     layer, method = data.draw(layers(name)), METHODS[name]
-    ranks = _sub_ranks(method.max_ranks(layer), part)
+    ranks = sub_ranks(name, layer, part)
     f, c = layer.weight_shape[:2]
     (y, x), (h, w), (oh, ow) = layer.kernel, layer.input_size, layer.output_size
     k = ranks[0]
@@ -84,6 +86,9 @@ def test_macs_and_params_are_the_formula_and_the_factors(name, data, seed, part)
         "spatial_svd": lambda: (oh * w * k * y * c + oh * ow * f * x * k, k * y * c + f * x * k),
         "channel_svd": lambda: (oh * ow * k * (c * y * x + f), k * (c * y * x + f)),
         "tucker2": lambda: (h * w * c * k + oh * ow * ranks[1] * (k * y * x + f), c * k + ranks[1] * (k * y * x + f)),
+        "monochromatic": lambda: (h * w * c * k + oh * ow * f * y * x, c * k + f * y * x),
+        "biclustering_svd": lambda: _blocks_cost(layer, *ranks[:2], ranks[2], ranks[2] * ranks[3], ranks[3]),
+        "biclustering_outer": lambda: _blocks_cost(layer, *ranks[:2], ranks[2], ranks[2], ranks[2]),
     }[name]()
     chain = method.factorize(random_weight(layer, seed), layer, ranks)
     assert chain.params == sum(stage.weight.size for stage in chain.stages) == params
@@ -91,7 +96,15 @@ def test_macs_and_params_are_the_formula_and_the_factors(name, data, seed, part)
     assert method.macs(layer, ranks) == layer.batch * macs
     outline = method.outline(layer, ranks)
     assert [s.weight.shape for s in outline.stages] == [s.weight.shape for s in chain.stages]
-    assert [(s.stride, s.padding, s.dilation) for s in outline.stages] == [(s.stride, s.padding, s.dilation) for s in chain.stages]
+    for drawn, made in zip(outline.stages, chain.stages, strict=True):
+        assert (drawn.stride, drawn.padding, drawn.dilation, drawn.groups) == (made.stride, made.padding, made.dilation, made.groups)
+
+
+def _blocks_cost(layer, g, h, first, middle, last):
+    """MACs and parameters of G x H blocks by the numbers of their channels; ``middle`` kernels of Y x X each."""
+    f, c, y, x = layer.weight_shape
+    pointwise, spatial = g * h * (c // g) * first, g * h * (middle * y * x + last * (f // h))
+    return np.prod(layer.input_size) * pointwise + np.prod(layer.output_size) * spatial, pointwise + spatial
 
 
 @each_method
@@ -102,11 +115,13 @@ def test_same_weight_same_chain_and_weight_untouched(name, data, seed):
     weight = random_weight(layer, seed)
     before = weight.copy()
     weight.flags.writeable = False
-    ranks = _sub_ranks(method.max_ranks(layer), 0.5)
+    ranks = sub_ranks(name, layer, 0.5)
     first, second = (method.factorize(weight, layer, ranks) for _ in range(2))
     for a, b in zip(first.stages, second.stages, strict=True):
         assert a.weight.dtype == np.float32 and a.weight.flags.c_contiguous and not np.shares_memory(a.weight, weight)
         np.testing.assert_array_equal(a.weight, b.weight)
+        np.testing.assert_array_equal(a.input_permutation, b.input_permutation)
+    np.testing.assert_array_equal(first.permutation, second.permutation)
     np.testing.assert_array_equal(weight, before)
 
 
@@ -117,14 +132,16 @@ def test_bias_is_carried_by_the_last_stage(name, data, seed):
     layer, method = data.draw(layers(name)), METHODS[name]
     weight, x = random_weight(layer, seed), _image(layer, seed + 1)
     bias = np.arange(1, layer.out_channels + 1, dtype=np.float32)
-    chain = method.factorize(weight, layer, method.max_ranks(layer), bias)
+    ranks = method.max_ranks(layer) if method.exact else sub_ranks(name, layer, 0.5)
+    chain = method.factorize(weight, layer, ranks, bias)
     assert [stage.bias is None for stage in chain.stages] == [True] * (len(chain.stages) - 1) + [False]
-    expected = run_layer(layer, weight, x, bias)
+    if method.exact:
+        np.testing.assert_allclose(chain.reconstruct().reshape(weight.shape), weight, atol=2e-6)
+    expected = run_layer(layer, chain.reconstruct().reshape(weight.shape), x, bias)
     np.testing.assert_allclose(run_chain(chain, x)[0], expected, atol=1e-5 * np.abs(expected).max())
-    np.testing.assert_allclose(chain.reconstruct().reshape(weight.shape), weight, atol=2e-6)
 
 
-@each_method
+@each_spectral_method
 @PROPERTY
 @given(data=st.data(), seed=SEEDS, part=st.floats(0.1, 0.9))
 def test_the_ranks_of_a_low_rank_weight_are_found(name, data, seed, part):
@@ -141,9 +158,44 @@ def test_a_zero_weight_is_factored(name):
     method = METHODS[name]
     layer = Layer("fc", "dense", (4, 5)) if method.kind == "dense" else conv_layer(4, 5, 3, 3)
     weight = np.zeros(layer.weight_shape, np.float32)
-    assert set(method.ranks_for_energy(weight, layer, 0.9)) == {1}
-    chain = method.factorize(weight, layer, method.max_ranks(layer))
-    assert not chain.reconstruct().any() and chain.relative_error(weight) == 0
+    cheapest = tuple(1 for _ in method.max_ranks(layer)) if method.spectral else method.ladder(layer)[0]
+    assert method.ranks_for_energy(weight, layer, 0.9) == cheapest
+    for part in (0, 1):
+        chain = method.factorize(weight, layer, sub_ranks(name, layer, part))
+        assert not chain.reconstruct().any() and chain.relative_error(weight) == 0
+
+
+@each_method
+@PROPERTY
+@given(data=st.data(), multiple=st.integers(1, 4), steps=st.integers(2, 15))
+def test_a_ladder_leads_from_few_macs_to_many(name, data, multiple, steps):
+    layer, method = data.draw(layers(name)), METHODS[name]
+    ladder = method.ladder(layer, multiple, steps)
+    costs = [method.macs(layer, ranks) for ranks in ladder]
+    assert ladder and costs == sorted(costs) and len(set(ladder)) == len(ladder)
+    assert len(ladder) == 1 or costs[-1] < layer.macs
+    for ranks in ladder:
+        assert method.checked_ranks(layer, ranks) == ranks
+        for up in (True, False):
+            rounded = method.rounded(layer, ranks, multiple, up)
+            assert method.checked_ranks(layer, rounded) == rounded
+            assert all(a >= b if up else a <= b for a, b in zip(rounded, ranks, strict=True))
+
+
+@each_method
+@PROPERTY
+@given(data=st.data(), seed=SEEDS, energy=st.floats(0.05, 1))
+def test_the_energy_is_kept_or_refused(name, data, seed, energy):
+    layer, method = data.draw(layers(name)), METHODS[name]
+    weight = random_weight(layer, seed)
+    ranks = method.ranks_for_energy(weight, layer, energy)
+    if isinstance(ranks, Refusal):
+        best = max(1 - method.factorize(weight, layer, rung).relative_error(weight) ** 2 for rung in method.ladder(layer))
+        assert not method.spectral and best < energy
+        assert ranks.reason == f"{name} keeps {best:.1%} of the squared norm at most where it saves MACs"
+    else:
+        lost = method.factorize(weight, layer, ranks).relative_error(weight) ** 2
+        assert lost <= (1 if not method.spectral else len(ranks)) * (1 - energy) + 1e-6
 
 
 @pytest.mark.parametrize(
@@ -159,6 +211,14 @@ def test_a_zero_weight_is_factored(name):
         ("tucker2", conv_layer(8, 1, 3, 3), "a weight of 8 x 1 x 3 x 3 is of rank 1 already: tucker2 has nothing to factor"),
         ("channel_svd", conv_layer(1, 8, 3, 3), "a weight of 1 x 8 x 3 x 3 is of rank 1 already: channel_svd has nothing to factor"),
         ("spatial_svd", conv_layer(8, 1, 1, 5), "a weight of 8 x 1 x 1 x 5 is of rank 1 already: spatial_svd has nothing to factor"),
+        ("monochromatic", conv_layer(8, 1, 3, 3), "one input channel: it has no colours"),
+        ("monochromatic", conv_layer(1, 8, 3, 3), "one output channel: no filters to share a colour"),
+        ("monochromatic", conv_layer(8, 4, 1, 1), "1 x 1 kernel: filters are nothing but their colour, channel_svd applies"),
+        ("monochromatic", conv_layer(8, 4, 3, 3, groups=2), "grouped convolution (2 groups): not factored"),
+        ("biclustering_svd", conv_layer(8, 1, 3, 3), "too few channels to cluster: 1 in, 8 out"),
+        ("biclustering_outer", conv_layer(1, 8, 3, 3), "too few channels to cluster: 8 in, 1 out"),
+        ("biclustering_svd", conv_layer(8, 4, 1, 1), "1 x 1 kernel: its blocks are matrices, channel_svd applies"),
+        ("biclustering_outer", conv_layer(8, 1, 3, 3, groups=8), "depthwise: nothing to factor"),
         ("svd", Layer("fc", "dense", (1, 8)), "a weight of 1 x 8 is of rank 1 already: svd has nothing to factor"),
     ],
 )
