@@ -34,6 +34,8 @@ class Method(ABC):
         Each rank truncates singular values (`spectra`), so that the ranks for an energy are known without factoring.
     metrics
         The names of the metrics that it minimises.
+    starting_point
+        A structure to train on: as it comes from the weight, another method computes the same with fewer stages.
     """
 
     name: ClassVar[str]
@@ -42,6 +44,7 @@ class Method(ABC):
     exact: ClassVar[bool] = True
     spectral: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = ("frobenius",)
+    starting_point: ClassVar[bool] = False
 
     # What each method says of itself.
 
