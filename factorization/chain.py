@@ -6,6 +6,7 @@ from itertools import pairwise
 from math import gcd, prod
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from .metrics import FROBENIUS, Metric
 
@@ -160,21 +161,25 @@ class FactorChain:
         Parameters
         ----------
         weight
-            OIHW of a convolution without groups, or OI of a dense layer.
+            OIHW of a convolution without groups, or OI of a dense layer. The chain's kernel may have more taps (flattened layers do): the
+            weight is then held against the part of it that is nearest, and taps around that part count as errors.
         metric
-            The norm.
+            The norm. Of taps that the weight does not have only the Frobenius norm knows anything.
 
         Raises
         ------
         ValueError
-            For a weight of another shape than the chain's kernel.
+            For a weight of another shape than the chain's kernel, or a metric that does not know all its taps.
         """
         dense = np.asarray(weight, np.float64)
         dense = dense.reshape(dense.shape + (1, 1)) if dense.ndim == 2 else dense
         kernel = self._compose()
-        if kernel.shape != dense.shape:
+        if kernel.shape[:2] != dense.shape[:2] or kernel.shape[2] < dense.shape[2] or kernel.shape[3] < dense.shape[3]:
             raise ValueError(f"the chain's kernel is of shape {kernel.shape}, the weight of shape {dense.shape}")
-        error, norm = metric.norm(dense - kernel), metric.norm(dense)
+        kernel, around = _nearest_part(kernel, dense)
+        if around > 0 and metric.name != FROBENIUS.name:
+            raise ValueError(f"the chain's kernel has taps that the metric {metric.name} of the weight does not know")
+        error, norm = float(np.hypot(metric.norm(dense - kernel), around)), metric.norm(dense)
         if norm == 0:
             return 0.0 if error == 0 else float("inf")
         return float(error / norm)
@@ -189,6 +194,19 @@ class FactorChain:
             kernel, dilation = _convolve(stage, tuple(s * d for s, d in zip(stride, stage.dilation, strict=True)), kernel, dilation)
             stride = tuple(a * b for a, b in zip(stride, stage.stride, strict=True))
         return kernel if self.permutation is None else kernel[self.permutation]
+
+
+def _nearest_part(kernel: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, float]:
+    """The part of a kernel with the weight's taps that is nearest to it, and the Frobenius norm of what lies around that part."""
+    if kernel.shape == weight.shape:
+        return kernel, 0.0
+    parts = sliding_window_view(kernel, weight.shape[2:], axis=(2, 3))
+    # Nearest in the whole: |around|^2 + |part - weight|^2 = |kernel|^2 + |weight|^2 - 2 <part, weight>.
+    y, x = np.unravel_index(np.einsum("fcijyx,fcyx->ij", parts, weight).argmax(), parts.shape[2:4])
+    part = parts[:, :, y, x]
+    around = kernel.copy()
+    around[:, :, y : y + weight.shape[2], x : x + weight.shape[3]] = 0
+    return part, float(np.linalg.norm(around))
 
 
 def _permutation(order: np.ndarray, length: int) -> np.ndarray:

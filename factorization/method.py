@@ -37,6 +37,8 @@ class Method(ABC):
     metrics
         The names of the metrics that it minimises by itself. In the others its Frobenius factors are a start, from which alternating
         least squares go on (`refine`).
+    starting_point
+        A structure to train on: as it comes from the weight, another method computes the same with fewer stages.
     """
 
     name: ClassVar[str]
@@ -45,6 +47,7 @@ class Method(ABC):
     exact: ClassVar[bool] = True
     spectral: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = ("frobenius",)
+    starting_point: ClassVar[bool] = False
 
     # What each method says of itself.
 

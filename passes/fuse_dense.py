@@ -12,7 +12,7 @@ from ..schedules.x86.chain import WITH_OPERAND
 from ..schedules.x86.matvec import pack_matrix
 from ..schedules.x86.matvec_chain import DenseStage, choose_chain, matvec_chain, stored_outputs
 from ..targets import Target
-from .fuse_chains import JOINED, step_of, count_uses
+from .fuse_chains import JOINED, count_uses, step_of
 from .legalize import FUSABLE, one_row
 
 

@@ -59,6 +59,23 @@ def _divisor(number: int, limit: int) -> int:
     return next(d for d in range(limit, 0, -1) if number % d == 0)
 
 
+def kernel_of(chain: FactorChain, layer: Layer):
+    """The chain's kernel in the shape of the layer's weight; taps that only the chain has must be zero.
+
+    The chain pads by more than the layer where its kernel begins before the weight's.
+    """
+    kernel, begin, scale = chain.reconstruct(), [0, 0], [1, 1]
+    for stage in chain.stages:
+        for axis in range(2):
+            begin[axis] += stage.padding[axis] * scale[axis]
+            scale[axis] *= stage.stride[axis]
+    y, x = ((begin[axis] - layer.padding[axis]) // layer.dilation[axis] for axis in range(2))
+    rows, columns = layer.kernel
+    part = kernel[:, :, y : y + rows, x : x + columns]
+    assert np.count_nonzero(part) == np.count_nonzero(kernel)
+    return part.reshape(layer.weight_shape)
+
+
 def random_weight(layer: Layer, seed: int):
     return np.random.default_rng(seed).standard_normal(layer.weight_shape).astype(np.float32)
 

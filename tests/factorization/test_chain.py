@@ -5,7 +5,7 @@ from factor_reference import PROPERTY, conv2d, run_chain
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import correlate
-from tenfold.factorization import FactorChain, Stage
+from tenfold.factorization import Covariance, FactorChain, Stage
 
 RNG = np.random.default_rng(7)
 
@@ -178,6 +178,22 @@ def test_relative_error():
     assert chain.relative_error(np.zeros_like(weight)) == float("inf")
     with pytest.raises(ValueError, match=r"of shape \(8, 6, 1, 1\), the weight of shape \(8, 6, 3, 3\)"):
         chain.relative_error(_weight(8, 6, 3, 3))
+
+
+@pytest.mark.parametrize("y, x", [(0, 0), (1, 2), (2, 1)])
+def test_a_weight_with_fewer_taps_than_the_chain(y, x):
+    """It is held against the nearest part of the kernel; what lies around that part is error."""
+    weight, kernel = _weight(8, 6, 3, 2), np.zeros((8, 6, 5, 4), np.float32)
+    kernel[:, :, y : y + 3, x : x + 2] = weight
+    assert FactorChain((Stage(kernel),)).relative_error(weight) == 0
+    kernel[0, 0, 4, 3] += 3
+    kernel[0, 0, y, x] += 4
+    assert FactorChain((Stage(kernel),)).relative_error(weight) == pytest.approx(5 / np.linalg.norm(weight), rel=1e-5)
+    with pytest.raises(ValueError, match="taps that the metric covariance of the weight does not know"):
+        FactorChain((Stage(kernel),)).relative_error(weight, Covariance(np.eye(36)))
+    kernel[0, 0, 4, 3] = 0
+    plain = FactorChain((Stage(kernel),)).relative_error(weight)
+    assert FactorChain((Stage(kernel),)).relative_error(weight, Covariance(np.eye(36))) == pytest.approx(plain)
 
 
 def test_stages_are_float32():
