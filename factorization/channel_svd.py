@@ -1,7 +1,8 @@
 """Fewer filters, then their mixtures: a Y x X convolution C -> K, then a pointwise one K -> F.
 
 Source: Denton et al. 2014, section 3.2.2 (fold the tensor, then SVD); the form is Zhang et al. 2015, without its
-response statistics. The least Frobenius error is the truncated SVD of the weight folded into an F x (C Y X) matrix.
+response statistics. The least error is the truncated SVD of the weight folded into an F x (C Y X) matrix, whitened by the second moment of
+the patches in the covariance metric (Denton, equation 3).
 
 Stride, padding and dilation all go to the first stage.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from .layer import Layer
-from .linalg import squared_singular_values, truncated_svd
+from .linalg import best_product, squared_singular_values
 from .method import Method, Shapes
 from .metrics import Metric
 
@@ -21,6 +22,7 @@ class ChannelSvd(Method):
     name = "channel_svd"
     kind = "conv2d"
     algebra = "W[f,c,y,x] ~ sum_k P[f,k] B[k,c,y,x]"
+    metrics = ("frobenius", "covariance")
 
     def max_ranks(self, layer: Layer) -> tuple[int, ...]:
         f, c, y, x = layer.weight_shape
@@ -34,7 +36,7 @@ class ChannelSvd(Method):
         return (ranks[0], c, y, x), (f, ranks[0], 1, 1)
 
     def _factors(self, weight: np.ndarray, ranks: tuple[int, ...], metric: Metric) -> tuple[np.ndarray, ...]:
-        left, right = truncated_svd(weight.reshape(len(weight), -1), ranks[0])
+        left, right = best_product(weight.reshape(len(weight), -1), ranks[0], metric)
         return right.reshape(-1, *weight.shape[1:]), left[:, :, None, None]
 
     def _geometry(self, layer: Layer, ranks: tuple[int, ...]) -> tuple[dict, ...]:

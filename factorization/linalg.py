@@ -10,7 +10,10 @@ from __future__ import annotations
 import numpy as np
 import scipy.linalg
 
+from .metrics import Covariance, Metric
+
 _BLOCK = 4096  # columns converted to float64 at a time, so that a large matrix is never held twice
+_SINGULAR = 1e-9  # part of the mean variance that decides between directions that no data shows
 _ROUNDING = float(np.finfo(np.float32).eps) ** 2  # the part of the energy that float32 weights can't tell from zero
 
 
@@ -35,7 +38,12 @@ def leading_vectors(matrix: np.ndarray, rank: int) -> np.ndarray:
 
     The entry of largest magnitude of each is positive: singular vectors have no sign of their own.
     """
-    vectors = scipy.linalg.eigh(gram(matrix), driver="evd")[1][:, ::-1][:, :rank]
+    return _leading(gram(matrix), rank)
+
+
+def _leading(symmetric: np.ndarray, rank: int) -> np.ndarray:
+    """The eigenvectors of the largest eigenvalues, the entry of largest magnitude of each positive."""
+    vectors = scipy.linalg.eigh(symmetric, driver="evd")[1][:, ::-1][:, :rank]
     largest = vectors[np.abs(vectors).argmax(axis=0), np.arange(rank)]
     return vectors * np.where(largest < 0, -1.0, 1.0)
 
@@ -59,7 +67,41 @@ def truncated_svd(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray
     if matrix.shape[0] > matrix.shape[1]:
         right, left = truncated_svd(matrix.T, rank)
         return left.T, right.T
-    vectors = leading_vectors(matrix, rank)
+    return _balanced(leading_vectors(matrix, rank), matrix)
+
+
+def whitened_svd(matrix: np.ndarray, moment: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
+    """The best approximation ``left @ right`` of a given rank in the covariance metric ``||(A - left @ right) S^(1/2)||``.
+
+    With A S^(1/2) = U s V^T the best is U_r U_r^T A: only the left singular vectors of A S^(1/2) are needed, which are the eigenvectors
+    of A S A^T, and no root or inverse of S. A trace of the identity in S decides where S is singular.
+
+    Parameters
+    ----------
+    matrix
+        A, m x n.
+    moment
+        S, n x n, symmetric and not negative.
+    rank
+        From 1 to min(m, n).
+
+    Returns
+    -------
+    left, right
+        As of `truncated_svd`.
+    """
+    matrix = matrix.astype(np.float64)
+    responses = matrix @ moment @ matrix.T + _SINGULAR * np.trace(moment) / len(moment) * gram(matrix)
+    return _balanced(_leading((responses + responses.T) / 2, rank), matrix)
+
+
+def best_product(matrix: np.ndarray, rank: int, metric: Metric) -> tuple[np.ndarray, np.ndarray]:
+    """`truncated_svd`, or in the covariance metric `whitened_svd`."""
+    return whitened_svd(matrix, metric.moment, rank) if isinstance(metric, Covariance) else truncated_svd(matrix, rank)
+
+
+def _balanced(vectors: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The projection of a matrix on orthonormal ``vectors`` as two factors of the same range."""
     projected = vectors.T @ matrix.astype(np.float64)
     root = np.sqrt(np.linalg.norm(projected, axis=1))
     inverse = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)

@@ -13,6 +13,7 @@ from .chain import FactorChain, Stage
 from .layer import Layer
 from .linalg import smallest_rank
 from .metrics import FROBENIUS, Metric
+from .refine import refine
 
 Shapes = tuple[tuple[int, int, int, int], ...]
 
@@ -33,7 +34,8 @@ class Method(ABC):
     spectral
         Each rank truncates singular values (`spectra`), so that the ranks for an energy are known without factoring.
     metrics
-        The names of the metrics that it minimises.
+        The names of the metrics that it minimises by itself. In the others its Frobenius factors are a start, from which alternating
+        least squares go on (`refine`).
     """
 
     name: ClassVar[str]
@@ -155,14 +157,13 @@ class Method(ABC):
         Raises
         ------
         ValueError
-            When the method does not apply or does not know the metric, a rank is out of range, or the weight does not fit the layer
-            or is not finite.
+            When the method does not apply, a rank is out of range, or the weight does not fit the layer or is not finite.
         """
         weight = self._checked(weight, layer)
         ranks = self.checked_ranks(layer, ranks)
-        if metric.name not in self.metrics:
-            raise ValueError(f"{self.name} does not minimise the metric {metric.name}: choose {', '.join(self.metrics)}")
-        chain = self._fit(weight, layer, ranks, metric)
+        own = metric.name in self.metrics
+        chain = self._fit(weight, layer, ranks, metric if own else FROBENIUS)
+        chain = chain if own else refine(chain, weight, metric)
         return chain if bias is None else chain.with_bias(bias)
 
     def outline(self, layer: Layer, ranks: Sequence[int]) -> FactorChain:

@@ -1,0 +1,175 @@
+"""One pass over calibration images: what each layer's input looks like, in bounded memory."""
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from math import prod
+
+import numpy as np
+import onnx
+import scipy.linalg.blas
+
+from ..errors import TenfoldError
+from ..factorization import Layer, Statistics
+from ..frontends import Network
+from .free_batch import free_batch
+from .inside import Inside
+from .patches import Positions, patches
+
+PATCHES = 16  # for each dimension of a layer's patches, so that their second moments hold more than noise
+LEAST = 32768  # of any layer
+MISTAKEN = 256  # images whose mistakes are back-propagated
+WIDEST = 8192  # dimensions: beyond them the moments of one layer alone would take 512 MiB
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What calibration images say of a network.
+
+    Attributes
+    ----------
+    statistics : dict of str to Statistics
+        By the names of layers. A layer whose patches have more than 8192 dimensions has none.
+    sha256 : str
+        Of the images (`digest`).
+    images : int
+        How many they were.
+    """
+
+    statistics: dict[str, Statistics]
+    sha256: str
+    images: int
+
+
+def calibrate(
+    network: Network, layers: Sequence[Layer], images: np.ndarray, labels: np.ndarray | None = None, *, progress: Progress | None = None
+) -> Calibration:
+    """Collect the statistics of the layers that can be factored.
+
+    Images pass through ONNX Runtime in batches. Of each image some positions are drawn for each layer, about 16 patches in all for
+    each dimension that they have; their moments are summed up at once and the activations forgotten.
+
+    Parameters
+    ----------
+    network
+        Of one input.
+    layers
+        Of the network; those with a reason are passed over.
+    images
+        (N, ...), preprocessed, as the network takes them.
+    labels
+        (N,): with them, `Statistics.alpha` is found too, which needs PyTorch.
+    progress
+        Told about ten times what is being done.
+
+    Raises
+    ------
+    TenfoldError
+        The images do not fit the network, or ONNX Runtime can't run it.
+    """
+    say = progress or (lambda step: None)
+    chosen = [layer for layer in layers if layer.reason is None and layer.groups == 1 and _width(layer) <= WIDEST]
+    model = free_batch(network.onnx, images)
+    inputs = layer_values(model, chosen)
+    batch = network.inputs[0].shape[0]
+    moments = {layer.name: Moments(_width(layer)) for layer in chosen}
+    drawn = {layer.name: Positions.draw(layer, len(images), max(PATCHES * _width(layer), LEAST), batch) for layer in chosen}
+    done, told = 0, -1
+    for values in Inside(model, [inputs[layer.name][0] for layer in chosen]).batches(images):
+        count = len(next(iter(values.values()))) if values else 0
+        if 10 * done // len(images) > told:
+            told = 10 * done // len(images)
+            say(f"statistics of the layers' inputs: image {done} of {len(images)}")
+        for layer in chosen:
+            source, _, flip = inputs[layer.name]
+            x = values[source].T if flip else values[source]
+            moments[layer.name].add(patches(layer, x, drawn[layer.name][done : done + count]))
+        done += count
+    alphas = _alphas(model, chosen, images, labels, say) if labels is not None else {}
+    statistics = {name: moment.statistics(alphas.get(name)) for name, moment in moments.items()}
+    return Calibration(statistics, digest(images), len(images))
+
+
+def digest(images: np.ndarray) -> str:
+    """SHA-256, in hex, of the images: their shape, type and values."""
+    sha256 = hashlib.sha256(f"{images.dtype.str} {images.shape}".encode())
+    sha256.update(np.ascontiguousarray(images).data)
+    return sha256.hexdigest()
+
+
+class Moments:
+    """The sum of x and of x x^T over rows that come block by block.
+
+    Products are formed in float32, a block at a time, and summed up in float64.
+    """
+
+    def __init__(self, width: int):
+        self.count, self._sum = 0, np.zeros(width)
+        self._products = np.zeros((width, width), order="F")  # the upper triangle
+        self._waiting: list[np.ndarray] = []
+
+    def add(self, rows: np.ndarray) -> None:
+        """Rows of float32, (any number, width)."""
+        self.count += len(rows)
+        self._waiting.append(rows)
+        if sum(map(len, self._waiting)) >= 2048:  # rows: enough to keep a matrix product busy, few enough to hold
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        block = np.concatenate(self._waiting)
+        self._waiting = []
+        self._sum += block.sum(axis=0, dtype=np.float64)
+        # BLAS sees the rows as the columns of a Fortran matrix; only one triangle is computed.
+        self._products += scipy.linalg.blas.ssyrk(1.0, block.T, lower=0)
+
+    def statistics(self, alpha: np.ndarray | None = None) -> Statistics:
+        """The means; ``alpha`` as it is."""
+        self._flush()
+        products = np.triu(self._products)
+        products += np.triu(products, 1).T
+        count = max(self.count, 1)
+        return Statistics(self.count, self._sum / count, products / count, alpha)
+
+
+def layer_values(model: onnx.ModelProto, layers: Sequence[Layer]) -> dict[str, tuple[str, str, bool]]:
+    """For each layer the values that it reads and makes, and whether it reads its input transposed.
+
+    Raises
+    ------
+    TenfoldError
+        A layer is not in the graph.
+    """
+    nodes = {node.name: node for node in model.graph.node}
+    found = {}
+    for layer in layers:
+        if layer.name not in nodes:
+            raise TenfoldError(f"there is no layer {layer.name!r} in the network")
+        node = nodes[layer.name]
+        flip = node.op_type == "Gemm" and any(a.name == "transA" and a.i for a in node.attribute)
+        found[layer.name] = (node.input[0], node.output[0], flip)
+    return found
+
+
+def _width(layer: Layer) -> int:
+    return prod(layer.weight_shape[1:])
+
+
+def _alphas(
+    model: onnx.ModelProto, layers: Sequence[Layer], images: np.ndarray, labels: np.ndarray, say: Progress
+) -> dict[str, np.ndarray]:
+    """The weights of the Mahalanobis metric from a part of the images; none where PyTorch is not installed."""
+    if len(labels) != len(images):
+        raise TenfoldError(f"there are {len(images)} images and {len(labels)} labels")
+    if find_spec("torch") is None:
+        return {}
+    from ..runner.torch_mistakes import mistake_weights  # torch is an extra
+
+    some = np.unique(np.linspace(0, len(images) - 1, MISTAKEN).astype(int))
+    say(f"back-propagating the likeliest mistakes of {len(some)} images")
+    values = {name: pair[:2] for name, pair in layer_values(model, layers).items()}
+    return mistake_weights(model, values, layers, images[some], np.asarray(labels)[some])
