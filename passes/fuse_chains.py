@@ -60,7 +60,7 @@ class Convolution:
 
 def find_runs(main: relax.Function, target: Target) -> list[list[Convolution]]:
     """Runs of two and more convolutions, each the only reader of the one before."""
-    uses, bindings = _uses(main), [b for block in main.body.blocks for b in block.bindings if isinstance(b, relax.VarBinding)]
+    uses, bindings = count_uses(main), [b for block in main.body.blocks for b in block.bindings if isinstance(b, relax.VarBinding)]
     runs: list[list[Convolution]] = []
     open_runs: dict[relax.Var, list[Convolution]] = {}  # by the variable that a run's next convolution or step has to read
     for binding in bindings:
@@ -84,7 +84,7 @@ def find_runs(main: relax.Function, target: Target) -> list[list[Convolution]]:
     return [run for run in runs if len(run) > 1]
 
 
-def _uses(main: relax.Function) -> Counter:
+def count_uses(main: relax.Function) -> Counter:
     """How often every variable is read."""
     uses: Counter = Counter()
 
