@@ -10,9 +10,13 @@ ROOT = Path(__file__).parent
 
 
 @functools.cache
-def code_version(*folders: str, package: str | None = None) -> str:
-    """A short hash of the files of some of Tenfold's folders, and of the version of a package that they build on."""
+def code_version(*parts: str, package: str | None = None) -> str:
+    """A short hash of some of Tenfold's files and folders, and of the version of a package that they build on."""
     digest = hashlib.sha256(metadata.version(package).encode() if package else b"")
-    for path in sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+    for path in sorted(path for part in parts for path in _files(ROOT / part)):
         digest.update(f"{path.relative_to(ROOT).as_posix()}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def _files(part: Path) -> list[Path]:
+    return [part] if part.suffix == ".py" else list(part.rglob("*.py"))

@@ -5,7 +5,7 @@ A search and the replay of its plan both come here for their chains, which is wh
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +18,7 @@ from .correct import correct
 from .evaluate import first, split
 
 if TYPE_CHECKING:
-    from ..factorization import FactorChain, Layer, Plan
+    from ..factorization import Choice, FactorChain, Layer, Plan
     from ..frontends import Network
 
 IMAGES = 2048  # of the calibration part that statistics and corrections are taken from
@@ -40,6 +40,8 @@ class Material:
         To calibrate with.
     calibration : Calibration or None
         Of these images; None where nothing asks for it.
+    factored : dict
+        The chains, not corrected, that were found so far, by layer and choice.
     """
 
     network: Network
@@ -47,6 +49,7 @@ class Material:
     weights: Mapping[str, np.ndarray]
     images: np.ndarray | None = None
     calibration: Calibration | None = None
+    factored: dict[tuple[str, Choice], FactorChain] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, network: Network, calibrating: Data | None = None, labels: bool = False, progress: Progress | None = None) -> Material:
@@ -79,8 +82,17 @@ class Material:
 
     def chains(self, plan: Plan, progress: Progress | None = None) -> dict[str, FactorChain]:
         """The chains of a plan, corrected as it says."""
-        statistics = None if self.calibration is None else self.calibration.statistics
-        chains = plan.chains(self.layers, self.weights, statistics)
+        chains = {name: self._factored(plan, name, progress or (lambda step: None)) for name in plan.layers}
         if plan.correction == NONE or not chains:
             return chains
         return correct(self.network, self.layers, chains, self.images, plan.correction, progress=progress)
+
+    def _factored(self, plan: Plan, name: str, say: Progress) -> FactorChain:
+        """The chain of one layer: plans that are tried after each other differ in few."""
+        key = name, plan.layers[name]
+        if key not in self.factored:
+            say(f"factoring {name}")
+            statistics = None if self.calibration is None else self.calibration.statistics
+            part = replace(plan, layers={name: plan.layers[name]})
+            self.factored[key] = part.chains(self.layers, self.weights, statistics)[name]
+        return self.factored[key]

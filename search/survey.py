@@ -94,7 +94,7 @@ def survey(
     kept = {field.layer.name: promising([option for option in found if option.candidate.layer == field.layer]) for field in fields}
     known = {option.candidate for option in found}
     finer = [c for field in fields for name in kept[field.layer.name] for c in field.ladders[name] if c not in known]
-    found += surveyor.options(finer)
+    found += surveyor.options(finer, found)
     surveys = []
     for field, ms in zip(fields, dense, strict=True):
         mine = [option for option in found if option.candidate.layer == field.layer]
@@ -111,6 +111,20 @@ def promising(options: Iterable[Option]) -> list[str]:
         if not beaten:
             names.append(option.candidate.choice.method)
     return list(dict.fromkeys(names))
+
+
+def beaten(option: Option, known: Iterable[Option]) -> Option | None:
+    """What is no slower than an option whose error is not known yet, and has no more error than it can possibly have.
+
+    That is at least the error of the same method at the next ranks above that are known.
+    """
+    mine = [other for other in known if other.error is not None and other.candidate.layer == option.candidate.layer]
+    method, macs = option.candidate.choice.method, option.candidate.macs
+    larger = [other for other in mine if other.candidate.choice.method == method and other.candidate.macs >= macs]
+    if not larger:
+        return None
+    least = min(larger, key=lambda other: other.candidate.macs).error
+    return next((other for other in mine if other.ms <= option.ms and other.error <= least), None)
 
 
 def frontier(options: Iterable[Option]) -> list[Option]:
@@ -130,19 +144,22 @@ class _Surveyor:
     progress: Progress
     dense: dict[str, float]
 
-    def options(self, candidates: Sequence[Candidate]) -> list[Option]:
-        """Timed, and if that pays, factored."""
+    def options(self, candidates: Sequence[Candidate], known: Sequence[Option] = ()) -> list[Option]:
+        """Timed, and if that pays, factored: not those that can't be better than what is `known`."""
         trials = [Trial(c.layer, c.outline(), self.steps.get(c.layer.name, ())) for c in candidates]
         timed = [Option(c, ms, self.dense[c.layer.name]) for c, ms in zip(candidates, self.table.ms(trials, self.progress), strict=True)]
         found = []
         for number, option in enumerate(timed):
             self.progress(f"factoring candidates: {number + 1} of {len(timed)} ({option.candidate})")
-            found.append(self._judged(option))
+            found.append(self._judged(option, known))
         return found
 
-    def _judged(self, option: Option) -> Option:
+    def _judged(self, option: Option, known: Sequence[Option]) -> Option:
         if option.ms >= option.dense_ms:
             return replace(option, refused=f"not faster: {option.ms:.4f} ms, dense {option.dense_ms:.4f} ms")
+        better = beaten(option, known)
+        if better is not None:
+            return replace(option, refused=f"beaten by {better.candidate.choice.method}: {better.ms:.4f} ms at an error of {better.error:.3f}")
         error = self.sensitivity.error(option.candidate)
         return replace(option, error=error, refused="no factors were found: they do not converge" if error is None else None)
 

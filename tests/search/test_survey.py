@@ -7,7 +7,7 @@ import pytest
 from tenfold.factorization import Choice, Layer
 from tenfold.search.candidates import Candidate
 from tenfold.search.costs import NODE, Costs, Whole
-from tenfold.search.survey import LayerSurvey, Option, frontier, promising
+from tenfold.search.survey import LayerSurvey, Option, beaten, frontier, promising
 
 LAYER = Layer("conv", "conv2d", (64, 48, 3, 3), padding=(1, 1, 1, 1), input_size=(14, 14), output_size=(14, 14))
 
@@ -30,6 +30,15 @@ def test_a_method_is_dropped_only_where_it_is_clearly_beaten_everywhere():
     better_once = option("tucker2", 24, 0.9, 0.1)
     assert "tucker2" in promising([*good, *bad, better_once])
     assert promising([option("tucker2", 8, 2.0, None, refused="not faster")]) == []
+
+
+def test_what_can_not_be_better_is_not_factored():
+    known = [option("spatial_svd", 16, 0.3, 0.2), option("channel_svd", 32, 0.5, 0.25), option("channel_svd", 8, 0.2, 0.6)]
+    # channel_svd 16 has at least the error of 32, more than spatial_svd has in less time.
+    assert beaten(option("channel_svd", 16, 0.35, None), known) is known[0]
+    assert beaten(option("channel_svd", 16, 0.29, None), known) is None
+    assert beaten(option("channel_svd", 40, 0.6, None), known) is None
+    assert beaten(option("tucker2", 16, 0.35, None), known) is None
 
 
 def costs(options, rest=0.2, dense=2.2):
