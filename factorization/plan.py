@@ -33,12 +33,18 @@ class Plan:
         A choice for each layer that is factored, in the order of the network.
     refused
         Why each of the others is not. For the reader only: an entry in ``layers`` counts, whatever is said here.
+    data
+        SHA-256 of the calibration images, hexadecimal; None for a plan that needs none.
+    correction
+        What is done to the chains with these images: a name in ``plan_json.CORRECTIONS``.
     """
 
     model: str
     target: str
     layers: dict[str, Choice] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    data: str | None = None
+    correction: str = "none"
 
     @classmethod
     def by_energy(
@@ -144,7 +150,7 @@ class Plan:
 
     def to_json(self) -> str:
         """Indented, the layers in the order of the network, one to a line."""
-        return encode(self.model, self.target, self.layers, self.refused)
+        return encode(self.model, self.target, self.layers, self.refused, self.data, self.correction)
 
     @classmethod
     def from_json(cls, text: str, source: str = "plan") -> Plan:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import NoReturn
 
 from ..errors import TenfoldError
@@ -10,14 +11,22 @@ from .methods import METHODS
 from .metrics import METRICS
 
 VERSION = 1
-_FIELDS = ("version", "model", "target", "layers", "refused")
+CORRECTIONS = ("none", "bias", "moments", "response")
+_FIELDS = ("version", "model", "target", "data", "correction", "layers", "refused")
 
 
-def encode(model: str, target: str, layers: dict[str, Choice], refused: dict[str, str]) -> str:
-    """Two spaces of indent, layers in the order of the network, one to a line."""
+def encode(
+    model: str, target: str, layers: dict[str, Choice], refused: dict[str, str], data: str | None = None, correction: str = "none"
+) -> str:
+    """Two spaces of indent, layers in the order of the network, one to a line; data and correction only where there are any."""
     choices = {name: {"method": c.method, "ranks": list(c.ranks), "metric": c.metric} for name, c in layers.items()}
-    values = (json.dumps(VERSION), json.dumps(model), json.dumps(target), _lines(choices), _lines(refused))
-    return "{\n" + ",\n".join(f'  "{field}": {value}' for field, value in zip(_FIELDS, values, strict=True)) + "\n}\n"
+    fields = {"version": json.dumps(VERSION), "model": json.dumps(model), "target": json.dumps(target)}
+    if data is not None:
+        fields["data"] = json.dumps(data)
+    if correction != "none":
+        fields["correction"] = json.dumps(correction)
+    fields |= {"layers": _lines(choices), "refused": _lines(refused)}
+    return "{\n" + ",\n".join(f'  "{field}": {value}' for field, value in fields.items()) + "\n}\n"
 
 
 def decode(text: str, source: str) -> dict:
@@ -55,11 +64,24 @@ def decode(text: str, source: str) -> dict:
         fields[field] = document.get(field, {})
         if not isinstance(fields[field], kind):
             fail(f"field {field!r} must be {'a string' if kind is str else 'an object'}")
+    fields |= _data(document, fail)
     fields["layers"] = {name: _choice(entry, f"{source}: layer {name!r}") for name, entry in fields["layers"].items()}
     for name, reason in fields["refused"].items():
         if not isinstance(reason, str):
             fail(f"refused layer {name!r}: the reason must be a string")
     return fields
+
+
+def _data(document: dict, fail: Callable[[str], NoReturn]) -> dict:
+    """The fields that a plan made without data need not have, checked against each other and the layers."""
+    data, correction = document.get("data"), document.get("correction", "none")
+    if data is not None and not isinstance(data, str):
+        fail("field 'data' must be the SHA-256 of the calibration images, or null")
+    if correction not in CORRECTIONS:
+        fail(f"unknown correction {json.dumps(correction)}: choose {', '.join(CORRECTIONS)}")
+    if correction != "none" and data is None:
+        fail(f"correction {correction!r} needs data: field 'data' is missing")
+    return {"data": data, "correction": correction}
 
 
 def _choice(entry: object, where: str) -> Choice:

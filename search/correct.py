@@ -18,6 +18,7 @@ from onnx import helper, numpy_helper
 
 from ..errors import TenfoldError
 from ..factorization import FactorChain, Layer, Stage
+from ..factorization.plan_json import CORRECTIONS
 from ..factorization.response import Responses, solve
 from ..frontends import Network
 from ..passes.chains import push_permutations
@@ -27,7 +28,6 @@ from .free_batch import free_batch
 from .inside import Inside
 from .patches import Positions, patches, pixels
 
-CORRECTIONS = ("none", "bias", "moments", "response")
 IMAGES = 4096  # of those given, evenly spaced: more do not make the estimates better than the layers can follow
 SAMPLES = 32768  # pixels of a layer's output
 TARGETS = 2**29  # bytes of dense outputs that are held at a time
