@@ -159,7 +159,8 @@ class _Surveyor:
             return replace(option, refused=f"not faster: {option.ms:.4f} ms, dense {option.dense_ms:.4f} ms")
         better = beaten(option, known)
         if better is not None:
-            return replace(option, refused=f"beaten by {better.candidate.choice.method}: {better.ms:.4f} ms at an error of {better.error:.3f}")
+            facts = f"{better.ms:.4f} ms at an error of {better.error:.3f}"
+            return replace(option, refused=f"beaten by {better.candidate.choice.method}: {facts}")
         error = self.sensitivity.error(option.candidate)
         return replace(option, error=error, refused="no factors were found: they do not converge" if error is None else None)
 
