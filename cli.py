@@ -106,7 +106,7 @@ def compress(
             lines = command.by_recipe(model, output, data, recipe, pareto, say, target=target, **reading)
     out = console()
     for line in lines:
-        out.print(line)
+        out.print(line, soft_wrap=isinstance(line, str))
 
 
 @_command
@@ -201,6 +201,24 @@ def bench(
         print(f"tenfold: no row for {model} in {engine}: {reason}", file=sys.stderr)
     if json is not None:
         write_text(json, result.to_json())
+
+
+@_command
+def plot(
+    kind: Annotated[str, typer.Argument(help="spectra, filters or parameters.", metavar="KIND")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The picture to write.", metavar="FILE.png|FILE.svg")],
+    model: Annotated[str | None, typer.Argument(help="A network; not for parameters.", metavar="MODEL")] = None,
+    colors: Annotated[int, typer.Option("--colors", help="Of the monochromatic form, for filters.", metavar="C", min=1)] = 6,
+    input_shape: InputShape = None,
+) -> None:
+    """Draw singular value spectra, first-layer filters in RGB space, or parameters over the ratio of channels."""
+    from .plots.command import plot as work
+    from .runner.report import console
+
+    with _progress() as say:
+        say("drawing")
+        work(kind, model, output, colors, input_shapes=_shapes(input_shape))
+    console().print(f"wrote {output}")
 
 
 @_command

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import TenfoldError
 from ..factorization import METHODS, Layer
 from .canvas import panels
 
@@ -30,10 +31,12 @@ def spectra(layers: Sequence[Layer], weights: Mapping[str, np.ndarray]) -> dict[
 
 
 def draw(layers: Sequence[Layer], weights: Mapping[str, np.ndarray]) -> Figure:
-    """One panel for each layer that can be factored; the axis is the rank as a part of the largest."""
+    """One panel for each layer that can be factored, TenfoldError if there is none; the axis is the rank as a part of the largest."""
     found = spectra(layers, weights)
-    figure, axes = panels(max(len(found), 1))
-    for panel, (name, curves) in zip(axes, found.items(), strict=False):
+    if not found:
+        raise TenfoldError("no layer of the network can be factored: there are no spectra to show")
+    figure, axes = panels(len(found))
+    for panel, (name, curves) in zip(axes, found.items(), strict=True):
         for label, values in curves.items():
             panel.plot(np.arange(1, len(values) + 1) / len(values), values, label=f"{label} ({len(values)})")
         panel.set(title=name, xlabel="rank, of the largest", ylabel="singular value, of the largest", ylim=(0, 1.02))

@@ -4,8 +4,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest import tiny_network
-from fakes import classifier, images, labels
 from scipy.special import log_softmax
+from search_fakes import classifier, images, labels
 from tenfold.errors import TenfoldError
 from tenfold.factorization import METHODS
 from tenfold.frontends import load

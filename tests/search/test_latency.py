@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from fakes import CONV, PER_MAC, ModelDevice
+from search_fakes import CONV, PER_MAC, ModelDevice
 from tenfold.factorization import METHODS, Layer
 from tenfold.search import latency
 from tenfold.search.latency import LatencyTable, Trial

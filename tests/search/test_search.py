@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import tenfold
-from fakes import ModelDevice, classifier, images, labels
+from search_fakes import ModelDevice, classifier, images, labels
 from tenfold.errors import TenfoldError
 from tenfold.runner.data import Data
 from tenfold.search.budget import Budget
