@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from .runner.artifact import Artifact, load
     from .runner.compare import Comparison, compare
     from .runner.compile import compile
-    from .runner.compress import compress
     from .runner.inspect import inspect
+    from .search.compress import compress
     from .targets import Target
 
 # Imported when they are first asked for: `import tenfold` must not wait for TVM.
@@ -26,7 +26,7 @@ _HOMES = {
     "VerificationError": "errors",
     "compare": "runner.compare",
     "compile": "runner.compile",
-    "compress": "runner.compress",
+    "compress": "search.compress",
     "inspect": "runner.inspect",
     "load": "runner.artifact",
 }

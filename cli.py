@@ -77,26 +77,36 @@ def inspect(model: Model, input_shape: InputShape = None, json: JsonFile = None)
 def compress(
     model: Model,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for model.onnx, plan.json and report.json.", metavar="DIR")],
+    data: Annotated[Path | None, typer.Option("--data", help="Images x (preprocessed), labels y, for a budget.", metavar="D.npz")] = None,
+    max_drop: Annotated[float | None, typer.Option("--max-drop", help="Accuracy that may be lost.", metavar="POINTS")] = None,
+    speedup: Annotated[float | None, typer.Option("--speedup", help="Times faster on the target.", metavar="X")] = None,
+    latency: Annotated[float | None, typer.Option("--latency", help="Of one run on the target.", metavar="MS")] = None,
+    file_size: Annotated[float | None, typer.Option("--size", help="Of model.onnx.", metavar="MB")] = None,
+    pareto: Annotated[bool, typer.Option("--pareto", help="Write accuracy over milliseconds, MACs and bytes too.")] = False,
     plan: Annotated[Path | None, typer.Option("--plan", help="Do what this plan says.", metavar="PLAN.json")] = None,
     method: Annotated[str | None, typer.Option("--method", help="Factor every layer with this method; default: auto.", metavar="M")] = None,
     energy: Annotated[float | None, typer.Option("--energy", help="Part of each weight's norm to keep; default: 0.9.", metavar="E")] = None,
+    cache: Annotated[Path | None, typer.Option("--cache", help="Of measurements; default: ~/.cache/tenfold.", metavar="DIR")] = None,
+    threads: Threads = None,
     target: TargetOption = "host",
     input_shape: InputShape = None,
 ) -> None:
-    """Factor the layers of a network and write it as ONNX, with the plan and a report."""
-    from .runner import compress as work
-    from .runner.report import compression_table, console, size
+    """Factor the layers of a network, within a budget or by energy, and write it as ONNX, with the plan and a report."""
+    from .runner.report import console
+    from .search import command
 
-    if plan is not None and (method is not None or energy is not None):
-        raise TenfoldError("give either --plan or --method and --energy: a plan holds the method and ranks of every layer")
-    options = {"method": method or "auto", "energy": work.ENERGY if energy is None else energy}
+    bounds = {"max_drop": max_drop, "speedup": speedup, "latency": latency, "size": file_size}
+    recipe = {"plan": plan, "method": method, "energy": energy}
+    reading = {"input_shapes": _shapes(input_shape)}
     with _progress() as say:
-        done = work.compress(model, output, plan=plan, target=target, input_shapes=_shapes(input_shape), progress=say, **options)
+        if any(bound is not None for bound in bounds.values()):
+            search = {"target": target, "threads": threads, "cache": cache, "pareto": pareto}
+            lines = command.by_budget(model, output, data, bounds, recipe, search, say, **reading)
+        else:
+            lines = command.by_recipe(model, output, data, recipe, pareto, say, target=target, **reading)
     out = console()
-    out.print(compression_table(done))
-    fewer = f"{done.params_before / done.params:.1f} times fewer parameters" if done.params else ""
-    out.print(f"{fewer}; outputs differ from the dense network's by up to {done.output_error:.2g} of the largest, on random inputs")
-    out.print(f"wrote {output}: {work.MODEL} ({size(done.bytes)}), {work.PLAN}, {work.REPORT}")
+    for line in lines:
+        out.print(line, soft_wrap=isinstance(line, str))
 
 
 @_command
@@ -191,6 +201,24 @@ def bench(
         print(f"tenfold: no row for {model} in {engine}: {reason}", file=sys.stderr)
     if json is not None:
         write_text(json, result.to_json())
+
+
+@_command
+def plot(
+    kind: Annotated[str, typer.Argument(help="spectra, filters or parameters.", metavar="KIND")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The picture to write.", metavar="FILE.png|FILE.svg")],
+    model: Annotated[str | None, typer.Argument(help="A network; not for parameters.", metavar="MODEL")] = None,
+    colors: Annotated[int, typer.Option("--colors", help="Of the monochromatic form, for filters.", metavar="C", min=1)] = 6,
+    input_shape: InputShape = None,
+) -> None:
+    """Draw singular value spectra, first-layer filters in RGB space, or parameters over the ratio of channels."""
+    from .plots.command import plot as work
+    from .runner.report import console
+
+    with _progress() as say:
+        say("drawing")
+        work(kind, model, output, colors, input_shapes=_shapes(input_shape))
+    console().print(f"wrote {output}")
 
 
 @_command

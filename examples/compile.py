@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import tenfold
-from tenfold.runner.report import comparison_table, compression_table, console, inspection_table
+from tenfold.runner.report import comparison_table, console, inspection_table
+from tenfold.search.tables import compression_table
 
 MODELS = Path(os.path.relpath(Path(__file__).parent / "models"))
 BUNDLED = MODELS / "cifar10_jin_baseline.onnx"

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from ..factorization.layer import Layer
     from ..targets import Target
     from .compare import Comparison
-    from .compress import Compression
     from .inspect import Inspection
 
 WIDE = 160
@@ -65,25 +64,10 @@ def inspection_table(inspection: Inspection) -> Table:
     for report in inspection:
         layer = report.layer
         sizes = ("x".join(map(str, layer.stride)), "x".join(map(str, layer.output_size))) if layer.kind == "conv2d" else ("", "")
-        forms: Any = ", ".join(report.methods) if report.methods else _dim(report.reason or "")
+        forms: Any = ", ".join(report.methods) if report.methods else dim(report.reason or "")
         table.add_row(layer.name, _weight(layer), *sizes, count(layer.macs), f"{report.share:.1%}", count(layer.params), forms)
     table.add_section()
-    table.add_row(f"all {len(inspection)}", "", "", "", count(inspection.macs), "", count(inspection.params), _dim("params: biases too"))
-    return table
-
-
-def compression_table(done: Compression) -> Table:
-    """One row for each layer, and the totals."""
-    headings = ["layer", "method", "ranks", "weight\nerror", "MACs\nbefore", "MACs", "times\nfewer", "why it is\nleft dense"]
-    table = new_table(headings, range(3, 7))
-    for layer in done.layers:
-        times = f"{layer.macs_before / layer.macs:.1f}" if layer.method and layer.macs else ""
-        error = "" if layer.error is None else f"{layer.error:.3f}"
-        cells = (layer.name, layer.method or "dense", ", ".join(map(str, layer.ranks)), error, count(layer.macs_before), count(layer.macs))
-        table.add_row(*cells, times, _dim(layer.reason or ""))
-    table.add_section()
-    times = f"{done.macs_before / done.macs:.1f}" if done.macs else ""
-    table.add_row("all", "", "", "", count(done.macs_before), count(done.macs), times, "")
+    table.add_row(f"all {len(inspection)}", "", "", "", count(inspection.macs), "", count(inspection.params), dim("params: biases too"))
     return table
 
 
@@ -133,7 +117,8 @@ def _weight(layer: Layer) -> str:
     return "x".join(map(str, layer.weight_shape)) + (f"\n{layer.groups} groups" if layer.groups > 1 else "")
 
 
-def _dim(text: str) -> Text:
+def dim(text: str) -> Text:
+    """For what matters less."""
     return Text(text, style="dim")
 
 

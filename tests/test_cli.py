@@ -13,6 +13,7 @@ import onnx
 import pytest
 from conftest import tiny_network
 from onnx import helper
+from search_fakes import ModelDevice, classifier, images, labels
 from tenfold import cli
 
 
@@ -55,7 +56,7 @@ def test_help_is_instant():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 0.5
     assert time.process_time() - begin < 0.5
-    for command in ("inspect", "compress", "compile", "run", "bench", "targets"):
+    for command in ("inspect", "compress", "compile", "run", "bench", "plot", "targets"):
         assert command in done.stdout
 
 
@@ -101,6 +102,31 @@ def test_bench(tenfold, work, monkeypatch):
     pairs = [(row["model"], row["engine"]) for row in content["rows"]]
     assert pairs == [("net.onnx", "tenfold"), ("net.onnx", "onnxruntime"), ("net", "tenfold")]
     assert content["threads"] == 1 and all(row["peak_bytes"] > 0 for row in content["rows"])
+
+
+def test_plot(tenfold, work):
+    for kind, arguments in (("spectra", ["net.onnx"]), ("parameters", [])):
+        code, out, _ = tenfold("plot", kind, *arguments, "-o", f"{kind}.svg")
+        assert code == 0 and f"{kind}.svg" in out and b"<svg" in (work / f"{kind}.svg").read_bytes()
+
+
+def test_compress_within_a_budget(tenfold, work, monkeypatch):
+    """With a device that computes its times: those of this machine would make another choice every time."""
+    monkeypatch.setattr("tenfold.search.device.Host", lambda target: ModelDevice())
+    model, x = classifier(), images(400)
+    onnx.save(model, work / "c.onnx")
+    np.savez(work / "d.npz", x=x, y=labels(model, x))
+    budget = ["--data", "d.npz", "--max-drop", "5", "--target", "zen3", "--cache", "cache"]
+    code, out, err = tenfold("compress", "c.onnx", "-o", "small", *budget)
+    assert code == 0, err
+    for words in ("conv2", "before", "MACs", "ms predicted", "points lost on 200 held-out images", "plan.json"):
+        assert words in out
+    assert names(work / "small") == ["model.onnx", "plan.json", "report.json"]
+    code, out, err = tenfold("compress", "c.onnx", "-o", "again", "--plan", "small/plan.json", "--data", "d.npz")
+    assert code == 0, err
+    assert (work / "again" / "model.onnx").read_bytes() == (work / "small" / "model.onnx").read_bytes()
+    code, _, err = tenfold("compress", "c.onnx", "-o", "again", "--plan", "small/plan.json")
+    assert code == 2 and "--data" in err
 
 
 def test_targets(tenfold):
@@ -154,7 +180,15 @@ def plan(work, model=None, **layers):
     (work / "plan.json").write_text(json.dumps(content))
 
 
+def make_data(work, size=8, classes=5, count=64):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((count, 3, size, size), "float32"), np.arange(count) % classes
+    np.savez(work / "d.npz", x=x, y=y)
+
+
 NET = ["net.onnx", "-o", "out"]
+SMALL = ["compress", *NET]
+DATA = [*SMALL, "--data", "d.npz"]
 RUN = ["run", "net", "--input", "x.npy", "-o", "y.npz"]
 CONV = {"method": "channel_svd", "ranks": [2], "metric": "frobenius"}
 
@@ -174,6 +208,22 @@ MISTAKES = {
     "unknown target to show": (None, ["targets", "zx81"], ["'zx81'", "host"]),
     "unknown method": (None, ["compress", *NET, "--method", "magic"], ["'magic'", "tucker2"]),
     "energy": (None, ["compress", *NET, "--energy", "1.5"], ["energy 1.5"]),
+    "a budget of nothing": (make_data, [*DATA, "--max-drop", "0"], ["--max-drop 0"]),
+    "a speed-up of less": (make_data, [*DATA, "--speedup", "0.5"], ["--speedup 0.5"]),
+    "a latency below zero": (make_data, [*DATA, "--latency", "-1"], ["--latency -1"]),
+    "a size of nothing": (make_data, [*DATA, "--size", "0"], ["--size 0"]),
+    "a budget without data": (None, [*SMALL, "--max-drop", "1"], ["--data"]),
+    "a budget with data that is not there": (None, [*SMALL, "--max-drop", "1", "--data", "none.npz"], ["none.npz", "no such file"]),
+    "data of another shape": (lambda w: make_data(w, size=9), [*DATA, "--max-drop", "1"], ["d.npz", "[64, 3, 9, 9]"]),
+    "labels out of range": (lambda w: make_data(w, classes=99), [*DATA, "--max-drop", "1"], ["d.npz", "classes 0 to 4"]),
+    "too few images": (lambda w: make_data(w, count=9), [*DATA, "--max-drop", "1"], ["d.npz", "9 images"]),
+    "a budget and energy": (make_data, [*DATA, "--max-drop", "1", "--energy", "0.9"], ["budget", "--energy"]),
+    "a budget for another machine": (make_data, [*DATA, "--max-drop", "1", "--target", "zen9"], ["'zen9'"]),
+    "a curve without a budget": (None, [*SMALL, "--pareto"], ["--pareto", "--max-drop"]),
+    "data for energy": (make_data, DATA, ["--data", "--max-drop"]),
+    "an unknown picture": (None, ["plot", "portrait", "net.onnx", "-o", "p.png"], ["'portrait'", "spectra"]),
+    "a picture of nothing": (None, ["plot", "spectra", "-o", "p.png"], ["needs a network"]),
+    "an unknown kind of picture": (None, ["plot", "parameters", "-o", "p.bmp"], ["p.bmp", ".png"]),
     "plan and method": (plan, ["compress", *NET, "--plan", "plan.json", "--method", "svd"], ["--plan", "--method"]),
     "no plan": (None, ["compile", *NET, "--plan", "none.json"], ["none.json"]),
     "malformed plan": (lambda w: (w / "plan.json").write_text("{"), ["compress", *NET, "--plan", "plan.json"], ["plan.json"]),

@@ -2,13 +2,12 @@
 from __future__ import annotations
 
 import pytest
-import tenfold
 from rich.console import Console
 from tenfold.factorization import Layer
 from tenfold.runner.compare import Comparison, Row
 from tenfold.runner.inspect import Inspection, LayerReport
 from tenfold.runner.measure import Latency
-from tenfold.runner.report import comparison_table, compression_table, count, inspection_table, milliseconds, size, targets_table
+from tenfold.runner.report import comparison_table, count, inspection_table, milliseconds, size, targets_table
 from tenfold.targets import presets
 
 
@@ -56,13 +55,6 @@ def test_names_with_brackets_are_shown_as_they_are():
     inspection = Inspection("net", "ab", [], [], (LayerReport(layer, 1.0, (), layer.reason),), layer.macs, layer.params)
     shown = text(inspection_table(inspection), 120)
     assert "block[0]/conv" in shown and "depthwise [nothing to factor]" in shown and "4 groups" in shown and "100.0%" in shown
-
-
-def test_a_compression_says_what_became_of_each_layer(tiny_file, tmp_path):
-    done = tenfold.compress(tiny_file, tmp_path / "small", method="channel_svd", energy=0.5)
-    shown = text(compression_table(done), 120)
-    assert "channel_svd" in shown and "conv2d layers only" in shown
-    assert count(done.macs) in shown and count(done.macs_before) in shown
 
 
 def test_presets_say_whether_they_run_here():

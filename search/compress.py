@@ -3,23 +3,24 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..errors import TenfoldError
-from .build import read_plan, require_compiler
-from .data import random_inputs
-from .folder import output_folder
-from .network_facts import count_params
-from .verify import Errors, verify
+from ..runner.build import read_plan, require_compiler
+from ..runner.data import Data, random_inputs
+from ..runner.folder import output_folder
+from ..runner.network_facts import count_params
+from ..runner.verify import verify
+from .material import Material
 
 if TYPE_CHECKING:
-    from ..factorization.chain import FactorChain
-    from ..factorization.layer import Layer
-    from ..factorization.plan import Plan
+    import onnx
+
+    from ..factorization import FactorChain, Layer, Plan
+    from ..frontends import Network
 
 MODEL, PLAN, REPORT = "model.onnx", "plan.json", "report.json"
 ENERGY = 0.9
@@ -94,16 +95,16 @@ def compress(
     plan: Plan | str | os.PathLike[str] | None = None,
     method: str = "auto",
     energy: float = ENERGY,
+    data: Any = None,
     target: Any = "host",
-    example_inputs: Any = None,
-    input_shapes: dict[str, tuple[int, ...]] | None = None,
     progress: Progress | None = None,
+    **reading: Any,
 ) -> Compression:
     """Factor the layers of a network, and write it as ONNX.
 
     Parameters
     ----------
-    model, example_inputs, input_shapes
+    model
         As of `compile`.
     output : path
         The folder for ``model.onnx``, ``plan.json`` and ``report.json``.
@@ -113,8 +114,12 @@ def compress(
         A name in ``METHODS``, or ``auto``: the one that needs the fewest MACs.
     energy : float
         In (0, 1]: the part of each weight's squared norm that is kept.
+    data : path, dict or ndarray, optional
+        What the plan was made with, if it was made with data.
     target : str, Target or dict
         Its vector length is what ranks are rounded to.
+    **reading
+        ``example_inputs`` and ``input_shapes``, as of `compile`.
 
     Returns
     -------
@@ -125,13 +130,9 @@ def compress(
     TenfoldError
         Anything that is wrong with the arguments, or a plan that does not fit the network.
     """
-    import onnx
-
-    from ..factorization.plan import Plan
+    from ..factorization import Plan
     from ..frontends import load
-    from ..frontends.onnx import onnxruntime_reference
     from ..passes.factorize_onnx import factorize_onnx
-    from ..passes.inventory import inventory, weights
     from ..targets import resolve
 
     say = progress or (lambda step: None)
@@ -139,48 +140,66 @@ def compress(
     device = resolve(target)
     plan = read_plan(plan)
     say("reading the network")
-    network = load(model, example_inputs=example_inputs, input_shapes=input_shapes)
-    layers, arrays = inventory(network.mod), weights(network.mod)
-    say("factoring")
+    network = load(model, **reading)
     if plan is None:
-        plan = Plan.by_energy(layers, arrays, network.sha256, device.name, method, energy, device.rank_multiple)
-    plan.check(layers, network.sha256)
+        material = Material.of(network)
+        plan = Plan.by_energy(material.layers, material.weights, network.sha256, device.name, method, energy, device.rank_multiple)
+    else:
+        material = Material.for_plan(network, plan, None if data is None else Data.of(data), say)
+    plan.check(material.layers, network.sha256)
     if not plan.layers:
         raise TenfoldError(f"{network.name}: no layer is factored: {_first_reason(plan)}")
-    chains = plan.chains(layers, arrays)
+    say("factoring")
+    chains = material.chains(plan, say)
+    say("comparing with the dense network")
     small = factorize_onnx(network.onnx, chains)
     with output_folder(output, (MODEL, PLAN, REPORT)) as folder:
-        onnx.save(small, folder / MODEL)
-        onnx.checker.check_model(folder / MODEL, full_check=True)
-        say("comparing with the dense network")
-        error = _output_error(onnxruntime_reference(small), network.reference, random_inputs(network.inputs))
-        changes = tuple(_change(layer, chains.get(layer.name), arrays, plan) for layer in layers)
-        done = Compression(
-            plan=plan,
-            layers=changes,
-            macs=sum(change.macs for change in changes),
-            macs_before=sum(change.macs_before for change in changes),
-            params=count_params(small),
-            params_before=count_params(network.onnx),
-            bytes=(folder / MODEL).stat().st_size,
-            output_error=error.relative,
-        )
+        done = _compression(material, plan, chains, small, write_model(small, folder / MODEL))
         plan.write(folder / PLAN)
         (folder / REPORT).write_text(done.to_json(), encoding="utf-8")
     return done
 
 
-def _change(layer: Layer, chain: FactorChain | None, arrays: dict[str, np.ndarray], plan: Plan) -> LayerChange:
+def write_model(model: onnx.ModelProto, path: Path) -> int:
+    """Write a network and check it; returns the bytes of the file."""
+    import onnx
+
+    onnx.save(model, path)
+    onnx.checker.check_model(path, full_check=True)
+    return path.stat().st_size
+
+
+def layer_changes(material: Material, plan: Plan, chains: Mapping[str, FactorChain]) -> tuple[LayerChange, ...]:
+    """What a plan does with each layer."""
+    return tuple(_change(layer, chains.get(layer.name), material, plan) for layer in material.layers)
+
+
+def _compression(
+    material: Material, plan: Plan, chains: Mapping[str, FactorChain], small: onnx.ModelProto, size: int
+) -> Compression:
+    network, changes = material.network, layer_changes(material, plan, chains)
+    return Compression(
+        plan=plan,
+        layers=changes,
+        macs=sum(change.macs for change in changes),
+        macs_before=sum(change.macs_before for change in changes),
+        params=count_params(small),
+        params_before=count_params(network.onnx),
+        bytes=size,
+        output_error=_output_error(small, network),
+    )
+
+
+def _change(layer: Layer, chain: FactorChain | None, material: Material, plan: Plan) -> LayerChange:
     if chain is None:
         reason = layer.reason or plan.refused.get(layer.name, "not in the plan")
         return LayerChange(layer.name, None, (), None, layer.macs, layer.macs, layer.params, layer.params, reason)
     choice = plan.layers[layer.name]
-    weight = arrays[layer.name]
     return LayerChange(
         name=layer.name,
         method=choice.method,
         ranks=tuple(choice.ranks),
-        error=chain.relative_error(weight),
+        error=chain.relative_error(material.weights[layer.name]),
         macs=layer.batch * chain.macs(*layer.input_size),
         macs_before=layer.macs,
         params=chain.params,
@@ -189,9 +208,11 @@ def _change(layer: Layer, chain: FactorChain | None, arrays: dict[str, np.ndarra
     )
 
 
-def _output_error(ours: Any, theirs: Any, feeds: dict[str, np.ndarray]) -> Errors:
-    errors, _ = verify(ours, theirs, [feeds])
-    return errors
+def _output_error(small: onnx.ModelProto, network: Network) -> float:
+    from ..frontends.onnx import onnxruntime_reference
+
+    errors, _ = verify(onnxruntime_reference(small), network.reference, [random_inputs(network.inputs)])
+    return errors.relative
 
 
 def _first_reason(plan: Plan) -> str:

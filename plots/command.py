@@ -1,0 +1,42 @@
+"""``tenfold plot``: the picture that is asked for, in a file."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..errors import TenfoldError
+from . import filters, parameters, spectra
+from .canvas import check_suffix, require_matplotlib, save
+
+KINDS = ("spectra", "filters", "parameters")
+
+
+def plot(kind: str, model: str | None, output: Path, colors: int = filters.COLORS, **reading: Any) -> None:
+    """Draw a picture of a network, or, for ``parameters``, of none.
+
+    Raises
+    ------
+    TenfoldError
+        An unknown kind, no network where one is needed, one that has nothing to show, or a file that can't be written.
+    """
+    if kind not in KINDS:
+        raise TenfoldError(f"there is no picture {kind!r}: it is one of {', '.join(KINDS)}")
+    require_matplotlib()
+    check_suffix(output)
+    if kind == "parameters":
+        save(parameters.draw(), [output])
+        return
+    if model is None:
+        raise TenfoldError(f"a picture of {kind} needs a network: tenfold plot {kind} MODEL -o {output}")
+    from ..frontends import load
+    from ..passes.inventory import inventory, weights
+    from ..runner.build import require_compiler
+
+    require_compiler()
+    network = load(model, **reading)
+    layers, arrays = inventory(network.mod), weights(network.mod)
+    if kind == "spectra":
+        save(spectra.draw(layers, arrays), [output])
+        return
+    layer = filters.first_layer(layers)
+    save(filters.draw(layer, arrays[layer.name], colors), [output])

@@ -1,0 +1,28 @@
+"""What accuracy costs: one point for each network, over milliseconds, multiply-accumulates and bytes."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .canvas import panels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+AXES = {"ms": ("milliseconds", 1.0), "macs": ("MACs, millions", 1e6), "bytes": ("MB", 1e6)}
+
+
+def draw(points: Sequence[Mapping[str, Any]], title: str, ylabel: str = "accuracy") -> Figure:
+    """Three panels that share the accuracy; the first point is the dense network."""
+    figure, axes = panels(len(AXES))
+    for panel, (name, (label, unit)) in zip(axes, AXES.items(), strict=True):
+        ordered = sorted(points[1:], key=lambda point: point[name])
+        bars = [point["uncertainty"] / 100 for point in ordered]
+        values = [point[name] / unit for point in ordered]
+        panel.errorbar(values, [point["accuracy"] for point in ordered], bars, marker="o", markersize=4, capsize=2, label="factored")
+        panel.plot([points[0][name] / unit], [points[0]["accuracy"]], "s", color="black", label="dense")
+        panel.axhline(points[0]["accuracy"], color="grey", linestyle=":", linewidth=1)
+        panel.set(xlabel=label, ylabel=ylabel, xlim=(0, None))
+        panel.legend(fontsize="small", loc="lower right")
+    figure.suptitle(title)
+    return figure

@@ -1,0 +1,104 @@
+"""Which forms of which ranks are worth a look, layer by layer: known from shapes alone, before anything is factored or timed."""
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from ..factorization import METHODS, Choice, FactorChain, Layer, Method
+
+STEPS = 16  # ranks of one method, from the cheapest to as dear as the layer
+COARSE = 4  # of them, evenly spread, that are tried first
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to factor one layer."""
+
+    layer: Layer
+    choice: Choice
+
+    def outline(self) -> FactorChain:
+        """Its chain, without weights."""
+        return METHODS[self.choice.method].outline(self.layer, self.choice.ranks)
+
+    @property
+    def macs(self) -> int:
+        """Of one run."""
+        return METHODS[self.choice.method].macs(self.layer, self.choice.ranks)
+
+    @property
+    def params(self) -> int:
+        """Weights of all stages."""
+        return self.outline().params
+
+    def __str__(self) -> str:
+        return f"{self.layer.name}: {self.choice.method} {', '.join(map(str, self.choice.ranks))}"
+
+
+@dataclass(frozen=True)
+class Field:
+    """The candidates of one layer.
+
+    Attributes
+    ----------
+    layer : Layer
+    ladders : dict of str to tuple of Candidate
+        By method, from the fewest MACs to the most.
+    refused : dict of str to str
+        The methods of its kind that do not apply, with the reason.
+    """
+
+    layer: Layer
+    ladders: dict[str, tuple[Candidate, ...]]
+    refused: dict[str, str]
+
+    def coarse(self) -> list[Candidate]:
+        """A few of each method, that tell whether it is any good here."""
+        return [candidate for ladder in self.ladders.values() for candidate in spread(ladder, COARSE)]
+
+
+def fields(
+    layers: Iterable[Layer], multiple: int, informed: Collection[str] = (), methods: Iterable[Method] | None = None
+) -> list[Field]:
+    """The candidates of every layer.
+
+    Parameters
+    ----------
+    layers : iterable of Layer
+    multiple : int
+        Ranks are multiples of it: the numbers in a vector of the target.
+    informed : collection of str
+        The layers that statistics are known of: factors are fitted in the covariance metric; in the Frobenius norm elsewhere.
+    methods : iterable of Method, optional
+        Default: all.
+    """
+    methods = list(METHODS.values() if methods is None else methods)
+    found = []
+    for layer in layers:
+        metric = "covariance" if layer.name in informed else "frobenius"
+        found.append(_field(layer, multiple, metric, [method for method in methods if method.kind == layer.kind]))
+    return found
+
+
+def spread(items: Sequence, count: int) -> list:
+    """`count` of them, the first and the last among them, evenly spread; all where there are no more."""
+    if len(items) <= count:
+        return list(items)
+    return [items[round(position * (len(items) - 1) / (count - 1))] for position in range(count)]
+
+
+def _field(layer: Layer, multiple: int, metric: str, methods: Sequence[Method]) -> Field:
+    ladders, refused = {}, {}
+    for method in methods:
+        refusal = method.check(layer)
+        if refusal is not None:
+            refused[method.name] = refusal.reason
+            continue
+        ladder = method.ladder(layer, multiple, STEPS)
+        candidates = (Candidate(layer, Choice(method.name, ranks, metric)) for ranks in ladder)
+        kept = tuple(candidate for candidate in candidates if candidate.macs < layer.macs)
+        if kept:
+            ladders[method.name] = kept
+        else:
+            refused[method.name] = f"takes {method.macs(layer, ladder[0])} MACs at the least, the dense layer {layer.macs}"
+    return Field(layer, ladders, refused)

@@ -1,0 +1,58 @@
+"""What ``tenfold compress`` does with its options, and the lines that it prints."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import TenfoldError
+from ..runner.report import size
+from .budget import OPTIONS, Budget
+from .compress import ENERGY, MODEL, PLAN, REPORT, compress
+from .tables import compression_table, outcome_line, outcome_table
+
+Options = Mapping[str, Any]
+Progress = Callable[[str], None]
+
+
+def by_recipe(
+    model: str, output: Path, data: Path | None, recipe: Options, pareto: bool, say: Progress, **options: Any
+) -> list[Any]:
+    """Without a budget: by a plan, or by energy."""
+    if pareto:
+        raise TenfoldError(f"--pareto shows what a search found: give a budget too ({', '.join(OPTIONS.values())})")
+    if recipe["plan"] is not None and (recipe["method"] is not None or recipe["energy"] is not None):
+        raise TenfoldError("give either --plan or --method and --energy: a plan holds the method and ranks of every layer")
+    if recipe["plan"] is None and data is not None:
+        budgets = ", ".join(OPTIONS.values())
+        raise TenfoldError(f"--data is for a budget, or for a plan that was made with it: give one of {budgets}, or --plan")
+    chosen = {"method": recipe["method"] or "auto", "energy": ENERGY if recipe["energy"] is None else recipe["energy"]}
+    done = compress(model, output, plan=recipe["plan"], data=data, progress=say, **chosen, **options)
+    fewer = f"{done.params_before / done.params:.1f} times fewer parameters" if done.params else ""
+    return [
+        compression_table(done),
+        f"{fewer}; outputs differ from the dense network's by up to {done.output_error:.2g} of the largest, on random inputs",
+        f"wrote {output}: {MODEL} ({size(done.bytes)}), {PLAN}, {REPORT}",
+    ]
+
+
+def by_budget(
+    model: str, output: Path, data: Path | None, bounds: Options, recipe: Options, search: Options, say: Progress, **reading: Any
+) -> list[Any]:
+    """With a budget: by a search. `search` holds ``target``, ``threads``, ``cache`` and ``pareto``."""
+    from .compress_within import compress_within, settings_for
+
+    budget = Budget(**bounds)
+    given = [f"--{name}" for name, value in recipe.items() if value is not None]
+    if given:
+        raise TenfoldError(f"give either a budget or {given[0]}: a budget chooses method and ranks of every layer by itself")
+    if data is None:
+        raise TenfoldError("a budget needs data to calibrate with and to verify on: give --data D.npz with images x and labels y")
+    settings = settings_for(search["target"], search["threads"], cache=search["cache"])
+    done = compress_within(model, output, data, budget, settings=settings, pareto=search["pareto"], progress=say, **reading)
+    files = [PLAN, REPORT] + (["pareto.json", "pareto.png", "pareto.svg"] if search["pareto"] else [])
+    return [
+        outcome_table(done),
+        outcome_line(done),
+        f"wrote {output}: {MODEL} ({size(done.after.bytes)}), {', '.join(files)}; {done.seconds:.0f} s",
+    ]

@@ -1,0 +1,147 @@
+"""A trained network, data and a budget -> a folder with the network that fits, its plan, and a report of the search."""
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..plots.canvas import require_matplotlib, save
+from ..plots.pareto import draw
+from ..runner.build import require_compiler, with_threads
+from ..runner.data import Data
+from ..runner.folder import check_output, output_folder
+from ..runner.network_facts import count_params, total_macs
+from .budget import Budget
+from .compress import MODEL, PLAN, REPORT, write_model
+from .outcome import Figures, LayerOutcome, Outcome
+from .pareto import curve, to_json
+from .search import Search, Settings
+
+if TYPE_CHECKING:
+    import onnx
+
+    from .device import Device
+    from .search import Indices
+
+CURVE, PICTURES = "pareto.json", ("pareto.png", "pareto.svg")
+FILES = (MODEL, PLAN, REPORT, CURVE, *PICTURES)
+Progress = Callable[[str], None]
+
+
+def settings_for(target: Any, threads: int | None = None, device: Device | None = None, **options: Any) -> Settings:
+    """Settings of a search for a target, on this machine unless a device is given; `options` are further fields of Settings."""
+    from ..targets import resolve
+    from .device import Host
+
+    require_compiler()
+    chosen = with_threads(resolve(target), threads)
+    return Settings(chosen, device or Host(chosen), **options)
+
+
+def compress_within(
+    model: Any,
+    output: str | os.PathLike[str],
+    data: Any,
+    budget: Budget,
+    *,
+    settings: Settings | None = None,
+    pareto: bool = False,
+    progress: Progress | None = None,
+    **reading: Any,
+) -> Outcome:
+    """Find the factored form of a network that a budget asks for, and write it as ONNX.
+
+    Parameters
+    ----------
+    model
+        As of `compile`; a classifier of one input.
+    output : path
+        The folder for ``model.onnx``, ``plan.json`` and ``report.json``.
+    data : path, dict or ndarray
+        Images ``x``, preprocessed, and labels ``y``. One half calibrates, the other verifies. Without labels, agreement with the dense
+        network stands in for accuracy.
+    budget : Budget
+    settings : Settings, optional
+        Target, device and caches; default: this machine.
+    pareto : bool
+        Write the curve of what accuracy costs too, as ``pareto.json``, ``pareto.png`` and ``pareto.svg`` (needs matplotlib).
+    progress : callable, optional
+        Called with a few words when a step begins.
+    **reading
+        ``example_inputs`` and ``input_shapes``, as of `compile`.
+
+    Raises
+    ------
+    TenfoldError
+        Anything that is wrong with the arguments, or a budget that can't be met.
+    """
+    from ..frontends import load
+    from ..passes.factorize_onnx import factorize_onnx
+
+    if pareto:
+        require_matplotlib()
+    check_output(Path(output).absolute(), FILES)
+    settings = settings or settings_for("host")
+    images = Data.of(data)
+    (progress or (lambda step: None))("reading the network")
+    search = Search(load(model, **reading), images, settings, progress)
+    chosen = search.find(budget)
+    small = factorize_onnx(search.network.onnx, search.chains(chosen))
+    with output_folder(output, FILES) as folder:
+        outcome = _outcome(search, budget, chosen, small, write_model(small, folder / MODEL))
+        outcome.plan.write(folder / PLAN)
+        (folder / REPORT).write_text(outcome.to_json(), encoding="utf-8")
+        if pareto:
+            _write_curve(search, folder, outcome.labels)
+    return outcome
+
+
+def _write_curve(search: Search, folder: Path, labels: bool) -> None:
+    points = curve(search)
+    (folder / CURVE).write_text(to_json(points, labels), encoding="utf-8")
+    name = f"{Path(search.network.name).stem} on {search.settings.target.description or search.settings.target.name}"
+    figure = draw([point.to_dict() for point in points], name, "accuracy" if labels else "agreement")
+    save(figure, [folder / picture for picture in PICTURES])
+
+
+def _outcome(search: Search, budget: Budget, chosen: Indices, small: onnx.ModelProto, size: int) -> Outcome:
+    verdict, labels = search.verdict(chosen), search.judge.data.y is not None
+    nothing = (0,) * len(chosen)
+    ms_before, ms = search.times(chosen)
+    options = search.costs.chosen(chosen).values()
+    layers = [survey.layer for survey in search.surveys]
+    macs = sum(layer.macs if option is None else option.candidate.macs for layer, option in zip(layers, options, strict=True))
+    network, whole = search.network, search.costs.whole
+    before = Figures(total_macs(layers), count_params(network.onnx), ms_before, whole.bytes, _accuracy(search.verdict(nothing)))
+    return Outcome(
+        plan=search.plan(chosen),
+        budget=budget,
+        layers=_layers(search, chosen),
+        before=before,
+        after=Figures(macs, count_params(small), ms, size, _accuracy(verdict)),
+        predicted_ms=search.costs.predicted(chosen).ms,
+        verdict=verdict,
+        images={"calibration": search.material.calibration.images, "held_out": len(search.judge.data.x)},
+        tried=len(search.verdicts),
+        seconds=search.seconds,
+        labels=labels,
+    )
+
+
+def _accuracy(verdict: Any) -> float:
+    return verdict.agreement if verdict.accuracy is None else verdict.accuracy
+
+
+def _layers(search: Search, chosen: Indices) -> tuple[LayerOutcome, ...]:
+    options, reasons = search.costs.chosen(chosen), search.costs.reasons(chosen)
+    outcomes = []
+    for survey in search.surveys:
+        name, option = survey.layer.name, options[survey.layer.name]
+        dense = LayerOutcome(name, None, (), None, survey.dense_ms, survey.dense_ms, reasons.get(name), survey)
+        if option is not None:
+            choice = option.candidate.choice
+            dense = replace(dense, method=choice.method, ranks=tuple(choice.ranks), error=option.error, ms=option.ms)
+        outcomes.append(dense)
+    return tuple(outcomes)

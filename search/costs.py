@@ -1,0 +1,96 @@
+"""Surveys -> what the exact choice is made from: for each layer, staying dense or one of its options, in milliseconds, loss and bytes."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..factorization import Choice, Layer
+from .knapsack import Item, choose, total
+from .survey import LayerSurvey, Option
+
+FLOAT = 4  # bytes of a weight
+NODE = 512  # bytes of a stage in an ONNX file besides its weights: names, geometry, shape
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The dense network, measured.
+
+    Attributes
+    ----------
+    ms : float
+        Of a call.
+    rest_ms : float
+        Of what the call takes besides the kernels of convolutions and dense layers.
+    bytes : int
+        Of its ONNX file.
+    """
+
+    ms: float
+    rest_ms: float
+    bytes: int
+
+
+class Costs:
+    """What every layer's options cost, and the choice among them.
+
+    Times of layers by themselves are scaled so that those of the dense layers and the rest add up to what the dense network takes.
+
+    Parameters
+    ----------
+    surveys : sequence of LayerSurvey
+    whole : Whole
+    """
+
+    def __init__(self, surveys: Sequence[LayerSurvey], whole: Whole) -> None:
+        self.surveys, self.whole = list(surveys), whole
+        alone = sum(survey.dense_ms for survey in self.surveys)
+        self.scale = max(whole.ms - whole.rest_ms, 0.0) / alone if alone else 1.0
+        self.options: list[list[Option | None]] = [[None, *survey.open] for survey in self.surveys]
+        self.groups = [
+            [self._item(survey, option) for option in options] for survey, options in zip(self.surveys, self.options, strict=True)
+        ]
+        self._rest_bytes = whole.bytes - sum(FLOAT * survey.layer.params for survey in self.surveys)
+
+    def pick(self, minimise: str, limits: Mapping[str, float]) -> tuple[int, ...] | None:
+        """The best choice within limits of the whole network's ms, bytes and loss; None if there is none."""
+        rest = {"ms": self.whole.rest_ms, "bytes": self._rest_bytes}
+        chosen = choose(self.groups, minimise, {name: limit - rest.get(name, 0.0) for name, limit in limits.items()})
+        return None if chosen is None else tuple(chosen)
+
+    def predicted(self, chosen: Sequence[int]) -> Item:
+        """Of the whole network."""
+        items = total(self.groups, chosen)
+        return Item(items.ms + self.whole.rest_ms, items.loss, items.bytes + self._rest_bytes)
+
+    def chosen(self, indices: Sequence[int]) -> dict[str, Option | None]:
+        """The options by the names of the layers, None for those that stay dense."""
+        return {s.layer.name: options[i] for s, options, i in zip(self.surveys, self.options, indices, strict=True)}
+
+    def choices(self, indices: Sequence[int]) -> dict[str, Choice]:
+        """As a plan has them."""
+        return {name: option.candidate.choice for name, option in self.chosen(indices).items() if option is not None}
+
+    def reasons(self, indices: Sequence[int]) -> dict[str, str]:
+        """Why layers stay dense."""
+        return {
+            s.layer.name: _reason(s) for s, options, i in zip(self.surveys, self.options, indices, strict=True) if options[i] is None
+        }
+
+    def _item(self, survey: LayerSurvey, option: Option | None) -> Item:
+        if option is None:
+            return Item(self.scale * survey.dense_ms, 0.0, FLOAT * survey.layer.params)
+        chain = option.candidate.outline()
+        return Item(self.scale * option.ms, option.loss or 0.0, FLOAT * chain.params + NODE * len(chain.stages))
+
+
+def _reason(survey: LayerSurvey) -> str:
+    layer: Layer = survey.layer
+    if survey.open:
+        best = min(survey.open, key=lambda option: option.ms)
+        return f"dense is the better choice: at most {best.dense_ms - best.ms:.4f} of {best.dense_ms:.4f} ms could be saved"
+    if survey.options:
+        best = min(survey.options, key=lambda option: option.ms)
+        choice = best.candidate.choice
+        return f"{choice.method} {', '.join(map(str, choice.ranks))}: {best.refused}"
+    return layer.reason or "; ".join(dict.fromkeys(survey.refused.values())) or "no method applies"

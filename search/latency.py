@@ -1,0 +1,128 @@
+"""The latency table: milliseconds of layers, dense and factored, on a target, by shape and not by network.
+
+What was measured once is a record in ``tune_logs/``, keyed by the layer's geometry, the chain's structure, the activation behind it, the
+machine, the threads and the schedules: for a second model with the same layers nothing is left to measure. Records of the same form that
+are shipped with the package are read first.
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..code_version import code_version
+from ..factorization import FactorChain, Layer
+from .device import Device
+from .stopwatch import QUIET, Stopwatch
+from .store import TUNE_LOGS, Store, cache_folder
+
+if TYPE_CHECKING:
+    import os
+
+    from ..targets import Target
+
+KEY = ("layer", "chain", "steps", "machine", "threads", "schedules")
+SHIPPED = Path(__file__).parent.parent / TUNE_LOGS
+BATCH = 12  # trials that are timed against each other
+YARDSTICK = Layer("yardstick", "conv2d", (64, 64, 3, 3), padding=(1, 1, 1, 1), input_size=(14, 14), output_size=(14, 14))
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is timed: a layer, the outline of a chain in its place (None: dense), and the steps behind it (`steps_behind`)."""
+
+    layer: Layer
+    chain: FactorChain | None = None
+    steps: tuple[str, ...] = ()
+
+    def key(self) -> dict[str, Any]:
+        """Its part of a record's key: no names, no weights."""
+        return {"layer": _layer_key(self.layer), "chain": _chain_key(self.chain), "steps": list(self.steps)}
+
+
+class LatencyTable:
+    """Milliseconds of trials on one target.
+
+    Parameters
+    ----------
+    target : Target
+    device : Device
+        Measures what the table does not have yet.
+    folder : path, optional
+        Of the table's file; default: ``tune_logs`` in the cache.
+    """
+
+    def __init__(self, target: Target, device: Device, folder: str | os.PathLike[str] | None = None) -> None:
+        self.device = device
+        name = re.sub(r"[^\w-]+", "-", str(target.tvm.get("mcpu", target.name))) + ".jsonl"
+        machine = {"tvm": target.tvm, "name": target.description}
+        schedules = code_version("schedules", "passes", package="apache-tvm")
+        self._context = {"machine": machine, "threads": target.cores, "schedules": schedules}
+        self._store = Store(Path(folder or cache_folder() / TUNE_LOGS) / name, KEY, [SHIPPED / name])
+        self._stopwatch: Stopwatch | None = None
+
+    def ms(self, trials: Sequence[Trial], progress: Progress | None = None) -> list[float]:
+        """Of each trial. Those that are not in the table are measured, each shape once.
+
+        So are those that were measured while the machine was disturbed, if it is quiet now.
+        """
+        say = progress or (lambda step: None)
+        found = {str(trial.key()): (trial, self._store.get(self._key(trial))) for trial in trials}
+        waiting = [trial for trial, record in found.values() if record is None]
+        disturbed = [trial for trial, record in found.values() if record is not None and self._disturbed(record)]
+        if disturbed and self.stopwatch().quiet():
+            waiting += disturbed
+        for start in range(0, len(waiting), BATCH):
+            say(f"timing candidates: {start} of {len(waiting)}")
+            self._measure(waiting[start : start + BATCH])
+        return [self._store.get(self._key(trial))["ms"] for trial in trials]
+
+    def stopwatch(self) -> Stopwatch:
+        """The one that all of the table's times come from."""
+        if self._stopwatch is None:
+            from ..passes.trial import trial
+
+            self._stopwatch = Stopwatch(self.device.kernels(trial(YARDSTICK)), self._fastest())
+        return self._stopwatch
+
+    def _measure(self, trials: Sequence[Trial]) -> None:
+        from ..passes.trial import trial as module
+
+        bursts = [self.device.kernels(module(trial.layer, trial.chain, trial.steps)) for trial in trials]
+        times = self.stopwatch().time(bursts)
+        for trial, ms in zip(trials, times.ms, strict=True):
+            self._store.put({**self._key(trial), "ms": round(ms, 6), "yardstick_ms": round(times.yardstick, 6)})
+
+    def _disturbed(self, record: dict[str, Any]) -> bool:
+        fastest = self._fastest() or record["yardstick_ms"]
+        return record["yardstick_ms"] > QUIET * fastest
+
+    def _fastest(self) -> float | None:
+        """Of the yardstick in all records of this machine."""
+        here = [record["yardstick_ms"] for record in self._store if all(record[name] == value for name, value in self._context.items())]
+        return min(here, default=None)
+
+    def _key(self, trial: Trial) -> dict[str, Any]:
+        return {**trial.key(), **self._context}
+
+
+def _layer_key(layer: Layer) -> dict[str, Any]:
+    names = ("kind", "weight_shape", "stride", "padding", "dilation", "groups", "input_size", "batch")
+    values = ((name, getattr(layer, name)) for name in names)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
+
+
+def _chain_key(chain: FactorChain | None) -> list[dict[str, Any]] | None:
+    """Structure only. A permutation costs what it costs in any order; where it can be pushed into weights depends on groups alone."""
+    if chain is None:
+        return None
+    stages = []
+    for stage in chain.stages:
+        geometry = {name: list(getattr(stage, name)) for name in ("stride", "padding", "dilation")}
+        extra = {"bias": stage.bias is not None, "permuted": stage.input_permutation is not None}
+        stages.append({"weight": list(stage.weight.shape), **geometry, "groups": stage.groups, **extra})
+    return [*stages, {"permuted": chain.permutation is not None}]

@@ -1,0 +1,98 @@
+"""What a plan is carried out on: a network with its layers and weights, and what calibration images say of them.
+
+A search and the replay of its plan both come here for their chains, which is why they give the same bytes.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import TenfoldError
+from ..passes.inventory import inventory, weights
+from ..runner.data import Data
+from .calibration import Calibration, calibrate, digest
+from .correct import correct
+from .evaluate import first, split
+
+if TYPE_CHECKING:
+    from ..factorization import Choice, FactorChain, Layer, Plan
+    from ..frontends import Network
+
+IMAGES = 2048  # of the calibration part that statistics and corrections are taken from
+NONE = "none"
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Material:
+    """A network, opened.
+
+    Attributes
+    ----------
+    network : Network
+    layers : list of Layer
+    weights : dict of str to ndarray
+    images : ndarray or None
+        To calibrate with.
+    calibration : Calibration or None
+        Of these images; None where nothing asks for it.
+    factored : dict
+        The chains, not corrected, that were found so far, by layer and choice.
+    """
+
+    network: Network
+    layers: list[Layer]
+    weights: Mapping[str, np.ndarray]
+    images: np.ndarray | None = None
+    calibration: Calibration | None = None
+    factored: dict[tuple[str, Choice], FactorChain] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, network: Network, calibrating: Data | None = None, labels: bool = False, progress: Progress | None = None) -> Material:
+        """Collect statistics from the first images of `calibrating`, if given; with `labels`, those that need labels too."""
+        layers, arrays = inventory(network.mod), weights(network.mod)
+        if calibrating is None:
+            return cls(network, layers, arrays)
+        some = first(calibrating, IMAGES)
+        calibration = calibrate(network, layers, some.x, some.y if labels else None, progress=progress)
+        return cls(network, layers, arrays, some.x, calibration)
+
+    @classmethod
+    def for_plan(cls, network: Network, plan: Plan, data: Data | None, progress: Progress | None = None) -> Material:
+        """What `plan` needs.
+
+        Raises
+        ------
+        TenfoldError
+            The plan was made with data, and there is none, or other data.
+        """
+        if plan.data is None:
+            return cls.of(network)
+        if data is None:
+            raise TenfoldError("the plan was made with data: give the same data again (--data)")
+        data.check(network.inputs[0], network.name)
+        part = split(data)[0]
+        if digest(first(part, IMAGES).x) != plan.data:
+            raise TenfoldError(f"{data.name}: the plan was made with other data: its factors would come out differently")
+        return cls.of(network, part, any(choice.metric == "mahalanobis" for choice in plan.layers.values()), progress)
+
+    def chains(self, plan: Plan, progress: Progress | None = None) -> dict[str, FactorChain]:
+        """The chains of a plan, corrected as it says."""
+        chains = {name: self._factored(plan, name, progress or (lambda step: None)) for name in plan.layers}
+        if plan.correction == NONE or not chains:
+            return chains
+        return correct(self.network, self.layers, chains, self.images, plan.correction, progress=progress)
+
+    def _factored(self, plan: Plan, name: str, say: Progress) -> FactorChain:
+        """The chain of one layer: plans that are tried after each other differ in few."""
+        key = name, plan.layers[name]
+        if key not in self.factored:
+            say(f"factoring {name}")
+            statistics = None if self.calibration is None else self.calibration.statistics
+            part = replace(plan, layers={name: plan.layers[name]})
+            self.factored[key] = part.chains(self.layers, self.weights, statistics)[name]
+        return self.factored[key]

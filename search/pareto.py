@@ -1,0 +1,92 @@
+"""The curve of what accuracy costs: the fastest networks for losses from almost none to almost everything, verified and timed."""
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..factorization import Choice
+from .candidates import spread
+
+if TYPE_CHECKING:
+    from .search import Indices, Search
+
+POINTS = 10
+MOST = 20.0  # points of accuracy: where the curve ends
+
+
+@dataclass(frozen=True)
+class Point:
+    """One network.
+
+    Attributes
+    ----------
+    ms : float
+        Measured, all points in turns.
+    predicted_ms : float
+    macs : int
+    bytes : int
+        Of the ONNX file, from its weights.
+    accuracy, drop, uncertainty : float
+        On the held-out images, as of Figures and Verdict.
+    layers : dict of str to Choice
+        Its plan.
+    """
+
+    ms: float
+    predicted_ms: float
+    macs: int
+    bytes: int
+    accuracy: float
+    drop: float
+    uncertainty: float
+    layers: dict[str, Choice]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "layers": {name: asdict(choice) for name, choice in self.layers.items()}}
+
+
+def curve(search: Search, count: int = POINTS) -> list[Point]:
+    """The points from the dense network, the first, to the fastest.
+
+    Parameters
+    ----------
+    search : Search
+    count : int
+        At most so many networks besides the dense one.
+    """
+    choices = []
+    for limit in _limits(search, 4 * count):
+        chosen = search.costs.pick("ms", {"loss": limit})
+        if chosen is not None and any(chosen) and chosen not in choices:
+            choices.append(chosen)
+    every, bursts = [(0,) * len(search.surveys)], [search.burst((0,) * len(search.surveys))]
+    for chosen in spread(choices, count):
+        if search.verdict(chosen).drop <= MOST:
+            every.append(chosen)
+            bursts.append(search.burst(chosen))
+    return [_point(search, chosen, ms) for chosen, ms in zip(every, search.race(bursts), strict=True)]
+
+
+def to_json(points: Sequence[Point], labels: bool) -> str:
+    """``{"labels": ..., "points": [...]}``, indented."""
+    return json.dumps({"labels": labels, "points": [point.to_dict() for point in points]}, indent=2) + "\n"
+
+
+def _limits(search: Search, count: int) -> np.ndarray:
+    losses = [option.loss for survey in search.surveys for option in survey.open if option.loss]
+    return np.geomspace(min(losses), sum(losses), count) if losses else np.array([])
+
+
+def _point(search: Search, chosen: Indices, ms: float) -> Point:
+    options = search.costs.chosen(chosen)
+    layers = [(survey.layer, options[survey.layer.name]) for survey in search.surveys]
+    macs = sum(layer.macs if option is None else option.candidate.macs for layer, option in layers)
+    verdict, predicted = search.verdict(chosen), search.costs.predicted(chosen)
+    accuracy = verdict.agreement if verdict.accuracy is None else verdict.accuracy
+    figures = (ms, predicted.ms, macs, int(predicted.bytes), accuracy, verdict.drop, verdict.uncertainty)
+    return Point(*figures, search.costs.choices(chosen))

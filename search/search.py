@@ -1,0 +1,228 @@
+"""The search: from a trained network, data and a budget to the plan that is fastest, or most accurate, within it.
+
+    calibrate       statistics of the layers' inputs from one part of the data
+    survey          time, error and loss of the candidates of every layer
+    choose          exactly, by what was predicted
+    verify          accuracy on the other part of the data, milliseconds of the compiled network; tighten, choose again
+"""
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..errors import TenfoldError
+from ..factorization import Plan
+from ..runner.data import Data
+from .budget import Budget
+from .candidates import fields
+from .costs import Costs, Whole
+from .evaluate import Judge, Verdict, check, first, split
+from .latency import LatencyTable
+from .loss import points_per_loss
+from .material import Material
+from .sensitivity import KEY, Sensitivity
+from .store import SEARCHES, TUNE_LOGS, Store, cache_folder
+from .survey import LayerSurvey, survey
+from .tighten import loosest, within
+from .unreachable import best_accurate, best_reachable
+
+if TYPE_CHECKING:
+    from ..factorization import FactorChain
+    from ..frontends import Network
+    from ..targets import Target
+    from .device import Burst, Device
+
+EVALUATED = 512  # calibration images that single candidates are evaluated on
+CONFIDENCE = 1.0  # standard errors of the accuracy that a budget must have to spare
+CORRECTION = "response"
+REMEMBERED = 2  # plans whose chains are kept
+
+Progress = Callable[[str], None]
+Indices = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where and how a search works.
+
+    Attributes
+    ----------
+    target : Target
+    device : Device
+        What networks are timed on.
+    cache : path, optional
+        Folder for the latency table and for what was found out about candidates.
+    correction : str
+        What follows every rewrite: see `correct`.
+    """
+
+    target: Target
+    device: Device
+    cache: str | os.PathLike[str] | None = None
+    correction: str = CORRECTION
+
+
+class Search:
+    """One network with its survey: choices can be asked of it.
+
+    Parameters
+    ----------
+    network : Network
+    data : Data
+    settings : Settings
+    progress : callable, optional
+
+    Raises
+    ------
+    TenfoldError
+        The network is no classifier, the data does not fit it, no layer can be factored.
+    """
+
+    def __init__(self, network: Network, data: Data, settings: Settings, progress: Progress | None = None) -> None:
+        self.network, self.settings, self.say = network, settings, progress or (lambda step: None)
+        self._begin = time.perf_counter()
+        check(network, data)
+        calibrating, held_out = split(data)
+        self.material = Material.of(network, calibrating, progress=self.say)
+        self.table = LatencyTable(settings.target, settings.device, cache_folder(settings.cache) / TUNE_LOGS)
+        self.surveys = self._survey(first(calibrating, EVALUATED))
+        self.costs = Costs(self.surveys, self._whole())
+        self.judge = Judge(network, held_out)
+        self._verdicts: dict[Indices, Verdict] = {}
+        self._chains: dict[Indices, dict[str, FactorChain]] = {}
+        self._times: dict[Indices, tuple[float, float]] = {}
+
+    @property
+    def seconds(self) -> float:
+        """Since the search began."""
+        return time.perf_counter() - self._begin
+
+    def plan(self, indices: Indices) -> Plan:
+        """The plan of a choice."""
+        return Plan(
+            model=self.network.sha256,
+            target=self.settings.target.name,
+            layers=self.costs.choices(indices),
+            refused=self.costs.reasons(indices),
+            data=self.material.calibration.sha256,
+            correction=self.settings.correction,
+        )
+
+    def chains(self, indices: Indices) -> dict[str, FactorChain]:
+        """Of a choice, corrected."""
+        if indices not in self._chains:
+            self._chains[indices] = self.material.chains(self.plan(indices), self.say)
+            if len(self._chains) > REMEMBERED:
+                self._chains.pop(next(iter(self._chains)))
+        return self._chains[indices]
+
+    def verdict(self, indices: Indices) -> Verdict:
+        """Of a choice on the held-out images."""
+        if indices not in self._verdicts:
+            chains = self.chains(indices)
+            self.say(f"verifying plan {len(self._verdicts) + 1} on {len(self.judge.data.x)} images")
+            self._verdicts[indices] = self.judge.judge(chains)
+        return self._verdicts[indices]
+
+    def bytes(self, indices: Indices) -> int:
+        """Of the ONNX file of a choice."""
+        from ..passes.factorize_onnx import factorize_onnx
+
+        return factorize_onnx(self.network.onnx, self.chains(indices)).ByteSize()
+
+    def burst(self, indices: Indices) -> Burst:
+        """The compiled network of a choice, to be timed."""
+        from ..passes.factorize import Factorize
+
+        chains = self.chains(indices)
+        self.say("compiling the whole network")
+        return self.settings.device.network(Factorize(chains)(self.network.mod))
+
+    def race(self, bursts: Sequence[Burst]) -> list[float]:
+        """Milliseconds of networks, timed in turns."""
+        self.say("timing whole networks")
+        return list(self.table.stopwatch().time(bursts).ms)
+
+    def times(self, indices: Indices) -> tuple[float, float]:
+        """Milliseconds of the dense network and of a choice, timed in turns."""
+        if indices not in self._times:
+            dense, ms = self.race([self.burst((0,) * len(indices)), self.burst(indices)])
+            self._times[indices] = dense, ms
+        return self._times[indices]
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """Of all plans that were verified."""
+        return [verdict for indices, verdict in self._verdicts.items() if any(indices)]
+
+    def find(self, budget: Budget) -> Indices:
+        """The choice that `budget` asks for, verified.
+
+        Raises
+        ------
+        TenfoldError
+            The budget can't be met; the message says what the best reachable is.
+        """
+        limits = {name: limit for name, limit in (("ms", budget.most_ms(self.costs.whole.ms)), ("bytes", budget.most_bytes)) if limit}
+        if budget.minimise == "ms":
+            return self._fastest(budget, limits)
+        if all(getattr(self.costs.whole, name) <= limit for name, limit in limits.items()):
+            raise TenfoldError(f"{self.network.name}: the dense network is within the budget ({budget}) already")
+        found = within(lambda bounds: self.costs.pick("loss", bounds), lambda choice: self.measured(choice, limits), limits)
+        if found.best is None:
+            raise TenfoldError(best_reachable(self, budget, limits))
+        if budget.max_drop is not None and not self._holds(found.best, budget.max_drop):
+            raise TenfoldError(best_accurate(self, budget, found.best))
+        return found.best
+
+    def measured(self, indices: Indices, wanted: Iterable[str]) -> dict[str, float]:
+        """The compiled network's ``ms`` and the file's ``bytes``, of those that are wanted."""
+        result: dict[str, float] = {}
+        for name in wanted:
+            if name == "bytes":
+                result[name] = self.bytes(indices)
+            else:
+                dense, ms = self.times(indices)
+                result[name] = ms * self.costs.whole.ms / dense  # as limits are: in the time of the first measurement
+        return result
+
+    def _fastest(self, budget: Budget, limits: dict[str, float]) -> Indices:
+        evaluated = [option for s in self.surveys for option in s.open if option.verdict is not None]
+        slope = points_per_loss([o.verdict.kl for o in evaluated], [o.verdict.drop for o in evaluated])
+        found = loosest(
+            lambda bounds: self.costs.pick("ms", bounds),
+            lambda choice: self._holds(choice, budget.max_drop) and self._fits(choice, limits),
+            budget.max_drop / slope,
+            limits,
+        )
+        if found.best is None or not any(found.best):
+            raise TenfoldError(best_reachable(self, budget, limits))
+        return found.best
+
+    def _holds(self, indices: Indices, max_drop: float) -> bool:
+        if not any(indices):
+            return True
+        verdict = self.verdict(indices)
+        return verdict.drop + CONFIDENCE * verdict.uncertainty <= max_drop
+
+    def _fits(self, indices: Indices, limits: dict[str, float]) -> bool:
+        actual = self.measured(indices, limits) if limits else {}
+        return all(actual[name] <= limit for name, limit in limits.items())
+
+    def _survey(self, images: Data) -> list[LayerSurvey]:
+        from ..passes.activation import steps_behind
+
+        material = self.material
+        name = f"{self.network.sha256[:12]}-{material.calibration.sha256[:12]}.jsonl"
+        sensitivity = Sensitivity(material, Judge(self.network, images), Store(cache_folder(self.settings.cache) / SEARCHES / name, KEY))
+        candidates = fields(material.layers, self.settings.target.lanes, material.calibration.statistics)
+        return survey(candidates, self.table, sensitivity, steps_behind(self.network.mod), self.say)
+
+    def _whole(self) -> Whole:
+        self.say("timing the dense network")
+        device = self.settings.device
+        times = self.table.stopwatch().time([device.network(self.network.mod), device.rest(self.network.mod)])
+        return Whole(times.ms[0], times.ms[1], self.network.onnx.ByteSize())

@@ -1,0 +1,182 @@
+"""What is known of every candidate before choosing: milliseconds, error, loss, or why it is refused.
+
+Coarse to fine: a few ranks of each method are timed and factored first. A method that another beats there in time and error alike is not
+looked at further; the others get all their ranks. Only what lies on the frontier of time and error is evaluated for real.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..factorization import Layer
+from .candidates import Candidate, Field, spread
+from .evaluate import Verdict
+from .latency import LatencyTable, Trial
+from .loss import Curve
+from .sensitivity import Sensitivity
+
+BEATEN = 0.8  # of its time, at no more error: another form is that much better
+EVALUATED = 7  # candidates of a layer that are tried on real images
+HOPELESS = 0.8  # relative error: not evaluated
+
+Progress = Callable[[str], None]
+Steps = dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One candidate with what was found out about it.
+
+    Attributes
+    ----------
+    candidate : Candidate
+    ms, dense_ms : float
+        Of the layer with it, and as it is.
+    error : float or None
+        Relative, in the data metric.
+    loss : float or None
+        In nats: measured, or from the layer's curve.
+    verdict : Verdict or None
+        Where it was tried on real images.
+    refused : str or None
+        Why it is out of the question.
+    """
+
+    candidate: Candidate
+    ms: float
+    dense_ms: float
+    error: float | None = None
+    loss: float | None = None
+    verdict: Verdict | None = None
+    refused: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        choice = self.candidate.choice
+        facts = {"method": choice.method, "ranks": list(choice.ranks), "metric": choice.metric, "macs": self.candidate.macs}
+        measured = {"ms": self.ms, "dense_ms": self.dense_ms, "error": self.error, "loss": self.loss, "refused": self.refused}
+        return {**facts, **measured, "evaluated": None if self.verdict is None else self.verdict.to_dict()}
+
+
+@dataclass(frozen=True)
+class LayerSurvey:
+    """Of one layer: its time as it is, its options, those that are refused among them, and why methods do not apply."""
+
+    layer: Layer
+    dense_ms: float
+    options: tuple[Option, ...]
+    refused: dict[str, str]
+
+    @property
+    def open(self) -> list[Option]:
+        """Those that can be chosen."""
+        return [option for option in self.options if option.refused is None]
+
+
+def survey(
+    fields: Sequence[Field], table: LatencyTable, sensitivity: Sensitivity, steps: Steps, progress: Progress
+) -> list[LayerSurvey]:
+    """Time, factor and evaluate the candidates of all layers.
+
+    Parameters
+    ----------
+    fields : sequence of Field
+    table : LatencyTable
+    sensitivity : Sensitivity
+    steps : dict
+        What follows each layer element by element (`steps_behind`).
+    progress : callable
+    """
+    dense = table.ms([Trial(field.layer, None, steps.get(field.layer.name, ())) for field in fields], progress)
+    surveyor = _Surveyor(table, sensitivity, steps, progress, {field.layer.name: ms for field, ms in zip(fields, dense, strict=True)})
+    found = surveyor.options([candidate for field in fields for candidate in field.coarse()])
+    kept = {field.layer.name: promising([option for option in found if option.candidate.layer == field.layer]) for field in fields}
+    known = {option.candidate for option in found}
+    finer = [c for field in fields for name in kept[field.layer.name] for c in field.ladders[name] if c not in known]
+    found += surveyor.options(finer, found)
+    surveys = []
+    for field, ms in zip(fields, dense, strict=True):
+        mine = [option for option in found if option.candidate.layer == field.layer]
+        surveys.append(LayerSurvey(field.layer, ms, tuple(surveyor.evaluated(mine)), field.refused))
+    return surveys
+
+
+def promising(options: Iterable[Option]) -> list[str]:
+    """The methods that no other beats clearly, wherever they were tried."""
+    open_ = [option for option in options if option.refused is None]
+    names = []
+    for option in open_:
+        beaten = any(other.ms <= BEATEN * option.ms and other.error <= option.error for other in open_)
+        if not beaten:
+            names.append(option.candidate.choice.method)
+    return list(dict.fromkeys(names))
+
+
+def beaten(option: Option, known: Iterable[Option]) -> Option | None:
+    """What is no slower than an option whose error is not known yet, and has no more error than it can possibly have.
+
+    That is at least the error of the same method at the next ranks above that are known.
+    """
+    mine = [other for other in known if other.error is not None and other.candidate.layer == option.candidate.layer]
+    method, macs = option.candidate.choice.method, option.candidate.macs
+    larger = [other for other in mine if other.candidate.choice.method == method and other.candidate.macs >= macs]
+    if not larger:
+        return None
+    least = min(larger, key=lambda other: other.candidate.macs).error
+    return next((other for other in mine if other.ms <= option.ms and other.error <= least), None)
+
+
+def frontier(options: Iterable[Option]) -> list[Option]:
+    """Those that no other beats in both time and error, from the slowest, which has the least error, to the fastest."""
+    kept: list[Option] = []
+    for option in sorted(options, key=lambda o: (o.error, o.ms)):
+        if not kept or option.ms < kept[-1].ms:
+            kept.append(option)
+    return kept
+
+
+@dataclass
+class _Surveyor:
+    table: LatencyTable
+    sensitivity: Sensitivity
+    steps: Steps
+    progress: Progress
+    dense: dict[str, float]
+
+    def options(self, candidates: Sequence[Candidate], known: Sequence[Option] = ()) -> list[Option]:
+        """Timed, and if that pays, factored: not those that can't be better than what is `known`."""
+        trials = [Trial(c.layer, c.outline(), self.steps.get(c.layer.name, ())) for c in candidates]
+        timed = [Option(c, ms, self.dense[c.layer.name]) for c, ms in zip(candidates, self.table.ms(trials, self.progress), strict=True)]
+        found = []
+        for number, option in enumerate(timed):
+            self.progress(f"factoring candidates: {number + 1} of {len(timed)} ({option.candidate})")
+            found.append(self._judged(option, known))
+        return found
+
+    def _judged(self, option: Option, known: Sequence[Option]) -> Option:
+        if option.ms >= option.dense_ms:
+            return replace(option, refused=f"not faster: {option.ms:.4f} ms, dense {option.dense_ms:.4f} ms")
+        better = beaten(option, known)
+        if better is not None:
+            facts = f"{better.ms:.4f} ms at an error of {better.error:.3f}"
+            return replace(option, refused=f"beaten by {better.candidate.choice.method}: {facts}")
+        error = self.sensitivity.error(option.candidate)
+        return replace(option, error=error, refused="no factors were found: they do not converge" if error is None else None)
+
+    def evaluated(self, options: Sequence[Option]) -> list[Option]:
+        """With losses: measured on the frontier, from a curve through these elsewhere."""
+        best = spread([option for option in frontier(o for o in options if o.refused is None) if option.error <= HOPELESS], EVALUATED)
+        verdicts = {}
+        for number, option in enumerate(best):
+            self.progress(f"evaluating candidates: {number + 1} of {len(best)} ({option.candidate})")
+            verdicts[option.candidate] = self.sensitivity.verdict(option.candidate)
+        if not best:
+            return [replace(o, refused=o.refused or f"error of {o.error:.2f}: nothing is left of the layer") for o in options]
+        curve = Curve.fit((option.error, verdicts[option.candidate].kl) for option in best)
+        result = []
+        for option in options:
+            verdict = verdicts.get(option.candidate)
+            loss = None if option.refused else verdict.kl if verdict else curve(option.error)
+            result.append(replace(option, verdict=verdict, loss=loss))
+        return result

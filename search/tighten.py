@@ -1,0 +1,104 @@
+"""From predictions to a choice that truly holds: choose, check for real, and tighten what was predicted too well.
+
+Nothing here knows of networks: a choice is a tuple of indices, and what it costs in truth is asked of functions.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import inf, sqrt
+
+Choice = tuple[int, ...]
+Pick = Callable[[Mapping[str, float]], Choice | None]  # the best choice within limits of sums; None: there is none
+TRIES = 12  # choices that are checked for real
+NEAR = 1.05  # ratio of two bounds of the loss between which a better choice is no longer looked for
+GROW, MARGIN = 2.0, 1.02
+
+
+@dataclass
+class Found:
+    """What was tried.
+
+    Attributes
+    ----------
+    best : tuple of int or None
+        The best choice that holds.
+    tried : dict
+        Every choice that was checked, and whether it held.
+    """
+
+    best: Choice | None = None
+    tried: dict[Choice, bool] = field(default_factory=dict)
+
+    def holds(self, choice: Choice, check: Callable[[Choice], bool]) -> bool:
+        """The check, made once for each choice."""
+        if choice not in self.tried:
+            self.tried[choice] = check(choice)
+        return self.tried[choice]
+
+
+def loosest(pick: Pick, check: Callable[[Choice], bool], start: float, limits: Mapping[str, float]) -> Found:
+    """The largest limit of the sum of losses whose choice holds, by bisection on a logarithmic scale.
+
+    Parameters
+    ----------
+    pick : callable
+        Gets `limits` and a limit of ``loss``.
+    check : callable
+        Whether a choice holds for real.
+    start : float
+        The limit that is tried first, above 0.
+    limits : dict of str to float
+        Of the other sums.
+    """
+    found, low, high, limit = Found(), 0.0, inf, start
+    for _ in range(4 * TRIES):
+        if len(found.tried) >= TRIES or high <= NEAR * low:
+            break
+        choice = pick({**limits, "loss": limit})
+        if choice is None:  # the other limits can't be kept with so little loss
+            low = max(low, limit)
+        elif found.holds(choice, check):
+            low, found.best = limit, choice
+        else:
+            high = limit
+        if high < inf and low == 0.0 and limit < start * GROW**-20:
+            break
+        limit = _next(low, high, limit)
+        if limit > start * GROW**20:
+            break
+    return found
+
+
+def _next(low: float, high: float, limit: float) -> float:
+    if high == inf:
+        return limit * GROW
+    return sqrt(low * high) if low > 0 else high / GROW
+
+
+def within(pick: Pick, measure: Callable[[Choice], Mapping[str, float]], limits: Mapping[str, float]) -> Found:
+    """A choice whose sums, as measured, keep the limits.
+
+    Where a sum is larger than it was predicted, its limit is tightened by the difference for the next choice.
+
+    Parameters
+    ----------
+    pick : callable
+    measure : callable
+        The sums of a choice in truth, by the names in `limits`.
+    limits : dict of str to float
+    """
+    found, tightened = Found(), dict(limits)
+    for _ in range(TRIES):
+        choice = pick(tightened)
+        if choice is None:
+            break
+        actual = measure(choice)
+        over = {name: actual[name] - limit for name, limit in limits.items() if actual[name] > limit}
+        found.tried[choice] = not over
+        if not over:
+            found.best = choice
+            break
+        for name, excess in over.items():
+            tightened[name] -= MARGIN * excess
+    return found

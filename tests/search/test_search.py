@@ -1,0 +1,151 @@
+"""A whole search on a small network, timed by a device that computes its times: budgets are kept, plans replay, interrupts lose nothing."""
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+import tenfold
+from search_fakes import ModelDevice, classifier, images, labels
+from tenfold.errors import TenfoldError
+from tenfold.runner.data import Data
+from tenfold.search.budget import Budget
+from tenfold.search.compress_within import compress_within
+from tenfold.search.evaluate import Judge, split
+from tenfold.search.search import Settings
+from tenfold.targets import resolve
+
+IMAGES = 400
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A model file, data, and a cache that the searches of this file share."""
+    folder = tmp_path_factory.mktemp("search")
+    model, x = classifier(), images(IMAGES)
+    onnx.save(model, folder / "net.onnx")
+    np.savez(folder / "d.npz", x=x, y=labels(model, x))
+    return folder
+
+
+def settings(work, device=None, **options):
+    return Settings(resolve("zen3"), device or ModelDevice(), cache=work / "cache", **options)
+
+
+@pytest.fixture(scope="module")
+def small(work):
+    done = compress_within(work / "net.onnx", work / "small", work / "d.npz", Budget(max_drop=5), settings=settings(work))
+    return done, work / "small"
+
+
+def test_the_budget_holds_on_the_held_out_images(small, work):
+    done, folder = small
+    network = tenfold.frontends.load(work / "net.onnx")
+    held_out = split(Data.of(work / "d.npz"))[1]
+    judge = Judge(network, held_out)
+    chains = {}
+    small_network = tenfold.frontends.load(folder / "model.onnx")
+    scores = np.concatenate([small_network.reference({"x": image[None]})[0] for image in held_out.x])
+    verdict = judge.verdict(scores)
+    assert chains == {} and verdict.drop + verdict.uncertainty <= 5 + 1e-6
+    assert done.verdict.drop == pytest.approx(verdict.drop) and done.after.accuracy == pytest.approx(verdict.accuracy)
+
+
+def test_it_is_faster_and_says_by_how_much(small):
+    done, folder = small
+    assert done.plan.layers and done.after.ms < done.before.ms and done.after.macs < done.before.macs
+    assert done.predicted_ms == pytest.approx(done.after.ms, rel=0.05)
+    assert done.after.bytes == (folder / "model.onnx").stat().st_size < done.before.bytes
+    report = json.loads((folder / "report.json").read_text())
+    assert report["after"]["macs"] == tenfold.inspect(folder / "model.onnx").macs
+    assert report["after"]["params"] == tenfold.inspect(folder / "model.onnx").params
+    candidates = [candidate for layer in report["layers"] for candidate in layer["candidates"]]
+    assert candidates and all(c["ms"] < c["dense_ms"] or c["refused"] for c in candidates)
+
+
+def test_the_plan_replays_to_the_same_bytes(small, work, tmp_path):
+    _, folder = small
+    tenfold.compress(work / "net.onnx", tmp_path / "again", plan=folder / "plan.json", data=work / "d.npz")
+    assert (tmp_path / "again" / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
+
+
+def test_a_replay_without_the_data_or_with_other_data_is_refused(small, work, tmp_path):
+    _, folder = small
+    with pytest.raises(TenfoldError, match="--data"):
+        tenfold.compress(work / "net.onnx", tmp_path / "again", plan=folder / "plan.json")
+    with pytest.raises(TenfoldError, match="other data"):
+        tenfold.compress(work / "net.onnx", tmp_path / "again", plan=folder / "plan.json", data=images(IMAGES, seed=9))
+
+
+def test_a_second_search_measures_nothing_again(small, work):
+    device = ModelDevice()
+    done = compress_within(work / "net.onnx", work / "warm", work / "d.npz", Budget(max_drop=5), settings=settings(work, device))
+    assert len(device.asked) == 1  # the yardstick
+    assert done.plan == small[0].plan
+    assert (work / "warm" / "model.onnx").read_bytes() == (work / "small" / "model.onnx").read_bytes()
+
+
+def test_an_interrupted_search_goes_on(work, small, tmp_path):
+    def cut(step):
+        if step.startswith("evaluating candidates: 2"):
+            raise KeyboardInterrupt
+
+    cold = Settings(resolve("zen3"), ModelDevice(), cache=tmp_path / "cold")
+    with pytest.raises(KeyboardInterrupt):
+        compress_within(work / "net.onnx", tmp_path / "out", work / "d.npz", Budget(max_drop=5), settings=cold, progress=cut)
+    assert not (tmp_path / "out").exists()
+    (kept,) = (tmp_path / "cold" / "searches").iterdir()
+    before = kept.read_text().splitlines()
+    device = ModelDevice()
+    again = Settings(resolve("zen3"), device, cache=tmp_path / "cold")
+    done = compress_within(work / "net.onnx", tmp_path / "out", work / "d.npz", Budget(max_drop=5), settings=again)
+    assert kept.read_text().splitlines()[: len(before)] == before and len(device.asked) == 1
+    assert done.plan == small[0].plan
+
+
+def test_time_is_bounded_and_accuracy_the_best(work):
+    done = compress_within(work / "net.onnx", work / "fast", work / "d.npz", Budget(speedup=2), settings=settings(work))
+    assert done.before.ms / done.after.ms >= 2
+    slower = compress_within(work / "net.onnx", work / "slower", work / "d.npz", Budget(speedup=1.3), settings=settings(work))
+    assert slower.verdict.kl < done.verdict.kl and slower.after.ms > done.after.ms
+
+
+def test_size_is_bounded(work):
+    limit = 0.75 * (work / "net.onnx").stat().st_size
+    done = compress_within(work / "net.onnx", work / "tight", work / "d.npz", Budget(size=limit / 1e6), settings=settings(work))
+    assert (work / "tight" / "model.onnx").stat().st_size == done.after.bytes <= limit
+
+
+@pytest.mark.parametrize(
+    ("bounds", "words"),
+    [
+        ({"max_drop": 1e-3}, r"can't be met: the most careful plan loses .* points"),
+        ({"speedup": 100}, r"can't be met: the fastest network takes .* ms, .* times faster"),
+        ({"latency": 1e-4}, r"can't be met: the fastest network takes"),
+        ({"size": 1e-4}, r"can't be met: the smallest network has"),
+        ({"size": 1e-4, "max_drop": 50}, r"can't be met: the smallest network has"),
+        ({"speedup": 3, "max_drop": 1e-3}, r"can't be met: the most accurate network within the other bounds loses"),
+        ({"latency": 1e3}, "already"),
+    ],
+)
+def test_a_budget_that_can_not_be_met_says_what_can(work, tmp_path, bounds, words):
+    with pytest.raises(TenfoldError, match=words) as caught:
+        compress_within(work / "net.onnx", tmp_path / "out", work / "d.npz", Budget(**bounds), settings=settings(work))
+    assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
+
+
+def test_without_labels_agreement_is_bounded(work, tmp_path):
+    x = Data.of(work / "d.npz").x
+    done = compress_within(work / "net.onnx", tmp_path / "out", x, Budget(max_drop=8), settings=settings(work))
+    assert not done.labels and done.before.accuracy == 1 and done.after.accuracy == pytest.approx(1 - done.verdict.drop / 100)
+
+
+def test_the_curve_goes_from_dense_to_fast(work, tmp_path):
+    out = tmp_path / "curve"
+    compress_within(work / "net.onnx", out, work / "d.npz", Budget(max_drop=5), settings=settings(work), pareto=True)
+    points = json.loads((out / "pareto.json").read_text())["points"]
+    assert not points[0]["layers"] and points[0]["drop"] == 0 and len(points) > 2
+    times = [point["ms"] for point in points]
+    assert times == sorted(times, reverse=True)
+    assert (out / "pareto.png").read_bytes()[:4] == b"\x89PNG" and b"<svg" in (out / "pareto.svg").read_bytes()

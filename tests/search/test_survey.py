@@ -1,0 +1,75 @@
+"""What is known before choosing, and what it costs."""
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tenfold.factorization import Choice, Layer
+from tenfold.search.candidates import Candidate
+from tenfold.search.costs import NODE, Costs, Whole
+from tenfold.search.survey import LayerSurvey, Option, beaten, frontier, promising
+
+LAYER = Layer("conv", "conv2d", (64, 48, 3, 3), padding=(1, 1, 1, 1), input_size=(14, 14), output_size=(14, 14))
+
+
+def option(method, rank, ms, error, **more):
+    ranks = (rank, rank) if method == "tucker2" else (rank,)
+    return Option(Candidate(LAYER, Choice(method, ranks)), ms, 1.0, error, **more)
+
+
+def test_the_frontier_is_what_nothing_beats():
+    options = [option("channel_svd", 8 * i, ms, error) for i, (ms, error) in enumerate([(0.1, 0.5), (0.2, 0.3), (0.3, 0.4), (0.4, 0.1)], 1)]
+    assert frontier(options) == [options[3], options[1], options[0]]
+
+
+def test_a_method_is_dropped_only_where_it_is_clearly_beaten_everywhere():
+    good = [option("spatial_svd", 8, 0.1, 0.5), option("spatial_svd", 16, 0.3, 0.2)]
+    close = [option("channel_svd", 8, 0.11, 0.5)]
+    bad = [option("tucker2", 8, 0.5, 0.5), option("tucker2", 16, 0.6, 0.3)]
+    assert promising([*good, *close, *bad]) == ["spatial_svd", "channel_svd"]
+    better_once = option("tucker2", 24, 0.9, 0.1)
+    assert "tucker2" in promising([*good, *bad, better_once])
+    assert promising([option("tucker2", 8, 2.0, None, refused="not faster")]) == []
+
+
+def test_what_can_not_be_better_is_not_factored():
+    known = [option("spatial_svd", 16, 0.3, 0.2), option("channel_svd", 32, 0.5, 0.25), option("channel_svd", 8, 0.2, 0.6)]
+    # channel_svd 16 has at least the error of 32, more than spatial_svd has in less time.
+    assert beaten(option("channel_svd", 16, 0.35, None), known) is known[0]
+    assert beaten(option("channel_svd", 16, 0.29, None), known) is None
+    assert beaten(option("channel_svd", 40, 0.6, None), known) is None
+    assert beaten(option("tucker2", 16, 0.35, None), known) is None
+
+
+def costs(options, rest=0.2, dense=2.2):
+    survey = LayerSurvey(LAYER, 1.0, tuple(options), {})
+    return Costs([survey, LayerSurvey(replace(LAYER, name="other"), 1.0, (), {"svd": "dense layers only"})], Whole(dense, rest, 300_000))
+
+
+def test_the_dense_network_is_predicted_as_it_was_measured():
+    model = costs([option("channel_svd", 8, 0.4, 0.2, loss=0.1)], rest=0.2, dense=2.6)
+    assert model.scale == pytest.approx(1.2)  # both layers take 1 ms by themselves and 2.4 ms in the network
+    dense, factored = model.predicted((0, 0)), model.predicted((1, 0))
+    assert dense.ms == pytest.approx(2.6) and dense.loss == 0 and dense.bytes == 300_000
+    assert factored.ms == pytest.approx(0.2 + 1.2 * 1.4) and factored.loss == 0.1
+    chain = model.surveys[0].open[0].candidate.outline()
+    assert factored.bytes == 300_000 - 4 * (LAYER.params - chain.params) + 2 * NODE
+
+
+def test_limits_are_those_of_the_whole_network():
+    fast, exact = option("channel_svd", 8, 0.2, 0.5, loss=0.5), option("channel_svd", 32, 0.6, 0.1, loss=0.1)
+    model = costs([fast, exact])
+    assert model.pick("ms", {"loss": 0.2}) == (2, 0)
+    assert model.pick("ms", {"loss": 1.0}) == (1, 0)
+    assert model.pick("loss", {"ms": 2.0}) == (2, 0)
+    assert model.pick("loss", {"ms": 1.5}) == (1, 0)
+    assert model.pick("loss", {"ms": 1.0}) is None
+    assert model.choices((2, 0)) == {"conv": Choice("channel_svd", (32,))}
+
+
+def test_what_is_refused_is_not_chosen_and_says_why():
+    slow = option("channel_svd", 48, 1.5, None, refused="not faster: 1.5000 ms, dense 1.0000 ms")
+    model = costs([slow])
+    assert model.pick("ms", {}) == (0, 0)
+    reasons = model.reasons((0, 0))
+    assert "channel_svd 48" in reasons["conv"] and "1.5000" in reasons["conv"] and "1.0000" in reasons["conv"]
