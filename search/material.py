@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from ..factorization import Choice, FactorChain, Layer, Plan
     from ..frontends import Network
 
-IMAGES = 2048  # of the calibration part that statistics and corrections are taken from
+IMAGES = 8192  # of the calibration part that statistics are taken from: a dense layer sees one patch of each
+CORRECTED = 2048  # of these that corrections are taken from
 NONE = "none"
 
 Progress = Callable[[str], None]
@@ -85,7 +86,7 @@ class Material:
         chains = {name: self._factored(plan, name, progress or (lambda step: None)) for name in plan.layers}
         if plan.correction == NONE or not chains:
             return chains
-        return correct(self.network, self.layers, chains, self.images, plan.correction, progress=progress)
+        return correct(self.network, self.layers, chains, self.images[:CORRECTED], plan.correction, progress=progress)
 
     def _factored(self, plan: Plan, name: str, say: Progress) -> FactorChain:
         """The chain of one layer: plans that are tried after each other differ in few."""

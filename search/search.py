@@ -7,16 +7,20 @@
 """
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..code_version import code_version
 from ..errors import TenfoldError
 from ..factorization import Plan
 from ..runner.data import Data
 from .budget import Budget
+from .calibration import digest
 from .candidates import fields
 from .costs import Costs, Whole
 from .evaluate import Judge, Verdict, check, first, split
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
 EVALUATED = 512  # calibration images that single candidates are evaluated on
 CONFIDENCE = 1.0  # standard errors of the accuracy that a budget must have to spare
 CORRECTION = "response"
+PLAN_KEY = ("plan", "held_out", "code")
 REMEMBERED = 2  # plans whose chains are kept
 
 Progress = Callable[[str], None]
@@ -91,6 +96,8 @@ class Search:
         self.surveys = self._survey(first(calibrating, EVALUATED))
         self.costs = Costs(self.surveys, self._whole())
         self.judge = Judge(network, held_out)
+        self._plans = Store(self._cache("plans"), PLAN_KEY)
+        self._context = {"held_out": digest(held_out.x), "code": code_version("factorization", "search", "passes")}
         self._verdicts: dict[Indices, Verdict] = {}
         self._chains: dict[Indices, dict[str, FactorChain]] = {}
         self._times: dict[Indices, tuple[float, float]] = {}
@@ -120,11 +127,16 @@ class Search:
         return self._chains[indices]
 
     def verdict(self, indices: Indices) -> Verdict:
-        """Of a choice on the held-out images."""
+        """Of a choice on the held-out images; kept on disk."""
         if indices not in self._verdicts:
-            chains = self.chains(indices)
-            self.say(f"verifying plan {len(self._verdicts) + 1} on {len(self.judge.data.x)} images")
-            self._verdicts[indices] = self.judge.judge(chains)
+            key = {"plan": self._text(indices), **self._context}
+            record = self._plans.get(key)
+            if record is None:
+                chains = self.chains(indices)
+                self.say(f"verifying plan {len(self._verdicts) + 1} on {len(self.judge.data.x)} images")
+                record = {**key, "verdict": self.judge.judge(chains).to_dict()}
+                self._plans.put(record)
+            self._verdicts[indices] = Verdict(**record["verdict"])
         return self._verdicts[indices]
 
     def bytes(self, indices: Indices) -> int:
@@ -212,12 +224,21 @@ class Search:
         actual = self.measured(indices, limits) if limits else {}
         return all(actual[name] <= limit for name, limit in limits.items())
 
+    def _cache(self, kind: str) -> Path:
+        """The file of what is known of this network and data."""
+        model, data = self.network.sha256[:12], self.material.calibration.sha256[:12]
+        return cache_folder(self.settings.cache) / SEARCHES / f"{model}-{data}-{kind}.jsonl"
+
+    def _text(self, indices: Indices) -> str:
+        """What a choice comes to: all that its verdict depends on, data and code aside."""
+        layers = {name: [c.method, list(c.ranks), c.metric] for name, c in self.costs.choices(indices).items()}
+        return json.dumps({"correction": self.settings.correction, **layers}, sort_keys=True)
+
     def _survey(self, images: Data) -> list[LayerSurvey]:
         from ..passes.activation import steps_behind
 
         material = self.material
-        name = f"{self.network.sha256[:12]}-{material.calibration.sha256[:12]}.jsonl"
-        sensitivity = Sensitivity(material, Judge(self.network, images), Store(cache_folder(self.settings.cache) / SEARCHES / name, KEY))
+        sensitivity = Sensitivity(material, Judge(self.network, images), Store(self._cache("layers"), KEY))
         candidates = fields(material.layers, self.settings.target.lanes, material.calibration.statistics)
         return survey(candidates, self.table, sensitivity, steps_behind(self.network.mod), self.say)
 

@@ -95,13 +95,22 @@ def test_an_interrupted_search_goes_on(work, small, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         compress_within(work / "net.onnx", tmp_path / "out", work / "d.npz", Budget(max_drop=5), settings=cold, progress=cut)
     assert not (tmp_path / "out").exists()
-    (kept,) = (tmp_path / "cold" / "searches").iterdir()
+    (kept,) = (tmp_path / "cold" / "searches").glob("*-layers.jsonl")
     before = kept.read_text().splitlines()
     device = ModelDevice()
     again = Settings(resolve("zen3"), device, cache=tmp_path / "cold")
     done = compress_within(work / "net.onnx", tmp_path / "out", work / "d.npz", Budget(max_drop=5), settings=again)
     assert kept.read_text().splitlines()[: len(before)] == before and len(device.asked) == 1
     assert done.plan == small[0].plan
+
+
+def test_a_verdict_is_kept(work, small, monkeypatch):
+    def judge(self, chains):
+        raise AssertionError("a plan was verified again")
+
+    monkeypatch.setattr("tenfold.search.search.Judge.judge", judge)
+    done = compress_within(work / "net.onnx", work / "kept", work / "d.npz", Budget(max_drop=5), settings=settings(work))
+    assert done.verdict == small[0].verdict
 
 
 def test_time_is_bounded_and_accuracy_the_best(work):
