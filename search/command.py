@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TenfoldError
+from ..factorization import METHODS
 from ..runner.report import size
 from .budget import OPTIONS, Budget
 from .compress import ENERGY, MODEL, PLAN, REPORT, compress
@@ -43,12 +44,12 @@ def by_budget(
     from .compress_within import compress_within, settings_for
 
     budget = Budget(**bounds)
-    given = [f"--{name}" for name, value in recipe.items() if value is not None]
+    given = [f"--{name}" for name in ("plan", "energy") if recipe[name] is not None]
     if given:
-        raise TenfoldError(f"give either a budget or {given[0]}: a budget chooses method and ranks of every layer by itself")
+        raise TenfoldError(f"give either a budget or {given[0]}: a budget chooses the ranks of every layer by itself")
     if data is None:
         raise TenfoldError("a budget needs data to calibrate with and to verify on: give --data D.npz with images x and labels y")
-    settings = settings_for(search["target"], search["threads"], cache=search["cache"])
+    settings = settings_for(search["target"], search["threads"], cache=search["cache"], methods=_methods(recipe["method"]))
     done = compress_within(model, output, data, budget, settings=settings, pareto=search["pareto"], progress=say, **reading)
     files = [PLAN, REPORT] + (["pareto.json", "pareto.png", "pareto.svg"] if search["pareto"] else [])
     return [
@@ -56,3 +57,14 @@ def by_budget(
         outcome_line(done),
         f"wrote {output}: {MODEL} ({size(done.after.bytes)}), {', '.join(files)}; {done.seconds:.0f} s",
     ]
+
+
+def _methods(names: str | None) -> tuple[str, ...] | None:
+    """``"svd,cp"`` -> ``("svd", "cp")``."""
+    if names is None or names == "auto":
+        return None
+    found = tuple(name.strip() for name in names.split(","))
+    for name in found:
+        if name not in METHODS:
+            raise TenfoldError(f"--method: unknown method {name!r}: choose {', '.join(METHODS)}")
+    return found

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ..code_version import code_version
 from ..errors import TenfoldError
-from ..factorization import Plan
+from ..factorization import METHODS, Method, Plan
 from ..runner.data import Data
 from .budget import Budget
 from .calibration import digest
@@ -62,12 +62,19 @@ class Settings:
         Folder for the latency table and for what was found out about candidates.
     correction : str
         What follows every rewrite: see `correct`.
+    methods : tuple of str, optional
+        That are tried; default: all but those that are only starting points for training.
     """
 
     target: Target
     device: Device
     cache: str | os.PathLike[str] | None = None
     correction: str = CORRECTION
+    methods: tuple[str, ...] | None = None
+
+    def tried(self) -> list[Method]:
+        """The methods whose candidates are looked at."""
+        return [m for m in METHODS.values() if (not m.starting_point if self.methods is None else m.name in self.methods)]
 
 
 class Search:
@@ -239,7 +246,7 @@ class Search:
 
         material = self.material
         sensitivity = Sensitivity(material, Judge(self.network, images), Store(self._cache("layers"), KEY))
-        candidates = fields(material.layers, self.settings.target.lanes, material.calibration.statistics)
+        candidates = fields(material.layers, self.settings.target.lanes, material.calibration.statistics, self.settings.tried())
         return survey(candidates, self.table, sensitivity, steps_behind(self.network.mod), self.say)
 
     def _whole(self) -> Whole:
