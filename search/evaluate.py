@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import TenfoldError
 from ..passes.factorize_onnx import factorize_onnx
 from ..runner.data import Data
+from .calibration import digest
 from .free_batch import free_batch
 from .inside import Inside
 
@@ -75,6 +76,12 @@ class Judge:
         self.data = data
         self._model = free_batch(network.onnx, data.x)
         self._output = network.onnx.graph.output[0].name
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells apart the data that verdicts depend on: images, and labels if there are any."""
+        labels = "agreement" if self.data.y is None else digest(self.data.y)[:12]
+        return f"{digest(self.data.x)[:12]} {labels}"
 
     def judge(self, chains: Mapping[str, FactorChain]) -> Verdict:
         """The verdict on the network with chains in the places of layers."""

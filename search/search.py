@@ -20,7 +20,6 @@ from ..errors import TenfoldError
 from ..factorization import METHODS, Method, Plan
 from ..runner.data import Data
 from .budget import Budget
-from .calibration import digest
 from .candidates import fields
 from .costs import Costs, Whole
 from .evaluate import Judge, Verdict, check, first, split
@@ -104,7 +103,7 @@ class Search:
         self.costs = Costs(self.surveys, self._whole())
         self.judge = Judge(network, held_out)
         self._plans = Store(self._cache("plans"), PLAN_KEY)
-        self._context = {"held_out": digest(held_out.x), "code": code_version("factorization", "search", "passes")}
+        self._context = {"held_out": self.judge.digest, "code": code_version("factorization", "search", "passes")}
         self._verdicts: dict[Indices, Verdict] = {}
         self._chains: dict[Indices, dict[str, FactorChain]] = {}
         self._times: dict[Indices, tuple[float, float]] = {}

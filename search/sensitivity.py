@@ -53,7 +53,8 @@ class Sensitivity:
 
     def verdict(self, candidate: Candidate) -> Verdict:
         """On the network with this one layer factored, and the mean of its response corrected."""
-        record = self._kept("verdict", candidate, lambda c: self.judge.judge({c.layer.name: self._corrected(c)}).to_dict())
+        what = f"verdict on {self.judge.digest}"
+        record = self._kept(what, candidate, lambda c: self.judge.judge({c.layer.name: self._corrected(c)}).to_dict())
         return Verdict(**{name: record[name] for name in Verdict.__dataclass_fields__})
 
     def chain(self, candidate: Candidate) -> FactorChain:
