@@ -7,7 +7,7 @@ behind. A shift moves a kernel to where a tap stands: here, a choice among the c
 """
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import gcd
 
@@ -72,6 +72,29 @@ class Piece:
     def whole_adjoint(self, kernel: np.ndarray) -> np.ndarray:
         """The adjoint of `whole`: like c."""
         return sum(u.T @ kernel[:, columns] for u, columns in zip(self.back, self.places, strict=True))
+
+    def gram(self, seen: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+        """How the features that the stage reads vary together, group by group.
+
+        Feature (i, s) is channel i of the front where tap s of the stage meets it.
+
+        Parameters
+        ----------
+        seen
+            ``seen(p, columns)``: for each row of p, a kernel that is p in ``columns`` and zero elsewhere, its covariances with all columns.
+
+        Returns
+        -------
+        ndarray
+            (groups, features, features), features as in a flattened OIHW weight.
+        """
+        width, rows = self.shape[1], self.front.reshape(-1, self.front.shape[2])
+        gram = np.empty((self.groups, width, len(self.taps), width, len(self.taps)))
+        for s, columns in enumerate(self.taps):
+            response = seen(rows, columns).reshape(self.groups, width, -1)
+            for t, others in enumerate(self.taps):
+                gram[:, :, s, :, t] = response[:, :, others] @ self.front.transpose(0, 2, 1)
+        return gram.reshape(self.groups, width * len(self.taps), -1)
 
 
 class Pieces:

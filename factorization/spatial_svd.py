@@ -1,7 +1,9 @@
 """Separable filters across channels: a Y x 1 convolution C -> K, then a 1 x X convolution K -> F.
 
 Source: Jaderberg, Vedaldi and Zisserman 2014, scheme 2 (section 2.2). The least Frobenius error is the truncated SVD of the
-weight folded into a (C Y) x (F X) matrix.
+weight folded into a (C Y) x (F X) matrix. In the covariance metric, which has no closed form, both stages are fitted jointly to the layer's
+response, as in the paper's data reconstruction: alternating least squares (`refine`) from the truncated SVD that is best where the
+covariance is a product of one over (c, y) and one over x.
 
 Stride, padding and dilation go with their axis: the vertical ones to the first stage, the horizontal ones to the second.
 """
@@ -9,10 +11,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from .chain import FactorChain
+from .kronecker import nearest_product, roots
 from .layer import Layer
 from .linalg import squared_singular_values, truncated_svd
 from .method import Method, Shapes
-from .metrics import Metric
+from .metrics import Covariance, Metric
+from .refine import refine
 
 
 class SpatialSvd(Method):
@@ -21,6 +26,7 @@ class SpatialSvd(Method):
     name = "spatial_svd"
     kind = "conv2d"
     algebra = "W[f,c,y,x] ~ sum_k H[f,k,x] V[k,c,y]"
+    metrics = ("frobenius", "covariance")
 
     def max_ranks(self, layer: Layer) -> tuple[int, ...]:
         f, c, y, x = layer.weight_shape
@@ -37,11 +43,13 @@ class SpatialSvd(Method):
         return (ranks[0], c, y, 1), (f, ranks[0], 1, x)
 
     def _factors(self, weight: np.ndarray, ranks: tuple[int, ...], metric: Metric) -> tuple[np.ndarray, ...]:
-        f, c, y, x = weight.shape
-        left, right = truncated_svd(_fold(weight), ranks[0])
-        vertical = left.reshape(c, y, -1).transpose(2, 0, 1)[:, :, :, None]
-        horizontal = right.reshape(-1, f, x).transpose(1, 0, 2)[:, :, None, :]
-        return vertical, horizontal
+        if isinstance(metric, Covariance):
+            return _unfold(*_whitened(weight, metric, ranks[0]), weight.shape)
+        return _unfold(*truncated_svd(_fold(weight), ranks[0]), weight.shape)
+
+    def _fit(self, weight: np.ndarray, layer: Layer, ranks: tuple[int, ...], metric: Metric) -> FactorChain:
+        chain = super()._fit(weight, layer, ranks, metric)
+        return refine(chain, weight, metric) if isinstance(metric, Covariance) else chain
 
     def _geometry(self, layer: Layer, ranks: tuple[int, ...]) -> tuple[dict, ...]:
         top, left, bottom, right = layer.padding
@@ -55,3 +63,19 @@ def _fold(weight: np.ndarray) -> np.ndarray:
     """F x C x Y x X to (C Y) x (F X)."""
     f, c, y, x = weight.shape
     return weight.transpose(1, 2, 0, 3).reshape(c * y, f * x)
+
+
+def _unfold(left: np.ndarray, right: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """(C Y) x K and K x (F X) to the weights of the stages."""
+    f, c, y, x = shape
+    return left.reshape(c, y, -1).transpose(2, 0, 1)[:, :, :, None], right.reshape(-1, f, x).transpose(1, 0, 2)[:, :, None, :]
+
+
+def _whitened(weight: np.ndarray, metric: Covariance, rank: int) -> tuple[np.ndarray, np.ndarray]:
+    """The best product where the covariance is the product A of (c, y) and B of x that is nearest to it."""
+    rows, columns = nearest_product(metric.moment, weight.shape[3])
+    (root, inverse), (row_root, row_inverse) = roots(rows), roots(columns)
+    folded = _fold(weight).astype(np.float64)
+    whitened = (root @ folded).reshape(-1, weight.shape[3]) @ row_root
+    left, right = truncated_svd(whitened.reshape(folded.shape), rank)
+    return inverse @ left, (right.reshape(-1, weight.shape[3]) @ row_inverse).reshape(right.shape)

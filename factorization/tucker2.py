@@ -4,16 +4,22 @@ Source: Kim et al. 2016 ("Compression of deep convolutional neural networks for 
 section 3.1). The factors start from the truncated higher-order SVD (HOSVD) and are refined by higher-order orthogonal
 iteration (HOOI; De Lathauwer et al. 2000), each step of which is the best answer for one mode with the other held fixed.
 
+In the covariance metric HOOI works on the weight whitened by the nearest product of a covariance over the channels and one over
+the taps, and alternating least squares in the metric itself (`refine`) go on from there.
+
 Stride, padding and dilation all go to the middle stage.
 """
 from __future__ import annotations
 
 import numpy as np
 
+from .chain import FactorChain
+from .kronecker import nearest_product, roots
 from .layer import Layer
 from .linalg import leading_vectors, squared_singular_values
 from .method import Method, Shapes
-from .metrics import Metric
+from .metrics import Covariance, Metric
+from .refine import refine
 
 TOLERANCE = 1e-7  # gain of one iteration, as a fraction of the weight's squared norm, below which HOOI has converged
 MAX_ITERATIONS = 50  # trained weights take about ten; noise, which has nothing to find, creeps on
@@ -32,6 +38,7 @@ class Tucker2(Method):
     name = "tucker2"
     kind = "conv2d"
     algebra = "W[f,c,y,x] ~ sum_k1,k2 B[f,k2] G[k2,k1,y,x] A[k1,c]"
+    metrics = ("frobenius", "covariance")
 
     def max_ranks(self, layer: Layer) -> tuple[int, ...]:
         f, c, y, x = layer.weight_shape
@@ -49,8 +56,12 @@ class Tucker2(Method):
         return (k1, c, 1, 1), (k2, k1, y, x), (f, k2, 1, 1)
 
     def _factors(self, weight: np.ndarray, ranks: tuple[int, ...], metric: Metric) -> tuple[np.ndarray, ...]:
-        inputs, core, outputs = partial_tucker(weight, ranks)
+        inputs, core, outputs = _whitened(weight, metric, ranks) if isinstance(metric, Covariance) else partial_tucker(weight, ranks)
         return inputs.T[:, :, None, None], core, outputs[:, :, None, None]
+
+    def _fit(self, weight: np.ndarray, layer: Layer, ranks: tuple[int, ...], metric: Metric) -> FactorChain:
+        chain = super()._fit(weight, layer, ranks, metric)
+        return refine(chain, weight, metric) if isinstance(metric, Covariance) else chain
 
     def _geometry(self, layer: Layer, ranks: tuple[int, ...]) -> tuple[dict, ...]:
         return {}, {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}, {}
@@ -86,6 +97,16 @@ def partial_tucker(weight: np.ndarray, ranks: tuple[int, int], iterations: int =
         if kept - before <= TOLERANCE * norm:
             break
     return inputs, core, outputs
+
+
+def _whitened(weight: np.ndarray, metric: Covariance, ranks: tuple[int, int]) -> tuple[np.ndarray, ...]:
+    """The factors of the weight where the covariance is the product A of c and B of (y, x) that is nearest to it."""
+    f, c, y, x = weight.shape
+    channels, taps = nearest_product(metric.moment, y * x)
+    (root, inverse), (tap_root, tap_inverse) = roots(channels), roots(taps)
+    whitened = root @ weight.reshape(f, c, y * x).astype(np.float64) @ tap_root
+    inputs, core, outputs = partial_tucker(whitened.reshape(weight.shape), ranks)
+    return inverse @ inputs, (core.reshape(*ranks[::-1], y * x) @ tap_inverse).reshape(core.shape), outputs
 
 
 def _unfold(tensor: np.ndarray, mode: int) -> np.ndarray:
