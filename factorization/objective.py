@@ -64,15 +64,24 @@ class Moment(Objective):
     moment
         S, D x D.
     weight
-        (F, D): the dense kernel.
+        (F, D): the dense kernel; with ``cross``, what the kernel stays near to where the data says nothing.
     cross
         (F, D): the mean of y p^T, where the response that is wanted is not the dense kernel's to the same patches p but any y;
         with its mean square ``constant``. None: y = weight p.
+    smoothing
+        Part of the mean variance that is added.
     """
 
-    def __init__(self, moment: np.ndarray, weight: np.ndarray, cross: np.ndarray | None = None, constant: float = 0.0):
+    def __init__(
+        self,
+        moment: np.ndarray,
+        weight: np.ndarray,
+        cross: np.ndarray | None = None,
+        constant: float = 0.0,
+        smoothing: float = SMOOTHING,
+    ):
         self.moment = moment
-        self.smoothing = SMOOTHING * np.trace(moment) / len(moment)
+        self.smoothing = smoothing * np.trace(moment) / len(moment)
         self.wanted = (weight @ moment if cross is None else cross) + self.smoothing * weight
         self.constant = float(np.vdot(weight, self.wanted)) if cross is None else constant + self.smoothing * float(np.vdot(weight, weight))
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from math import gcd
+from functools import reduce
+from math import gcd, prod
 
 import numpy as np
 
-from .chain import FactorChain, Stage
+from .chain import FactorChain
 
 Offsets = tuple[tuple[int, ...], tuple[int, ...]]  # rows and columns on which taps stand, in pixels of the chain's input
 
@@ -50,11 +51,7 @@ class Piece:
 
     def inner(self, weight: np.ndarray) -> np.ndarray:
         """c, (outputs of the stage, width), for a weight of the stage, OIHW."""
-        c = np.zeros((self.shape[0], self.width))
-        taps = weight.reshape(self.groups, -1, self.shape[1], len(self.taps))
-        for s, columns in enumerate(self.taps):
-            c[:, columns] += np.matmul(taps[..., s], self.front).reshape(self.shape[0], -1)
-        return c
+        return _behind(weight, self.front, self.taps, self.width)
 
     def inner_adjoint(self, c: np.ndarray) -> np.ndarray:
         """The adjoint of `inner`: OIHW."""
@@ -122,21 +119,28 @@ class Pieces:
     def __len__(self) -> int:
         return len(self.weights)
 
+    @property
+    def width(self) -> int:
+        """Columns of the whole kernel: C Y X."""
+        rows, columns = self._grid()
+        return self._stages[0].in_channels * len(rows) * len(columns)
+
+    def _grid(self) -> Offsets:
+        return _regular(reduce(_sums, self._offsets))
+
     def kernel(self) -> np.ndarray:
         """Of the whole chain, (F, C Y X)."""
         values, filled = self._compose(self._stages[0].in_channels, range(len(self)))
-        grid = _regular(filled)
-        whole = np.zeros((len(values), values.shape[1], len(grid[0]) * len(grid[1])))
-        whole.reshape(len(values), -1)[:, _columns(values.shape[1], filled, (0, 0), grid)] = values.reshape(len(values), -1)
-        return whole.reshape(len(values), -1)
+        whole = np.zeros((len(values), self.width))
+        whole[:, _columns(values.shape[1], filled, (0, 0), self._grid())] = values.reshape(len(values), -1)
+        return whole
 
     def piece(self, index: int) -> Piece:
         """The chain as stage ``index`` sees it."""
         stage, inputs = self._stages[index], self._stages[0].in_channels
         front, filled = self._compose(inputs, range(index))
         back, behind = self._compose(stage.out_channels, range(index + 1, len(self)))
-        inner = _sums(filled, self._offsets[index])
-        grid = _regular(_sums(inner, behind))
+        inner, grid = _sums(filled, self._offsets[index]), self._grid()
         front = front if stage.input_permutation is None else front[stage.input_permutation]
         return Piece(
             shape=self.weights[index].shape,
@@ -156,20 +160,20 @@ class Pieces:
             if stage.input_permutation is not None:
                 kernel = kernel[stage.input_permutation]
             grid = _sums(filled, offsets)
-            kernel = self._behind(stage, self.weights[index], kernel, [_columns(inputs, filled, tap, grid) for tap in _each(offsets)])
-            kernel = kernel.reshape(stage.out_channels, inputs, len(grid[0]), len(grid[1]))
-            filled = grid
+            taps = [_columns(inputs, filled, tap, grid) for tap in _each(offsets)]
+            front = kernel.reshape(stage.groups, stage.weight.shape[1], -1)
+            size = inputs, len(grid[0]), len(grid[1])
+            kernel, filled = _behind(self.weights[index], front, taps, prod(size)).reshape(-1, *size), grid
         return kernel, filled
 
-    @staticmethod
-    def _behind(stage: Stage, weight: np.ndarray, kernel: np.ndarray, taps: list[np.ndarray]) -> np.ndarray:
-        """The kernel of ``stage`` behind ``kernel``, flat."""
-        front = kernel.reshape(stage.groups, stage.weight.shape[1], -1)
-        out = np.zeros((stage.out_channels, 1 + max(columns[-1] for columns in taps)))
-        for s, columns in enumerate(taps):
-            tap = weight.reshape(stage.groups, -1, stage.weight.shape[1], len(taps))[..., s]
-            out[:, columns] += np.matmul(tap, front).reshape(stage.out_channels, -1)
-        return out
+
+def _behind(weight: np.ndarray, front: np.ndarray, taps: list[np.ndarray], width: int) -> np.ndarray:
+    """The kernel, (outputs, width), of a stage behind ``front``, (groups, inputs of one group, columns), which its taps move."""
+    kernel = np.zeros((len(weight), width))
+    grouped = weight.reshape(len(front), -1, front.shape[1], len(taps))
+    for s, columns in enumerate(taps):
+        kernel[:, columns] += np.matmul(grouped[..., s], front).reshape(len(weight), -1)
+    return kernel
 
 
 def _each(offsets: Offsets) -> Iterable[tuple[int, int]]:

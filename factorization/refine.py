@@ -41,7 +41,14 @@ def refine(chain: FactorChain, weight: np.ndarray, metric: Metric, sweeps: int =
     -------
     FactorChain
         Of the same geometry, biases and permutations.
+
+    Raises
+    ------
+    ValueError
+        The chain's kernel has taps that the weight does not have (flattened layers' do).
     """
+    if Pieces(chain).width != weight[0].size:
+        raise ValueError(f"the chain's kernel has taps that the metric {metric.name} of the weight does not know")
     rows = weight.reshape(len(weight), -1).astype(np.float64)
     return refined(chain, objective(rows if chain.permutation is None else rows[np.argsort(chain.permutation)], metric), sweeps, steps)
 

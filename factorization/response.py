@@ -38,6 +38,13 @@ class Responses:
     targets: np.ndarray
 
 
+def response(weight: np.ndarray, groups: int, features: np.ndarray) -> np.ndarray:
+    """What a stage of this weight, OIHW, answers to features without its bias: (n, F), float32."""
+    rows = weight.reshape(groups, len(weight) // groups, -1).astype(np.float32)
+    blocks = features.reshape(len(features), groups, -1)
+    return np.concatenate([blocks[:, g] @ rows[g].T for g in range(groups)], axis=1)
+
+
 def solve(weight: np.ndarray, bias: np.ndarray, groups: int, data: Responses, rectified: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """The weight and bias whose responses are nearest to the targets.
 
@@ -58,29 +65,30 @@ def solve(weight: np.ndarray, bias: np.ndarray, groups: int, data: Responses, re
         float64.
     """
     stage = _Stage(weight, groups, data.features)
-    rows, bias = stage.fit(data.targets)
     if not rectified:
-        return rows.reshape(weight.shape), bias
-    response = np.maximum(data.targets, 0)
-    best = (np.inf, rows, bias)
+        return stage.fit(data.targets)
+    wanted = np.maximum(data.targets, 0)
+    starts = [(weight, bias), stage.fit(data.targets)]
+    best = min(starts, key=lambda start: _loss(wanted, stage.predict(*start)))
+    least, (weight, bias) = _loss(wanted, stage.predict(*best)), best
     for penalty in PENALTIES:
-        prediction = stage.predict(rows, bias)
-        best = min(best, (_loss(response, prediction), rows, bias), key=lambda entry: entry[0])
-        rows, bias = stage.fit(_auxiliary(response, prediction, penalty))
-    best = min(best, (_loss(response, stage.predict(rows, bias)), rows, bias), key=lambda entry: entry[0])
-    return best[1].reshape(weight.shape), best[2]
+        weight, bias = stage.fit(_auxiliary(wanted, stage.predict(weight, bias), penalty))
+        loss = _loss(wanted, stage.predict(weight, bias))
+        if loss < least:
+            least, best = loss, (weight, bias)
+    return best
 
 
-def _loss(response: np.ndarray, prediction: np.ndarray) -> float:
-    return float(np.square(response - np.maximum(prediction, 0), dtype=np.float32).sum(dtype=np.float64))
+def _loss(wanted: np.ndarray, prediction: np.ndarray) -> float:
+    return float(np.square(wanted - np.maximum(prediction, 0)).sum(dtype=np.float64))
 
 
-def _auxiliary(response: np.ndarray, prediction: np.ndarray, penalty: float) -> np.ndarray:
+def _auxiliary(wanted: np.ndarray, prediction: np.ndarray, penalty: float) -> np.ndarray:
     """z: for each number by itself the better of the best z below and the best z above zero."""
     below = np.minimum(prediction, 0)
-    above = np.maximum((penalty * prediction + response) / (penalty + 1), 0)
-    cost_below = response**2 + penalty * (prediction - below) ** 2
-    cost_above = (response - above) ** 2 + penalty * (prediction - above) ** 2
+    above = np.maximum((penalty * prediction + wanted) / (penalty + 1), 0)
+    cost_below = wanted**2 + penalty * (prediction - below) ** 2
+    cost_above = (wanted - above) ** 2 + penalty * (prediction - above) ** 2
     return np.where(cost_below < cost_above, below, above)
 
 
@@ -88,31 +96,30 @@ class _Stage:
     """Least squares from the features of one stage, the same ones for target after target."""
 
     def __init__(self, weight: np.ndarray, groups: int, features: np.ndarray):
-        self.now = weight.reshape(groups, len(weight) // groups, -1).astype(np.float64)
-        self.groups, self.features = groups, features.reshape(len(features), groups, -1)
-        self.mean = features.mean(axis=0, dtype=np.float64).reshape(groups, -1)
-        self.factors, self.ridges = [], []
-        for g in range(groups):
-            block = self.features[:, g]
-            gram = (block.T @ block).astype(np.float64) / len(block) - np.outer(self.mean[g], self.mean[g])
+        self._now, self._groups, self._features = weight, groups, features
+        self._mean = features.mean(axis=0, dtype=np.float64).reshape(groups, -1)
+        self._factors, self._ridges = [], []
+        for block, mean in zip(self._blocks(features), self._mean, strict=True):
+            gram = (block.T @ block).astype(np.float64) / len(block) - np.outer(mean, mean)
             ridge = RIDGE * np.trace(gram) / len(gram) + np.finfo(np.float32).tiny
             gram[np.diag_indices(len(gram))] += ridge
-            self.factors.append(scipy.linalg.cho_factor(gram))
-            self.ridges.append(ridge)
+            self._factors.append(scipy.linalg.cho_factor(gram))
+            self._ridges.append(ridge)
 
     def fit(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows (F, features of one group) and bias (F,)."""
-        mean = targets.mean(axis=0, dtype=np.float64)
-        rows, wanted = np.empty_like(self.now), targets.reshape(len(targets), self.groups, -1)
-        for g in range(self.groups):
-            cross = (wanted[:, g].T @ self.features[:, g]).astype(np.float64) / len(targets)
-            cross -= np.outer(mean.reshape(self.groups, -1)[g], self.mean[g])
-            rows[g] = scipy.linalg.cho_solve(self.factors[g], (cross + self.ridges[g] * self.now[g]).T).T
-        bias = mean - np.einsum("gfi,gi->gf", rows, self.mean).ravel()
-        return rows.reshape(len(mean), -1), bias
+        """Weight and bias for targets (n, F)."""
+        means = targets.mean(axis=0, dtype=np.float64).reshape(self._groups, -1)
+        now = self._now.reshape(self._groups, means.shape[1], -1)
+        rows, blocks = np.empty(now.shape), zip(self._blocks(targets), self._blocks(self._features), strict=True)
+        for g, (wanted, block) in enumerate(blocks):
+            cross = (wanted.T @ block).astype(np.float64) / len(block) - np.outer(means[g], self._mean[g])
+            rows[g] = scipy.linalg.cho_solve(self._factors[g], (cross + self._ridges[g] * now[g]).T).T
+        bias = means - np.einsum("gfi,gi->gf", rows, self._mean)
+        return rows.reshape(self._now.shape), bias.ravel()
 
-    def predict(self, rows: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    def predict(self, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
         """(n, F), float32."""
-        grouped = rows.reshape(self.now.shape).astype(np.float32)
-        parts = [self.features[:, g] @ grouped[g].T for g in range(self.groups)]
-        return (parts[0] if self.groups == 1 else np.concatenate(parts, axis=1)) + bias.astype(np.float32)
+        return response(weight, self._groups, self._features) + bias.astype(np.float32)
+
+    def _blocks(self, rows: np.ndarray) -> list[np.ndarray]:
+        return np.split(rows, self._groups, axis=1)

@@ -20,6 +20,7 @@ from .patches import Positions, patches
 
 PATCHES = 16  # for each dimension of a layer's patches, so that their second moments hold more than noise
 LEAST = 32768  # of any layer
+BLOCK = 2048  # rows: enough to keep a matrix product busy, few enough to hold
 MISTAKEN = 256  # images whose mistakes are back-propagated
 WIDEST = 8192  # dimensions: beyond them the moments of one layer alone would take 512 MiB
 Progress = Callable[[str], None]
@@ -89,7 +90,7 @@ def calibrate(
             moments[layer.name].add(patches(layer, x, drawn[layer.name][done : done + count]))
         done += count
     alphas = _alphas(model, chosen, images, labels, say) if labels is not None else {}
-    statistics = {name: moment.statistics(alphas.get(name)) for name, moment in moments.items()}
+    statistics = {name: Statistics(m.count, m.mean, m.moment(), alphas.get(name)) for name, m in moments.items()}
     return Calibration(statistics, digest(images), len(images))
 
 
@@ -101,39 +102,68 @@ def digest(images: np.ndarray) -> str:
 
 
 class Moments:
-    """The sum of x and of x x^T over rows that come block by block.
+    """Means of x, x x^T and, of answers y to x, of y, y x^T and y^T y, over rows that come block by block.
 
     Products are formed in float32, a block at a time, and summed up in float64.
+
+    Parameters
+    ----------
+    width, answers
+        The lengths of x and y.
     """
 
-    def __init__(self, width: int):
-        self.count, self._sum = 0, np.zeros(width)
+    def __init__(self, width: int, answers: int = 0):
+        self.count = 0
+        self._sum, self._answers = np.zeros(width), np.zeros(answers)
         self._products = np.zeros((width, width), order="F")  # the upper triangle
-        self._waiting: list[np.ndarray] = []
+        self._cross, self._square = np.zeros((answers, width)), 0.0
+        self._waiting: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def add(self, rows: np.ndarray) -> None:
-        """Rows of float32, (any number, width)."""
+    def add(self, rows: np.ndarray, answers: np.ndarray | None = None) -> None:
+        """Rows of float32, (n, width), and their answers, (n, answers)."""
         self.count += len(rows)
-        self._waiting.append(rows)
-        if sum(map(len, self._waiting)) >= 2048:  # rows: enough to keep a matrix product busy, few enough to hold
+        self._waiting.append((rows, np.empty((len(rows), 0), np.float32) if answers is None else answers))
+        if sum(len(rows) for rows, _ in self._waiting) >= BLOCK:
             self._flush()
 
     def _flush(self) -> None:
         if not self._waiting:
             return
-        block = np.concatenate(self._waiting)
+        rows, answers = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
         self._waiting = []
-        self._sum += block.sum(axis=0, dtype=np.float64)
+        self._sum += rows.sum(axis=0, dtype=np.float64)
         # BLAS sees the rows as the columns of a Fortran matrix; only one triangle is computed.
-        self._products += scipy.linalg.blas.ssyrk(1.0, block.T, lower=0)
+        self._products += scipy.linalg.blas.ssyrk(1.0, rows.T, lower=0)
+        if len(self._answers):
+            self._answers += answers.sum(axis=0, dtype=np.float64)
+            self._cross += answers.T @ rows
+            self._square += float(np.square(answers, dtype=np.float64).sum())
 
-    def statistics(self, alpha: np.ndarray | None = None) -> Statistics:
-        """The means; ``alpha`` as it is."""
+    @property
+    def mean(self) -> np.ndarray:
+        self._flush()
+        return self._sum / max(self.count, 1)
+
+    def moment(self) -> np.ndarray:
+        """Of x x^T, symmetric."""
         self._flush()
         products = np.triu(self._products)
         products += np.triu(products, 1).T
-        count = max(self.count, 1)
-        return Statistics(self.count, self._sum / count, products / count, alpha)
+        return products / max(self.count, 1)
+
+    def covariance(self) -> np.ndarray:
+        """Of x."""
+        return self.moment() - np.outer(self.mean, self.mean)
+
+    def cross_covariance(self) -> np.ndarray:
+        """Of y and x, (answers, width)."""
+        self._flush()
+        return (self._cross - np.outer(self._answers, self.mean)) / max(self.count, 1)
+
+    def variance(self) -> float:
+        """Of all y together."""
+        self._flush()
+        return (self._square - float(self._answers @ self._answers) / max(self.count, 1)) / max(self.count, 1)
 
 
 def layer_values(model: onnx.ModelProto, layers: Sequence[Layer]) -> dict[str, tuple[str, str, bool]]:

@@ -3,34 +3,36 @@
 `bias`      the mean of every output channel is restored
 `moments`   its mean and deviation are, which is what re-estimating the batch norm behind the layer would do; the frontends fold
             every batch norm into the layer before it, or into constants
-`response`  the last stage and its bias are solved again by least squares (`factorization.response`)
+`response`  all stages are fitted to what the dense layer answers, by alternating least squares; then the last one and the bias to what
+            a ReLU behind the layer lets through (`factorization.response`)
 
 Each layer is measured in the network as factored and corrected before it, so that it sees, and makes up for, the errors that reach it.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from math import prod
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
 
 from ..errors import TenfoldError
-from ..factorization import FactorChain, Layer, Stage
+from ..factorization import FactorChain, Layer
+from ..factorization.objective import Moment
+from ..factorization.pieces import Pieces
 from ..factorization.plan_json import CORRECTIONS
-from ..factorization.response import Responses, solve
+from ..factorization.refine import refined
+from ..factorization.response import Responses, response, solve
 from ..frontends import Network
 from ..passes.chains import push_permutations
 from ..passes.factorize_onnx import factorize_onnx
-from .calibration import layer_values
+from .calibration import WIDEST, Moments
 from .free_batch import free_batch
-from .inside import Inside
-from .patches import Positions, patches, pixels
+from .places import Place, answers
 
-IMAGES = 4096  # of those given, evenly spaced: more do not make the estimates better than the layers can follow
-SAMPLES = 32768  # pixels of a layer's output
-TARGETS = 2**29  # bytes of dense outputs that are held at a time
+IMAGES = 2048  # of those given, evenly spaced: twice as many make no difference
+SMOOTHING = 1e-3  # part of the mean variance that every direction of a layer's input is given: images are fewer than dimensions at times
 LARGEST_GAIN = 2.0  # of a channel's deviation: what shrank more was lost, not scaled
 Progress = Callable[[str], None]
 
@@ -55,7 +57,7 @@ def correct(
     chains
         By layer, without the layers' own biases, as `Plan.chains` gives them.
     images
-        (N, ...), preprocessed; no labels are needed. At most 4096 of them are used.
+        (N, ...), preprocessed; no labels are needed. At most 2048 of them are used.
     kind
         One of ``CORRECTIONS``.
     progress
@@ -64,7 +66,7 @@ def correct(
     Returns
     -------
     dict of str to FactorChain
-        With new last stages and biases; the stages in front and all geometry stay.
+        Of the same geometry.
 
     Raises
     ------
@@ -78,139 +80,54 @@ def correct(
     say = progress or (lambda step: None)
     images = images[np.unique(np.linspace(0, len(images) - 1, min(IMAGES, len(images))).astype(int))]
     model, batch = free_batch(network.onnx, images), network.inputs[0].shape[0]
-    places = [_Place.of(model, layer, len(images), batch) for layer in layers if layer.name in chains]
-    result = dict(chains)
-    for number, (place, target) in enumerate(_targets(model, places, images), start=1):
+    places = [Place.of(model, layer, len(images), batch) for layer in layers if layer.name in chains]
+    done: dict[str, FactorChain] = {}
+    for place, wanted in answers(model, places, images):
         name = place.layer.name
-        say(f"correcting {name}, layer {number} of {len(places)}")
+        say(f"correcting {name}, layer {len(done) + 1} of {len(places)}")
+
+        def graph(chain: FactorChain, name: str = name) -> onnx.ModelProto:
+            return factorize_onnx(model, {**done, name: chain})
+
         chain = push_permutations(chains[name])
-        before = {other.layer.name: result[other.layer.name] for other in places[: number - 1]}
-        small = factorize_onnx(model, {**before, name: chain})
-        features = _features(small, place, chain, images)
-        result[name] = _corrected(chain, Responses(features, target), place, kind)
-    return result
+        order = slice(None) if chain.permutation is None else np.argsort(chain.permutation)
+        wanted, own = wanted[:, order], place.bias[order]
+        if kind == "response" and len(chain.stages) > 1 and Pieces(chain).width == _width(place) <= WIDEST:
+            chain = _refit(chain, _width(place), place.inputs(graph(chain), chain, images), wanted)
+        data = Responses(place.features(graph(chain), chain, images), wanted)
+        weight, bias = _respond(chain, own, data, place.rectified) if kind == "response" else _restore(chain, data, kind == "moments")
+        last = replace(chain.stages[-1], weight=weight, bias=bias - own)
+        done[name] = replace(chain, stages=(*chain.stages[:-1], last))
+    return {name: done[name] for name in chains}
 
 
-@dataclass(frozen=True, eq=False)
-class _Place:
-    """Where a layer is in the dense graph, and the pixels of its output that are looked at.
-
-    Attributes
-    ----------
-    output
-        The value that the layer makes.
-    bias
-        (F,): what the graph adds to a chain in the place of the layer.
-    rectified
-        A ReLU, and nothing else, reads the output.
-    """
-
-    layer: Layer
-    output: str
-    bias: np.ndarray
-    rectified: bool
-    at: Positions
-
-    @classmethod
-    def of(cls, model: onnx.ModelProto, layer: Layer, images: int, batch: int) -> _Place:
-        output = layer_values(model, [layer])[layer.name][1]
-        bias, rectified = _bias(model, layer), _rectified(model, output)
-        return cls(layer, output, bias, rectified, Positions.draw(layer, images, SAMPLES, batch))
+def _width(place: Place) -> int:
+    return prod(place.layer.weight_shape[1:])
 
 
-def _targets(model: onnx.ModelProto, places: list[_Place], images: np.ndarray) -> Iterator[tuple[_Place, np.ndarray]]:
-    """Each place with the pixels of the dense layer's output; several from one pass over the images, as memory allows."""
-    waiting = list(places)
-    while waiting:
-        held, size = [], 0
-        while waiting and (not held or size + _bytes(waiting[0]) <= TARGETS):
-            size += _bytes(waiting[0])
-            held.append(waiting.pop(0))
-        found = _sampled(model, images, [(place.output, lambda y, at: pixels(y, at), place.at) for place in held])
-        yield from zip(held, found, strict=True)
+def _refit(chain: FactorChain, width: int, inputs: Iterable[np.ndarray], wanted: np.ndarray) -> FactorChain:
+    """All stages, so that the chain follows what is wanted of it as its input varies."""
+    moments, start = Moments(width, wanted.shape[1]), 0
+    for rows in inputs:
+        moments.add(rows, wanted[start : start + len(rows)])
+        start += len(rows)
+    goal = Moment(moments.covariance(), Pieces(chain).kernel(), moments.cross_covariance(), moments.variance(), SMOOTHING)
+    return refined(chain, goal)
 
 
-def _bytes(place: _Place) -> int:
-    return 4 * place.at.rows.size * place.layer.out_channels
-
-
-def _features(small: onnx.ModelProto, place: _Place, chain: FactorChain, images: np.ndarray) -> np.ndarray:
-    """What the last stage of the chain reads, in the factored network, at the pixels of the place."""
-    stage = chain.stages[-1]
-    shape = (stage.out_channels, stage.in_channels, *stage.kernel)
-    if place.layer.kind == "dense":
-        layer = replace(place.layer, weight_shape=shape[:2])
-    else:
-        geometry = {"stride": stage.stride, "padding": stage.padding, "dilation": stage.dilation}
-        layer = Layer(place.layer.name, "conv2d", shape, output_size=place.layer.output_size, **geometry)
-    source = _last_stage(small, place.output).input[0]
-    return _sampled(small, images, [(source, lambda x, at: patches(layer, x, at), place.at)])[0]
-
-
-def _sampled(model: onnx.ModelProto, images: np.ndarray, wanted: list[tuple[str, Callable, Positions]]) -> list[np.ndarray]:
-    """For each value of the graph what a function takes from it, batch after batch."""
-    parts, done = [[] for _ in wanted], 0
-    for values in Inside(model, [name for name, _, _ in wanted]).batches(images):
-        count = len(next(iter(values.values())))
-        for part, (name, take, at) in zip(parts, wanted, strict=True):
-            part.append(take(values[name], at[done : done + count]))
-        done += count
-    return [np.concatenate(part) for part in parts]
-
-
-def _corrected(chain: FactorChain, data: Responses, place: _Place, kind: str) -> FactorChain:
-    order = chain.permutation
-    own = place.bias if order is None else place.bias[np.argsort(order)]
-    targets = data.targets if order is None else data.targets[:, np.argsort(order)]
+def _respond(chain: FactorChain, own: np.ndarray, data: Responses, rectified: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Weight and whole bias of the last stage, solved again."""
     last = chain.stages[-1]
-    if kind == "response":
-        now = own if last.bias is None else own + last.bias
-        weight, bias = solve(last.weight, now, last.groups, Responses(data.features, targets), place.rectified)
-    else:
-        response = _response(last, data.features)
-        gain = _gain(targets, response) if kind == "moments" else np.ones(last.out_channels)
-        weight = last.weight * gain[:, None, None, None]
-        bias = targets.mean(axis=0, dtype=np.float64) - gain * response.mean(axis=0, dtype=np.float64)
-    stage = replace(last, weight=weight, bias=bias - own)
-    return replace(chain, stages=(*chain.stages[:-1], stage))
+    return solve(last.weight, own if last.bias is None else own + last.bias, last.groups, data, rectified)
 
 
-def _response(stage: Stage, features: np.ndarray) -> np.ndarray:
-    """What the stage answers without its bias: (n, F)."""
-    rows = stage.weight.reshape(stage.groups, -1, stage.weight[0].size)
-    columns = features.reshape(len(features), stage.groups, -1)
-    return np.concatenate([columns[:, g] @ rows[g].T for g in range(stage.groups)], axis=1)
-
-
-def _gain(targets: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """By how much each channel's deviation has to grow."""
-    wanted, found = targets.std(axis=0, dtype=np.float64), response.std(axis=0, dtype=np.float64)
-    ratio = np.divide(wanted, found, out=np.ones_like(found), where=found > 0)
-    return np.clip(ratio, 1 / LARGEST_GAIN, LARGEST_GAIN)
-
-
-def _last_stage(model: onnx.ModelProto, output: str) -> onnx.NodeProto:
-    """The convolution or dense node of a chain that makes ``output``, behind a gather or the addition of a bias."""
-    makers = {name: node for node in model.graph.node for name in node.output}
-    node = makers[output]
-    while node.op_type in ("Gather", "Add"):
-        node = makers[node.input[0]]
-    return node
-
-
-def _bias(model: onnx.ModelProto, layer: Layer) -> np.ndarray:
-    node = next(node for node in model.graph.node if node.name == layer.name)
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    if len(node.input) < 3 or node.input[2] not in constants:
-        return np.zeros(layer.out_channels)
-    attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    bias = numpy_helper.to_array(constants[node.input[2]]).astype(np.float64) * attributes.get("beta", 1.0)
-    return np.broadcast_to(bias.reshape(-1), (layer.out_channels,))
-
-
-def _rectified(model: onnx.ModelProto, value: str) -> bool:
-    """Whether all that reads a value is a ReLU, or a max-pool with nothing but a ReLU behind it."""
-    readers = [node for node in model.graph.node if value in node.input]
-    if len(readers) != 1 or any(output.name == value for output in model.graph.output):
-        return False
-    return readers[0].op_type == "Relu" or (readers[0].op_type == "MaxPool" and _rectified(model, readers[0].output[0]))
+def _restore(chain: FactorChain, data: Responses, deviation: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Weight and whole bias of the last stage that restore the mean, and with ``deviation`` the deviation, of its channels."""
+    last = chain.stages[-1]
+    found = response(last.weight, last.groups, data.features)
+    gain = np.ones(last.out_channels)
+    if deviation:
+        before, after = data.targets.std(axis=0, dtype=np.float64), found.std(axis=0, dtype=np.float64)
+        gain = np.clip(np.divide(before, after, out=gain, where=after > 0), 1 / LARGEST_GAIN, LARGEST_GAIN)
+    bias = data.targets.mean(axis=0, dtype=np.float64) - gain * found.mean(axis=0, dtype=np.float64)
+    return last.weight * gain[:, None, None, None], bias

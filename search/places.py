@@ -1,0 +1,130 @@
+"""The place of a layer in its network: what the dense layer answers there, and what a chain reads when it takes the place."""
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from ..factorization import FactorChain, Layer, Stage
+from .calibration import layer_values
+from .inside import Inside
+from .patches import Positions, patches, pixels
+
+SAMPLES = 16384  # pixels of a layer's output at the least
+PATCHES = 5  # at the least, for each dimension of a layer's patches
+HELD = 2**29  # bytes of answers that are held at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """One layer in the dense graph, and the pixels of its output that are looked at.
+
+    Attributes
+    ----------
+    layer : Layer
+    output : str
+        The value that the layer makes, or the chain in its place.
+    bias : ndarray
+        (F,): what the graph adds to a chain in the place of the layer.
+    rectified : bool
+        A ReLU, and nothing else, reads the output.
+    at : Positions
+    """
+
+    layer: Layer
+    output: str
+    bias: np.ndarray
+    rectified: bool
+    at: Positions
+
+    @classmethod
+    def of(cls, model: onnx.ModelProto, layer: Layer, images: int, batch: int) -> Place:
+        """For so many images; ``batch``: the images of one run that the layer was listed for."""
+        output = layer_values(model, [layer])[layer.name][1]
+        at = Positions.draw(layer, images, max(SAMPLES, PATCHES * prod(layer.weight_shape[1:])), batch)
+        return cls(layer, output, _bias(model, layer), _rectified(model, output), at)
+
+    def features(self, graph: onnx.ModelProto, chain: FactorChain, images: np.ndarray) -> np.ndarray:
+        """What the last stage of the chain, which is in its place in ``graph``, reads there: (n, I Y X), channels of all groups."""
+        source, layer = _stage_node(graph, self.output, 0).input[0], _as_layer(self.layer, chain.stages[-1])
+        return np.concatenate([patches(layer, values[source], at[0]) for values, at in walk(graph, [source], images, [self.at])])
+
+    def inputs(self, graph: onnx.ModelProto, chain: FactorChain, images: np.ndarray) -> Iterator[np.ndarray]:
+        """What the layer itself would read there, batch by batch: (n, C Y X)."""
+        source = _stage_node(graph, self.output, len(chain.stages) - 1).input[0]
+        for values, at in walk(graph, [source], images, [self.at]):
+            yield patches(self.layer, values[source], at[0])
+
+
+def answers(model: onnx.ModelProto, places: Sequence[Place], images: np.ndarray) -> Iterator[tuple[Place, np.ndarray]]:
+    """Each place with what the dense layer answers there, (n, F); of several places from one pass, as memory allows."""
+    waiting = list(places)
+    while waiting:
+        held, size = [], 0
+        while waiting and (not held or size + _bytes(waiting[0]) <= HELD):
+            size += _bytes(waiting[0])
+            held.append(waiting.pop(0))
+        parts = [[] for _ in held]
+        for values, positions in walk(model, [place.output for place in held], images, [place.at for place in held]):
+            for part, place, at in zip(parts, held, positions, strict=True):
+                part.append(pixels(values[place.output], at))
+        yield from zip(held, map(np.concatenate, parts), strict=True)
+
+
+def walk(
+    model: onnx.ModelProto, values: Sequence[str], images: np.ndarray, positions: Sequence[Positions]
+) -> Iterator[tuple[dict[str, np.ndarray], list[Positions]]]:
+    """Values of a graph batch by batch, each with the positions that belong to its images."""
+    done = 0
+    for found in Inside(model, values).batches(images):
+        count = len(next(iter(found.values())))
+        yield found, [at[done : done + count] for at in positions]
+        done += count
+
+
+def _bytes(place: Place) -> int:
+    return 4 * place.at.rows.size * place.layer.out_channels
+
+
+def _as_layer(layer: Layer, stage: Stage) -> Layer:
+    """The stage, without its groups, as a layer whose patches can be taken."""
+    shape = (stage.out_channels, stage.in_channels, *stage.kernel)
+    if layer.kind == "dense":
+        return replace(layer, weight_shape=shape[:2])
+    geometry = {"stride": stage.stride, "padding": stage.padding, "dilation": stage.dilation}
+    return Layer(layer.name, "conv2d", shape, output_size=layer.output_size, **geometry)
+
+
+def _stage_node(graph: onnx.ModelProto, output: str, back: int) -> onnx.NodeProto:
+    """The node of a chain's last stage but ``back``; gathers and added biases stand between stages."""
+    makers = {name: node for node in graph.node for name in node.output}
+    value = output
+    while True:
+        node = makers[value]
+        if node.op_type not in ("Gather", "Add"):
+            if back == 0:
+                return node
+            back -= 1
+        value = node.input[0]
+
+
+def _bias(model: onnx.ModelProto, layer: Layer) -> np.ndarray:
+    node = next(node for node in model.graph.node if node.name == layer.name)
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    if len(node.input) < 3 or node.input[2] not in constants:
+        return np.zeros(layer.out_channels)
+    attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    bias = numpy_helper.to_array(constants[node.input[2]]).astype(np.float64) * attributes.get("beta", 1.0)
+    return np.broadcast_to(bias.reshape(-1), (layer.out_channels,))
+
+
+def _rectified(model: onnx.ModelProto, value: str) -> bool:
+    """Whether all that reads a value is a ReLU, or a max-pool with nothing but a ReLU behind it."""
+    readers = [node for node in model.graph.node if value in node.input]
+    if len(readers) != 1 or any(output.name == value for output in model.graph.output):
+        return False
+    return readers[0].op_type == "Relu" or (readers[0].op_type == "MaxPool" and _rectified(model, readers[0].output[0]))
