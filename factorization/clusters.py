@@ -55,7 +55,8 @@ def subspace_clusters(gram: np.ndarray, count: int, dimensions: tuple[int, ...] 
     found = []
     for dimension in sorted({min(d, size - 1) for d in dimensions}):
         found += [_alternate(gram, count, dimension, start) for start in starts]
-    return _members(min(found, key=lambda labels: _nuclear_norms(gram, labels, count)), count)
+    best = min((_members(labels, count) for labels in found), key=lambda members: _nuclear_norms(gram, members))
+    return best[np.argsort(best[:, 0])]
 
 
 def balanced_assignment(cost: np.ndarray) -> np.ndarray:
@@ -65,20 +66,35 @@ def balanced_assignment(cost: np.ndarray) -> np.ndarray:
 
 
 def subspace_distances(gram: np.ndarray, members: np.ndarray, dimension: int) -> np.ndarray:
-    """Squared distances of all n vectors from the best subspace of this dimension through some of them, (n,)."""
-    size = len(members)
-    among = gram[np.ix_(members, members)]
-    values, vectors = scipy.linalg.eigh(among, subset_by_index=(size - dimension, size - 1))
-    used = values > _TINY * max(np.trace(among), np.finfo(float).tiny)
-    basis = vectors[:, used] / np.sqrt(values[used])
-    return np.maximum(np.diag(gram) - np.square(gram[:, members] @ basis).sum(axis=1), 0.0)
+    """Squared distances of all n vectors from the best subspace of this dimension through each of some clusters.
+
+    Parameters
+    ----------
+    gram
+        n x n.
+    members
+        Clusters x their size, int.
+    dimension
+        Below the size.
+
+    Returns
+    -------
+    ndarray
+        n x clusters.
+    """
+    values, vectors = np.linalg.eigh(_among(gram, members))
+    values, vectors = values[:, None, -dimension:], vectors[:, :, -dimension:]
+    floor = np.maximum(_TINY * values[:, :, -1:], np.finfo(float).tiny)
+    basis = vectors * np.where(values > floor, 1 / np.sqrt(np.maximum(values, floor)), 0.0)
+    kept = np.square(np.matmul(gram[members].transpose(0, 2, 1), basis)).sum(axis=2)
+    return np.maximum(np.diag(gram)[:, None] - kept.T, 0.0)
 
 
 def _alternate(gram: np.ndarray, count: int, dimension: int, labels: np.ndarray) -> np.ndarray:
     """Subspaces through the clusters, clusters around the subspaces, until the total distance falls no more."""
     everyone, total = np.arange(len(gram)), np.inf
     for _ in range(MAX_ITERATIONS):
-        cost = np.stack([subspace_distances(gram, np.flatnonzero(labels == k), dimension) for k in range(count)], axis=1)
+        cost = subspace_distances(gram, _members(labels, count), dimension)
         before, total = total, cost[everyone, labels].sum()
         if before - total <= _TINY * np.trace(gram):
             break
@@ -103,12 +119,16 @@ def _spectral_start(gram: np.ndarray, count: int) -> np.ndarray:
     return balanced_assignment(-np.abs(vectors @ (left @ right)))
 
 
-def _nuclear_norms(gram: np.ndarray, labels: np.ndarray, count: int) -> float:
+def _nuclear_norms(gram: np.ndarray, members: np.ndarray) -> float:
     """The sum over the clusters of the sums of their singular values."""
-    members = [np.flatnonzero(labels == k) for k in range(count)]
-    return float(sum(np.sqrt(np.maximum(scipy.linalg.eigvalsh(gram[np.ix_(m, m)]), 0.0)).sum() for m in members))
+    return float(np.sqrt(np.maximum(np.linalg.eigvalsh(_among(gram, members)), 0.0)).sum())
+
+
+def _among(gram: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """The Gram matrix of each cluster."""
+    return gram[members[:, :, None], members[:, None, :]]
 
 
 def _members(labels: np.ndarray, count: int) -> np.ndarray:
-    clusters = [np.flatnonzero(labels == k) for k in range(count)]
-    return np.stack(sorted(clusters, key=lambda members: members[0]))
+    """Count x size, in the order of the labels."""
+    return np.argsort(labels, kind="stable").reshape(count, -1)

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from .clusters import balanced_assignment, subspace_clusters
-from .linalg import damped, truncated_svd
+from .linalg import damped
 from .metrics import Covariance, Mahalanobis, Metric
 
 MAX_ITERATIONS = 30
@@ -45,8 +45,7 @@ class FrobeniusFit(Fit):
         return planes, np.square(planes).sum(axis=2)
 
     def colours(self, members: np.ndarray, planes: np.ndarray, colours: np.ndarray) -> np.ndarray:
-        channels = self.weight.shape[1]
-        return np.stack([truncated_svd(self.weight[m].transpose(1, 0, 2).reshape(channels, -1), 1)[0][:, 0] for m in members])
+        return leading_colours(self.weight[members].transpose(0, 2, 1, 3).reshape(*colours.shape, -1))
 
 
 class MahalanobisFit(Fit):
@@ -118,12 +117,12 @@ def shared_colours(weight: np.ndarray, count: int, metric: Metric) -> tuple[np.n
     return found
 
 
-def leading_colours(weight: np.ndarray) -> np.ndarray:
-    """The leading left singular vector of every filter C x P, times its singular value: F x C."""
-    if weight.shape[1] <= weight.shape[2]:
-        vectors = np.linalg.eigh(weight @ weight.transpose(0, 2, 1))[1][:, :, -1]
-        return vectors * np.linalg.norm(np.einsum("fcp,fc->fp", weight, vectors), axis=1)[:, None]
-    return np.einsum("fcp,fp->fc", weight, np.linalg.eigh(weight.transpose(0, 2, 1) @ weight)[1][:, :, -1])
+def leading_colours(filters: np.ndarray) -> np.ndarray:
+    """The leading left singular vector of each of n x C x P, times its singular value: n x C."""
+    if filters.shape[1] > filters.shape[2]:
+        return np.matmul(filters, np.linalg.eigh(filters.transpose(0, 2, 1) @ filters)[1][:, :, -1:])[..., 0]
+    values, vectors = np.linalg.eigh(filters @ filters.transpose(0, 2, 1))
+    return vectors[:, :, -1] * np.sqrt(np.maximum(values[:, -1:], 0.0))
 
 
 def _alternate(fit: Fit, colours: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -135,7 +134,7 @@ def _alternate(fit: Fit, colours: np.ndarray) -> tuple[np.ndarray, np.ndarray, n
         before, kept = kept, gains[everyone, labels].sum()
         if found is not None and kept < before:
             break
-        members, chosen = np.stack([np.flatnonzero(labels == k) for k in range(len(colours))]), planes[everyone, labels]
+        members, chosen = np.argsort(labels, kind="stable").reshape(len(colours), -1), planes[everyone, labels]
         found = colours, members, chosen
         if kept - before <= TOLERANCE * fit.norm:
             break

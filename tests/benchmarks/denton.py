@@ -1,4 +1,4 @@
-"""Chains of Denton et al. (2014), sections 3.3 and 3.4, and the operation counts of their table 1.
+"""The two layers of Denton et al. (2014), sections 3.3 and 3.4, in their factored forms.
 
 The stages are grouped convolutions in the order of the clusters, as the authors' own kernels are: the permutation of channels between
 two clusterings is left out for every engine alike.
@@ -8,9 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models import stage
 from shapes import Shape
-from tenfold.factorization import Stage
+from tenfold.factorization import METHODS, Stage, denton_counts
+
+NAMES = {
+    "monochromatic": (("C'",), denton_counts.monochromatic_operations),
+    "biclustering svd": (("G", "H", "K1", "K2"), denton_counts.svd_operations),
+    "biclustering outer": (("G", "H", "K"), denton_counts.outer_product_operations),
+}
 
 
 @dataclass(frozen=True)
@@ -24,51 +29,19 @@ class Form:
     parameters: tuple[int, ...]
 
     def __str__(self) -> str:
-        names = {"monochromatic": ("C'",), "biclustering svd": ("G", "H", "K1", "K2"), "biclustering outer": ("G", "H", "K")}[self.name]
-        return f"{self.name} {' '.join(f'{n}={v}' for n, v in zip(names, self.parameters, strict=True))}"
+        return f"{self.name} {' '.join(f'{n}={v}' for n, v in zip(NAMES[self.name][0], self.parameters, strict=True))}"
 
-    def stages(self, dense: Shape) -> list[Stage]:
-        """The chain in place of a dense layer."""
-        return {"monochromatic": _monochromatic, "biclustering svd": _svd, "biclustering outer": _outer}[self.name](dense, *self.parameters)
+    def stages(self, dense: Shape) -> tuple[Stage, ...]:
+        """The chain in place of a dense layer, its weights zeros that take no memory."""
+        return METHODS[self.name.replace(" ", "_")].outline(dense.layer, self.parameters).stages
 
     def operations(self, dense: Shape) -> int:
-        """Multiplications by table 1, NM being the pixels of the input, and NM / stride^2 those of the output."""
-        c, f, xy = dense.channels, dense.filters, dense.kernel**2
-        n, m = dense.size**2, dense.layer.output_size[0] ** 2
-        if self.name == "monochromatic":
-            (colors,) = self.parameters
-            return colors * c * n + xy * f * m
-        if self.name == "biclustering outer":
-            g, h, k = self.parameters
-            return g * h * k * (n * c // g + xy * m + f // h * m)
-        g, h, k1, k2 = self.parameters
-        return g * h * (n * c // g * k1 + k1 * xy * k2 * m + k2 * f // h * m)
+        """Multiplications by table 1."""
+        return NAMES[self.name][1](dense.layer, *self.parameters)
 
     def promise(self, dense: Shape) -> float:
         """How many times fewer multiplications than the dense layer's."""
         return dense.layer.macs / self.operations(dense)
-
-
-def _spatial(dense: Shape, filters: int, channels: int, groups: int) -> Stage:
-    return stage(filters, channels, (dense.kernel, dense.kernel), dense.stride, (dense.padding,) * 4, groups)
-
-
-def _monochromatic(dense: Shape, colors: int) -> list[Stage]:
-    """Onto C' colours; then each filter sees one of them."""
-    return [stage(colors, dense.channels, (1, 1)), _spatial(dense, dense.filters, colors, colors)]
-
-
-def _svd(dense: Shape, g: int, h: int, k1: int, k2: int) -> list[Stage]:
-    """For each of G x H pairs of clusters: C/G -> K1, spatial K1 -> K2, K2 -> F/H, summed over the G."""
-    return [stage(g * h * k1, dense.channels, (1, 1), groups=g), _spatial(dense, g * h * k2, g * h * k1, g * h),
-            stage(dense.filters, g * h * k2, (1, 1), groups=h)]
-
-
-def _outer(dense: Shape, g: int, h: int, k: int) -> list[Stage]:
-    """For each of G x H pairs of clusters and each of K terms: one vector in each direction."""
-    terms = g * h * k
-    return [stage(terms, dense.channels, (1, 1), groups=g), _spatial(dense, terms, terms, terms),
-            stage(dense.filters, terms, (1, 1), groups=h)]
 
 
 LAYER1 = Shape(3, 96, 224, 7, 2, 1, 1)

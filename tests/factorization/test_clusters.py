@@ -81,7 +81,8 @@ def test_distances_are_those_from_the_leading_singular_vectors(n, length, data, 
     dimension = data.draw(st.integers(1, len(members) - 1))
     basis = np.linalg.svd(vectors[members], full_matrices=False)[2][:dimension]
     expected = np.square(vectors - vectors @ basis.T @ basis).sum(axis=1)
-    np.testing.assert_allclose(subspace_distances(vectors @ vectors.T, members, dimension), expected, atol=1e-9 * np.square(vectors).sum())
+    found = subspace_distances(vectors @ vectors.T, np.stack([members, members[::-1]]), dimension)
+    np.testing.assert_allclose(found, np.stack([expected] * 2, axis=1), atol=1e-9 * np.square(vectors).sum())
 
 
 @PROPERTY
@@ -92,7 +93,7 @@ def test_alternating_ends_where_no_assignment_is_better(count, size, dimension, 
     gram, start = vectors @ vectors.T, rng.permutation(np.arange(count * size) // size)
 
     def cost(labels):
-        return np.stack([subspace_distances(gram, np.flatnonzero(labels == k), dimension) for k in range(count)], axis=1)
+        return subspace_distances(gram, np.stack([np.flatnonzero(labels == k) for k in range(count)]), dimension)
 
     def total(labels):
         return cost(labels)[np.arange(len(labels)), labels].sum()
