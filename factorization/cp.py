@@ -12,12 +12,13 @@ import numpy as np
 
 from .cp_correction import stable_cp
 from .layer import Layer
-from .method import Method, Shapes
+from .method import Shapes
 from .metrics import Metric
+from .polyadic import Polyadic
 from .separated import pass_geometries, pass_shapes, pass_weights
 
 
-class Cp(Method):
+class Cp(Polyadic):
     """Rank K up to Y X min(F, C), where a singular value decomposition of each tap's F x C matrix is a CP that meets the weight exactly.
 
     K C MACs for a pixel of the input, K Y for a pixel after the vertical stage, K (X + F) for a pixel of the output.
@@ -27,16 +28,11 @@ class Cp(Method):
     """
 
     name = "cp"
-    kind = "conv2d"
     algebra = "W[f,c,y,x] ~ sum_k A[f,k] H[k,x] V[k,y] B[k,c]"
-    spectral = False
 
     def max_ranks(self, layer: Layer) -> tuple[int, ...]:
         f, c, y, x = layer.weight_shape
         return (y * x * min(f, c),)
-
-    def _refuse(self, layer: Layer) -> str | None:
-        return "1 x 1 kernel: no rows and columns to separate, channel_svd applies" if layer.kernel == (1, 1) else None
 
     def _shapes(self, layer: Layer, ranks: tuple[int, ...]) -> Shapes:
         (k,) = ranks

@@ -25,6 +25,7 @@ DAMPING = 1e-4  # of the error: 1e-3 costs accuracy, below 1e-5 terms grow again
 EXACT = 1e-13  # squared relative error that float64 sums can't tell from zero
 SHAKE = 1e-3  # of the largest entry
 SETTLED = 1e-5  # gain of a sweep, as a fraction of the cost, below which it has converged
+_TERMS = 64  # worked on at a time, so that what is between two contractions stays in the cache
 MAX_SWEEPS, MIN_SWEEPS = 100, 5
 WORK = 2e10  # multiply-accumulates for all sweeps together: some seconds
 
@@ -55,7 +56,8 @@ def decompose(tensors: np.ndarray, rank: int) -> Factors:
         return after, float(errors.sum() + damping * squared_norms(after).sum())
 
     # Fewer for large problems: their start is near already when the rank is high.
-    sweeps = int(np.clip(WORK / (2 * tensors.size * rank), MIN_SWEEPS, MAX_SWEEPS))
+    work = 2 * rank * (tensors.size + len(tensors) * rank**2)  # of a sweep, with the solutions of four systems
+    sweeps = int(np.clip(WORK / work, MIN_SWEEPS, MAX_SWEEPS))
     found = accelerate(step, _shaken(start), sweeps, SETTLED)
     worse = squared_error(tensors, found) > error
     return [np.where(worse[:, None, None], old, new) for old, new in zip(start, found, strict=True)]
@@ -97,21 +99,31 @@ def sweep(
     """
     batch, f, c, y, x = tensors.shape
     factors, grams, unfolded = list(factors), [gram(factor) for factor in factors], tensors.reshape(batch, f, -1)
+    blocks = [slice(start, start + _TERMS) for start in range(0, factors[0].shape[2], _TERMS)]
 
-    def renew(mode: int, products: np.ndarray) -> None:
-        factors[mode] = update(mode, products, grams)
+    def renew(mode: int, products: list[np.ndarray]) -> None:
+        factors[mode] = update(mode, np.concatenate(products, axis=2), grams)
         grams[mode] = gram(factors[mode])
 
-    kernels = (factors[2][:, :, None] * factors[3][:, None]).reshape(batch, y * x, -1)
-    renew(0, unfolded @ (factors[1][:, :, None] * kernels[:, None]).reshape(batch, c * y * x, -1))
-    filtered = (unfolded.swapaxes(1, 2) @ factors[0]).reshape(batch, c, y * x, -1)
-    renew(1, np.einsum("bcpk,bpk->bck", filtered, kernels))
-    planes = np.einsum("bcpk,bck->bpk", filtered, factors[1]).reshape(batch, y, x, -1)
-    renew(2, np.einsum("byxk,bxk->byk", planes, factors[3]))
-    products = np.einsum("byxk,byk->bxk", planes, factors[2])
-    renew(3, products)
+    def of(mode: int, block: slice) -> np.ndarray:
+        return factors[mode][:, :, block]
+
+    kernels = [(of(2, block)[:, :, None] * of(3, block)[:, None]).reshape(batch, y * x, -1) for block in blocks]
+    renew(0, [
+        unfolded @ (of(1, block)[:, :, None] * kernel[:, None]).reshape(batch, c * y * x, -1)
+        for block, kernel in zip(blocks, kernels, strict=True)
+    ])
+    filtered = [(unfolded.swapaxes(1, 2) @ of(0, block)).reshape(batch, c, y * x, -1) for block in blocks]
+    renew(1, [np.einsum("bcpk,bpk->bck", part, kernel) for part, kernel in zip(filtered, kernels, strict=True)])
+    planes = [
+        np.einsum("bcpk,bck->bpk", part, of(1, block)).reshape(batch, y, x, -1) for part, block in zip(filtered, blocks, strict=True)
+    ]
+    renew(2, [np.einsum("byxk,bxk->byk", plane, of(3, block)) for plane, block in zip(planes, blocks, strict=True)])
+    last = [np.einsum("byxk,byk->bxk", plane, of(2, block)) for plane, block in zip(planes, blocks, strict=True)]
+    renew(3, last)
     norms = np.einsum("bfcyx,bfcyx->b", tensors, tensors)
-    return factors, norms - 2 * np.einsum("bxk,bxk->b", products, factors[3]) + (grams[0] * grams[1] * grams[2] * grams[3]).sum((1, 2))
+    inner = np.einsum("bxk,bxk->b", np.concatenate(last, axis=2), factors[3])
+    return factors, norms - 2 * inner + (others(3, grams) * grams[3]).sum((1, 2))
 
 
 def accelerate(step: Callable[[Factors, float], tuple[Factors, float]], factors: Factors, sweeps: int, settled: float) -> Factors:
@@ -157,7 +169,8 @@ def gram(factor: np.ndarray) -> np.ndarray:
 
 def others(mode: int, grams: Factors) -> np.ndarray:
     """The elementwise product of the Gram matrices of all factors but one: the normal matrix of that one."""
-    return np.prod([matrix for m, matrix in enumerate(grams) if m != mode], axis=0)
+    first, second, third = (matrix for m, matrix in enumerate(grams) if m != mode)
+    return first * second * third
 
 
 def squared_norms(factors: Factors) -> np.ndarray:
@@ -167,7 +180,10 @@ def squared_norms(factors: Factors) -> np.ndarray:
 
 def compose(factors: Factors) -> np.ndarray:
     """The tensors that the factors make: batch x F x C x Y x X."""
-    return np.einsum("bfk,bck,byk,bxk->bfcyx", *factors, optimize=True)
+    outputs, inputs, rows, columns = factors
+    rest = inputs[:, :, None, None] * rows[:, None, :, None] * columns[:, None, None]
+    whole = outputs @ rest.reshape(len(rest), -1, rest.shape[-1]).swapaxes(1, 2)
+    return whole.reshape(len(rest), -1, *rest.shape[1:4])
 
 
 def squared_error(tensors: np.ndarray, factors: Factors) -> np.ndarray:
@@ -186,7 +202,7 @@ def _least_squares(mode: int, products: np.ndarray, grams: Factors, damping: flo
     normal = others(mode, grams)
     weight = np.einsum("bkk->bk", normal)  # the squared norms of the terms, as this factor weighs in them
     ridge = damping * weight + 1e-14 * weight.max(1, keepdims=True) + 1e-40  # the last two: a term of zeros is not a singular matrix
-    normal = normal + ridge[:, None] * np.eye(normal.shape[-1])
+    np.einsum("bkk->bk", normal)[...] += ridge
     return np.linalg.solve(normal, products.swapaxes(1, 2)).swapaxes(1, 2)
 
 

@@ -21,11 +21,11 @@ from itertools import pairwise
 import numpy as np
 
 from .chain import FactorChain
-from .cp import Cp, canonical_polyadic
+from .cp import Cp
 from .layer import Layer
 from .method import Shapes
-from .metrics import Metric
-from .separated import identity_geometries, identity_weights, pass_geometries, pass_shapes, pass_weights
+from .metrics import METRICS, Metric
+from .separated import identity_geometries, identity_weights, pass_geometries, pass_shapes
 
 
 class Flattened(Cp):
@@ -45,6 +45,7 @@ class Flattened(Cp):
     name = "flattened"
     algebra = "W[f,c,y,x] ~ sum_k A[f,k] H[k,x] V[k,y] B[k,c], in sets of lateral, vertical, horizontal"
     starting_point = True
+    metrics = METRICS
     lateral_first = True
 
     def __init__(self, sets: int = 2):
@@ -67,13 +68,11 @@ class Flattened(Cp):
         return tuple(geometries)
 
     def _fit(self, weight: np.ndarray, layer: Layer, ranks: tuple[int, ...], metric: Metric) -> FactorChain:
-        outputs, inputs, vertical, horizontal = canonical_polyadic(weight, ranks[0])
-        laterals = [inputs.T, *[np.eye(ranks[0])] * (self.sets - 2), outputs]
+        first, *lines, last = (stage.weight for stage in Cp().factorize(weight, layer, ranks, metric=metric).stages)
         weights = []
-        for i, lateral in enumerate(laterals):
-            channels = self._line_channels(*lateral.shape[::-1])
-            lines = pass_weights(vertical.T, horizontal.T) if self._filters(i) else identity_weights(layer, channels)
-            weights += self._ordered((lateral[:, :, None, None],), lines)
+        for i, lateral in enumerate((first, *[_eye(ranks[0])] * (self.sets - 2), last)):
+            channels = self._line_channels(lateral.shape[1], lateral.shape[0])
+            weights += self._ordered((lateral,), tuple(lines) if self._filters(i) else identity_weights(layer, channels))
         chain = self._chain(layer, ranks, [np.ascontiguousarray(w, np.float32) for w in weights])
         return FactorChain(tuple(replace(stage, bias=np.zeros(stage.out_channels, np.float32)) for stage in chain.stages))
 
@@ -98,3 +97,7 @@ class FlattenedVhl(Flattened):
     name = "flattened_vhl"
     algebra = "W[f,c,y,x] ~ sum_k A[f,k] H[k,x] V[k,y] B[k,c], in sets of vertical, horizontal, lateral"
     lateral_first = False
+
+
+def _eye(channels: int) -> np.ndarray:
+    return np.eye(channels)[:, :, None, None]

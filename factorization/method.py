@@ -120,6 +120,10 @@ class Method(ABC):
         weight = self._checked(weight, layer)
         if self.spectral:
             return tuple(smallest_rank(squared, energy) for squared in self.spectra(weight))
+        return self._cheapest_rung(weight, layer, energy)
+
+    def _cheapest_rung(self, weight: np.ndarray, layer: Layer, energy: float) -> tuple[int, ...] | Refusal:
+        """`ranks_for_energy` of a method that has to factor to know."""
         kept = 0.0
         for ranks in self.ladder(layer):
             squared = self.factorize(weight, layer, ranks).relative_error(weight) ** 2

@@ -12,27 +12,23 @@ import numpy as np
 
 from .cp_correction import stable_cp
 from .layer import Layer
-from .method import Method, Shapes
+from .method import Shapes
 from .metrics import Metric
+from .polyadic import Polyadic
 from .separated import pass_geometries, pass_shapes, pass_weights
 
 
-class SeparableBasis(Method):
+class SeparableBasis(Polyadic):
     """M filters a channel, up to Y X, where single taps are a basis.
 
     C M Y MACs for a pixel after the vertical stage, C M (X + F) for a pixel of the output.
     """
 
     name = "separable_basis"
-    kind = "conv2d"
     algebra = "W[f,c,y,x] ~ sum_m A[f,c,m] H[c,m,x] V[c,m,y]"
-    spectral = False
 
     def max_ranks(self, layer: Layer) -> tuple[int, ...]:
         return (layer.kernel[0] * layer.kernel[1],)
-
-    def _refuse(self, layer: Layer) -> str | None:
-        return "1 x 1 kernel: no rows and columns to separate, channel_svd applies" if layer.kernel == (1, 1) else None
 
     def _shapes(self, layer: Layer, ranks: tuple[int, ...]) -> Shapes:
         filters = layer.in_channels * ranks[0]

@@ -70,9 +70,9 @@ def fields(
     informed : collection of str
         The layers that statistics are known of: factors are fitted in the covariance metric; in the Frobenius norm elsewhere.
     methods : iterable of Method, optional
-        Default: all.
+        Default: all but those that are a start for training.
     """
-    methods = list(METHODS.values() if methods is None else methods)
+    methods = [method for method in METHODS.values() if not method.starting_point] if methods is None else list(methods)
     found = []
     for layer in layers:
         metric = "covariance" if layer.name in informed else "frobenius"

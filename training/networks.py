@@ -1,7 +1,11 @@
 """The papers' networks as torch modules."""
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import nn
+
+from .structures import flattened
 
 
 def jin_baseline(classes: int = 10, size: int = 32, batch_norm: bool = False) -> nn.Sequential:
@@ -20,10 +24,25 @@ def jin_baseline(classes: int = 10, size: int = 32, batch_norm: bool = False) ->
         Put a batch norm after each convolution while training. It folds into the convolution, so the network that
         is exported has the paper's layers either way.
     """
+    return _jin(lambda channels, filters: [nn.Conv2d(channels, filters, 5, padding=2)], classes, size, batch_norm)
+
+
+def jin_flattened(classes: int = 10, size: int = 32, batch_norm: bool = False, lateral_first: bool = True) -> nn.Sequential:
+    """`jin_baseline` with its second and third layer flattened into two sets (section 4.3); options as there and of `flattened`."""
+
+    def convolution(channels: int, filters: int) -> list[nn.Module]:
+        if channels == 3:
+            return [nn.Conv2d(channels, filters, 5, padding=2)]
+        return list(flattened(channels, filters, 5, lateral_first=lateral_first))
+
+    return _jin(convolution, classes, size, batch_norm)
+
+
+def _jin(convolution: Callable[[int, int], list[nn.Module]], classes: int, size: int, batch_norm: bool) -> nn.Sequential:
     layers: list[nn.Module] = []
     channels = 3
     for filters, dropout in ((96, 0.1), (128, 0.25), (256, 0.25)):
-        layers.append(nn.Conv2d(channels, filters, 5, padding=2))
+        layers += convolution(channels, filters)
         if batch_norm:
             layers.append(nn.BatchNorm2d(filters))
         layers += [nn.ReLU(), nn.MaxPool2d(3, 2), nn.Dropout(dropout)]

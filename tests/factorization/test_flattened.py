@@ -1,7 +1,7 @@
 """Flattened layers: the counts of Jin et al., the start that a CP gives, and the order of the sets."""
 import numpy as np
 import pytest
-from factor_reference import PROPERTY, conv_layer, layers, random_weight, run_chain
+from factor_reference import PROPERTY, conv_layer, layers, random_metrics, random_weight, run_chain
 from hypothesis import given
 from hypothesis import strategies as st
 from tenfold.factorization import METHODS, flattening_saves
@@ -39,6 +39,16 @@ def test_the_start_is_the_cp(method, sets, layer, seed, part):
     expected = run_chain(plain, x)[0]
     np.testing.assert_allclose(run_chain(chain, x)[0], expected, atol=1e-5 * np.abs(expected).max())
     assert chain.relative_error(weight) == pytest.approx(plain.relative_error(weight), abs=1e-6)
+
+
+@both_orders
+def test_the_start_in_a_metric_of_data(method):
+    layer = conv_layer(6, 5, 3, 3, padding=(1, 1, 1, 1))
+    weight, covariance = random_weight(layer, 0), random_metrics(layer, 1)[0]
+    chains = [m.factorize(weight, layer, (8,), metric=covariance) for m in (method, METHODS["cp"])]
+    errors = [chain.relative_error(weight, covariance) for chain in chains]
+    assert errors[0] == pytest.approx(errors[1], rel=1e-5)
+    assert errors[0] < method.factorize(weight, layer, (8,)).relative_error(weight, covariance)
 
 
 def test_order_of_the_stages():
