@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..factorization import Layer
+from ..factorization import METHODS, Layer
 from .candidates import Candidate, Field, spread
 from .evaluate import Verdict
 from .latency import LatencyTable, Trial
@@ -90,7 +90,7 @@ def survey(
     """
     dense = table.ms([Trial(field.layer, None, steps.get(field.layer.name, ())) for field in fields], progress)
     surveyor = _Surveyor(table, sensitivity, steps, progress, {field.layer.name: ms for field, ms in zip(fields, dense, strict=True)})
-    found = surveyor.options([candidate for field in fields for candidate in field.coarse()])
+    found = surveyor.options([candidate for field in fields for candidate in field.coarse()], [])
     kept = {field.layer.name: promising([option for option in found if option.candidate.layer == field.layer]) for field in fields}
     known = {option.candidate for option in found}
     finer = [c for field in fields for name in kept[field.layer.name] for c in field.ladders[name] if c not in known]
@@ -107,8 +107,7 @@ def promising(options: Iterable[Option]) -> list[str]:
     open_ = [option for option in options if option.refused is None]
     names = []
     for option in open_:
-        beaten = any(other.ms <= BEATEN * option.ms and other.error <= option.error for other in open_)
-        if not beaten:
+        if not any(other.ms <= BEATEN * option.ms and other.error <= option.error for other in open_):
             names.append(option.candidate.choice.method)
     return list(dict.fromkeys(names))
 
@@ -116,7 +115,7 @@ def promising(options: Iterable[Option]) -> list[str]:
 def beaten(option: Option, known: Iterable[Option]) -> Option | None:
     """What is no slower than an option whose error is not known yet, and has no more error than it can possibly have.
 
-    That is at least the error of the same method at the next ranks above that are known.
+    That is taken to be the error of the same method at the next ranks above that are known.
     """
     mine = [other for other in known if other.error is not None and other.candidate.layer == option.candidate.layer]
     method, macs = option.candidate.choice.method, option.candidate.macs
@@ -136,6 +135,11 @@ def frontier(options: Iterable[Option]) -> list[Option]:
     return kept
 
 
+def _order(option: Option) -> tuple[bool, int]:
+    """Singular values first, which are quick, and then from the most MACs to the fewest."""
+    return not METHODS[option.candidate.choice.method].spectral, -option.candidate.macs
+
+
 @dataclass
 class _Surveyor:
     table: LatencyTable
@@ -144,14 +148,14 @@ class _Surveyor:
     progress: Progress
     dense: dict[str, float]
 
-    def options(self, candidates: Sequence[Candidate], known: Sequence[Option] = ()) -> list[Option]:
-        """Timed, and if that pays, factored: not those that can't be better than what is `known`."""
+    def options(self, candidates: Sequence[Candidate], known: Sequence[Option]) -> list[Option]:
+        """Timed, and if that pays, factored: from the dearest ranks down, which says of the cheaper ones that are beaten that they are."""
         trials = [Trial(c.layer, c.outline(), self.steps.get(c.layer.name, ())) for c in candidates]
         timed = [Option(c, ms, self.dense[c.layer.name]) for c, ms in zip(candidates, self.table.ms(trials, self.progress), strict=True)]
-        found = []
-        for number, option in enumerate(timed):
+        found: list[Option] = []
+        for number, option in enumerate(sorted(timed, key=_order)):
             self.progress(f"factoring candidates: {number + 1} of {len(timed)} ({option.candidate})")
-            found.append(self._judged(option, known))
+            found.append(self._judged(option, [*known, *found]))
         return found
 
     def _judged(self, option: Option, known: Sequence[Option]) -> Option:

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from conftest import tiny_network
 from onnx import helper
-from search_fakes import ModelDevice, classifier, images, labels
+from search_fakes import QUICK, ModelDevice, classifier, images, labels
 from tenfold import cli
 
 
@@ -116,7 +116,7 @@ def test_compress_within_a_budget(tenfold, work, monkeypatch):
     model, x = classifier(), images(400)
     onnx.save(model, work / "c.onnx")
     np.savez(work / "d.npz", x=x, y=labels(model, x))
-    budget = ["--data", "d.npz", "--max-drop", "5", "--target", "zen3", "--cache", "cache"]
+    budget = ["--data", "d.npz", "--max-drop", "5", "--target", "zen3", "--cache", "cache", "--method", ",".join(QUICK)]
     code, out, err = tenfold("compress", "c.onnx", "-o", "small", *budget)
     assert code == 0, err
     for words in ("conv2", "before", "MACs", "ms predicted", "points lost on 200 held-out images", "plan.json"):

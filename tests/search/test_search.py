@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import tenfold
-from search_fakes import ModelDevice, classifier, images, labels
+from search_fakes import QUICK, ModelDevice, classifier, images, labels
 from tenfold.errors import TenfoldError
 from tenfold.runner.data import Data
 from tenfold.search.budget import Budget
@@ -30,7 +30,7 @@ def work(tmp_path_factory):
 
 
 def settings(work, device=None, **options):
-    return Settings(resolve("zen3"), device or ModelDevice(), cache=work / "cache", **options)
+    return Settings(resolve("zen3"), device or ModelDevice(), cache=work / "cache", methods=QUICK, **options)
 
 
 @pytest.fixture(scope="module")
@@ -91,14 +91,14 @@ def test_an_interrupted_search_goes_on(work, small, tmp_path):
         if step.startswith("evaluating candidates: 2"):
             raise KeyboardInterrupt
 
-    cold = Settings(resolve("zen3"), ModelDevice(), cache=tmp_path / "cold")
+    cold = Settings(resolve("zen3"), ModelDevice(), cache=tmp_path / "cold", methods=QUICK)
     with pytest.raises(KeyboardInterrupt):
         compress_within(work / "net.onnx", tmp_path / "out", work / "d.npz", Budget(max_drop=5), settings=cold, progress=cut)
     assert not (tmp_path / "out").exists()
     (kept,) = (tmp_path / "cold" / "searches").glob("*-layers.jsonl")
     before = kept.read_text().splitlines()
     device = ModelDevice()
-    again = Settings(resolve("zen3"), device, cache=tmp_path / "cold")
+    again = Settings(resolve("zen3"), device, cache=tmp_path / "cold", methods=QUICK)
     done = compress_within(work / "net.onnx", tmp_path / "out", work / "d.npz", Budget(max_drop=5), settings=again)
     assert kept.read_text().splitlines()[: len(before)] == before and len(device.asked) == 1
     assert done.plan == small[0].plan

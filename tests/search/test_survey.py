@@ -7,7 +7,7 @@ import pytest
 from tenfold.factorization import Choice, Layer
 from tenfold.search.candidates import Candidate
 from tenfold.search.costs import NODE, Costs, Whole
-from tenfold.search.survey import LayerSurvey, Option, beaten, frontier, promising
+from tenfold.search.survey import LayerSurvey, Option, _Surveyor, beaten, frontier, promising
 
 LAYER = Layer("conv", "conv2d", (64, 48, 3, 3), padding=(1, 1, 1, 1), input_size=(14, 14), output_size=(14, 14))
 
@@ -39,6 +39,39 @@ def test_what_can_not_be_better_is_not_factored():
     assert beaten(option("channel_svd", 16, 0.29, None), known) is None
     assert beaten(option("channel_svd", 40, 0.6, None), known) is None
     assert beaten(option("tucker2", 16, 0.35, None), known) is None
+
+
+class Table:
+    """Every option takes a millisecond for each million MACs."""
+
+    def ms(self, trials, progress):
+        return [trial.chain.macs(14, 14) / 1e6 for trial in trials]
+
+
+class Errors:
+    """Known errors; remembers what was asked for."""
+
+    def __init__(self, **errors):
+        self.errors, self.asked = errors, []
+
+    def error(self, candidate):
+        self.asked.append((candidate.choice.method, candidate.choice.ranks[0]))
+        return self.errors[candidate.choice.method] / candidate.choice.ranks[0]
+
+
+def test_the_dearest_ranks_are_factored_first_and_what_is_beaten_never():
+    """channel_svd is worse than spatial_svd at any cost: its dearest ranks say so, and the cheaper ones are not factored."""
+    ranks = {"spatial_svd": (8, 16, 32), "channel_svd": (8, 16, 32)}
+    candidates = [Candidate(LAYER, Choice(method, (rank,))) for method, each in ranks.items() for rank in each]
+    errors = Errors(spatial_svd=1.0, channel_svd=50.0)
+    options = _Surveyor(Table(), errors, {}, lambda step: None, {"conv": 100.0}).options(candidates, [])
+    for method in ranks:
+        asked = [rank for name, rank in errors.asked if name == method]
+        assert asked == sorted(asked, reverse=True)
+    beaten_ones = [o for o in options if o.refused]
+    assert {o.candidate.choice.method for o in beaten_ones} == {"channel_svd"} and len(beaten_ones) == 2
+    assert all("beaten by spatial_svd" in o.refused for o in beaten_ones)
+    assert len(errors.asked) == len(candidates) - len(beaten_ones) == len(set(errors.asked))
 
 
 def costs(options, rest=0.2, dense=2.2):
