@@ -149,8 +149,8 @@ def latencies(**medians):
 def example_row(name="64-64 56 3x3", lists=("vgg16",)):
     """A chain of 1 MMAC in 2 ms against 3 ms, in place of a layer of 10 MMAC that takes 8 ms, and 9 ms in the best rival."""
     case = race.Case(name, {"chain": None, "dense": None}, lists, {"promise": 10.0})
-    chain = race.figures(latencies(tenfold=2.0, onnxruntime=3.0, torch=4.0), 1_000_000, 100.0)
-    dense = race.figures(latencies(tenfold=8.0, onnxruntime=9.0, torch=10.0), 10_000_000, 100.0)
+    chain = race.figures(latencies(tenfold=2.0, onnxruntime=3.0, torch=4.0), 1.0, 1_000_000, 100.0)
+    dense = race.figures(latencies(tenfold=8.0, onnxruntime=9.0, torch=10.0), 7.0, 10_000_000, 100.0)
     models = {"chain": chain, "dense": dense}
     return {"name": name, "lists": list(lists), **case.facts, "cores_of_others": 0.0, "models": models, **race.compared(case, models)}
 
@@ -160,6 +160,7 @@ def test_what_a_row_says():
     chain = row["models"]["chain"]
     assert (chain["best_rival"], chain["ratio"]) == ("onnxruntime", 1.5)
     assert chain["gflops"] == pytest.approx(1.0) and chain["share_of_peak"] == pytest.approx(0.01)
+    assert chain["kernels_share_of_peak"] == pytest.approx(0.02)
     assert row["speedup"] == {"tenfold": 4.0, "onnxruntime": 3.0, "torch": 2.5}
     assert row["against_dense_rival"] == 4.5 and row["share_of_promise"] == pytest.approx(0.4)
 
@@ -234,7 +235,7 @@ def test_tables_replace_what_is_between_their_markers():
     assert "\nold" not in new and "kept" in new and new.startswith("# T\n") and "-->\ntext\n<!--" in new
     lines = [line for line in new.splitlines() if line.startswith("|")]
     assert lines[0].split(" | ")[2:5] == ["Tenfold, ms", "ONNX Runtime, ms", "PyTorch channels-last, ms"]
-    assert lines[2] == "| 64-64 56 3x3 | 1 M | 2.00 | 3.00 | 4.00 | 1.50 x | 1 | 1% | 4.00 x | 4.50 x | 10.00 x | 40% |"
+    assert lines[2] == "| 64-64 56 3x3 | 1 M | 2.00 | 3.00 | 4.00 | 1.50 x | 1 | 1% | 2% | 4.00 x | 4.50 x | 10.00 x | 40% |"
     assert "2 threads for every engine" in new and "2026-01-02" in new and "mean against the best rival 1.50 x; ahead in 1 of 1 rows" in new
     assert table.rewritten(new, {"denton": result()}) == new
     with pytest.raises(TenfoldError, match="no markers for networks"):
@@ -243,9 +244,9 @@ def test_tables_replace_what_is_between_their_markers():
 
 def test_layers_are_summed_up_by_list():
     rows = [example_row("a", ("vgg16", "vgg19")), example_row("b", ("vgg16",))]
-    rows[1]["models"]["chain"] |= {"ratio": 0.75, "share_of_peak": 0.03}
+    rows[1]["models"]["chain"] |= {"ratio": 0.75, "share_of_peak": 0.03, "kernels_share_of_peak": 0.04}
     headings, cells = table.layers_table(result("layers", rows=rows))
-    assert cells == [["vgg16", "2", "1.06 x", "0.75 x", "1 of 2", "2%"], ["vgg19", "1", "1.50 x", "1.50 x", "1 of 1", "1%"]]
+    assert cells == [["vgg16", "2", "1.06 x", "0.75 x", "1 of 2", "2%", "3%", "2%"], ["vgg19", "1", "1.50 x", "1.50 x", "1 of 1", "1%", "2%", "2%"]]
     assert len(headings) == len(cells[0])
 
 

@@ -16,6 +16,7 @@ from tenfold.runner.contestants import Contestants, open_contestants
 from tenfold.runner.data import random_inputs
 from tenfold.runner.engines import ENGINES
 from tenfold.runner.measure import ROUNDS, WARM_UP_RUNS, measure
+from tenfold.runner.profile import profile
 from tenfold.targets import resolve
 
 OURS = "tenfold"
@@ -68,7 +69,8 @@ class Race:
             engines = [ENGINES[name] for name in self.rivals]
             opened = open_contestants(list(files.values()), engines, Path(folder), self.threads, "host", None, None, lambda step: None)
             others, peak, times = self._quietest(opened)
-        models = {label: figures(times[str(path)], macs_of(opened, path), peak) for label, path in files.items()}
+            alone = {label: self._alone(opened, path) for label, path in files.items()}
+        models = {label: figures(times[str(path)], alone[label], macs_of(opened, path), peak) for label, path in files.items()}
         labels = {str(path): label for label, path in files.items()}
         skipped = [[labels[path], engine, reason] for path, engine, reason in opened.skipped]
         measured = {"peak_gflops": peak, "cores_of_others": others, "models": models, "skipped": skipped}
@@ -102,6 +104,13 @@ class Race:
             times[one.model][one.engine_name] = latency
         return times
 
+    def _alone(self, opened: Contestants, path: Path) -> float:
+        """Milliseconds of the kernels that compute the layers of one of our networks: a call less what brings values in and out."""
+        ours = next(one for one in opened.contestants if one.model == str(path) and one.engine_name == OURS)
+        feeds = random_inputs(ours.inputs)
+        runs = max(FEWEST_RUNS, min(self.runs, int(self.seconds / 8 / _seconds(functools.partial(ours.engine.run, feeds)))))
+        return sum(kernel.ms for kernel in profile(ours.engine.artifact, feeds, runs).kernels if kernel.layers)
+
     def plan(self, calls: Sequence[Callable[[], object]]) -> tuple[int, int]:
         """Runs of each call and rounds, so that warm-up and runs together take about the seconds that there are."""
         total = sum(map(_seconds, calls))
@@ -127,13 +136,15 @@ def macs_of(opened: Contestants, path: Path) -> int:
     return next(one.macs for one in opened.contestants if one.model == str(path))
 
 
-def figures(latencies: dict[str, Any], macs: int, peak: float) -> dict[str, Any]:
+def figures(latencies: dict[str, Any], kernels_ms: float, macs: int, peak: float) -> dict[str, Any]:
     """What a row says of one model.
 
     Parameters
     ----------
     latencies : dict of str to Latency
         By engine.
+    kernels_ms : float
+        Of our kernels that compute layers.
     macs : int
         Of one run of the whole batch.
     peak : float
@@ -144,7 +155,8 @@ def figures(latencies: dict[str, Any], macs: int, peak: float) -> dict[str, Any]
     found = {"macs": macs, "runs": latencies[OURS].runs, "ms": medians,
              "p90_ms": {name: latency.p90 for name, latency in latencies.items()},
              "min_ms": {name: latency.min for name, latency in latencies.items()},
-             "gflops": gflops, "share_of_peak": gflops / peak, "best_rival": None, "ratio": None}
+             "gflops": gflops, "share_of_peak": gflops / peak, "kernels_ms": kernels_ms,
+             "kernels_share_of_peak": 2 * macs / kernels_ms / 1e6 / peak, "best_rival": None, "ratio": None}
     rivals = [name for name in medians if name != OURS]
     if rivals:
         best = min(rivals, key=medians.__getitem__)

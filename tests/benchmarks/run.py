@@ -92,7 +92,7 @@ def summary(row: dict[str, Any]) -> str:
     promise = f", {row['share_of_promise']:.0%} of the promise" if "promise" in row else ""
     ratio = "" if found["ratio"] is None else f", {found['ratio']:.2f} x"
     noise = f" (others had {row['cores_of_others']:.2f} cores)" if row["cores_of_others"] > QUIET else ""
-    return f"{times} ms{ratio}, {found['share_of_peak']:.0%} of peak{promise}{noise}"
+    return f"{times} ms{ratio}, {found['share_of_peak']:.0%} of peak, kernels alone {found['kernels_share_of_peak']:.0%}{promise}{noise}"
 
 
 def show(results: Results) -> None:

@@ -59,13 +59,16 @@ def full_table(result: dict[str, Any]) -> Table:
     names = engines(result)
     factored = any("speedup" in row for row in measured(result))
     promised = any("promise" in row for row in measured(result))
+    kernels = all("kernels_share_of_peak" in subject(row) for row in measured(result))
     headings = ["", "MACs", *(f"{TITLES[name]}, ms" for name in names), "against best rival", "GFLOP/s", "of peak"]
-    headings += ["against our dense", "against best dense rival"] * factored + ["promised", "of the promise"] * promised
+    headings += ["kernels alone"] * kernels + ["against our dense", "against best dense rival"] * factored + ["promised", "of the promise"] * promised
     rows = []
     for row in measured(result):
         found = subject(row)
         cells = [row["name"], count(found["macs"]), *(_ms(found["ms"].get(name)) for name in names), _times(found["ratio"]),
                  f"{found['gflops']:.0f}", f"{found['share_of_peak']:.0%}"]
+        if kernels:
+            cells.append(f"{found['kernels_share_of_peak']:.0%}")
         if factored:
             cells += [_times(row.get("speedup", {}).get(OURS)), _times(row.get("against_dense_rival"))]
         if promised:
@@ -74,9 +77,14 @@ def full_table(result: dict[str, Any]) -> Table:
     return headings, rows
 
 
+def alone(found: Sequence[dict[str, Any]]) -> list[float]:
+    """Shares of the peak that our kernels reach without what brings values in and out."""
+    return [one["kernels_share_of_peak"] for one in found]
+
+
 def layers_table(result: dict[str, Any]) -> Table:
     """One line for each list of layers: too many layers for a README."""
-    headings = ["layers of", "number", "mean against best rival", "worst", "ahead or level (5 %)", "median of peak"]
+    headings = ["layers of", "number", "mean against best rival", "worst", "ahead or level (5 %)", "median of peak", "kernels alone", "worst kernel"]
     lists = sorted({name for row in measured(result) for name in row["lists"]}, key=lambda name: ("-factored" in name, name))
     rows = []
     for name in lists:
@@ -85,7 +93,7 @@ def layers_table(result: dict[str, Any]) -> Table:
         if ratios:
             level = sum(ratio >= 0.95 for ratio in ratios)
             rows.append([name, str(len(found)), _times(geometric_mean(ratios)), _times(min(ratios)), f"{level} of {len(ratios)}",
-                         f"{median(one['share_of_peak'] for one in found):.0%}"])
+                         f"{median(one['share_of_peak'] for one in found):.0%}", f"{median(alone(found)):.0%}", f"{min(alone(found)):.0%}"])
     return headings, rows
 
 
