@@ -18,10 +18,32 @@ def nearest_product(moment: np.ndarray, width: int) -> tuple[np.ndarray, np.ndar
     """A, of ``len(moment) // width`` rows, and B, of ``width`` rows, whose Kronecker product is nearest to ``moment``."""
     blocks = moment.reshape(-1, width, len(moment) // width, width)
     b = np.eye(width)
+    flat = np.ascontiguousarray(blocks.transpose(0, 2, 1, 3)).reshape(-1, width * width)
     for _ in range(ITERATIONS):
-        a = np.einsum("aibj,ij->ab", blocks, b) / np.vdot(b, b)
-        b = np.einsum("aibj,ab->ij", blocks, a) / np.vdot(a, a)
-    return a, b
+        a = flat @ b.ravel() / np.vdot(b, b)
+        b = (a @ flat).reshape(b.shape) / np.vdot(a, a)
+    return a.reshape(len(blocks), -1), b
+
+
+class Whitener:
+    """Of a covariance as the product that is nearest to it: the roots of both, and their inverses.
+
+    Parameters
+    ----------
+    moment
+        n x n.
+    width
+        Rows of B; divides n.
+
+    Attributes
+    ----------
+    a, b, a_inverse, b_inverse : ndarray
+        A^(1/2), B^(1/2) and the inverses.
+    """
+
+    def __init__(self, moment: np.ndarray, width: int):
+        a, b = nearest_product(moment, width)
+        (self.a, self.a_inverse), (self.b, self.b_inverse) = roots(a), roots(b)
 
 
 def roots(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

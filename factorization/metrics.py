@@ -9,6 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from .kronecker import Whitener
+
 
 class Metric(ABC):
     """A norm on the weights of one layer.
@@ -49,6 +51,13 @@ class Covariance(Metric):
 
     def __init__(self, moment: np.ndarray):
         self.moment = moment
+        self._whiteners: dict[int, Whitener] = {}
+
+    def whitener(self, width: int) -> Whitener:
+        """The nearest product of two covariances, the second of ``width`` rows: made once, for all ranks."""
+        if width not in self._whiteners:
+            self._whiteners[width] = Whitener(self.moment, width)
+        return self._whiteners[width]
 
     def norm(self, difference: np.ndarray) -> float:
         rows = difference.reshape(len(difference), -1)

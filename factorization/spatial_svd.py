@@ -12,7 +12,6 @@ from __future__ import annotations
 import numpy as np
 
 from .chain import FactorChain
-from .kronecker import nearest_product, roots
 from .layer import Layer
 from .linalg import squared_singular_values, truncated_svd
 from .method import Method, Shapes
@@ -73,9 +72,7 @@ def _unfold(left: np.ndarray, right: np.ndarray, shape: tuple[int, ...]) -> tupl
 
 def _whitened(weight: np.ndarray, metric: Covariance, rank: int) -> tuple[np.ndarray, np.ndarray]:
     """The best product where the covariance is the product A of (c, y) and B of x that is nearest to it."""
-    rows, columns = nearest_product(metric.moment, weight.shape[3])
-    (root, inverse), (row_root, row_inverse) = roots(rows), roots(columns)
-    folded = _fold(weight).astype(np.float64)
-    whitened = (root @ folded).reshape(-1, weight.shape[3]) @ row_root
+    roots, folded = metric.whitener(weight.shape[3]), _fold(weight).astype(np.float64)
+    whitened = (roots.a @ folded).reshape(-1, weight.shape[3]) @ roots.b
     left, right = truncated_svd(whitened.reshape(folded.shape), rank)
-    return inverse @ left, (right.reshape(-1, weight.shape[3]) @ row_inverse).reshape(right.shape)
+    return roots.a_inverse @ left, (right.reshape(-1, weight.shape[3]) @ roots.b_inverse).reshape(right.shape)

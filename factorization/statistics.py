@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -34,9 +35,13 @@ class Statistics:
         if name == "frobenius":
             return FROBENIUS
         if name == "covariance":
-            return Covariance(self.moment)
+            return self._covariance
         if name == "mahalanobis":
             if self.alpha is None:
                 raise ValueError("the Mahalanobis metric needs labelled data")
             return Mahalanobis(self.alpha)
         raise ValueError(f"unknown metric {name!r}")
+
+    @cached_property
+    def _covariance(self) -> Covariance:
+        return Covariance(self.moment)  # one for all ranks: it remembers what it has found out about the moment

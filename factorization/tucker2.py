@@ -14,7 +14,6 @@ from __future__ import annotations
 import numpy as np
 
 from .chain import FactorChain
-from .kronecker import nearest_product, roots
 from .layer import Layer
 from .linalg import leading_vectors, squared_singular_values
 from .method import Method, Shapes
@@ -102,11 +101,10 @@ def partial_tucker(weight: np.ndarray, ranks: tuple[int, int], iterations: int =
 def _whitened(weight: np.ndarray, metric: Covariance, ranks: tuple[int, int]) -> tuple[np.ndarray, ...]:
     """The factors of the weight where the covariance is the product A of c and B of (y, x) that is nearest to it."""
     f, c, y, x = weight.shape
-    channels, taps = nearest_product(metric.moment, y * x)
-    (root, inverse), (tap_root, tap_inverse) = roots(channels), roots(taps)
-    whitened = root @ weight.reshape(f, c, y * x).astype(np.float64) @ tap_root
+    roots = metric.whitener(y * x)
+    whitened = roots.a @ weight.reshape(f, c, y * x).astype(np.float64) @ roots.b
     inputs, core, outputs = partial_tucker(whitened.reshape(weight.shape), ranks)
-    return inverse @ inputs, (core.reshape(*ranks[::-1], y * x) @ tap_inverse).reshape(core.shape), outputs
+    return roots.a_inverse @ inputs, (core.reshape(*ranks[::-1], y * x) @ roots.b_inverse).reshape(core.shape), outputs
 
 
 def _unfold(tensor: np.ndarray, mode: int) -> np.ndarray:

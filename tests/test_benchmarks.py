@@ -246,7 +246,8 @@ def test_layers_are_summed_up_by_list():
     rows = [example_row("a", ("vgg16", "vgg19")), example_row("b", ("vgg16",))]
     rows[1]["models"]["chain"] |= {"ratio": 0.75, "share_of_peak": 0.03, "kernels_share_of_peak": 0.04}
     headings, cells = table.layers_table(result("layers", rows=rows))
-    assert cells == [["vgg16", "2", "1.06 x", "0.75 x", "1 of 2", "2%", "3%", "2%"], ["vgg19", "1", "1.50 x", "1.50 x", "1 of 1", "1%", "2%", "2%"]]
+    assert cells[0] == ["vgg16", "2", "1.06 x", "0.75 x", "1 of 2", "2%", "3%", "2%"]
+    assert cells[1] == ["vgg19", "1", "1.50 x", "1.50 x", "1 of 1", "1%", "2%", "2%"] and len(cells) == 2
     assert len(headings) == len(cells[0])
 
 
