@@ -27,6 +27,10 @@ class Metric(ABC):
     def norm(self, difference: np.ndarray) -> float:
         """Of a kernel, OIHW."""
 
+    def of_rows(self, order: np.ndarray | slice) -> Metric:
+        """The same for kernels whose output channels are in another order."""
+        return self
+
 
 class Frobenius(Metric):
     """The root of the sum of squares: the expected response to white noise."""
@@ -77,6 +81,9 @@ class Mahalanobis(Metric):
 
     def __init__(self, alpha: np.ndarray):
         self.alpha = alpha
+
+    def of_rows(self, order: np.ndarray | slice) -> Mahalanobis:
+        return Mahalanobis(self.alpha[order])
 
     def norm(self, difference: np.ndarray) -> float:
         return float(np.linalg.norm(self.alpha.reshape(difference.shape) * difference))

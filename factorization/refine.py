@@ -50,7 +50,8 @@ def refine(chain: FactorChain, weight: np.ndarray, metric: Metric, sweeps: int =
     if Pieces(chain).width != weight[0].size:
         raise ValueError(f"the chain's kernel has taps that the metric {metric.name} of the weight does not know")
     rows = weight.reshape(len(weight), -1).astype(np.float64)
-    return refined(chain, objective(rows if chain.permutation is None else rows[np.argsort(chain.permutation)], metric), sweeps, steps)
+    order = slice(None) if chain.permutation is None else np.argsort(chain.permutation)
+    return refined(chain, objective(rows[order], metric.of_rows(order)), sweeps, steps)
 
 
 def refined(chain: FactorChain, goal: Objective, sweeps: int = SWEEPS, steps: int = STEPS) -> FactorChain:

@@ -93,7 +93,7 @@ def correct(
         order = slice(None) if chain.permutation is None else np.argsort(chain.permutation)
         wanted, own = wanted[:, order], place.bias[order]
         if kind == "response" and len(chain.stages) > 1 and Pieces(chain).width == _width(place) <= WIDEST:
-            chain = _refit(chain, _width(place), place.inputs(graph(chain), chain, images), wanted)
+            chain = _refit(chain, _width(place), place.inputs(graph(chain), images), wanted)
         data = Responses(place.features(graph(chain), chain, images), wanted)
         weight, bias = _respond(chain, own, data, place.rectified) if kind == "response" else _restore(chain, data, kind == "moments")
         last = replace(chain.stages[-1], weight=weight, bias=bias - own)

@@ -26,8 +26,10 @@ class Place:
     Attributes
     ----------
     layer : Layer
-    output : str
-        The value that the layer makes, or the chain in its place.
+    input, output : str
+        The values that the layer, or the chain in its place, reads and makes.
+    transposed : bool
+        It reads its input transposed.
     bias : ndarray
         (F,): what the graph adds to a chain in the place of the layer.
     rectified : bool
@@ -36,7 +38,9 @@ class Place:
     """
 
     layer: Layer
+    input: str
     output: str
+    transposed: bool
     bias: np.ndarray
     rectified: bool
     at: Positions
@@ -44,20 +48,20 @@ class Place:
     @classmethod
     def of(cls, model: onnx.ModelProto, layer: Layer, images: int, batch: int) -> Place:
         """For so many images; ``batch``: the images of one run that the layer was listed for."""
-        output = layer_values(model, [layer])[layer.name][1]
+        source, output, transposed = layer_values(model, [layer])[layer.name]
         at = Positions.draw(layer, images, max(SAMPLES, PATCHES * prod(layer.weight_shape[1:])), batch)
-        return cls(layer, output, _bias(model, layer), _rectified(model, output), at)
+        return cls(layer, source, output, transposed, _bias(model, layer), _rectified(model, output), at)
 
     def features(self, graph: onnx.ModelProto, chain: FactorChain, images: np.ndarray) -> np.ndarray:
         """What the last stage of the chain, which is in its place in ``graph``, reads there: (n, I Y X), channels of all groups."""
-        source, layer = _stage_node(graph, self.output, 0).input[0], _as_layer(self.layer, chain.stages[-1])
+        source, layer = _last_stage(graph, self.output).input[0], _as_layer(self.layer, chain.stages[-1])
         return np.concatenate([patches(layer, values[source], at[0]) for values, at in walk(graph, [source], images, [self.at])])
 
-    def inputs(self, graph: onnx.ModelProto, chain: FactorChain, images: np.ndarray) -> Iterator[np.ndarray]:
+    def inputs(self, graph: onnx.ModelProto, images: np.ndarray) -> Iterator[np.ndarray]:
         """What the layer itself would read there, batch by batch: (n, C Y X)."""
-        source = _stage_node(graph, self.output, len(chain.stages) - 1).input[0]
-        for values, at in walk(graph, [source], images, [self.at]):
-            yield patches(self.layer, values[source], at[0])
+        for values, at in walk(graph, [self.input], images, [self.at]):
+            x = values[self.input]
+            yield patches(self.layer, x.T if self.transposed else x, at[0])
 
 
 def answers(model: onnx.ModelProto, places: Sequence[Place], images: np.ndarray) -> Iterator[tuple[Place, np.ndarray]]:
@@ -99,17 +103,13 @@ def _as_layer(layer: Layer, stage: Stage) -> Layer:
     return Layer(layer.name, "conv2d", shape, output_size=layer.output_size, **geometry)
 
 
-def _stage_node(graph: onnx.ModelProto, output: str, back: int) -> onnx.NodeProto:
-    """The node of a chain's last stage but ``back``; gathers and added biases stand between stages."""
-    makers = {name: node for node in graph.node for name in node.output}
-    value = output
-    while True:
-        node = makers[value]
-        if node.op_type not in ("Gather", "Add"):
-            if back == 0:
-                return node
-            back -= 1
-        value = node.input[0]
+def _last_stage(model: onnx.ModelProto, output: str) -> onnx.NodeProto:
+    """The convolution or dense node of a chain that makes ``output``, behind a gather or the addition of a bias."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    node = makers[output]
+    while node.op_type in ("Gather", "Add"):
+        node = makers[node.input[0]]
+    return node
 
 
 def _bias(model: onnx.ModelProto, layer: Layer) -> np.ndarray:
