@@ -121,7 +121,7 @@ def _outcome(search: Search, budget: Budget, chosen: Indices, small: onnx.ModelP
         layers=_layers(search, chosen),
         before=before,
         after=Figures(macs, count_params(small), ms, size, _accuracy(verdict)),
-        predicted_ms=search.costs.predicted(chosen).ms,
+        predicted_ms=search.costs.predicted(chosen).ms * ms_before / whole.ms,  # on the machine as it was when both were timed
         verdict=verdict,
         images={"calibration": search.material.calibration.images, "held_out": len(search.judge.data.x)},
         tried=len(search.verdicts),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,7 @@ class LatencyTable:
         self._stopwatch: Stopwatch | None = None
 
     def ms(self, trials: Sequence[Trial], progress: Progress | None = None) -> list[float]:
-        """Of each trial. Those that are not in the table are measured, each shape once.
+        """Of each trial, on the machine as fast as it was when the table was opened. Those that are not in it are measured, each shape once.
 
         So are those that were measured while the machine was disturbed, if it is quiet now.
         """
@@ -79,7 +80,13 @@ class LatencyTable:
         for start in range(0, len(waiting), BATCH):
             say(f"timing candidates: {start} of {len(waiting)}")
             self._measure(waiting[start : start + BATCH])
-        return [self._store.get(self._key(trial))["ms"] for trial in trials]
+        records = [self._store.get(self._key(trial)) for trial in trials]
+        return [record["ms"] * self.yardstick / record["yardstick_ms"] for record in records]
+
+    @cached_property
+    def yardstick(self) -> float:
+        """Milliseconds of the yardstick that all times of the table are scaled to: the fastest known."""
+        return self._fastest() or self.stopwatch().fastest
 
     def stopwatch(self) -> Stopwatch:
         """The one that all of the table's times come from."""

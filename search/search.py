@@ -252,4 +252,4 @@ class Search:
         self.say("timing the dense network")
         device = self.settings.device
         times = self.table.stopwatch().time([device.network(self.network.mod), device.rest(self.network.mod)])
-        return Whole(times.ms[0], times.ms[1], self.network.onnx.ByteSize())
+        return Whole(*times.at(self.table.yardstick), self.network.onnx.ByteSize())

@@ -1,8 +1,8 @@
 """Times of several things on a machine that other work disturbs: interleaved, each round held against a yardstick.
 
 A virtual machine may run at half its speed for seconds. So a fixed small network, the yardstick, is timed at both ends of every round: a
-round counts if it was about as fast as ever seen. Where the machine does not become quiet in time, the quietest rounds
-count, scaled by how slow the yardstick was.
+round counts if it was about as fast as ever seen, or, where the machine does not become quiet in time, if it is among the quietest.
+Within the rounds that count times are taken in yardsticks: what slows both alike makes no difference.
 """
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ class Times:
     ms: tuple[float, ...]
     yardstick: float
 
+    def at(self, yardstick: float) -> tuple[float, ...]:
+        """Milliseconds of each thing on a machine that takes so many for the yardstick."""
+        return tuple(ms * yardstick / self.yardstick for ms in self.ms)
+
 
 class Stopwatch:
     """Times bursts against a yardstick.
@@ -52,27 +56,28 @@ class Stopwatch:
         collecting = gc.isenabled()
         gc.disable()
         try:
-            rounds, sticks = self._rounds(bursts)
+            rounds, sticks, worst = self._rounds(bursts)
         finally:
             if collecting:
                 gc.enable()
-        quiet = sticks <= QUIET * self.fastest
-        if quiet.sum() >= min(ROUNDS, 3):
-            return Times(tuple(np.median(rounds[quiet], axis=0)), float(np.median(sticks[quiet])))
-        best = np.argsort(sticks)[:ROUNDS]
-        scaled = rounds[best] * (self.fastest / sticks[best])[:, None]
-        return Times(tuple(np.median(scaled, axis=0)), float(np.median(sticks[best])))
+        counts = worst <= QUIET * self.fastest
+        if counts.sum() < min(ROUNDS, 3):
+            counts = np.argsort(worst)[:ROUNDS]
+        yardstick = float(np.median(sticks[counts]))
+        ratios = np.median(rounds[counts] / sticks[counts, None], axis=0)
+        return Times(tuple(float(ratio) * yardstick for ratio in ratios), yardstick)
 
-    def _rounds(self, bursts: Sequence[Burst]) -> tuple[np.ndarray, np.ndarray]:
+    def _rounds(self, bursts: Sequence[Burst]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Milliseconds of each thing, the yardstick's mean and the worse of its two, round by round."""
         rounds: list[list[float]] = []
-        sticks: list[float] = []
+        sticks: list[tuple[float, float]] = []
         quiet, end = 0, time.perf_counter() + PATIENCE + EACH * len(bursts)
         while quiet < ROUNDS and (time.perf_counter() < end or len(rounds) < ROUNDS):
             before = self._yardstick()
             rounds.append([burst() for burst in bursts])
-            sticks.append(max(before, self._yardstick()))
-            self.fastest = min(self.fastest, sticks[-1])
-            quiet = int((np.array(sticks) <= QUIET * self.fastest).sum())
-            if sticks[-1] > QUIET * self.fastest:
+            sticks.append((before, self._yardstick()))
+            self.fastest = min(self.fastest, max(sticks[-1]))
+            quiet = int((np.max(sticks, axis=1) <= QUIET * self.fastest).sum())
+            if max(sticks[-1]) > QUIET * self.fastest:
                 time.sleep(PAUSE)
-        return np.array(rounds).reshape(len(rounds), -1), np.array(sticks)
+        return np.array(rounds).reshape(len(rounds), -1), np.mean(sticks, axis=1), np.max(sticks, axis=1)

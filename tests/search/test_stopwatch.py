@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 from tenfold.search import stopwatch
 from tenfold.search.stopwatch import Stopwatch
@@ -31,6 +32,14 @@ def test_a_quiet_machine():
     assert times.ms == (1.0, 3.0) and times.yardstick == 2.0
 
 
+def test_rounds_are_held_against_their_own_yardstick():
+    """Rounds a little slower each, yet quiet: as if all were at the speed of one."""
+    speeds = itertools.chain([1.0] * 21, itertools.chain.from_iterable([speed] * 4 for speed in np.linspace(1.0, 0.9, 40)))
+    machine = Machine(speeds)
+    times = Stopwatch(machine.burst(2.0)).time([machine.burst(1.0), machine.burst(3.0)])
+    assert times.at(2.0) == pytest.approx((1.0, 3.0))
+
+
 def test_disturbed_rounds_do_not_count():
     speeds = itertools.chain([1.0] * 21, [0.5] * 40, itertools.repeat(1.0))
     machine = Machine(speeds)
@@ -43,7 +52,8 @@ def test_a_machine_that_stays_disturbed_is_scaled():
     watch = Stopwatch(machine.burst(2.0), fastest=2.0)
     assert not watch.quiet()
     times = watch.time([machine.burst(1.0)])
-    assert times.ms == pytest.approx((1.0,)) and times.yardstick == 4.0
+    assert times.ms == pytest.approx((2.0,)) and times.yardstick == 4.0
+    assert times.at(2.0) == pytest.approx((1.0,))
 
 
 def test_a_faster_yardstick_is_believed():
