@@ -18,6 +18,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm.s_tir.stmt import SBlock
 
 from ...targets import Target
+from ..bound_loops import SPLIT
 from .chain import ANNOTATION, Limits
 from .epilogue import inline_epilogue
 from .guards import guarded
@@ -124,7 +125,7 @@ def _tile(s: Schedule, stage: _Accumulation, loops: tuple[LoopRV, LoopRV, LoopRV
 def _limited(s: Schedule, stages: list[_Accumulation], tiles: list[LoopRV]) -> Schedule:
     """Leave out the sums that `Limits` says nobody wants; loops over tiles are split where the answer changes."""
     for tile in tiles:
-        s.annotate(tile, "pragma_loop_partition_hint", 1)
+        s.annotate(tile, SPLIT, 1)
     return guarded(s, {s.get(stage.block).name_hint: partial(_wanted, stage=stage) for stage in stages})
 
 

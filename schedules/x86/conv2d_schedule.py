@@ -19,6 +19,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm.s_tir.stmt import SBlock
 
 from ...targets import Target
+from ..bound_loops import SPLIT
 from .conv2d import ANNOTATION, LIMITS, ravel
 from .epilogue import inline_epilogue
 from .guards import guarded
@@ -86,7 +87,7 @@ def _limited(s: Schedule, conv: SBlockRV, tile: LoopRV) -> Schedule:
     *_, high, wide, _, kernel, _, _ = (int(v.dom.extent) for v in s.get(conv).iter_vars)
     height, width, stride, dilation, begin, end = (int(v) for v in s.get(conv).annotations[LIMITS])
     if wide > width:
-        s.annotate(tile, "pragma_loop_partition_hint", 1)
+        s.annotate(tile, SPLIT, 1)
 
     def wanted(block: SBlock):
         *_, y, x, _channel, ky, _kx, _ci = (v.var for v in block.iter_vars)

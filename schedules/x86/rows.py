@@ -17,6 +17,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from ...targets import Target
 from ..analysis import block_of, blocks_of
+from ..bound_loops import SPLIT
 from ..common import extent_of, inner_loops, lanes_for, parallel_outer, vector_tile
 from ..split_reduction import LANES, can_split, split_into_lanes
 from .elementwise import VECTORS, merged_axes
@@ -117,4 +118,4 @@ def _vectorise_last(s: Schedule, loops: Sequence[LoopRV], lanes: int) -> None:
     elif length > lanes:
         vectors, vector = s.split(loops[-1], [None, lanes])
         s.vectorize(vector)
-        s.annotate(vectors, "pragma_loop_partition_hint", True)
+        s.annotate(vectors, SPLIT, True)
