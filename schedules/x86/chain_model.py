@@ -1,7 +1,8 @@
 """Which convolutions that follow each other become one kernel: an analytical model over their shapes and the target.
 
-A kernel of its own pays for waking the threads, and for a round trip of its output through the caches. A chain pays for rows at the
-borders of its tasks that are computed twice. The cheapest way to cut a sequence into kernels is found exactly, by dynamic programming.
+A kernel of its own pays for waking the threads, for a round trip of its output through the caches, and for a padded copy of its input.
+A chain, of a single convolution too, leaves padding out, and pays for rows at the borders of its tasks that are computed twice. The
+cheapest way to cut a sequence into kernels is found exactly, by dynamic programming.
 """
 from __future__ import annotations
 
@@ -47,7 +48,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Segment:
-    """`count` convolutions in one kernel, `rows` rows of the last in a task; a single one is left as it is, and has neither."""
+    """`count` convolutions in one kernel, `rows` rows of the last in a task; one that is left as it is has neither rows nor stages."""
 
     count: int
     rows: int = 0
@@ -60,10 +61,18 @@ def segments(links: Sequence[Link], target: Target) -> list[Segment]:
     for end in range(1, len(links) + 1):
         options = []
         for begin in range(end):
-            cost, segment = _single(links[begin], target) if end - begin == 1 else _fused(links[begin:end], target)
-            options.append((best[begin][0] + cost, [*best[begin][1], segment]))
+            kinds = [_single(links[begin], target)] if end - begin == 1 else []
+            if end - begin > 1 or _copied(links[begin], target):
+                kinds.append(_fused(links[begin:end], target))
+            options += [(best[begin][0] + cost, [*best[begin][1], segment]) for cost, segment in kinds]
         best.append(min(options, key=lambda option: option[0]))
     return best[-1][1]
+
+
+def _copied(link: Link, target: Target) -> bool:
+    """Whether a chain of this convolution alone can be better: it spares a copy. Its kernel columns are unrolled, which a loop over fewer
+    channels than a vector has lanes does not repay."""
+    return any(link.geometry.padding) and not link.depthwise and link.channels // link.geometry.groups >= target.lanes
 
 
 def stage_tile(link: Link, target: Target, last: bool) -> tuple[int, int] | None:
@@ -104,7 +113,15 @@ def _single(link: Link, target: Target) -> tuple[float, Segment]:
         blocking = choose_winograd(link.shape(), target) if link.geometry.plain else None
         if blocking is not None:
             work *= winograd_cycles(link.shape(), blocking, target) / direct_cycles(link.shape(), target)
+        elif any(link.geometry.padding):
+            remote += LAUNCH_CYCLES + _padded_bytes(link) * 2 / NEAR_BYTES_PER_CYCLE / target.cores
     return work / target.cores + LAUNCH_CYCLES + remote + _round_trip(link, target), Segment(1)
+
+
+def _padded_bytes(link: Link) -> int:
+    """Of the copy of its input with zeros around it."""
+    top, left, bottom, right = link.geometry.padding
+    return 4 * link.batch * (link.size[0] + top + bottom) * (link.size[1] + left + right) * link.channels
 
 
 def _round_trip(link: Link, target: Target) -> float:
