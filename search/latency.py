@@ -69,8 +69,8 @@ class LatencyTable:
     def ms(self, trials: Sequence[Trial], progress: Progress | None = None) -> list[float]:
         """Of each trial, on the machine as fast as it was when the table was opened.
 
-        Those that are not in the table are measured, each shape once. So are those that were measured while the machine was disturbed, if it is
-        quiet now.
+        Those that are not in the table are measured, each shape once. So are those that were measured while the machine was disturbed, if
+        it is quiet now.
         """
         say = progress or (lambda step: None)
         found = {str(trial.key()): (trial, self._store.get(self._key(trial))) for trial in trials}

@@ -135,9 +135,10 @@ def frontier(options: Iterable[Option]) -> list[Option]:
     return kept
 
 
-def _order(option: Option) -> tuple[bool, int]:
-    """Singular values first, which are quick, and then from the most MACs to the fewest."""
-    return not METHODS[option.candidate.choice.method].spectral, -option.candidate.macs
+def _order(option: Option) -> tuple[bool, int, int]:
+    """Singular values first, which are quick; method by method, from the most MACs to the fewest."""
+    method = option.candidate.choice.method
+    return not METHODS[method].spectral, list(METHODS).index(method), -option.candidate.macs
 
 
 @dataclass
