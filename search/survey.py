@@ -19,6 +19,7 @@ from .sensitivity import Sensitivity
 BEATEN = 0.8  # of its time, at no more error: another form is that much better
 EVALUATED = 7  # candidates of a layer that are tried on real images
 HOPELESS = 0.8  # relative error: not evaluated
+NEGLIGIBLE = 0.02  # relative error that is as good as none: one of 0.02 changes a fraction of a thousandth of what a layer says
 
 Progress = Callable[[str], None]
 Steps = dict[str, tuple[str, ...]]
@@ -113,17 +114,15 @@ def promising(options: Iterable[Option]) -> list[str]:
 
 
 def beaten(option: Option, known: Iterable[Option]) -> Option | None:
-    """What is no slower than an option whose error is not known yet, and has no more error than it can possibly have.
+    """What is no slower than an option whose error is not known yet, and has no more error than it can be hoped to have.
 
-    That is taken to be the error of the same method at the next ranks above that are known.
+    That is the error of the same method at the next ranks above that are known; less than a negligible one is not hoped for.
     """
     mine = [other for other in known if other.error is not None and other.candidate.layer == option.candidate.layer]
     method, macs = option.candidate.choice.method, option.candidate.macs
     larger = [other for other in mine if other.candidate.choice.method == method and other.candidate.macs >= macs]
-    if not larger:
-        return None
-    least = min(larger, key=lambda other: other.candidate.macs).error
-    return next((other for other in mine if other.ms <= option.ms and other.error <= least), None)
+    hoped = min(larger, key=lambda other: other.candidate.macs).error if larger else 0.0
+    return next((other for other in mine if other.ms <= option.ms and other.error <= max(hoped, NEGLIGIBLE)), None)
 
 
 def frontier(options: Iterable[Option]) -> list[Option]:

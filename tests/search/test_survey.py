@@ -39,6 +39,10 @@ def test_what_can_not_be_better_is_not_factored():
     assert beaten(option("channel_svd", 16, 0.29, None), known) is None
     assert beaten(option("channel_svd", 40, 0.6, None), known) is None
     assert beaten(option("tucker2", 16, 0.35, None), known) is None
+    # What is slower than something without any error to speak of is of no use, whatever its own may be.
+    good = option("spatial_svd", 64, 0.3, 0.01)
+    assert beaten(option("tucker2", 16, 0.35, None), [*known, good]) is good
+    assert beaten(option("tucker2", 16, 0.25, None), [*known, good]) is None
 
 
 class Table:
