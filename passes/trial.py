@@ -49,8 +49,13 @@ def trial(layer: Layer, chain: FactorChain | None = None, steps: Sequence[str] =
     mod = builder.get()
     if chain is None:
         return mod
-    stages = (replace(stage, weight=_random(rng, stage.weight.shape)) for stage in chain.stages)
-    return Factorize({NAME: replace(chain, stages=tuple(stages))})(mod)
+    return Factorize({NAME: with_random_weights(chain)})(mod)
+
+
+def with_random_weights(chain: FactorChain) -> FactorChain:
+    """A chain of the same shape, to be timed."""
+    rng = np.random.default_rng(0)
+    return replace(chain, stages=tuple(replace(stage, weight=_random(rng, stage.weight.shape)) for stage in chain.stages))
 
 
 def _layer(layer: Layer, data: relax.Expr, weight: np.ndarray) -> relax.Expr:

@@ -14,27 +14,26 @@ NODE = 512  # bytes of a stage in an ONNX file besides its weights: names, geome
 
 @dataclass(frozen=True)
 class Whole:
-    """The dense network, measured.
+    """Two networks, measured as wholes: the dense one, and the one with the fastest option of every layer.
 
     Attributes
     ----------
-    ms : float
-        Of a call.
-    rest_ms : float
-        Of what the call takes besides the kernels of convolutions and dense layers.
+    ms, fastest_ms : float
+        Of a call of each.
     bytes : int
-        Of its ONNX file.
+        Of the dense one's ONNX file.
     """
 
     ms: float
-    rest_ms: float
+    fastest_ms: float
     bytes: int
 
 
 class Costs:
     """What every layer's options cost, and the choice among them.
 
-    Times of layers by themselves are scaled so that those of the dense layers and the rest add up to what the dense network takes.
+    A layer by itself finds its weights in the caches, and wakes no other threads. So the time of a network is not the sum of its
+    layers': it is taken to lie on the line through the two networks that were measured.
 
     Parameters
     ----------
@@ -45,7 +44,9 @@ class Costs:
     def __init__(self, surveys: Sequence[LayerSurvey], whole: Whole) -> None:
         self.surveys, self.whole = list(surveys), whole
         alone = sum(survey.dense_ms for survey in self.surveys)
-        self.scale = max(whole.ms - whole.rest_ms, 0.0) / alone if alone else 1.0
+        saved = alone - sum(fastest_ms(survey) for survey in self.surveys)
+        self.scale = max(whole.ms - whole.fastest_ms, 0.0) / saved if saved > 0 else 1.0
+        self.rest_ms = whole.ms - self.scale * alone
         self.options: list[list[Option | None]] = [[None, *survey.open] for survey in self.surveys]
         self.groups = [
             [self._item(survey, option) for option in options] for survey, options in zip(self.surveys, self.options, strict=True)
@@ -54,14 +55,14 @@ class Costs:
 
     def pick(self, minimise: str, limits: Mapping[str, float]) -> tuple[int, ...] | None:
         """The best choice within limits of the whole network's ms, bytes and loss; None if there is none."""
-        rest = {"ms": self.whole.rest_ms, "bytes": self._rest_bytes}
+        rest = {"ms": self.rest_ms, "bytes": self._rest_bytes}
         chosen = choose(self.groups, minimise, {name: limit - rest.get(name, 0.0) for name, limit in limits.items()})
         return None if chosen is None else tuple(chosen)
 
     def predicted(self, chosen: Sequence[int]) -> Item:
         """Of the whole network."""
         items = total(self.groups, chosen)
-        return Item(items.ms + self.whole.rest_ms, items.loss, items.bytes + self._rest_bytes)
+        return Item(items.ms + self.rest_ms, items.loss, items.bytes + self._rest_bytes)
 
     def chosen(self, indices: Sequence[int]) -> dict[str, Option | None]:
         """The options by the names of the layers, None for those that stay dense."""
@@ -84,10 +85,21 @@ class Costs:
         return Item(self.scale * option.ms, option.loss or 0.0, FLOAT * chain.params + NODE * len(chain.stages))
 
 
+def fastest(survey: LayerSurvey) -> Option | None:
+    """The option of a layer that takes the least time; None where it has none."""
+    return min(survey.open, key=lambda option: option.ms, default=None)
+
+
+def fastest_ms(survey: LayerSurvey) -> float:
+    """Its milliseconds, or those of the dense layer."""
+    option = fastest(survey)
+    return survey.dense_ms if option is None else option.ms
+
+
 def _reason(survey: LayerSurvey) -> str:
     layer: Layer = survey.layer
-    if survey.open:
-        best = min(survey.open, key=lambda option: option.ms)
+    best = fastest(survey)
+    if best is not None:
         return f"dense is the better choice: at most {best.dense_ms - best.ms:.4f} of {best.dense_ms:.4f} ms could be saved"
     if survey.options:
         best = min(survey.options, key=lambda option: option.ms)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -32,15 +32,12 @@ Burst = Callable[[], float]
 class Device(Protocol):
     """Compiles modules and gives back bursts: functions that run the module a few times and return the median, in milliseconds.
 
-    `kernels` leaves out what a call takes besides its kernels, `network` is the whole call, and `rest` what the call takes besides the
-    kernels of its convolutions and dense layers.
+    `kernels` leaves out what a call takes besides its kernels, `network` is the whole call.
     """
 
     def kernels(self, mod: tvm.IRModule) -> Burst: ...
 
     def network(self, mod: tvm.IRModule) -> Burst: ...
-
-    def rest(self, mod: tvm.IRModule) -> Burst: ...
 
 
 class Host:
@@ -70,7 +67,7 @@ class Host:
 
         def run() -> float:
             begin = time.perf_counter()
-            for function, args, _ in calls:
+            for function, args in calls:
                 function(*args)
             return time.perf_counter() - begin
 
@@ -80,20 +77,6 @@ class Host:
         loaded = self._load(mod)
         return _burst(loaded.call, loaded)
 
-    def rest(self, mod: tvm.IRModule) -> Burst:
-        whole, loaded = self._load(mod), self._load(mod)  # what is recorded runs slower
-        calls = loaded.calls()
-
-        def run() -> float:
-            seconds = whole.call()
-            for function, args, layers in calls:
-                begin = time.perf_counter()
-                function(*args)
-                seconds -= (time.perf_counter() - begin) * bool(layers)
-            return seconds
-
-        return _burst(run, (whole, loaded))
-
     def _load(self, mod: tvm.IRModule) -> _Loaded:
         specs = _specs(mod)
         with tempfile.TemporaryDirectory(prefix="tenfold-") as name:  # both files stay mapped when they are gone
@@ -101,16 +84,16 @@ class Host:
             built = build_library(mod, self.target, folder)
             contents = map_weights(folder / WEIGHTS)
             machine = Machine(folder / LIBRARY, contents, [(spec.shape, spec.dtype) for spec in specs], self.target.cores)
-        return _Loaded(machine, list(random_inputs(specs).values()), built.kernels)
+        return _Loaded(machine, list(random_inputs(specs).values()), frozenset(kernel["function"] for kernel in built.kernels))
 
 
 @dataclass
 class _Loaded:
-    """A compiled module with arrays to run it on, and what is known of its kernels."""
+    """A compiled module with arrays to run it on, and the names of its kernels."""
 
     machine: Machine
     inputs: list[np.ndarray]
-    kernels: Sequence[Mapping[str, Any]]
+    kernels: frozenset[str]
 
     def call(self) -> float:
         """Seconds of one call."""
@@ -118,11 +101,9 @@ class _Loaded:
         self.machine(self.inputs)
         return time.perf_counter() - begin
 
-    def calls(self) -> list[tuple[Any, tuple[Any, ...], tuple[str, ...]]]:
-        """The calls of kernels in one run, on the memory of that run: function, arguments, layers."""
-        names = {kernel["function"] for kernel in self.kernels}
-        made = [(function, args) for name, function, args in self.machine.record(self.inputs) if name in names]
-        return [(function, args, kernel["layers"]) for (function, args), kernel in zip(made, self.kernels, strict=True)]
+    def calls(self) -> list[tuple[Any, tuple[Any, ...]]]:
+        """The calls of kernels in one run, on the memory of that run: function, arguments."""
+        return [(function, args) for name, function, args in self.machine.record(self.inputs) if name in self.kernels]
 
 
 def _specs(mod: tvm.IRModule) -> list[TensorSpec]:

@@ -21,7 +21,7 @@ from ..factorization import METHODS, Method, Plan
 from ..runner.data import Data
 from .budget import Budget
 from .candidates import fields
-from .costs import Costs, Whole
+from .costs import Costs, Whole, fastest
 from .evaluate import Judge, Verdict, check, first, split
 from .latency import LatencyTable
 from .loss import points_per_loss
@@ -249,7 +249,12 @@ class Search:
         return survey(candidates, self.table, sensitivity, steps_behind(self.network.mod), self.say)
 
     def _whole(self) -> Whole:
-        self.say("timing the dense network")
-        device = self.settings.device
-        times = self.table.stopwatch().time([device.network(self.network.mod), device.rest(self.network.mod)])
+        from ..passes.factorize import Factorize
+        from ..passes.trial import with_random_weights
+
+        self.say("timing the dense network and the fastest one")
+        device, dense = self.settings.device, self.network.mod
+        chosen = {survey.layer.name: option.candidate.outline() for survey in self.surveys if (option := fastest(survey)) is not None}
+        small = Factorize({name: with_random_weights(chain) for name, chain in chosen.items()})(dense) if chosen else dense
+        times = self.table.stopwatch().time([device.network(dense), device.network(small)])
         return Whole(*times.at(self.table.yardstick), self.network.onnx.ByteSize())

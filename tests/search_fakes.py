@@ -30,9 +30,6 @@ class ModelDevice:
         ms = REST + sum(CONV + PER_MAC * layer.macs for layer in inventory(mod))
         return lambda: ms
 
-    def rest(self, mod):
-        return lambda: REST
-
 
 def classifier(seed: int = 0) -> onnx.ModelProto:
     """Two 3 x 3 convolutions, a pool, dense: x (1, 4, 8, 8) -> scores (1, 6); weights of falling spectra."""

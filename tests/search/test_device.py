@@ -22,11 +22,9 @@ def test_kernels_of_a_layer_and_of_a_chain(host):
         assert 0 < host.kernels(trial(CONV, chain, ("relax.add", "relax.nn.relu")))() < 1000
 
 
-def test_a_network_and_what_is_left_of_it_without_its_layers(host, tiny_file):
-    """Both run. What is left is a difference of times, which a busy machine may turn negative."""
+def test_a_network(host, tiny_file):
     mod = load(tiny_file).mod
     assert 0 < host.network(mod)() < 1000
-    assert abs(host.rest(mod)()) < 1000
 
 
 def test_a_target_that_can_not_run_here(monkeypatch):

@@ -79,8 +79,18 @@ def test_the_dearest_ranks_are_factored_first_and_what_is_beaten_never():
 
 
 def costs(options, rest=0.2, dense=2.2):
+    """Of two layers that take 1 ms each by themselves, in a network where they take all but `rest` of `dense`."""
     survey = LayerSurvey(LAYER, 1.0, tuple(options), {})
-    return Costs([survey, LayerSurvey(replace(LAYER, name="other"), 1.0, (), {"svd": "dense layers only"})], Whole(dense, rest, 300_000))
+    saved = 1.0 - min((o.ms for o in survey.open), default=1.0)
+    whole = Whole(dense, dense - (dense - rest) / 2 * saved, 300_000)
+    return Costs([survey, LayerSurvey(replace(LAYER, name="other"), 1.0, (), {"svd": "dense layers only"})], whole)
+
+
+def test_both_networks_are_predicted_as_they_were_measured():
+    model = costs([option("channel_svd", 8, 0.4, 0.2, loss=0.1), option("channel_svd", 32, 0.7, 0.1, loss=0.05)], dense=2.9)
+    assert model.predicted((0, 0)).ms == pytest.approx(model.whole.ms)
+    assert model.predicted((1, 0)).ms == pytest.approx(model.whole.fastest_ms)
+    assert model.predicted((2, 0)).ms == pytest.approx((model.whole.ms + model.whole.fastest_ms) / 2)
 
 
 def test_the_dense_network_is_predicted_as_it_was_measured():
