@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import importlib.util
+import importlib
 import os
 import shutil
 from abc import ABC, abstractmethod
@@ -119,9 +120,7 @@ class Torch(Engine):
     name, module, package, extra, reads = "torch", "torch", "torch", "torch", (".pt2", ".onnx")
 
     def start(self) -> None:
-        import torch
-
-        torch.set_grad_enabled(False)
+        importlib.import_module("torch")  # whether it can be imported is told here
 
     def prepare(self, path: Path, threads: int) -> None:
         import torch

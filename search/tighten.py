@@ -12,7 +12,7 @@ Choice = tuple[int, ...]
 Pick = Callable[[Mapping[str, float]], Choice | None]  # the best choice within limits of sums; None: there is none
 TRIES = 8  # choices that are checked for real
 NEAR = 1.1  # ratio of two bounds of the loss between which a better choice is no longer looked for
-GROW, MARGIN = 2.0, 1.02
+GROW, MARGIN = 4.0, 1.02
 
 
 @dataclass
