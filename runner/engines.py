@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import importlib.util
-import importlib
 import os
 import shutil
 from abc import ABC, abstractmethod
