@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from factor_reference import PROPERTY, kernel_of, layers, random_metrics, random_weight, sub_ranks
+from factor_reference import PROPERTY, conv_layer, kernel_of, layers, random_metrics, random_weight, sub_ranks
 from hypothesis import given
 from hypothesis import strategies as st
 from tenfold.factorization import METHODS
@@ -123,8 +123,6 @@ def test_a_preconditioned_gradient_still_goes_downhill(name, data, seed):
 
 def test_a_kernel_of_other_taps_is_refused():
     """Flattened layers reach further than the weight: no metric of the weight knows what lies there."""
-    from factor_reference import conv_layer
-
     layer = conv_layer(4, 3, 3, 3, padding=(1, 1, 1, 1))
     chain = METHODS["flattened"].outline(layer, (4,))
     with pytest.raises(ValueError, match="taps"):
