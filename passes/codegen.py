@@ -4,6 +4,8 @@ Kernels are told apart by shape and tile, not by weights: layers that are alike 
 """
 from __future__ import annotations
 
+import functools
+import subprocess
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +24,7 @@ from ..targets.cpu import physical_cores
 from .workspaces import WorkspaceMeter
 
 Kernel = tuple[tvm.ir.GlobalVar, tirx.PrimFunc]
+THREAD_POOL = Path(__file__).with_name("thread_pool.cc")
 PARTS = 4  # for each thread: some kernels take ten times as long as others
 
 
@@ -55,8 +58,20 @@ def write_library(mod: tvm.IRModule, target: Target, path: Path) -> int:
         executable = relax_api.VMLink(builder, target.tvm_target(), first, rest, {})
         objects.append(Path(folder) / "executable.o")
         runtime_api.ModulePackImportsToLLVM(executable, False, str(target.tvm_target()), "").write_to_file(str(objects[-1]))
-        cc.create_shared(str(path), [str(name) for name in objects])
+        objects.append(Path(folder) / "thread_pool.o")
+        objects[-1].write_bytes(_thread_pool(cc.get_cc()))
+        cc.create_shared(str(path), [str(name) for name in objects], options=["-pthread"])
     return meter.bytes
+
+
+@functools.cache
+def _thread_pool(compiler: str) -> bytes:
+    """The object file of the threads that the kernels run on."""
+    with tempfile.TemporaryDirectory(prefix="tenfold-") as folder:
+        path = Path(folder) / "thread_pool.o"
+        command = [compiler, "-std=c++17", "-O2", "-fPIC", "-pthread", "-c", str(THREAD_POOL), "-o", str(path)]
+        subprocess.run(command, check=True, capture_output=True)
+        return path.read_bytes()
 
 
 def _kernels(mod: tvm.IRModule) -> list[Kernel]:

@@ -19,6 +19,7 @@ from ..errors import TenfoldError
 from ..passes.memory_plan import ALIGNMENT, arena_bytes, tensor_bytes
 from ..targets.cpu import physical_cores
 from ..targets.light_import import import_tvm_ffi
+from . import thread_pool
 from .weights import Contents, view
 
 CPU = 1  # kDLCPU
@@ -57,6 +58,7 @@ def load_executable(path: Path) -> Any:
     except (RuntimeError, AttributeError, OSError) as error:
         raise TenfoldError(f"{path}: can't be loaded as a compiled network: {str(error).strip().splitlines()[0]}") from None
     machine["vm_initialization"](CPU, 0, POOLED)
+    thread_pool.adopt(path.resolve())
     return machine
 
 
@@ -181,7 +183,7 @@ class Machine:
         return list(calls)
 
     def _invoke(self, arrays: list[np.ndarray]) -> Any:
-        use_threads(self.threads)
+        thread_pool.use_threads(self.threads)
         for position, (buffer, array) in enumerate(zip(self._buffers, arrays, strict=True)):
             if not copy_finite(buffer, array):
                 raise NotFinite(position)

@@ -25,7 +25,7 @@ from .epilogue import inline_epilogue
 from .matvec import ANNOTATION, BYTES_PER_CYCLE, Streams, choose_streams, matvec, tile_matvec
 from .tiles import LAUNCH_CYCLES
 
-BARRIER_CYCLES = 2000  # until the last thread has seen that all have come
+BARRIER_CYCLES = 500  # until the last thread has seen that all have come
 
 
 @dataclass(frozen=True)

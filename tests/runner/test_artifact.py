@@ -92,10 +92,9 @@ def test_it_runs_on_as_many_threads_as_asked_for(tiny_artifact, image, threads):
     code = f"""
 import os, sys, numpy as np, tenfold
 net = tenfold.load({str(tiny_artifact)!r}, threads={threads})
-allowed = os.sched_getaffinity(0)
+allowed, started = os.sched_getaffinity(0), len(os.listdir("/proc/self/task"))
 net(np.zeros((1, 3, 8, 8), "float32"))
-from tenfold.runner.runtime import ffi
-assert ffi().get_global_func("runtime.NumThreads")() == {threads} == net.threads
+assert net.threads == {threads} > len(os.listdir("/proc/self/task")) - started
 assert os.sched_getaffinity(0) == allowed
 assert "tvm" not in sys.modules and "torch" not in sys.modules
 """

@@ -57,7 +57,7 @@ def test_small_layers(sizes):
     check(sizes)
 
 
-@pytest.mark.parametrize("sizes", [(2304, 144, 256, 256, 10), (4096, 512, 1000), (30000, 9, 900), (2000, 200, 7), (999, 333, 111, 1001)])
+@pytest.mark.parametrize("sizes", [(2304, 144, 256, 256, 10), (4096, 512, 1000), (30000, 17, 900), (2000, 200, 7), (999, 333, 111, 1001)])
 def test_layers_that_all_threads_share(sizes):
     grouped = choose_chain(sizes[0], sizes[1:], HOST)
     assert HOST.cores == 1 or all(streams.parallel for streams in grouped[:-1])
