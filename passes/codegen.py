@@ -19,6 +19,7 @@ from tvm.runtime import _ffi_api as runtime_api
 from tvm.support import cc
 
 from ..schedules.bound_loops import BoundLoops, lower_blocks
+from ..schedules.transpose_tiles import TransposeTiles
 from ..targets import Target
 from ..targets.cpu import physical_cores
 from .workspaces import WorkspaceMeter
@@ -82,7 +83,7 @@ def _kernels(mod: tvm.IRModule) -> list[Kernel]:
 
 def _generate(kernels: Sequence[Kernel], path: Path, target: Target, meter: WorkspaceMeter) -> tvm.runtime.Module:
     with tvm.transform.PassContext(instruments=[meter]):  # a context belongs to its thread
-        loops = BoundLoops()(lower_blocks(tvm.IRModule(dict(kernels))))
+        loops = TransposeTiles()(BoundLoops()(lower_blocks(tvm.IRModule(dict(kernels)))))
         library = tvm.tirx.build(loops, target=target.tvm_target())
     library.write_to_file(str(path))
     return library

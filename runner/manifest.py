@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import TenfoldError
 
-FORMAT = 2
+FORMAT = 3
 LIBRARY, WEIGHTS, MANIFEST = "model.so", "weights.bin", "manifest.json"
 
 

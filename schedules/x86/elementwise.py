@@ -6,7 +6,7 @@ The loop nest made, one for each result (and for each expensive part that is kep
         other axes
             vectorised innermost axis       axes that are contiguous in every operand count as one
 
-    permute: parallel outer axes, tile of the one contiguous axis, tile of the other, unrolled, vectorised stores
+    permute: parallel outer axes, tiles that are transposed in registers (`transpose_tiles.py`)
     concatenation along the innermost axis: one vectorised loop for each operand, without a branch
 """
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV, ScheduleError
 from ...targets import Target
 from ..analysis import Block, block_of, blocks_of
 from ..common import extent_of, lanes_for, parallel_outer, tidied, vector_tile
+from ..transpose_tiles import SIZES, TRANSPOSE
 
 VECTORS = 4           # vectors that one step computes: enough to hide the latency of a polynomial, few enough for 16 registers
-PERMUTE_ROWS = 8      # rows of a permute's tile, a vector each: half the registers of AVX2
 SEGMENT_VECTORS = 8   # of an operand of a concatenation whose length is odd: longer ones are left to LLVM's own vectoriser
 
 
@@ -61,7 +61,9 @@ def schedule_spatial(s: Schedule, rv: SBlockRV, target: Target) -> None:
         parallel_outer(s, outer, block.work_ns, target)
         segments()
         return
-    if rows is not None and length >= lanes and block.extents[rows] >= lanes:
+    if rows is not None:
+        outer, rows = _merge_rows(s, block, outer, rows)
+    if rows is not None and length >= lanes and extent_of(s, outer[rows]) >= lanes:
         # 2b. A permute: contiguous loads along one axis, contiguous stores along the other.
         outer = _tile_permute(s, outer, rows, inner, lanes)
         parallel_outer(s, outer, block.work_ns, target)
@@ -106,19 +108,27 @@ def _contiguous_row_axis(block: Block, merged: int) -> int | None:
     return next((a for a in range(last - merged + 1) if block.extents[a] > 1 and block.stride(load, a) == 1), None)
 
 
+def _merge_rows(s: Schedule, block: Block, outer: list[LoopRV], rows: int) -> tuple[list[LoopRV], int]:
+    """One loop out of the axis `rows` and those before it that lie behind one another in every operand, and where it is now."""
+    accesses, length = [*block.stores, *block.loads], block.extents[rows]
+    first = rows
+    while first > 0 and all(block.stride(a, first - 1) == length * (block.stride(a, rows) or 0) for a in accesses):
+        first -= 1
+        length *= block.extents[first]
+    if first == rows:
+        return outer, rows
+    return [*outer[:first], s.fuse(*outer[first : rows + 1]), *outer[rows + 1 :]], first
+
+
 def _tile_permute(s: Schedule, outer: list[LoopRV], rows: int, inner: LoopRV, lanes: int) -> list[LoopRV]:
-    """The longer of both axes outside: a tile's worth of it times all of the shorter one stays in L1."""
+    """Tiles follow each other along the axis that is stored: lines of the cache are written whole. Those at an end may be cut short."""
     row = outer.pop(rows)
-    row_tile = vector_tile(extent_of(s, row), PERMUTE_ROWS, 1) or 1
-    tile = vector_tile(extent_of(s, inner), lanes, 1) or 1
-    longer_first = extent_of(s, row) > extent_of(s, inner)
-    row_out, row_in = s.split(row, [None, row_tile])
-    inner_out, vector = s.split(inner, [None, tile])
-    outer = [*outer, *((row_out, inner_out) if longer_first else (inner_out, row_out))]
+    size = max(size for size in SIZES if size <= lanes)
+    row_out, row_in = s.split(row, [None, size])
+    inner_out, vector = s.split(inner, [None, size])
+    outer = [*outer, row_out, inner_out]
     s.reorder(*outer, row_in, vector)
-    s.unroll(row_in)
-    if tile > 1:
-        s.vectorize(vector)
+    s.annotate(row_in, TRANSPOSE, size)
     return outer
 
 

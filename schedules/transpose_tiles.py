@@ -1,0 +1,135 @@
+"""Tiles of a permute that are transposed in registers: whole vectors are loaded and stored, and shuffled in between.
+
+    for r in unrolled(4):                                   v0, v1, v2, v3 = x[0, 0:4], x[1, 0:4], x[2, 0:4], x[3, 0:4]
+        for l in vectorized(4):                             s0, s1, s2, s3 = low(v0, v1), high(v0, v1), low(v2, v3), high(v2, v3)
+            y[r, l] = x[l, r]                       ->      y[0, 0:4], ... = low(s0, s2), high(s0, s2), ...
+
+Written as it stands, TVM makes a vector out of numbers that are loaded one by one: two instructions for each, where this takes a quarter of
+one. A loop asks for it (`TRANSPOSE`).
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tvm
+import tvm_ffi
+from tvm import ir, sym, tirx
+
+from .nests import substitute
+
+SIZES = (4, 8, 16)
+TRANSPOSE = "tenfold.transpose"  # annotation of the loop over rows of a tile, around that over columns: how many of each it has if it is whole
+
+
+@tvm.transform.module_pass(opt_level=0, name="TransposeTiles")
+class TransposeTiles:
+    """Rewrite the annotated loops of all kernels of a module without blocks."""
+
+    def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
+        flat = tirx.transform.FlattenBuffer()(mod)  # rows that go on behind the end of an axis are rows too
+        functions = {var: transpose_tiles(f) if isinstance(f, tirx.PrimFunc) else f for var, f in flat.functions_items()}
+        return tvm.IRModule(functions, attrs=mod.attrs)
+
+
+def transpose_tiles(func: tirx.PrimFunc) -> tirx.PrimFunc:
+    """A function of flat buffers with its tiles transposed in registers; one that is cut short at an end is copied number by number."""
+
+    def rewrite(loop: tirx.For) -> tirx.Stmt:
+        if TRANSPOSE not in loop.annotations:
+            return loop
+        found = _tile(loop)
+        if found is None:
+            return _as_written(loop)
+        store, conditions = found
+        if not conditions:
+            return _shuffled(loop, store)
+        return tirx.IfThenElse(tirx.all(*conditions), _shuffled(loop, store), _as_written(loop))
+
+    return func.with_body(tvm_ffi.structural_map(func.body, (tirx.For, rewrite), order="post"))
+
+
+def _tile(loop: tirx.For) -> tuple[tirx.BufferStore, list[ir.Expr]] | None:
+    """The store of a tile whose loads are contiguous along its rows, and when the tile is whole; None where there is anything else."""
+    size, inner = int(loop.annotations[TRANSPOSE]), loop.body
+    if not isinstance(inner, tirx.For) or not isinstance(inner.body, tirx.BufferStore) or not isinstance(inner.body.value, ir.TensorLoad):
+        return None
+    store, short = inner.body, [one.extent for one in (loop, inner) if _constant(one.extent) != size]
+    if any(_constant(extent) is not None for extent in short) or any(_constant(one.min) != 0 for one in (loop, inner)):
+        return None
+    unit = _steps(store.indices, inner.loop_var) == 1 == _steps(store.value.indices, loop.loop_var)
+    return (store, [tirx.EQ(extent, tirx.const(size, str(extent.ty.dtype))) for extent in short]) if unit else None
+
+
+def _constant(expr: ir.Expr) -> int | None:
+    return int(expr) if isinstance(expr, tirx.IntImm) else None
+
+
+def _steps(indices: Sequence[ir.Expr], var: ir.Var) -> int | None:
+    """By how much the one index of a flat buffer grows with a variable; None where it does not do so evenly."""
+    found = sym.detect_linear_equation(indices[0], [var]) if len(indices) == 1 else []
+    return int(found[0]) if len(found) and isinstance(found[0], tirx.IntImm) else None
+
+
+def _shuffled(loop: tirx.For, store: tirx.BufferStore) -> tirx.Stmt:
+    size, row, lane = int(loop.annotations[TRANSPOSE]), loop.loop_var, loop.body.loop_var
+    load, dtype = store.value, str(row.ty.dtype)
+    vector = f"{load.source.dtype}x{size}"
+    bound: list[tirx.Stmt] = []
+
+    def named(value: ir.Expr) -> ir.Expr:
+        var = tirx.Var(f"t{len(bound)}", vector)
+        bound.append(tirx.Bind(var, value))
+        return var
+
+    def vector_at(indices: Sequence[ir.Expr], along: ir.Var, other: ir.Var, at: int) -> list[ir.Expr]:
+        first = substitute(indices[0], {along: tirx.const(0, dtype), other: tirx.const(at, dtype)})
+        return [tirx.Ramp(first, tirx.const(1, dtype), size)]
+
+    vectors = [named(tirx.BufferLoad(load.source, vector_at(load.indices, row, lane, at))) for at in range(size)]
+    for stage in transposition(size):
+        vectors = [named(tirx.Shuffle([vectors[a], vectors[b]], [tirx.const(i, "int32") for i in order])) for a, b, order in stage]
+    stores = [tirx.BufferStore(store.buffer, v, vector_at(store.indices, lane, row, at)) for at, v in enumerate(vectors)]
+    return tirx.SeqStmt([*bound, *stores])
+
+
+def transposition(size: int) -> list[list[tuple[int, int, list[int]]]]:
+    """Stages of shuffles that transpose a square of 4, 8 or 16, each of them one instruction of SSE, AVX or AVX-512.
+
+    In a stage (a, b, order) makes the vector of its place: order[l] counts through the numbers of vector a and then those of b. Two stages
+    interleave numbers within 128 bits (UNPCKLPS, UNPCKHPS): the numbers of four rows come together. The others do the same with blocks of
+    128 bits (VPERM2F128, VSHUFF32X4).
+    """
+    blocks = range(size // 4)
+    within = [[4 * block + q // 2 + 2 * half + size * (q % 2) for block in blocks for q in range(4)] for half in (0, 1)]
+    stages = [_stage(size, 1, within), _stage(size, 0, within)]
+    if size == 8:
+        stages.append(_stage(size, 2, [_blocks([half, half + 2]) for half in (0, 1)]))
+    if size == 16:
+        stages.append(_stage(size, 2, [_blocks([2 * half, 2 * half + 1, 2 * half + 4, 2 * half + 5]) for half in (0, 1)]))
+        stages.append(_stage(size, 3, [_blocks([half, half + 2, half + 4, half + 6]) for half in (0, 1)]))
+        stages[-1] = [stages[-1][i & 3 | (i & 4) << 1 | (i & 8) >> 1] for i in range(size)]  # the last two went crosswise
+    return stages
+
+
+def _stage(size: int, bit: int, orders: Sequence[list[int]]) -> list[tuple[int, int, list[int]]]:
+    """Pairs of vectors whose numbers differ in one bit; which of two orders makes the vector says that bit of its own number."""
+    return [(i & ~(1 << bit), i | 1 << bit, orders[i >> bit & 1]) for i in range(size)]
+
+
+def _blocks(numbers: Sequence[int]) -> list[int]:
+    """The order that takes whole blocks of four numbers."""
+    return [4 * number + q for number in numbers for q in range(4)]
+
+
+def _as_written(loop: tirx.For) -> tirx.Stmt:
+    """Vectors that are gathered number by number, or plain loops where the tile is cut short."""
+    conditions = []
+    tvm_ffi.structural_walk(loop, (tirx.IfThenElse, conditions.append))
+    whole = not conditions and all(isinstance(one.extent, tirx.IntImm) for one in (loop, loop.body) if isinstance(one, tirx.For))
+    kinds = [tirx.ForKind.UNROLLED, tirx.ForKind.VECTORIZED] if whole else [tirx.ForKind.SERIAL] * 2
+
+    def plain(one: tirx.For) -> tirx.Stmt:
+        annotations = {key: value for key, value in one.annotations.items() if key != TRANSPOSE}
+        return tirx.For(one.loop_var, one.min, one.extent, kinds[TRANSPOSE not in one.annotations], one.body, None, annotations)
+
+    return tvm_ffi.structural_map(loop, (tirx.For, plain), order="post")
