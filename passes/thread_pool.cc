@@ -1,8 +1,11 @@
 // The threads that a compiled network's parallel loops run on. It has the interface of TVM's own pool, and takes its place when the
 // network is loaded: starting a loop takes 0.1 us here where TVM's queues take 2.6 us, which small kernels are not worth.
 //
-// A launch hands one job to threads 1 to n - 1 and takes task 0 itself. The number of the job and n are one word, so that a thread that
-// has no part in a job never reads anything else of it: the next one may be written meanwhile. Threads that find no job for a while sleep.
+// A launch gives a job of n tasks to threads 1 to n - 1 and itself. Each takes the task of its own number first, so that a core goes on
+// with what it has in its cache, and then what nobody has taken yet: where a thread comes late, from sleep or because another program has
+// its core, its task does not wait for it. The number of the job and n are one word, and a task is taken by writing that word to its seat,
+// which only ever grows: a late thread can't take a task of a later job for one of its own, and reads nothing of a job but by taking part.
+// Tasks that meet at a barrier do not end before all have begun, so that none of them is taken by a thread that has one already.
 
 #include <linux/futex.h>
 #include <pthread.h>
@@ -11,6 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <climits>
 #include <cstdint>
@@ -29,25 +33,30 @@ struct Group {  // TVMParallelGroupEnv
 
 using Task = int (*)(int task, Group* group, void* data);  // FTVMParallelLambda
 
-constexpr uint32_t kMostThreads = 255;  // what the lowest bits of the word hold
-constexpr uint32_t kStep = kMostThreads + 1;
+constexpr uint64_t kMostThreads = 255;  // what the lowest bits of the word hold
+constexpr uint64_t kStep = kMostThreads + 1;
 constexpr int kSpins = 50000;    // about half a millisecond, then a thread sleeps: longer than what lies between two calls in a loop
 constexpr int kPatience = 4000;  // then a waiting thread lets others on its core, which may be the ones that it waits for
 
+struct alignas(64) Seat {
+  std::atomic<uint64_t> taken{0};  // the word of the last job whose task was taken
+};
+
 struct Pool {
-  alignas(64) std::atomic<uint32_t> word{0};  // number of the job, and its threads
+  alignas(64) std::atomic<uint64_t> word{0};  // number of the job, and its tasks; sleeping threads watch the lower half
   std::atomic<int32_t> sleeping{0};
   alignas(64) std::atomic<int32_t> unfinished{0};
   std::atomic<int32_t> failed{0};
   alignas(64) Task task;
   void* data;
   Group group;
-  Meeting meeting;
+  alignas(64) Meeting meeting;
+  Seat seats[kMostThreads];
   alignas(64) std::atomic_flag busy = ATOMIC_FLAG_INIT;
-  uint32_t started = 0;  // threads; only touched by the one that is busy
+  uintptr_t started = 0;  // threads; only touched by the one that is busy
 } pool;
 
-thread_local uint32_t wanted = 1;
+thread_local uint64_t wanted = 1;
 
 void relax() {
 #if defined(__x86_64__)
@@ -68,28 +77,44 @@ void wait_for(Done done) {
   }
 }
 
-uint32_t next_job(uint32_t seen) {
+// The lower half of the word is the first: of little-endian machines.
+void futex(int operation, uint32_t value) { syscall(SYS_futex, &pool.word, operation, value, nullptr, nullptr, 0); }
+
+uint64_t next_job(uint64_t seen) {
   for (int spins = 0; spins < kSpins; ++spins) {
-    uint32_t word = pool.word.load(std::memory_order_acquire);
+    uint64_t word = pool.word.load(std::memory_order_acquire);
     if (word != seen) return word;
     relax();
   }
   pool.sleeping.fetch_add(1);
-  while (pool.word.load() == seen) syscall(SYS_futex, &pool.word, FUTEX_WAIT_PRIVATE, seen, nullptr, nullptr, 0);
+  while (pool.word.load() == seen) futex(FUTEX_WAIT_PRIVATE, static_cast<uint32_t>(seen));
   pool.sleeping.fetch_sub(1);
   return pool.word.load();
 }
 
 
+bool take(uint64_t task, uint64_t word) {
+  std::atomic<uint64_t>& taken = pool.seats[task].taken;
+  uint64_t last = taken.load(std::memory_order_relaxed);
+  return last < word && taken.compare_exchange_strong(last, word, std::memory_order_acq_rel);
+}
+
+void take_part(uint64_t thread, uint64_t word) {
+  uint64_t tasks = word % kStep;
+  for (uint64_t i = 0; i < tasks; ++i) {
+    uint64_t task = (thread + i) % tasks;
+    if (!take(task, word)) continue;
+    if (pool.task(static_cast<int>(task), &pool.group, pool.data) != 0) pool.failed.store(1, std::memory_order_relaxed);
+    pool.unfinished.fetch_sub(1, std::memory_order_release);
+  }
+}
+
 void* work(void* argument) {
-  auto thread = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(argument));
-  uint32_t seen = pool.word.load();
+  uint64_t thread = reinterpret_cast<uintptr_t>(argument), seen = pool.word.load();
   pool.unfinished.fetch_sub(1);  // the one that started it waits, so that the next job is one it has not seen
   for (;;) {
     seen = next_job(seen);
-    if (thread >= seen % kStep) continue;
-    if (pool.task(static_cast<int>(thread), &pool.group, pool.data) != 0) pool.failed.store(1, std::memory_order_relaxed);
-    pool.unfinished.fetch_sub(1, std::memory_order_release);
+    if (thread < seen % kStep) take_part(thread, seen);
   }
   return nullptr;
 }
@@ -104,7 +129,7 @@ bool start_thread() {
   pthread_sigmask(SIG_SETMASK, &all, &before);  // signals are for the program's own threads
   pthread_t handle;
   pool.unfinished.store(1);
-  bool started = pthread_create(&handle, nullptr, work, reinterpret_cast<void*>(static_cast<uintptr_t>(pool.started + 1))) == 0;
+  bool started = pthread_create(&handle, nullptr, work, reinterpret_cast<void*>(pool.started + 1)) == 0;
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (!started) return false;
   pthread_detach(handle);
@@ -114,10 +139,10 @@ bool start_thread() {
 }
 
 // Threads for `tasks` tasks, the caller among them; fewer where the system gives no more.
-uint32_t at_most(uint32_t tasks) {
+uint64_t at_most(uint64_t tasks) {
   while (pool.started + 1 < tasks && start_thread()) {
   }
-  return tasks < pool.started + 1 ? tasks : pool.started + 1;
+  return std::min<uint64_t>(tasks, pool.started + 1);
 }
 
 // A process that forks leaves its threads behind: the child starts its own.
@@ -137,11 +162,11 @@ int alone(Task task, void* data) {
 extern "C" {
 
 // Threads of the loops that the calling thread starts from now on.
-void tenfold_use_threads(int threads) { wanted = threads < 1 ? 1 : static_cast<uint32_t>(threads) > kMostThreads ? kMostThreads : threads; }
+void tenfold_use_threads(int threads) { wanted = std::clamp<int64_t>(threads, 1, kMostThreads); }
 
 // As TVMBackendParallelLaunch. A second caller, while the threads are busy for the first, runs its loop by itself.
 int tenfold_parallel_launch(Task task, void* data, int tasks) {
-  uint32_t threads = tasks > 0 && static_cast<uint32_t>(tasks) < wanted ? tasks : wanted;
+  uint64_t threads = tasks > 0 ? std::min<uint64_t>(tasks, wanted) : wanted;
   if (threads == 1 || pool.busy.test_and_set(std::memory_order_acquire)) return alone(task, data);
   static int once = pthread_atfork(nullptr, nullptr, forget_threads);
   (void)once;
@@ -150,13 +175,13 @@ int tenfold_parallel_launch(Task task, void* data, int tasks) {
   pool.data = data;
   pool.group = Group{&pool.meeting, static_cast<int32_t>(threads)};
   pool.failed.store(0, std::memory_order_relaxed);
-  pool.unfinished.store(static_cast<int32_t>(threads) - 1, std::memory_order_relaxed);
-  uint32_t number = pool.word.load(std::memory_order_relaxed) / kStep + 1;
-  pool.word.store(number * kStep + threads);  // in one order with the count of those who sleep
-  if (pool.sleeping.load() > 0) syscall(SYS_futex, &pool.word, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
-  int result = task(0, &pool.group, data);
+  pool.unfinished.store(static_cast<int32_t>(threads), std::memory_order_relaxed);
+  uint64_t word = (pool.word.load(std::memory_order_relaxed) / kStep + 1) * kStep + threads;
+  pool.word.store(word);  // in one order with the count of those who sleep
+  if (pool.sleeping.load() > 0) futex(FUTEX_WAKE_PRIVATE, INT_MAX);
+  take_part(0, word);
   finish();
-  if (pool.failed.load(std::memory_order_relaxed)) result = -1;
+  int result = pool.failed.load(std::memory_order_relaxed) ? -1 : 0;
   pool.busy.clear(std::memory_order_release);
   return result;
 }

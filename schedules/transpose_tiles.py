@@ -18,7 +18,7 @@ from tvm import ir, sym, tirx
 from .nests import substitute
 
 SIZES = (4, 8, 16)
-TRANSPOSE = "tenfold.transpose"  # annotation of the loop over rows of a tile, around that over columns: how many of each it has if it is whole
+TRANSPOSE = "tenfold.transpose"  # annotation of the loop over rows, around that over columns: how many of each a whole tile has
 
 
 @tvm.transform.module_pass(opt_level=0, name="TransposeTiles")
@@ -26,13 +26,12 @@ class TransposeTiles:
     """Rewrite the annotated loops of all kernels of a module without blocks."""
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
-        flat = tirx.transform.FlattenBuffer()(mod)  # rows that go on behind the end of an axis are rows too
-        functions = {var: transpose_tiles(f) if isinstance(f, tirx.PrimFunc) else f for var, f in flat.functions_items()}
+        functions = {var: transpose_tiles(f) if isinstance(f, tirx.PrimFunc) else f for var, f in mod.functions_items()}
         return tvm.IRModule(functions, attrs=mod.attrs)
 
 
 def transpose_tiles(func: tirx.PrimFunc) -> tirx.PrimFunc:
-    """A function of flat buffers with its tiles transposed in registers; one that is cut short at an end is copied number by number."""
+    """The function with its tiles transposed in registers; one that is cut short at an end is copied number by number."""
 
     def rewrite(loop: tirx.For) -> tirx.Stmt:
         if TRANSPOSE not in loop.annotations:
@@ -56,7 +55,8 @@ def _tile(loop: tirx.For) -> tuple[tirx.BufferStore, list[ir.Expr]] | None:
     store, short = inner.body, [one.extent for one in (loop, inner) if _constant(one.extent) != size]
     if any(_constant(extent) is not None for extent in short) or any(_constant(one.min) != 0 for one in (loop, inner)):
         return None
-    unit = _steps(store.indices, inner.loop_var) == 1 == _steps(store.value.indices, loop.loop_var)
+    loaded = store.value
+    unit = _steps(store.buffer, store.indices, inner.loop_var) == 1 == _steps(loaded.source, loaded.indices, loop.loop_var)
     return (store, [tirx.EQ(extent, tirx.const(size, str(extent.ty.dtype))) for extent in short]) if unit else None
 
 
@@ -64,10 +64,13 @@ def _constant(expr: ir.Expr) -> int | None:
     return int(expr) if isinstance(expr, tirx.IntImm) else None
 
 
-def _steps(indices: Sequence[ir.Expr], var: ir.Var) -> int | None:
-    """By how much the one index of a flat buffer grows with a variable; None where it does not do so evenly."""
-    found = sym.detect_linear_equation(indices[0], [var]) if len(indices) == 1 else []
-    return int(found[0]) if len(found) and isinstance(found[0], tirx.IntImm) else None
+def _steps(buffer: tirx.Buffer, indices: Sequence[ir.Expr], var: ir.Var) -> int | None:
+    """By how many numbers of memory an access moves with a variable; None where it does not do so evenly."""
+    place, size = tirx.const(0, str(var.ty.dtype)), 1
+    for index, extent in zip(reversed(indices), reversed(buffer.shape), strict=True):
+        place, size = place + index * size, size * int(extent)
+    found = sym.detect_linear_equation(sym.Analyzer().simplify(place), [var])
+    return _constant(found[0]) if len(found) else None
 
 
 def _shuffled(loop: tirx.For, store: tirx.BufferStore) -> tirx.Stmt:
@@ -82,8 +85,8 @@ def _shuffled(loop: tirx.For, store: tirx.BufferStore) -> tirx.Stmt:
         return var
 
     def vector_at(indices: Sequence[ir.Expr], along: ir.Var, other: ir.Var, at: int) -> list[ir.Expr]:
-        first = substitute(indices[0], {along: tirx.const(0, dtype), other: tirx.const(at, dtype)})
-        return [tirx.Ramp(first, tirx.const(1, dtype), size)]
+        *lead, first = (substitute(index, {along: tirx.const(0, dtype), other: tirx.const(at, dtype)}) for index in indices)
+        return [*lead, tirx.Ramp(first, tirx.const(1, dtype), size)]  # may go on behind the end of an axis: memory does too
 
     vectors = [named(tirx.BufferLoad(load.source, vector_at(load.indices, row, lane, at))) for at in range(size)]
     for stage in transposition(size):

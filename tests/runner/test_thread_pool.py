@@ -44,13 +44,40 @@ def launch(pool, function, threads, tasks=0):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
-def test_every_task_runs_once_on_a_thread_of_its_own(pool, threads):
+def test_every_task_runs_once(pool, threads):
     for _ in range(50):
         seen = []
-        assert launch(pool, lambda number, tasks, _, seen=seen: seen.append((number, tasks, threading.get_native_id())), threads) == 0
-        assert sorted(number for number, _, _ in seen) == list(range(threads))
-        assert {tasks for _, tasks, _ in seen} == {threads}
-        assert len({thread for _, _, thread in seen}) == threads
+        assert launch(pool, lambda number, tasks, _, seen=seen: seen.append((number, tasks)), threads) == 0
+        assert sorted(seen) == [(number, threads) for number in range(threads)]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+def test_tasks_that_wait_for_each_other_run_on_threads_of_their_own(pool, threads):
+    for _ in range(10):
+        seen = []
+
+        def meet(number, tasks, group, seen=seen):
+            seen.append(threading.get_native_id())
+            pool.tenfold_parallel_barrier(number, group)
+
+        assert launch(pool, meet, threads) == 0
+        assert len(set(seen)) == threads
+
+
+def test_a_task_does_not_wait_for_a_thread_that_comes_late(pool):
+    """While one thread is in its task, another does what the rest would have done."""
+    first = threading.Event()
+    done = []
+
+    def task(number, tasks, _group):
+        if number == 1:
+            first.wait(10)
+        done.append(number)
+        if len(done) == tasks - 1:
+            first.set()
+
+    assert launch(pool, task, 5) == 0
+    assert sorted(done) == [0, 1, 2, 3, 4] and done[-1] == 1
 
 
 def test_fewer_tasks_than_threads(pool):
