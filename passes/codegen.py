@@ -19,6 +19,7 @@ from tvm.support import cc
 from ..schedules.bound_loops import BoundLoops, lower_blocks
 from ..targets import Target
 from ..targets.cpu import physical_cores
+from .any_alignment import AnyAlignment
 from .workspaces import WorkspaceMeter
 
 Kernel = tuple[tvm.ir.GlobalVar, tirx.PrimFunc]
@@ -67,7 +68,7 @@ def _kernels(mod: tvm.IRModule) -> list[Kernel]:
 
 def _generate(kernels: Sequence[Kernel], path: Path, target: Target, meter: WorkspaceMeter) -> tvm.runtime.Module:
     with tvm.transform.PassContext(instruments=[meter]):  # a context belongs to its thread
-        loops = BoundLoops()(lower_blocks(tvm.IRModule(dict(kernels))))
+        loops = AnyAlignment()(BoundLoops()(lower_blocks(tvm.IRModule(dict(kernels)))))
         library = tvm.tirx.build(loops, target=target.tvm_target())
     library.write_to_file(str(path))
     return library
