@@ -127,7 +127,7 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path) -> Built:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     external, memory = externalize_memory(lowered)
     workspaces = write_library(external, target, folder / LIBRARY)
-    stored = write_weights(folder / WEIGHTS, memory.weights, memory.places)
+    stored = write_weights(folder / WEIGHTS, memory.weights, memory.places, memory.destinations)
     # The message begins with the name of the function.
     unscheduled = tuple(str(w.message).split(" ", 1)[0] for w in caught if issubclass(w.category, UnscheduledWarning))
     taken = {"weights": stored, "activations": arena_bytes(memory.places), "workspaces": workspaces}
