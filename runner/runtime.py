@@ -8,7 +8,6 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
-from math import isfinite
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,13 +18,13 @@ from ..errors import TenfoldError
 from ..passes.memory_plan import ALIGNMENT, arena_bytes, tensor_bytes
 from ..targets.cpu import physical_cores
 from ..targets.light_import import import_tvm_ffi
+from .finite import PARTIAL_SUMS, PartialSums, all_finite
 from .weights import Contents, view
 
 CPU = 1  # kDLCPU
 POOLED = 2  # VirtualMachine.POOLED_ALLOCATOR
 BIG_CORES = 1  # ThreadGroup::kBig, the only affinity mode that takes a number of threads
 BOUND = "run"  # ``main`` with its memory bound to it
-FEW = 8192  # numbers: OpenBLAS takes one thread up to 10000
 _THREAD = threading.local()
 
 
@@ -44,8 +43,8 @@ def ffi() -> ModuleType:
     return tvm_ffi
 
 
-def load_executable(path: Path) -> Any:
-    """The virtual machine of an exported library, ready to call: ``load_executable(path)["main"](tensor)``.
+def load_executable(path: Path) -> tuple[Any, PartialSums | None]:
+    """The virtual machine of an exported library, ready to call, ``machine["main"](tensor)``; and a kernel for `all_finite`, if it has one.
 
     Raises
     ------
@@ -53,11 +52,15 @@ def load_executable(path: Path) -> Any:
         If the library can't be loaded.
     """
     try:
-        machine = ffi().load_module(str(path.resolve()))["vm_load_executable"]()
+        library = ffi().load_module(str(path.resolve()))
+        machine = library["vm_load_executable"]()
     except (RuntimeError, AttributeError, OSError) as error:
         raise TenfoldError(f"{path}: can't be loaded as a compiled network: {str(error).strip().splitlines()[0]}") from None
     machine["vm_initialization"](CPU, 0, POOLED)
-    return machine
+    if not library.implements_function(PARTIAL_SUMS, query_imports=True):
+        return machine, None
+    kernel, from_dlpack = library.get_function(PARTIAL_SUMS, query_imports=True), ffi().from_dlpack
+    return machine, lambda array, sums: kernel(from_dlpack(array), from_dlpack(sums))
 
 
 def use_threads(threads: int) -> None:
@@ -111,23 +114,11 @@ class NotFinite(ValueError):
         self.position = position
 
 
-def all_finite(array: np.ndarray) -> bool:
-    """Whether a contiguous array holds no NaN and no infinity.
-
-    A sum with one of them is no finite number, so one pass tells, unless large numbers add up to infinity. BLAS does it for few numbers;
-    for more it would wake threads of its own, which compete with those of the kernels.
-    """
-    if array.dtype.kind != "f" or array.size == 0:
-        return True
-    quick = np.vdot(array, array) if array.size <= FEW else np.einsum("i->", array.reshape(-1))
-    return isfinite(quick) or isfinite(np.maximum.reduce(array, axis=None)) and isfinite(np.minimum.reduce(array, axis=None))
-
-
 class Machine:
     """A loaded library with its memory: weights where their file is mapped, and an arena."""
 
     def __init__(self, path: Path, contents: Contents, inputs: list[tuple[tuple[int, ...], str]], threads: int) -> None:
-        self.executable = load_executable(path)
+        self.executable, self._partial_sums = load_executable(path)
         self._arena = aligned_bytes(arena_bytes(contents.places))
         memory = (*contents.weights, *(view(self._arena, place) for place in contents.places))
         self.executable["save_function"]("main", BOUND, True, *(ffi().from_dlpack(array) for array in memory))
@@ -184,7 +175,7 @@ class Machine:
                 self._buffers[position] = aligned_empty(*self._inputs[position])
             np.copyto(self._buffers[position], array, casting="no")
             array = self._buffers[position]
-        if not all_finite(array):
+        if not all_finite(array, self._partial_sums):
             raise NotFinite(position)
         return array
 

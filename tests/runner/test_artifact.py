@@ -15,7 +15,7 @@ import tenfold
 from tenfold.errors import TenfoldError
 from tenfold.passes.memory_plan import ALIGNMENT
 from tenfold.runner import artifact as module
-from tenfold.runner.runtime import FEW, aligned_empty, all_finite
+from tenfold.runner.runtime import aligned_empty
 
 
 @pytest.fixture
@@ -185,27 +185,3 @@ def test_an_artifact_for_another_architecture_is_refused(copy):
 def test_no_threads_are_refused(tiny_artifact):
     with pytest.raises(TenfoldError, match="threads"):
         tenfold.load(tiny_artifact, threads=0)
-
-
-@pytest.mark.parametrize("size", [1, FEW, FEW + 1, 100_003])
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_inputs_are_checked_to_their_last_number(size, value):
-    array = np.ones(size, "float32")
-    assert all_finite(array)
-    for at in {0, size // 2, size - 1}:
-        array[at] = value
-        assert not all_finite(array)
-        array[at] = 1
-
-
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-@pytest.mark.parametrize("size", [2, FEW + 2])
-def test_infinities_that_cancel_are_seen_and_large_numbers_are_none(dtype, size):
-    array = np.full(size, np.finfo(dtype).max, dtype)
-    assert all_finite(array) and all_finite(-array)
-    array[0], array[-1] = np.inf, -np.inf
-    assert not all_finite(array)
-
-
-def test_what_can_only_be_finite_is_not_checked():
-    assert all_finite(np.arange(3)) and all_finite(np.zeros(3, bool)) and all_finite(np.zeros((0, 4), "float32"))
