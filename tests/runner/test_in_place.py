@@ -193,3 +193,27 @@ def test_a_layer_writes_its_output_and_returns_nothing():
     assert [(d.position, d.shape) for d in memory.destinations] == [(0, SHAPE)]
     assert not mod["main"].body.body.fields
     assert all(place.shape != SHAPE for place in memory.places)
+
+
+def test_recorded_calls_keep_what_they_work_on(tiny_artifact, image):
+    """Otherwise whoever makes them again reads and writes memory that is no longer theirs."""
+    import gc
+    import weakref
+
+    net = tenfold.load(tiny_artifact)
+    expected = net(image)
+    given = image.copy()
+    reference = weakref.ref(given)
+    names = {kernel["function"] for kernel in net.manifest.kernels}
+    calls = [(function, args) for name, function, args in net.record(given) if name in names]
+    del given
+    gc.collect()
+    assert reference() is not None
+    result = np.from_dlpack(calls[-1][1][-1])
+    np.testing.assert_array_equal(result, expected)
+    for function, args in calls:
+        function(*args)
+    np.testing.assert_array_equal(result, expected)
+    del calls, result, function, args, net
+    gc.collect()
+    assert reference() is None
