@@ -22,6 +22,7 @@ from ..schedules.bound_loops import BoundLoops, lower_blocks
 from ..schedules.transpose_tiles import TransposeTiles
 from ..targets import Target
 from ..targets.cpu import physical_cores
+from .any_alignment import AnyAlignment
 from .workspaces import WorkspaceMeter
 
 Kernel = tuple[tvm.ir.GlobalVar, tirx.PrimFunc]
@@ -83,7 +84,8 @@ def _kernels(mod: tvm.IRModule) -> list[Kernel]:
 
 def _generate(kernels: Sequence[Kernel], path: Path, target: Target, meter: WorkspaceMeter) -> tvm.runtime.Module:
     with tvm.transform.PassContext(instruments=[meter]):  # a context belongs to its thread
-        loops = TransposeTiles()(BoundLoops()(lower_blocks(tvm.IRModule(dict(kernels)))))
+        loops = BoundLoops()(lower_blocks(tvm.IRModule(dict(kernels))))
+        loops = AnyAlignment()(TransposeTiles()(loops))
         library = tvm.tirx.build(loops, target=target.tvm_target())
     library.write_to_file(str(path))
     return library

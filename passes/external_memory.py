@@ -1,25 +1,29 @@
-"""A lowered network whose weights and intermediate tensors come from outside: last arguments of ``main``, bound once when it is loaded.
+"""A lowered network whose memory comes from outside, as arguments of ``main``: outputs in every call, the others bound when it is loaded.
 
-    main(image):                                      main(image, weight0, alloc):
+    main(image):                                      main(image, alloc1, weight0, alloc):
         storage = alloc_storage(401408)                   conv2d(image, weight0, alloc)
-        alloc = alloc_tensor(storage, 0, (1, 56, 56, 32)) ...
-        conv2d(image, constant, alloc)
-        kill(alloc)
+        alloc = alloc_tensor(storage, 0, (1, 56, 56, 32)) relu(alloc, alloc1)
+        conv2d(image, constant, alloc)                    return ()
         ...
+        relu(alloc, alloc1)
+        kill(alloc)
+        return alloc1
 
 The library then holds code alone: it links in a moment whatever the network weighs. Weights are in memory once, as they are in their file,
-and a run allocates nothing: every intermediate tensor has its place in one arena, see `memory_plan`.
+and a run allocates nothing: every intermediate tensor has its place in one arena, see `memory_plan`. Outputs are written where the caller
+wants them. Only those that are no tensor of their own (an input, a constant, a view, what a branch gives) are still returned, in a tuple.
 """
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import tvm
 from tvm import ir, relax
 
-from .memory_plan import Place, plan_places
+from .memory_plan import Destination, Place, plan_places
 
 KILL = "relax.vm.kill_object"
 ALLOCATE_TENSOR, ALLOCATE_STORAGE = "relax.vm.alloc_tensor", "relax.vm.alloc_storage"
@@ -27,14 +31,15 @@ ALLOCATE_TENSOR, ALLOCATE_STORAGE = "relax.vm.alloc_tensor", "relax.vm.alloc_sto
 
 @dataclass(frozen=True)
 class Memory:
-    """What ``main`` takes after its own inputs: the weights, then the tensors in the arena."""
+    """What ``main`` takes after its own inputs: where outputs go, the weights, the tensors in the arena."""
 
+    destinations: tuple[Destination, ...]
     weights: tuple[np.ndarray, ...]
     places: tuple[Place, ...]
 
 
 def externalize_memory(mod: tvm.IRModule) -> tuple[tvm.IRModule, Memory]:
-    """Take weights and intermediate tensors out of ``main``.
+    """Take weights, intermediate tensors and outputs out of ``main``.
 
     Parameters
     ----------
@@ -44,22 +49,63 @@ def externalize_memory(mod: tvm.IRModule) -> tuple[tvm.IRModule, Memory]:
     Returns
     -------
     tvm.IRModule, Memory
-        The module whose ``main`` has more parameters, and what to bind to them.
+        The module whose ``main`` has more parameters and returns the outputs that have no destination, and what those parameters are.
     """
     main = mod["main"]
     bindings = [binding for block in main.body.blocks for binding in block.bindings]
     tensors = [b.var for b in bindings if _calls(b, ALLOCATE_TENSOR)]
-    freed = {*tensors, *(b.var for b in bindings if _calls(b, ALLOCATE_STORAGE))}
-    kept = [b for b in bindings if b.var not in freed and not (_calls(b, KILL) and b.value.args[0] in freed)]
-    lifetimes = _lifetimes(tensors, kept, main.body.body)
+    allocated = {*tensors, *(b.var for b in bindings if _calls(b, ALLOCATE_STORAGE))}
+    bindings, outputs = _outputs(bindings, main.body.body)
+    outlive = {*allocated, *outputs}
+    kept = [b for b in bindings if b.var not in allocated and not (_calls(b, KILL) and b.value.args[0] in outlive)]
+    positions = _positions(outputs, tensors)
+    result = relax.Tuple([output for index, output in enumerate(outputs) if index not in positions.values()])
+    inner = [var for var in tensors if var not in positions]
+    lifetimes = _lifetimes(inner, kept, result)
     weights = _Weights()
-    body = relax.SeqExpr([relax.BindingBlock([weights.taken_from(b) for b in kept])], main.body.body)
-    parameters = [*main.params, *weights.variables, *tensors]  # the variables of the tensors themselves: nothing else changes
-    function = relax.Function(parameters, body, main.ret_ty, main.is_pure, main.attrs)
-    result = tvm.IRModule(dict(mod.functions_items()), attrs=mod.attrs, global_infos=mod.global_infos)
-    result.update_func(result.get_global_var("main"), function)
-    sizes = [(str(var.ty.dtype), tuple(int(size) for size in var.ty.shape.values)) for var in tensors]
-    return result, Memory(tuple(weights.values), plan_places(sizes, lifetimes))
+    body = relax.SeqExpr([relax.BindingBlock([weights.taken_from(b) for b in kept])], result)
+    parameters = [*main.params, *positions, *weights.variables, *inner]  # the variables of the tensors: nothing else changes
+    function = relax.Function(parameters, body, result.ty, main.is_pure, main.attrs)
+    external = tvm.IRModule(dict(mod.functions_items()), attrs=mod.attrs, global_infos=mod.global_infos)
+    external.update_func(external.get_global_var("main"), function)
+    destinations = tuple(Destination(*_size(var), index) for var, index in positions.items())
+    return external, Memory(destinations, tuple(weights.values), plan_places([_size(var) for var in inner], lifetimes))
+
+
+def _outputs(bindings: list[relax.Binding], result: relax.Expr) -> tuple[list[relax.Binding], list[relax.Expr]]:
+    """What is returned, one by one, and the bindings without those of tuples that only served to return it."""
+    made = {b.var: b.value for b in bindings if isinstance(b.value, relax.Var | relax.Tuple)}
+
+    def leaves(expr: relax.Expr) -> Iterator[relax.Expr]:
+        while expr in made:
+            expr = made[expr]
+        if isinstance(expr, relax.Tuple):
+            for field in expr.fields:
+                yield from leaves(field)
+        else:
+            yield expr
+
+    outputs = list(leaves(result))
+    if any(isinstance(output.ty, relax.TupleType) for output in outputs):
+        return bindings, [result]  # a tuple that a call or a branch made: which outputs are in it is not followed up
+    for binding in reversed(bindings):
+        if isinstance(binding.value, relax.Tuple) and not any(binding.var in relax.analysis.free_vars(b.value) for b in bindings):
+            bindings = [b for b in bindings if b is not binding]
+    return bindings, outputs
+
+
+def _positions(outputs: list[relax.Expr], tensors: list[relax.Var]) -> dict[relax.Var, int]:
+    """The tensors of ``main`` that are outputs, with the first position of each: for a second one it is returned, and copied."""
+    own = set(tensors)
+    found: dict[relax.Var, int] = {}
+    for index, output in enumerate(outputs):
+        if output in own:
+            found.setdefault(output, index)
+    return found
+
+
+def _size(var: relax.Var) -> tuple[str, tuple[int, ...]]:
+    return str(var.ty.dtype), tuple(int(size) for size in var.ty.shape.values)
 
 
 class _Weights:

@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-ALIGNMENT = 64  # of every tensor: a cache line, and what TVM's kernels assume of their arguments
+ALIGNMENT = 64  # of every tensor: a cache line, and a whole vector
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,15 @@ class Place:
     @property
     def end(self) -> int:
         return self.offset + tensor_bytes(self.dtype, self.shape)
+
+
+@dataclass(frozen=True)
+class Destination:
+    """An output that is written straight into an array of the caller's: the one at ``position`` among the outputs."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    position: int
 
 
 def plan_places(tensors: Sequence[tuple[str, tuple[int, ...]]], lifetimes: Sequence[tuple[int, int]]) -> tuple[Place, ...]:

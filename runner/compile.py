@@ -135,7 +135,7 @@ def _manifest(variant: Variant, target: Target, folder: Path, built: Built) -> M
     from ..passes.inventory import inventory
 
     network = variant.network
-    memory = {**built.memory, "inputs": sum(tensor_bytes(spec.dtype, spec.shape) for spec in network.inputs)}
+    memory = {**built.memory, "outputs": sum(tensor_bytes(spec.dtype, spec.shape) for spec in network.outputs)}
     return Manifest(
         name=network.name,
         model_sha256=network.sha256,

@@ -48,8 +48,8 @@ class Manifest:
     bytes : int
         Size of both together.
     memory : dict
-        Bytes that the network takes while it runs: ``weights``, ``activations`` (intermediate tensors and outputs, as planned),
-        ``workspaces`` (what kernels use for themselves), ``inputs``; ``planned`` is their sum.
+        Bytes that the network takes while it runs: ``weights``, ``activations`` (intermediate tensors, as planned), ``workspaces`` (what
+        kernels use for themselves), ``outputs``; ``planned`` is their sum. Inputs are read where the caller has them.
     kernels : tuple of dict
         The kernels in the order in which they are called: ``function``, the ``layers`` that it computes, shape of its ``output``, ``macs``.
     macs, params : int

@@ -8,7 +8,6 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
-from math import isfinite
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,13 +19,13 @@ from ..passes.memory_plan import ALIGNMENT, arena_bytes, tensor_bytes
 from ..targets.cpu import physical_cores
 from ..targets.light_import import import_tvm_ffi
 from . import thread_pool
+from .finite import PARTIAL_SUMS, PartialSums, all_finite
 from .weights import Contents, view
 
 CPU = 1  # kDLCPU
 POOLED = 2  # VirtualMachine.POOLED_ALLOCATOR
 BIG_CORES = 1  # ThreadGroup::kBig, the only affinity mode that takes a number of threads
 BOUND = "run"  # ``main`` with its memory bound to it
-PIECE = 32768  # numbers that are copied and checked at a time
 _THREAD = threading.local()
 
 
@@ -45,8 +44,8 @@ def ffi() -> ModuleType:
     return tvm_ffi
 
 
-def load_executable(path: Path) -> Any:
-    """The virtual machine of an exported library, ready to call: ``load_executable(path)["main"](tensor)``.
+def load_executable(path: Path) -> tuple[Any, PartialSums | None]:
+    """The virtual machine of an exported library, ready to call, ``machine["main"](tensor)``; and a kernel for `all_finite`, if it has one.
 
     Raises
     ------
@@ -54,12 +53,16 @@ def load_executable(path: Path) -> Any:
         If the library can't be loaded.
     """
     try:
-        machine = ffi().load_module(str(path.resolve()))["vm_load_executable"]()
+        library = ffi().load_module(str(path.resolve()))
+        machine = library["vm_load_executable"]()
     except (RuntimeError, AttributeError, OSError) as error:
         raise TenfoldError(f"{path}: can't be loaded as a compiled network: {str(error).strip().splitlines()[0]}") from None
     machine["vm_initialization"](CPU, 0, POOLED)
     thread_pool.adopt(path.resolve())
-    return machine
+    if not library.implements_function(PARTIAL_SUMS, query_imports=True):
+        return machine, None
+    kernel, from_dlpack = library.get_function(PARTIAL_SUMS, query_imports=True), ffi().from_dlpack
+    return machine, lambda array, sums: kernel(from_dlpack(array), from_dlpack(sums))
 
 
 def use_threads(threads: int) -> None:
@@ -88,15 +91,15 @@ def default_threads(wanted: int | None) -> int:
 
 
 def aligned_bytes(size: int) -> np.ndarray:
-    """Memory whose address is a multiple of 64, as kernels expect; NumPy promises 16. Pages are the system's until they are written."""
+    """Memory whose address is a multiple of 64: no vector lies across two cache lines. Pages are the system's until they are written."""
     raw = np.empty(size + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
+    start = -ffi().from_dlpack(raw).data_ptr() % ALIGNMENT
     return raw[start : start + size]
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: str) -> np.ndarray:
     """An array in `aligned_bytes`."""
-    return aligned_bytes(tensor_bytes(dtype, shape)).view(dtype).reshape(shape)
+    return np.ndarray(shape, dtype, aligned_bytes(tensor_bytes(dtype, shape)))
 
 
 class NotFinite(ValueError):
@@ -113,38 +116,19 @@ class NotFinite(ValueError):
         self.position = position
 
 
-def copy_finite(target: np.ndarray, source: np.ndarray) -> bool:
-    """Copy an array; False at the first NaN or infinity. A piece is checked while it is still in the cache from being copied."""
-    if not source.flags.c_contiguous or source.dtype.kind != "f":
-        np.copyto(target, source, casting="no")
-        return source.dtype.kind != "f" or _finite(target)
-    target, source = target.reshape(-1), source.reshape(-1)
-    for begin in range(0, source.size, PIECE):
-        piece = target[begin : begin + PIECE]
-        np.copyto(piece, source[begin : begin + PIECE], casting="no")
-        if not _finite(piece):
-            return False
-    return True
-
-
-def _finite(array: np.ndarray) -> bool:
-    """Whether there is no NaN and no infinity: the largest and the smallest number would be one."""
-    return array.size == 0 or isfinite(np.maximum.reduce(array, axis=None)) and isfinite(np.minimum.reduce(array, axis=None))
-
-
 class Machine:
-    """A loaded library with its memory: weights where their file is mapped, an arena, and a buffer for each input."""
+    """A loaded library with its memory: weights where their file is mapped, and an arena."""
 
     def __init__(self, path: Path, contents: Contents, inputs: list[tuple[tuple[int, ...], str]], threads: int) -> None:
-        self.executable = load_executable(path)
+        self.executable, self._partial_sums = load_executable(path)
         self._arena = aligned_bytes(arena_bytes(contents.places))
         memory = (*contents.weights, *(view(self._arena, place) for place in contents.places))
         self.executable["save_function"]("main", BOUND, True, *(ffi().from_dlpack(array) for array in memory))
         self._run = self.executable[BOUND]
-        self._buffers = [aligned_empty(shape, dtype) for shape, dtype in inputs]
-        self._tensors = [ffi().from_dlpack(buffer) for buffer in self._buffers]
-        self._lock = threading.Lock()  # the buffers and the virtual machine serve one call at a time
-        self._outputs: list[np.ndarray] | None = None  # not known before the first run
+        self._destinations = contents.destinations
+        self._inputs = inputs
+        self._buffers: dict[int, np.ndarray] = {}  # for inputs that kernels can't read where they are
+        self._lock = threading.Lock()  # the arena and the virtual machine serve one call at a time
         self.threads = threads
 
     def __call__(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
@@ -155,16 +139,12 @@ class Machine:
         NotFinite
         """
         with self._lock:
-            result = self._invoke(arrays)
-            if self._outputs is None:
-                self._outputs = self._fixed(result)
-            return [array.copy() for array in self._outputs or _arrays(result)]
-
-    def _fixed(self, result: Any) -> list[np.ndarray]:
-        """The results as arrays if they lie in the arena, where they will lie after every run; else none."""
-        arrays, begin = _arrays(result), self._arena.ctypes.data
-        inside = [begin <= array.ctypes.data and array.ctypes.data + array.nbytes <= begin + self._arena.nbytes for array in arrays]
-        return arrays if all(inside) else []
+            written, returned = self._invoke(arrays)
+            # Inputs, constants, views: none of them is the caller's to keep.
+            results = [np.from_dlpack(tensor).copy() for tensor in _flat(returned)]
+        for destination, array in zip(self._destinations, written, strict=True):
+            results.insert(destination.position, array)
+        return results
 
     def record(self, arrays: list[np.ndarray]) -> list[tuple[str, Any, tuple[Any, ...]]]:
         """Run once and list every function that the virtual machine called: its name, itself, and its arguments.
@@ -182,16 +162,24 @@ class Machine:
             self._invoke(arrays)
         return list(calls)
 
-    def _invoke(self, arrays: list[np.ndarray]) -> Any:
+    def _invoke(self, arrays: list[np.ndarray]) -> tuple[list[np.ndarray], Any]:
+        """The outputs that have a destination, and what ``main`` returned: the others."""
         thread_pool.use_threads(self.threads)
-        for position, (buffer, array) in enumerate(zip(self._buffers, arrays, strict=True)):
-            if not copy_finite(buffer, array):
-                raise NotFinite(position)
-        return self._run(*self._tensors)
+        readable = [self._readable(position, array) for position, array in enumerate(arrays)]
+        written = [aligned_empty(each.shape, each.dtype) for each in self._destinations]
+        from_dlpack = ffi().from_dlpack
+        return written, self._run(*map(from_dlpack, readable), *map(from_dlpack, written))
 
-
-def _arrays(result: Any) -> list[np.ndarray]:
-    return [np.from_dlpack(tensor) for tensor in _flat(result)]
+    def _readable(self, position: int, array: np.ndarray) -> np.ndarray:
+        """The input itself where kernels can read it: in order, at an address for its numbers, and writeable, since DLPack has no other."""
+        if not array.flags.carray:
+            if position not in self._buffers:
+                self._buffers[position] = aligned_empty(*self._inputs[position])
+            np.copyto(self._buffers[position], array, casting="no")
+            array = self._buffers[position]
+        if not all_finite(array, self._partial_sums):
+            raise NotFinite(position)
+        return array
 
 
 def _flat(result: Any) -> Iterator[Any]:

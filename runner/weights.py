@@ -3,11 +3,12 @@
 Little-endian, 64-bit words, so that a program without Python reads it in a few lines:
 
     magic, bytes of this table, number of tensors
-    for each tensor: kind (0 weight, 1 arena), DLPack type code, bits, offset in bytes, number of dimensions, dimensions
+    for each tensor: kind (0 weight, 1 arena, 2 output), DLPack type code, bits, offset in bytes, number of dimensions, dimensions
     the weights, from the next multiple of 4096 on
 
-Offsets of weights count from the start of the file, those of the arena from the start of the arena. Tensors come in the order in which
-``main`` takes them, after its own inputs. The file is mapped, not read: weights are in memory once, and processes share them.
+Offsets of weights count from the start of the file, those of the arena from the start of the arena; an output has its position among the
+outputs instead. Tensors come in the order in which ``main`` takes them, after its own inputs. The file is mapped, not read: weights are in
+memory once, and processes share them.
 """
 from __future__ import annotations
 
@@ -19,11 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import TenfoldError
-from ..passes.memory_plan import Place, aligned
+from ..passes.memory_plan import Destination, Place, aligned
 
 MAGIC = int.from_bytes(b"tenfold1", "little")
 PAGE = 4096
-WEIGHT, ARENA = 0, 1
+WEIGHT, ARENA, OUTPUT = 0, 1, 2
 KINDS = {"i": 0, "u": 1, "f": 2, "b": 6}  # NumPy's letter -> DLPack's type code
 LETTERS = {code: letter for letter, code in KINDS.items()}
 
@@ -40,25 +41,29 @@ class Contents:
         Views of it.
     places : tuple of Place
         Of the arena.
+    destinations : tuple of Destination
+        The outputs that ``main`` writes where it is told.
     """
 
     mapping: np.ndarray
     weights: tuple[np.ndarray, ...]
     places: tuple[Place, ...]
+    destinations: tuple[Destination, ...]
 
 
-def write_weights(path: Path, weights: Sequence[np.ndarray], places: Sequence[Place]) -> int:
+def write_weights(path: Path, weights: Sequence[np.ndarray], places: Sequence[Place], destinations: Sequence[Destination] = ()) -> int:
     """Write a file; returns the bytes of the weights, padding included."""
+    outputs = [_Entry(OUTPUT, np.dtype(each.dtype), each.shape, each.position) for each in destinations]
     kept = [_Entry(WEIGHT, array.dtype, array.shape, 0) for array in weights]
     arena = [_Entry(ARENA, np.dtype(place.dtype), place.shape, place.offset) for place in places]
-    table = 8 * (3 + sum(entry.words for entry in (*kept, *arena)))
+    table = 8 * (3 + sum(entry.words for entry in (*outputs, *kept, *arena)))
     start = offset = -(-table // PAGE) * PAGE
     for index, entry in enumerate(kept):
         kept[index] = _Entry(WEIGHT, entry.dtype, entry.shape, offset)
         offset = aligned(offset + weights[index].nbytes)
     with open(path, "wb") as file:
-        file.write(struct.pack("<3q", MAGIC, table, len(kept) + len(arena)))
-        for entry in (*kept, *arena):
+        file.write(struct.pack("<3q", MAGIC, table, len(outputs) + len(kept) + len(arena)))
+        for entry in (*outputs, *kept, *arena):
             file.write(entry.packed())
         for entry, array in zip(kept, weights, strict=True):
             file.seek(entry.offset)
@@ -87,7 +92,8 @@ def map_weights(path: Path, mapping: np.ndarray | None = None) -> Contents:
         weights = tuple(view(mapping, Place(str(e.dtype), e.shape, e.offset)) for e in entries if e.kind == WEIGHT)
     except (OSError, ValueError, KeyError, struct.error) as error:
         raise TenfoldError(f"{path}: not the weights of a compiled network: {error}; compile the network again") from None
-    return Contents(mapping, weights, tuple(Place(str(e.dtype), e.shape, e.offset) for e in entries if e.kind == ARENA))
+    places = tuple(Place(str(e.dtype), e.shape, e.offset) for e in entries if e.kind == ARENA)
+    return Contents(mapping, weights, places, tuple(Destination(str(e.dtype), e.shape, e.offset) for e in entries if e.kind == OUTPUT))
 
 
 def map_file(path: Path) -> np.ndarray:

@@ -41,7 +41,7 @@ def lowered():
 def test_main_takes_weights_and_tensors_and_allocates_nothing(lowered):
     mod, memory = externalize_memory(lowered)
     main = mod["main"]
-    assert len(main.params) == 1 + len(memory.weights) + len(memory.places)
+    assert len(main.params) == 1 + len(memory.destinations) + len(memory.weights) + len(memory.places)
     text = main.script(show_meta=True)
     assert "alloc_storage" not in text and "alloc_tensor" not in text and "ir.GenericConst" not in text.split("# Metadata")[0]
     assert "alloc_storage" in lowered["main"].script()  # the module that was given is as it was

@@ -15,7 +15,7 @@ import tenfold
 from tenfold.errors import TenfoldError
 from tenfold.passes.memory_plan import ALIGNMENT
 from tenfold.runner import artifact as module
-from tenfold.runner.runtime import PIECE, aligned_empty, copy_finite
+from tenfold.runner.runtime import aligned_empty
 
 
 @pytest.fixture
@@ -45,21 +45,6 @@ def test_results_belong_to_the_caller(tiny_artifact, image):
     kept = first.copy()
     net(-image)
     np.testing.assert_array_equal(first, kept)
-
-
-def test_the_input_may_lie_anywhere_in_memory(tiny_artifact, image):
-    net = tenfold.load(tiny_artifact)
-    expected = net(image)
-    raw = np.zeros(image.nbytes + 64, np.uint8)
-    for offset in (0, 4, 8, 60):
-        odd = raw[offset : offset + image.nbytes].view("float32").reshape(image.shape)
-        odd[:] = image
-        np.testing.assert_array_equal(net(odd), expected)
-    strided = np.ascontiguousarray(image.transpose(0, 3, 2, 1)).transpose(0, 3, 2, 1)
-    readonly = image.copy()
-    readonly.flags.writeable = False
-    np.testing.assert_array_equal(net(strided), expected)
-    np.testing.assert_array_equal(net(readonly), expected)
 
 
 def test_buffers_are_aligned():
@@ -199,22 +184,3 @@ def test_an_artifact_for_another_architecture_is_refused(copy):
 def test_no_threads_are_refused(tiny_artifact):
     with pytest.raises(TenfoldError, match="threads"):
         tenfold.load(tiny_artifact, threads=0)
-
-
-@pytest.mark.parametrize("at", [0, 1, PIECE - 1, PIECE, 2 * PIECE + 6])
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_inputs_are_checked_to_their_last_number(at, value):
-    source = np.ones(2 * PIECE + 7, "float32")
-    target = np.zeros_like(source)
-    assert copy_finite(target, source)
-    np.testing.assert_array_equal(target, source)
-    source[at] = value
-    assert not copy_finite(target, source)
-
-
-def test_inputs_of_any_layout_are_copied():
-    source = np.arange(24, dtype="float32").reshape(4, 6).T
-    target = np.zeros((6, 4), "float32")
-    assert copy_finite(target, source)
-    np.testing.assert_array_equal(target, source)
-    assert copy_finite(np.zeros(3, "int64"), np.arange(3))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from tenfold.errors import TenfoldError
-from tenfold.passes.memory_plan import ALIGNMENT, Place
+from tenfold.passes.memory_plan import ALIGNMENT, Destination, Place
 from tenfold.runner.weights import map_weights, write_weights
 
 DTYPES = st.sampled_from(["float32", "float16", "float64", "int64", "int32", "int8", "uint8", "bool"])
@@ -18,13 +18,15 @@ ARRAYS = DTYPES.flatmap(lambda dtype: arrays.arrays(dtype, arrays.array_shapes(m
 @given(
     weights=st.lists(ARRAYS, max_size=6),
     places=st.lists(st.builds(Place, DTYPES, st.lists(st.integers(0, 9), max_size=4).map(tuple), st.integers(0, 10**12)), max_size=4),
+    destinations=st.lists(st.builds(Destination, DTYPES, st.tuples(st.integers(0, 9), st.integers(0, 9)), st.integers(0, 9)), max_size=3),
 )
 @settings(deadline=None)
-def test_what_is_written_is_mapped(weights, places, tmp_path_factory):
+def test_what_is_written_is_mapped(weights, places, destinations, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "weights.bin"
-    size = write_weights(path, weights, places)
+    size = write_weights(path, weights, places, destinations)
     contents = map_weights(path)
     assert len(contents.weights) == len(weights) and contents.places == tuple(places)
+    assert contents.destinations == tuple(destinations)
     for ours, given_ in zip(contents.weights, weights, strict=True):
         assert ours.dtype == given_.dtype and ours.tobytes() == given_.tobytes() and ours.shape == given_.shape
         assert ours.ctypes.data % ALIGNMENT == 0
