@@ -8,12 +8,16 @@
 """
 from __future__ import annotations
 
+import os
+import threading
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import TenfoldError
+from ..targets.cpu import physical_cores
 
 if TYPE_CHECKING:
     from ..targets import Target
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
 STEPS = 1_000_000
 ACCUMULATORS = 12  # more than latency times rate of the multiply-add units, fewer than the registers
 SECONDS = 0.5
+BIG_CORES = 1  # ThreadGroup::kBig, the only affinity mode that takes a number of threads
+_THREAD = threading.local()
 
 
 def host_peak(threads: int) -> float | None:
@@ -46,9 +52,7 @@ def measure_peak(target: Target, threads: int, seconds: float = SECONDS) -> floa
     """
     import tvm
 
-    from .runtime import use_threads
-
-    use_threads(threads)
+    _use_threads(threads)
     kernel = peak_kernel(target, threads)["main"]
     x = tvm.runtime.tensor(np.full((target.lanes,), 0.5, "float32"))
     out = tvm.runtime.tensor(np.zeros((threads, ACCUMULATORS, target.lanes), "float32"))
@@ -59,6 +63,27 @@ def measure_peak(target: Target, threads: int, seconds: float = SECONDS) -> floa
         kernel(x, out)
         best = min(best, time.perf_counter() - begin)
     return 2 * out.shape[0] * STEPS * ACCUMULATORS * target.lanes / best / 1e9
+
+
+def _use_threads(threads: int) -> None:
+    """Let the kernel, which runs on TVM's own pool, have `threads` threads.
+
+    TVM starts its pool with the first kernel and can only shrink it afterwards, so it is started with a thread for every core, and
+    restricted. Threads are not pinned: TVM would pin them, and for good the calling thread too, to the first CPUs of the machine,
+    whatever else runs there and whatever CPUs this process was given.
+    """
+    from .runtime import ffi
+
+    if getattr(_THREAD, "threads", None) == threads:
+        return
+    if not hasattr(_THREAD, "threads"):
+        os.environ["TVM_NUM_THREADS"] = str(max(threads, physical_cores()))
+        os.environ.setdefault("TVM_BIND_THREADS", "0")
+    ffi().get_global_func("runtime.config_threadpool")(BIG_CORES, threads)
+    actual = ffi().get_global_func("runtime.NumThreads")()
+    if actual != threads:
+        warnings.warn(f"TVM's thread pool was started with {actual} threads before; {threads} were asked for", RuntimeWarning, stacklevel=3)
+    _THREAD.threads = threads
 
 
 def peak_kernel(target: Target, threads: int) -> Any:

@@ -4,9 +4,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.util
-import os
 import threading
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -24,9 +22,7 @@ from .weights import Contents, view
 
 CPU = 1  # kDLCPU
 POOLED = 2  # VirtualMachine.POOLED_ALLOCATOR
-BIG_CORES = 1  # ThreadGroup::kBig, the only affinity mode that takes a number of threads
 BOUND = "run"  # ``main`` with its memory bound to it
-_THREAD = threading.local()
 
 
 @functools.cache
@@ -63,25 +59,6 @@ def load_executable(path: Path) -> tuple[Any, PartialSums | None]:
         return machine, None
     kernel, from_dlpack = library.get_function(PARTIAL_SUMS, query_imports=True), ffi().from_dlpack
     return machine, lambda array, sums: kernel(from_dlpack(array), from_dlpack(sums))
-
-
-def use_threads(threads: int) -> None:
-    """Let kernels that this thread launches run on `threads` threads.
-
-    TVM starts its pool with the first kernel and can only shrink it afterwards, so it is started with a thread for every core, and
-    restricted. Threads are not pinned: TVM would pin them, and for good the calling thread too, to the first CPUs of the machine,
-    whatever else runs there and whatever CPUs this process was given.
-    """
-    if getattr(_THREAD, "threads", None) == threads:
-        return
-    if not hasattr(_THREAD, "threads"):
-        os.environ["TVM_NUM_THREADS"] = str(max(threads, physical_cores()))
-        os.environ.setdefault("TVM_BIND_THREADS", "0")
-    ffi().get_global_func("runtime.config_threadpool")(BIG_CORES, threads)
-    actual = ffi().get_global_func("runtime.NumThreads")()
-    if actual != threads:
-        warnings.warn(f"TVM's thread pool was started with {actual} threads before; {threads} were asked for", RuntimeWarning, stacklevel=3)
-    _THREAD.threads = threads
 
 
 def default_threads(wanted: int | None) -> int:
