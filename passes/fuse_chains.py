@@ -13,7 +13,8 @@ from tvm import ir, relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ..schedules.x86.chain import STEPS, WITH_OPERAND, chain
-from ..schedules.x86.chain_model import Link, Segment, segments
+from ..schedules.x86.chain_model import Segment, segments
+from ..schedules.x86.chain_options import Link
 from ..schedules.x86.chain_stage import ChainStage, layouts, pack_chain
 from ..schedules.x86.conv2d import Geometry
 from ..schedules.x86.groups import block_diagonal

@@ -14,13 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from math import ceil
 
-from tvm import te, tirx
+from tvm import ir, te, tirx
 
 from .chain_stage import ChainStage, ChannelLayout, layouts
 from .conv2d import Geometry
 
-ANNOTATION = "tenfold.chain"  # of an accumulating block: pixels and vectors of its tile, how many groups are interleaved, blocks of a set of
-#                               them, and `Limits`, as integers
+ANNOTATION = "tenfold.chain"  # of an accumulating block: pixels and vectors of its tile, how many groups are interleaved, blocks of such a
+#                               set of groups, and `Limits`, as integers
 
 
 @dataclass(frozen=True)
@@ -183,19 +183,24 @@ def _accumulate(plane: _Plane, weight: te.Tensor, stage: ChainStage, outer: tupl
     m = stage.interleaved
 
     def dense_product(n, t, b, r, x, v):
-        set_ = b // blocks
+        group = b // blocks  # or a set of interleaved ones
         own = m * channels == plane.layout.used
-        channel = set_ * plane.layout.stored + ci * m if own else plane.layout.at((set_ * channels + ci) * m)
-        value = _repeated([lambda i=i: fetch(n, t, r, x, channel + i) for i in range(m)], v % m) if m < lanes else fetch(n, t, r, x, channel + v % m)
-        return te.sum(value * weight[set_, b % blocks, ky, kx, ci, v], axis=[ky, kx, ci])
+        channel = group * plane.layout.stored + ci * m if own else plane.layout.at((group * channels + ci) * m)
+        if m < lanes:
+            value = _choose(v % m, [fetch(n, t, r, x, channel + i) for i in range(m)])
+        else:
+            value = fetch(n, t, r, x, channel + v % m)
+        return te.sum(value * weight[group, b % blocks, ky, kx, ci, v], axis=[ky, kx, ci])
 
     return te.compute((*outer, stage.sets * blocks, behind.count, wide, block), dense_product, name="conv2d", attrs=attrs)
 
 
-def _repeated(values, which):
-    result = values[-1]()
+def _choose(which, values: Sequence[ir.Expr]):
+    """values[which]. Where they lie side by side in memory, and `which` counts lanes, LLVM makes one load of it that repeats them over the
+    vector; of an index that depends on lanes it makes a load for every lane."""
+    result = values[-1]
     for i in range(len(values) - 2, -1, -1):
-        result = tirx.Select(tirx.EQ(which, i), values[i](), result)
+        result = tirx.Select(tirx.EQ(which, i), values[i], result)
     return result
 
 
@@ -204,13 +209,17 @@ def _plane(acc: te.Tensor, stage: ChainStage, layout: ChannelLayout, operands: S
     """The activated results of a stage, its channels in `layout`; `span` and `size` are of its output."""
     (height, width), block = size, layout.size // int(acc.shape[2])  # fewer than a block of the accumulators where channels lie closer
     outside = span.before > 0 or (int(acc.shape[1]) - 1) * span.step - span.before + span.count > height
+    each = layout.size // layout.parts
 
-    def value(n, t, r, x, c):
+    def value(n, t, part, r, x, c):
+        c = part * each + c
         result = activated(acc[n, t, c // block, r, x, c % block], stage.steps, operands, c)
         return _on_image(result, t, r, span, height) if outside else result
 
-    plane = te.compute((*acc.shape[:2], acc.shape[-3], width, layout.size), value, name=name)
-    return _Plane(lambda n, t, r, x, c: plane[n, t, r, x, c], layout, whole=True)
+    plane = te.compute((*acc.shape[:2], layout.parts, acc.shape[-3], width, each), value, name=name)
+    if layout.parts == 1:
+        return _Plane(lambda n, t, r, x, c: plane[n, t, 0, r, x, c], layout, whole=True)
+    return _Plane(lambda n, t, r, x, c: plane[n, t, c // each, r, x, c % each], layout, whole=True)
 
 
 STEPS = {

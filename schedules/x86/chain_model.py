@@ -9,44 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from math import ceil, gcd
+from math import ceil
 
 from ...targets import Target
 from .chain import lines
+from .chain_options import Link, depthwise_cycles, depthwise_pixels, row_cycles, stage_options
 from .chain_stage import ChainStage, layouts, wirings
-from .conv2d import Geometry
-from .groups import divisors, mergeable
-from .tiles import LAUNCH_CYCLES, STORE_CYCLES, TASK_CYCLES, choose_tile, cycles, fits_registers, line_cycles
+from .groups import mergeable
+from .tiles import LAUNCH_CYCLES, TASK_CYCLES, choose_tile, cycles
 from .winograd_model import choose_winograd, direct_cycles, winograd_cycles
 
-DEPTHWISE_PIXELS = (8, 7, 6, 5)   # accumulators: enough to hide the multiply-add's latency, few enough for registers
-DEPTHWISE_CYCLES = 0.75           # of one multiply-add of a vector: its input comes from memory, two loads in a cycle at best
 NEAR_BYTES_PER_CYCLE = 16         # of one core, to a cache that holds what is written until it is read
 FAR_BYTES_PER_CYCLE = 5           # likewise, where it does not
 REMOTE_BYTES_PER_CYCLE = 1.5      # of one core, that another core has just written: what cutting by channels and not by rows costs
 PLANES_SHARE = 0.6                # of the L2 cache for the planes of a task
-
-
-@dataclass(frozen=True)
-class Link:
-    """A convolution in a sequence: its geometry, and the size (height, width), channels and batch of its input."""
-
-    geometry: Geometry
-    size: tuple[int, int]
-    channels: int
-    batch: int
-
-    @property
-    def output(self) -> tuple[int, int]:
-        return self.geometry.output(*self.size)
-
-    @property
-    def depthwise(self) -> bool:
-        return self.geometry.groups == self.channels == self.geometry.filters
-
-    def shape(self):
-        """For the tile model."""
-        return self.geometry.shape(self.batch, *self.size, self.channels)
 
 
 @dataclass(frozen=True)
@@ -78,86 +54,11 @@ def _copied(link: Link, target: Target) -> bool:
     return any(link.geometry.padding) and not link.depthwise and link.channels // link.geometry.groups >= target.lanes
 
 
-def stage_options(link: Link, target: Target, last: bool, whole: bool = False) -> list[ChainStage]:
-    """Ways to compute a convolution within a chain: its groups as they are, some of them merged or interleaved; the best tile of each.
-
-    What is neither cheaper than another nor takes less room in a plane is left out. `whole`: channels have to fill the blocks, without
-    padding between them, as of a chain that ends in a depthwise stage.
-    """
-    if link.depthwise:
-        return [] if last and link.channels % target.lanes else [ChainStage(link.geometry, _depthwise_pixels(link), 0)]
-    each = link.geometry.filters // link.geometry.groups
-    plain = [_best_tile(replace(link.geometry, groups=link.geometry.groups // merged), 1, link, target, last, whole)
-             for merged in divisors(link.geometry, target.lanes)]
-    kept: list[ChainStage] = []
-    priced = sorted(((_dense_cycles(link, stage, last, target), stage.sets * stage.blocks(target.lanes) * stage.vectors, i, stage)
-                     for i, stage in enumerate(plain) if stage is not None))
-    for _, room, _, stage in priced:
-        if all(room < other.sets * other.blocks(target.lanes) * other.vectors for other in kept):
-            kept.append(stage)
-    ways = [] if whole else [_best_tile(link.geometry, m, link, target, last, whole) for m in interleavable(link.geometry, target.lanes)]
-    best = min((stage for stage in ways if stage is not None), key=lambda stage: _dense_cycles(link, stage, last, target), default=None)
-    if best is not None and (not priced or _dense_cycles(link, best, last, target) < priced[0][0]):
-        kept.append(best)
-    return kept
-
-
-def interleavable(geometry: Geometry, lanes: int) -> list[int]:
-    """Numbers of groups that fill whole vectors together, with the same number of filters each."""
-    groups, each = geometry.groups, geometry.filters // geometry.groups
-    return [m for m in range(2, min(groups, lanes) + 1) if lanes % m == 0 and groups % m == 0 and each % (lanes // m) == 0]
-
-
-def _best_tile(geometry: Geometry, interleaved: int, link: Link, target: Target, last: bool, whole: bool) -> ChainStage | None:
-    """The cheapest register tile within one row."""
-    found = []
-    for vectors in range(1, 5):
-        for pixels in range(1, min(target.vector_registers, link.output[1]) + 1):
-            stage = ChainStage(geometry, pixels, vectors, interleaved=interleaved)
-            if fits_registers(pixels, vectors, target) and not (interleaved > 1 and vectors == 1) and not (last and not stage.spread_evenly(target.lanes)) \
-                    and not (whole and stage.per_set % stage.block(target.lanes)):
-                found.append((_dense_cycles(link, stage, last, target), -pixels, vectors, stage))
-    return min(found, key=lambda option: option[:3])[-1] if found else None
-
-
-def _dense_cycles(link: Link, stage: ChainStage, last: bool, target: Target) -> float:
-    """Of one output row, all channels, one image, where `stage` computes a convolution that is not depthwise."""
-    lanes, blocks, m = target.lanes, stage.blocks(target.lanes), stage.interleaved
-    geometry = stage.geometry
-    shape = replace(geometry.shape(1, *link.size, link.channels), groups=stage.sets, filters=stage.per_set)
-    narrow = 0
-    if last and m > 1:
-        narrow = 2 * m * stage.vectors - stage.vectors  # a shuffle and a store for the channels of each group
-    elif last:
-        filled = stage.per_set // blocks
-        narrow = filled // gcd(filled, lanes) - stage.vectors
-    work = line_cycles(shape, stage.pixels, stage.vectors, False, target) + STORE_CYCLES * max(0, narrow) * link.output[1]
-    return stage.sets * blocks * work
-
-
-def _depthwise_pixels(link: Link) -> int:
-    width = link.output[1]
-    return min(DEPTHWISE_PIXELS, key=lambda p: ceil(width / p) * p)
-
-
-def _depthwise_cycles(link: Link, pixels: int, vectors: int) -> float:
-    """Of one output row, one image; `vectors` of channels, padding included."""
-    taps = link.geometry.kernel[0] * link.geometry.kernel[1]
-    return ceil(link.output[1] / pixels) * pixels * vectors * (taps * DEPTHWISE_CYCLES + STORE_CYCLES)
-
-
-def _row_cycles(links: Sequence[Link], stages: Sequence[ChainStage], target: Target) -> list[float]:
-    """Of one output row of every stage, all channels, one image."""
-    return [_depthwise_cycles(link, stage.pixels, ceil(layout.size / target.lanes)) if link.depthwise
-            else _dense_cycles(link, stage, stage is stages[-1], target)
-            for link, stage, layout in zip(links, stages, layouts(stages, target.lanes), strict=True)]
-
-
 def _single(link: Link, target: Target) -> tuple[float, Segment]:
     """Cycles of a kernel of its own, and of its output's way to the next."""
     remote = 0.0
     if link.depthwise:
-        work = link.batch * link.output[0] * _depthwise_cycles(link, _depthwise_pixels(link), ceil(link.channels / target.lanes))
+        work = link.batch * link.output[0] * depthwise_cycles(link, depthwise_pixels(link), ceil(link.channels / target.lanes))
     else:
         merged = mergeable(link.geometry, link.channels, link.batch, link.size, target)
         link = replace(link, geometry=replace(link.geometry, groups=link.geometry.groups // merged))
@@ -196,9 +97,10 @@ def fused_stages(links: Sequence[Link], target: Target) -> tuple[ChainStage, ...
     options = [stage_options(link, target, link is links[-1], i == whole) for i, link in enumerate(links)]
 
     def work(stages: tuple[ChainStage, ...]) -> float:
-        return sum(link.output[0] * row for link, row in zip(links, _row_cycles(links, stages, target), strict=True))
+        return sum(link.output[0] * row for link, row in zip(links, row_cycles(links, stages, target), strict=True))
 
-    return next((stages for stages in sorted(product(*options), key=work) if wirings(stages, links[0].channels, target.lanes) is not None), None)
+    ways = sorted(product(*options), key=work)
+    return next((stages for stages in ways if wirings(stages, links[0].channels, target.lanes) is not None), None)
 
 
 def _fused(links: Sequence[Link], target: Target) -> tuple[float, Segment]:
@@ -206,7 +108,7 @@ def _fused(links: Sequence[Link], target: Target) -> tuple[float, Segment]:
     stages = fused_stages(links, target)
     if stages is None:
         return float("inf"), Segment(len(links))
-    per_row = _row_cycles(links, stages, target)
+    per_row = row_cycles(links, stages, target)
     height = links[-1].output[0]
     rows, cost = min(((rows, _task_cost(links, stages, per_row, rows, target)) for rows in range(1, height + 1)), key=lambda o: o[1])
     return cost + _round_trip(links[-1], target), Segment(len(links), rows, stages)

@@ -25,6 +25,7 @@ from .chain import ANNOTATION, Limits
 from .epilogue import inline_epilogue
 from .guards import guarded
 
+PLANE_AXES = 6      # image, task, part, row, column, channel; of an output there are four
 UNROLLED_TAPS = 25  # of a depthwise kernel: more make code that does not fit the cache of decoded instructions
 
 
@@ -183,12 +184,13 @@ def _tile(s: Schedule, stage: _Accumulation, out: SBlockRV, loops: tuple[LoopRV,
 
 def _split_channels(s: Schedule, stage: _Accumulation, out: SBlockRV, channel: LoopRV, lanes: int):
     """Loops over the blocks of a dense stage, within a block over what one store takes, and its lanes."""
-    total, channels = int(s.get(stage.block).iter_vars[2].dom.extent), int(s.get(out).iter_vars[-1].dom.extent)
-    is_plane = s.get(out).name_hint.startswith("plane")
-    if is_plane or stage.interleaved == 1:
-        filled = channels // total
-        together = gcd(filled, lanes)
-        block, vector, lane = s.split(channel, [None, filled // together, together])
+    axes = s.get(out).iter_vars
+    total, channels, plane = int(s.get(stage.block).iter_vars[2].dom.extent), int(axes[-1].dom.extent), len(axes) == PLANE_AXES
+    if plane and int(axes[2].dom.extent) > 1:
+        return [], [s.get_loops(out)[-5]], channel  # parts; behind them come row, tile, pixel, channel
+    if plane or stage.interleaved == 1:
+        together = gcd(channels // total, lanes)
+        block, vector, lane = s.split(channel, [None, channels // total // together, together])
         return [block], [vector], lane
     set_, group, block, vector, lane = s.split(channel, [None, stage.interleaved, stage.blocks, stage.vectors, lanes // stage.interleaved])
     return [set_, block], [group, vector], lane

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, gcd
+from math import ceil
 
 import numpy as np
 
@@ -73,9 +73,8 @@ class ChainStage:
         """Filters in the order in which the lanes compute them."""
         if self.interleaved == 1:
             return np.arange(self.geometry.filters)
-        each = self.geometry.filters // self.geometry.groups
-        together = lanes // self.interleaved
-        return np.arange(self.geometry.filters).reshape(self.sets, self.interleaved, each // together, together).transpose(0, 2, 3, 1).ravel()
+        filters = np.arange(self.geometry.filters).reshape(self.sets, self.interleaved, -1, lanes // self.interleaved)
+        return filters.transpose(0, 2, 3, 1).ravel()
 
     def input_order(self, channels: int) -> np.ndarray:
         """Input channels in the order in which an interleaved stage can read them."""
@@ -84,12 +83,21 @@ class ChainStage:
 
 @dataclass(frozen=True)
 class ChannelLayout:
-    """`groups` of `used` channels, each filled up to `stored` with zeros, in the order of `order`, or as they are numbered."""
+    """`groups` of `used` channels, each filled up to `stored` with zeros, in the order of `order`, or as they are numbered.
+
+    Where they lie `apart`, a group has its rows for itself: who reads one group only gets no others into the cache.
+    """
 
     groups: int
     used: int
     stored: int
     order: tuple[int, ...] | None = None
+    apart: bool = False
+
+    @property
+    def parts(self) -> int:
+        """How many planes there are."""
+        return self.groups if self.apart else 1
 
     @property
     def size(self) -> int:
@@ -128,11 +136,17 @@ def layouts(stages: Sequence[ChainStage], lanes: int) -> list[ChannelLayout]:
         reader = next((behind for behind in stages[i + 1:] if not behind.depthwise), None)
         if stage.interleaved == 1 and reader is not None and reader.interleaved > 1:
             order = reader.input_order(stage.geometry.filters)
-        stored = stage.blocks(lanes) * stage.block(lanes)
-        if i + 1 < len(stages) and not stages[i + 1].depthwise and 2 * stage.per_set <= lanes:  # few channels lie closer: more of them in L1
-            stored = 1 << (stage.per_set - 1).bit_length()
         identity = np.array_equal(order, np.arange(len(order)))
-        found.append(ChannelLayout(stage.sets, stage.per_set, stored, None if identity else tuple(order.tolist())))
+        groups = stage.sets, stage.per_set, stage.blocks(lanes) * stage.block(lanes)
+        apart = False
+        if i + 1 < len(stages) and not stages[i + 1].depthwise:
+            each = stage.per_set // stages[i + 1].sets
+            apart = stage.sets == 1 < stages[i + 1].sets and stage.blocks(lanes) == 1 and each > 0 and lanes % each == 0
+            if apart:
+                groups = stages[i + 1].sets, each, each
+            elif 2 * stage.per_set <= lanes:
+                groups = stage.sets, stage.per_set, 1 << (stage.per_set - 1).bit_length()
+        found.append(ChannelLayout(*groups, None if identity else tuple(order.tolist()), apart))
     return found
 
 
@@ -196,7 +210,3 @@ def pack_chain(weights: Sequence[np.ndarray], stages: Sequence[ChainStage], lane
         packed.append(np.ascontiguousarray(taken.transpose(0, 2, 4, 5, 1, 3)))
     return packed
 
-
-def narrow(channels: int, lanes: int) -> int:
-    """Lanes of the widest vectors that divide a number of channels."""
-    return gcd(channels, lanes)

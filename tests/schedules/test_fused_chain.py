@@ -11,8 +11,10 @@ import tvm
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
+from tenfold.schedules.bound_loops import BoundLoops, lower_blocks
 from tenfold.schedules.x86.chain import chain, lines
-from tenfold.schedules.x86.chain_model import Link, fused_stages, segments, stage_options
+from tenfold.schedules.x86.chain_model import fused_stages, segments
+from tenfold.schedules.x86.chain_options import Link, stage_options
 from tenfold.schedules.x86.chain_schedule import schedule_chain
 from tenfold.schedules.x86.chain_stage import ChainStage, ChannelLayout, layouts, pack_chain, wirings
 from tenfold.schedules.x86.conv2d import Geometry
@@ -78,13 +80,14 @@ def kernel_of(shape, geometries, stages, rows, seed=0, target=HOST):
     sums = chain(data, rest[:count], rest[count:-2], planned, rows, target.lanes)
     biased = te.compute(sums.shape, lambda n, y, x, f: sums[n, y, x, f] + rest[-2][f], name="biased")
     out = te.compute(sums.shape, lambda *i: te.max(biased(*i), 0) + rest[-1](*i), name="residual")
-    schedule = schedule_chain(te.create_prim_func([data, *rest, out]), target)
+    schedule = schedule_chain(te.create_prim_func([data, *rest, out]).with_attr("global_symbol", "main"), target)
     return schedule, arrays, np.maximum(expected + bias, 0) + residual
 
 
 def check(shape, geometries, stages, rows, seed=0, target=HOST):
     schedule, arrays, expected = kernel_of(shape, geometries, stages, rows, seed, target)
-    kernel = tvm.compile(schedule.mod, target=target.tvm_target())["main"]
+    loops = BoundLoops()(lower_blocks(schedule.mod))  # as in code generation
+    kernel = tvm.compile(loops, target=target.tvm_target())["main"]
     out = tvm.runtime.tensor(np.full(expected.shape, np.nan, "float32"))
     kernel(*[tvm.runtime.tensor(a) for a in arrays], out)
     scale = max(1.0, float(np.abs(expected).max()))
@@ -139,8 +142,8 @@ def grouped_chains(draw):
         geometries.append(Geometry(behind * draw(st.sampled_from([4, 6, 12, 24, 36])), (1, 1), groups=behind))
     links = links_of((1, *size, channels), geometries)
     assume(all(min(link.output) >= 1 for link in links))
-    target = draw(st.sampled_from(RUNNABLE))
-    return (1, *size, channels), geometries, links, draw(st.integers(1, links[-1].output[0])), target, draw(st.randoms(use_true_random=False))
+    target, random = draw(st.sampled_from(RUNNABLE)), draw(st.randoms(use_true_random=False))
+    return (1, *size, channels), geometries, links, draw(st.integers(1, links[-1].output[0])), target, random
 
 
 @given(case=grouped_chains())
@@ -197,6 +200,26 @@ def test_channel_layout_spreads_groups():
     layout = ChannelLayout(2, 3, 8)
     np.testing.assert_array_equal(layout.spread(np.arange(1, 7.0)), [1, 2, 3, 0, 0, 0, 0, 0, 4, 5, 6, 0, 0, 0, 0, 0])
     assert [layout.at(c) for c in range(6)] == [0, 1, 2, 8, 9, 10]
+
+
+@pytest.mark.parametrize("target", RUNNABLE, ids=lambda target: target.name)
+@pytest.mark.parametrize(("colors", "each"), [(2, 16), (3, 16), (4, 24), (8, 12), (12, 8), (16, 2), (32, 1), (6, 10), (5, 7)])
+def test_groups_of_one_channel(target, colors, each):
+    """Filters that fill vectors together: interleaved or not, each way to compute them."""
+    shape = (1, 9, 13, 3)
+    geometries = [Geometry(colors, (1, 1)), Geometry(colors * each, (3, 3), (2, 2), (1, 1, 1, 1), groups=colors)]
+    links = links_of(shape, geometries)
+    for stage in stage_options(links[1], target, True):
+        first = stage_options(links[0], target, False)[0]
+        assert wirings([first, stage], shape[-1], target.lanes) is not None
+        check(shape, geometries, [first, stage], 2, target=target)
+
+
+def test_few_filters_share_vectors():
+    """24 filters of a group leave no lane of 16 idle if a second group works in the same vectors."""
+    link = Link(Geometry(96, (7, 7), (2, 2), (1, 1, 1, 1), groups=4), (224, 224), 4, 1)
+    (best,) = [stage for stage in stage_options(link, resolve("zen4"), True) if stage.interleaved > 1][:1]
+    assert best.per_set % (best.vectors * 16) == 0 and best.natural_order(16)[:4].tolist() == [0, 24, 1, 25]
 
 
 def flattened(size, batch=1, sets=2):
