@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from math import ceil
+from math import ceil, prod
 
 from ...targets import Target
 from .chain import lines
@@ -23,6 +23,7 @@ NEAR_BYTES_PER_CYCLE = 16         # of one core, to a cache that holds what is w
 FAR_BYTES_PER_CYCLE = 5           # likewise, where it does not
 REMOTE_BYTES_PER_CYCLE = 1.5      # of one core, that another core has just written: what cutting by channels and not by rows costs
 PLANES_SHARE = 0.6                # of the L2 cache for the planes of a task
+MOST_WAYS = 200                   # to compute the stages of a chain that are compared
 
 
 @dataclass(frozen=True)
@@ -90,15 +91,17 @@ def fused_stages(links: Sequence[Link], target: Target) -> tuple[ChainStage, ...
     """The links as stages of one kernel, the cheapest that fit each other; None where that can't be."""
     if any(p < 0 for link in links for p in link.geometry.padding) or any(link.geometry.upsample != (1, 1) for link in links):
         return None
-    if links[0].depthwise and links[0].channels % target.lanes:
+    if links[0].depthwise and links[0].channels % target.lanes or any(link.streams_weights for link in links):
         return None
     last_dense = max((i for i, link in enumerate(links) if not link.depthwise), default=-1)
     whole = last_dense if links[-1].depthwise else -1
-    options = [stage_options(link, target, link is links[-1], i == whole) for i, link in enumerate(links)]
+    options = [list(stage_options(link, target, i + 1 == len(links), i == whole)) for i, link in enumerate(links)]
 
     def work(stages: tuple[ChainStage, ...]) -> float:
         return sum(link.output[0] * row for link, row in zip(links, row_cycles(links, stages, target), strict=True))
 
+    while prod(len(found) for found in options) > MOST_WAYS:
+        max(options, key=len).pop()
     ways = sorted(product(*options), key=work)
     return next((stages for stages in ways if wirings(stages, links[0].channels, target.lanes) is not None), None)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import ceil, gcd
 
 from ...targets import Target
@@ -32,19 +33,25 @@ class Link:
     def depthwise(self) -> bool:
         return self.geometry.groups == self.channels == self.geometry.filters
 
+    @property
+    def streams_weights(self) -> bool:
+        """A matrix times a vector: its weights, each of use only once, take the time, and all cores read them best."""
+        return self.batch == 1 and self.geometry == Geometry(self.geometry.filters, self.size)
+
     def shape(self):
         """For the tile model."""
         return self.geometry.shape(self.batch, *self.size, self.channels)
 
 
-def stage_options(link: Link, target: Target, last: bool, whole: bool = False) -> list[ChainStage]:
+@lru_cache(maxsize=256)  # all sequences that a convolution is part of ask for it
+def stage_options(link: Link, target: Target, last: bool, whole: bool = False) -> tuple[ChainStage, ...]:
     """Ways to compute a convolution within a chain: its groups as they are, some of them merged or interleaved; the best tile of each.
 
     What is neither cheaper than another nor takes less room in a plane is left out. `whole`: channels have to fill the blocks, without
     padding between them, as of a chain that ends in a depthwise stage.
     """
     if link.depthwise:
-        return [] if last and link.channels % target.lanes else [ChainStage(link.geometry, depthwise_pixels(link), 0)]
+        return () if last and link.channels % target.lanes else (ChainStage(link.geometry, depthwise_pixels(link), 0),)
     plain = [_best_tile(replace(link.geometry, groups=link.geometry.groups // merged), 1, link, target, last, whole)
              for merged in divisors(link.geometry, target.lanes)]
     kept: list[ChainStage] = []
@@ -55,7 +62,7 @@ def stage_options(link: Link, target: Target, last: bool, whole: bool = False) -
             kept.append(stage)
     ways = [] if whole else [_best_tile(link.geometry, m, link, target, last, whole) for m in interleavable(link.geometry, target.lanes)]
     kept += [stage for stage in ways if stage is not None and (not priced or dense_cycles(link, stage, last, target) < priced[0][0])]
-    return kept
+    return tuple(kept)
 
 
 def interleavable(geometry: Geometry, lanes: int) -> list[int]:
