@@ -2,11 +2,13 @@
 
 A task computes `rows` rows of the last convolution, and for every convolution before it the rows that these need (rows at the
 border between two tasks are computed twice). Between two convolutions stands a plane, private to the task: the activated rows, their
-channels in whole vectors, rows of padding as zeros. Columns of padding are not stored: products with them are left out.
+channels as the next convolution reads them best (`chain_stage`), rows of padding as zeros. Columns of padding are not stored: products
+with them are left out.
 
     pointwise -> depthwise (Y x 1, 1 x X or Y x X, one or more) -> pointwise       flattened layers, MobileNet and Xception blocks
     Y x 1 -> 1 x X                                                                 spatial SVD
     pointwise -> Y x X -> pointwise                                                Tucker-2; grouped: biclustering
+    pointwise -> Y x X in as many groups as it has channels                        monochromatic
 """
 from __future__ import annotations
 

@@ -112,12 +112,22 @@ def _fused(links: Sequence[Link], target: Target) -> tuple[float, Segment]:
     if stages is None:
         return float("inf"), Segment(len(links))
     per_row = row_cycles(links, stages, target)
-    height = links[-1].output[0]
-    rows, cost = min(((rows, _task_cost(links, stages, per_row, rows, target)) for rows in range(1, height + 1)), key=lambda o: o[1])
+    height, room = links[-1].output[0], _plane_channels(links, stages, target)
+    rows, cost = min(((rows, _task_cost(links, stages, per_row, room, rows, target)) for rows in range(1, height + 1)), key=lambda o: o[1])
     return cost + _round_trip(links[-1], target), Segment(len(links), rows, stages)
 
 
-def _task_cost(links: Sequence[Link], stages: Sequence[ChainStage], per_row: Sequence[float], rows: int, target: Target) -> float:
+def _plane_channels(links: Sequence[Link], stages: Sequence[ChainStage], target: Target) -> list[int]:
+    """Channels of each plane that are there at a time: a depthwise reader takes those of one tile after the other."""
+    found, chunk = [], target.lanes
+    for stage, layout, reader in zip(stages, layouts(stages, target.lanes), links[1:], strict=False):
+        chunk = chunk if stage.depthwise else stage.block(target.lanes)
+        found.append(chunk if reader.depthwise else layout.size)
+    return found
+
+
+def _task_cost(links: Sequence[Link], stages: Sequence[ChainStage], per_row: Sequence[float], room: Sequence[int], rows: int,
+               target: Target) -> float:
     """Cycles of the busiest core."""
     height = links[-1].output[0]
     spans = lines([link.geometry for link in links], rows)[1:]
@@ -125,11 +135,10 @@ def _task_cost(links: Sequence[Link], stages: Sequence[ChainStage], per_row: Seq
     blocks = 1
     if all(link.depthwise for link in links[1:]):
         blocks = max(1, links[-1].channels // stages[0].block(target.lanes))
-    planes, chunk = 0.0, target.lanes
-    for count, link, stage, layout, reader in zip(counts, links, stages, layouts(stages, target.lanes), links[1:], strict=False):
-        chunk = chunk if stage.depthwise else stage.block(target.lanes)
+    planes = 0.0
+    for count, link, channels, reader in zip(counts, links, room, links[1:], strict=False):
         by_row = reader.depthwise and reader.geometry.kernel[0] == reader.geometry.stride[0] == 1  # made row by row, as it is read
-        planes += 4 * (1 if by_row else count) * link.output[1] * (chunk if reader.depthwise else layout.size)
+        planes += 4 * (1 if by_row else count) * link.output[1] * channels
     tasks = links[0].batch * ceil(height / rows) * blocks
     each = sum(count * cost for count, cost in zip(counts, per_row, strict=True)) / blocks + TASK_CYCLES
     if planes > PLANES_SHARE * target.l2_bytes:

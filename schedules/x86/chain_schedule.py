@@ -5,7 +5,10 @@
             kernel row, kernel column, input channel
                 unrolled pixels x vectors, vectorised lanes             the register tile
             unrolled pixels x vectors, vectorised lanes                 bias, activation, padding; stored to the plane
-        the last stage likewise, stored to the output
+        a depthwise stage: chunk of channels
+            the plane that it reads, those channels of it               stays in L1 or L2
+            row, vector of the chunk, tile of a row, likewise
+        the last stage likewise, stored to the output in vectors that divide the channels of a block
 """
 from __future__ import annotations
 
