@@ -114,16 +114,16 @@ def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.T
 
 def _where(channel, stage: ChainStage, lanes: int):
     """Block of the last stage, and place in it, that has a channel of the output."""
-    block, blocks, m = stage.block(lanes), stage.blocks(lanes), stage.interleaved
+    blocks, m = stage.blocks(lanes), stage.interleaved
     if stage.depthwise:
         return channel // lanes, channel % lanes
     if m == 1:
         filled = stage.per_set // blocks
         return channel // filled, channel % filled
     each, together = stage.per_set // m, lanes // m
-    group, filter_ = channel % stage.per_set // each, channel % each
-    place = filter_ // together * lanes + filter_ % together * m + group
-    return channel // stage.per_set * blocks + place // block, place % block
+    group, filter_, of_block = channel % stage.per_set // each, channel % each, together * stage.vectors
+    place = filter_ % of_block // together * lanes + filter_ % together * m + group
+    return channel // stage.per_set * blocks + filter_ // of_block, place
 
 
 @dataclass(frozen=True)

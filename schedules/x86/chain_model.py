@@ -91,7 +91,7 @@ def fused_stages(links: Sequence[Link], target: Target) -> tuple[ChainStage, ...
     """The links as stages of one kernel, the cheapest that fit each other; None where that can't be."""
     if any(p < 0 for link in links for p in link.geometry.padding) or any(link.geometry.upsample != (1, 1) for link in links):
         return None
-    if links[0].depthwise and links[0].channels % target.lanes or any(link.streams_weights for link in links):
+    if links[0].depthwise and links[0].channels % target.lanes or any(link.streams_weights or not link.meets_image for link in links):
         return None
     last_dense = max((i for i, link in enumerate(links) if not link.depthwise), default=-1)
     whole = last_dense if links[-1].depthwise else -1

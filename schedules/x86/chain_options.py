@@ -38,6 +38,12 @@ class Link:
         """A matrix times a vector: its weights, each of use only once, take the time, and all cores read them best."""
         return self.batch == 1 and self.geometry == Geometry(self.geometry.filters, self.size)
 
+    @property
+    def meets_image(self) -> bool:
+        """Not all columns that it reads are padding."""
+        kernel, stride, dilation = (pair[1] for pair in (self.geometry.kernel, self.geometry.stride, self.geometry.dilation))
+        return self.geometry.padding[1] <= (self.output[1] - 1) * stride + (kernel - 1) * dilation
+
     def shape(self):
         """For the tile model."""
         return self.geometry.shape(self.batch, *self.size, self.channels)
