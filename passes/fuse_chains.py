@@ -12,9 +12,12 @@ import tvm
 from tvm import ir, relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from ..schedules.x86.chain import STEPS, WITH_OPERAND, ChainStage, chain, layouts, pack_chain
-from ..schedules.x86.chain_model import Link, Segment, segments
+from ..schedules.x86.chain import STEPS, WITH_OPERAND, chain
+from ..schedules.x86.chain_model import Segment, segments
+from ..schedules.x86.chain_options import Link
+from ..schedules.x86.chain_stage import ChainStage, layouts, pack_chain
 from ..schedules.x86.conv2d import Geometry
+from ..schedules.x86.groups import block_diagonal
 from ..targets import Target
 from .legalize import FUSABLE, plain_convolution
 
@@ -36,7 +39,7 @@ class FuseChains:
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
         rewriter = _Rewriter(mod, self.target)
-        for run in find_runs(mod["main"], self.target):
+        for run in find_runs(mod["main"]):
             rewriter.plan(run)
         if not rewriter.ends:
             return mod
@@ -61,7 +64,7 @@ class Convolution:
         return Link(self.geometry, (height, width), channels, batch)
 
 
-def find_runs(main: relax.Function, target: Target) -> list[list[Convolution]]:
+def find_runs(main: relax.Function) -> list[list[Convolution]]:
     """Runs of convolutions, each the only reader of the one before; most of one alone."""
     uses, bindings = count_uses(main), [b for block in main.body.blocks for b in block.bindings if isinstance(b, relax.VarBinding)]
     runs: list[list[Convolution]] = []
@@ -72,7 +75,7 @@ def find_runs(main: relax.Function, target: Target) -> list[list[Convolution]]:
             continue
         source = value.args[0] if value.args else None
         run = open_runs.pop(source, None) if isinstance(source, relax.Var) and uses[source] == 1 else None
-        plain = plain_convolution(value, target)
+        plain = plain_convolution(value)
         if plain is not None:
             if run is None:
                 run = []
@@ -168,7 +171,9 @@ class _Rewriter(PyExprMutator):
                 steps.append((name, *arguments))
             stages.append(replace(stage, steps=tuple(steps)))
         stages.append(segment.stages[-1])
-        weights = pack_chain([c.weight for c in convolutions], stages, lanes)
+        merged = [block_diagonal(c.weight, c.geometry.groups, c.geometry.groups // stage.geometry.groups)
+                  for c, stage in zip(convolutions, stages, strict=True)]
+        weights = pack_chain(merged, stages, lanes)
         return self._emit_chain(convolutions[0].data, weights, operands, stages, segment.rows)
 
     def _emit_chain(self, data: relax.Expr, weights: list[np.ndarray], operands: list[np.ndarray], stages: list[ChainStage],

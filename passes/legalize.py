@@ -64,18 +64,16 @@ def _dtype(expr: relax.Expr) -> str:
 
 
 def _conv2d(builder: relax.BlockBuilder, call: relax.Call, target: Target) -> relax.Expr:
-    plain = plain_convolution(call, target)
+    plain = plain_convolution(call)
     if plain is None:
         return _default("relax.nn.conv2d")(builder, call)
-    geometry, oihw = plain
+    batch, height, width, _ = _shape(call.args[0])
+    geometry, oihw = merge_groups(*plain, batch, (height, width), target)  # those that would leave lanes idle
     return _convolution(builder, call.args[0], oihw, geometry, target)
 
 
-def plain_convolution(call: relax.Call, target: Target) -> tuple[Geometry, np.ndarray] | None:
-    """Geometry and weight (OIHW) of a channels-last float32 convolution with a constant weight; None for every other call.
-
-    Groups that would leave lanes idle are merged.
-    """
+def plain_convolution(call: relax.Call) -> tuple[Geometry, np.ndarray] | None:
+    """Geometry and weight (OIHW) of a channels-last float32 convolution with a constant weight; None for every other call."""
     if call.op.name != "relax.nn.conv2d":
         return None
     data, weight = call.args
@@ -84,11 +82,7 @@ def plain_convolution(call: relax.Call, target: Target) -> tuple[Geometry, np.nd
         return None
     oihw = _to_oihw(weight.value.numpy(), attrs.kernel_layout)
     strides, padding, dilation = (_ints(values) for values in (attrs.strides, attrs.padding, attrs.dilation))
-    geometry = Geometry(oihw.shape[0], oihw.shape[2:], strides, padding, dilation, int(attrs.groups))
-    batch, height, width, channels = _shape(data)
-    if geometry.groups in (1, channels):
-        return geometry, oihw
-    return merge_groups(geometry, oihw, batch, (height, width), target)
+    return Geometry(oihw.shape[0], oihw.shape[2:], strides, padding, dilation, int(attrs.groups)), oihw
 
 
 def _conv2d_transpose(builder: relax.BlockBuilder, call: relax.Call, target: Target) -> relax.Expr:

@@ -2,11 +2,13 @@
 
 A task computes `rows` rows of the last convolution, and for every convolution before it the rows that these need (rows at the
 border between two tasks are computed twice). Between two convolutions stands a plane, private to the task: the activated rows, their
-channels in whole vectors, rows of padding as zeros. Columns of padding are not stored: products with them are left out.
+channels as the next convolution reads them best (`chain_stage`), rows of padding as zeros. Columns of padding are not stored: products
+with them are left out.
 
     pointwise -> depthwise (Y x 1, 1 x X or Y x X, one or more) -> pointwise       flattened layers, MobileNet and Xception blocks
     Y x 1 -> 1 x X                                                                 spatial SVD
     pointwise -> Y x X -> pointwise                                                Tucker-2; grouped: biclustering
+    pointwise -> Y x X in as many groups as it has channels                        monochromatic
 """
 from __future__ import annotations
 
@@ -14,77 +16,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from math import ceil
 
-import numpy as np
-from tvm import te, tirx
+from tvm import ir, te, tirx
 
-from .conv2d import Geometry, pack_weights
-from .depthwise import pack_depthwise
-from .tiles import Tile
+from .chain_stage import ChainStage, ChannelLayout, layouts
+from .conv2d import Geometry
 
-ANNOTATION = "tenfold.chain"  # of an accumulating block: pixels and vectors of its tile, and `Limits` as integers
-
-
-@dataclass(frozen=True)
-class ChainStage:
-    """One convolution of a chain.
-
-    Parameters
-    ----------
-    geometry : Geometry
-        Of the convolution.
-    pixels, vectors : int
-        The register tile. A depthwise stage says 0 vectors, and has one.
-    steps : tuple of (str, ...)
-        Element-wise operators behind it, by the names of Relax: ``("relax.add", i)`` and ``("relax.multiply", i)`` with operand i of the
-        chain, one value per channel; ``("relax.clip", low, high)``; ``("relax.nn.relu",)`` and others of `STEPS`.
-    """
-
-    geometry: Geometry
-    pixels: int
-    vectors: int
-    steps: tuple[tuple, ...] = ()
-
-    @property
-    def depthwise(self) -> bool:
-        return self.vectors == 0
-
-    def block(self, lanes: int) -> int:
-        """Channels of a register tile."""
-        return max(1, self.vectors) * lanes
-
-    def layout(self, lanes: int) -> ChannelLayout:
-        """How the channels of its output lie in a plane."""
-        if self.depthwise:
-            return ChannelLayout(1, self.geometry.filters, ceil(self.geometry.filters / lanes) * lanes)
-        per_group = self.geometry.filters // self.geometry.groups
-        return ChannelLayout(self.geometry.groups, per_group, ceil(per_group / self.block(lanes)) * self.block(lanes))
-
-
-@dataclass(frozen=True)
-class ChannelLayout:
-    """`groups` of `used` channels, each filled up to `stored` with zeros."""
-
-    groups: int
-    used: int
-    stored: int
-
-    @property
-    def size(self) -> int:
-        return self.groups * self.stored
-
-    @property
-    def identity(self) -> bool:
-        return self.groups == 1 or self.used == self.stored
-
-    def at(self, channel):
-        """Where a channel lies."""
-        return channel if self.identity else channel // self.used * self.stored + channel % self.used
-
-    def spread(self, values: np.ndarray) -> np.ndarray:
-        """An array whose last axis is channels, as they lie."""
-        split = values.reshape(*values.shape[:-1], self.groups, self.used)
-        padded = np.pad(split, [(0, 0)] * (split.ndim - 1) + [(0, self.stored - self.used)])
-        return np.ascontiguousarray(padded.reshape(*values.shape[:-1], self.size))
+ANNOTATION = "tenfold.chain"  # of an accumulating block: pixels and vectors of its tile, how many groups are interleaved, blocks of such a
+#                               set of groups, and `Limits`, as integers
 
 
 @dataclass(frozen=True)
@@ -131,25 +69,6 @@ def lines(geometries: Sequence[Geometry], rows: int) -> list[Lines]:
     return found
 
 
-def layouts(stages: Sequence[ChainStage], lanes: int) -> list[ChannelLayout]:
-    """How the channels of every stage's output lie: a depthwise one keeps the layout of its input."""
-    found: list[ChannelLayout] = []
-    for stage in stages:
-        found.append(found[-1] if stage.depthwise and found else stage.layout(lanes))
-    return found
-
-
-def pack_chain(weights: Sequence[np.ndarray], stages: Sequence[ChainStage], lanes: int) -> list[np.ndarray]:
-    """The weights (OIHW) of all stages as `chain` wants them."""
-    packed = []
-    for weight, stage, layout in zip(weights, stages, layouts(stages, lanes), strict=True):
-        if stage.depthwise:
-            packed.append(layout.spread(pack_depthwise(weight)))
-        else:
-            packed.append(pack_weights(weight, stage.geometry.groups, Tile(stage.pixels, stage.vectors, False, 1, False), lanes))
-    return packed
-
-
 def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.Tensor], stages: Sequence[ChainStage], rows: int,
           lanes: int) -> te.Tensor:
     """The chain as TE.
@@ -163,7 +82,8 @@ def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.T
     operands : sequence of te.Tensor
         Values per channel that the stages' steps name, as `ChannelLayout.spread` makes them for their stage.
     stages : sequence of ChainStage
-        The last has no steps: what follows it is fused like that of any convolution. Its channels fill its blocks.
+        The last has no steps: what follows it is fused like that of any convolution. Its blocks have the same number of channels
+        each (`ChainStage.spread_evenly`).
     rows : int
         Of the last stage, in one task.
     lanes : int
@@ -185,9 +105,25 @@ def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.T
         acc = _accumulate(plane, weights[i], stage, outer, spans[i : i + 2], sizes[i : i + 2], lanes)
         if i + 1 < len(stages):
             plane = _plane(acc, stage, layout, operands, spans[i + 1], sizes[i + 1], f"plane{i}")
-    block = stages[-1].block(lanes)
-    return te.compute((batch, *sizes[-1], stages[-1].geometry.filters),
-                      lambda n, y, x, f: acc[n, y // rows, f // block, y % rows, x, f % block], name="crop")
+    def crop(n, y, x, f):
+        block, lane = _where(f, stages[-1], lanes)
+        return acc[n, y // rows, block, y % rows, x, lane]
+
+    return te.compute((batch, *sizes[-1], stages[-1].geometry.filters), crop, name="crop")
+
+
+def _where(channel, stage: ChainStage, lanes: int):
+    """Block of the last stage, and place in it, that has a channel of the output."""
+    blocks, m = stage.blocks(lanes), stage.interleaved
+    if stage.depthwise:
+        return channel // lanes, channel % lanes
+    if m == 1:
+        filled = stage.per_set // blocks
+        return channel // filled, channel % filled
+    each, together = stage.per_set // m, lanes // m
+    group, filter_, of_block = channel % stage.per_set // each, channel % each, together * stage.vectors
+    place = filter_ % of_block // together * lanes + filter_ % together * m + group
+    return channel // stage.per_set * blocks + filter_ // of_block, place
 
 
 @dataclass(frozen=True)
@@ -232,7 +168,7 @@ def _accumulate(plane: _Plane, weight: te.Tensor, stage: ChainStage, outer: tupl
     wide = ceil(width / stage.pixels) * stage.pixels
     limits = Limits(behind.step, behind.before, height, width, before.step, before.before, 0 if plane.whole else in_height, left, in_width,
                     stride_h, stride_w, dilation_h, dilation_w)
-    attrs = {ANNOTATION: [stage.pixels, stage.vectors, *astuple(limits)]}
+    attrs = {ANNOTATION: [stage.pixels, stage.vectors, stage.interleaved, stage.blocks(lanes), *astuple(limits)]}
     ky, kx = te.reduce_axis((0, geometry.kernel[0]), "ky"), te.reduce_axis((0, geometry.kernel[1]), "kx")
 
     def fetch(n, t, r, x, c):
@@ -246,26 +182,46 @@ def _accumulate(plane: _Plane, weight: te.Tensor, stage: ChainStage, outer: tupl
     _, blocks, _, _, channels, block = (int(d) for d in weight.shape)
     ci = te.reduce_axis((0, channels), "ci")
 
-    def dense_product(n, t, b, r, x, v):
-        group = b // blocks
-        channel = group * plane.layout.stored + ci if channels == plane.layout.used else plane.layout.at(group * channels + ci)
-        return te.sum(fetch(n, t, r, x, channel) * weight[group, b % blocks, ky, kx, ci, v], axis=[ky, kx, ci])
+    m = stage.interleaved
 
-    return te.compute((*outer, geometry.groups * blocks, behind.count, wide, block), dense_product, name="conv2d", attrs=attrs)
+    def dense_product(n, t, b, r, x, v):
+        group = b // blocks  # or a set of interleaved ones
+        own = m * channels == plane.layout.used
+        channel = group * plane.layout.stored + ci * m if own else plane.layout.at((group * channels + ci) * m)
+        if m < lanes:
+            value = _choose(v % m, [fetch(n, t, r, x, channel + i) for i in range(m)])
+        else:
+            value = fetch(n, t, r, x, channel + v % m)
+        return te.sum(value * weight[group, b % blocks, ky, kx, ci, v], axis=[ky, kx, ci])
+
+    return te.compute((*outer, stage.sets * blocks, behind.count, wide, block), dense_product, name="conv2d", attrs=attrs)
+
+
+def _choose(which, values: Sequence[ir.Expr]):
+    """values[which]. Where they lie side by side in memory, and `which` counts lanes, LLVM makes one load of it that repeats them over the
+    vector; of an index that depends on lanes it makes a load for every lane."""
+    result = values[-1]
+    for i in range(len(values) - 2, -1, -1):
+        result = tirx.Select(tirx.EQ(which, i), values[i], result)
+    return result
 
 
 def _plane(acc: te.Tensor, stage: ChainStage, layout: ChannelLayout, operands: Sequence[te.Tensor], span: Lines, size: tuple[int, int],
            name: str) -> _Plane:
     """The activated results of a stage, its channels in `layout`; `span` and `size` are of its output."""
-    (height, width), block = size, int(acc.shape[-1])
+    (height, width), block = size, layout.size // int(acc.shape[2])  # fewer than a block of the accumulators where channels lie closer
     outside = span.before > 0 or (int(acc.shape[1]) - 1) * span.step - span.before + span.count > height
+    each = layout.size // layout.parts
 
-    def value(n, t, r, x, c):
+    def value(n, t, part, r, x, c):
+        c = part * each + c
         result = activated(acc[n, t, c // block, r, x, c % block], stage.steps, operands, c)
         return _on_image(result, t, r, span, height) if outside else result
 
-    plane = te.compute((*acc.shape[:2], acc.shape[-3], width, layout.size), value, name=name)
-    return _Plane(lambda n, t, r, x, c: plane[n, t, r, x, c], layout, whole=True)
+    plane = te.compute((*acc.shape[:2], layout.parts, acc.shape[-3], width, each), value, name=name)
+    if layout.parts == 1:
+        return _Plane(lambda n, t, r, x, c: plane[n, t, 0, r, x, c], layout, whole=True)
+    return _Plane(lambda n, t, r, x, c: plane[n, t, c // each, r, x, c % each], layout, whole=True)
 
 
 STEPS = {

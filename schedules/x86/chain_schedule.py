@@ -5,14 +5,19 @@
             kernel row, kernel column, input channel
                 unrolled pixels x vectors, vectorised lanes             the register tile
             unrolled pixels x vectors, vectorised lanes                 bias, activation, padding; stored to the plane
-        the last stage likewise, stored to the output
+        a depthwise stage: chunk of channels
+            the plane that it reads, those channels of it               stays in L1 or L2
+            row, vector of the chunk, tile of a row, likewise
+        the last stage likewise, stored to the output in vectors that divide the channels of a block
 """
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from math import gcd
 
-from tvm import tirx
+import tvm_ffi
+from tvm import ir, tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm.s_tir.stmt import SBlock
@@ -23,6 +28,7 @@ from .chain import ANNOTATION, Limits
 from .epilogue import inline_epilogue
 from .guards import guarded
 
+PLANE_AXES = 6      # image, task, part, row, column, channel; of an output there are four
 UNROLLED_TAPS = 25  # of a depthwise kernel: more make code that does not fit the cache of decoded instructions
 
 
@@ -34,8 +40,9 @@ class _Accumulation:
     name: str
     pixels: int
     vectors: int
+    interleaved: int
+    blocks: int  # of a set of interleaved groups
     limits: Limits
-
     kernel_h: int
 
     @property
@@ -47,6 +54,11 @@ class _Accumulation:
     def depthwise(self) -> bool:
         return self.vectors == 0
 
+    def channels_of_set(self, s: Schedule, out: SBlockRV) -> int:
+        """How many of the output a task has to take at least: of a block, or of all blocks where groups are interleaved."""
+        blocks = int(s.get(self.block).iter_vars[2].dom.extent)
+        return int(s.get(out).iter_vars[-1].dom.extent) // blocks * (self.blocks if self.interleaved > 1 else 1)
+
 
 def schedule_chain(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     """Rule for functions around `chain`, with any element-wise epilogue."""
@@ -54,32 +66,78 @@ def schedule_chain(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     stages = _accumulations(s)
     if not stages:
         return None
-    blocks = {s.get(b).name_hint: b for b in s.get_child_blocks(s.get_sblock("root"))}
-    planes = [block for name, block in blocks.items() if name.startswith("plane")]
-    keep = ("plane", *(stage.name for stage in stages))
-    out = inline_epilogue(s, stages[-1].block, keep=keep)
+    out_name = s.get(inline_epilogue(s, stages[-1].block, keep=("plane", *(stage.name for stage in stages)))).name_hint
+    s = _reading_whole_vectors(s)
+    stages, out = _accumulations(s), s.get_sblock(out_name)
+    planes = [block for block in s.get_child_blocks(s.get_sblock("root")) if s.get(block).name_hint.startswith("plane")]
+    chunks = _chunks(stages, target.lanes)
     # 1. Tasks.
     rows = int(s.get(stages[-1].block).iter_vars[3].dom.extent)
     n, y, x, f = s.get_loops(out)
     t, r = s.split(y, [None, rows])
     outer = [n, t]
     if all(stage.depthwise for stage in stages[1:]):
-        block = max(1, stages[0].vectors) * target.lanes
-        c, f = s.split(f, [None, block])
+        c, f = s.split(f, [None, chunks[0] if len(stages) > 1 or stages[0].depthwise else stages[0].channels_of_set(s, out)])
         outer.append(c)
     s.reorder(*outer, r, x, f)
     task = s.fuse(*outer)
     s.parallel(task)
-    # 2. The last stage, then backwards every plane with the stage that makes it: row by row where that is how it is read.
-    tiles = [_tile(s, stages[-1], (r, x, f), target.lanes)]
+    # 2. The last stage, then backwards every plane with the stage that makes it: row by row where that is how it is read, or at least
+    # for those channels only that its reader takes next.
+    nests = [_tile(s, stages[-1], out, (r, x, f), chunks[-1], target.lanes)]
+    place = nests[0].chunk or task
     for plane, reader in zip(reversed(planes), reversed(stages), strict=False):
-        s.compute_at(plane, r if reader.reads_row_by_row else task, preserve_unit_loops=True)
+        by_row = reader.reads_row_by_row
+        s.compute_at(plane, nests[-1].row if by_row else place, preserve_unit_loops=True)
         r, x, c = s.get_loops(plane)[-3:]
-        if len(tiles) < len(stages):
-            tiles.append(_tile(s, stages[-1 - len(tiles)], (r, x, c), target.lanes))
+        if len(nests) < len(stages):
+            nests.append(_tile(s, stages[-1 - len(nests)], plane, (r, x, c), chunks[-1 - len(nests)], target.lanes))
+            place = place if by_row else nests[-1].chunk or place
         else:  # a copy of the image's rows
             s.vectorize(s.split(c, [None, target.lanes])[1])
-    return _limited(s, stages, tiles)
+    return _limited(s, stages, [nest.tile for nest in nests])
+
+
+@dataclass(frozen=True)
+class _Nest:
+    """Loops of a stage: over chunks of its channels (None if it is not depthwise), rows, and tiles of a row."""
+
+    chunk: LoopRV | None
+    row: LoopRV
+    tile: LoopRV
+
+
+def _chunks(stages: list[_Accumulation], lanes: int) -> list[int]:
+    """Channels that a depthwise stage takes at a time: those of a tile of the dense stage before it."""
+    found, vectors = [], 1
+    for stage in stages:
+        vectors = stage.vectors or vectors
+        found.append(vectors * lanes)
+    return found
+
+
+def _reading_whole_vectors(s: Schedule) -> Schedule:
+    """Accumulators and planes have channels of padding that nobody reads. Say that they are read, so that whole vectors are computed."""
+    accumulators = {s.get(stage.block).writes[0].source.name: stage for stage in _accumulations(s)}
+
+    def whole(region: tirx.BufferRegion, reader: str) -> tirx.BufferRegion:
+        name = region.source.name
+        of_plane = name.startswith("plane") and reader in accumulators and not accumulators[reader].depthwise
+        if name not in accumulators and not of_plane:
+            return region
+        *ranges, last = region.region
+        every = ir.Range.from_min_extent(tirx.const(0, str(last.min.ty.dtype)), region.source.shape[-1])
+        return tirx.BufferRegion(region.source, [*ranges, every])
+
+    def reading(block: SBlock) -> SBlock:
+        if not block.iter_vars:
+            return block
+        reads = [whole(region, block.writes[0].source.name) for region in block.reads]
+        return SBlock(block.iter_vars, reads, block.writes, block.name_hint, block.body, block.init, block.alloc_buffers,
+                      block.match_buffers, block.annotations)
+
+    func = s.mod["main"]
+    return Schedule(func.with_body(tvm_ffi.structural_map(func.body, (SBlock, reading), order="post")))
 
 
 def _accumulations(s: Schedule) -> list[_Accumulation]:
@@ -87,20 +145,25 @@ def _accumulations(s: Schedule) -> list[_Accumulation]:
     for block in s.get_child_blocks(s.get_sblock("root")):
         values = s.get(block).annotations.get(ANNOTATION)
         if values is not None:
-            pixels, vectors, *limits = (int(v) for v in values)
+            pixels, vectors, interleaved, blocks, *limits = (int(v) for v in values)
             kernel_h = int(s.get(block).iter_vars[-2 if vectors == 0 else -3].dom.extent)
-            found.append(_Accumulation(block, s.get(block).name_hint, pixels, vectors, Limits(*limits), kernel_h))
+            found.append(_Accumulation(block, s.get(block).name_hint, pixels, vectors, interleaved, blocks, Limits(*limits), kernel_h))
     return found
 
 
-def _tile(s: Schedule, stage: _Accumulation, loops: tuple[LoopRV, LoopRV, LoopRV], lanes: int) -> LoopRV:
-    """Bring the accumulators of one stage into registers, at a tile of the loops (row, column, channel) that store them."""
+def _tile(s: Schedule, stage: _Accumulation, out: SBlockRV, loops: tuple[LoopRV, LoopRV, LoopRV], chunk: int, lanes: int) -> _Nest:
+    """Bring the accumulators of one stage into registers, at a tile of the loops (row, column, channel) of the block that stores them."""
     row, column, channel = loops
     tile, pixel = s.split(column, [None, stage.pixels])
-    block, vector, lane = s.split(channel, [None, max(1, stage.vectors), lanes])
-    # A dense stage reads the weights of a block again for every row, a depthwise one the row of its input for every block.
-    s.reorder(*((row, block) if stage.depthwise else (block, row)), tile, pixel, vector, lane)
-    s.unroll(vector)
+    # A dense stage reads the weights of a block again for every row, a depthwise one the rows of its input for every chunk.
+    if stage.depthwise:
+        block, vector, lane = s.split(channel, [None, chunk // lanes, lanes])
+        s.reorder(block, row, vector, tile, pixel, lane)
+    else:
+        block, inner, lane = _split_channels(s, stage, out, channel, lanes)
+        s.reorder(*block, row, tile, pixel, *inner, lane)
+        for loop in inner:
+            s.unroll(loop)
     s.unroll(pixel)
     s.vectorize(lane)
     s.compute_at(stage.block, tile, preserve_unit_loops=True)
@@ -119,7 +182,21 @@ def _tile(s: Schedule, stage: _Accumulation, loops: tuple[LoopRV, LoopRV, LoopRV
     s.unroll(pixel)
     s.vectorize(lane)
     s.decompose_reduction(stage.block, ky)
-    return tile
+    return _Nest(block if stage.depthwise else None, row, tile)
+
+
+def _split_channels(s: Schedule, stage: _Accumulation, out: SBlockRV, channel: LoopRV, lanes: int):
+    """Loops over the blocks of a dense stage, within a block over what one store takes, and its lanes."""
+    axes = s.get(out).iter_vars
+    total, channels, plane = int(s.get(stage.block).iter_vars[2].dom.extent), int(axes[-1].dom.extent), len(axes) == PLANE_AXES
+    if plane and int(axes[2].dom.extent) > 1:
+        return [], [s.get_loops(out)[-5]], channel  # parts; behind them come row, tile, pixel, channel
+    if plane or stage.interleaved == 1:
+        together = gcd(channels // total, lanes)
+        block, vector, lane = s.split(channel, [None, channels // total // together, together])
+        return [block], [vector], lane
+    set_, group, block, vector, lane = s.split(channel, [None, stage.interleaved, stage.blocks, stage.vectors, lanes // stage.interleaved])
+    return [set_, block], [group, vector], lane
 
 
 def _limited(s: Schedule, stages: list[_Accumulation], tiles: list[LoopRV]) -> Schedule:

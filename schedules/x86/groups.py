@@ -32,19 +32,29 @@ def merge_groups(geometry: Geometry, weight: np.ndarray, batch: int, size: tuple
     Geometry, ndarray
         As given, or with G of every m * G groups left, and zeros in the weight.
     """
-    groups, channels = geometry.groups, geometry.groups * weight.shape[1]
+    groups = geometry.groups
+    best = mergeable(geometry, groups * weight.shape[1], batch, size, target)
+    return (geometry, weight) if best == 1 else (replace(geometry, groups=groups // best), block_diagonal(weight, groups, best))
 
+
+def divisors(geometry: Geometry, lanes: int) -> list[int]:
+    """Numbers of groups that can become one: together they have no more filters than the widest register tile."""
+    groups = geometry.groups
+    return [m for m in range(1, groups + 1) if groups % m == 0 and (m == 1 or m * geometry.filters // groups <= 4 * lanes)]
+
+
+def mergeable(geometry: Geometry, channels: int, batch: int, size: tuple[int, int], target: Target) -> int:
+    """How many groups to merge into one: 1 where that does not pay."""
     def price(merged: int) -> float:
-        shape = replace(geometry, groups=groups // merged).shape(batch, *size, channels)
+        shape = replace(geometry, groups=geometry.groups // merged).shape(batch, *size, channels)
         tile = choose_tile(shape, target)
         stored = shape.groups * ceil(shape.filters / target.lanes) * shape.pixels * batch
         return cycles(shape, tile.pixels, tile.vectors, tile.flat, target) + STORED_CYCLES * stored
 
-    divisors = [m for m in range(2, groups + 1) if groups % m == 0 and m * geometry.filters // groups <= 4 * target.lanes]
-    best = min(divisors, key=price, default=None)
-    if best is None or price(best) > GAIN * price(1):
-        return geometry, weight
-    return replace(geometry, groups=groups // best), block_diagonal(weight, groups, best)
+    if geometry.groups == 1 or geometry.groups == channels == geometry.filters:
+        return 1
+    best = min(divisors(geometry, target.lanes), key=price)
+    return best if price(best) <= GAIN * price(1) else 1
 
 
 def block_diagonal(weight: np.ndarray, groups: int, merged: int) -> np.ndarray:

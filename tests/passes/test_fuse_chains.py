@@ -72,7 +72,7 @@ def test_the_kernel_knows_its_layers():
 
 def test_steps_and_shapes_of_a_run():
     mod = lower(bottleneck().mod, HOST, until="channels_last")
-    (run,) = find_runs(mod["main"], HOST)
+    (run,) = find_runs(mod["main"])
     assert [c.geometry.filters for c in run] == [96, 96, 16]
     assert [[step[0] for step in c.steps] for c in run] == [["relax.add", "relax.nn.relu"]] * 2 + [[]]
     assert [c.link().size for c in run] == [(14, 14)] * 3
@@ -81,7 +81,7 @@ def test_steps_and_shapes_of_a_run():
 @pytest.mark.parametrize("outputs", [("y", "ar"), ("y", "a")])
 def test_a_value_that_is_also_an_output_is_kept(outputs):
     net = bottleneck(outputs=outputs)
-    runs = find_runs(lower(net.mod, HOST, until="channels_last")["main"], HOST)
+    runs = find_runs(lower(net.mod, HOST, until="channels_last")["main"])
     assert all(len(run) < 3 for run in runs)
     check(net)
 
@@ -90,7 +90,7 @@ def test_a_value_read_twice_is_kept():
     """The second convolution and the sum both read the first."""
     nodes = [conv("a", ["x", "w0"], "a"), conv("b", ["a", "w1"], "b", group=16, pads=[1] * 4), helper.make_node("Add", ["a", "b"], ["y"])]
     net = network(nodes, {"w0": (16, 16, 1, 1), "w1": (16, 1, 3, 3)}, [1, 16, 9, 9])
-    assert [len(run) for run in find_runs(lower(net.mod, HOST, until="channels_last")["main"], HOST)] == [1, 1]
+    assert [len(run) for run in find_runs(lower(net.mod, HOST, until="channels_last")["main"])] == [1, 1]
     check(net)
 
 
@@ -98,7 +98,7 @@ def test_a_step_that_is_not_element_wise_ends_the_run():
     nodes = [conv("a", ["x", "w0"], "a"), helper.make_node("MaxPool", ["a"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
              conv("b", ["p", "w1"], "y")]
     net = network(nodes, {"w0": (16, 16, 1, 1), "w1": (16, 16, 1, 1)}, [1, 16, 8, 8])
-    assert [len(run) for run in find_runs(lower(net.mod, HOST, until="channels_last")["main"], HOST)] == [1, 1]
+    assert [len(run) for run in find_runs(lower(net.mod, HOST, until="channels_last")["main"])] == [1, 1]
     check(net)
 
 

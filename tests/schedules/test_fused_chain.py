@@ -1,6 +1,9 @@
 """Fused chains of convolutions against ONNX Runtime over random geometry, and what their kernels look like."""
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import product
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -8,14 +11,19 @@ import tvm
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
-from tenfold.schedules.x86.chain import ChainStage, ChannelLayout, chain, layouts, lines, pack_chain
-from tenfold.schedules.x86.chain_model import Link, fused_stages, segments, stage_tile
+from tenfold.schedules.bound_loops import BoundLoops, lower_blocks
+from tenfold.schedules.x86.chain import chain, lines
+from tenfold.schedules.x86.chain_model import fused_stages, segments
+from tenfold.schedules.x86.chain_options import Link, stage_options
 from tenfold.schedules.x86.chain_schedule import schedule_chain
+from tenfold.schedules.x86.chain_stage import ChainStage, ChannelLayout, layouts, pack_chain, wirings
 from tenfold.schedules.x86.conv2d import Geometry
+from tenfold.schedules.x86.groups import block_diagonal
 from tenfold.targets import resolve
 from tvm import te
 
 HOST = resolve("host")
+RUNNABLE = [HOST, *([resolve("zen3")] if HOST.vector_bits > 256 else [])]  # with 16 lanes and with 8
 
 
 def onnx_reference(x, weights, biases, geometries):
@@ -40,31 +48,46 @@ def onnx_reference(x, weights, biases, geometries):
     return session.run(None, {"x": np.ascontiguousarray(x.transpose(0, 3, 1, 2))})[0].transpose(0, 2, 3, 1)
 
 
-def kernel_of(shape, geometries, tiles, rows, seed=0):
-    """The scheduled chain, with its arrays and what it should compute."""
+def links_of(shape, geometries):
+    """The convolutions of a chain with the sizes of their inputs."""
+    links, (batch, *size, channels) = [], shape
+    for geometry in geometries:
+        links.append(Link(geometry, tuple(size), channels, batch))
+        size, channels = geometry.output(*size), geometry.filters
+    return links
+
+
+def kernel_of(shape, geometries, stages, rows, seed=0, target=HOST):
+    """The scheduled chain, with its arrays and what it should compute; a residual of the output's shape is added, and ReLU follows."""
     rng = np.random.default_rng(seed)
-    channels, weights, biases, stages, operands = shape[-1], [], [], [], []
-    lie = layouts([ChainStage(geometry, *tile) for geometry, tile in zip(geometries, tiles, strict=True)], HOST.lanes)
-    for i, (geometry, tile) in enumerate(zip(geometries, tiles, strict=True)):
+    channels, weights, merged, biases, planned, operands = shape[-1], [], [], [], [], []
+    lie = layouts(stages, target.lanes)
+    for i, (geometry, stage) in enumerate(zip(geometries, stages, strict=True)):
         weights.append(rng.standard_normal((geometry.filters, channels // geometry.groups, *geometry.kernel), "float32"))
+        merged.append(block_diagonal(weights[-1], geometry.groups, geometry.groups // stage.geometry.groups))
         channels = geometry.filters
-        stage = ChainStage(geometry, *tile)
         if i + 1 < len(geometries):
             biases.append(rng.standard_normal(geometry.filters, "float32"))
             operands.append(lie[i].spread(biases[-1]))
-            stage = ChainStage(geometry, *tile, (("relax.add", i), ("relax.nn.relu",)))
-        stages.append(stage)
+            stage = replace(stage, steps=(("relax.add", i), ("relax.nn.relu",)))
+        planned.append(stage)
     x = rng.standard_normal(shape, "float32")
-    packed = pack_chain(weights, stages, HOST.lanes)
-    data, *rest = (te.placeholder(a.shape, name=f"a{i}") for i, a in enumerate((x, *packed, *operands)))
-    out = chain(data, rest[: len(packed)], rest[len(packed):], stages, rows, HOST.lanes)
-    schedule = schedule_chain(te.create_prim_func([data, *rest, out]), HOST)
-    return schedule, [x, *packed, *operands], onnx_reference(x, weights, biases, geometries)
+    expected = onnx_reference(x, weights, biases, geometries)
+    bias, residual = rng.standard_normal(expected.shape[-1], "float32"), rng.standard_normal(expected.shape, "float32")
+    arrays = [x, *pack_chain(merged, planned, target.lanes), *operands, bias, residual]
+    data, *rest = (te.placeholder(a.shape, name=f"a{i}") for i, a in enumerate(arrays))
+    count = len(planned)
+    sums = chain(data, rest[:count], rest[count:-2], planned, rows, target.lanes)
+    biased = te.compute(sums.shape, lambda n, y, x, f: sums[n, y, x, f] + rest[-2][f], name="biased")
+    out = te.compute(sums.shape, lambda *i: te.max(biased(*i), 0) + rest[-1](*i), name="residual")
+    schedule = schedule_chain(te.create_prim_func([data, *rest, out]).with_attr("global_symbol", "main"), target)
+    return schedule, arrays, np.maximum(expected + bias, 0) + residual
 
 
-def check(shape, geometries, tiles, rows, seed=0):
-    schedule, arrays, expected = kernel_of(shape, geometries, tiles, rows, seed)
-    kernel = tvm.compile(schedule.mod, target=HOST.tvm_target())["main"]
+def check(shape, geometries, stages, rows, seed=0, target=HOST):
+    schedule, arrays, expected = kernel_of(shape, geometries, stages, rows, seed, target)
+    loops = BoundLoops()(lower_blocks(schedule.mod))  # as in code generation
+    kernel = tvm.compile(loops, target=target.tvm_target())["main"]
     out = tvm.runtime.tensor(np.full(expected.shape, np.nan, "float32"))
     kernel(*[tvm.runtime.tensor(a) for a in arrays], out)
     scale = max(1.0, float(np.abs(expected).max()))
@@ -93,15 +116,45 @@ def chains(draw):
         assume(min(geometry.output(*size)) >= 1)
         links.append(Link(geometry, size, channels, shape[0]))
         size, channels = geometry.output(*size), filters
-    stages = fused_stages(links, HOST)
+    target = draw(st.sampled_from(RUNNABLE))
+    stages = fused_stages(links, target)
     assume(stages is not None)
-    return shape, [stage.geometry for stage in stages], [(stage.pixels, stage.vectors) for stage in stages], draw(st.integers(1, size[0]))
+    return shape, [link.geometry for link in links], stages, draw(st.integers(1, size[0])), draw(st.integers(0, 99)), target
 
 
-@given(case=chains(), seed=st.integers(0, 99))
+@given(case=chains())
 @settings(deadline=None, max_examples=30, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])
-def test_any_chain(case, seed):
-    check(*case, seed)
+def test_any_chain(case):
+    check(*case)
+
+
+@st.composite
+def grouped_chains(draw):
+    """Groups whose filters fill no vectors, behind a pointwise stage, and perhaps another one behind them."""
+    groups, inputs, each = draw(st.sampled_from([2, 3, 4, 6, 8, 16, 32])), draw(st.sampled_from([1, 1, 2, 3])), draw(st.integers(1, 40))
+    assume(groups * each <= 256)
+    size, channels = (draw(st.integers(1, 12)), draw(st.integers(1, 12))), draw(st.sampled_from([3, 8]))
+    kernel, stride = draw(st.sampled_from([(1, 1), (3, 3), (5, 2)])), draw(st.sampled_from([(1, 1), (2, 2), (1, 2)]))
+    geometries = [Geometry(groups * inputs, (1, 1)),
+                  Geometry(groups * each, kernel, stride, draw(st.tuples(*[st.integers(0, 2)] * 4)), groups=groups)]
+    if draw(st.booleans()):
+        behind = draw(st.sampled_from([d for d in (1, 2, groups) if groups % d == 0]))
+        geometries.append(Geometry(behind * draw(st.sampled_from([4, 6, 12, 24, 36])), (1, 1), groups=behind))
+    links = links_of((1, *size, channels), geometries)
+    assume(all(min(link.output) >= 1 and link.meets_image for link in links))
+    target, random = draw(st.sampled_from(RUNNABLE)), draw(st.randoms(use_true_random=False))
+    return (1, *size, channels), geometries, links, draw(st.integers(1, links[-1].output[0])), target, random
+
+
+@given(case=grouped_chains())
+@settings(deadline=None, max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])
+def test_any_grouped_chain(case):
+    """Whatever ways to compute the stages fit each other, not only the cheapest."""
+    shape, geometries, links, rows, target, random = case
+    options = [stage_options(link, target, link is links[-1]) for link in links]
+    fitting = [stages for stages in product(*options) if wirings(stages, shape[-1], target.lanes) is not None]
+    assume(fitting)
+    check(shape, geometries, random.choice(fitting), rows, target=target)
 
 
 PAPERS = {
@@ -126,16 +179,14 @@ PAPERS = {
 @pytest.mark.parametrize("rows", [1, 3, 99])
 def test_chains_of_the_papers(name, rows):
     shape, geometries = PAPERS[name]
-    size, channels, tiles = shape[1:3], shape[3], []
-    for geometry in geometries:
-        tiles.append(stage_tile(Link(geometry, size, channels, shape[0]), HOST, geometry is geometries[-1]))
-        size, channels = geometry.output(*size), geometry.filters
-    check(shape, geometries, tiles, min(rows, size[0]))
+    stages = fused_stages(links_of(shape, geometries), HOST)
+    assert stages is not None
+    check(shape, geometries, stages, min(rows, links_of(shape, geometries)[-1].output[0]))
 
 
 def test_one_parallel_loop():
     shape, geometries = PAPERS["flattened layer, lateral vertical horizontal"]
-    schedule, _, _ = kernel_of(shape, geometries, [(6, 2), (6, 0), (6, 0)], 4)
+    schedule, _, _ = kernel_of(shape, geometries, [ChainStage(g, 6, v) for g, v in zip(geometries, (2, 0, 0), strict=True)], 4)
     assert schedule.mod.script().count("T.parallel") == 1
 
 
@@ -149,6 +200,26 @@ def test_channel_layout_spreads_groups():
     layout = ChannelLayout(2, 3, 8)
     np.testing.assert_array_equal(layout.spread(np.arange(1, 7.0)), [1, 2, 3, 0, 0, 0, 0, 0, 4, 5, 6, 0, 0, 0, 0, 0])
     assert [layout.at(c) for c in range(6)] == [0, 1, 2, 8, 9, 10]
+
+
+@pytest.mark.parametrize("target", RUNNABLE, ids=lambda target: target.name)
+@pytest.mark.parametrize(("colors", "each"), [(2, 16), (3, 16), (4, 24), (8, 12), (12, 8), (16, 2), (32, 1), (6, 10), (5, 7), (4, 18)])
+def test_groups_of_one_channel(target, colors, each):
+    """Filters that fill vectors together: interleaved or not, each way to compute them."""
+    shape = (1, 9, 13, 3)
+    geometries = [Geometry(colors, (1, 1)), Geometry(colors * each, (3, 3), (2, 2), (1, 1, 1, 1), groups=colors)]
+    links = links_of(shape, geometries)
+    for stage in stage_options(links[1], target, True):
+        first = stage_options(links[0], target, False)[0]
+        assert wirings([first, stage], shape[-1], target.lanes) is not None
+        check(shape, geometries, [first, stage], 2, target=target)
+
+
+def test_few_filters_share_vectors():
+    """24 filters of a group leave no lane of 16 idle if a second group works in the same vectors."""
+    link = Link(Geometry(96, (7, 7), (2, 2), (1, 1, 1, 1), groups=4), (224, 224), 4, 1)
+    (best,) = [stage for stage in stage_options(link, resolve("zen4"), True) if stage.interleaved > 1][:1]
+    assert best.per_set % (best.vectors * 16) == 0 and best.natural_order(16)[:4].tolist() == [0, 24, 1, 25]
 
 
 def flattened(size, batch=1, sets=2):
