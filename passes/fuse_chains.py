@@ -1,6 +1,7 @@
 """Convolutions that follow each other, with nothing but element-wise steps between them, become one kernel where the model says it pays.
 
-So does a single one that would need a padded copy of its input.
+So does a single one that would need a padded copy of its input. Where the image comes as (N, C, H, W), or is wanted so, the kernel may
+transpose it itself.
 """
 from __future__ import annotations
 
@@ -12,15 +13,16 @@ import tvm
 from tvm import ir, relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from ..schedules.x86.chain import STEPS, WITH_OPERAND, chain
+from ..schedules.x86.chain import STEPS, WITH_OPERAND, Ends, chain
 from ..schedules.x86.chain_model import Segment, segments
 from ..schedules.x86.chain_options import Link
-from ..schedules.x86.chain_stage import ChainStage, layouts, pack_chain
+from ..schedules.x86.chain_stage import layouts, pack_chain
 from ..schedules.x86.conv2d import Geometry
 from ..schedules.x86.groups import block_diagonal
 from ..targets import Target
 from .legalize import FUSABLE, plain_convolution
 
+TO_CHANNELS_LAST, FROM_CHANNELS_LAST = (0, 2, 3, 1), (0, 3, 1, 2)
 JOINED = " + "  # between the names of the layers in the name of a chain's variable; its weights are its first constants, in that order
 
 
@@ -58,6 +60,8 @@ class Convolution:
     weight: np.ndarray
     steps: list[tuple] = field(default_factory=list)  # as `ChainStage` has them, with arrays in the place of operands
     between: list[relax.Var] = field(default_factory=list)  # the variables of the steps
+    entering: relax.Expr | None = None  # the image as (N, C, H, W) that only this convolution reads, permuted
+    leaving: relax.Var | None = None  # the permuted result, its only reader
 
     def link(self) -> Link:
         batch, height, width, channels = (int(d) for d in self.data.ty.shape)
@@ -68,6 +72,7 @@ def find_runs(main: relax.Function) -> list[list[Convolution]]:
     """Runs of convolutions, each the only reader of the one before; most of one alone."""
     uses, bindings = count_uses(main), [b for block in main.body.blocks for b in block.bindings if isinstance(b, relax.VarBinding)]
     runs: list[list[Convolution]] = []
+    entering: dict[relax.Var, relax.Expr] = {}  # images as (N, C, H, W), by the variables of their permuted forms
     open_runs: dict[relax.Var, list[Convolution]] = {}  # by the variable that a run's next convolution or step has to read
     for binding in bindings:
         value = binding.value
@@ -80,14 +85,26 @@ def find_runs(main: relax.Function) -> list[list[Convolution]]:
             if run is None:
                 run = []
                 runs.append(run)
-            run.append(Convolution(binding.var, source, *plain))
+            run.append(Convolution(binding.var, source, *plain, entering=entering.get(source) if uses[source] == 1 else None))
         elif run is not None and (step := step_of(value, run[-1].geometry.filters)) is not None:
             run[-1].steps.append(step)
             run[-1].between.append(binding.var)
         else:
+            axes = _permuted(value)
+            if axes == TO_CHANNELS_LAST:
+                entering[binding.var] = source
+            elif run is not None and axes == FROM_CHANNELS_LAST:
+                run[-1].leaving = binding.var
             continue
         open_runs[binding.var] = run
     return runs
+
+
+def _permuted(call: ir.Call) -> tuple[int, ...] | None:
+    """The axes of a permute of float32 numbers; None for every other call."""
+    if call.op.name != "relax.permute_dims" or str(call.ty.dtype) != "float32" or call.attrs.axes is None:
+        return None
+    return tuple(int(axis) for axis in call.attrs.axes)
 
 
 def count_uses(main: relax.Function) -> Counter:
@@ -138,12 +155,19 @@ class _Rewriter(PyExprMutator):
     def plan(self, run: list[Convolution]) -> None:
         """Cut a run into kernels."""
         begin = 0
-        for segment in segments([c.link() for c in run], self.target):
+        wanted = Ends(run[0].entering is not None, run[-1].leaving is not None)
+        for segment in segments([c.link() for c in run], self.target, wanted):
             convolutions = run[begin : begin + segment.count]
             begin += segment.count
             if not segment.stages:
                 continue
-            self.ends[convolutions[-1].var] = convolutions, segment
+            last = convolutions[-1].var
+            if segment.ends.source_nchw:
+                self.inner.add(convolutions[0].data)
+            if segment.ends.result_nchw:
+                self.inner.update([last, *convolutions[-1].between])
+                last = convolutions[-1].leaving
+            self.ends[last] = convolutions, segment
             for convolution in convolutions[:-1]:
                 self.inner.update([convolution.var, *convolution.between])
 
@@ -160,29 +184,25 @@ class _Rewriter(PyExprMutator):
         self.set_var_remap(binding.var, var)
 
     def _call(self, convolutions: list[Convolution], segment: Segment) -> ir.Call:
-        lanes = self.target.lanes
+        lanes, last = self.target.lanes, segment.stages[-1]
         stages, operands = [], []
-        for convolution, stage, layout in zip(convolutions[:-1], segment.stages, layouts(segment.stages, lanes), strict=False):
+        for convolution, stage, layout in zip(convolutions, segment.stages, layouts(segment.stages, lanes), strict=True):
             steps = []
-            for name, *arguments in convolution.steps:
+            for name, *arguments in convolution.steps if stage is not last or segment.ends.result_nchw else ():
                 if name in WITH_OPERAND:
-                    operands.append(layout.spread(arguments[0]))
+                    operands.append(arguments[0] if stage is last else layout.spread(arguments[0]))  # a result's channels are in order
                     arguments = [len(operands) - 1]
                 steps.append((name, *arguments))
             stages.append(replace(stage, steps=tuple(steps)))
-        stages.append(segment.stages[-1])
         merged = [block_diagonal(c.weight, c.geometry.groups, c.geometry.groups // stage.geometry.groups)
                   for c, stage in zip(convolutions, stages, strict=True)]
         weights = pack_chain(merged, stages, lanes)
-        return self._emit_chain(convolutions[0].data, weights, operands, stages, segment.rows)
-
-    def _emit_chain(self, data: relax.Expr, weights: list[np.ndarray], operands: list[np.ndarray], stages: list[ChainStage],
-                    rows: int) -> ir.Call:
-        count, lanes = len(weights), self.target.lanes
+        count, first = len(weights), convolutions[0]
 
         def compute(x, *constants):
-            return chain(x, constants[:count], constants[count:], stages, rows, lanes)
+            return chain(x, constants[:count], constants[count:], stages, segment.rows, lanes, segment.ends)
 
         constants = [relax.const(array) for array in (*weights, *operands)]
+        data = self.visit_expr(first.entering if segment.ends.source_nchw else first.data)
         name = "chain" if len(stages) > 1 else "conv2d"
-        return self.builder_.call_te(compute, self.visit_expr(data), *constants, primfunc_name_hint=name, primfunc_attrs=FUSABLE)
+        return self.builder_.call_te(compute, data, *constants, primfunc_name_hint=name, primfunc_attrs=FUSABLE)

@@ -16,7 +16,7 @@ from .nests import drop_dead_blocks, has_nests, separate_results, simplify_indic
 
 _realize = tvm.get_global_func("s_tir.schedule.GetSBlockRealize")
 
-PARALLEL_NS = 2000        # handing a loop to the threads and waiting for the last costs 0.1 to 0.5 us: less work is not worth it
+PARALLEL_NS = 4000        # handing a loop to the threads and waiting for the last costs 0.1 to 0.5 us: less work is not worth it
 TASKS_PER_CORE = 4        # enough for the last task not to leave the other cores waiting long
 CHEAP_NS = 0.15           # of arithmetic in one run: recomputing costs less than a round trip through memory
 REUSED = 16               # reads of an element by a reduction, from which on its padding is better done once

@@ -10,15 +10,49 @@ one. A loop asks for it (`TRANSPOSE`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import tvm
 import tvm_ffi
 from tvm import ir, sym, tirx
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV
 
 from .nests import substitute
 
 SIZES = (4, 8, 16)
 TRANSPOSE = "tenfold.transpose"  # annotation of the loop over rows, around that over columns: how many of each a whole tile has
+
+
+def transposed_tiles(s: Schedule, row: LoopRV, column: LoopRV, lanes: int, loads_go_on: bool,
+                     within: Sequence[LoopRV] = ()) -> list[LoopRV]:
+    """Cut a copy into tiles.
+
+    Parameters
+    ----------
+    row, column : LoopRV
+        Along which loads and stores are contiguous.
+    lanes : int
+        Of a vector. Tiles are as large as that, or as the shorter axis; at the ends of both they may be cut short.
+    loads_go_on : bool
+        Tiles follow each other along what is loaded, else along what is stored. It should be that of the two whose vectors lie further
+        apart: they share few sets of the L1 cache, which then has each line only as long as it takes.
+    within : sequence of LoopRV
+        Loops that lie inside of that over the other axis, as rows of an image do.
+
+    Returns
+    -------
+    list of LoopRV
+        The loops around what a tile does.
+    """
+    shorter = min(int(s.get(loop).extent) for loop in (row, column))
+    size = max((size for size in SIZES if size <= min(lanes, shorter)), default=min(SIZES))
+    row_out, row_in = s.split(row, [None, size])
+    column_out, column_in = s.split(column, [None, size])
+    other, along = (column_out, row_out) if loads_go_on else (row_out, column_out)
+    s.reorder(other, *within, along, row_in, column_in)
+    s.annotate(row_in, TRANSPOSE, size)
+    return [other, *within, along]
 
 
 @tvm.transform.module_pass(opt_level=0, name="TransposeTiles")
@@ -36,32 +70,61 @@ def transpose_tiles(func: tirx.PrimFunc) -> tirx.PrimFunc:
     def rewrite(loop: tirx.For) -> tirx.Stmt:
         if TRANSPOSE not in loop.annotations:
             return loop
-        found = _tile(loop)
-        if found is None:
+        tile = _Tile.of(loop)
+        if tile is None:
             return _as_written(loop)
-        store, conditions = found
-        if not conditions:
-            return _shuffled(loop, store)
-        return tirx.IfThenElse(tirx.all(*conditions), _shuffled(loop, store), _as_written(loop))
+        shuffled = _shuffled(loop, tile.store, tile.load)
+        if tile.exists is not None:
+            shuffled = tirx.IfThenElse(tile.exists, shuffled, _constant_vectors(loop, tile.store))
+        return tirx.IfThenElse(tirx.all(*tile.whole), shuffled, _as_written(loop)) if tile.whole else shuffled
 
     return func.with_body(tvm_ffi.structural_map(func.body, (tirx.For, rewrite), order="post"))
 
 
-def _tile(loop: tirx.For) -> tuple[tirx.BufferStore, list[ir.Expr]] | None:
-    """The store of a tile whose loads are contiguous along its rows, and when the tile is whole; None where there is anything else."""
-    size, inner = int(loop.annotations[TRANSPOSE]), loop.body
-    if not isinstance(inner, tirx.For) or not isinstance(inner.body, tirx.BufferStore) or not isinstance(inner.body.value, ir.TensorLoad):
-        return None
-    store, short = inner.body, [one.extent for one in (loop, inner) if _constant(one.extent) != size]
-    if any(_constant(extent) is not None for extent in short) or any(_constant(one.min) != 0 for one in (loop, inner)):
-        return None
-    loaded = store.value
-    unit = _steps(store.buffer, store.indices, inner.loop_var) == 1 == _steps(loaded.source, loaded.indices, loop.loop_var)
-    return (store, [tirx.EQ(extent, tirx.const(size, str(extent.ty.dtype))) for extent in short]) if unit else None
+@dataclass(frozen=True)
+class _Tile:
+    """A tile whose loads are contiguous along its rows and whose stores are along its columns.
+
+    Attributes
+    ----------
+    whole : list of Expr
+        When it is not cut short.
+    exists : Expr or None
+        Where its numbers lie outside of what is loaded, and are a constant, this is false.
+    """
+
+    store: tirx.BufferStore
+    load: ir.TensorLoad
+    whole: list[ir.Expr]
+    exists: ir.Expr | None
+
+    @classmethod
+    def of(cls, loop: tirx.For) -> _Tile | None:
+        """The tile of a loop over rows; None where there is anything else."""
+        size, inner = int(loop.annotations[TRANSPOSE]), loop.body
+        if not isinstance(inner, tirx.For) or not isinstance(inner.body, tirx.BufferStore):
+            return None
+        store, short = inner.body, [one.extent for one in (loop, inner) if _constant(one.extent) != size]
+        if any(_constant(extent) is not None for extent in short) or any(_constant(one.min) != 0 for one in (loop, inner)):
+            return None
+        load, exists = store.value, None
+        if isinstance(load, ir.Call) and load.op.name == "tirx.if_then_else" and isinstance(load.args[2], tirx.FloatImm):
+            exists, load, _ = load.args
+        if not isinstance(load, ir.TensorLoad) or (exists is not None and any(_uses(exists, one.loop_var) for one in (loop, inner))):
+            return None
+        if _steps(store.buffer, store.indices, inner.loop_var) != 1 or _steps(load.source, load.indices, loop.loop_var) != 1:
+            return None
+        return cls(store, load, [tirx.EQ(extent, tirx.const(size, str(extent.ty.dtype))) for extent in short], exists)
 
 
 def _constant(expr: ir.Expr) -> int | None:
     return int(expr) if isinstance(expr, tirx.IntImm) else None
+
+
+def _uses(expr: ir.Expr, var: ir.Var) -> bool:
+    found: list[ir.Var] = []
+    tvm_ffi.structural_walk(expr, (ir.Var, found.append))
+    return any(one.same_as(var) for one in found)
 
 
 def _steps(buffer: tirx.Buffer, indices: Sequence[ir.Expr], var: ir.Var) -> int | None:
@@ -73,9 +136,8 @@ def _steps(buffer: tirx.Buffer, indices: Sequence[ir.Expr], var: ir.Var) -> int 
     return _constant(found[0]) if len(found) else None
 
 
-def _shuffled(loop: tirx.For, store: tirx.BufferStore) -> tirx.Stmt:
+def _shuffled(loop: tirx.For, store: tirx.BufferStore, load: ir.TensorLoad) -> tirx.Stmt:
     size, row, lane = int(loop.annotations[TRANSPOSE]), loop.loop_var, loop.body.loop_var
-    load, dtype = store.value, str(row.ty.dtype)
     vector = f"{load.source.dtype}x{size}"
     bound: list[tirx.Stmt] = []
 
@@ -84,15 +146,24 @@ def _shuffled(loop: tirx.For, store: tirx.BufferStore) -> tirx.Stmt:
         bound.append(tirx.Bind(var, value))
         return var
 
-    def vector_at(indices: Sequence[ir.Expr], along: ir.Var, other: ir.Var, at: int) -> list[ir.Expr]:
-        *lead, first = (substitute(index, {along: tirx.const(0, dtype), other: tirx.const(at, dtype)}) for index in indices)
-        return [*lead, tirx.Ramp(first, tirx.const(1, dtype), size)]  # may go on behind the end of an axis: memory does too
-
-    vectors = [named(tirx.BufferLoad(load.source, vector_at(load.indices, row, lane, at))) for at in range(size)]
+    vectors = [named(tirx.BufferLoad(load.source, _vector_at(load.indices, row, lane, at, size))) for at in range(size)]
     for stage in transposition(size):
         vectors = [named(tirx.Shuffle([vectors[a], vectors[b]], [tirx.const(i, "int32") for i in order])) for a, b, order in stage]
-    stores = [tirx.BufferStore(store.buffer, v, vector_at(store.indices, lane, row, at)) for at, v in enumerate(vectors)]
+    stores = [tirx.BufferStore(store.buffer, v, _vector_at(store.indices, lane, row, at, size)) for at, v in enumerate(vectors)]
     return tirx.SeqStmt([*bound, *stores])
+
+
+def _constant_vectors(loop: tirx.For, store: tirx.BufferStore) -> tirx.Stmt:
+    size, value = int(loop.annotations[TRANSPOSE]), tirx.Broadcast(store.value.args[2], int(loop.annotations[TRANSPOSE]))
+    places = [_vector_at(store.indices, loop.body.loop_var, loop.loop_var, at, size) for at in range(size)]
+    return tirx.SeqStmt([tirx.BufferStore(store.buffer, value, place) for place in places])
+
+
+def _vector_at(indices: Sequence[ir.Expr], along: ir.Var, other: ir.Var, at: int, size: int) -> list[ir.Expr]:
+    """The indices of a vector: all values of one variable, one of the other. It may go on behind the end of an axis: memory does too."""
+    dtype = str(along.ty.dtype)
+    *lead, first = (substitute(index, {along: tirx.const(0, dtype), other: tirx.const(at, dtype)}) for index in indices)
+    return [*lead, tirx.Ramp(first, tirx.const(1, dtype), size)]
 
 
 def transposition(size: int) -> list[list[tuple[int, int, list[int]]]]:

@@ -21,6 +21,7 @@ from tvm import ir, te, tirx
 from .chain_stage import ChainStage, ChannelLayout, layouts
 from .conv2d import Geometry
 
+RESULT = "result"  # the block of a task's rows that are transposed on their way out
 ANNOTATION = "tenfold.chain"  # of an accumulating block: pixels and vectors of its tile, how many groups are interleaved, blocks of such a
 #                               set of groups, and `Limits`, as integers
 
@@ -69,47 +70,66 @@ def lines(geometries: Sequence[Geometry], rows: int) -> list[Lines]:
     return found
 
 
+@dataclass(frozen=True)
+class Ends:
+    """Whether the image that a chain reads, and the one that it writes, lie as (N, C, H, W): tasks then transpose their own rows."""
+
+    source_nchw: bool = False
+    result_nchw: bool = False
+
+
+CHANNELS_LAST = Ends()
+
+
 def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.Tensor], stages: Sequence[ChainStage], rows: int,
-          lanes: int) -> te.Tensor:
+          lanes: int, ends: Ends = CHANNELS_LAST) -> te.Tensor:
     """The chain as TE.
 
     Parameters
     ----------
     data : te.Tensor
-        (N, H, W, C).
+        (N, H, W, C), or (N, C, H, W) as `ends` says.
     weights : sequence of te.Tensor
         As `pack_chain` makes them.
     operands : sequence of te.Tensor
         Values per channel that the stages' steps name, as `ChannelLayout.spread` makes them for their stage.
     stages : sequence of ChainStage
-        The last has no steps: what follows it is fused like that of any convolution. Its blocks have the same number of channels
-        each (`ChainStage.spread_evenly`).
+        The last has no steps, unless the result lies as (N, C, H, W): what follows it is fused like that of any convolution. Its blocks
+        have the same number of channels each (`ChainStage.spread_evenly`).
     rows : int
         Of the last stage, in one task.
     lanes : int
         Of a vector.
+    ends : Ends
+        How the images at both ends lie.
 
     Returns
     -------
     te.Tensor
-        (N, OH, OW, F).
+        (N, OH, OW, F), or (N, F, OH, OW).
     """
-    batch, height, width, channels = (int(d) for d in data.shape)
+    batch, height, width = (int(data.shape[axis]) for axis in ((0, 2, 3) if ends.source_nchw else (0, 1, 2)))
     spans = lines([stage.geometry for stage in stages], rows)
     sizes = [(height, width)]
     for stage in stages:
         sizes.append(stage.geometry.output(*sizes[-1]))
     outer = (batch, ceil(sizes[-1][0] / rows))
-    plane = _image(data, spans[0], outer[1], copied=stages[0].depthwise and stages[0].geometry.kernel[0] > 1)
+    plane = _image(data, spans[0], outer[1], stages[0].depthwise and stages[0].geometry.kernel[0] > 1, ends.source_nchw)
     for i, (stage, layout) in enumerate(zip(stages, layouts(stages, lanes), strict=True)):
         acc = _accumulate(plane, weights[i], stage, outer, spans[i : i + 2], sizes[i : i + 2], lanes)
         if i + 1 < len(stages):
             plane = _plane(acc, stage, layout, operands, spans[i + 1], sizes[i + 1], f"plane{i}")
-    def crop(n, y, x, f):
-        block, lane = _where(f, stages[-1], lanes)
-        return acc[n, y // rows, block, y % rows, x, lane]
 
-    return te.compute((batch, *sizes[-1], stages[-1].geometry.filters), crop, name="crop")
+    def result(n, t, r, x, f):
+        block, lane = _where(f, stages[-1], lanes)
+        return acc[n, t, block, r, x, lane]
+
+    filters, (height, width) = stages[-1].geometry.filters, sizes[-1]
+    if not ends.result_nchw:
+        return te.compute((batch, height, width, filters), lambda n, y, x, f: result(n, y // rows, y % rows, x, f), name="crop")
+    finished = te.compute((*outer, rows, width, filters), name=RESULT,
+                          fcompute=lambda n, t, r, x, f: activated(result(n, t, r, x, f), stages[-1].steps, operands, f))
+    return te.compute((batch, filters, height, width), lambda n, f, y, x: finished[n, y // rows, y % rows, x, f], name="crop")
 
 
 def _where(channel, stage: ChainStage, lanes: int):
@@ -138,15 +158,16 @@ class _Plane:
     whole: bool
 
 
-def _image(data: te.Tensor, span: Lines, tasks: int, copied: bool) -> _Plane:
+def _image(data: te.Tensor, span: Lines, tasks: int, copied: bool, nchw: bool) -> _Plane:
     """The image itself, or a copy of the task's rows: a depthwise stage of several rows has little work between two tests."""
-    batch, height, width, channels = (int(d) for d in data.shape)
+    batch, height, width, channels = (int(data.shape[axis]) for axis in ((0, 2, 3, 1) if nchw else (0, 1, 2, 3)))
     layout = ChannelLayout(1, channels, channels)
 
     def value(n, t, r, x, c):
-        return data[n, t * span.step - span.before + r, x, c]
+        y = t * span.step - span.before + r
+        return data[n, c, y, x] if nchw else data[n, y, x, c]
 
-    if not copied:
+    if not copied and not nchw:
         return _Plane(value, layout, whole=False)
     copy = te.compute((batch, tasks, span.count, width, channels), name="plane_of_image",
                       fcompute=lambda n, t, r, x, c: _on_image(value(n, t, r, x, c), t, r, span, height))

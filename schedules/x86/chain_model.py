@@ -12,7 +12,7 @@ from itertools import product
 from math import ceil, prod
 
 from ...targets import Target
-from .chain import lines
+from .chain import CHANNELS_LAST, Ends, lines
 from .chain_options import Link, depthwise_cycles, depthwise_pixels, row_cycles, stage_options
 from .chain_stage import ChainStage, layouts, wirings
 from .groups import mergeable
@@ -28,31 +28,52 @@ MOST_WAYS = 200                   # to compute the stages of a chain that are co
 
 @dataclass(frozen=True)
 class Segment:
-    """`count` convolutions in one kernel, `rows` rows of the last in a task; one that is left as it is has neither rows nor stages."""
+    """`count` convolutions in one kernel, `rows` rows of the last in a task; one that is left as it is has neither rows nor stages.
+
+    `ends` says which of the images that lie as (N, C, H, W) the kernel takes so.
+    """
 
     count: int
     rows: int = 0
     stages: tuple[ChainStage, ...] = ()
+    ends: Ends = CHANNELS_LAST
 
 
-def segments(links: Sequence[Link], target: Target) -> list[Segment]:
-    """The cheapest cut of a sequence into kernels."""
+def segments(links: Sequence[Link], target: Target, ends: Ends = CHANNELS_LAST) -> list[Segment]:
+    """The cheapest cut of a sequence into kernels, whose image comes, or is wanted, as (N, C, H, W) where `ends` says so."""
     best: list[tuple[float, list[Segment]]] = [(0.0, [])]
     for end in range(1, len(links) + 1):
         options = []
         for begin in range(end):
+            own = Ends(ends.source_nchw and begin == 0, ends.result_nchw and end == len(links))
             kinds = [_single(links[begin], target)] if end - begin == 1 else []
-            if end - begin > 1 or _copied(links[begin], target):
-                kinds.append(_fused(links[begin:end], target))
-            options += [(best[begin][0] + cost, [*best[begin][1], segment]) for cost, segment in kinds]
+            if end - begin > 1 or _alone(links[begin], own, target):
+                kinds.append(_fused(links[begin:end], target, own))
+            options += [(best[begin][0] + cost + _permutes(links[begin:end], own, segment.ends, target), [*best[begin][1], segment])
+                        for cost, segment in kinds]
         best.append(min(options, key=lambda option: option[0]))
     return best[-1][1]
 
 
-def _copied(link: Link, target: Target) -> bool:
+def _alone(link: Link, ends: Ends, target: Target) -> bool:
     """Whether a chain of this convolution alone can be better: it spares a copy. Its kernel columns are unrolled, which a loop over fewer
     channels than a vector has lanes does not repay."""
-    return any(link.geometry.padding) and not link.depthwise and link.channels // link.geometry.groups >= target.lanes
+    copied = any(link.geometry.padding) or ends != CHANNELS_LAST
+    return copied and not link.depthwise and link.channels // link.geometry.groups >= target.lanes
+
+
+def _permutes(links: Sequence[Link], wanted: Ends, done: Ends, target: Target) -> float:
+    """Cycles of the kernels that bring images from (N, C, H, W) and back, where the chain does not do it itself."""
+    first, last = links[0], links[-1]
+    source, result = first.size[0] * first.size[1] * first.channels, last.output[0] * last.output[1] * last.geometry.filters
+    sizes = [source] * (wanted.source_nchw and not done.source_nchw) + [result] * (wanted.result_nchw and not done.result_nchw)
+    return sum(LAUNCH_CYCLES + _there_and_back(4 * first.batch * size, target) for size in sizes)
+
+
+def transposable(links: Sequence[Link], stages: Sequence[ChainStage], wanted: Ends, target: Target) -> Ends:
+    """Which of the wanted ends a chain can transpose: its source if there are vectors of channels, and no two tasks want the same rows."""
+    by_channels = not stages[0].depthwise and all(stage.depthwise for stage in stages[1:])
+    return Ends(wanted.source_nchw and links[0].channels >= target.lanes and not by_channels, wanted.result_nchw)
 
 
 def _single(link: Link, target: Target) -> tuple[float, Segment]:
@@ -82,7 +103,10 @@ def _padded_bytes(link: Link) -> int:
 
 def _round_trip(link: Link, target: Target) -> float:
     """Cycles to write the output of a kernel, and to read it in the next, spread over the cores."""
-    bytes_ = 4 * link.batch * link.output[0] * link.output[1] * link.geometry.filters
+    return _there_and_back(4 * link.batch * link.output[0] * link.output[1] * link.geometry.filters, target)
+
+
+def _there_and_back(bytes_: int, target: Target) -> float:
     rate = NEAR_BYTES_PER_CYCLE if bytes_ <= target.l2_bytes * target.cores / 2 else FAR_BYTES_PER_CYCLE
     return 2 * bytes_ / rate / target.cores
 
@@ -106,15 +130,16 @@ def fused_stages(links: Sequence[Link], target: Target) -> tuple[ChainStage, ...
     return next((stages for stages in ways if wirings(stages, links[0].channels, target.lanes) is not None), None)
 
 
-def _fused(links: Sequence[Link], target: Target) -> tuple[float, Segment]:
+def _fused(links: Sequence[Link], target: Target, wanted: Ends) -> tuple[float, Segment]:
     """Cycles of one kernel for all of them, with the best number of rows for a task; infinite where that can't be."""
     stages = fused_stages(links, target)
     if stages is None:
         return float("inf"), Segment(len(links))
-    per_row = row_cycles(links, stages, target)
+    per_row, ends = row_cycles(links, stages, target), transposable(links, stages, wanted, target)
     height, room = links[-1].output[0], _plane_channels(links, stages, target)
-    rows, cost = min(((rows, _task_cost(links, stages, per_row, room, rows, target)) for rows in range(1, height + 1)), key=lambda o: o[1])
-    return cost + _round_trip(links[-1], target), Segment(len(links), rows, stages)
+    priced = ((rows, _task_cost(links, stages, per_row, room, rows, target, ends)) for rows in range(1, height + 1))
+    rows, cost = min(priced, key=lambda option: option[1])
+    return cost + _round_trip(links[-1], target), Segment(len(links), rows, stages, ends)
 
 
 def _plane_channels(links: Sequence[Link], stages: Sequence[ChainStage], target: Target) -> list[int]:
@@ -127,15 +152,16 @@ def _plane_channels(links: Sequence[Link], stages: Sequence[ChainStage], target:
 
 
 def _task_cost(links: Sequence[Link], stages: Sequence[ChainStage], per_row: Sequence[float], room: Sequence[int], rows: int,
-               target: Target) -> float:
+               target: Target, ends: Ends) -> float:
     """Cycles of the busiest core."""
     height = links[-1].output[0]
-    spans = lines([link.geometry for link in links], rows)[1:]
+    of_image, *spans = lines([link.geometry for link in links], rows)
     counts = [min(span.count, link.output[0]) for span, link in zip(spans, links, strict=True)]
     blocks = 1
     if all(link.depthwise for link in links[1:]):
         blocks = max(1, links[-1].channels // stages[0].block(target.lanes))
-    planes = 0.0
+    planes = 4.0 * ends.source_nchw * min(of_image.count, links[0].size[0]) * links[0].size[1] * links[0].channels
+    planes += 4.0 * ends.result_nchw * rows * links[-1].output[1] * links[-1].geometry.filters / blocks
     for count, link, channels, reader in zip(counts, links, room, links[1:], strict=False):
         by_row = reader.depthwise and reader.geometry.kernel[0] == reader.geometry.stride[0] == 1  # made row by row, as it is read
         planes += 4 * (1 if by_row else count) * link.output[1] * channels

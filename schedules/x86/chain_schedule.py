@@ -24,7 +24,8 @@ from tvm.s_tir.stmt import SBlock
 
 from ...targets import Target
 from ..bound_loops import SPLIT
-from .chain import ANNOTATION, Limits
+from ..transpose_tiles import transposed_tiles
+from .chain import ANNOTATION, RESULT, Limits
 from .epilogue import inline_epilogue
 from .guards import guarded
 
@@ -68,23 +69,31 @@ def schedule_chain(func: tirx.PrimFunc, target: Target) -> Schedule | None:
         return None
     out_name = s.get(inline_epilogue(s, stages[-1].block, keep=("plane", *(stage.name for stage in stages)))).name_hint
     s = _reading_whole_vectors(s)
-    stages, out = _accumulations(s), s.get_sblock(out_name)
+    stages, stored = _accumulations(s), s.get_sblock(out_name)
     planes = [block for block in s.get_child_blocks(s.get_sblock("root")) if s.get(block).name_hint.startswith("plane")]
     chunks = _chunks(stages, target.lanes)
     # 1. Tasks.
     rows = int(s.get(stages[-1].block).iter_vars[3].dom.extent)
-    n, y, x, f = s.get_loops(out)
+    by_channels = all(stage.depthwise for stage in stages[1:])
+    chunk = chunks[0] if len(stages) > 1 or stages[0].depthwise else stages[0].channels_of_set(s, stored)
+    transposed = out_name == RESULT
+    out = s.get_sblock("crop") if transposed else stored
+    n, f, y, x = s.get_loops(out) if transposed else (s.get_loops(out)[axis] for axis in (0, 3, 1, 2))
     t, r = s.split(y, [None, rows])
     outer = [n, t]
-    if all(stage.depthwise for stage in stages[1:]):
-        c, f = s.split(f, [None, chunks[0] if len(stages) > 1 or stages[0].depthwise else stages[0].channels_of_set(s, out)])
+    if by_channels:
+        c, f = s.split(f, [None, chunk])
         outer.append(c)
     s.reorder(*outer, r, x, f)
     task = s.fuse(*outer)
     s.parallel(task)
+    if transposed:
+        transposed_tiles(s, f, x, target.lanes, loads_go_on=False, within=[r])
+        s.compute_at(stored, task, preserve_unit_loops=True)
+        r, x, f = s.get_loops(stored)[-3:]
     # 2. The last stage, then backwards every plane with the stage that makes it: row by row where that is how it is read, or at least
     # for those channels only that its reader takes next.
-    nests = [_tile(s, stages[-1], out, (r, x, f), chunks[-1], target.lanes)]
+    nests = [_tile(s, stages[-1], stored, (r, x, f), chunks[-1], target.lanes)]
     place = nests[0].chunk or task
     for plane, reader in zip(reversed(planes), reversed(stages), strict=False):
         by_row = reader.reads_row_by_row
@@ -93,8 +102,10 @@ def schedule_chain(func: tirx.PrimFunc, target: Target) -> Schedule | None:
         if len(nests) < len(stages):
             nests.append(_tile(s, stages[-1 - len(nests)], plane, (r, x, c), chunks[-1 - len(nests)], target.lanes))
             place = place if by_row else nests[-1].chunk or place
-        else:  # a copy of the image's rows
+        elif _contiguous_channels(s, plane):  # a copy of the image's rows
             s.vectorize(s.split(c, [None, target.lanes])[1])
+        else:
+            transposed_tiles(s, x, c, target.lanes, loads_go_on=True, within=[r])
     return _limited(s, stages, [nest.tile for nest in nests])
 
 
@@ -138,6 +149,13 @@ def _reading_whole_vectors(s: Schedule) -> Schedule:
 
     func = s.mod["main"]
     return Schedule(func.with_body(tvm_ffi.structural_map(func.body, (SBlock, reading), order="post")))
+
+
+def _contiguous_channels(s: Schedule, plane: SBlockRV) -> bool:
+    """Whether a copy of the image reads channels that lie side by side, and not columns."""
+    block = s.get(plane)
+    [region] = block.reads
+    return region.region[-1].min.same_as(block.iter_vars[-1].var)
 
 
 def _accumulations(s: Schedule) -> list[_Accumulation]:

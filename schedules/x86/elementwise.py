@@ -20,7 +20,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV, ScheduleError
 from ...targets import Target
 from ..analysis import Block, block_of, blocks_of
 from ..common import extent_of, lanes_for, parallel_outer, tidied, vector_tile
-from ..transpose_tiles import SIZES, TRANSPOSE
+from ..transpose_tiles import transposed_tiles
 
 VECTORS = 4           # vectors that one step computes: enough to hide the latency of a polynomial, few enough for 16 registers
 SEGMENT_VECTORS = 8   # of an operand of a concatenation whose length is odd: longer ones are left to LLVM's own vectoriser
@@ -62,10 +62,12 @@ def schedule_spatial(s: Schedule, rv: SBlockRV, target: Target) -> None:
         segments()
         return
     if rows is not None:
+        loads_go_on = _loads_lie_apart(block, rows)
         outer, rows = _merge_rows(s, block, outer, rows)
     if rows is not None and length >= lanes and extent_of(s, outer[rows]) >= lanes:
         # 2b. A permute: contiguous loads along one axis, contiguous stores along the other.
-        outer = _tile_permute(s, outer, rows, inner, lanes)
+        row = outer.pop(rows)
+        outer = [*outer, *transposed_tiles(s, row, inner, lanes, loads_go_on)]
         parallel_outer(s, outer, block.work_ns, target)
         return
     # 2c. The plain case.
@@ -99,9 +101,19 @@ def merged_axes(block: Block, apart: dict[int, list]) -> int:
     return last + 1
 
 
+def _largest(block: Block):
+    """The largest operand."""
+    return max(block.loads, key=lambda ld: prod(int(d) for d in ld.buffer.shape), default=None)
+
+
+def _loads_lie_apart(block: Block, rows: int) -> bool:
+    """Whether the vectors of a tile lie further apart where they are loaded than where they are stored."""
+    return (block.stride(_largest(block), len(block.extents) - 1) or 0) > (block.stride(block.stores[0], rows) or 0)
+
+
 def _contiguous_row_axis(block: Block, merged: int) -> int | None:
     """The axis along which the largest operand is contiguous, where that is not the innermost one."""
-    load = max(block.loads, key=lambda ld: prod(int(d) for d in ld.buffer.shape), default=None)
+    load = _largest(block)
     last = len(block.extents) - 1
     if load is None or block.stride(load, last) in (0, 1) or block.stride(block.stores[0], last) != 1:
         return None
@@ -118,18 +130,6 @@ def _merge_rows(s: Schedule, block: Block, outer: list[LoopRV], rows: int) -> tu
     if first == rows:
         return outer, rows
     return [*outer[:first], s.fuse(*outer[first : rows + 1]), *outer[rows + 1 :]], first
-
-
-def _tile_permute(s: Schedule, outer: list[LoopRV], rows: int, inner: LoopRV, lanes: int) -> list[LoopRV]:
-    """Tiles follow each other along the axis that is stored: lines of the cache are written whole. Those at an end may be cut short."""
-    row = outer.pop(rows)
-    size = max(size for size in SIZES if size <= lanes)
-    row_out, row_in = s.split(row, [None, size])
-    inner_out, vector = s.split(inner, [None, size])
-    outer = [*outer, row_out, inner_out]
-    s.reorder(*outer, row_in, vector)
-    s.annotate(row_in, TRANSPOSE, size)
-    return outer
 
 
 def _split_at_borders(s: Schedule, block: Block, outer: list[LoopRV], inner: LoopRV, borders: list[int], lanes: int):

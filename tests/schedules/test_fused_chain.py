@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 from tenfold.schedules.bound_loops import BoundLoops, lower_blocks
-from tenfold.schedules.x86.chain import chain, lines
+from tenfold.schedules.transpose_tiles import TransposeTiles
+from tenfold.schedules.x86.chain import CHANNELS_LAST, Ends, chain, lines
 from tenfold.schedules.x86.chain_model import fused_stages, segments
 from tenfold.schedules.x86.chain_options import Link, stage_options
 from tenfold.schedules.x86.chain_schedule import schedule_chain
@@ -57,8 +58,9 @@ def links_of(shape, geometries):
     return links
 
 
-def kernel_of(shape, geometries, stages, rows, seed=0, target=HOST):
-    """The scheduled chain, with its arrays and what it should compute; a residual of the output's shape is added, and ReLU follows."""
+def kernel_of(shape, geometries, stages, rows, seed=0, target=HOST, ends=CHANNELS_LAST):
+    """The scheduled chain, with its arrays and what it should compute: ReLU follows, and a residual of the output's shape is added, unless
+    the result is transposed within the kernel."""
     rng = np.random.default_rng(seed)
     channels, weights, merged, biases, planned, operands = shape[-1], [], [], [], [], []
     lie = layouts(stages, target.lanes)
@@ -74,19 +76,27 @@ def kernel_of(shape, geometries, stages, rows, seed=0, target=HOST):
     x = rng.standard_normal(shape, "float32")
     expected = onnx_reference(x, weights, biases, geometries)
     bias, residual = rng.standard_normal(expected.shape[-1], "float32"), rng.standard_normal(expected.shape, "float32")
-    arrays = [x, *pack_chain(merged, planned, target.lanes), *operands, bias, residual]
+    stored = x.transpose(0, 3, 1, 2).copy() if ends.source_nchw else x
+    if ends.result_nchw:
+        planned[-1] = replace(planned[-1], steps=(("relax.add", len(operands)), ("relax.nn.relu",)))
+        arrays = [stored, *pack_chain(merged, planned, target.lanes), *operands, bias]
+        data, *rest = (te.placeholder(a.shape, name=f"a{i}") for i, a in enumerate(arrays))
+        out = chain(data, rest[: len(planned)], rest[len(planned) :], planned, rows, target.lanes, ends)
+        schedule = schedule_chain(te.create_prim_func([data, *rest, out]).with_attr("global_symbol", "main"), target)
+        return schedule, arrays, np.maximum(expected + bias, 0).transpose(0, 3, 1, 2)
+    arrays = [stored, *pack_chain(merged, planned, target.lanes), *operands, bias, residual]
     data, *rest = (te.placeholder(a.shape, name=f"a{i}") for i, a in enumerate(arrays))
     count = len(planned)
-    sums = chain(data, rest[:count], rest[count:-2], planned, rows, target.lanes)
+    sums = chain(data, rest[:count], rest[count:-2], planned, rows, target.lanes, ends)
     biased = te.compute(sums.shape, lambda n, y, x, f: sums[n, y, x, f] + rest[-2][f], name="biased")
     out = te.compute(sums.shape, lambda *i: te.max(biased(*i), 0) + rest[-1](*i), name="residual")
     schedule = schedule_chain(te.create_prim_func([data, *rest, out]).with_attr("global_symbol", "main"), target)
     return schedule, arrays, np.maximum(expected + bias, 0) + residual
 
 
-def check(shape, geometries, stages, rows, seed=0, target=HOST):
-    schedule, arrays, expected = kernel_of(shape, geometries, stages, rows, seed, target)
-    loops = BoundLoops()(lower_blocks(schedule.mod))  # as in code generation
+def check(shape, geometries, stages, rows, seed=0, target=HOST, ends=CHANNELS_LAST):
+    schedule, arrays, expected = kernel_of(shape, geometries, stages, rows, seed, target, ends)
+    loops = TransposeTiles()(BoundLoops()(lower_blocks(schedule.mod)))  # as in code generation
     kernel = tvm.compile(loops, target=target.tvm_target())["main"]
     out = tvm.runtime.tensor(np.full(expected.shape, np.nan, "float32"))
     kernel(*[tvm.runtime.tensor(a) for a in arrays], out)
@@ -119,7 +129,8 @@ def chains(draw):
     target = draw(st.sampled_from(RUNNABLE))
     stages = fused_stages(links, target)
     assume(stages is not None)
-    return shape, [link.geometry for link in links], stages, draw(st.integers(1, size[0])), draw(st.integers(0, 99)), target
+    ends = Ends(draw(st.booleans()), draw(st.booleans()))
+    return shape, [link.geometry for link in links], stages, draw(st.integers(1, size[0])), draw(st.integers(0, 99)), target, ends
 
 
 @given(case=chains())
