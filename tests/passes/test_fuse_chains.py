@@ -109,3 +109,36 @@ def test_clip_and_sigmoid_between():
     net = network(nodes, {"w0": (32, 16, 1, 1), "b0": (32,), "w1": (32, 1, 3, 3), "b1": (32,), "w2": (8, 32, 1, 1), "low": (), "high": ()},
                   [2, 16, 9, 7])
     check(net)
+
+
+def flattened_layer(batch, *behind, outputs=("y",)):
+    """Lateral, vertical, horizontal filters and a pointwise one; `behind` reads the result, `h`, where there is anything behind."""
+    end = "h" if behind else "y"
+    nodes = [conv("lateral", ["x", "w0", "b0"], "a"), conv("vertical", ["a", "w1"], "b", group=32, pads=[2, 0, 2, 0]),
+             conv("horizontal", ["b", "w2", "b2"], "c", group=32, pads=[0, 2, 0, 2]), conv("again", ["c", "w3"], "d"),
+             helper.make_node("Relu", ["d"], [end]), *behind]
+    shapes = {"w0": (32, 32, 1, 1), "b0": (32,), "w1": (32, 1, 5, 1), "w2": (32, 1, 1, 5), "b2": (32,), "w3": (48, 32, 1, 1)}
+    return network(nodes, shapes, [batch, 32, 17, 19], outputs)
+
+
+def test_a_chain_at_both_ends_of_a_network_transposes_its_rows_itself():
+    net = flattened_layer(8)
+    [name] = kernels(net)
+    assert "chain" in name
+    check(net)
+
+
+def test_an_image_that_others_read_too_is_permuted_once_for_all():
+    pool = helper.make_node("MaxPool", ["x"], ["z"], kernel_shape=[3, 3])
+    net = flattened_layer(8, pool, helper.make_node("Sigmoid", ["h"], ["y"]), outputs=("y", "z"))
+    names = kernels(net)
+    assert sum("transpose" in name for name in names) >= 1
+    check(net)
+
+
+def test_a_result_that_is_read_within_the_network_stays_channels_last():
+    pool = helper.make_node("GlobalAveragePool", ["h"], ["y"])
+    net = flattened_layer(8, pool)
+    [chain] = [name for name in kernels(net) if "chain" in name]
+    assert "transpose" not in chain
+    check(net)
