@@ -13,7 +13,7 @@ from tenfold.runner.data import Data
 from tenfold.search.budget import Budget
 from tenfold.search.compress_within import compress_within
 from tenfold.search.evaluate import Judge, split
-from tenfold.search.search import Settings
+from tenfold.search.search import Search, Settings
 from tenfold.targets import resolve
 
 IMAGES = 400
@@ -124,6 +124,24 @@ def test_size_is_bounded(work):
     limit = 0.75 * (work / "net.onnx").stat().st_size
     done = compress_within(work / "net.onnx", work / "tight", work / "d.npz", Budget(size=limit / 1e6), settings=settings(work))
     assert (work / "tight" / "model.onnx").stat().st_size == done.after.bytes <= limit
+
+
+@pytest.mark.parametrize("bounds", [{"max_drop": 5}, {"speedup": 2}, {"latency": 0.3}, {"max_drop": 5, "speedup": 2, "latency": 0.3}])
+def test_bounds_together(work, small, bounds):
+    """With a size that a network is known to have: predictions that are off by a little do not make it unreachable."""
+    size = small[0].after.bytes
+    budget = Budget(**bounds, size=size / 1e6)
+    done = compress_within(work / "net.onnx", work / "both", work / "d.npz", budget, settings=settings(work))
+    assert done.after.bytes <= size
+    assert done.before.ms / done.after.ms >= bounds.get("speedup", 1) and done.after.ms <= bounds.get("latency", 1)
+    assert done.verdict.drop + done.verdict.uncertainty <= bounds.get("max_drop", 100)
+
+
+def test_bytes_are_predicted(work):
+    searching = Search(tenfold.frontends.load(work / "net.onnx"), Data.of(work / "d.npz"), settings(work))
+    for limit in (0.001, 1.0):
+        chosen = searching.costs.pick("ms", {"loss": limit})
+        assert any(chosen) and searching.costs.predicted(chosen).bytes == pytest.approx(searching.bytes(chosen), abs=400)
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_the_dense_network_is_predicted_as_it_was_measured():
     assert dense.ms == pytest.approx(2.6) and dense.loss == 0 and dense.bytes == 300_000
     assert factored.ms == pytest.approx(0.2 + 1.2 * 1.4) and factored.loss == 0.1
     chain = model.surveys[0].open[0].candidate.outline()
-    assert factored.bytes == 300_000 - 4 * (LAYER.params - chain.params) + 2 * NODE
+    assert factored.bytes == 300_000 - 4 * (LAYER.params - chain.params) + NODE
 
 
 def test_limits_are_those_of_the_whole_network():
