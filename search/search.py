@@ -249,7 +249,8 @@ class Search:
 
         material = self.material
         sensitivity = Sensitivity(material, Judge(self.network, images), Store(self._cache("layers"), KEY))
-        candidates = fields(material.layers, self.settings.target.lanes, material.calibration.statistics, self.settings.tried())
+        informed, lanes = material.calibration.statistics, self.settings.target.lanes
+        candidates = fields(material.layers, lanes, informed, self.settings.tried(), material.weights)
         return survey(candidates, self.table, sensitivity, steps_behind(self.network.mod), self.say)
 
     def _whole(self) -> Whole:

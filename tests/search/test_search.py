@@ -137,8 +137,12 @@ def test_bounds_together(work, small, bounds):
     assert done.verdict.drop + done.verdict.uncertainty <= bounds.get("max_drop", 100)
 
 
-def test_bytes_are_predicted(work):
+def test_bytes_are_predicted_and_suggested_ranks_looked_at(work, monkeypatch):
+    asked = []
+    monkeypatch.setattr("tenfold.factorization.tucker2.suggested_ranks", lambda weight: asked.append(weight.shape) or (5, 9))
     searching = Search(tenfold.frontends.load(work / "net.onnx"), Data.of(work / "d.npz"), settings(work))
+    assert asked == [(32, 4, 3, 3), (32, 32, 3, 3)]
+    assert (8, 16) in [option.candidate.choice.ranks for option in searching.surveys[1].options]
     for limit in (0.001, 1.0):
         chosen = searching.costs.pick("ms", {"loss": limit})
         assert any(chosen) and searching.costs.predicted(chosen).bytes == pytest.approx(searching.bytes(chosen), abs=400)
