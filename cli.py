@@ -208,7 +208,7 @@ def plot(
     kind: Annotated[str, typer.Argument(help="spectra, filters or parameters.", metavar="KIND")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The picture to write.", metavar="FILE.png|FILE.svg")],
     model: Annotated[str | None, typer.Argument(help="A network; not for parameters.", metavar="MODEL")] = None,
-    colors: Annotated[int, typer.Option("--colors", help="Of the monochromatic form, for filters.", metavar="C", min=1)] = 6,
+    colors: Annotated[int | None, typer.Option("--colors", help="Of the monochromatic form; default: about 6.", metavar="C", min=1)] = None,
     input_shape: InputShape = None,
 ) -> None:
     """Draw singular value spectra, first-layer filters in RGB space, or parameters over the ratio of channels."""

@@ -105,7 +105,7 @@ def test_bench(tenfold, work, monkeypatch):
 
 
 def test_plot(tenfold, work):
-    for kind, arguments in (("spectra", ["net.onnx"]), ("parameters", [])):
+    for kind, arguments in (("spectra", ["net.onnx"]), ("filters", ["net.onnx"]), ("parameters", [])):
         code, out, _ = tenfold("plot", kind, *arguments, "-o", f"{kind}.svg")
         assert code == 0 and f"{kind}.svg" in out and b"<svg" in (work / f"{kind}.svg").read_bytes()
 
@@ -223,6 +223,7 @@ MISTAKES = {
     "data for energy": (make_data, DATA, ["--data", "--max-drop"]),
     "an unknown picture": (None, ["plot", "portrait", "net.onnx", "-o", "p.png"], ["'portrait'", "spectra"]),
     "a picture of nothing": (None, ["plot", "spectra", "-o", "p.png"], ["needs a network"]),
+    "colours that do not divide": (None, ["plot", "filters", "net.onnx", "-o", "p.png", "--colors", "3"], ["8 filters", "3 clusters"]),
     "an unknown kind of picture": (None, ["plot", "parameters", "-o", "p.bmp"], ["p.bmp", ".png"]),
     "plan and method": (plan, ["compress", *NET, "--plan", "plan.json", "--method", "svd"], ["--plan", "--method"]),
     "no plan": (None, ["compile", *NET, "--plan", "none.json"], ["none.json"]),
