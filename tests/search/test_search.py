@@ -62,6 +62,9 @@ def test_it_is_faster_and_says_by_how_much(small):
     assert report["after"]["params"] == tenfold.inspect(folder / "model.onnx").params
     candidates = [candidate for layer in report["layers"] for candidate in layer["candidates"]]
     assert candidates and all(c["ms"] < c["dense_ms"] or c["refused"] for c in candidates)
+    evaluated = [candidate["evaluated"] for candidate in candidates if candidate["evaluated"]]
+    assert 0 < len(evaluated) < len(candidates)
+    assert all(0 <= e["accuracy"] <= 1 and 0 <= e["agreement"] <= 1 and e["kl"] >= 0 for e in evaluated)
 
 
 def test_the_plan_replays_to_the_same_bytes(small, work, tmp_path):

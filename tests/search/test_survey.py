@@ -7,6 +7,7 @@ import pytest
 from tenfold.factorization import Choice, Layer
 from tenfold.search.candidates import Candidate
 from tenfold.search.costs import NODE, Costs, Whole
+from tenfold.search.latency import Trial
 from tenfold.search.survey import LayerSurvey, Option, _Surveyor, beaten, frontier, promising
 
 LAYER = Layer("conv", "conv2d", (64, 48, 3, 3), padding=(1, 1, 1, 1), input_size=(14, 14), output_size=(14, 14))
@@ -76,6 +77,24 @@ def test_the_dearest_ranks_are_factored_first_and_what_is_beaten_never():
     assert {o.candidate.choice.method for o in beaten_ones} == {"channel_svd"} and len(beaten_ones) == 2
     assert all("beaten by spatial_svd" in o.refused for o in beaten_ones)
     assert len(errors.asked) == len(candidates) - len(beaten_ones) == len(set(errors.asked))
+
+
+def test_what_is_not_faster_is_refused_with_both_times_and_not_factored():
+    errors = Errors(channel_svd=0.1)
+    candidates = [Candidate(LAYER, Choice("channel_svd", (rank,))) for rank in (8, 16)]
+    fast, slow = (Table().ms([Trial(LAYER, c.outline())], None)[0] for c in candidates)
+    options = _Surveyor(Table(), errors, {}, lambda step: None, {"conv": slow}).options(candidates, [])
+    assert {o.candidate.choice.ranks[0]: o.refused for o in options} == {8: None, 16: f"not faster: {slow:.4f} ms, dense {slow:.4f} ms"}
+    assert fast < slow and errors.asked == [("channel_svd", 8)]
+
+
+def test_factors_that_are_not_found_are_refused():
+    class Diverging(Errors):
+        def error(self, candidate):
+            return None
+
+    (option,) = _Surveyor(Table(), Diverging(), {}, lambda step: None, {"conv": 100.0}).options([Candidate(LAYER, Choice("cp", (8,)))], [])
+    assert "do not converge" in option.refused and option.error is None
 
 
 def costs(options, rest=0.2, dense=2.2):
