@@ -25,7 +25,7 @@ from .costs import Costs, Whole, fastest
 from .evaluate import Judge, Verdict, check, first, split
 from .latency import LatencyTable
 from .loss import points_per_loss
-from .material import Material
+from .material import CORRECTION, Material
 from .sensitivity import KEY, Sensitivity
 from .store import SEARCHES, TUNE_LOGS, Store, cache_folder
 from .survey import LayerSurvey, survey
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 EVALUATED = 512  # calibration images that single candidates are evaluated on
 CONFIDENCE = 1.0  # standard errors of the accuracy that a budget must have to spare
-CORRECTION = "response"
 PLAN_KEY = ("plan", "held_out", "code")
 REMEMBERED = 2  # plans whose chains are kept
 
