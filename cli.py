@@ -77,7 +77,7 @@ def inspect(model: Model, input_shape: InputShape = None, json: JsonFile = None)
 def compress(
     model: Model,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for model.onnx, plan.json and report.json.", metavar="DIR")],
-    data: Annotated[Path | None, typer.Option("--data", help="Images x to calibrate with; labels y, for a budget.", metavar="D.npz")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Images x to calibrate with; labels y for a budget.", metavar="D.npz")] = None,
     max_drop: Annotated[float | None, typer.Option("--max-drop", help="Accuracy that may be lost.", metavar="POINTS")] = None,
     speedup: Annotated[float | None, typer.Option("--speedup", help="Times faster on the target.", metavar="X")] = None,
     latency: Annotated[float | None, typer.Option("--latency", help="Of one run on the target.", metavar="MS")] = None,

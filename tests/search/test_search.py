@@ -129,6 +129,17 @@ def test_size_is_bounded(work):
     assert (work / "tight" / "model.onnx").stat().st_size == done.after.bytes <= limit
 
 
+@pytest.mark.parametrize("method", ["flattened", "flattened_vhl"])
+def test_a_structure_that_is_a_start_for_training(work, tmp_path, method):
+    """Asked for by name: its kernel has more taps than the layer's; what it loses without training is told."""
+    wanted = Settings(resolve("zen3"), ModelDevice(), cache=work / "cache", methods=(method,))
+    done = compress_within(work / "net.onnx", tmp_path / "out", work / "d.npz", Budget(speedup=1.3), settings=wanted)
+    assert {layer.method for layer in done.layers} == {method, None} and all(layer.error for layer in done.layers if layer.method)
+    assert done.verdict.kl > 0 and done.after.macs < done.before.macs
+    tenfold.compress(work / "net.onnx", tmp_path / "again", plan=tmp_path / "out" / "plan.json", data=work / "d.npz")
+    assert (tmp_path / "again" / "model.onnx").read_bytes() == (tmp_path / "out" / "model.onnx").read_bytes()
+
+
 @pytest.mark.parametrize("bounds", [{"max_drop": 5}, {"speedup": 2}, {"latency": 0.3}, {"max_drop": 5, "speedup": 2, "latency": 0.3}])
 def test_bounds_together(work, small, bounds):
     """With a size that a network is known to have: predictions that are off by a little do not make it unreachable."""
