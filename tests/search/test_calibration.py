@@ -10,8 +10,9 @@ from tenfold.errors import TenfoldError
 from tenfold.factorization import Layer
 from tenfold.frontends import load
 from tenfold.passes.inventory import inventory
-from tenfold.search import calibration
+from tenfold.search import calibration, inside
 from tenfold.search.calibration import Moments, calibrate, layer_values
+from tenfold.search.free_batch import free_batch
 from tenfold.search.inside import Inside
 from tenfold.search.patches import Positions, patches, pixels
 
@@ -86,6 +87,16 @@ def test_memory_does_not_grow_with_the_images(network, monkeypatch):
         assert found.images == count
     activations = 4 * 3000 * 32 * 8 * 8  # bytes of one layer's outputs for the images more
     assert peaks[1] - peaks[0] < 0.1 * activations
+
+
+def test_large_images_come_a_few_at_a_time(network, monkeypatch):
+    model, x = free_batch(network.onnx, images(70)), images(70)
+    whole = [len(values["c2"]) for values in Inside(model, ["c2"]).batches(x)]
+    monkeypatch.setattr(inside, "HELD", 5 * 4 * 32 * 8 * 8 + 100)
+    few = list(Inside(model, ["c2"]).batches(x))
+    assert whole == [32, 32, 6] and {len(values["c2"]) for values in few} == {5} and len(few) == 14
+    monkeypatch.setattr(inside, "HELD", 1)
+    assert [len(values["c2"]) for values in Inside(model, ["c2"]).batches(x[:3])] == [1, 1, 1]
 
 
 def test_a_sample_of_positions_is_near_to_all(network):
