@@ -123,6 +123,22 @@ def test_time_is_bounded_and_accuracy_the_best(work):
     assert slower.verdict.kl < done.verdict.kl and slower.after.ms > done.after.ms
 
 
+class Slowing(ModelDevice):
+    """From the third network on everything but the yardstick takes a tenth longer."""
+
+    def network(self, mod):
+        self.networks = getattr(self, "networks", 0) + 1
+        burst, factor = super().network(mod), 1.1 if self.networks > 2 else 1.0
+        return lambda: factor * burst()
+
+
+def test_what_is_told_is_what_is_bounded(work, small):
+    latency = 1.05 * small[0].after.ms
+    slowing = settings(work, Slowing())
+    done = compress_within(work / "net.onnx", work / "told", work / "d.npz", Budget(latency=latency), settings=slowing)
+    assert done.after.ms <= latency and done.predicted_ms == pytest.approx(done.after.ms, rel=0.05)
+
+
 def test_size_is_bounded(work):
     limit = 0.75 * (work / "net.onnx").stat().st_size
     done = compress_within(work / "net.onnx", work / "tight", work / "d.npz", Budget(size=limit / 1e6), settings=settings(work))
