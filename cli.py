@@ -77,7 +77,7 @@ def inspect(model: Model, input_shape: InputShape = None, json: JsonFile = None)
 def compress(
     model: Model,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for model.onnx, plan.json and report.json.", metavar="DIR")],
-    data: Annotated[Path | None, typer.Option("--data", help="Images x (preprocessed), labels y, for a budget.", metavar="D.npz")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Images x to calibrate with; labels y for a budget.", metavar="D.npz")] = None,
     max_drop: Annotated[float | None, typer.Option("--max-drop", help="Accuracy that may be lost.", metavar="POINTS")] = None,
     speedup: Annotated[float | None, typer.Option("--speedup", help="Times faster on the target.", metavar="X")] = None,
     latency: Annotated[float | None, typer.Option("--latency", help="Of one run on the target.", metavar="MS")] = None,
@@ -208,7 +208,7 @@ def plot(
     kind: Annotated[str, typer.Argument(help="spectra, filters or parameters.", metavar="KIND")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The picture to write.", metavar="FILE.png|FILE.svg")],
     model: Annotated[str | None, typer.Argument(help="A network; not for parameters.", metavar="MODEL")] = None,
-    colors: Annotated[int, typer.Option("--colors", help="Of the monochromatic form, for filters.", metavar="C", min=1)] = 6,
+    colors: Annotated[int | None, typer.Option("--colors", help="Of the monochromatic form; default: about 6.", metavar="C", min=1)] = None,
     input_shape: InputShape = None,
 ) -> None:
     """Draw singular value spectra, first-layer filters in RGB space, or parameters over the ratio of channels."""

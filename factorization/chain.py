@@ -176,7 +176,7 @@ class FactorChain:
         kernel = self._compose()
         if kernel.shape[:2] != dense.shape[:2] or kernel.shape[2] < dense.shape[2] or kernel.shape[3] < dense.shape[3]:
             raise ValueError(f"the chain's kernel is of shape {kernel.shape}, the weight of shape {dense.shape}")
-        kernel, around = _nearest_part(kernel, dense)
+        kernel, around = nearest_part(kernel, dense)
         if around > 0 and metric.name != FROBENIUS.name:
             raise ValueError(f"the chain's kernel has taps that the metric {metric.name} of the weight does not know")
         error, norm = float(np.hypot(metric.norm(dense - kernel), around)), metric.norm(dense)
@@ -196,8 +196,8 @@ class FactorChain:
         return kernel if self.permutation is None else kernel[self.permutation]
 
 
-def _nearest_part(kernel: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, float]:
-    """The part of a kernel with the weight's taps that is nearest to it, and the Frobenius norm of what lies around that part."""
+def nearest_part(kernel: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, float]:
+    """The part of a kernel, OIHW, with the weight's taps that is nearest to it, and the Frobenius norm of what lies around that part."""
     if kernel.shape == weight.shape:
         return kernel, 0.0
     parts = sliding_window_view(kernel, weight.shape[2:], axis=(2, 3))

@@ -80,6 +80,10 @@ class Method(ABC):
         """A reason why ranks within their limits do not fit the layer, for example that its channels do not divide into them."""
         return None
 
+    def suggested(self, weight: np.ndarray) -> tuple[int, ...] | None:
+        """Ranks that the weight itself speaks for, where the method has a rule for them. They need not be worth their cost."""
+        return None
+
     def _rungs(self, layer: Layer, multiple: int, steps: int) -> Iterable[tuple[int, ...]]:
         """What the ladder chooses from: ranks in any order, some of which may not fit the layer."""
         return [scaled(self.max_ranks(layer), part, multiple) for part in parts(steps)]

@@ -132,9 +132,11 @@ class Plan:
         Raises
         ------
         TenfoldError
-            As `check`, except for the model; for a weight that is missing, does not fit its layer, or is not finite; and for a
-            metric whose statistics are missing.
+            As `check`, except for the model; for a weight that is missing, does not fit its layer, or is not finite; for a metric
+            whose statistics are missing; and for a plan with a correction, without which its chains are others.
         """
+        if self.correction != "none":
+            raise TenfoldError("the plan corrects its chains with data: let compress --plan carry it out with the same --data")
         statistics, chains = statistics or {}, {}
         for layer, choice in self._matched(layers):
             if layer.name not in weights:

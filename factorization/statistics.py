@@ -38,7 +38,7 @@ class Statistics:
             return self._covariance
         if name == "mahalanobis":
             if self.alpha is None:
-                raise ValueError("the Mahalanobis metric needs labelled data")
+                raise ValueError("the Mahalanobis metric needs labelled data, and PyTorch to back-propagate its mistakes")
             return Mahalanobis(self.alpha)
         raise ValueError(f"unknown metric {name!r}")
 

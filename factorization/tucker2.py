@@ -19,6 +19,7 @@ from .linalg import leading_vectors, squared_singular_values
 from .method import Method, Shapes
 from .metrics import Covariance, Metric
 from .refine import refine
+from .vbmf import suggested_ranks
 
 TOLERANCE = 1e-7  # gain of one iteration, as a fraction of the weight's squared norm, below which HOOI has converged
 MAX_ITERATIONS = 50  # trained weights take about ten; noise, which has nothing to find, creeps on
@@ -45,6 +46,10 @@ class Tucker2(Method):
 
     def spectra(self, weight: np.ndarray) -> tuple[np.ndarray, ...]:
         return squared_singular_values(_unfold(weight, 1)), squared_singular_values(_unfold(weight, 0))
+
+    def suggested(self, weight: np.ndarray) -> tuple[int, int] | None:
+        """By variational Bayes (`vbmf`), as in Kim et al. 2016, section 3.2."""
+        return suggested_ranks(weight) if np.isfinite(weight).all() else None
 
     def _refuse(self, layer: Layer) -> str | None:
         return "1 x 1 kernel: no core to shrink, channel_svd applies" if layer.kernel == (1, 1) else None

@@ -11,7 +11,7 @@ from .canvas import check_suffix, require_matplotlib, save
 KINDS = ("spectra", "filters", "parameters")
 
 
-def plot(kind: str, model: str | None, output: Path, colors: int = filters.COLORS, **reading: Any) -> None:
+def plot(kind: str, model: str | None, output: Path, colors: int | None = None, **reading: Any) -> None:
     """Draw a picture of a network, or, for ``parameters``, of none.
 
     Raises

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 METHOD = "monochromatic"
-COLORS = 6  # of the paper's range of 4 to 12, the middle
+COLORS = 6  # in the middle of the paper's range, 4 to 12
 
 
 def first_layer(layers: Sequence[Layer]) -> Layer:
@@ -27,6 +27,11 @@ def first_layer(layers: Sequence[Layer]) -> Layer:
         if layer.kind == "conv2d" and layer.in_channels == 3 and layer.groups == 1:
             return layer
     raise TenfoldError("no convolution of the network reads the three channels of an image: its filters have no colours to show")
+
+
+def usual_colors(layer: Layer) -> int:
+    """The number nearest to the paper's 6 that divides the filters."""
+    return min((n for n in range(1, layer.out_channels + 1) if layer.out_channels % n == 0), key=lambda n: (abs(n - COLORS), n))
 
 
 def points(weight: np.ndarray) -> np.ndarray:
@@ -42,8 +47,9 @@ def monochromatic(layer: Layer, weight: np.ndarray, colors: int) -> np.ndarray:
         raise TenfoldError(f"layer {layer.name!r}: {error}") from None
 
 
-def draw(layer: Layer, weight: np.ndarray, colors: int = COLORS) -> Figure:
-    """Two panels in three dimensions: the filters as they are, and after the monochromatic form."""
+def draw(layer: Layer, weight: np.ndarray, colors: int | None = None) -> Figure:
+    """Two panels in three dimensions: the filters as they are, and after the monochromatic form, of `usual_colors` by default."""
+    colors = usual_colors(layer) if colors is None else colors
     kernels = {"original": weight, f"monochromatic, {colors} colours": monochromatic(layer, weight, colors)}
     figure, axes = panels(2, projection="3d")
     reach = float(np.abs(weight).max())

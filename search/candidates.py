@@ -1,8 +1,13 @@
-"""Which forms of which ranks are worth a look, layer by layer: known from shapes alone, before anything is factored or timed."""
+"""Which forms of which ranks are worth a look, layer by layer, before anything is factored or timed.
+
+Ranks come from shapes alone: ladders of costs. What a method suggests for a weight (variational Bayes for Tucker-2) is one rung more.
+"""
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from ..factorization import METHODS, Choice, FactorChain, Layer, Method
 
@@ -58,7 +63,11 @@ class Field:
 
 
 def fields(
-    layers: Iterable[Layer], multiple: int, informed: Collection[str] = (), methods: Iterable[Method] | None = None
+    layers: Iterable[Layer],
+    multiple: int,
+    informed: Collection[str] = (),
+    methods: Iterable[Method] | None = None,
+    weights: Mapping[str, np.ndarray] | None = None,
 ) -> list[Field]:
     """The candidates of every layer.
 
@@ -71,12 +80,15 @@ def fields(
         The layers that statistics are known of: factors are fitted in the covariance metric; in the Frobenius norm elsewhere.
     methods : iterable of Method, optional
         Default: all but those that are a start for training.
+    weights : dict of str to ndarray, optional
+        Of the layers, for the ranks that methods suggest.
     """
     methods = [method for method in METHODS.values() if not method.starting_point] if methods is None else list(methods)
-    found = []
+    found, weights = [], weights or {}
     for layer in layers:
         metric = "covariance" if layer.name in informed else "frobenius"
-        found.append(_field(layer, multiple, metric, [method for method in methods if method.kind == layer.kind]))
+        mine = [method for method in methods if method.kind == layer.kind]
+        found.append(_field(layer, multiple, metric, mine, weights.get(layer.name)))
     return found
 
 
@@ -87,14 +99,14 @@ def spread(items: Sequence, count: int) -> list:
     return [items[round(position * (len(items) - 1) / (count - 1))] for position in range(count)]
 
 
-def _field(layer: Layer, multiple: int, metric: str, methods: Sequence[Method]) -> Field:
+def _field(layer: Layer, multiple: int, metric: str, methods: Sequence[Method], weight: np.ndarray | None) -> Field:
     ladders, refused = {}, {}
     for method in methods:
         refusal = method.check(layer)
         if refusal is not None:
             refused[method.name] = refusal.reason
             continue
-        ladder = method.ladder(layer, multiple, STEPS)
+        ladder = _ladder(method, layer, multiple, weight)
         candidates = (Candidate(layer, Choice(method.name, ranks, metric)) for ranks in ladder)
         kept = tuple(candidate for candidate in candidates if candidate.macs < layer.macs)
         if kept:
@@ -102,3 +114,12 @@ def _field(layer: Layer, multiple: int, metric: str, methods: Sequence[Method]) 
         else:
             refused[method.name] = f"takes {method.macs(layer, ladder[0])} MACs at the least, the dense layer {layer.macs}"
     return Field(layer, ladders, refused)
+
+
+def _ladder(method: Method, layer: Layer, multiple: int, weight: np.ndarray | None) -> list[tuple[int, ...]]:
+    """Of the method, with the ranks that it suggests for the weight at their place."""
+    ladder = method.ladder(layer, multiple, STEPS)
+    suggested = None if weight is None else method.suggested(weight)
+    if suggested is None:
+        return ladder
+    return sorted({*ladder, method.rounded(layer, suggested, multiple, up=True)}, key=lambda ranks: (method.macs(layer, ranks), ranks))

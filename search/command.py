@@ -24,9 +24,6 @@ def by_recipe(
         raise TenfoldError(f"--pareto shows what a search found: give a budget too ({', '.join(OPTIONS.values())})")
     if recipe["plan"] is not None and (recipe["method"] is not None or recipe["energy"] is not None):
         raise TenfoldError("give either --plan or --method and --energy: a plan holds the method and ranks of every layer")
-    if recipe["plan"] is None and data is not None:
-        budgets = ", ".join(OPTIONS.values())
-        raise TenfoldError(f"--data is for a budget, or for a plan that was made with it: give one of {budgets}, or --plan")
     chosen = {"method": recipe["method"] or "auto", "energy": ENERGY if recipe["energy"] is None else recipe["energy"]}
     done = compress(model, output, plan=recipe["plan"], data=data, progress=say, **chosen, **options)
     fewer = f"{done.params_before / done.params:.1f} times fewer parameters" if done.params else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from ..runner.data import Data, random_inputs
 from ..runner.folder import output_folder
 from ..runner.network_facts import count_params
 from ..runner.verify import verify
-from .material import Material
+from .material import CORRECTION, Material
 
 if TYPE_CHECKING:
     import onnx
@@ -115,7 +115,7 @@ def compress(
     energy : float
         In (0, 1]: the part of each weight's squared norm that is kept.
     data : path, dict or ndarray, optional
-        What the plan was made with, if it was made with data.
+        Images, labelled or not, to correct the factored layers with (`search.correct`). With a plan: those that it was made with.
     target : str, Target or dict
         Its vector length is what ranks are rounded to.
     **reading
@@ -139,13 +139,16 @@ def compress(
     require_compiler()
     device = resolve(target)
     plan = read_plan(plan)
+    images = None if data is None else Data.of(data)
     say("reading the network")
     network = load(model, **reading)
     if plan is None:
-        material = Material.of(network)
+        material = Material.of(network) if images is None else Material.correcting(network, images, say)
         plan = Plan.by_energy(material.layers, material.weights, network.sha256, device.name, method, energy, device.rank_multiple)
+        if images is not None:
+            plan = replace(plan, data=material.calibration.sha256, correction=CORRECTION)
     else:
-        material = Material.for_plan(network, plan, None if data is None else Data.of(data), say)
+        material = Material.for_plan(network, plan, images, say)
     plan.check(material.layers, network.sha256)
     if not plan.layers:
         raise TenfoldError(f"{network.name}: no layer is factored: {_first_reason(plan)}")

@@ -109,7 +109,7 @@ def _write_curve(search: Search, folder: Path, labels: bool) -> None:
 def _outcome(search: Search, budget: Budget, chosen: Indices, small: onnx.ModelProto, size: int) -> Outcome:
     verdict, labels = search.verdict(chosen), search.judge.data.y is not None
     nothing = (0,) * len(chosen)
-    ms_before, ms = search.times(chosen)
+    ms_before, ms = search.costs.whole.ms, search.measured(chosen, ["ms"])["ms"]
     options = search.costs.chosen(chosen).values()
     layers = [survey.layer for survey in search.surveys]
     macs = sum(layer.macs if option is None else option.candidate.macs for layer, option in zip(layers, options, strict=True))
@@ -121,7 +121,7 @@ def _outcome(search: Search, budget: Budget, chosen: Indices, small: onnx.ModelP
         layers=_layers(search, chosen),
         before=before,
         after=Figures(macs, count_params(small), ms, size, _accuracy(verdict)),
-        predicted_ms=search.costs.predicted(chosen).ms * ms_before / whole.ms,  # on the machine as it was when both were timed
+        predicted_ms=search.costs.predicted(chosen).ms,
         verdict=verdict,
         images={"calibration": search.material.calibration.images, "held_out": len(search.judge.data.x)},
         tried=len(search.verdicts),

@@ -9,7 +9,7 @@ from .knapsack import Item, choose, total
 from .survey import LayerSurvey, Option
 
 FLOAT = 4  # bytes of a weight
-NODE = 512  # bytes of a stage in an ONNX file besides its weights: names, geometry, shape
+NODE = 240  # bytes in an ONNX file of each further stage, besides its weights: names, geometry, shape
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Costs:
         if option is None:
             return Item(self.scale * survey.dense_ms, 0.0, FLOAT * survey.layer.params)
         chain = option.candidate.outline()
-        return Item(self.scale * option.ms, option.loss or 0.0, FLOAT * chain.params + NODE * len(chain.stages))
+        return Item(self.scale * option.ms, option.loss or 0.0, FLOAT * chain.params + NODE * (len(chain.stages) - 1))
 
 
 def fastest(survey: LayerSurvey) -> Option | None:

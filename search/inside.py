@@ -9,6 +9,7 @@ import onnx
 from ..errors import TenfoldError
 
 BATCH = 32  # images: beyond it convolutions of the usual sizes do not get faster
+HELD = 2**28  # bytes of values that are held at a time, where one image has no more
 
 
 class Inside:
@@ -46,15 +47,24 @@ class Inside:
         except Exception as error:  # it has a dozen classes of them
             raise TenfoldError(f"ONNX Runtime can't run the network: {str(error).strip().splitlines()[0]}") from error
 
-    def batches(self, images: np.ndarray, size: int = BATCH) -> Iterator[dict[str, np.ndarray]]:
-        """The values by name, for ``size`` images at a time (for one batch of the network where that is fixed), to the last image."""
-        size = self._size or size
+    def batches(self, images: np.ndarray, size: int | None = None) -> Iterator[dict[str, np.ndarray]]:
+        """The values by name, for ``size`` images at a time, to the last image.
+
+        Where the network's batch is fixed, for one of it; by default for 32, or as many as `HELD` bytes have room for.
+        """
+        size = self._size or size or self._affordable(images)
         for start in range(0, len(images), size):
             batch = images[start : start + size]
             count = len(batch)
             if self._size and count < size:  # filled up with the last image
                 batch = np.concatenate([batch, np.repeat(batch[-1:], size - count, axis=0)])
             yield self._run(batch, count)
+
+    def _affordable(self, images: np.ndarray) -> int:
+        if not len(images):
+            return 1
+        each = sum(value.nbytes for value in self._run(images[:1], 1).values())
+        return min(BATCH, max(1, HELD // max(each, 1)))
 
     def _run(self, batch: np.ndarray, count: int) -> dict[str, np.ndarray]:
         values = {self._name: batch[:count]} if self._direct else {}

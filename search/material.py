@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 IMAGES = 8192  # of the calibration part that statistics are taken from: a dense layer sees one patch of each
 CORRECTED = 2048  # of these that corrections are taken from
-NONE = "none"
+CORRECTION, NONE = "response", "none"  # what follows a rewrite where there is data, and where there is none
 
 Progress = Callable[[str], None]
 
@@ -63,6 +63,12 @@ class Material:
         return cls(network, layers, arrays, some.x, calibration)
 
     @classmethod
+    def correcting(cls, network: Network, data: Data, progress: Progress | None = None) -> Material:
+        """For a plan that no data chooses, whose chains are corrected with the images of `data`, labels or not."""
+        data.check(network.inputs[0], network.name)
+        return cls.of(network, split(data)[0], progress=progress)
+
+    @classmethod
     def for_plan(cls, network: Network, plan: Plan, data: Data | None, progress: Progress | None = None) -> Material:
         """What `plan` needs.
 
@@ -94,6 +100,6 @@ class Material:
         if key not in self.factored:
             say(f"factoring {name}")
             statistics = None if self.calibration is None else self.calibration.statistics
-            part = replace(plan, layers={name: plan.layers[name]})
+            part = replace(plan, layers={name: plan.layers[name]}, correction=NONE)
             self.factored[key] = part.chains(self.layers, self.weights, statistics)[name]
         return self.factored[key]

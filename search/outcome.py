@@ -80,7 +80,8 @@ class Outcome:
     budget : Budget
     layers : tuple of LayerOutcome
     before, after : Figures
-        Dense, and with the plan; their times were taken in turns.
+        Dense, and with the plan; their times were taken in turns, and are told, as bounds are, in the time of the dense network's first
+        measurement.
     predicted_ms : float
         Of the network with the plan, before it was compiled.
     verdict : Verdict

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,11 +25,11 @@ from .costs import Costs, Whole, fastest
 from .evaluate import Judge, Verdict, check, first, split
 from .latency import LatencyTable
 from .loss import points_per_loss
-from .material import Material
+from .material import CORRECTION, Material
 from .sensitivity import KEY, Sensitivity
 from .store import SEARCHES, TUNE_LOGS, Store, cache_folder
 from .survey import LayerSurvey, survey
-from .tighten import loosest, within
+from .tighten import Pick, loosest, within
 from .unreachable import best_accurate, best_reachable
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 EVALUATED = 512  # calibration images that single candidates are evaluated on
 CONFIDENCE = 1.0  # standard errors of the accuracy that a budget must have to spare
-CORRECTION = "response"
 PLAN_KEY = ("plan", "held_out", "code")
 REMEMBERED = 2  # plans whose chains are kept
 
@@ -189,12 +188,12 @@ class Search:
             return self._fastest(budget, limits)
         if all(getattr(self.costs.whole, name) <= limit for name, limit in limits.items()):
             raise TenfoldError(f"{self.network.name}: the dense network is within the budget ({budget}) already")
-        found = within(lambda bounds: self.costs.pick("loss", bounds), lambda choice: self.measured(choice, limits), limits)
-        if found.best is None:
+        found = self._within(lambda bounds: self.costs.pick("loss", bounds), limits)
+        if found is None:
             raise TenfoldError(best_reachable(self, budget, limits))
-        if budget.max_drop is not None and not self._holds(found.best, budget.max_drop):
-            raise TenfoldError(best_accurate(self, budget, found.best))
-        return found.best
+        if budget.max_drop is not None and not self._holds(found, budget.max_drop):
+            raise TenfoldError(best_accurate(self, budget, found))
+        return found
 
     def measured(self, indices: Indices, wanted: Iterable[str]) -> dict[str, float]:
         """The compiled network's ``ms`` and the file's ``bytes``, of those that are wanted."""
@@ -210,25 +209,29 @@ class Search:
     def _fastest(self, budget: Budget, limits: dict[str, float]) -> Indices:
         evaluated = [option for s in self.surveys for option in s.open if option.verdict is not None]
         slope = points_per_loss([o.verdict.kl for o in evaluated], [o.verdict.drop for o in evaluated])
-        found = loosest(
-            lambda bounds: self.costs.pick("ms", bounds),
-            lambda choice: self._holds(choice, budget.max_drop) and self._fits(choice, limits),
-            budget.max_drop / slope,
-            limits,
-        )
+
+        def pick(bounds: Mapping[str, float]) -> Indices | None:
+            # A choice that takes more bytes than predicted says nothing of its loss: only the limit on bytes is tightened for it.
+            return self._within(lambda others: self.costs.pick("ms", {**bounds, **others}), limits)
+
+        found = loosest(pick, lambda choice: self._holds(choice, budget.max_drop), budget.max_drop / slope, limits)
         if found.best is None or not any(found.best):
             raise TenfoldError(best_reachable(self, budget, limits))
         return found.best
+
+    def _within(self, pick: Pick, limits: dict[str, float]) -> Indices | None:
+        """The choice whose ms and bytes, as measured, keep limits; None if there is none."""
+
+        def predict(choice: Indices) -> dict[str, float]:
+            return asdict(self.costs.predicted(choice))
+
+        return within(pick, predict, lambda choice: self.measured(choice, limits), limits).best if limits else pick({})
 
     def _holds(self, indices: Indices, max_drop: float) -> bool:
         if not any(indices):
             return True
         verdict = self.verdict(indices)
         return verdict.drop + CONFIDENCE * verdict.uncertainty <= max_drop
-
-    def _fits(self, indices: Indices, limits: dict[str, float]) -> bool:
-        actual = self.measured(indices, limits) if limits else {}
-        return all(actual[name] <= limit for name, limit in limits.items())
 
     def _cache(self, kind: str) -> Path:
         """The file of what is known of this network and data."""
@@ -245,7 +248,8 @@ class Search:
 
         material = self.material
         sensitivity = Sensitivity(material, Judge(self.network, images), Store(self._cache("layers"), KEY))
-        candidates = fields(material.layers, self.settings.target.lanes, material.calibration.statistics, self.settings.tried())
+        informed, lanes = material.calibration.statistics, self.settings.target.lanes
+        candidates = fields(material.layers, lanes, informed, self.settings.tried(), material.weights)
         return survey(candidates, self.table, sensitivity, steps_behind(self.network.mod), self.say)
 
     def _whole(self) -> Whole:

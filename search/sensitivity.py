@@ -12,6 +12,7 @@ import numpy as np
 
 from ..code_version import code_version
 from ..factorization import METHODS, FactorChain
+from ..factorization.chain import nearest_part
 from ..factorization.refine import refine
 from .candidates import Candidate
 from .evaluate import Judge, Verdict
@@ -95,9 +96,9 @@ class Sensitivity:
         if statistics is None:
             return chain
         weight = self.weights[candidate.layer.name]
-        difference = weight.reshape(len(weight), -1) - chain.reconstruct().reshape(len(weight), -1)
-        own = _own_bias(chain)
-        return chain.with_bias(difference @ statistics.mean - own)
+        dense = weight.reshape(*weight.shape[:2], *candidate.layer.kernel)
+        kernel, _ = nearest_part(chain.reconstruct(), dense)  # flattened layers have more taps; those around are zero at the start
+        return chain.with_bias((dense - kernel).reshape(len(dense), -1) @ statistics.mean - _own_bias(chain))
 
     def _kept(self, what: str, candidate: Candidate, compute: Callable[[Candidate], dict[str, Any]]) -> dict[str, Any]:
         choice = candidate.choice

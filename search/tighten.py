@@ -10,6 +10,7 @@ from math import inf, sqrt
 
 Choice = tuple[int, ...]
 Pick = Callable[[Mapping[str, float]], Choice | None]  # the best choice within limits of sums; None: there is none
+Sums = Callable[[Choice], Mapping[str, float]]
 TRIES = 8  # choices that are checked for real
 NEAR = 1.1  # ratio of two bounds of the loss between which a better choice is no longer looked for
 GROW, MARGIN = 4.0, 1.02
@@ -76,16 +77,17 @@ def _next(low: float, high: float, limit: float) -> float:
     return sqrt(low * high) if low > 0 else high / GROW
 
 
-def within(pick: Pick, measure: Callable[[Choice], Mapping[str, float]], limits: Mapping[str, float]) -> Found:
+def within(pick: Pick, predict: Sums, measure: Sums, limits: Mapping[str, float]) -> Found:
     """A choice whose sums, as measured, keep the limits.
 
-    Where a sum is larger than it was predicted, its limit is tightened by the difference for the next choice.
+    Where a sum is too large, its limit is tightened for the next choice by what the sum was predicted too small: by the excess alone, a
+    choice that was predicted well within the limit would be picked again.
 
     Parameters
     ----------
     pick : callable
-    measure : callable
-        The sums of a choice in truth, by the names in `limits`.
+    predict, measure : callable
+        The sums of a choice as `pick` sees them, and in truth, by the names in `limits`.
     limits : dict of str to float
     """
     found, tightened = Found(), dict(limits)
@@ -93,12 +95,12 @@ def within(pick: Pick, measure: Callable[[Choice], Mapping[str, float]], limits:
         choice = pick(tightened)
         if choice is None:
             break
-        actual = measure(choice)
-        over = {name: actual[name] - limit for name, limit in limits.items() if actual[name] > limit}
+        predicted, actual = predict(choice), measure(choice)
+        over = [name for name, limit in limits.items() if actual[name] > limit]
         found.tried[choice] = not over
         if not over:
             found.best = choice
             break
-        for name, excess in over.items():
-            tightened[name] -= MARGIN * excess
+        for name in over:
+            tightened[name] = min(tightened[name], limits[name] - MARGIN * (actual[name] - predicted[name]))
     return found

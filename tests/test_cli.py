@@ -105,7 +105,7 @@ def test_bench(tenfold, work, monkeypatch):
 
 
 def test_plot(tenfold, work):
-    for kind, arguments in (("spectra", ["net.onnx"]), ("parameters", [])):
+    for kind, arguments in (("spectra", ["net.onnx"]), ("filters", ["net.onnx"]), ("parameters", [])):
         code, out, _ = tenfold("plot", kind, *arguments, "-o", f"{kind}.svg")
         assert code == 0 and f"{kind}.svg" in out and b"<svg" in (work / f"{kind}.svg").read_bytes()
 
@@ -220,9 +220,11 @@ MISTAKES = {
     "a budget and energy": (make_data, [*DATA, "--max-drop", "1", "--energy", "0.9"], ["budget", "--energy"]),
     "a budget for another machine": (make_data, [*DATA, "--max-drop", "1", "--target", "zen9"], ["'zen9'"]),
     "a curve without a budget": (None, [*SMALL, "--pareto"], ["--pareto", "--max-drop"]),
-    "data for energy": (make_data, DATA, ["--data", "--max-drop"]),
+    "too few images to correct with": (lambda w: make_data(w, count=9), DATA, ["d.npz", "9 images"]),
+    "images of another shape to correct with": (lambda w: make_data(w, size=9), DATA, ["d.npz", "[64, 3, 9, 9]"]),
     "an unknown picture": (None, ["plot", "portrait", "net.onnx", "-o", "p.png"], ["'portrait'", "spectra"]),
     "a picture of nothing": (None, ["plot", "spectra", "-o", "p.png"], ["needs a network"]),
+    "colours that do not divide": (None, ["plot", "filters", "net.onnx", "-o", "p.png", "--colors", "3"], ["8 filters", "3 clusters"]),
     "an unknown kind of picture": (None, ["plot", "parameters", "-o", "p.bmp"], ["p.bmp", ".png"]),
     "plan and method": (plan, ["compress", *NET, "--plan", "plan.json", "--method", "svd"], ["--plan", "--method"]),
     "no plan": (None, ["compile", *NET, "--plan", "none.json"], ["none.json"]),

@@ -1,6 +1,7 @@
 """Plans: made by energy, written, edited, read back, checked against a network, carried out."""
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -224,6 +225,10 @@ def test_chains_compute_their_layers():
 def test_weights_that_dont_fit(weights, part):
     plan = Plan(HASH, "t", {"fc": Choice("svd", (3,))})
     _fails(lambda: plan.chains(LAYERS, weights), "layer 'fc'", part)
+
+
+def test_a_plan_with_a_correction_is_not_carried_out_without_it():
+    _fails(lambda: replace(PLAN, data="ab", correction="response").chains(LAYERS, WEIGHTS), "corrects", "--data")
 
 
 def test_by_energy_auto():

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -40,6 +41,20 @@ def test_the_monochromatic_form_puts_each_filter_on_a_line():
     assert (singular[:, 1] <= 1e-5 * singular[:, 0]).all()
 
 
+def test_usual_colours_divide_the_filters():
+    assert [filters.usual_colors(replace(FIRST, weight_shape=(count, 3, 5, 5))) for count in (96, 64, 32, 20, 7, 5)] == [6, 4, 4, 5, 7, 5]
+
+
+def test_before_and_after_are_two_clouds_of_the_same_colours():
+    before, after = filters.draw(FIRST, weight(FIRST), 4).axes
+    assert (before.get_title(), after.get_title()) == ("original", "monochromatic, 4 colours")
+    clouds = [np.array(panel.collections[0]._offsets3d).T.reshape(24, 25, 3) for panel in (before, after)]
+    np.testing.assert_array_equal(clouds[0], filters.points(weight(FIRST)))
+    np.testing.assert_array_equal(clouds[1], filters.points(filters.monochromatic(FIRST, weight(FIRST), 4)))
+    shades = [panel.collections[0].get_array().reshape(24, 25) for panel in (before, after)]
+    assert (shades[0] == shades[1]).all() and (shades[0] == shades[0][:, :1]).all() and len(np.unique(shades[0])) == 24
+
+
 def test_no_colours():
     with pytest.raises(TenfoldError, match="three channels"):
         filters.first_layer([DENSE])
@@ -59,6 +74,19 @@ def test_the_curves_cross_where_it_says():
 
 
 POINTS = [{"ms": 2.0, "macs": 10, "bytes": 100, "accuracy": 0.9, "uncertainty": 0.1}] * 3
+
+
+def test_accuracy_is_drawn_over_time_macs_and_bytes():
+    dense = {"ms": 4.0, "macs": 8e6, "bytes": 3e6, "accuracy": 0.95, "uncertainty": 0.0}
+    points = [dense, {**dense, "ms": 1.0, "macs": 4e6, "bytes": 1e6, "accuracy": 0.9}, {**dense, "ms": 2.0, "macs": 2e6, "bytes": 2e6}]
+    figure = pareto.draw(points, "net", "agreement")
+    for panel, label, factored, first in zip(
+        figure.axes, ("milliseconds", "MACs, millions", "MB"), ([1, 2], [2, 4], [1, 2]), (4, 8, 3), strict=True
+    ):
+        assert (panel.get_xlabel(), panel.get_ylabel()) == (label, "agreement")
+        assert list(panel.lines[0].get_xdata()) == factored and panel.get_xlim()[0] == 0
+        square = next(line for line in panel.lines if line.get_marker() == "s")
+        assert (list(square.get_xdata()), list(square.get_ydata())) == ([first], [0.95])
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg"])

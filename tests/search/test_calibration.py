@@ -1,6 +1,8 @@
 """Statistics in one pass, against all patches at once."""
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from search_fakes import classifier, images
@@ -8,8 +10,9 @@ from tenfold.errors import TenfoldError
 from tenfold.factorization import Layer
 from tenfold.frontends import load
 from tenfold.passes.inventory import inventory
-from tenfold.search import calibration
+from tenfold.search import calibration, inside
 from tenfold.search.calibration import Moments, calibrate, layer_values
+from tenfold.search.free_batch import free_batch
 from tenfold.search.inside import Inside
 from tenfold.search.patches import Positions, patches, pixels
 
@@ -69,6 +72,31 @@ def test_statistics_are_those_of_all_patches(network, monkeypatch):
         expected = rows.T.astype(np.float64) @ rows / len(rows)
         np.testing.assert_allclose(statistics.moment, expected, atol=1e-5 * np.abs(expected).max())
         np.testing.assert_array_equal(statistics.moment, statistics.moment.T)
+
+
+def test_memory_does_not_grow_with_the_images(network, monkeypatch):
+    """A pass over four times as many holds no more than what their positions take."""
+    monkeypatch.setattr(calibration, "BLOCK", 256)  # that both fill
+    layers, x = inventory(network.mod), images(4000)
+    peaks = []
+    for count in (1000, 4000):
+        tracemalloc.start()
+        found = calibrate(network, layers, x[:count])
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert found.images == count
+    activations = 4 * 3000 * 32 * 8 * 8  # bytes of one layer's outputs for the images more
+    assert peaks[1] - peaks[0] < 0.1 * activations
+
+
+def test_large_images_come_a_few_at_a_time(network, monkeypatch):
+    model, x = free_batch(network.onnx, images(70)), images(70)
+    whole = [len(values["c2"]) for values in Inside(model, ["c2"]).batches(x)]
+    monkeypatch.setattr(inside, "HELD", 5 * 4 * 32 * 8 * 8 + 100)
+    few = list(Inside(model, ["c2"]).batches(x))
+    assert whole == [32, 32, 6] and {len(values["c2"]) for values in few} == {5} and len(few) == 14
+    monkeypatch.setattr(inside, "HELD", 1)
+    assert [len(values["c2"]) for values in Inside(model, ["c2"]).batches(x[:3])] == [1, 1, 1]
 
 
 def test_a_sample_of_positions_is_near_to_all(network):

@@ -1,6 +1,7 @@
 """Which candidates there are."""
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +34,23 @@ def test_the_metric_is_that_of_the_data_where_it_is_known():
     for field in fields(LAYERS, 8, ["conv"]):
         for ladder in field.ladders.values():
             assert {c.choice.metric for c in ladder} == {"covariance" if field.layer.name == "conv" else "frobenius"}
+
+
+def test_ranks_that_variational_bayes_suggests_are_a_rung_more():
+    """A core of 7 x 20 channels in noise, whose ratio no rung of the ladder has."""
+    rng = np.random.default_rng(0)
+    shapes = (64, 20), (20, 7, 3, 3), (48, 7)
+    weight = np.einsum("fl,lkyx,ck->fcyx", *(rng.standard_normal(shape) for shape in shapes)).astype("float32")
+    weight += 0.3 * weight.std() * rng.standard_normal(weight.shape).astype("float32")
+    (plain,), (informed,) = fields([CONV], 8), fields([CONV], 8, weights={"conv": weight})
+    before, after = ([c.choice.ranks for c in field.ladders["tucker2"]] for field in (plain, informed))
+    assert set(after) - set(before) == {(8, 24)} and set(before) <= set(after)
+    assert [c.macs for c in informed.ladders["tucker2"]] == sorted(c.macs for c in informed.ladders["tucker2"])
+    assert {name: ladder for name, ladder in informed.ladders.items() if name != "tucker2"} == {
+        name: ladder for name, ladder in plain.ladders.items() if name != "tucker2"
+    }
+    spoiled = np.full_like(weight, np.nan)
+    assert fields([CONV], 8, weights={"conv": spoiled})[0].ladders == plain.ladders
 
 
 def test_coarse_candidates_span_the_ladder():

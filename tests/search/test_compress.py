@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 import tenfold
 from conftest import tiny_network
+from search_fakes import classifier, images
 from tenfold.errors import TenfoldError
 
 
@@ -89,3 +90,26 @@ def test_a_plan_for_another_model_is_refused(small, tmp_path):
         with pytest.raises(TenfoldError, match="another model|made for model"):
             work(tmp_path / "other.onnx", tmp_path / "out", plan=folder / "plan.json")
     assert not (tmp_path / "out").exists()
+
+
+def test_with_images_the_chains_are_corrected(tmp_path):
+    """Without a budget: nearer to the dense network on other images than without a correction, and replayed to the same bytes."""
+    model, x, other = classifier(), images(300), images(50, seed=5)
+    options = {"method": "channel_svd", "energy": 0.6, "target": "zen3"}
+    plain, done = (tenfold.compress(model, tmp_path / name, data=data, **options) for name, data in (("plain", None), ("done", x)))
+    assert done.plan.layers == plain.plan.layers and (done.plan.correction, plain.plan.correction) == ("response", "none")
+
+    def scores(network):
+        session = onnxruntime.InferenceSession(network)
+        return np.concatenate([session.run(None, {"x": image[None]})[0] for image in other])
+
+    dense = scores(model.SerializeToString())
+    errors = [np.linalg.norm(scores(tmp_path / name / "model.onnx") - dense) for name in ("plain", "done")]
+    assert errors[1] < 0.8 * errors[0]
+
+    plan = tmp_path / "done" / "plan.json"
+    tenfold.compress(model, tmp_path / "again", plan=plan, data=x)
+    assert (tmp_path / "again" / "model.onnx").read_bytes() == (tmp_path / "done" / "model.onnx").read_bytes()
+    with pytest.raises(TenfoldError, match="corrects its chains with data"):
+        tenfold.compile(model, output=tmp_path / "artifact", plan=plan)
+    assert not (tmp_path / "artifact").exists()

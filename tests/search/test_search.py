@@ -13,7 +13,7 @@ from tenfold.runner.data import Data
 from tenfold.search.budget import Budget
 from tenfold.search.compress_within import compress_within
 from tenfold.search.evaluate import Judge, split
-from tenfold.search.search import Settings
+from tenfold.search.search import Search, Settings
 from tenfold.targets import resolve
 
 IMAGES = 400
@@ -62,6 +62,9 @@ def test_it_is_faster_and_says_by_how_much(small):
     assert report["after"]["params"] == tenfold.inspect(folder / "model.onnx").params
     candidates = [candidate for layer in report["layers"] for candidate in layer["candidates"]]
     assert candidates and all(c["ms"] < c["dense_ms"] or c["refused"] for c in candidates)
+    evaluated = [candidate["evaluated"] for candidate in candidates if candidate["evaluated"]]
+    assert 0 < len(evaluated) < len(candidates)
+    assert all(0 <= e["accuracy"] <= 1 and 0 <= e["agreement"] <= 1 and e["kl"] >= 0 for e in evaluated)
 
 
 def test_the_plan_replays_to_the_same_bytes(small, work, tmp_path):
@@ -120,10 +123,59 @@ def test_time_is_bounded_and_accuracy_the_best(work):
     assert slower.verdict.kl < done.verdict.kl and slower.after.ms > done.after.ms
 
 
+class Slowing(ModelDevice):
+    """From the third network on everything but the yardstick takes a tenth longer."""
+
+    def network(self, mod):
+        self.networks = getattr(self, "networks", 0) + 1
+        burst, factor = super().network(mod), 1.1 if self.networks > 2 else 1.0
+        return lambda: factor * burst()
+
+
+def test_what_is_told_is_what_is_bounded(work, small):
+    latency = 1.05 * small[0].after.ms
+    slowing = settings(work, Slowing())
+    done = compress_within(work / "net.onnx", work / "told", work / "d.npz", Budget(latency=latency), settings=slowing)
+    assert done.after.ms <= latency and done.predicted_ms == pytest.approx(done.after.ms, rel=0.05)
+
+
 def test_size_is_bounded(work):
     limit = 0.75 * (work / "net.onnx").stat().st_size
     done = compress_within(work / "net.onnx", work / "tight", work / "d.npz", Budget(size=limit / 1e6), settings=settings(work))
     assert (work / "tight" / "model.onnx").stat().st_size == done.after.bytes <= limit
+
+
+@pytest.mark.parametrize("method", ["flattened", "flattened_vhl"])
+def test_a_structure_that_is_a_start_for_training(work, tmp_path, method):
+    """Asked for by name: its kernel has more taps than the layer's; what it loses without training is told."""
+    wanted = Settings(resolve("zen3"), ModelDevice(), cache=work / "cache", methods=(method,))
+    done = compress_within(work / "net.onnx", tmp_path / "out", work / "d.npz", Budget(speedup=1.3), settings=wanted)
+    assert {layer.method for layer in done.layers} == {method, None} and all(layer.error for layer in done.layers if layer.method)
+    assert done.verdict.kl > 0 and done.after.macs < done.before.macs
+    tenfold.compress(work / "net.onnx", tmp_path / "again", plan=tmp_path / "out" / "plan.json", data=work / "d.npz")
+    assert (tmp_path / "again" / "model.onnx").read_bytes() == (tmp_path / "out" / "model.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("bounds", [{"max_drop": 5}, {"speedup": 2}, {"latency": 0.3}, {"max_drop": 5, "speedup": 2, "latency": 0.3}])
+def test_bounds_together(work, small, bounds):
+    """With a size that a network is known to have: predictions that are off by a little do not make it unreachable."""
+    size = small[0].after.bytes
+    budget = Budget(**bounds, size=size / 1e6)
+    done = compress_within(work / "net.onnx", work / "both", work / "d.npz", budget, settings=settings(work))
+    assert done.after.bytes <= size
+    assert done.before.ms / done.after.ms >= bounds.get("speedup", 1) and done.after.ms <= bounds.get("latency", 1)
+    assert done.verdict.drop + done.verdict.uncertainty <= bounds.get("max_drop", 100)
+
+
+def test_bytes_are_predicted_and_suggested_ranks_looked_at(work, monkeypatch):
+    asked = []
+    monkeypatch.setattr("tenfold.factorization.tucker2.suggested_ranks", lambda weight: asked.append(weight.shape) or (5, 9))
+    searching = Search(tenfold.frontends.load(work / "net.onnx"), Data.of(work / "d.npz"), settings(work))
+    assert asked == [(32, 4, 3, 3), (32, 32, 3, 3)]
+    assert (8, 16) in [option.candidate.choice.ranks for option in searching.surveys[1].options]
+    for limit in (0.001, 1.0):
+        chosen = searching.costs.pick("ms", {"loss": limit})
+        assert any(chosen) and searching.costs.predicted(chosen).bytes == pytest.approx(searching.bytes(chosen), abs=400)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from tenfold.factorization import Choice, Layer
 from tenfold.search.candidates import Candidate
 from tenfold.search.costs import NODE, Costs, Whole
+from tenfold.search.latency import Trial
 from tenfold.search.survey import LayerSurvey, Option, _Surveyor, beaten, frontier, promising
 
 LAYER = Layer("conv", "conv2d", (64, 48, 3, 3), padding=(1, 1, 1, 1), input_size=(14, 14), output_size=(14, 14))
@@ -78,6 +79,24 @@ def test_the_dearest_ranks_are_factored_first_and_what_is_beaten_never():
     assert len(errors.asked) == len(candidates) - len(beaten_ones) == len(set(errors.asked))
 
 
+def test_what_is_not_faster_is_refused_with_both_times_and_not_factored():
+    errors = Errors(channel_svd=0.1)
+    candidates = [Candidate(LAYER, Choice("channel_svd", (rank,))) for rank in (8, 16)]
+    fast, slow = (Table().ms([Trial(LAYER, c.outline())], None)[0] for c in candidates)
+    options = _Surveyor(Table(), errors, {}, lambda step: None, {"conv": slow}).options(candidates, [])
+    assert {o.candidate.choice.ranks[0]: o.refused for o in options} == {8: None, 16: f"not faster: {slow:.4f} ms, dense {slow:.4f} ms"}
+    assert fast < slow and errors.asked == [("channel_svd", 8)]
+
+
+def test_factors_that_are_not_found_are_refused():
+    class Diverging(Errors):
+        def error(self, candidate):
+            return None
+
+    (option,) = _Surveyor(Table(), Diverging(), {}, lambda step: None, {"conv": 100.0}).options([Candidate(LAYER, Choice("cp", (8,)))], [])
+    assert "do not converge" in option.refused and option.error is None
+
+
 def costs(options, rest=0.2, dense=2.2):
     """Of two layers that take 1 ms each by themselves, in a network where they take all but `rest` of `dense`."""
     survey = LayerSurvey(LAYER, 1.0, tuple(options), {})
@@ -100,7 +119,7 @@ def test_the_dense_network_is_predicted_as_it_was_measured():
     assert dense.ms == pytest.approx(2.6) and dense.loss == 0 and dense.bytes == 300_000
     assert factored.ms == pytest.approx(0.2 + 1.2 * 1.4) and factored.loss == 0.1
     chain = model.surveys[0].open[0].candidate.outline()
-    assert factored.bytes == 300_000 - 4 * (LAYER.params - chain.params) + 2 * NODE
+    assert factored.bytes == 300_000 - 4 * (LAYER.params - chain.params) + NODE
 
 
 def test_limits_are_those_of_the_whole_network():

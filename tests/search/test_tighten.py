@@ -51,14 +51,25 @@ def test_a_prediction_that_is_too_good_is_tightened():
     def choose(limits):
         return (int(limits["ms"]),) if limits["ms"] >= 1 else None
 
-    found = within(choose, lambda choice: {"ms": choice[0] * 1.3 + 2}, {"ms": 50.0})
+    found = within(choose, lambda choice: {"ms": choice[0]}, lambda choice: {"ms": choice[0] * 1.3 + 2}, {"ms": 50.0})
     assert found.best is not None and 40 < found.best[0] * 1.3 + 2 <= 50
     assert [held for held in found.tried.values()].count(True) == 1
 
 
+def test_a_choice_a_little_above_is_not_picked_again():
+    """Predicted well within the limit, and just above it in truth: tightening by the excess would never reach the next one."""
+    sizes = [90.0, 40.0]
+
+    def choose(limits):
+        return next(((i,) for i, size in enumerate(sizes) if size <= limits["bytes"]), None)
+
+    found = within(choose, lambda choice: {"bytes": sizes[choice[0]]}, lambda choice: {"bytes": sizes[choice[0]] + 10.1}, {"bytes": 100.0})
+    assert found.best == (1,) and found.tried == {(0,): False, (1,): True}
+
+
 def test_what_can_not_be_kept():
-    assert within(lambda limits: None, lambda choice: {}, {"ms": 1.0}).best is None
-    found = within(lambda limits: (1,) if limits["ms"] > 0 else None, lambda choice: {"ms": 9.0}, {"ms": 1.0})
+    assert within(lambda limits: None, lambda choice: {}, lambda choice: {}, {"ms": 1.0}).best is None
+    found = within(lambda limits: (1,) if limits["ms"] > 0 else None, lambda choice: {"ms": 0.5}, lambda choice: {"ms": 9.0}, {"ms": 1.0})
     assert found.best is None and found.tried == {(1,): False}
 
 
