@@ -97,6 +97,7 @@ def schedule_chain(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     place = nests[0].chunk or task
     for plane, reader in zip(reversed(planes), reversed(stages), strict=False):
         by_row = reader.reads_row_by_row
+        place = place if reader.depthwise else task  # which reads all channels again for each that it makes
         s.compute_at(plane, nests[-1].row if by_row else place, preserve_unit_loops=True)
         r, x, c = s.get_loops(plane)[-3:]
         if len(nests) < len(stages):

@@ -201,6 +201,19 @@ def test_one_parallel_loop():
     assert schedule.mod.script().count("T.parallel") == 1
 
 
+def test_no_plane_is_made_twice_for_a_task():
+    """The pointwise filters of a second set read all channels of the first one again and again: these are there by then."""
+    flattened_set = [Geometry(128, (1, 1)), Geometry(128, (3, 1), padding=(1, 0, 1, 0), groups=128),
+                     Geometry(128, (1, 3), padding=(0, 1, 0, 1), groups=128)]
+    stages = [ChainStage(geometry, 8, vectors) for geometry, vectors in zip(2 * flattened_set, 2 * (2, 0, 0), strict=True)]
+    schedule, _, _ = kernel_of((1, 8, 8, 32), 2 * flattened_set, stages, 4)
+    made = [b for b in schedule.get_child_blocks(schedule.get_sblock("root")) if schedule.get(b).name_hint.startswith("plane")]
+    assert len(made) == 5
+    for plane in made:
+        steps = np.prod([int(schedule.get(loop).extent) for loop in schedule.get_loops(plane)])
+        assert steps == np.prod([int(axis.dom.extent) for axis in schedule.get(plane).iter_vars])
+
+
 def test_lines_of_a_task():
     vertical, strided = Geometry(8, (5, 1), padding=(2, 0, 2, 0)), Geometry(8, (3, 3), (2, 2), (1, 1, 1, 1))
     found = lines([vertical, strided], 4)
