@@ -15,6 +15,7 @@ import typer
 
 from .errors import TenfoldError, VerificationError
 
+UsageError = typer.BadParameter.__mro__[1]  # of the parser of options, which Typer does not export: an unknown option, a bad value
 MISTAKE, DIFFERS = 2, 1
 _signals: list[int] = []  # that have come
 
@@ -285,7 +286,14 @@ def main() -> None:
     """The console script. SIGINT and SIGTERM unwind the stack, so that nothing half-written is left."""
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
-    app(prog_name="tenfold")
+    try:
+        code = app(prog_name="tenfold", standalone_mode=False)
+    except UsageError as error:
+        if len(sys.argv) > 1:
+            command = error.ctx.command_path if error.ctx else "tenfold"
+            print(f"tenfold: {' '.join(error.format_message().split())} (see {command} --help)", file=sys.stderr)
+        code = MISTAKE
+    sys.exit(code or 0)
 
 
 if __name__ == "__main__":

@@ -320,3 +320,22 @@ def test_warnings_are_one_line(tenfold, work, monkeypatch):
     monkeypatch.setattr("tenfold.targets.cpu.cpu_flags", lambda: warnings.warn("two\nlines", UserWarning, stacklevel=1) or frozenset())
     code, _, err = tenfold("targets")
     assert code == 0 and err == "tenfold: warning: two lines\n"
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["compile", "net.onnx", "--threads", "0"], "--threads"),
+    (["compile", "net.onnx", "--wings", "2"], "--wings"),
+    (["compile"], "MODEL"),
+    (["fly"], "fly"),
+    (["--wings"], "--wings"),
+])
+def test_options_that_are_not_understood(tenfold, work, arguments, words):
+    before = names(work)
+    code, out, err = tenfold(*arguments)
+    assert code == 2 and not out and err.count("\n") == 1 and err.startswith("tenfold: ") and words in err and "--help" in err
+    assert names(work) == before
+
+
+def test_without_a_word_it_says_what_it_can_do(tenfold):
+    code, out, err = tenfold()
+    assert code == 2 and "compress" in out + err
