@@ -3,6 +3,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
 
 from ..factorization import Choice, Layer
 from .knapsack import Item, choose, total
@@ -32,8 +35,8 @@ class Whole:
 class Costs:
     """What every layer's options cost, and the choice among them.
 
-    A layer by itself finds its weights in the caches, and wakes no other threads. So the time of a network is not the sum of its
-    layers': it is taken to lie on the line through the two networks that were measured.
+    A layer by itself finds its weights in the caches. So the time of a network is not the sum of its layers': it is taken to lie on the
+    line through the networks that were measured, from the fastest to the dense one, over those sums; with `know` it becomes a broken line.
 
     Parameters
     ----------
@@ -52,17 +55,34 @@ class Costs:
             [self._item(survey, option) for option in options] for survey, options in zip(self.surveys, self.options, strict=True)
         ]
         self._rest_bytes = whole.bytes - sum(FLOAT * survey.layer.params for survey in self.surveys)
+        self._known = {whole.ms - self.scale * saved: whole.fastest_ms, whole.ms: whole.ms}  # what was measured, by what the line says
+
+    def know(self, chosen: Sequence[int], ms: float) -> None:
+        """Take the time of another network into account, as it was measured beside the dense one."""
+        self._known[total(self.groups, chosen).ms + self.rest_ms] = ms
+
+    def _corrected(self, ms: float, back: bool = False) -> float:
+        """What the line says, on the broken line; or the other way round. More work never takes less time."""
+        line = sorted(self._known)
+        actual = list(accumulate((self._known[at] for at in line), max))
+        begin, end = (actual, line) if back else (line, actual)
+        if not begin[0] <= ms <= begin[-1]:  # beyond all that was measured both lines have the same slope
+            edge = 0 if ms < begin[0] else -1
+            return ms - begin[edge] + end[edge]
+        return float(np.interp(ms, begin, end))
 
     def pick(self, minimise: str, limits: Mapping[str, float]) -> tuple[int, ...] | None:
         """The best choice within limits of the whole network's ms, bytes and loss; None if there is none."""
-        rest = {"ms": self.rest_ms, "bytes": self._rest_bytes}
-        chosen = choose(self.groups, minimise, {name: limit - rest.get(name, 0.0) for name, limit in limits.items()})
+        rest, bounds = {"ms": self.rest_ms, "bytes": self._rest_bytes}, dict(limits)
+        if "ms" in bounds:
+            bounds["ms"] = self._corrected(bounds["ms"], back=True)
+        chosen = choose(self.groups, minimise, {name: limit - rest.get(name, 0.0) for name, limit in bounds.items()})
         return None if chosen is None else tuple(chosen)
 
     def predicted(self, chosen: Sequence[int]) -> Item:
         """Of the whole network."""
         items = total(self.groups, chosen)
-        return Item(items.ms + self.rest_ms, items.loss, items.bytes + self._rest_bytes)
+        return Item(self._corrected(items.ms + self.rest_ms), items.loss, items.bytes + self._rest_bytes)
 
     def chosen(self, indices: Sequence[int]) -> dict[str, Option | None]:
         """The options by the names of the layers, None for those that stay dense."""

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from ..frontends import Network
     from ..targets import Target
     from .device import Burst, Device
+    from .stopwatch import Times
+    from .survey import Option
 
 EVALUATED = 512  # calibration images that single candidates are evaluated on
 CONFIDENCE = 1.0  # standard errors of the accuracy that a budget must have to spare
@@ -188,6 +190,7 @@ class Search:
             return self._fastest(budget, limits)
         if all(getattr(self.costs.whole, name) <= limit for name, limit in limits.items()):
             raise TenfoldError(f"{self.network.name}: the dense network is within the budget ({budget}) already")
+        self._know(self.costs.pick("loss", limits))
         found = self._within(lambda bounds: self.costs.pick("loss", bounds), limits)
         if found is None:
             raise TenfoldError(best_reachable(self, budget, limits))
@@ -209,6 +212,7 @@ class Search:
     def _fastest(self, budget: Budget, limits: dict[str, float]) -> Indices:
         evaluated = [option for s in self.surveys for option in s.open if option.verdict is not None]
         slope = points_per_loss([o.verdict.kl for o in evaluated], [o.verdict.drop for o in evaluated])
+        self._know(self.costs.pick("ms", {"loss": budget.max_drop / slope, **limits}))
 
         def pick(bounds: Mapping[str, float]) -> Indices | None:
             # A choice that takes more bytes than predicted says nothing of its loss: only the limit on bytes is tightened for it.
@@ -253,12 +257,23 @@ class Search:
         return survey(candidates, self.table, sensitivity, steps_behind(self.network.mod), self.say)
 
     def _whole(self) -> Whole:
+        self.say("timing the dense network and the fastest one")
+        times = self._beside_dense({survey.layer.name: option for survey in self.surveys if (option := fastest(survey)) is not None})
+        return Whole(*times.at(self.table.yardstick), self.network.onnx.ByteSize())
+
+    def _know(self, indices: Indices | None) -> None:
+        """Time the network of a first choice: what is chosen in the end is most likely near it."""
+        if indices is None or not any(indices):
+            return
+        self.say("timing a first choice")
+        dense, ms = self._beside_dense({name: option for name, option in self.costs.chosen(indices).items() if option is not None}).ms
+        self.costs.know(indices, ms * self.costs.whole.ms / dense)
+
+    def _beside_dense(self, options: Mapping[str, Option]) -> Times:
+        """Times of the dense network and of one with options in the places of layers, their weights random."""
         from ..passes.factorize import Factorize
         from ..passes.trial import with_random_weights
 
-        self.say("timing the dense network and the fastest one")
         device, dense = self.settings.device, self.network.mod
-        chosen = {survey.layer.name: option.candidate.outline() for survey in self.surveys if (option := fastest(survey)) is not None}
-        small = Factorize({name: with_random_weights(chain) for name, chain in chosen.items()})(dense) if chosen else dense
-        times = self.table.stopwatch().time([device.network(dense), device.network(small)])
-        return Whole(*times.at(self.table.yardstick), self.network.onnx.ByteSize())
+        chains = {name: with_random_weights(option.candidate.outline()) for name, option in options.items()}
+        return self.table.stopwatch().time([device.network(dense), device.network(Factorize(chains)(dense) if chains else dense)])

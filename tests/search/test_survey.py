@@ -112,6 +112,29 @@ def test_both_networks_are_predicted_as_they_were_measured():
     assert model.predicted((2, 0)).ms == pytest.approx((model.whole.ms + model.whole.fastest_ms) / 2)
 
 
+def test_a_third_network_bends_the_line():
+    options = [option("channel_svd", 8, 0.4, 0.2, loss=0.1), option("channel_svd", 32, 0.7, 0.1, loss=0.05),
+               option("channel_svd", 40, 0.85, 0.05, loss=0.01)]
+    model = costs(options, dense=2.9)
+    dense, fastest = model.whole.ms, model.whole.fastest_ms
+    before = [model.predicted((i, 0)).ms for i in range(4)]
+    model.know((2, 0), before[2] + 0.2)
+    assert [model.predicted((i, 0)).ms for i in (0, 1, 2)] == pytest.approx([dense, fastest, before[2] + 0.2])
+    share = (before[3] - before[2]) / (dense - before[2])
+    assert model.predicted((3, 0)).ms == pytest.approx((1 - share) * (before[2] + 0.2) + share * dense)
+    for i in (1, 2, 3):  # limits mean what is predicted
+        ms = model.predicted((i, 0)).ms
+        assert model.pick("loss", {"ms": ms + 1e-6}) == (i, 0)
+    assert model.pick("loss", {"ms": fastest - 1e-3}) is None
+
+
+def test_a_third_network_that_was_slower_than_the_dense_one():
+    """Noise: what takes more work by itself is not predicted to take less time."""
+    model = costs([option("channel_svd", 8, 0.4, 0.2, loss=0.1), option("channel_svd", 32, 0.7, 0.1, loss=0.05)], dense=2.9)
+    model.know((2, 0), 3.1)
+    assert model.predicted((1, 0)).ms <= model.predicted((2, 0)).ms <= model.predicted((0, 0)).ms
+
+
 def test_the_dense_network_is_predicted_as_it_was_measured():
     model = costs([option("channel_svd", 8, 0.4, 0.2, loss=0.1)], rest=0.2, dense=2.6)
     assert model.scale == pytest.approx(1.2)  # both layers take 1 ms by themselves and 2.4 ms in the network
