@@ -1,6 +1,7 @@
 """Lowering as a list: what happens to an imported network, phase by phase, until it is a shared library.
 
     fold            constants, identities, dead code
+    channel orders  permutations of channels go into weights where they can
     channels last   NHWC for every spatial operator
     composites      operators that importers write as several become one kernel
     fuse chains     convolutions, or fully connected layers, that follow each other become one kernel
@@ -21,6 +22,7 @@ from ..schedules import rules_for
 from ..schedules.driver import ApplySchedules
 from ..schedules.vector_math import VectorMath
 from ..targets import Target
+from .channel_orders import ChannelOrders
 from .channels_last import ChannelsLast
 from .fuse_chains import FuseChains
 from .fuse_dense import FuseDense
@@ -40,6 +42,7 @@ def phases(target: Target) -> Iterator[Phase]:
         The device to compile for.
     """
     yield "fold", tvm.transform.Sequential([relax.transform.DecomposeOpsForInference(), relax.transform.CanonicalizeBindings()])
+    yield "channel_orders", ChannelOrders()
     yield "channels_last", ChannelsLast()
     yield "composites", lambda mod: local_response_norm(mod, target)
     yield "fuse_chains", tvm.transform.Sequential([FuseChains(target), FuseDense(target)])
