@@ -19,8 +19,9 @@ from .groups import mergeable
 from .tiles import LAUNCH_CYCLES, TASK_CYCLES, choose_tile, cycles
 from .winograd_model import choose_winograd, direct_cycles, winograd_cycles
 
-NEAR_BYTES_PER_CYCLE = 16         # of one core, to a cache that holds what is written until it is read
-FAR_BYTES_PER_CYCLE = 5           # likewise, where it does not
+NEAR_BYTES_PER_CYCLE = 16         # of one core, to an L2 cache that holds what is written until it is read
+SHARED_BYTES_PER_CYCLE = 12       # likewise, to the L3 cache
+FAR_BYTES_PER_CYCLE = 5           # likewise, to memory
 REMOTE_BYTES_PER_CYCLE = 1.5      # of one core, that another core has just written: what cutting by channels and not by rows costs
 PLANES_SHARE = 0.6                # of the L2 cache for the planes of a task
 MOST_WAYS = 200                   # to compute the stages of a chain that are compared
@@ -107,7 +108,11 @@ def _round_trip(link: Link, target: Target) -> float:
 
 
 def _there_and_back(bytes_: int, target: Target) -> float:
-    rate = NEAR_BYTES_PER_CYCLE if bytes_ <= target.l2_bytes * target.cores / 2 else FAR_BYTES_PER_CYCLE
+    rate = FAR_BYTES_PER_CYCLE
+    if bytes_ <= target.l2_bytes * target.cores / 2:
+        rate = NEAR_BYTES_PER_CYCLE
+    elif bytes_ <= target.l3_bytes / 2:
+        rate = SHARED_BYTES_PER_CYCLE
     return 2 * bytes_ / rate / target.cores
 
 
