@@ -10,9 +10,8 @@ import threading
 import numpy as np
 import pytest
 import tenfold
+from conftest import tiny_network
 from tenfold.runner import thread_pool
-
-from tests.conftest import tiny_network
 
 
 class Group(ctypes.Structure):
