@@ -111,7 +111,7 @@ def _there_and_back(bytes_: int, target: Target) -> float:
     rate = FAR_BYTES_PER_CYCLE
     if bytes_ <= target.l2_bytes * target.cores / 2:
         rate = NEAR_BYTES_PER_CYCLE
-    elif bytes_ <= target.l3_bytes / 2:
+    elif bytes_ <= target.l3_bytes / 4:  # what is read before lies there too
         rate = SHARED_BYTES_PER_CYCLE
     return 2 * bytes_ / rate / target.cores
 
