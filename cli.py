@@ -90,6 +90,7 @@ def compress(
     cache: Annotated[Path | None, typer.Option("--cache", help="Of measurements; default: ~/.cache/tenfold.", metavar="DIR")] = None,
     threads: Threads = None,
     target: TargetOption = "host",
+    device: Annotated[str | None, typer.Option("--device", help="Time there, where tenfold serve runs.", metavar="HOST:PORT")] = None,
     input_shape: InputShape = None,
 ) -> None:
     """Factor the layers of a network, within a budget or by energy, and write it as ONNX, with the plan and a report."""
@@ -101,9 +102,11 @@ def compress(
     reading = {"input_shapes": _shapes(input_shape)}
     with _progress() as say:
         if any(bound is not None for bound in bounds.values()):
-            search = {"target": target, "threads": threads, "cache": cache, "pareto": pareto}
+            search = {"target": target, "threads": threads, "device": device, "cache": cache, "pareto": pareto}
             lines = command.by_budget(model, output, data, bounds, recipe, search, say, **reading)
         else:
+            if device is not None:
+                raise TenfoldError(f"--device times candidates for a budget: give one too ({', '.join(command.OPTIONS.values())})")
             lines = command.by_recipe(model, output, data, recipe, pareto, say, target=target, **reading)
     out = console()
     for line in lines:
@@ -167,6 +170,17 @@ def run(
         with whole_file(output) as temporary, open(temporary, "wb") as file:
             np.savez(file, **results)
         out.print(f"wrote {output}")
+
+
+@_command
+def serve(
+    host: Annotated[str, typer.Option("--host", help="Listen on this address; whoever reaches it can run any code here.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="0: any that is free.", min=0, max=65535)] = 9190,
+) -> None:
+    """Let another machine time networks on this one (compress --device), until Ctrl-C."""
+    from .runner.serve import serve as work
+
+    work(host, port, lambda line: print(line, flush=True))
 
 
 @_command

@@ -19,4 +19,4 @@ def code_version(*parts: str, package: str | None = None) -> str:
 
 
 def _files(part: Path) -> list[Path]:
-    return [part] if part.suffix == ".py" else list(part.rglob("*.py"))
+    return [part] if part.suffix else [path for path in part.rglob("*") if path.suffix in (".py", ".cc")]

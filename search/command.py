@@ -37,7 +37,7 @@ def by_recipe(
 def by_budget(
     model: str, output: Path, data: Path | None, bounds: Options, recipe: Options, search: Options, say: Progress, **reading: Any
 ) -> list[Any]:
-    """With a budget: by a search. `search` holds ``target``, ``threads``, ``cache`` and ``pareto``."""
+    """With a budget: by a search. `search` holds ``target``, ``threads``, ``device``, ``cache`` and ``pareto``."""
     from .compress_within import compress_within, settings_for
 
     budget = Budget(**bounds)
@@ -46,9 +46,11 @@ def by_budget(
         raise TenfoldError(f"give either a budget or {given[0]}: a budget chooses the ranks of every layer by itself")
     if data is None:
         raise TenfoldError("a budget needs data to calibrate with and to verify on: give --data D.npz with images x and labels y")
-    settings = settings_for(search["target"], search["threads"], cache=search["cache"], methods=_methods(recipe["method"]))
-    done = compress_within(model, output, data, budget, settings=settings, pareto=search["pareto"], progress=say, **reading)
-    files = [PLAN, REPORT] + (["pareto.json", "pareto.png", "pareto.svg"] if search["pareto"] else [])
+    where = dict(search)
+    pareto = where.pop("pareto")
+    settings = settings_for(**where, methods=_methods(recipe["method"]))
+    done = compress_within(model, output, data, budget, settings=settings, pareto=pareto, progress=say, **reading)
+    files = [PLAN, REPORT] + (["pareto.json", "pareto.png", "pareto.svg"] if pareto else [])
     return [
         outcome_table(done),
         outcome_line(done),

@@ -22,7 +22,6 @@ from .search import Search, Settings
 if TYPE_CHECKING:
     import onnx
 
-    from .device import Device
     from .search import Indices
 
 CURVE, PICTURES = "pareto.json", ("pareto.png", "pareto.svg")
@@ -30,14 +29,33 @@ FILES = (MODEL, PLAN, REPORT, CURVE, *PICTURES)
 Progress = Callable[[str], None]
 
 
-def settings_for(target: Any, threads: int | None = None, device: Device | None = None, **options: Any) -> Settings:
-    """Settings of a search for a target, on this machine unless a device is given; `options` are further fields of Settings."""
+def settings_for(target: Any, threads: int | None = None, device: str | None = None, **options: Any) -> Settings:
+    """Settings of a search.
+
+    Parameters
+    ----------
+    target
+        As of `compile`; ``host`` means the device, where there is one.
+    threads : int, optional
+        Default: the target's cores.
+    device : str, optional
+        Where candidates are timed: the address of ``tenfold serve``, ``HOST:PORT``. Default: here.
+    **options
+        Further fields of Settings.
+
+    Raises
+    ------
+    TenfoldError
+        There is no such target, its code does not run where candidates are timed, or the device does not answer.
+    """
+    from ..runner.session import Session
     from ..targets import resolve
-    from .device import Host
+    from .device import Host, Remote
 
     require_compiler()
-    chosen = with_threads(resolve(target), threads)
-    return Settings(chosen, device or Host(chosen), **options)
+    session = None if device is None else Session(device)
+    chosen = with_threads(session.target if session and target == "host" else resolve(target), threads)
+    return Settings(chosen, Remote(chosen, session) if session else Host(chosen), **options)
 
 
 def compress_within(

@@ -1,32 +1,27 @@
-"""What networks are timed on: this machine. Another one is a class with the same two methods."""
+"""What networks are timed on: this machine, or another one in a session."""
 from __future__ import annotations
 
+import contextlib
+import itertools
 import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+import weakref
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Protocol
 
 from ..errors import TenfoldError
 from ..runner.artifact import check_cpu
 from ..runner.build import build_library, describe_target
-from ..runner.data import random_inputs
+from ..runner.bursts import KERNELS, NETWORK, Burst, load_burst
 from ..runner.manifest import LIBRARY, WEIGHTS
-from ..runner.runtime import Machine
-from ..runner.weights import map_weights
 
 if TYPE_CHECKING:
     import tvm
 
     from ..frontends.network import TensorSpec
+    from ..runner.session import Session
     from ..targets import Target
-
-SECONDS, RUNS, WARM_UP = 0.003, 3, 2  # of one burst: for so long, but at least so many runs, after some that are not timed
-
-Burst = Callable[[], float]
 
 
 class Device(Protocol):
@@ -58,52 +53,81 @@ class Host:
         try:
             check_cpu(f"target {target.name}", describe_target(target))
         except TenfoldError as error:
-            raise TenfoldError(f"{error}: candidates can't be timed here") from None
+            raise TenfoldError(f"{error}: candidates can't be timed here; give --device HOST:PORT to time them there") from None
         self.target = target
 
     def kernels(self, mod: tvm.IRModule) -> Burst:
-        loaded = self._load(mod)
-        calls = loaded.calls()
-
-        def run() -> float:
-            begin = time.perf_counter()
-            for function, args in calls:
-                function(*args)
-            return time.perf_counter() - begin
-
-        return _burst(run, loaded)
+        return self._load(mod, KERNELS)
 
     def network(self, mod: tvm.IRModule) -> Burst:
-        loaded = self._load(mod)
-        return _burst(loaded.call, loaded)
+        return self._load(mod, NETWORK)
 
-    def _load(self, mod: tvm.IRModule) -> _Loaded:
-        specs = _specs(mod)
-        with tempfile.TemporaryDirectory(prefix="tenfold-") as name:  # both files stay mapped when they are gone
-            folder = Path(name)
-            built = build_library(mod, self.target, folder)
-            contents = map_weights(folder / WEIGHTS)
-            machine = Machine(folder / LIBRARY, contents, [(spec.shape, spec.dtype) for spec in specs], self.target.cores)
-        return _Loaded(machine, list(random_inputs(specs).values()), frozenset(kernel["function"] for kernel in built.kernels))
+    def _load(self, mod: tvm.IRModule, part: str) -> Burst:
+        with _built(mod, self.target) as built:
+            return load_burst(built.folder, built.inputs, built.kernels, self.target.cores, part)
 
 
-@dataclass
-class _Loaded:
-    """A compiled module with arrays to run it on, and the names of its kernels."""
+class Remote:
+    """A device that runs ``tenfold serve``: compiled here, run there.
 
-    machine: Machine
-    inputs: list[np.ndarray]
+    Parameters
+    ----------
+    target : Target
+        Code for it must run on the device; its `cores` are the threads.
+    session : Session
+
+    Raises
+    ------
+    TenfoldError
+        The device lacks what the target's code needs; later, the session has ended.
+    """
+
+    def __init__(self, target: Target, session: Session) -> None:
+        session.ask("check", target=describe_target(target))
+        self.target = target
+        self.session = session
+        self._names = (f"module{number}" for number in itertools.count())
+
+    def kernels(self, mod: tvm.IRModule) -> Burst:
+        return self._load(mod, KERNELS)
+
+    def network(self, mod: tvm.IRModule) -> Burst:
+        return self._load(mod, NETWORK)
+
+    def _load(self, mod: tvm.IRModule, part: str) -> Burst:
+        session, name = self.session, next(self._names)
+        with _built(mod, self.target) as built:
+            for file in (LIBRARY, WEIGHTS):
+                session.send(built.folder / file, f"{name}/{file}")
+        options = {"inputs": [asdict(each) for each in built.inputs], "kernels": sorted(built.kernels), "threads": self.target.cores}
+        module = session.ask("load", folder=name, part=part, **options)
+
+        def burst() -> float:
+            return session.ask("time", module=module)
+
+        weakref.finalize(burst, _drop, session, module).atexit = False
+        return burst
+
+
+def _drop(session: Session, module: int) -> None:
+    with contextlib.suppress(TenfoldError):  # of a session that has ended, nothing is left to drop
+        session.ask("drop", module=module)
+
+
+@dataclass(frozen=True)
+class _Built:
+    """A compiled module: the folder of its files, its inputs, the names of its kernels."""
+
+    folder: Path
+    inputs: list[TensorSpec]
     kernels: frozenset[str]
 
-    def call(self) -> float:
-        """Seconds of one call."""
-        begin = time.perf_counter()
-        self.machine(self.inputs)
-        return time.perf_counter() - begin
 
-    def calls(self) -> list[tuple[Any, tuple[Any, ...]]]:
-        """The calls of kernels in one run, on the memory of that run: function, arguments."""
-        return [(function, args) for name, function, args in self.machine.record(self.inputs) if name in self.kernels]
+@contextlib.contextmanager
+def _built(mod: tvm.IRModule, target: Target) -> Iterator[_Built]:
+    with tempfile.TemporaryDirectory(prefix="tenfold-") as name:
+        built = build_library(mod, target, Path(name))
+        yield _Built(Path(name), _specs(mod), frozenset(kernel["function"] for kernel in built.kernels))
 
 
 def _specs(mod: tvm.IRModule) -> list[TensorSpec]:
@@ -111,18 +135,3 @@ def _specs(mod: tvm.IRModule) -> list[TensorSpec]:
 
     params = mod["main"].params
     return [TensorSpec(param.name, tuple(int(size) for size in param.ty.shape.values), str(param.ty.dtype)) for param in params]
-
-
-def _burst(run: Callable[[], float], memory: Any) -> Burst:
-    """The median of a few runs, each of which returns its seconds. `memory` is what the run holds by address only."""
-
-    def burst() -> float:
-        for _ in range(WARM_UP):
-            run()
-        times, end = [], time.perf_counter() + SECONDS
-        while len(times) < RUNS or time.perf_counter() < end:
-            times.append(run())
-        return float(np.median(times)) * 1e3
-
-    burst.memory = memory  # type: ignore[attr-defined]
-    return burst

@@ -35,8 +35,9 @@ from .unreachable import best_accurate, best_reachable
 if TYPE_CHECKING:
     from ..factorization import FactorChain
     from ..frontends import Network
+    from ..runner.bursts import Burst
     from ..targets import Target
-    from .device import Burst, Device
+    from .device import Device
     from .stopwatch import Times
     from .survey import Option
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .device import Burst
+from ..runner.bursts import Burst
 
 QUIET = 1.15  # times the fastest yardstick: what still counts as undisturbed
 ROUNDS = 7  # quiet ones that are waited for

@@ -56,7 +56,7 @@ def test_help_is_instant():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 0.5
     assert time.process_time() - begin < 0.5
-    for command in ("inspect", "compress", "compile", "run", "bench", "plot", "targets"):
+    for command in ("inspect", "compress", "compile", "run", "serve", "bench", "plot", "targets"):
         assert command in done.stdout
 
 
@@ -219,6 +219,9 @@ MISTAKES = {
     "too few images": (lambda w: make_data(w, count=9), [*DATA, "--max-drop", "1"], ["d.npz", "9 images"]),
     "a budget and energy": (make_data, [*DATA, "--max-drop", "1", "--energy", "0.9"], ["budget", "--energy"]),
     "a budget for another machine": (make_data, [*DATA, "--max-drop", "1", "--target", "zen9"], ["'zen9'"]),
+    "a device without a budget": (None, [*SMALL, "--device", "board"], ["--device", "--max-drop"]),
+    "a device that is no address": (make_data, [*DATA, "--max-drop", "1", "--device", "board:x"], ["--device board:x", "HOST:PORT"]),
+    "a device that does not answer": (make_data, [*DATA, "--max-drop", "1", "--device", "127.0.0.1:1"], ["127.0.0.1:1", "tenfold serve"]),
     "a curve without a budget": (None, [*SMALL, "--pareto"], ["--pareto", "--max-drop"]),
     "too few images to correct with": (lambda w: make_data(w, count=9), DATA, ["d.npz", "9 images"]),
     "images of another shape to correct with": (lambda w: make_data(w, size=9), DATA, ["d.npz", "[64, 3, 9, 9]"]),
