@@ -59,7 +59,7 @@ def normalize(proto: onnx.ModelProto, input_shapes: dict[str, tuple[int, ...]] |
     expand(model)
     fold_shapes(model)
     _drop_dropout(model, name)
-    passes.IdentityEliminationPass()(model)
+    _drop_identities(model)
     rewrite(model, pattern_rewrite_rules=[fuse_pad_into_conv_rule])
     fold_affine(model, name)
     passes.RemoveUnusedNodesPass()(model)
@@ -130,6 +130,17 @@ def _drop_dropout(model: ir.Model, name: str) -> None:
             raise TenfoldError(f"{name}: node {node.name!r} is a Dropout whose mask is used: export the network in eval mode")
         identity = ir.node("Identity", [node.inputs[0]], name=node.name)
         _replace(node, identity)
+
+
+def _drop_identities(model: ir.Model) -> None:
+    """Remove Identity nodes, but those of which both ends are outputs: two outputs are two values, each with its name."""
+    names = [value.name for value in model.graph.outputs]
+    passes.IdentityEliminationPass()(model)
+    passes.OutputFixPass()(model)
+    for value in model.graph.outputs:
+        value.name = None
+    for value, name in zip(model.graph.outputs, names, strict=True):
+        value.name = name
 
 
 def _replace(node: ir.Node, new: ir.Node) -> None:

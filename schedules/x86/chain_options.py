@@ -60,15 +60,18 @@ def stage_options(link: Link, target: Target, last: bool, whole: bool = False) -
         return () if last and link.channels % target.lanes else (ChainStage(link.geometry, depthwise_pixels(link), 0),)
     plain = [_best_tile(replace(link.geometry, groups=link.geometry.groups // merged), 1, link, target, last, whole)
              for merged in divisors(link.geometry, target.lanes)]
-    kept: list[ChainStage] = []
-    priced = sorted(((dense_cycles(link, stage, last, target), stage.sets * stage.blocks(target.lanes) * stage.vectors, i, stage)
-                     for i, stage in enumerate(plain) if stage is not None))
-    for _, room, _, stage in priced:
-        if all(room < other.sets * other.blocks(target.lanes) * other.vectors for other in kept):
-            kept.append(stage)
     ways = [] if whole else [_best_tile(link.geometry, m, link, target, last, whole) for m in interleavable(link.geometry, target.lanes)]
-    kept += [stage for stage in ways if stage is not None and (not priced or dense_cycles(link, stage, last, target) < priced[0][0])]
-    return tuple(kept)
+    price = {stage: (dense_cycles(link, stage, last, target), stage.sets * stage.blocks(target.lanes) * stage.vectors)
+             for stage in (*plain, *ways) if stage is not None}
+
+    def undominated(stage: ChainStage, kept: Sequence[ChainStage]) -> bool:
+        return all(price[stage][0] < price[other][0] or price[stage][1] < price[other][1] for other in kept)
+
+    kept: list[ChainStage] = []
+    for stage in sorted(filter(None, plain), key=price.__getitem__):
+        if undominated(stage, kept):
+            kept.append(stage)
+    return (*kept, *(stage for stage in filter(None, ways) if undominated(stage, kept)))  # both, for not every neighbour reads these
 
 
 def interleavable(geometry: Geometry, lanes: int) -> list[int]:

@@ -66,8 +66,11 @@ class ChainStage:
         return ceil(self.per_set / self.block(lanes))
 
     def spread_evenly(self, lanes: int) -> bool:
-        """Whether all blocks can have the same number of filters: what the last stage needs, which has no padding to store."""
-        return self.per_set % self.blocks(lanes) == 0 and (self.interleaved == 1 or self.per_set % self.block(lanes) == 0)
+        """Whether all blocks can have the same number of filters: what the last stage needs, which has no padding to store.
+
+        Of interleaved groups one block takes all, so that its stores are of whole groups.
+        """
+        return self.per_set == self.block(lanes) if self.interleaved > 1 else self.per_set % self.blocks(lanes) == 0
 
     def natural_order(self, lanes: int) -> np.ndarray:
         """Filters in the order in which the lanes compute them."""

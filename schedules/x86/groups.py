@@ -49,6 +49,8 @@ def mergeable(geometry: Geometry, channels: int, batch: int, size: tuple[int, in
         shape = replace(geometry, groups=geometry.groups // merged).shape(batch, *size, channels)
         tile = choose_tile(shape, target)
         stored = shape.groups * ceil(shape.filters / target.lanes) * shape.pixels * batch
+        if shape.filters % (tile.vectors * target.lanes):  # accumulators that don't fill vectors take a way through memory of their own
+            stored *= 2
         return cycles(shape, tile.pixels, tile.vectors, tile.flat, target) + STORED_CYCLES * stored
 
     if geometry.groups == 1 or geometry.groups == channels == geometry.filters:

@@ -102,6 +102,12 @@ def test_dropout_and_identity_are_gone():
     assert types(normalised(graph("float[1,4] x => float y", nodes))) == ["Relu"]
 
 
+@pytest.mark.parametrize("nodes", ["a = Relu (x) b = Identity (a)", "t = Relu (x) a = Identity (t) b = Identity (t)"])
+def test_two_outputs_of_one_value_keep_their_names(nodes):
+    result = normalised(graph("float[1,4] x => float a, float b", nodes))
+    assert [value.name for value in result.graph.output] == ["a", "b"] and "Relu" in types(result)
+
+
 def test_zero_padding_joins_the_convolution():
     model = graph(
         "float[1,4,6,6] x => float y",

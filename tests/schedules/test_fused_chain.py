@@ -239,6 +239,21 @@ def test_groups_of_one_channel(target, colors, each):
         check(shape, geometries, [first, stage], 2, target=target)
 
 
+@pytest.mark.parametrize("target", RUNNABLE, ids=lambda target: target.name)
+@pytest.mark.parametrize(("colors", "each"), [(8, 12), (48, 12), (12, 8), (16, 2), (6, 10)])
+def test_groups_of_one_channel_before_others(target, colors, each):
+    """Likewise, read by a depthwise stage."""
+    shape = (1, 9, 13, colors)
+    geometries = [Geometry(colors * each, (1, 1), groups=colors), Geometry(colors * each, (3, 3), (1, 1), (1, 1, 1, 1), groups=colors * each),
+                  Geometry(16, (1, 1))]
+    links = links_of(shape, geometries)
+    behind = [stage_options(links[1], target, False)[0], stage_options(links[2], target, True)[0]]
+    ways = [stage for stage in stage_options(links[0], target, False) if wirings([stage, *behind], colors, target.lanes) is not None]
+    assert ways
+    for stage in ways:
+        check(shape, geometries, [stage, *behind], 2, target=target)
+
+
 def test_few_filters_share_vectors():
     """24 filters of a group leave no lane of 16 idle if a second group works in the same vectors."""
     link = Link(Geometry(96, (7, 7), (2, 2), (1, 1, 1, 1), groups=4), (224, 224), 4, 1)

@@ -7,7 +7,6 @@ from tenfold.schedules.x86.conv2d import Geometry
 from tenfold.schedules.x86.groups import block_diagonal, merge_groups
 from tenfold.targets import resolve
 
-ZEN3 = resolve("zen3")
 
 
 @pytest.mark.parametrize(("filters", "groups", "merged"), [(12, 6, 2), (12, 6, 3), (8, 4, 4)])
@@ -21,9 +20,12 @@ def test_block_diagonal_computes_the_same(filters, groups, merged):
     np.testing.assert_allclose([found[f, :, 0, 0] @ x[f // per_merged * wide :][:wide] for f in range(filters)], expected)
 
 
-@pytest.mark.parametrize(("filters", "channels", "groups", "left"), [(48 * 12, 96, 48, 24), (256, 576, 2, 2), (64, 64, 4, 4)])
-def test_groups_are_merged_until_vectors_are_full(filters, channels, groups, left):
+@pytest.mark.parametrize(
+    ("target", "filters", "channels", "groups", "left"),
+    [("zen3", 48 * 12, 96, 48, 24), ("zen4", 48 * 12, 96, 48, 12), ("zen3", 256, 576, 2, 2), ("zen3", 64, 64, 4, 4)],
+)
+def test_groups_are_merged_until_vectors_are_full(target, filters, channels, groups, left):
     weight = np.ones((filters, channels // groups, 1, 1), "float32")
-    geometry, merged = merge_groups(Geometry(filters, (1, 1), groups=groups), weight, 1, (27, 27), ZEN3)
+    geometry, merged = merge_groups(Geometry(filters, (1, 1), groups=groups), weight, 1, (27, 27), resolve(target))
     assert geometry.groups == left and merged.shape[1] == channels // left
     assert merged.sum() == weight.sum()
