@@ -83,9 +83,14 @@ def _hoisted(loop: tirx.Stmt, analyzer: sym.Analyzer) -> tirx.Stmt:
             continue
         begin = begin if bounds[0] is None else tirx.max(begin, bounds[0])
         end = end if bounds[1] is None else tirx.min(end, bounds[1])
-    begin, extent = analyzer.simplify(begin), analyzer.simplify(tirx.max(end - begin, tirx.const(0, loop.loop_var.ty.dtype)))
-    inner = _loop(loop, loop.loop_var, begin, extent, _behind(kept, loop.body.then_case))
-    return _behind(free, inner)
+    zero = tirx.const(0, loop.loop_var.ty.dtype)
+    begin, extent = analyzer.simplify(begin), analyzer.simplify(tirx.max(end - begin, zero))
+    body = _behind(kept, loop.body.then_case)
+    if isinstance(extent, tirx.IntImm) and not isinstance(begin, tirx.IntImm):
+        # As many turns wherever they begin. Left as it is, y + k from k = 1 - y on has y times zero, by which TVM's analysis divides.
+        body, begin = substitute(body, {loop.loop_var: begin + loop.loop_var}), zero
+        body = tvm_ffi.structural_map(body, (tirx.Add, analyzer.simplify), order="post")
+    return _behind(free, _loop(loop, loop.loop_var, begin, extent, body))
 
 
 def _bounds(condition: ir.Expr, var: ir.Var) -> tuple[ir.Expr | None, ir.Expr | None] | None:

@@ -64,9 +64,10 @@ def geometries(draw):
     channels, filters = groups * draw(st.integers(1, 20)), groups * draw(st.integers(1, 40))
     kernel = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
     dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
-    size = tuple((k - 1) * d + draw(st.integers(1, 12)) for k, d in zip(kernel, dilation, strict=True))
-    geometry = Geometry(filters, kernel, draw(st.tuples(st.integers(1, 3), st.integers(1, 3))), draw(st.tuples(*[st.integers(0, 3)] * 4)),
-                        dilation, groups)
+    padding = draw(st.tuples(*[st.integers(0, 3)] * 4))
+    spans = [(k - 1) * d + 1 - before - behind for k, d, before, behind in zip(kernel, dilation, padding[:2], padding[2:], strict=True)]
+    size = tuple(draw(st.integers(max(1, span), max(1, span) + 11)) for span in spans)  # smaller than the kernel, too
+    geometry = Geometry(filters, kernel, draw(st.tuples(st.integers(1, 3), st.integers(1, 3))), padding, dilation, groups)
     return geometry, (draw(st.integers(1, 2)), *size, channels)
 
 
@@ -78,6 +79,16 @@ def test_any_geometry(case, seed):
     x = rng.standard_normal(shape, "float32")
     weight = rng.standard_normal((geometry.filters, shape[-1] // geometry.groups, *geometry.kernel), "float32")
     check(x, weight, geometry, choose_tile(geometry.shape(*shape), HOST))
+
+
+@pytest.mark.parametrize(("size", "kernel"), [(1, 3), (2, 3), (2, 5), (3, 5), (4, 7)])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_images_smaller_than_the_kernel(size, kernel, rows):
+    """Every row of the output meets as many rows of the image, at other places of the kernel."""
+    geometry = Geometry(24, (kernel, kernel), padding=(kernel // 2,) * 4)
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((1, size, size, 8), "float32"), rng.standard_normal((24, 8, kernel, kernel), "float32")
+    check(x, weight, geometry, replace(choose_tile(geometry.shape(*x.shape), HOST), pixels=min(2, size), vectors=1, flat=False, rows=rows))
 
 
 @given(seed=st.integers(0, 99), size=st.integers(1, 9), kernel=st.integers(2, 7), padding=st.tuples(st.integers(-1, 6), st.integers(-1, 6)),
