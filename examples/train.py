@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tenfold.training.datasets import cifar10, fetch_cifar10, normalize
+from tenfold.training.datasets import cifar10, fetch_cifar10, normalize, shuffled_rows
 from tenfold.training.networks import fold_batch_norm, jin_baseline, small_vgg
 from torch import nn
 
@@ -44,6 +44,10 @@ class Recipe:
     weight_decay, smoothing : float
     shift : int
         Pixels by which an image moves either way.
+    bfloat16 : bool
+        Convolve in bfloat16 while training, in half the time where the processor has it. The network is exported in float32.
+    held_out : int
+        Training images that the network does not see: a search verifies on them.
     """
 
     file: str
@@ -55,6 +59,8 @@ class Recipe:
     weight_decay: float
     smoothing: float
     shift: int
+    bfloat16: bool = False
+    held_out: int = 0
 
 
 RECIPES = {
@@ -77,14 +83,16 @@ RECIPES = {
         file="cifar10_vgg",
         network=small_vgg,
         about="""\
-    A small VGG: seven 3 x 3 convolutions (48, 96, 96, 192, 192, 256, 256 filters), each with batch norm and ReLU, 2 x 2
-    max-pooling after the first, third and fifth, a global average, one dense layer.""",
-        epochs=14,
-        crops=0.6,
+    A small VGG: eight 3 x 3 convolutions (48, 96, 160, 160, 208, 208, 208, 208 filters), each with batch norm and ReLU, 2 x 2
+    max-pooling after the first, second and fourth, a global average, one dense layer.""",
+        epochs=18,
+        crops=0.5,
         learning_rate=0.1,
         weight_decay=1e-3,
         smoothing=0.1,
         shift=4,
+        bfloat16=True,
+        held_out=5000,
     ),
 }
 
@@ -131,7 +139,9 @@ def train(recipe: Recipe, images: torch.Tensor, labels: torch.Tensor, epochs: in
         crop = size * 3 // 4 if epoch < recipe.crops * epochs else size
         for step, batch in enumerate(torch.randperm(len(images), generator=generator)[:steps * BATCH].split(BATCH)):
             x = augment(images[batch], recipe.shift, crop, generator).contiguous(memory_format=torch.channels_last)
-            loss = criterion(network(x), labels[batch])
+            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
+                logits = network(x)
+            loss = criterion(logits.float(), labels[batch])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -159,12 +169,13 @@ def export(recipe: Recipe, network: nn.Sequential, folder: Path, test_x: np.ndar
     np.savez_compressed(folder / "cifar10_test_500.npz", x=test_x[rows], y=test_y[rows])
     sample = accuracy(network, torch.from_numpy(test_x[rows]), torch.from_numpy(test_y[rows]))
     crops = f", the first {recipe.crops:.0%} of them on crops of 24 pixels" if recipe.crops else ""
+    bfloat16 = ", convolutions in bfloat16" if recipe.bfloat16 else ""
     (folder / f"{recipe.file}.txt").write_text(f"""\
 {recipe.file}.onnx
 {recipe.about}
-    Trained by examples/train.py on the 50,000 training images of CIFAR-10: {epochs} epochs{crops},
+    Trained by examples/train.py on {50000 - recipe.held_out:,} of the 50,000 training images of CIFAR-10: {epochs} epochs{crops},
     SGD with Nesterov momentum 0.9, batches of {BATCH}, one cosine cycle with a peak learning rate of {recipe.learning_rate},
-    weight decay {recipe.weight_decay}, label smoothing {recipe.smoothing}, flips and shifts of up to {recipe.shift} pixels.
+    weight decay {recipe.weight_decay}, label smoothing {recipe.smoothing}, flips and shifts of up to {recipe.shift} pixels{bfloat16}.
     Accuracy on all 10,000 test images: {score:.2%}; on the 500 of cifar10_test_500.npz: {sample:.1%}.
 """)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, test accuracy {score:.2%}, on the sample {sample:.1%}")
@@ -183,7 +194,8 @@ def main() -> None:
     recipe = RECIPES[args.network]
     epochs = args.epochs or recipe.epochs
     train_x, train_y, test_x, test_y = cifar10(fetch_cifar10(args.data))
-    images, labels = torch.from_numpy(normalize(train_x)), torch.from_numpy(train_y)
+    seen = np.sort(shuffled_rows(len(train_x))[recipe.held_out :])
+    images, labels = torch.from_numpy(normalize(train_x[seen])), torch.from_numpy(train_y[seen])
     network = train(recipe, images, labels, epochs, args.data / f"{recipe.file}.pt")
     export(recipe, network, args.output, normalize(test_x), test_y, epochs)
 

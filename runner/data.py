@@ -64,20 +64,23 @@ class Data:
         (N,) whole numbers.
     name : str
         What errors call it.
+    held_out : ndarray or None
+        (N,) booleans: which images the network was not trained on. A search verifies on these, and on no others.
     """
 
     x: np.ndarray
     y: np.ndarray | None = None
     name: str = "data"
+    held_out: np.ndarray | None = None
 
     @classmethod
     def of(cls, data: Any) -> Data:
-        """From a Data, an array, a dict with ``x`` and maybe ``y``, or a path to an .npz (or .npy) of these.
+        """From a Data, an array, a dict with ``x`` and maybe ``y`` and ``held_out``, or a path to an .npz (or .npy) of these.
 
         Raises
         ------
         TenfoldError
-            There is no ``x``, its length differs from that of ``y``, or it holds NaN.
+            There is no ``x``, its length differs from that of ``y`` or ``held_out``, it holds NaN, or ``held_out`` no booleans.
         """
         if isinstance(data, Data):
             return data
@@ -93,9 +96,13 @@ class Data:
         x, y = np.asarray(data["x"]), data.get("y")
         if y is not None and (np.asarray(y).ndim != 1 or len(y) != len(x)):
             raise TenfoldError(f"{name}: y must hold one label for each image: it has shape {list(np.shape(y))}, x has {list(x.shape)}")
+        held_out = data.get("held_out")
+        if held_out is not None and (np.shape(held_out) != (len(x),) or np.asarray(held_out).dtype != bool):
+            facts = f"{np.asarray(held_out).dtype}{list(np.shape(held_out))}"
+            raise TenfoldError(f"{name}: held_out must hold one boolean for each of the {len(x)} images: it is {facts}")
         if x.dtype.kind == "f" and not np.isfinite(x).all():
             raise TenfoldError(f"{name}: x holds NaN or infinity")
-        return cls(x, None if y is None else np.asarray(y), name)
+        return cls(x, None if y is None else np.asarray(y), name, None if held_out is None else np.asarray(held_out))
 
     def check(self, spec: Spec, model: str) -> None:
         """Raise TenfoldError unless the images fit the input `spec` of `model`."""

@@ -141,7 +141,9 @@ def check(network: Network, data: Data) -> None:
 
 
 def split(data: Data) -> tuple[Data, Data]:
-    """Two parts of the images, drawn with a fixed seed: one to calibrate with, one held out; both in the order of the file.
+    """Two parts of the images, one to calibrate with, one held out; both in the order of the file.
+
+    Which are held out, the data says, or a draw with a fixed seed.
 
     Raises
     ------
@@ -151,8 +153,13 @@ def split(data: Data) -> tuple[Data, Data]:
     count = len(data.x)
     if count < 2 * LEAST:
         raise TenfoldError(f"{data.name}: x has {count} images: at least {2 * LEAST} are needed, half of them to verify with")
-    held_out = np.zeros(count, bool)
-    held_out[np.random.default_rng(SEED).permutation(count)[: round(HELD_OUT * count)]] = True
+    held_out = data.held_out
+    if held_out is None:
+        held_out = np.zeros(count, bool)
+        held_out[np.random.default_rng(SEED).permutation(count)[: round(HELD_OUT * count)]] = True
+    elif not LEAST <= held_out.sum() <= count - LEAST:
+        facts = f"{held_out.sum()} of {count} images are held_out"
+        raise TenfoldError(f"{data.name}: {facts}: at least {LEAST} are needed to verify with, and as many to calibrate with")
     return _part(data, ~held_out), _part(data, held_out)
 
 

@@ -40,6 +40,11 @@ def fetch_cifar10(folder: Path) -> Path:
     return images
 
 
+def shuffled_rows(count: int) -> np.ndarray:
+    """Numbers of `count` images in the order of which the first are held out from training, and taken for searches; always the same."""
+    return np.random.default_rng(0).permutation(count)
+
+
 def _sheet(path: Path) -> np.ndarray:
     """One PNG of 10000 rows x 1024 RGB pixels -> uint8 images (10000, 3, 32, 32)."""
     from PIL import Image

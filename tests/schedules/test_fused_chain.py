@@ -244,8 +244,9 @@ def test_groups_of_one_channel(target, colors, each):
 def test_groups_of_one_channel_before_others(target, colors, each):
     """Likewise, read by a depthwise stage."""
     shape = (1, 9, 13, colors)
-    geometries = [Geometry(colors * each, (1, 1), groups=colors), Geometry(colors * each, (3, 3), (1, 1), (1, 1, 1, 1), groups=colors * each),
-                  Geometry(16, (1, 1))]
+    filters = colors * each
+    depthwise = Geometry(filters, (3, 3), (1, 1), (1, 1, 1, 1), groups=filters)
+    geometries = [Geometry(filters, (1, 1), groups=colors), depthwise, Geometry(16, (1, 1))]
     links = links_of(shape, geometries)
     behind = [stage_options(links[1], target, False)[0], stage_options(links[2], target, True)[0]]
     ways = [stage for stage in stage_options(links[0], target, False) if wirings([stage, *behind], colors, target.lanes) is not None]

@@ -8,7 +8,6 @@ from tenfold.schedules.x86.groups import block_diagonal, merge_groups
 from tenfold.targets import resolve
 
 
-
 @pytest.mark.parametrize(("filters", "groups", "merged"), [(12, 6, 2), (12, 6, 3), (8, 4, 4)])
 def test_block_diagonal_computes_the_same(filters, groups, merged):
     rng = np.random.default_rng(0)

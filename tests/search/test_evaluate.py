@@ -74,6 +74,24 @@ def test_the_split_is_the_same_every_time_and_has_every_image_once():
     assert abs(len(a.y) - len(b.y)) <= 1
 
 
+def test_the_data_may_say_what_is_held_out():
+    held_out = np.arange(101) % 4 == 0
+    data = Data.of({"x": np.arange(101, dtype="float32").reshape(101, 1), "y": np.arange(101), "held_out": held_out})
+    calibrating, verifying = split(data)
+    np.testing.assert_array_equal(verifying.y, np.arange(0, 101, 4))
+    np.testing.assert_array_equal(calibrating.x[:, 0], np.flatnonzero(~held_out))
+
+
+@pytest.mark.parametrize(
+    ("held_out", "words"),
+    [(np.zeros(20, bool), "0 of 20"), (np.ones(20, bool), "20 of 20"), (np.zeros(20, int), "int64"), (np.zeros(9, bool), "[9]")],
+)
+def test_what_is_held_out_must_make_sense(held_out, words):
+    with pytest.raises(TenfoldError, match="held_out.*") as error:
+        split(Data.of({"x": images(20), "held_out": held_out}))
+    assert words in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
