@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from .survey import Option
 
 EVALUATED = 512  # calibration images that single candidates are evaluated on
-CONFIDENCE = 1.0  # standard errors of the accuracy that a budget must have to spare
+CONFIDENCE = 1.645  # standard errors that a budget must have to spare: 19 of 20 networks that just pass keep it on further images
 PLAN_KEY = ("plan", "held_out", "code")
 REMEMBERED = 2  # plans whose chains are kept
 
