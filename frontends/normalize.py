@@ -137,9 +137,10 @@ def _drop_identities(model: ir.Model) -> None:
     names = [value.name for value in model.graph.outputs]
     passes.IdentityEliminationPass()(model)
     passes.OutputFixPass()(model)
-    for value in model.graph.outputs:
-        value.name = None
-    for value, name in zip(model.graph.outputs, names, strict=True):
+    renamed = [(value, name) for value, name in zip(model.graph.outputs, names, strict=True) if value.name != name]
+    for value, _ in renamed:
+        value.name = None  # another one's, maybe
+    for value, name in renamed:
         value.name = name
 
 
