@@ -75,7 +75,7 @@ def test_two_colours_are_one_of_all_partitions(channels, seed):
 def test_two_colours_are_near_the_best_of_all_partitions():
     """The clustering is a descent: it beats the median on random filters, which have no clusters, almost always and not always."""
     found = [_two_colours(channels, seed) for channels in (2, 3, 4) for seed in range(20)]
-    assert np.mean([squared <= lost[len(lost) // 2] + 1e-6 for squared, lost in found]) >= 0.9
+    assert np.mean([squared <= lost[len(lost) // 2] + 1e-6 for squared, lost in found]) >= 0.95
 
 
 @PROPERTY
