@@ -3,16 +3,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import signal
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
+from . import interrupts
 from .errors import TenfoldError, VerificationError
 
 UsageError = typer.BadParameter.__mro__[1]  # of the parser of options, which Typer does not export: an unknown option, a bad value
@@ -50,11 +50,11 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
             print(f"tenfold: {' '.join(str(error).split())}", file=sys.stderr)
             raise typer.Exit(DIFFERS if isinstance(error, VerificationError) else MISTAKE) from None
         except KeyboardInterrupt:
-            raise typer.Exit(_stopped_by()) from None
-        except Exception:
-            if not _signals:
+            raise typer.Exit(interrupts.exit_code()) from None
+        except Exception as error:
+            if not interrupts.disguised(error):
                 raise
-            raise typer.Exit(_stopped_by()) from None  # inside TVM an interrupt becomes a RuntimeError
+            raise typer.Exit(interrupts.exit_code()) from None
 
     return app.command()(run)
 
@@ -286,20 +286,9 @@ def _show_warning(message: Warning | str, category: type[Warning], filename: str
     print(f"tenfold: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
-def _stop(signum: int, frame: Any) -> NoReturn:
-    _signals.append(signum)
-    raise KeyboardInterrupt
-
-
-def _stopped_by() -> int:
-    """The exit code that a shell expects: 130 after Ctrl-C."""
-    return 128 + (_signals[0] if _signals else signal.SIGINT)
-
-
 def main() -> None:
-    """The console script. SIGINT and SIGTERM unwind the stack, so that nothing half-written is left."""
-    signal.signal(signal.SIGINT, _stop)
-    signal.signal(signal.SIGTERM, _stop)
+    """The console script."""
+    interrupts.listen()
     try:
         code = app(prog_name="tenfold", standalone_mode=False)
     except UsageError as error:

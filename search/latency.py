@@ -10,11 +10,14 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..code_version import code_version
+from ..errors import TenfoldError
 from ..factorization import FactorChain, Layer
+from ..interrupts import disguised
 from .device import Device
 from .stopwatch import QUIET, Stopwatch
 from .store import TUNE_LOGS, Store, cache_folder
@@ -65,15 +68,16 @@ class LatencyTable:
         self._context = {"machine": machine, "threads": target.cores, "schedules": schedules}
         self._store = Store(Path(folder or cache_folder() / TUNE_LOGS) / name, KEY, [SHIPPED / name])
         self._stopwatch: Stopwatch | None = None
+        self._failures: dict[str, str] = {}
 
     def ms(self, trials: Sequence[Trial], progress: Progress | None = None) -> list[float]:
         """Of each trial, on the machine as fast as it was when the table was opened.
 
         Those that are not in the table are measured, each shape once. So are those that were measured while the machine was disturbed, if
-        it is quiet now.
+        it is quiet now. What can't be compiled takes forever (`failure` says why); it is tried again when the table is opened again.
         """
         say = progress or (lambda step: None)
-        found = {str(trial.key()): (trial, self._store.get(self._key(trial))) for trial in trials}
+        found = {str(trial.key()): (trial, self._store.get(self._key(trial))) for trial in trials if self.failure(trial) is None}
         waiting = [trial for trial, record in found.values() if record is None]
         disturbed = [trial for trial, record in found.values() if record is not None and self._disturbed(record)]
         if disturbed and self.stopwatch().quiet():
@@ -81,8 +85,12 @@ class LatencyTable:
         for start in range(0, len(waiting), BATCH):
             say(f"timing candidates: {start} of {len(waiting)}")
             self._measure(waiting[start : start + BATCH])
-        records = [self._store.get(self._key(trial)) for trial in trials]
-        return [record["ms"] * self.yardstick / record["yardstick_ms"] for record in records]
+        records = [None if self.failure(trial) else self._store.get(self._key(trial)) for trial in trials]
+        return [inf if record is None else record["ms"] * self.yardstick / record["yardstick_ms"] for record in records]
+
+    def failure(self, trial: Trial) -> str | None:
+        """Why a trial could not be compiled, in a line."""
+        return self._failures.get(str(trial.key()))
 
     @cached_property
     def yardstick(self) -> float:
@@ -100,9 +108,20 @@ class LatencyTable:
     def _measure(self, trials: Sequence[Trial]) -> None:
         from ..passes.trial import trial as module
 
-        bursts = [self.device.kernels(module(trial.layer, trial.chain, trial.steps)) for trial in trials]
-        times = self.stopwatch().time(bursts)
-        for trial, ms in zip(trials, times.ms, strict=True):
+        stopwatch, bursts = self.stopwatch(), {}
+        for trial in trials:
+            try:
+                bursts[trial] = self.device.kernels(module(trial.layer, trial.chain, trial.steps))
+            except TenfoldError:
+                raise
+            except Exception as error:  # of the compiler: whatever TVM and LLVM raise
+                if disguised(error):
+                    raise KeyboardInterrupt from None
+                self._failures[str(trial.key())] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        if not bursts:
+            return
+        times = stopwatch.time(list(bursts.values()))
+        for trial, ms in zip(bursts, times.ms, strict=True):
             self._store.put({**self._key(trial), "ms": round(ms, 6), "yardstick_ms": round(times.yardstick, 6)})
 
     def _disturbed(self, record: dict[str, Any]) -> bool:

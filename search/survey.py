@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
+from ..errors import TenfoldError
 from ..factorization import METHODS, Layer
 from .candidates import Candidate, Field, spread
 from .evaluate import Verdict
@@ -33,7 +35,7 @@ class Option:
     ----------
     candidate : Candidate
     ms, dense_ms : float
-        Of the layer with it, and as it is.
+        Of the layer with it, and as it is. Infinite: it can't be compiled.
     error : float or None
         Relative, in the data metric.
     loss : float or None
@@ -56,7 +58,8 @@ class Option:
         """For JSON."""
         choice = self.candidate.choice
         facts = {"method": choice.method, "ranks": list(choice.ranks), "metric": choice.metric, "macs": self.candidate.macs}
-        measured = {"ms": self.ms, "dense_ms": self.dense_ms, "error": self.error, "loss": self.loss, "refused": self.refused}
+        ms = self.ms if self.ms < inf else None
+        measured = {"ms": ms, "dense_ms": self.dense_ms, "error": self.error, "loss": self.loss, "refused": self.refused}
         return {**facts, **measured, "evaluated": None if self.verdict is None else self.verdict.to_dict()}
 
 
@@ -89,7 +92,11 @@ def survey(
         What follows each layer element by element (`steps_behind`).
     progress : callable
     """
-    dense = table.ms([Trial(field.layer, None, steps.get(field.layer.name, ())) for field in fields], progress)
+    layers = [Trial(field.layer, None, steps.get(field.layer.name, ())) for field in fields]
+    dense = table.ms(layers, progress)
+    for trial in layers:
+        if (error := table.failure(trial)) is not None:
+            raise TenfoldError(f"{trial.layer.name}: the layer itself does not compile: {error}")
     surveyor = _Surveyor(table, sensitivity, steps, progress, {field.layer.name: ms for field, ms in zip(fields, dense, strict=True)})
     found = surveyor.options([candidate for field in fields for candidate in field.coarse()], [])
     kept = {field.layer.name: promising([option for option in found if option.candidate.layer == field.layer]) for field in fields}
@@ -151,14 +158,24 @@ class _Surveyor:
     def options(self, candidates: Sequence[Candidate], known: Sequence[Option]) -> list[Option]:
         """Timed, and if that pays, factored: from the dearest ranks down, which says of the cheaper ones that are beaten that they are."""
         trials = [Trial(c.layer, c.outline(), self.steps.get(c.layer.name, ())) for c in candidates]
-        timed = [Option(c, ms, self.dense[c.layer.name]) for c, ms in zip(candidates, self.table.ms(trials, self.progress), strict=True)]
+        times = self.table.ms(trials, self.progress)
+        timed = [
+            Option(candidate, ms, self.dense[candidate.layer.name], refused=self._failure(trial))
+            for candidate, trial, ms in zip(candidates, trials, times, strict=True)
+        ]
         found: list[Option] = []
         for number, option in enumerate(sorted(timed, key=_order)):
             self.progress(f"factoring candidates: {number + 1} of {len(timed)} ({option.candidate})")
             found.append(self._judged(option, [*known, *found]))
         return found
 
+    def _failure(self, trial: Trial) -> str | None:
+        error = self.table.failure(trial)
+        return None if error is None else f"does not compile: {error}"
+
     def _judged(self, option: Option, known: Sequence[Option]) -> Option:
+        if option.refused:
+            return option
         if option.ms >= option.dense_ms:
             return replace(option, refused=f"not faster: {option.ms:.4f} ms, dense {option.dense_ms:.4f} ms")
         better = beaten(option, known)

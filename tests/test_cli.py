@@ -14,7 +14,7 @@ import pytest
 from conftest import tiny_network
 from onnx import helper
 from search_fakes import QUICK, ModelDevice, classifier, images, labels
-from tenfold import cli
+from tenfold import cli, interrupts
 
 
 @pytest.fixture
@@ -306,11 +306,11 @@ def test_an_interrupt_inside_tvm_is_no_traceback(tenfold, work, monkeypatch, num
 
     def interrupt(*args, **keywords):
         try:
-            cli._stop(number, None)
+            interrupts.stop(number, None)
         except KeyboardInterrupt:
             raise RuntimeError("a page of C++") from None
 
-    monkeypatch.setattr(cli, "_signals", [])
+    monkeypatch.setattr(interrupts, "caught", [])
     monkeypatch.setattr("tenfold.runner.compile.build_library", interrupt)
     before = names(work)
     code, _, err = tenfold("compile", "net.onnx", "-o", "out")

@@ -2,10 +2,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 
 import pytest
 from search_fakes import CONV, PER_MAC, ModelDevice
+from tenfold import interrupts
 from tenfold.factorization import METHODS, Layer
+from tenfold.passes.inventory import inventory
 from tenfold.search import latency
 from tenfold.search.latency import LatencyTable, Trial
 from tenfold.targets import resolve
@@ -52,6 +55,41 @@ def test_what_is_finished_survives_an_interrupt(target, tmp_path, monkeypatch):
     device = ModelDevice()
     LatencyTable(target, device, tmp_path).ms(trials())
     assert len(device.asked) == 3  # the yardstick, and the two that were left
+
+
+class Failing(ModelDevice):
+    """Can't compile chains whose first stage has 8 filters."""
+
+    def kernels(self, mod):
+        if any(layer.weight_shape[0] == 8 for layer in inventory(mod)):
+            raise RuntimeError("InternalError: Check failed: (a) is false:\n  a page of C++")
+        return super().kernels(mod)
+
+
+def test_what_does_not_compile_takes_forever_and_says_why(target, tmp_path):
+    """The others are measured; another session of the table tries again."""
+    table = LatencyTable(target, Failing(), tmp_path)
+    ms = table.ms(trials())
+    assert ms[2] == inf and all(value < 1 for value in (*ms[:2], ms[3]))
+    failures = [table.failure(trial) for trial in trials()]
+    assert failures[2] == "RuntimeError: InternalError: Check failed: (a) is false: a page of C++"
+    assert failures[:2] == [None, None] and failures[3] is None
+    assert table.ms(trials()) == ms
+    again = LatencyTable(target, ModelDevice(), tmp_path)
+    assert again.ms(trials())[2] < 1 and len(again.device.asked) == 2  # the yardstick, and the one that was left
+
+
+@pytest.mark.parametrize("caught", [[], [2]])
+def test_an_interrupt_that_went_through_the_compiler_is_no_failure(target, tmp_path, monkeypatch, caught):
+    class Interrupted(ModelDevice):
+        def kernels(self, mod):
+            if self.asked:
+                raise RuntimeError("a page of C++" if caught else "KeyboardInterrupt: and a page of C++")
+            return super().kernels(mod)
+
+    monkeypatch.setattr(interrupts, "caught", caught)
+    with pytest.raises(KeyboardInterrupt):
+        LatencyTable(target, Interrupted(), tmp_path).ms(trials())
 
 
 def test_another_machine_threads_or_schedules_are_measured_again(target, tmp_path, monkeypatch):

@@ -52,6 +52,9 @@ class Table:
     def ms(self, trials, progress):
         return [trial.chain.macs(14, 14) / 1e6 for trial in trials]
 
+    def failure(self, trial):
+        return None
+
 
 class Errors:
     """Known errors; remembers what was asked for."""
@@ -86,6 +89,19 @@ def test_what_is_not_faster_is_refused_with_both_times_and_not_factored():
     options = _Surveyor(Table(), errors, {}, lambda step: None, {"conv": slow}).options(candidates, [])
     assert {o.candidate.choice.ranks[0]: o.refused for o in options} == {8: None, 16: f"not faster: {slow:.4f} ms, dense {slow:.4f} ms"}
     assert fast < slow and errors.asked == [("channel_svd", 8)]
+
+
+def test_what_does_not_compile_is_refused_and_not_factored():
+    class Broken(Table):
+        def failure(self, trial):
+            return "RuntimeError: a check failed" if trial.chain.stages[0].out_channels == 8 else None
+
+    errors = Errors(channel_svd=0.1)
+    candidates = [Candidate(LAYER, Choice("channel_svd", (rank,))) for rank in (8, 16)]
+    options = _Surveyor(Broken(), errors, {}, lambda step: None, {"conv": 100.0}).options(candidates, [])
+    refused = {o.candidate.choice.ranks[0]: o.refused for o in options}
+    assert refused == {8: "does not compile: RuntimeError: a check failed", 16: None}
+    assert errors.asked == [("channel_svd", 16)]
 
 
 def test_factors_that_are_not_found_are_refused():
