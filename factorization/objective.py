@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from copy import copy
 
 import numpy as np
 
@@ -87,6 +88,12 @@ class Moment(Objective):
 
     def weigh(self, kernel: np.ndarray) -> np.ndarray:
         return kernel @ self.moment + self.smoothing * kernel
+
+    def weighted(self, weighting: np.ndarray) -> Moment:
+        """For pieces whose outputs are weighted so (`Piece.weighted`); what is wanted of them, without the constant."""
+        other = copy(self)
+        other.wanted = weighting @ self.wanted
+        return other
 
     def normal(self, piece: Piece, c: np.ndarray) -> np.ndarray:
         width = len(self.moment)

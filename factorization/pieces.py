@@ -8,7 +8,7 @@ behind. A shift moves a kernel to where a tap stands: here, a choice among the c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from math import gcd, prod
 
@@ -69,6 +69,10 @@ class Piece:
     def whole_adjoint(self, kernel: np.ndarray) -> np.ndarray:
         """The adjoint of `whole`: like c."""
         return sum(u.T @ kernel[:, columns] for u, columns in zip(self.back, self.places, strict=True))
+
+    def weighted(self, weighting: np.ndarray | None) -> Piece:
+        """The same with the outputs of the chain, F, weighed against each other by a matrix; None: as they are."""
+        return self if weighting is None else replace(self, back=[weighting @ u for u in self.back])
 
     def gram(self, seen: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
         """How the features that the stage reads vary together, group by group.

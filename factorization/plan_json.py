@@ -11,7 +11,7 @@ from .methods import METHODS
 from .metrics import METRICS
 
 VERSION = 1
-CORRECTIONS = ("none", "bias", "moments", "response")
+CORRECTIONS = ("none", "bias", "moments", "response", "fisher")
 _FIELDS = ("version", "model", "target", "data", "correction", "layers", "refused")
 
 

@@ -54,31 +54,35 @@ def refine(chain: FactorChain, weight: np.ndarray, metric: Metric, sweeps: int =
     return refined(chain, objective(rows[order], metric.of_rows(order)), sweeps, steps)
 
 
-def refined(chain: FactorChain, goal: Objective, sweeps: int = SWEEPS, steps: int = STEPS) -> FactorChain:
-    """`refine` for an objective whose rows are the channels of the chain's last stage."""
+def refined(
+    chain: FactorChain, goal: Objective, sweeps: int = SWEEPS, steps: int = STEPS, weighting: np.ndarray | None = None
+) -> FactorChain:
+    """`refine` for an objective whose rows are the channels of the chain's last stage.
+
+    ``weighting``, (F, F) and symmetric, weighs the errors of these channels against each other: ``||weighting (K - W) S^(1/2)||``, with a
+    `Moment` for a goal. The last stage is best whatever it is; the stages before it keep what counts more.
+    """
     pieces = Pieces(chain)
     last = len(pieces) - 1
-    error = _improve(pieces, last, goal, steps)
+    error = _improve_last(pieces, goal, steps)
+    weighted = goal if weighting is None else goal.weighted(weighting)
     for _ in range(sweeps if last else 0):
         for index in range(last):
-            _improve(pieces, index, goal, steps)
-        before, error = error, _improve(pieces, last, goal, steps)
-        if before - error <= GAIN * before:
+            pieces.weights[index] = _conjugate(pieces.piece(index).weighted(weighting), weighted, pieces.weights[index], steps)
+        before, error = error, _improve_last(pieces, goal, steps)
+        if weighting is None and before - error <= GAIN * before:  # a weighted error is not known, only how it changes
             break
     stages = (replace(stage, weight=weight) for stage, weight in zip(chain.stages, pieces.weights, strict=True))
     return replace(chain, stages=tuple(stages))
 
 
-def _improve(pieces: Pieces, index: int, goal: Objective, steps: int) -> float:
-    """Make one stage better; the squared error of the chain then, where the stage is the last."""
-    piece, weight = pieces.piece(index), pieces.weights[index]
-    if index < len(pieces) - 1:
-        pieces.weights[index] = _conjugate(piece, goal, weight, steps)
-        return 0.0
+def _improve_last(pieces: Pieces, goal: Objective, steps: int) -> float:
+    """Make the last stage better; the squared error of the chain then."""
+    piece, weight = pieces.piece(len(pieces) - 1), pieces.weights[-1]
     if not isinstance(goal, Moment):
-        pieces.weights[index] = _conjugate(piece, goal, weight, max(steps, 1))
+        pieces.weights[-1] = _conjugate(piece, goal, weight, max(steps, 1))
         return goal.error(pieces.kernel())
-    pieces.weights[index] = _closed_form(piece, goal, weight)
+    pieces.weights[-1] = _closed_form(piece, goal, weight)
     return goal.constant - float(np.vdot(pieces.kernel(), goal.wanted))  # of a least-squares solution
 
 

@@ -10,6 +10,8 @@ Source: Zhang, Zou, He and Sun, "Accelerating very deep convolutional networks f
 objective, and the non-linear one relaxed by auxiliary variables z_i:
 
     min  sum_i || r(y_i) - r(z_i) ||^2 + penalty || z_i - U p_i - b ||^2
+
+Where a max-pooling follows the ReLU, r takes the largest of a window besides: of four errors three are of no consequence.
 """
 from __future__ import annotations
 
@@ -32,10 +34,17 @@ class Responses:
         (n, I Y X) of float32: patches of all input channels of the stage, in the order of an OIHW weight.
     targets : ndarray
         (n, F) of float32: the dense layer's outputs, its bias included.
+    window : int
+        So many rows that follow each other are the pixels of which a max-pooling lets the largest through; 1: there is none.
     """
 
     features: np.ndarray
     targets: np.ndarray
+    window: int = 1
+
+    def let_through(self, values: np.ndarray) -> np.ndarray:
+        """r of values like the targets: (n / window, F)."""
+        return np.maximum(values.reshape(-1, self.window, values.shape[1]).max(axis=1), 0)
 
 
 def response(weight: np.ndarray, groups: int, features: np.ndarray) -> np.ndarray:
@@ -67,29 +76,35 @@ def solve(weight: np.ndarray, bias: np.ndarray, groups: int, data: Responses, re
     stage = _Stage(weight, groups, data.features)
     if not rectified:
         return stage.fit(data.targets)
-    wanted = np.maximum(data.targets, 0)
+    wanted = data.let_through(data.targets)
+
+    def loss_of(weight: np.ndarray, bias: np.ndarray) -> float:
+        return float(np.square(wanted - data.let_through(stage.predict(weight, bias))).sum(dtype=np.float64))
+
     starts = [(weight, bias), stage.fit(data.targets)]
-    best = min(starts, key=lambda start: _loss(wanted, stage.predict(*start)))
-    least, (weight, bias) = _loss(wanted, stage.predict(*best)), best
+    best = min(starts, key=lambda start: loss_of(*start))
+    least, (weight, bias) = loss_of(*best), best
     for penalty in PENALTIES:
-        weight, bias = stage.fit(_auxiliary(wanted, stage.predict(weight, bias), penalty))
-        loss = _loss(wanted, stage.predict(weight, bias))
+        weight, bias = stage.fit(_auxiliary(wanted, stage.predict(weight, bias), penalty, data.window))
+        loss = loss_of(weight, bias)
         if loss < least:
             least, best = loss, (weight, bias)
     return best
 
 
-def _loss(wanted: np.ndarray, prediction: np.ndarray) -> float:
-    return float(np.square(wanted - np.maximum(prediction, 0)).sum(dtype=np.float64))
-
-
-def _auxiliary(wanted: np.ndarray, prediction: np.ndarray, penalty: float) -> np.ndarray:
-    """z: for each number by itself the better of the best z below and the best z above zero."""
-    below = np.minimum(prediction, 0)
-    above = np.maximum((penalty * prediction + wanted) / (penalty + 1), 0)
-    cost_below = wanted**2 + penalty * (prediction - below) ** 2
-    cost_above = (wanted - above) ** 2 + penalty * (prediction - above) ** 2
-    return np.where(cost_below < cost_above, below, above)
+def _auxiliary(wanted: np.ndarray, prediction: np.ndarray, penalty: float, window: int = 1) -> np.ndarray:
+    """z: of the largest of a window the better of the best z below and the best z above zero; the others only have to be no larger."""
+    windows = prediction.reshape(-1, window, prediction.shape[1])
+    nearer = (penalty * windows + wanted[:, None]) / (penalty + 1)
+    z = np.where(windows > wanted[:, None], nearer, windows)
+    largest = windows.argmax(axis=1)[:, None]
+    top = np.take_along_axis(windows, largest, axis=1)[:, 0]
+    below = np.minimum(top, 0)
+    above = np.maximum((penalty * top + wanted) / (penalty + 1), 0)
+    cost_below = wanted**2 + penalty * (top - below) ** 2
+    cost_above = (wanted - above) ** 2 + penalty * (top - above) ** 2
+    np.put_along_axis(z, largest, np.where(cost_below < cost_above, below, above)[:, None], axis=1)
+    return z.reshape(prediction.shape)
 
 
 class _Stage:

@@ -55,7 +55,7 @@ def mistake_weights(
     TenfoldError
         The torch engine can't run the network, its output is not one score a class, or a label is not among them.
     """
-    graph = TorchGraph(_with_outputs(model, [_scores(model), *(name for layer in layers for name in values[layer.name])]))
+    graph = TorchGraph(with_outputs(model, [scores_of(model), *(name for layer in layers for name in values[layer.name])]))
     totals = {layer.name: torch.zeros(layer.weight_shape, dtype=torch.float64) for layer in layers}
     count = 0
     for start in range(0, len(images), BATCH):
@@ -101,14 +101,15 @@ def _alpha(squares: np.ndarray) -> np.ndarray:
     return np.maximum(alpha, FLOOR * alpha.mean()) if alpha.any() else np.ones_like(alpha)
 
 
-def _scores(model: onnx.ModelProto) -> str:
+def scores_of(model: onnx.ModelProto) -> str:
     """The first output of the network, before a Softmax if there is one."""
     output = model.graph.output[0].name
     node = next((node for node in model.graph.node if output in node.output), None)
     return node.input[0] if node is not None and node.op_type == "Softmax" else output
 
 
-def _with_outputs(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
+def with_outputs(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
+    """The network with these values as its outputs."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     del copy.graph.output[:]

@@ -14,7 +14,7 @@ from ..runner.data import Data, random_inputs
 from ..runner.folder import output_folder
 from ..runner.network_facts import count_params
 from ..runner.verify import verify
-from .material import CORRECTION, Material
+from .material import Material
 
 if TYPE_CHECKING:
     import onnx
@@ -146,7 +146,7 @@ def compress(
         material = Material.of(network) if images is None else Material.correcting(network, images, say)
         plan = Plan.by_energy(material.layers, material.weights, network.sha256, device.name, method, energy, device.rank_multiple)
         if images is not None:
-            plan = replace(plan, data=material.calibration.sha256, correction=CORRECTION)
+            plan = replace(plan, data=material.calibration.sha256, correction=material.correction())
     else:
         material = Material.for_plan(network, plan, images, say)
     plan.check(material.layers, network.sha256)

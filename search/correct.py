@@ -4,7 +4,9 @@
 `moments`   its mean and deviation are, which is what re-estimating the batch norm behind the layer would do; the frontends fold
             every batch norm into the layer before it, or into constants
 `response`  all stages are fitted to what the dense layer answers, by alternating least squares; then the last one and the bias to what
-            a ReLU behind the layer lets through (`factorization.response`)
+            a ReLU behind the layer, and a max-pooling behind that, let through (`factorization.response`)
+`fisher`    likewise, and where the ranks leave no room for all that a layer answers, the stages before the last keep what the network's
+            answer depends on, by the Fisher information of the layer's output (`runner.torch_fisher`, which needs PyTorch)
 
 Each layer is measured in the network as factored and corrected before it, so that it sees, and makes up for, the errors that reach it.
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from math import prod
 
 import numpy as np
@@ -19,6 +22,7 @@ import onnx
 
 from ..errors import TenfoldError
 from ..factorization import FactorChain, Layer
+from ..factorization.kronecker import roots
 from ..factorization.objective import Moment
 from ..factorization.pieces import Pieces
 from ..factorization.plan_json import CORRECTIONS
@@ -31,7 +35,8 @@ from .calibration import WIDEST, Moments
 from .free_batch import free_batch
 from .places import Place, answers
 
-IMAGES = 2048  # of those given, evenly spaced: twice as many make no difference
+IMAGES = 4096  # of those given, evenly spaced
+INFORMING = 2048  # of these that gradients are taken of
 SMOOTHING = 1e-3  # part of the mean variance that every direction of a layer's input is given: images are fewer than dimensions at times
 LARGEST_GAIN = 2.0  # of a channel's deviation: what shrank more was lost, not scaled
 Progress = Callable[[str], None]
@@ -57,7 +62,7 @@ def correct(
     chains
         By layer, without the layers' own biases, as `Plan.chains` gives them.
     images
-        (N, ...), preprocessed; no labels are needed. At most 2048 of them are used.
+        (N, ...), preprocessed; no labels are needed. At most 4096 of them are used.
     kind
         One of ``CORRECTIONS``.
     progress
@@ -71,7 +76,7 @@ def correct(
     Raises
     ------
     TenfoldError
-        An unknown kind, images that do not fit the network, or a chain that does not fit its layer.
+        An unknown kind, one that needs PyTorch without it, images that do not fit the network, or a chain that does not fit its layer.
     """
     if kind not in CORRECTIONS:
         raise TenfoldError(f"unknown correction {kind!r}: choose {', '.join(CORRECTIONS)}")
@@ -81,6 +86,7 @@ def correct(
     images = images[np.unique(np.linspace(0, len(images) - 1, min(IMAGES, len(images))).astype(int))]
     model, batch = free_batch(network.onnx, images), network.inputs[0].shape[0]
     places = [Place.of(model, layer, len(images), batch) for layer in layers if layer.name in chains]
+    weightings = _weightings(model, places, images, say) if kind == "fisher" else {}
     done: dict[str, FactorChain] = {}
     for place, wanted in answers(model, places, images):
         name = place.layer.name
@@ -92,10 +98,12 @@ def correct(
         chain = push_permutations(chains[name])
         order = slice(None) if chain.permutation is None else np.argsort(chain.permutation)
         wanted, own = wanted[:, order], place.bias[order]
-        if kind == "response" and len(chain.stages) > 1 and Pieces(chain).width == _width(place) <= WIDEST:
-            chain = _refit(chain, _width(place), place.inputs(graph(chain), images), wanted)
-        data = Responses(place.features(graph(chain), chain, images), wanted)
-        weight, bias = _respond(chain, own, data, place.rectified) if kind == "response" else _restore(chain, data, kind == "moments")
+        solved = kind in ("response", "fisher")
+        if solved and len(chain.stages) > 1 and Pieces(chain).width == _width(place) <= WIDEST:
+            weighting = weightings[name][order][:, order] if name in weightings else None
+            chain = _refit(chain, _width(place), place.inputs(graph(chain), images), wanted, weighting)
+        data = Responses(place.features(graph(chain), chain, images), wanted, place.pool.window if place.pool else 1)
+        weight, bias = _respond(chain, own, data, place.rectified) if solved else _restore(chain, data, kind == "moments")
         last = replace(chain.stages[-1], weight=weight, bias=bias - own)
         done[name] = replace(chain, stages=(*chain.stages[:-1], last))
     return {name: done[name] for name in chains}
@@ -105,14 +113,28 @@ def _width(place: Place) -> int:
     return prod(place.layer.weight_shape[1:])
 
 
-def _refit(chain: FactorChain, width: int, inputs: Iterable[np.ndarray], wanted: np.ndarray) -> FactorChain:
+def _weightings(model: onnx.ModelProto, places: Sequence[Place], images: np.ndarray, say: Progress) -> dict[str, np.ndarray]:
+    """For each layer the root of the Fisher information of its output, of about 1 on the average."""
+    if find_spec("torch") is None:
+        raise TenfoldError("the correction 'fisher' needs PyTorch: pip install torch")
+    from ..runner.torch_fisher import output_fisher  # torch is an extra
+
+    some = images[np.unique(np.linspace(0, len(images) - 1, min(INFORMING, len(images))).astype(int))]
+    say(f"what the network's answer depends on: gradients of {len(some)} images")
+    found = output_fisher(model, {place.layer.name: place.output for place in places}, some)
+    return {name: roots(fisher / (np.trace(fisher) / len(fisher)))[0] for name, fisher in found.items() if np.trace(fisher) > 0}
+
+
+def _refit(
+    chain: FactorChain, width: int, inputs: Iterable[np.ndarray], wanted: np.ndarray, weighting: np.ndarray | None
+) -> FactorChain:
     """All stages, so that the chain follows what is wanted of it as its input varies."""
     moments, start = Moments(width, wanted.shape[1]), 0
     for rows in inputs:
         moments.add(rows, wanted[start : start + len(rows)])
         start += len(rows)
     goal = Moment(moments.covariance(), Pieces(chain).kernel(), moments.cross_covariance(), moments.variance(), SMOOTHING)
-    return refined(chain, goal)
+    return refined(chain, goal, weighting=weighting)
 
 
 def _respond(chain: FactorChain, own: np.ndarray, data: Responses, rectified: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from ..frontends import Network
 
 IMAGES = 8192  # of the calibration part that statistics are taken from: a dense layer sees one patch of each
-CORRECTED = 2048  # of these that corrections are taken from
-CORRECTION, NONE = "response", "none"  # what follows a rewrite where there is data, and where there is none
+CORRECTED = 4096  # of these that corrections are taken from
+NONE = "none"  # what follows a rewrite where there is no data
 
 Progress = Callable[[str], None]
 
@@ -86,6 +87,14 @@ class Material:
         if digest(first(part, IMAGES).x) != plan.data:
             raise TenfoldError(f"{data.name}: the plan was made with other data: its factors would come out differently")
         return cls.of(network, part, any(choice.metric == "mahalanobis" for choice in plan.layers.values()), progress)
+
+    def correction(self) -> str:
+        """The best one that there is for the network here."""
+        if find_spec("torch") is None:
+            return "response"
+        from ..runner.torch_fisher import runs  # torch is an extra
+
+        return "fisher" if runs(self.network.onnx) else "response"
 
     def chains(self, plan: Plan, progress: Progress | None = None) -> dict[str, FactorChain]:
         """The chains of a plan, corrected as it says."""

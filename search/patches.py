@@ -16,6 +16,32 @@ from ..factorization import Layer
 SEED = 2014
 
 
+@dataclass(frozen=True)
+class Pool:
+    """A max-pooling behind a layer.
+
+    Attributes
+    ----------
+    kernel, stride, padding, dilation : tuple of int
+        (rows, columns); of the padding the top and the left.
+    """
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+
+    @property
+    def window(self) -> int:
+        """Pixels of which one goes on."""
+        return prod(self.kernel)
+
+    def windows(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of them on an image of that size; those that reach beyond its end are left out."""
+        spans = ((k - 1) * d + 1 - p for k, d, p in zip(self.kernel, self.dilation, self.padding, strict=True))
+        return tuple(max(1, (extent - span) // stride + 1) for extent, span, stride in zip(size, spans, self.stride, strict=True))
+
+
 @dataclass(frozen=True, eq=False)
 class Positions:
     """Pixels of a layer's output, or rows of a dense layer's input, the same number in each image.
@@ -23,11 +49,22 @@ class Positions:
     Attributes
     ----------
     rows, columns : ndarray
-        (images, positions) of int.
+        (images, positions) of int. Of a pooled layer the pixels of a window follow each other.
     """
 
     rows: np.ndarray
     columns: np.ndarray
+
+    @classmethod
+    def draw_windows(cls, layer: Layer, images: int, windows: int, pool: Pool) -> Positions:
+        """At least so many windows of a pooling in all, or every one. What lies in padding is the window's nearest pixel instead."""
+        outputs = cls._drawn(layer.name, pool.windows(layer.output_size), images, windows)
+        each = []
+        for drawn, size, axis in ((outputs.rows, layer.output_size[0], 0), (outputs.columns, layer.output_size[1], 1)):
+            taps = np.arange(pool.kernel[axis]) * pool.dilation[axis] - pool.padding[axis]
+            each.append(np.clip(drawn[..., None] * pool.stride[axis] + taps, 0, size - 1))
+        rows, columns = np.broadcast_arrays(each[0][..., :, None], each[1][..., None, :])
+        return cls(rows.reshape(images, -1), columns.reshape(images, -1))
 
     @classmethod
     def draw(cls, layer: Layer, images: int, patches: int, batch: int = 1) -> Positions:
@@ -35,9 +72,13 @@ class Positions:
 
         ``batch``: the images of one run of the network that the layer was listed for.
         """
-        height, width = layer.output_size if layer.kind == "conv2d" else (1, max(layer.batch // batch, 1))
-        each = min(-(-patches // images), height * width)
-        rng = np.random.default_rng([SEED, zlib.crc32(layer.name.encode())])
+        return cls._drawn(layer.name, layer.output_size if layer.kind == "conv2d" else (1, max(layer.batch // batch, 1)), images, patches)
+
+    @classmethod
+    def _drawn(cls, name: str, size: tuple[int, int], images: int, count: int) -> Positions:
+        height, width = size
+        each = min(-(-count // images), height * width)
+        rng = np.random.default_rng([SEED, zlib.crc32(name.encode())])
         if each == height * width:
             pixels = np.tile(np.arange(each), (images, 1))
         else:

@@ -12,10 +12,12 @@ from onnx import helper, numpy_helper
 from ..factorization import FactorChain, Layer, Stage
 from .calibration import layer_values
 from .inside import Inside
-from .patches import Positions, patches, pixels
+from .patches import Pool, Positions, patches, pixels
 
 SAMPLES = 16384  # pixels of a layer's output at the least
 PATCHES = 5  # at the least, for each dimension of a layer's patches
+WINDOWED = 2  # times as many pixels where they come in windows: those of one say less than as many apart
+LARGEST_WINDOW = 16  # pixels: of larger ones each image would give too many
 HELD = 2**29  # bytes of answers that are held at a time
 
 
@@ -34,7 +36,10 @@ class Place:
         (F,): what the graph adds to a chain in the place of the layer.
     rectified : bool
         A ReLU, and nothing else, reads the output.
+    pool : Pool or None
+        A max-pooling, and nothing else, reads what the ReLU lets through, or stands before it.
     at : Positions
+        Of a pooled output whole windows.
     """
 
     layer: Layer
@@ -43,14 +48,20 @@ class Place:
     transposed: bool
     bias: np.ndarray
     rectified: bool
+    pool: Pool | None
     at: Positions
 
     @classmethod
     def of(cls, model: onnx.ModelProto, layer: Layer, images: int, batch: int) -> Place:
         """For so many images; ``batch``: the images of one run that the layer was listed for."""
         source, output, transposed = layer_values(model, [layer])[layer.name]
-        at = Positions.draw(layer, images, max(SAMPLES, PATCHES * prod(layer.weight_shape[1:])), batch)
-        return cls(layer, source, output, transposed, _bias(model, layer), _rectified(model, output), at)
+        rectified, pool = _behind(model, output) if layer.kind == "conv2d" else (_behind(model, output)[0], None)
+        samples = max(SAMPLES, PATCHES * prod(layer.weight_shape[1:]))
+        if pool is None:
+            at = Positions.draw(layer, images, samples, batch)
+        else:
+            at = Positions.draw_windows(layer, images, WINDOWED * samples // pool.window, pool)
+        return cls(layer, source, output, transposed, _bias(model, layer), rectified, pool, at)
 
     def features(self, graph: onnx.ModelProto, chain: FactorChain, images: np.ndarray) -> np.ndarray:
         """What the last stage of the chain, which is in its place in ``graph``, reads there: (n, I Y X), channels of all groups."""
@@ -122,9 +133,28 @@ def _bias(model: onnx.ModelProto, layer: Layer) -> np.ndarray:
     return np.broadcast_to(bias.reshape(-1), (layer.out_channels,))
 
 
-def _rectified(model: onnx.ModelProto, value: str) -> bool:
-    """Whether all that reads a value is a ReLU, or a max-pool with nothing but a ReLU behind it."""
+def _behind(model: onnx.ModelProto, value: str) -> tuple[bool, Pool | None]:
+    """Whether all that reads a value is a ReLU; and the max-pooling, if there is one behind it, or between them."""
+    first = _only_reader(model, value)
+    second = None if first is None else _only_reader(model, first.output[0])
+    kinds = [node.op_type if node is not None else "" for node in (first, second)]
+    if kinds == ["Relu", "MaxPool"]:
+        return True, _pool(second)
+    if kinds == ["MaxPool", "Relu"]:
+        return True, _pool(first)
+    return kinds[0] == "Relu", None
+
+
+def _only_reader(model: onnx.ModelProto, value: str) -> onnx.NodeProto | None:
     readers = [node for node in model.graph.node if value in node.input]
-    if len(readers) != 1 or any(output.name == value for output in model.graph.output):
-        return False
-    return readers[0].op_type == "Relu" or (readers[0].op_type == "MaxPool" and _rectified(model, readers[0].output[0]))
+    return readers[0] if len(readers) == 1 and all(output.name != value for output in model.graph.output) else None
+
+
+def _pool(node: onnx.NodeProto) -> Pool | None:
+    """None for one that is too large, or not said in numbers."""
+    attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    kernel, ones = attributes["kernel_shape"], [1, 1]
+    if len(kernel) != 2 or prod(kernel) > LARGEST_WINDOW or attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
+        return None
+    geometry = attributes.get("strides", ones), attributes.get("pads", [0, 0])[:2], attributes.get("dilations", ones)
+    return Pool(tuple(kernel), *map(tuple, geometry))

@@ -25,7 +25,7 @@ from .costs import Costs, Whole, fastest
 from .evaluate import Judge, Verdict, check, first, split
 from .latency import LatencyTable
 from .loss import points_per_loss
-from .material import CORRECTION, Material
+from .material import Material
 from .sensitivity import KEY, Sensitivity
 from .store import SEARCHES, TUNE_LOGS, Store, cache_folder
 from .survey import LayerSurvey, survey
@@ -61,8 +61,8 @@ class Settings:
         What networks are timed on.
     cache : path, optional
         Folder for the latency table and for what was found out about candidates.
-    correction : str
-        What follows every rewrite: see `correct`.
+    correction : str, optional
+        What follows every rewrite: see `correct`; default: the best for the network.
     methods : tuple of str, optional
         That are tried; default: all but those that are only starting points for training.
     """
@@ -70,7 +70,7 @@ class Settings:
     target: Target
     device: Device
     cache: str | os.PathLike[str] | None = None
-    correction: str = CORRECTION
+    correction: str | None = None
     methods: tuple[str, ...] | None = None
 
     def tried(self) -> list[Method]:
@@ -100,6 +100,7 @@ class Search:
         check(network, data)
         calibrating, held_out = split(data)
         self.material = Material.of(network, calibrating, progress=self.say)
+        self.correction = settings.correction or self.material.correction()
         self.table = LatencyTable(settings.target, settings.device, cache_folder(settings.cache) / TUNE_LOGS)
         self.surveys = self._survey(first(calibrating, EVALUATED))
         self.costs = Costs(self.surveys, self._whole())
@@ -123,7 +124,7 @@ class Search:
             layers=self.costs.choices(indices),
             refused=self.costs.reasons(indices),
             data=self.material.calibration.sha256,
-            correction=self.settings.correction,
+            correction=self.correction,
         )
 
     def chains(self, indices: Indices) -> dict[str, FactorChain]:
@@ -246,7 +247,7 @@ class Search:
     def _text(self, indices: Indices) -> str:
         """What a choice comes to: all that its verdict depends on, data and code aside."""
         layers = {name: [c.method, list(c.ranks), c.metric] for name, c in self.costs.choices(indices).items()}
-        return json.dumps({"correction": self.settings.correction, **layers}, sort_keys=True)
+        return json.dumps({"correction": self.correction, **layers}, sort_keys=True)
 
     def _survey(self, images: Data) -> list[LayerSurvey]:
         from ..passes.activation import steps_behind

@@ -97,7 +97,7 @@ def test_with_images_the_chains_are_corrected(tmp_path):
     model, x, other = classifier(), images(300), images(50, seed=5)
     options = {"method": "channel_svd", "energy": 0.6, "target": "zen3"}
     plain, done = (tenfold.compress(model, tmp_path / name, data=data, **options) for name, data in (("plain", None), ("done", x)))
-    assert done.plan.layers == plain.plan.layers and (done.plan.correction, plain.plan.correction) == ("response", "none")
+    assert done.plan.layers == plain.plan.layers and (done.plan.correction, plain.plan.correction) == ("fisher", "none")
 
     def scores(network):
         session = onnxruntime.InferenceSession(network)
