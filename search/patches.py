@@ -37,9 +37,9 @@ class Pool:
         return prod(self.kernel)
 
     def windows(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Rows and columns of them on an image of that size; those that reach beyond its end are left out."""
+        """Rows and columns of them on an image of that size; those that reach beyond its end are left out, all of them maybe."""
         spans = ((k - 1) * d + 1 - p for k, d, p in zip(self.kernel, self.dilation, self.padding, strict=True))
-        return tuple(max(1, (extent - span) // stride + 1) for extent, span, stride in zip(size, spans, self.stride, strict=True))
+        return tuple(max(0, (extent - span) // stride + 1) for extent, span, stride in zip(size, spans, self.stride, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +57,13 @@ class Positions:
 
     @classmethod
     def draw_windows(cls, layer: Layer, images: int, windows: int, pool: Pool) -> Positions:
-        """At least so many windows of a pooling in all, or every one. What lies in padding is the window's nearest pixel instead."""
+        """At least so many windows of a pooling in all, or every one; its first pixel stands for what lies in padding."""
         outputs = cls._drawn(layer.name, pool.windows(layer.output_size), images, windows)
         each = []
-        for drawn, size, axis in ((outputs.rows, layer.output_size[0], 0), (outputs.columns, layer.output_size[1], 1)):
+        for drawn, axis in ((outputs.rows, 0), (outputs.columns, 1)):
             taps = np.arange(pool.kernel[axis]) * pool.dilation[axis] - pool.padding[axis]
-            each.append(np.clip(drawn[..., None] * pool.stride[axis] + taps, 0, size - 1))
+            places = drawn[..., None] * pool.stride[axis] + taps
+            each.append(np.where(places < 0, places % pool.dilation[axis], places))
         rows, columns = np.broadcast_arrays(each[0][..., :, None], each[1][..., None, :])
         return cls(rows.reshape(images, -1), columns.reshape(images, -1))
 

@@ -56,6 +56,8 @@ class Place:
         """For so many images; ``batch``: the images of one run that the layer was listed for."""
         source, output, transposed = layer_values(model, [layer])[layer.name]
         rectified, pool = _behind(model, output) if layer.kind == "conv2d" else (_behind(model, output)[0], None)
+        if pool is not None and not all(pool.windows(layer.output_size)):
+            pool = None
         samples = max(SAMPLES, PATCHES * prod(layer.weight_shape[1:]))
         if pool is None:
             at = Positions.draw(layer, images, samples, batch)

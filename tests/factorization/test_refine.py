@@ -12,7 +12,7 @@ from tenfold.factorization import METHODS
 from tenfold.factorization.objective import objective
 from tenfold.factorization.pieces import Pieces
 from tenfold.factorization.precondition import preconditioner
-from tenfold.factorization.refine import refine
+from tenfold.factorization.refine import refine, refined
 
 SEEDS = st.integers(0, 2**32 - 1)
 FORMS = [name for name, method in METHODS.items() if not method.starting_point]
@@ -87,6 +87,27 @@ def test_no_sweep_raises_the_error(name, data, seed):
         assert [(s.weight.shape, s.stride, s.padding, s.dilation, s.groups) for s in after.stages] == [
             (s.weight.shape, s.stride, s.padding, s.dilation, s.groups) for s in start.stages
         ]
+
+
+@each_form
+@PROPERTY
+@given(data=st.data(), seed=SEEDS)
+def test_errors_of_outputs_weighed_against_each_other(name, data, seed):
+    """Sweeps lower the weighted error, from where the last stage alone is best, which it is for every weighting."""
+    layer, rng = data.draw(layers(name)), np.random.default_rng(seed)
+    weight, metric = random_weight(layer, seed), random_metrics(layer, seed)[0]
+    rows, chain = weight.reshape(len(weight), -1).astype(np.float64), random_chain(name, layer, seed)
+    goal = objective(rows if chain.permutation is None else rows[np.argsort(chain.permutation)], metric)
+    square = rng.standard_normal((len(rows), len(rows)))
+    weighting = square @ square.T / len(rows)
+
+    def error(chain):
+        difference = weighting @ (Pieces(chain).kernel() - np.linalg.solve(goal.weigh(np.eye(rows.shape[1])), goal.wanted.T).T)
+        return float(np.vdot(difference, goal.weigh(difference)))
+
+    start = error(refined(chain, goal, sweeps=0, weighting=weighting))
+    assert error(refined(chain, goal, sweeps=0)) == pytest.approx(start)
+    assert error(refined(chain, goal, sweeps=3, weighting=weighting)) <= start * (1 + 1e-4) + 1e-6 * goal.constant
 
 
 @each_form

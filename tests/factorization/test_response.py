@@ -68,6 +68,42 @@ def test_behind_a_relu_only_what_it_lets_through_counts(seed, groups):
     assert found <= loss(weight, bias) * (1 + 1e-4)
 
 
+@PROPERTY
+@given(seed=st.integers(0, 999), groups=st.integers(1, 2), window=st.integers(1, 4))
+def test_behind_a_pooling_only_the_largest_of_a_window_counts(seed, groups, window):
+    """Never worse than the stage as it was, nor than the linear solution, where the pooling sees it."""
+    rng = np.random.default_rng(seed)
+    features, weight, bias = problem(rng, groups, rows=120 * window)
+    targets = rng.standard_normal((len(features), len(weight))) + stage_by_definition(weight, bias, groups, features)
+    data = Responses(features, targets.astype(np.float32), window)
+
+    def loss(weight, bias):
+        seen = [np.maximum(y.reshape(-1, window, len(weight)).max(axis=1), 0)
+                for y in (targets, stage_by_definition(weight, bias, groups, features))]
+        return np.square(seen[0] - seen[1]).sum()
+
+    found = loss(*solve(weight, bias, groups, data, rectified=True))
+    assert found <= loss(*solve(weight, bias, groups, data)) * (1 + 1e-4)
+    assert found <= loss(weight, bias) * (1 + 1e-4)
+
+
+def test_what_a_pooling_hides_costs_nothing():
+    """Targets that are wrong only where another pixel of the window is larger: a pooling does not see it, the stage is nearer to right."""
+    rng = np.random.default_rng(0)
+    features, weight, bias = problem(rng, rows=2000)
+    targets = stage_by_definition(weight, bias, 1, features).reshape(-1, 4, len(weight))
+    hidden = targets < targets.max(axis=1, keepdims=True)
+    wrong = np.where(hidden, targets - 3 * rng.random(targets.shape), targets).reshape(-1, len(weight)).astype(np.float32)
+    start = solve(weight, bias, 1, Responses(features, wrong))
+    pooled, plain = (solve(*start, 1, Responses(features, wrong, window), rectified=True) for window in (4, 1))
+
+    def loss(weight, bias):
+        found = stage_by_definition(weight, bias, 1, features).reshape(targets.shape)
+        return np.square(np.maximum(targets.max(axis=1), 0) - np.maximum(found.max(axis=1), 0)).mean()
+
+    assert loss(*pooled) < 0.5 * loss(*plain)
+
+
 def test_what_the_data_does_not_show_stays():
     """A feature that is always zero has the weight that it had."""
     features, weight, bias = problem(np.random.default_rng(0))

@@ -3,9 +3,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from factor_reference import PROPERTY
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
 from search_fakes import classifier, images
 from tenfold.errors import TenfoldError
-from tenfold.factorization import METHODS
+from tenfold.factorization import METHODS, Layer
 from tenfold.factorization.plan_json import CORRECTIONS
 from tenfold.frontends import load
 from tenfold.passes.factorize_onnx import factorize_onnx
@@ -13,6 +18,8 @@ from tenfold.passes.inventory import inventory, weights
 from tenfold.search.correct import correct
 from tenfold.search.free_batch import free_batch
 from tenfold.search.inside import Inside
+from tenfold.search.material import Material
+from tenfold.search.patches import Pool, Positions, pixels
 from tenfold.search.places import Place
 
 RANKS = {"conv1": ("channel_svd", (5,)), "conv2": ("spatial_svd", (12,)), "fc": ("svd", (3,))}
@@ -87,9 +94,10 @@ def test_factors_that_lose_nothing_stay_as_good(network, x):
     np.testing.assert_allclose(ours, dense, atol=5e-3 * np.abs(dense).max())
 
 
-def test_the_same_every_time(network, x):
+@pytest.mark.parametrize("kind", ["response", "fisher"])
+def test_the_same_every_time(network, x, kind):
     chains = chains_of(network, RANKS)
-    first, again = (correct(network, inventory(network.mod), chains, x, "response") for _ in range(2))
+    first, again = (correct(network, inventory(network.mod), chains, x, kind) for _ in range(2))
     for name in chains:
         for one, other in zip(first[name].stages, again[name].stages, strict=True):
             np.testing.assert_array_equal(one.weight, other.weight)
@@ -102,3 +110,60 @@ def test_nothing_to_do(network, x):
     assert correct(network, inventory(network.mod), {}, x, "response") == {}
     with pytest.raises(TenfoldError, match="unknown correction 'more'"):
         correct(network, inventory(network.mod), chains, x, "more")
+
+
+def test_without_pytorch_what_needs_gradients_says_so_and_is_not_the_default(network, x, monkeypatch):
+    material = Material.of(network)
+    assert material.correction() == "fisher"
+    for module in ("correct", "material"):
+        monkeypatch.setattr(f"tenfold.search.{module}.find_spec", lambda name: None)
+    assert material.correction() == "response"
+    with pytest.raises(TenfoldError, match="needs PyTorch"):
+        correct(network, inventory(network.mod), chains_of(network, RANKS), x, "fisher")
+
+
+def test_what_pytorch_can_not_run_is_corrected_without_gradients(network, monkeypatch):
+    monkeypatch.setattr("tenfold.runner.torch_graph.OPERATORS", {})
+    assert Material.of(network).correction() == "response"
+
+
+@pytest.mark.parametrize(("behind", "found"), [
+    (["Relu", "MaxPool"], (True, True)),
+    (["MaxPool", "Relu"], (True, True)),
+    (["Relu"], (True, False)),
+    (["MaxPool"], (False, False)),
+    (["Sigmoid", "MaxPool"], (False, False)),
+])
+def test_what_stands_behind_a_layer(behind, found):
+    options = {"MaxPool": {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 1, 1]}}
+    names = ["y", *(f"v{i}" for i in range(len(behind)))]
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], name="conv")]
+    nodes += [helper.make_node(kind, [a], [b], **options.get(kind, {})) for kind, a, b in zip(behind, names, names[1:], strict=False)]
+    tensors = [numpy_helper.from_array(np.zeros((4, 2, 1, 1), "float32"), "w")]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", names[-1])]
+    model = helper.make_model(helper.make_graph(nodes, "g", values[:1], values[1:], tensors))
+    layer = Layer("conv", "conv2d", (4, 2, 1, 1), input_size=(9, 8), output_size=(9, 8))
+    place = Place.of(model, layer, 40, 1)
+    assert (place.rectified, place.pool is not None) == found
+    if place.pool:
+        assert place.pool == Pool((3, 2), (2, 1), (1, 0), (1, 1)) and place.at.rows.shape[1] % 6 == 0
+
+
+@PROPERTY
+@given(data=st.data())
+def test_the_largest_of_a_window_is_what_a_pooling_gives(data):
+    draw = lambda low, high: (data.draw(st.integers(low, high)), data.draw(st.integers(low, high)))  # noqa: E731
+    size, kernel, stride, dilation = draw(4, 9), draw(1, 3), draw(1, 3), draw(1, 2)
+    padding = tuple(data.draw(st.integers(0, k // 2)) for k in kernel)
+    pool = Pool(kernel, stride, padding, dilation)
+    rows, columns = pool.windows(size)
+    assume(rows and columns)
+    y = np.random.default_rng(0).standard_normal((3, 2, *size)).astype("float32")
+    layer = Layer("conv", "conv2d", (2, 2, 1, 1), input_size=size, output_size=size)
+    at = Positions.draw_windows(layer, 3, 10**6, pool)
+    ours = pixels(y, at).reshape(3, -1, pool.window, 2).max(axis=2)
+    whole = torch.nn.functional.max_pool2d(torch.from_numpy(y), kernel, stride, padding, dilation).numpy()
+    assert rows <= whole.shape[2] and columns <= whole.shape[3]
+    kept = whole[:, :, :rows, :columns]
+    expected = kept.transpose(0, 2, 3, 1).reshape(3, -1, 2)
+    np.testing.assert_array_equal(ours, expected)
