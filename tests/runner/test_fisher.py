@@ -6,6 +6,7 @@ import pytest
 from search_fakes import classifier, images
 from tenfold.frontends import load
 from tenfold.runner.torch_fisher import output_fisher, runs
+from tenfold.search.evaluate import log_probabilities
 from tenfold.search.free_batch import free_batch
 from tenfold.search.inside import Inside
 
@@ -41,10 +42,7 @@ def test_it_foresees_what_a_small_error_costs(found):
     fisher, scores = found
     error = 0.05 * np.random.default_rng(0).standard_normal(scores.shape[1])
 
-    def logs(scores):
-        return scores - np.log(np.exp(scores - scores.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True)) - scores.max(axis=1, keepdims=True)
-
-    before, after = logs(scores), logs(scores + error)
+    before, after = log_probabilities(scores), log_probabilities(scores + error)
     nats = (np.exp(before) * (before - after)).sum(axis=1).mean()
     assert error @ fisher["fc"] @ error / 2 == pytest.approx(nats, rel=0.2)
 
