@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scipy.special import ndtri
+
 from ..code_version import code_version
 from ..errors import TenfoldError
 from ..factorization import METHODS, Method, Plan
@@ -29,7 +31,7 @@ from .material import Material
 from .sensitivity import KEY, Sensitivity
 from .store import SEARCHES, TUNE_LOGS, Store, cache_folder
 from .survey import LayerSurvey, survey
-from .tighten import Pick, loosest, within
+from .tighten import TRIES, Pick, loosest, within
 from .unreachable import best_accurate, best_reachable
 
 if TYPE_CHECKING:
@@ -42,7 +44,8 @@ if TYPE_CHECKING:
     from .survey import Option
 
 EVALUATED = 512  # calibration images that single candidates are evaluated on
-CONFIDENCE = 1.645  # standard errors that a budget must have to spare: 19 of 20 networks that just pass keep it on further images
+RISK = 0.05  # that a plan breaks the budget on further images although it passed
+CONFIDENCE = float(ndtri(1 - RISK / TRIES))  # standard errors to spare: any of the plans that are tried may pass by luck (Bonferroni)
 PLAN_KEY = ("plan", "held_out", "code")
 REMEMBERED = 2  # plans whose chains are kept
 

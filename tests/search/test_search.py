@@ -13,7 +13,7 @@ from tenfold.runner.data import Data
 from tenfold.search.budget import Budget
 from tenfold.search.compress_within import compress_within
 from tenfold.search.evaluate import Judge, split
-from tenfold.search.search import Search, Settings
+from tenfold.search.search import CONFIDENCE, Search, Settings
 from tenfold.targets import resolve
 
 IMAGES = 400
@@ -164,7 +164,7 @@ def test_bounds_together(work, small, bounds):
     done = compress_within(work / "net.onnx", work / "both", work / "d.npz", budget, settings=settings(work))
     assert done.after.bytes <= size
     assert done.before.ms / done.after.ms >= bounds.get("speedup", 1) and done.after.ms <= bounds.get("latency", 1)
-    assert done.verdict.drop + done.verdict.uncertainty <= bounds.get("max_drop", 100)
+    assert done.verdict.drop + CONFIDENCE * done.verdict.uncertainty <= bounds.get("max_drop", 100)
 
 
 def test_bytes_are_predicted_and_suggested_ranks_looked_at(work, monkeypatch):
