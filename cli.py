@@ -17,7 +17,6 @@ from .errors import TenfoldError, VerificationError
 
 UsageError = typer.BadParameter.__mro__[1]  # of the parser of options, which Typer does not export: an unknown option, a bad value
 MISTAKE, DIFFERS = 2, 1
-_signals: list[int] = []  # that have come
 
 app = typer.Typer(
     help="Factor a trained convolutional network, compile it with Apache TVM, and prove on the device itself what was gained.",

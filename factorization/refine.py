@@ -60,7 +60,8 @@ def refined(
     """`refine` for an objective whose rows are the channels of the chain's last stage.
 
     ``weighting``, (F, F) and symmetric, weighs the errors of these channels against each other: ``||weighting (K - W) S^(1/2)||``, with a
-    `Moment` for a goal. The last stage is best whatever it is; the stages before it keep what counts more.
+    `Moment` for a goal: the stages before the last keep what counts more. A last stage without groups is best whatever it is; one with
+    groups is fitted without it.
     """
     pieces = Pieces(chain)
     last = len(pieces) - 1

@@ -101,6 +101,11 @@ def digest(images: np.ndarray) -> str:
     return sha256.hexdigest()
 
 
+def evenly_spaced(count: int, most: int) -> np.ndarray:
+    """Indices of at most so many of `count` images, from the first to the last."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int))
+
+
 class Moments:
     """Means of x, x x^T and, of answers y to x, of y, y x^T and y^T y, over rows that come block by block.
 
@@ -199,7 +204,7 @@ def _alphas(
         return {}
     from ..runner.torch_mistakes import mistake_weights  # torch is an extra
 
-    some = np.unique(np.linspace(0, len(images) - 1, MISTAKEN).astype(int))
+    some = evenly_spaced(len(images), MISTAKEN)
     say(f"back-propagating the likeliest mistakes of {len(some)} images")
     values = {name: pair[:2] for name, pair in layer_values(model, layers).items()}
     return mistake_weights(model, values, layers, images[some], np.asarray(labels)[some])

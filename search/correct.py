@@ -31,7 +31,7 @@ from ..factorization.response import Responses, response, solve
 from ..frontends import Network
 from ..passes.chains import push_permutations
 from ..passes.factorize_onnx import factorize_onnx
-from .calibration import WIDEST, Moments
+from .calibration import WIDEST, Moments, evenly_spaced
 from .free_batch import free_batch
 from .places import Place, answers
 
@@ -49,6 +49,7 @@ def correct(
     images: np.ndarray,
     kind: str,
     *,
+    weightings: dict[str, np.ndarray] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, FactorChain]:
     """Correct factor chains, in the order of the network.
@@ -65,6 +66,8 @@ def correct(
         (N, ...), preprocessed; no labels are needed. At most 4096 of them are used.
     kind
         One of ``CORRECTIONS``.
+    weightings
+        What ``fisher`` found out of layers with these images before; what it finds out now is added.
     progress
         Told before each layer.
 
@@ -83,10 +86,13 @@ def correct(
     if kind == "none" or not chains:
         return dict(chains)
     say = progress or (lambda step: None)
-    images = images[np.unique(np.linspace(0, len(images) - 1, min(IMAGES, len(images))).astype(int))]
+    images = images[evenly_spaced(len(images), IMAGES)]
     model, batch = free_batch(network.onnx, images), network.inputs[0].shape[0]
     places = [Place.of(model, layer, len(images), batch) for layer in layers if layer.name in chains]
-    weightings = _weightings(model, places, images, say) if kind == "fisher" else {}
+    weightings = {} if weightings is None else weightings
+    unknown = [place for place in places if place.layer.name not in weightings]
+    if kind == "fisher" and unknown:
+        weightings |= _weightings(model, unknown, images, say)
     done: dict[str, FactorChain] = {}
     for place, wanted in answers(model, places, images):
         name = place.layer.name
@@ -100,7 +106,7 @@ def correct(
         wanted, own = wanted[:, order], place.bias[order]
         solved = kind in ("response", "fisher")
         if solved and len(chain.stages) > 1 and Pieces(chain).width == _width(place) <= WIDEST:
-            weighting = weightings[name][order][:, order] if name in weightings else None
+            weighting = weightings[name][order][:, order] if kind == "fisher" else None
             chain = _refit(chain, _width(place), place.inputs(graph(chain), images), wanted, weighting)
         data = Responses(place.features(graph(chain), chain, images), wanted, place.pool.window if place.pool else 1)
         weight, bias = _respond(chain, own, data, place.rectified) if solved else _restore(chain, data, kind == "moments")
@@ -114,15 +120,16 @@ def _width(place: Place) -> int:
 
 
 def _weightings(model: onnx.ModelProto, places: Sequence[Place], images: np.ndarray, say: Progress) -> dict[str, np.ndarray]:
-    """For each layer the root of the Fisher information of its output, of about 1 on the average."""
+    """For each layer the root of the Fisher information of its output, of about 1 on the average; of one that nothing depends on, 1."""
     if find_spec("torch") is None:
         raise TenfoldError("the correction 'fisher' needs PyTorch: pip install torch")
     from ..runner.torch_fisher import output_fisher  # torch is an extra
 
-    some = images[np.unique(np.linspace(0, len(images) - 1, min(INFORMING, len(images))).astype(int))]
+    some = images[evenly_spaced(len(images), INFORMING)]
     say(f"what the network's answer depends on: gradients of {len(some)} images")
     found = output_fisher(model, {place.layer.name: place.output for place in places}, some)
-    return {name: roots(fisher / (np.trace(fisher) / len(fisher)))[0] for name, fisher in found.items() if np.trace(fisher) > 0}
+    scales = {name: np.trace(fisher) / len(fisher) for name, fisher in found.items()}
+    return {name: roots(fisher / scales[name])[0] if scales[name] > 0 else np.eye(len(fisher)) for name, fisher in found.items()}
 
 
 def _refit(

@@ -44,6 +44,8 @@ class Material:
         Of these images; None where nothing asks for it.
     factored : dict
         The chains, not corrected, that were found so far, by layer and choice.
+    weightings : dict
+        What the correction `fisher` found out of layers so far.
     """
 
     network: Network
@@ -52,6 +54,7 @@ class Material:
     images: np.ndarray | None = None
     calibration: Calibration | None = None
     factored: dict[tuple[str, Choice], FactorChain] = field(default_factory=dict, repr=False)
+    weightings: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, network: Network, calibrating: Data | None = None, labels: bool = False, progress: Progress | None = None) -> Material:
@@ -101,7 +104,8 @@ class Material:
         chains = {name: self._factored(plan, name, progress or (lambda step: None)) for name in plan.layers}
         if plan.correction == NONE or not chains:
             return chains
-        return correct(self.network, self.layers, chains, self.images[:CORRECTED], plan.correction, progress=progress)
+        options = {"weightings": self.weightings, "progress": progress}
+        return correct(self.network, self.layers, chains, self.images[:CORRECTED], plan.correction, **options)
 
     def _factored(self, plan: Plan, name: str, say: Progress) -> FactorChain:
         """The chain of one layer: plans that are tried after each other differ in few."""

@@ -8,7 +8,6 @@ Rows are written as they come: a run that is broken off is taken up again with -
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import tempfile
 import time
@@ -24,12 +23,11 @@ from rich.console import Console
 from rich.table import Table
 from suites import BATCHES, SUITES, Settings, chosen
 from table import full_table, mean_line
+from tenfold import interrupts
 from tenfold.errors import TenfoldError
 from tenfold.runner.engines import RIVALS, describe, rival
 from tenfold.runner.machine import describe_machine
 from tenfold.targets.cpu import physical_cores
-
-_stopped: list[int] = []
 
 
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -72,7 +70,7 @@ def run(cases: Sequence[Case], measure: Callable[[Case], dict[str, Any]], result
         try:
             row = measure(case)
         except Exception as error:
-            if _stopped:  # inside TVM an interrupt becomes a RuntimeError
+            if interrupts.disguised(error):
                 raise KeyboardInterrupt from None
             traceback.print_exc()
             row = {"name": case.name, "lists": list(case.lists), **case.facts, "error": describe(error)}
@@ -109,15 +107,14 @@ def show(results: Results) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options, out = options_of(arguments), Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
-    signal.signal(signal.SIGINT, _stop)
-    signal.signal(signal.SIGTERM, _stop)
+    interrupts.listen()
     with tempfile.TemporaryDirectory(prefix="tenfold-bench-") as folder:
         try:
             _run_suite(options, options.cache or Path(folder), out)
         except TenfoldError as error:
             sys.exit(f"run.py: {error}")
         except KeyboardInterrupt:
-            sys.exit(130)
+            sys.exit(interrupts.exit_code())
 
 
 def _run_suite(options: argparse.Namespace, cache: Path, out: Console) -> None:
@@ -140,11 +137,6 @@ def _run_suite(options: argparse.Namespace, cache: Path, out: Console) -> None:
     finally:
         if results.rows:
             show(results)
-
-
-def _stop(signum: int, frame: Any) -> None:
-    _stopped.append(signum)
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -104,6 +104,18 @@ def test_the_same_every_time(network, x, kind):
             np.testing.assert_array_equal(one.bias, other.bias)
 
 
+def test_what_was_found_out_before_makes_no_difference(network, x):
+    """Whichever layers it was asked for first."""
+    layers, chains, known = inventory(network.mod), chains_of(network, RANKS), {}
+    correct(network, layers, {"conv2": chains["conv2"]}, x, "fisher", weightings=known)
+    assert list(known) == ["conv2"]
+    warm, cold = (correct(network, layers, chains, x, "fisher", weightings=before) for before in (known, None))
+    assert known.keys() == chains.keys()
+    for name in chains:
+        for one, other in zip(warm[name].stages, cold[name].stages, strict=True):
+            np.testing.assert_array_equal(one.weight, other.weight)
+
+
 def test_nothing_to_do(network, x):
     chains = chains_of(network, RANKS)
     assert correct(network, inventory(network.mod), chains, x, "none") == chains
