@@ -13,6 +13,7 @@ from itertools import repeat
 from pathlib import Path
 
 import tvm
+import tvm_ffi
 from tvm import relax, tirx
 from tvm.relax import _ffi_api as relax_api
 from tvm.runtime import _ffi_api as runtime_api
@@ -26,7 +27,7 @@ from .any_alignment import AnyAlignment
 from .workspaces import WorkspaceMeter
 
 Kernel = tuple[tvm.ir.GlobalVar, tirx.PrimFunc]
-THREAD_POOL = Path(__file__).with_name("thread_pool.cc")
+SUPPORT = "thread_pool.cc", "straight_line.cc"  # what every library has besides its kernels
 PARTS = 4  # for each thread: some kernels take ten times as long as others
 
 
@@ -60,19 +61,26 @@ def write_library(mod: tvm.IRModule, target: Target, path: Path) -> int:
         executable = relax_api.VMLink(builder, target.tvm_target(), first, rest, {})
         objects.append(Path(folder) / "executable.o")
         runtime_api.ModulePackImportsToLLVM(executable, False, str(target.tvm_target()), "").write_to_file(str(objects[-1]))
-        objects.append(Path(folder) / "thread_pool.o")
-        objects[-1].write_bytes(_thread_pool(cc.get_cc()))
+        for source in SUPPORT:
+            objects.append((Path(folder) / source).with_suffix(".o"))
+            objects[-1].write_bytes(_object(source, cc.get_cc(), _vectors(target)))
         cc.create_shared(str(path), [str(name) for name in objects], options=["-pthread"])
     return meter.bytes
 
 
+def _vectors(target: Target) -> tuple[str, ...]:
+    """Options of the C++ compiler for the vectors of a target."""
+    return tuple(f"-m{feature}" for feature in ("avx2", "avx512f") if feature in target.features)
+
+
 @functools.cache
-def _thread_pool(compiler: str) -> bytes:
-    """The object file of the threads that the kernels run on."""
+def _object(source: str, compiler: str, options: tuple[str, ...]) -> bytes:
+    """The object file of a source in this folder."""
     with tempfile.TemporaryDirectory(prefix="tenfold-") as folder:
-        path = Path(folder) / "thread_pool.o"
-        command = [compiler, "-std=c++17", "-O2", "-fPIC", "-pthread", "-c", str(THREAD_POOL), "-o", str(path)]
-        subprocess.run(command, check=True, capture_output=True)
+        path = Path(folder) / "object.o"
+        headers = [f"-I{include}" for include in tvm_ffi.libinfo.include_paths()]
+        command = [compiler, "-std=c++17", "-O3", "-fPIC", "-pthread", *options, *headers, "-c", str(Path(__file__).with_name(source))]
+        subprocess.run([*command, "-o", str(path)], check=True, capture_output=True)
         return path.read_bytes()
 
 

@@ -23,7 +23,8 @@ import numpy as np
 import tvm
 from tvm import ir, relax
 
-from .memory_plan import Destination, Place, plan_places
+from .memory_plan import Destination, Place, Step, plan_places
+from .straight_line import straight_line
 
 KILL = "relax.vm.kill_object"
 ALLOCATE_TENSOR, ALLOCATE_STORAGE = "relax.vm.alloc_tensor", "relax.vm.alloc_storage"
@@ -31,11 +32,12 @@ ALLOCATE_TENSOR, ALLOCATE_STORAGE = "relax.vm.alloc_tensor", "relax.vm.alloc_sto
 
 @dataclass(frozen=True)
 class Memory:
-    """What ``main`` takes after its own inputs: where outputs go, the weights, the tensors in the arena."""
+    """What ``main`` takes after its own inputs (where outputs go, the weights, the tensors in the arena), and its steps: see `straight_line`."""
 
     destinations: tuple[Destination, ...]
     weights: tuple[np.ndarray, ...]
     places: tuple[Place, ...]
+    steps: tuple[Step, ...] = ()
 
 
 def externalize_memory(mod: tvm.IRModule) -> tuple[tvm.IRModule, Memory]:
@@ -69,7 +71,8 @@ def externalize_memory(mod: tvm.IRModule) -> tuple[tvm.IRModule, Memory]:
     external = tvm.IRModule(dict(mod.functions_items()), attrs=mod.attrs, global_infos=mod.global_infos)
     external.update_func(external.get_global_var("main"), function)
     destinations = tuple(Destination(*_size(var), index) for var, index in positions.items())
-    return external, Memory(destinations, tuple(weights.values), plan_places([_size(var) for var in inner], lifetimes))
+    places = plan_places([_size(var) for var in inner], lifetimes)
+    return external, Memory(destinations, tuple(weights.values), places, straight_line(external))
 
 
 def _outputs(bindings: list[relax.Binding], result: relax.Expr) -> tuple[list[relax.Binding], list[relax.Expr]]:

@@ -37,6 +37,22 @@ class Destination:
     position: int
 
 
+@dataclass(frozen=True)
+class Operand:
+    """What a kernel reads or writes: the tensor at ``position`` among the parameters of ``main``, in this shape."""
+
+    position: int
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of a kernel by its name."""
+
+    kernel: str
+    operands: tuple[Operand, ...]
+
+
 def plan_places(tensors: Sequence[tuple[str, tuple[int, ...]]], lifetimes: Sequence[tuple[int, int]]) -> tuple[Place, ...]:
     """Give each tensor its place.
 

@@ -114,7 +114,6 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path) -> Built:
     from ..passes.external_memory import externalize_memory
     from ..passes.inventory import inventory
     from ..passes.kernel_calls import LayerWeights
-    from ..passes.partial_sums import with_partial_sums
     from ..passes.pipeline import lower
     from ..schedules.driver import UnscheduledWarning
 
@@ -126,9 +125,9 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path) -> Built:
         lowered = lower(mod, target, watch=weights.watch)
     for warning in caught:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    external, memory = externalize_memory(with_partial_sums(lowered))
+    external, memory = externalize_memory(lowered)
     workspaces = write_library(external, target, folder / LIBRARY)
-    stored = write_weights(folder / WEIGHTS, memory.weights, memory.places, memory.destinations)
+    stored = write_weights(folder / WEIGHTS, memory.weights, memory.places, memory.destinations, memory.steps)
     # The message begins with the name of the function.
     unscheduled = tuple(str(w.message).split(" ", 1)[0] for w in caught if issubclass(w.category, UnscheduledWarning))
     taken = {"weights": stored, "activations": arena_bytes(memory.places), "workspaces": workspaces}

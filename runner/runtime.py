@@ -17,12 +17,14 @@ from ..passes.memory_plan import ALIGNMENT, arena_bytes, tensor_bytes
 from ..targets.cpu import physical_cores
 from ..targets.light_import import import_tvm_ffi
 from . import thread_pool
-from .finite import PARTIAL_SUMS, PartialSums, all_finite
+from .straight_line import FUNCTION, StraightLine
 from .weights import Contents, view
 
 CPU = 1  # kDLCPU
 POOLED = 2  # VirtualMachine.POOLED_ALLOCATOR
 BOUND = "run"  # ``main`` with its memory bound to it
+EXECUTABLE = "vm_load_executable"
+SMALL = 4096  # bytes of an output below which it does not matter where it begins
 
 
 @functools.cache
@@ -40,25 +42,21 @@ def ffi() -> ModuleType:
     return tvm_ffi
 
 
-def load_executable(path: Path) -> tuple[Any, PartialSums | None]:
-    """The virtual machine of an exported library, ready to call, ``machine["main"](tensor)``; and a kernel for `all_finite`, if it has one.
+def load_library(path: Path) -> Any:
+    """An exported library.
 
     Raises
     ------
     TenfoldError
-        If the library can't be loaded.
+        If it can't be loaded, or is no compiled network.
     """
     try:
         library = ffi().load_module(str(path.resolve()))
-        machine = library["vm_load_executable"]()
+        for function in (EXECUTABLE, FUNCTION):
+            library.get_function(function, query_imports=True)
+        return library
     except (RuntimeError, AttributeError, OSError) as error:
         raise TenfoldError(f"{path}: can't be loaded as a compiled network: {str(error).strip().splitlines()[0]}") from None
-    machine["vm_initialization"](CPU, 0, POOLED)
-    thread_pool.adopt(path.resolve())
-    if not library.implements_function(PARTIAL_SUMS, query_imports=True):
-        return machine, None
-    kernel, from_dlpack = library.get_function(PARTIAL_SUMS, query_imports=True), ffi().from_dlpack
-    return machine, lambda array, sums: kernel(from_dlpack(array), from_dlpack(sums))
 
 
 def default_threads(wanted: int | None) -> int:
@@ -74,7 +72,7 @@ def aligned_bytes(size: int) -> np.ndarray:
     return raw[start : start + size]
 
 
-def aligned_empty(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+def aligned_empty(shape: tuple[int, ...], dtype: str | np.dtype) -> np.ndarray:
     """An array in `aligned_bytes`."""
     return np.ndarray(shape, dtype, aligned_bytes(tensor_bytes(dtype, shape)))
 
@@ -97,17 +95,32 @@ class Machine:
     """A loaded library with its memory: weights where their file is mapped, and an arena."""
 
     def __init__(self, path: Path, contents: Contents, inputs: list[tuple[tuple[int, ...], str]], threads: int) -> None:
-        self.executable, self._partial_sums = load_executable(path)
+        self._library = load_library(path)
         self._arena = aligned_bytes(arena_bytes(contents.places))
-        memory = (*contents.weights, *(view(self._arena, place) for place in contents.places))
-        self.executable["save_function"]("main", BOUND, True, *(ffi().from_dlpack(array) for array in memory))
-        self._run = self.executable[BOUND]
+        self._memory = (*contents.weights, *(view(self._arena, place) for place in contents.places))
         self._destinations = contents.destinations
-        self._all_written = False  # kernels write every output where the caller has it; known after the first call
+        self._outputs = [
+            (np.empty if tensor_bytes(each.dtype, each.shape) < SMALL else aligned_empty, each.shape, np.dtype(each.dtype))
+            for each in contents.destinations
+        ]
+        dtypes = [*(np.dtype(dtype) for _, dtype in inputs), *(dtype for _, _, dtype in self._outputs)]
+        with thread_pool.opened(path.resolve()) as handle:
+            thread_pool.adopt(handle)
+            self._line = StraightLine(handle, contents.steps, dtypes, self._memory, len(inputs), threads)
+        self._run = functools.partial(self._library.get_function(FUNCTION, query_imports=True), self._line.address)
+        self._is_straight = bool(contents.steps)
         self._inputs = inputs
         self._buffers: dict[int, np.ndarray] = {}  # for inputs that kernels can't read where they are
         self._lock = threading.Lock()  # the arena and the virtual machine serve one call at a time
         self.threads = threads
+
+    @functools.cached_property
+    def executable(self) -> Any:
+        """The virtual machine, with what `main` takes besides inputs and outputs bound to its function `BOUND`."""
+        executable = self._library[EXECUTABLE]()
+        executable["vm_initialization"](CPU, 0, POOLED)
+        executable["save_function"]("main", BOUND, True, *(ffi().from_dlpack(array) for array in self._memory))
+        return executable
 
     def __call__(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         """Run on arrays of the right shapes and dtypes. The results belong to the caller.
@@ -117,18 +130,20 @@ class Machine:
         NotFinite
         """
         with self._lock:
-            written, returned = self._invoke(arrays)
-            if self._all_written:
+            readable, written = self._ports(arrays)
+            bad = self._run(*readable, *written)
+            if bad:
+                raise NotFinite(bad - 1)
+            if self._is_straight:
                 return written
             # Inputs, constants, views: none of them is the caller's to keep.
-            results = [np.from_dlpack(tensor).copy() for tensor in _flat(returned)]
-            self._all_written = not results and [each.position for each in self._destinations] == list(range(len(written)))
+            results = [np.from_dlpack(tensor).copy() for tensor in _flat(self._interpret(readable, written))]
         for destination, array in zip(self._destinations, written, strict=True):
             results.insert(destination.position, array)
         return results
 
     def record(self, arrays: list[np.ndarray]) -> list[tuple[str, Any, tuple[Any, ...]]]:
-        """Run once and list every function that the virtual machine called: its name, itself, and its arguments.
+        """Run once on the virtual machine and list every function that it called: its name, itself, and its arguments.
 
         The recorder stays in place: use the machine no more for anything else.
         """
@@ -139,28 +154,27 @@ class Machine:
                 calls.append((name, function, args))
 
         with self._lock:
+            thread_pool.use_threads(self.threads)
             self.executable["set_instrument"](ffi().convert_func(note))
-            self._invoke(arrays)
+            self._interpret(*self._ports(arrays))
         return list(calls)
 
-    def _invoke(self, arrays: list[np.ndarray]) -> tuple[list[np.ndarray], Any]:
-        """The outputs that have a destination, and what ``main`` returned: the others."""
-        thread_pool.use_threads(self.threads)
-        readable = [self._readable(position, array) for position, array in enumerate(arrays)]
-        written = [aligned_empty(each.shape, each.dtype) for each in self._destinations]
-        from_dlpack = ffi().from_dlpack
-        return written, self._run(*map(from_dlpack, readable), *map(from_dlpack, written))
+    def _ports(self, arrays: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Inputs as kernels can read them, and outputs to write."""
+        readable = [array if array.flags.carray else self._copied(position, array) for position, array in enumerate(arrays)]
+        return readable, [empty(shape, dtype) for empty, shape, dtype in self._outputs]
 
-    def _readable(self, position: int, array: np.ndarray) -> np.ndarray:
-        """The input itself where kernels can read it: in order, at an address for its numbers, and writeable, since DLPack has no other."""
-        if not array.flags.carray:
-            if position not in self._buffers:
-                self._buffers[position] = aligned_empty(*self._inputs[position])
-            np.copyto(self._buffers[position], array, casting="no")
-            array = self._buffers[position]
-        if not all_finite(array, self._partial_sums):
-            raise NotFinite(position)
-        return array
+    def _interpret(self, readable: list[np.ndarray], written: list[np.ndarray]) -> Any:
+        """Run on the virtual machine; what ``main`` returns: the outputs that have no destination."""
+        from_dlpack = ffi().from_dlpack
+        return self.executable[BOUND](*map(from_dlpack, readable), *map(from_dlpack, written))
+
+    def _copied(self, position: int, array: np.ndarray) -> np.ndarray:
+        """An input that kernels can't read where it is: out of order, at an odd address, or read-only, which DLPack does not have."""
+        if position not in self._buffers:
+            self._buffers[position] = aligned_empty(*self._inputs[position])
+        np.copyto(self._buffers[position], array, casting="no")
+        return self._buffers[position]
 
 
 def _flat(result: Any) -> Iterator[Any]:

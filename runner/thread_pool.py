@@ -1,8 +1,10 @@
 """The threads that kernels run on: one pool for a process, out of the first compiled network that is loaded (`passes/thread_pool.cc`)."""
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 INTERFACE = ("ParallelLaunch", "tenfold_parallel_launch"), ("ParallelBarrier", "tenfold_parallel_barrier")  # TVM's name, the pool's
@@ -11,24 +13,37 @@ _lock = threading.Lock()
 _pool: ctypes.CDLL | None = None
 
 
-def adopt(library: Path) -> None:
+def adopt(handle: ctypes.CDLL) -> None:
     """Let the kernels of a library that TVM has loaded run on the pool of this process, and not on TVM's own.
 
     Generated code calls TVM's runtime through pointers, which are variables of the library that hold an address once it is loaded.
     """
     global _pool
     with _lock:
-        handle = ctypes.CDLL(str(library))
-        first = _pool is None
-        pool = _pool = handle if first else _pool
+        if _pool is None:
+            _pool = handle
+            ctypes.CDLL(handle._name)  # the library that the pool is in stays loaded
         for name, function in INTERFACE:
             try:
                 pointer = ctypes.c_void_p.in_dll(handle, f"__TVMBackend{name}")
             except ValueError:  # no kernel calls it
                 continue
-            pointer.value = ctypes.cast(getattr(pool, function), ctypes.c_void_p).value
-        if not first:  # the one that the pool is in stays loaded
-            ctypes.CDLL(None).dlclose(ctypes.c_void_p(handle._handle))
+            pointer.value = ctypes.cast(getattr(_pool, function), ctypes.c_void_p).value
+
+
+def functions() -> tuple[ctypes.c_void_p, ctypes.c_void_p]:
+    """Of the pool: what sets the threads of the calling thread, and what starts a loop. A library must have been adopted."""
+    return tuple(ctypes.cast(function, ctypes.c_void_p) for function in (_pool.tenfold_use_threads, _pool.tenfold_parallel_launch))
+
+
+@contextlib.contextmanager
+def opened(library: Path) -> Iterator[ctypes.CDLL]:
+    """A library, for a while: that it stays loaded is another's care."""
+    handle = ctypes.CDLL(str(library))
+    try:
+        yield handle
+    finally:
+        ctypes.CDLL(None).dlclose(ctypes.c_void_p(handle._handle))
 
 
 def use_threads(threads: int) -> None:

@@ -1,32 +1,39 @@
-"""weights.bin: the weights as the kernels read them, and where each intermediate tensor lies.
+"""weights.bin: the weights as the kernels read them, where each intermediate tensor lies, and which kernels are called with them.
 
 Little-endian, 64-bit words, so that a program without Python reads it in a few lines:
 
-    magic, bytes of this table, number of tensors
+    magic, bytes of this table, number of tensors, number of steps
     for each tensor: kind (0 weight, 1 arena, 2 output), DLPack type code, bits, offset in bytes, number of dimensions, dimensions
+    for each step: bytes of the kernel's name, its name filled up with zeros to whole words, number of its operands;
+        for each operand: position, number of dimensions, dimensions
     the weights, from the next multiple of 4096 on
 
 Offsets of weights count from the start of the file, those of the arena from the start of the arena; an output has its position among the
-outputs instead. Tensors come in the order in which ``main`` takes them, after its own inputs. The file is mapped, not read: weights are in
+outputs instead. Tensors come in the order in which ``main`` takes them, after its own inputs; an operand's position counts from those.
+A network without steps is not a straight line of kernels, see `passes.straight_line`. The file is mapped, not read: weights are in
 memory once, and processes share them.
 """
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import TenfoldError
-from ..passes.memory_plan import Destination, Place, aligned
+from ..passes.memory_plan import Destination, Operand, Place, Step, aligned
 
-MAGIC = int.from_bytes(b"tenfold1", "little")
+MAGIC = int.from_bytes(b"tenfold2", "little")
 PAGE = 4096
+WORD, HEADER = 8, 4
 WEIGHT, ARENA, OUTPUT = 0, 1, 2
 KINDS = {"i": 0, "u": 1, "f": 2, "b": 6}  # NumPy's letter -> DLPack's type code
 LETTERS = {code: letter for letter, code in KINDS.items()}
+
+Words = Iterator[tuple[int]]
 
 
 @dataclass(frozen=True)
@@ -43,28 +50,39 @@ class Contents:
         Of the arena.
     destinations : tuple of Destination
         The outputs that ``main`` writes where it is told.
+    steps : tuple of Step
+        The kernels that ``main`` calls; none if it does anything else.
     """
 
     mapping: np.ndarray
     weights: tuple[np.ndarray, ...]
     places: tuple[Place, ...]
     destinations: tuple[Destination, ...]
+    steps: tuple[Step, ...]
 
 
-def write_weights(path: Path, weights: Sequence[np.ndarray], places: Sequence[Place], destinations: Sequence[Destination] = ()) -> int:
+def write_weights(
+    path: Path,
+    weights: Sequence[np.ndarray],
+    places: Sequence[Place],
+    destinations: Sequence[Destination] = (),
+    steps: Sequence[Step] = (),
+) -> int:
     """Write a file; returns the bytes of the weights, padding included."""
     outputs = [_Entry(OUTPUT, np.dtype(each.dtype), each.shape, each.position) for each in destinations]
     kept = [_Entry(WEIGHT, array.dtype, array.shape, 0) for array in weights]
     arena = [_Entry(ARENA, np.dtype(place.dtype), place.shape, place.offset) for place in places]
-    table = 8 * (3 + sum(entry.words for entry in (*outputs, *kept, *arena)))
+    calls = b"".join(_packed(step) for step in steps)
+    table = WORD * (HEADER + sum(entry.words for entry in (*outputs, *kept, *arena))) + len(calls)
     start = offset = -(-table // PAGE) * PAGE
     for index, entry in enumerate(kept):
         kept[index] = _Entry(WEIGHT, entry.dtype, entry.shape, offset)
         offset = aligned(offset + weights[index].nbytes)
     with open(path, "wb") as file:
-        file.write(struct.pack("<3q", MAGIC, table, len(outputs) + len(kept) + len(arena)))
+        file.write(struct.pack(f"<{HEADER}q", MAGIC, table, len(outputs) + len(kept) + len(arena), len(steps)))
         for entry in (*outputs, *kept, *arena):
             file.write(entry.packed())
+        file.write(calls)
         for entry, array in zip(kept, weights, strict=True):
             file.seek(entry.offset)
             file.write(np.ascontiguousarray(array).data)
@@ -88,12 +106,13 @@ def map_weights(path: Path, mapping: np.ndarray | None = None) -> Contents:
     """
     try:
         mapping = map_file(path) if mapping is None else mapping
-        entries = list(_entries(mapping))
+        entries, steps = _table(mapping)
         weights = tuple(view(mapping, Place(str(e.dtype), e.shape, e.offset)) for e in entries if e.kind == WEIGHT)
     except (OSError, ValueError, KeyError, struct.error) as error:
         raise TenfoldError(f"{path}: not the weights of a compiled network: {error}; compile the network again") from None
     places = tuple(Place(str(e.dtype), e.shape, e.offset) for e in entries if e.kind == ARENA)
-    return Contents(mapping, weights, places, tuple(Destination(str(e.dtype), e.shape, e.offset) for e in entries if e.kind == OUTPUT))
+    destinations = tuple(Destination(str(e.dtype), e.shape, e.offset) for e in entries if e.kind == OUTPUT)
+    return Contents(mapping, weights, places, destinations, steps)
 
 
 def map_file(path: Path) -> np.ndarray:
@@ -126,14 +145,40 @@ class _Entry:
         return struct.pack(f"<{self.words}q", *numbers)
 
 
-def _entries(mapping: np.ndarray) -> list[_Entry]:
-    magic, size, count = struct.unpack_from("<3q", mapping)
+def _packed(step: Step) -> bytes:
+    name = step.kernel.encode()
+    numbers = [len(step.operands)]
+    for operand in step.operands:
+        numbers += [operand.position, len(operand.shape), *operand.shape]
+    return struct.pack("<q", len(name)) + name + bytes(-len(name) % WORD) + struct.pack(f"<{len(numbers)}q", *numbers)
+
+
+def _table(mapping: np.ndarray) -> tuple[list[_Entry], tuple[Step, ...]]:
+    magic, size, tensors, steps = struct.unpack_from(f"<{HEADER}q", mapping)
     if magic != MAGIC:
         raise ValueError("it does not begin as one")
-    words = list(struct.unpack_from(f"<{size // 8 - 3}q", mapping, 24))
-    entries = []
+    words = struct.iter_unpack("<q", mapping[HEADER * WORD : size])
+    return [_entry(words) for _ in range(tensors)], tuple(_step(words) for _ in range(steps))
+
+
+def _entry(words: Words) -> _Entry:
+    kind, code, bits, offset, dims = _take(words, 5)
+    return _Entry(kind, np.dtype(f"{LETTERS[code]}{bits // 8}"), _take(words, dims), offset)
+
+
+def _step(words: Words) -> Step:
+    (size,) = _take(words, 1)
+    name = struct.pack(f"<{-(-size // WORD)}q", *_take(words, -(-size // WORD)))[:size].decode()
+    (count,) = _take(words, 1)
+    operands = []
     for _ in range(count):
-        kind, code, bits, offset, dims = words[:5]
-        entries.append(_Entry(kind, np.dtype(f"{LETTERS[code]}{bits // 8}"), tuple(words[5 : 5 + dims]), offset))
-        del words[: 5 + dims]
-    return entries
+        position, dims = _take(words, 2)
+        operands.append(Operand(position, _take(words, dims)))
+    return Step(name, tuple(operands))
+
+
+def _take(words: Words, count: int) -> tuple[int, ...]:
+    taken = tuple(word for (word,) in islice(words, count))
+    if len(taken) != count:
+        raise ValueError("its table is cut short")
+    return taken

@@ -1,76 +1,89 @@
-"""NaN and infinity are found wherever they are, and large numbers are neither."""
+"""NaN and infinity are found wherever they are in an input, and large numbers are neither."""
 from __future__ import annotations
 
 import numpy as np
 import onnx
 import pytest
 import tenfold
+from hypothesis import given
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from tenfold.errors import TenfoldError
-from tenfold.runner.finite import FEW, LANES, MANY, TASKS, all_finite
 
-STRIPE = TASKS * LANES
-
-
-@pytest.mark.parametrize("size", [1, FEW, FEW + 1, 100_003])
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_inputs_are_checked_to_their_last_number(size, value):
-    array = np.ones(size, "float32")
-    assert all_finite(array)
-    for at in {0, size // 2, size - 1}:
-        array[at] = value
-        assert not all_finite(array)
-        array[at] = 1
-
-
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-@pytest.mark.parametrize("size", [2, FEW + 2])
-def test_infinities_that_cancel_are_seen_and_large_numbers_are_none(dtype, size):
-    array = np.full(size, np.finfo(dtype).max, dtype)
-    assert all_finite(array) and all_finite(-array)
-    array[0], array[-1] = np.inf, -np.inf
-    assert not all_finite(array)
-
-
-def test_what_can_only_be_finite_is_not_checked():
-    assert all_finite(np.arange(3)) and all_finite(np.zeros(3, bool)) and all_finite(np.zeros((0, 4), "float32"))
+SMALL, ODD, LARGE = 1, 12_293, 1_000_003  # numbers: the last are looked at by all threads
+KINDS = {"float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE, "int32": TensorProto.INT32}
 
 
 @pytest.fixture(scope="module")
-def relu(tmp_path_factory):
-    """A network whose input is large enough for the kernel, and no multiple of what it takes at once."""
-    path = tmp_path_factory.mktemp("relu") / "relu.onnx"
-    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1, 5, MANY // 5 + 3]) for name in "xy"]
-    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"], "relu")], "g", values[:1], values[1:])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    return tenfold.compile(path)
+def network(tmp_path_factory):
+    """Makes a network that negates so many numbers; each is compiled once."""
+    made = {}
+
+    def make(size, dtype="float32", threads=2):
+        if (size, dtype) not in made:
+            path = tmp_path_factory.mktemp("negative") / "negative.onnx"
+            values = [helper.make_tensor_value_info(name, KINDS[dtype], [size]) for name in "xy"]
+            graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"], "negative")], "g", values[:1], values[1:])
+            onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+            made[size, dtype] = tenfold.compile(path, threads=threads)
+        return made[size, dtype]
+
+    return make
 
 
-def test_large_inputs_are_checked_by_a_kernel(relu):
-    called = []
-    kernel = relu._machine._partial_sums
-    raw = np.ones(5 * (MANY // 5 + 3) + 1, "float32")
-    for array in (raw[:-1], raw[1:]):
-        assert all_finite(array, lambda *args: called.append(kernel(*args)))
-        for at in (0, 1, STRIPE - 1, STRIPE, array.size // 2, array.size - array.size % STRIPE - 1, -1):
-            for value in (np.nan, np.inf, -np.inf):
-                array[at] = value
-                assert not all_finite(array, kernel)
-            array[at] = 1
-    assert len(called) == 2
-    array[:] = np.finfo("float32").max
-    assert all_finite(array, kernel)
-    array[0], array[-1] = np.inf, -np.inf
-    assert not all_finite(array, kernel)
+def refused(net, x):
+    with pytest.raises(TenfoldError, match="input 'x' holds NaN or infinity"):
+        net(x)
+    return True
 
 
-def test_a_network_refuses_one_bad_number_among_many(relu):
-    x = np.random.default_rng(0).standard_normal(relu.inputs[0].shape).astype("float32")
-    np.testing.assert_array_equal(relu(x), np.maximum(x, 0))
-    x.reshape(-1)[-1] = np.nan
-    with pytest.raises(TenfoldError, match="'x' holds NaN or infinity"):
-        relu(x)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("size", [SMALL, ODD, LARGE])
+def test_every_number_is_looked_at(network, size, dtype):
+    net = network(size, dtype)
+    x = np.random.default_rng(0).standard_normal(size).astype(dtype)
+    np.testing.assert_array_equal(net(x), -x)
+    for at in {0, size // 3, size // 2 - 1, size // 2, size - 1} - {-1}:
+        for value in (np.nan, np.inf, -np.inf):
+            kept, x[at] = x[at], value
+            assert refused(net, x)
+            x[at] = kept
+    np.testing.assert_array_equal(net(x), -x)
 
 
-def test_networks_with_small_inputs_have_no_such_kernel(tiny_artifact):
-    assert tenfold.load(tiny_artifact)._machine._partial_sums is None
+@given(at=st.integers(0, ODD - 1), bits=st.integers(1, 2**23 - 1), sign=st.booleans())
+def test_every_nan_is_one(network, at, bits, sign):
+    x = np.zeros(ODD, "float32")
+    x.view("uint32")[at] = 0x7F800000 | bits | sign << 31
+    assert refused(network(ODD), x)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("size", [ODD, LARGE])
+def test_the_largest_and_the_smallest_numbers_are_finite(network, size, dtype):
+    net, limits = network(size, dtype), np.finfo(dtype)
+    for value in (limits.max, limits.min, limits.tiny, 0.0):
+        x = np.full(size, value, dtype)
+        np.testing.assert_array_equal(net(x), -x)
+    x = np.full(size, limits.max, dtype)
+    x[0], x[-1] = np.inf, -np.inf  # they cancel in no sum
+    assert refused(net, x)
+
+
+def test_whole_numbers_are_not_looked_at(network):
+    x = np.full(ODD, 0x7F800000, "int32")
+    np.testing.assert_array_equal(network(ODD, "int32")(x), -x)
+
+
+def test_which_of_several_inputs_it_is_is_said(tmp_path):
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [5]) for name in "abcy"]
+    nodes = [helper.make_node("Add", ["a", "b"], ["s"], "first"), helper.make_node("Mul", ["s", "c"], ["y"], "second")]
+    graph = helper.make_graph(nodes, "g", values[:3], values[3:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "three.onnx")
+    net = tenfold.compile(tmp_path / "three.onnx")
+    inputs = {name: np.arange(5, dtype="float32") for name in "abc"}
+    for name in "abc":
+        bad = {**inputs, name: np.array([0, 1, np.inf, 3, 4], "float32")}
+        with pytest.raises(TenfoldError, match=f"input '{name}' holds NaN or infinity"):
+            net(bad)
+    np.testing.assert_array_equal(net(inputs), [0, 2, 8, 18, 32])
