@@ -1,7 +1,7 @@
 """The kernels that ``main`` calls, one after the other, where that is all it does: then no virtual machine is needed to run it.
 
-Almost every network is such a line. What is none, for it has a branch, an operator that is called from a library, or an output that is no tensor
-of its own, runs on TVM's virtual machine, which takes some microseconds more.
+Almost every network is such a line. What is none, for it has a branch, an operator that is called from a library, or an output that is no
+tensor of its own, runs on TVM's virtual machine, which takes some microseconds more.
 """
 from __future__ import annotations
 

@@ -141,6 +141,7 @@ def _outcome(search: Search, budget: Budget, chosen: Indices, small: onnx.ModelP
         after=Figures(macs, count_params(small), ms, size, _accuracy(verdict)),
         predicted_ms=search.costs.predicted(chosen).ms,
         verdict=verdict,
+        expected=search.expected(chosen) if any(chosen) else None,
         images={"calibration": search.material.calibration.images, "held_out": len(search.judge.data.x)},
         tried=len(search.verdicts),
         seconds=search.seconds,

@@ -42,6 +42,8 @@ class Verdict:
         Points of accuracy lost against the dense network; without labels, points of agreement, which no loss of accuracy can exceed.
     uncertainty : float
         Standard error of `drop` as an estimate for further images of the same kind.
+    kl_uncertainty : float
+        Standard error of `kl`, likewise.
     """
 
     accuracy: float | None
@@ -49,6 +51,7 @@ class Verdict:
     kl: float
     drop: float
     uncertainty: float
+    kl_uncertainty: float
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -91,14 +94,15 @@ class Judge:
         """On scores, (images, classes)."""
         ours, dense, labels = scores.argmax(axis=1), self.dense.argmax(axis=1), self.data.y
         ours_log, dense_log = log_probabilities(scores), log_probabilities(self.dense)
-        kl = float((np.exp(dense_log) * (dense_log - ours_log)).sum(axis=1).mean())
+        divergence = (np.exp(dense_log) * (dense_log - ours_log)).sum(axis=1)
         truth = dense if labels is None else labels
         lost, won = int(((dense == truth) & (ours != truth)).sum()), int(((dense != truth) & (ours == truth)).sum())
         count = len(scores)
         # Of paired answers, as in McNemar's test; where none differs, as if one did.
         uncertainty = sqrt(max(lost + won - (lost - won) ** 2 / count, 1.0)) / count
         accuracy = None if labels is None else float((ours == labels).mean())
-        return Verdict(accuracy, float((ours == dense).mean()), max(kl, 0.0), 100 * (lost - won) / count, 100 * uncertainty)
+        agreement, kl = float((ours == dense).mean()), max(float(divergence.mean()), 0.0)
+        return Verdict(accuracy, agreement, kl, 100 * (lost - won) / count, 100 * uncertainty, float(divergence.std()) / sqrt(count))
 
     @cached_property
     def dense(self) -> np.ndarray:

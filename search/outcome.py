@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from ..factorization import Plan
     from .budget import Budget
     from .evaluate import Verdict
+    from .loss import Estimate
     from .survey import LayerSurvey
 
 
@@ -86,6 +87,8 @@ class Outcome:
         Of the network with the plan, before it was compiled.
     verdict : Verdict
         On the held-out images.
+    expected : Estimate or None
+        What it loses by the trend of all plans, where that says more than its own errors.
     images : dict of str to int
         In each part of the data, by its use.
     tried : int
@@ -103,6 +106,7 @@ class Outcome:
     after: Figures
     predicted_ms: float
     verdict: Verdict
+    expected: Estimate | None
     images: dict[str, int]
     tried: int
     seconds: float
@@ -113,5 +117,6 @@ class Outcome:
         head = {"model": self.plan.model, "target": self.plan.target, "budget": asdict(self.budget)}
         figures = {"before": asdict(self.before), "after": asdict(self.after), "predicted_ms": self.predicted_ms}
         search = {"images": self.images, "tried": self.tried, "seconds": self.seconds, "labels": self.labels}
+        verdict = {**self.verdict.to_dict(), "expected": self.expected and asdict(self.expected)}
         layers = [layer.to_dict() for layer in self.layers]
-        return json.dumps({**head, **figures, "verdict": self.verdict.to_dict(), **search, "layers": layers}, indent=2) + "\n"
+        return json.dumps({**head, **figures, "verdict": verdict, **search, "layers": layers}, indent=2) + "\n"

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from scipy.special import ndtri
 
 from ..code_version import code_version
@@ -26,7 +27,7 @@ from .candidates import fields
 from .costs import Costs, Whole, fastest
 from .evaluate import Judge, Verdict, check, first, split
 from .latency import LatencyTable
-from .loss import points_per_loss
+from .loss import Estimate, Trend, points_per_loss
 from .material import Material
 from .sensitivity import KEY, Sensitivity
 from .store import SEARCHES, TUNE_LOGS, Store, cache_folder
@@ -45,7 +46,9 @@ if TYPE_CHECKING:
 
 EVALUATED = 512  # calibration images that single candidates are evaluated on
 RISK = 0.05  # that a plan breaks the budget on further images although it passed
-CONFIDENCE = float(ndtri(1 - RISK / TRIES))  # standard errors to spare: any of the plans that are tried may pass by luck (Bonferroni)
+SURE = float(ndtri(1 - RISK))  # standard errors to spare
+SURE_OF_ALL = float(ndtri(1 - RISK / TRIES))  # where plans are judged by their own errors: any of them may pass by luck (Bonferroni)
+PROBES = 2.0, 4.0, 8.0  # points of accuracy that plans shall lose, roughly, which the trend is taken from
 PLAN_KEY = ("plan", "held_out", "code")
 REMEMBERED = 2  # plans whose chains are kept
 
@@ -199,7 +202,10 @@ class Search:
         found = self._within(lambda bounds: self.costs.pick("loss", bounds), limits)
         if found is None:
             raise TenfoldError(best_reachable(self, budget, limits))
-        if budget.max_drop is not None and not self._holds(found, budget.max_drop):
+        if budget.max_drop is None:
+            return found
+        self._start(budget.max_drop)
+        if not self._holds(found, budget.max_drop):
             raise TenfoldError(best_accurate(self, budget, found))
         return found
 
@@ -214,16 +220,23 @@ class Search:
                 result[name] = ms * self.costs.whole.ms / dense  # as limits are: in the time of the first measurement
         return result
 
+    def expected(self, indices: Indices) -> Estimate | None:
+        """What a verified choice loses, by the trend; None where there is none, or the choice's own errors say more."""
+        verdict = self.verdict(indices)
+        trend = Trend.fit(self.verdicts) if self.judge.data.y is not None else None
+        if trend is None or (estimate := trend(verdict)).uncertainty > verdict.uncertainty:
+            return None
+        return estimate
+
     def _fastest(self, budget: Budget, limits: dict[str, float]) -> Indices:
-        evaluated = [option for s in self.surveys for option in s.open if option.verdict is not None]
-        slope = points_per_loss([o.verdict.kl for o in evaluated], [o.verdict.drop for o in evaluated])
-        self._know(self.costs.pick("ms", {"loss": budget.max_drop / slope, **limits}))
+        start = self._start(budget.max_drop)
+        self._know(self.costs.pick("ms", {"loss": start, **limits}))
 
         def pick(bounds: Mapping[str, float]) -> Indices | None:
             # A choice that takes more bytes than predicted says nothing of its loss: only the limit on bytes is tightened for it.
             return self._within(lambda others: self.costs.pick("ms", {**bounds, **others}), limits)
 
-        found = loosest(pick, lambda choice: self._holds(choice, budget.max_drop), budget.max_drop / slope, limits)
+        found = loosest(pick, lambda choice: self._holds(choice, budget.max_drop), start, limits)
         if found.best is None or not any(found.best):
             raise TenfoldError(best_reachable(self, budget, limits))
         return found.best
@@ -236,11 +249,34 @@ class Search:
 
         return within(pick, predict, lambda choice: self.measured(choice, limits), limits).best if limits else pick({})
 
+    def _start(self, max_drop: float) -> float:
+        """The loss, as predicted, that comes to so many points."""
+        evaluated = [option for s in self.surveys for option in s.open if option.verdict is not None]
+        slope = points_per_loss([o.verdict.kl for o in evaluated], [o.verdict.drop for o in evaluated])
+        probes = self._probe(max_drop, slope)
+        trend = Trend.fit(self.verdict(probe) for probe in probes)
+        if trend is None or trend.slope <= 0:
+            return max_drop / slope
+        ratio = float(np.mean([self.verdict(probe).kl / self.costs.predicted(probe).loss for probe in probes]))
+        return max_drop / (trend.slope + SURE * trend.uncertainty) / ratio
+
+    def _probe(self, max_drop: float, slope: float) -> list[Indices]:
+        """Verify plans that are beyond the budget, for the trend."""
+        if self.judge.data.y is None:
+            return []
+        found = (self.costs.pick("ms", {"loss": points / slope}) for points in PROBES if points > max_drop)
+        probes = list(dict.fromkeys(probe for probe in found if probe is not None and any(probe)))
+        for probe in probes:
+            self.verdict(probe)
+        return probes
+
     def _holds(self, indices: Indices, max_drop: float) -> bool:
         if not any(indices):
             return True
-        verdict = self.verdict(indices)
-        return verdict.drop + CONFIDENCE * verdict.uncertainty <= max_drop
+        verdict, expected = self.verdict(indices), self.expected(indices)
+        if expected is None:
+            return verdict.drop + SURE_OF_ALL * verdict.uncertainty <= max_drop
+        return max(verdict.drop, expected.drop + SURE * expected.uncertainty) <= max_drop
 
     def _cache(self, kind: str) -> Path:
         """The file of what is known of this network and data."""

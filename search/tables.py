@@ -42,11 +42,12 @@ def outcome_table(done: Outcome) -> Table:
 def outcome_line(done: Outcome) -> str:
     """MACs, milliseconds, bytes and accuracy, before and after."""
     before, after, verdict = done.before, done.after, done.verdict
+    expected = "" if done.expected is None else f", {done.expected.drop:.2f} +-{done.expected.uncertainty:.2f} by the trend of all plans"
     name = "accuracy" if done.labels else "agreement with the dense network"
     return (
         f"{count(before.macs)} -> {count(after.macs)} MACs ({before.macs / after.macs:.1f} times fewer),"
         f" {milliseconds(before.ms)} -> {milliseconds(after.ms)} ms ({before.ms / after.ms:.1f} times faster,"
         f" {milliseconds(done.predicted_ms)} ms predicted), {size(before.bytes)} -> {size(after.bytes)},"
         f" {name} {before.accuracy:.2%} -> {after.accuracy:.2%}"
-        f" ({verdict.drop:.2f} +-{verdict.uncertainty:.2f} points lost on {done.images['held_out']} held-out images)"
+        f" ({verdict.drop:.2f} +-{verdict.uncertainty:.2f} points lost on {done.images['held_out']} held-out images{expected})"
     )
