@@ -32,7 +32,7 @@ ALLOCATE_TENSOR, ALLOCATE_STORAGE = "relax.vm.alloc_tensor", "relax.vm.alloc_sto
 
 @dataclass(frozen=True)
 class Memory:
-    """What ``main`` takes after its own inputs (where outputs go, the weights, the tensors in the arena), and the steps that it is made of."""
+    """What ``main`` takes after its own inputs (where outputs go, the weights, the tensors in the arena), and its steps."""
 
     destinations: tuple[Destination, ...]
     weights: tuple[np.ndarray, ...]
