@@ -32,7 +32,7 @@ from .material import Material
 from .sensitivity import KEY, Sensitivity
 from .store import SEARCHES, TUNE_LOGS, Store, cache_folder
 from .survey import LayerSurvey, survey
-from .tighten import TRIES, Pick, loosest, within
+from .tighten import GROW, TRIES, Pick, loosest, within
 from .unreachable import best_accurate, best_reachable
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ EVALUATED = 512  # calibration images that single candidates are evaluated on
 RISK = 0.05  # that a plan breaks the budget on further images although it passed
 SURE = float(ndtri(1 - RISK))  # standard errors to spare
 SURE_OF_ALL = float(ndtri(1 - RISK / TRIES))  # where plans are judged by their own errors: any of them may pass by luck (Bonferroni)
+STEP = 1.15  # by which the first limits of the loss differ, once there is a trend
 PROBES = 2.0, 4.0, 8.0  # points of accuracy that plans shall lose, roughly, which the trend is taken from
 PLAN_KEY = ("plan", "held_out", "code")
 REMEMBERED = 2  # plans whose chains are kept
@@ -229,14 +230,14 @@ class Search:
         return estimate
 
     def _fastest(self, budget: Budget, limits: dict[str, float]) -> Indices:
-        start = self._start(budget.max_drop)
+        start, step = self._start(budget.max_drop)
         self._know(self.costs.pick("ms", {"loss": start, **limits}))
 
         def pick(bounds: Mapping[str, float]) -> Indices | None:
             # A choice that takes more bytes than predicted says nothing of its loss: only the limit on bytes is tightened for it.
             return self._within(lambda others: self.costs.pick("ms", {**bounds, **others}), limits)
 
-        found = loosest(pick, lambda choice: self._holds(choice, budget.max_drop), start, limits)
+        found = loosest(pick, lambda choice: self._holds(choice, budget.max_drop), start, limits, step)
         if found.best is None or not any(found.best):
             raise TenfoldError(best_reachable(self, budget, limits))
         return found.best
@@ -249,25 +250,29 @@ class Search:
 
         return within(pick, predict, lambda choice: self.measured(choice, limits), limits).best if limits else pick({})
 
-    def _start(self, max_drop: float) -> float:
-        """The loss, as predicted, that comes to so many points."""
+    def _start(self, max_drop: float) -> tuple[float, float]:
+        """The loss, as predicted, that comes to so many points; and a factor by which it may be off."""
         evaluated = [option for s in self.surveys for option in s.open if option.verdict is not None]
         slope = points_per_loss([o.verdict.kl for o in evaluated], [o.verdict.drop for o in evaluated])
         probes = self._probe(max_drop, slope)
         trend = Trend.fit(self.verdict(probe) for probe in probes)
         if trend is None or trend.slope <= 0:
-            return max_drop / slope
+            return max_drop / slope, GROW
         ratio = float(np.mean([self.verdict(probe).kl / self.costs.predicted(probe).loss for probe in probes]))
-        return max_drop / (trend.slope + SURE * trend.uncertainty) / ratio
+        return max_drop / (trend.slope + SURE * trend.uncertainty) / ratio, STEP
 
     def _probe(self, max_drop: float, slope: float) -> list[Indices]:
-        """Verify plans that are beyond the budget, for the trend."""
+        """Verify plans that are beyond the budget, for the trend; `slope` is of points over predicted losses."""
         if self.judge.data.y is None:
             return []
-        found = (self.costs.pick("ms", {"loss": points / slope}) for points in PROBES if points > max_drop)
-        probes = list(dict.fromkeys(probe for probe in found if probe is not None and any(probe)))
-        for probe in probes:
-            self.verdict(probe)
+        probes: list[Indices] = []
+        for points in (points for points in PROBES if points > max_drop):
+            probe = self.costs.pick("ms", {"loss": points / slope})
+            if probe is None or not any(probe) or probe in probes:
+                continue
+            probes.append(probe)
+            found = self.verdict(probe).drop / self.costs.predicted(probe).loss
+            slope = float(np.clip(found, slope / GROW, slope * GROW))  # the next one goes by it
         return probes
 
     def _holds(self, indices: Indices, max_drop: float) -> bool:

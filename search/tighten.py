@@ -38,7 +38,7 @@ class Found:
         return self.tried[choice]
 
 
-def loosest(pick: Pick, check: Callable[[Choice], bool], start: float, limits: Mapping[str, float]) -> Found:
+def loosest(pick: Pick, check: Callable[[Choice], bool], start: float, limits: Mapping[str, float], step: float = GROW) -> Found:
     """The largest limit of the sum of losses whose choice holds, by bisection on a logarithmic scale.
 
     Parameters
@@ -51,6 +51,8 @@ def loosest(pick: Pick, check: Callable[[Choice], bool], start: float, limits: M
         The limit that is tried first, above 0.
     limits : dict of str to float
         Of the other sums.
+    step : float
+        The factor between the first limits, until one choice holds and another does not: how far off `start` may be. It grows each time.
     """
     found, low, high, limit = Found(), 0.0, inf, start
     for _ in range(4 * TRIES):
@@ -65,16 +67,11 @@ def loosest(pick: Pick, check: Callable[[Choice], bool], start: float, limits: M
             high = limit
         if high < inf and low == 0.0 and limit < start * GROW**-20:
             break
-        limit = _next(low, high, limit)
+        limit = sqrt(low * high) if 0 < low and high < inf else limit * step if high == inf else limit / step
+        step = min(step**2, GROW)
         if limit > start * GROW**20:
             break
     return found
-
-
-def _next(low: float, high: float, limit: float) -> float:
-    if high == inf:
-        return limit * GROW
-    return sqrt(low * high) if low > 0 else high / GROW
 
 
 def within(pick: Pick, predict: Sums, measure: Sums, limits: Mapping[str, float]) -> Found:

@@ -14,6 +14,14 @@ def pick(limits):
     return (max(fitting),) if fitting else None
 
 
+@pytest.mark.parametrize("wrong", [0.8, 0.9, 1.0, 1.1, 1.25])
+def test_a_start_that_is_nearly_right_needs_few_tries(wrong):
+    truth = 3.0
+    found = loosest(pick, lambda choice: truth * LOSSES[choice[0]] <= 1.0, wrong / truth, {}, step=1.15)
+    last = max(i for i, loss in enumerate(LOSSES) if truth * loss <= 1.0)
+    assert found.best[0] >= last - 1 and len(found.tried) <= 4
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.floats(0.1, 30), st.floats(1 / 16, 16))
 def test_the_loosest_choice_that_holds(truth, factor):
