@@ -139,7 +139,7 @@ def _outcome(search: Search, budget: Budget, chosen: Indices, small: onnx.ModelP
         layers=_layers(search, chosen),
         before=before,
         after=Figures(macs, count_params(small), ms, size, _accuracy(verdict)),
-        predicted_ms=search.costs.predicted(chosen).ms,
+        predicted_ms=search.foreseen(chosen),
         verdict=verdict,
         expected=search.expected(chosen) if any(chosen) else None,
         images={"calibration": search.material.calibration.images, "held_out": len(search.judge.data.x)},

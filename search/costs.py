@@ -84,6 +84,11 @@ class Costs:
         items = total(self.groups, chosen)
         return Item(self._corrected(items.ms + self.rest_ms), items.loss, items.bytes + self._rest_bytes)
 
+    def share(self, chosen: Sequence[int]) -> float:
+        """Where the whole network's time is predicted: 0, as the fastest one's, to 1, as the dense one's."""
+        saved = self.whole.ms - self.whole.fastest_ms
+        return (self.predicted(chosen).ms - self.whole.fastest_ms) / saved if saved > 0 else 1.0
+
     def chosen(self, indices: Sequence[int]) -> dict[str, Option | None]:
         """The options by the names of the layers, None for those that stay dense."""
         return {s.layer.name: options[i] for s, options, i in zip(self.surveys, self.options, indices, strict=True)}

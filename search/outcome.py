@@ -84,7 +84,7 @@ class Outcome:
         Dense, and with the plan; their times were taken in turns, and are told, as bounds are, in the time of the dense network's first
         measurement.
     predicted_ms : float
-        Of the network with the plan, before it was compiled.
+        Of the network with the plan, from its layers' times and those of two other networks, which were timed in turns with it.
     verdict : Verdict
         On the held-out images.
     expected : Estimate or None

@@ -116,7 +116,7 @@ class Search:
         self._context = {"held_out": self.judge.digest, "code": code_version("factorization", "search", "passes")}
         self._verdicts: dict[Indices, Verdict] = {}
         self._chains: dict[Indices, dict[str, FactorChain]] = {}
-        self._times: dict[Indices, tuple[float, float]] = {}
+        self._times: dict[Indices, tuple[float, float, float]] = {}
 
     @property
     def seconds(self) -> float:
@@ -174,12 +174,22 @@ class Search:
         self.say("timing whole networks")
         return list(self.table.stopwatch().time(bursts).ms)
 
-    def times(self, indices: Indices) -> tuple[float, float]:
-        """Milliseconds of the dense network and of a choice, timed in turns."""
+    def times(self, indices: Indices) -> tuple[float, float, float]:
+        """Milliseconds of the dense network, the fastest one and a choice, timed in turns."""
         if indices not in self._times:
-            dense, ms = self.race([self.burst((0,) * len(indices)), self.burst(indices)])
-            self._times[indices] = dense, ms
+            bursts = [self.burst((0,) * len(indices)), self._outlined(self._fastest_of_all()), self.burst(indices)]
+            dense, fastest_ms, ms = self.race(bursts)
+            self._times[indices] = dense, fastest_ms, ms
         return self._times[indices]
+
+    def foreseen(self, indices: Indices) -> float:
+        """Milliseconds of a choice by its layers' times, as the machine was in `times`: its speed is not always the same.
+
+        Like `measured`, in the time of the dense network's first measurement.
+        """
+        dense, fastest, _ = self.times(indices)
+        share = self.costs.share(indices)
+        return (share * dense + (1 - share) * fastest) * self.costs.whole.ms / dense
 
     @property
     def verdicts(self) -> list[Verdict]:
@@ -217,7 +227,7 @@ class Search:
             if name == "bytes":
                 result[name] = self.bytes(indices)
             else:
-                dense, ms = self.times(indices)
+                dense, _, ms = self.times(indices)
                 result[name] = ms * self.costs.whole.ms / dense  # as limits are: in the time of the first measurement
         return result
 
@@ -304,8 +314,11 @@ class Search:
 
     def _whole(self) -> Whole:
         self.say("timing the dense network and the fastest one")
-        times = self._beside_dense({survey.layer.name: option for survey in self.surveys if (option := fastest(survey)) is not None})
+        times = self._beside_dense(self._fastest_of_all())
         return Whole(*times.at(self.table.yardstick), self.network.onnx.ByteSize())
+
+    def _fastest_of_all(self) -> dict[str, Option]:
+        return {survey.layer.name: option for survey in self.surveys if (option := fastest(survey)) is not None}
 
     def _know(self, indices: Indices | None) -> None:
         """Time the network of a first choice: what is chosen in the end is most likely near it."""
@@ -316,10 +329,12 @@ class Search:
         self.costs.know(indices, ms * self.costs.whole.ms / dense)
 
     def _beside_dense(self, options: Mapping[str, Option]) -> Times:
-        """Times of the dense network and of one with options in the places of layers, their weights random."""
+        return self.table.stopwatch().time([self._outlined({}), self._outlined(options)])
+
+    def _outlined(self, options: Mapping[str, Option]) -> Burst:
+        """The compiled network with options in the places of layers, their weights random."""
         from ..passes.factorize import Factorize
         from ..passes.trial import with_random_weights
 
-        device, dense = self.settings.device, self.network.mod
         chains = {name: with_random_weights(option.candidate.outline()) for name, option in options.items()}
-        return self.table.stopwatch().time([device.network(dense), device.network(Factorize(chains)(dense) if chains else dense)])
+        return self.settings.device.network(Factorize(chains)(self.network.mod) if chains else self.network.mod)

@@ -9,6 +9,7 @@ import pytest
 import tenfold
 from search_fakes import QUICK, ModelDevice, classifier, images, labels
 from tenfold.errors import TenfoldError
+from tenfold.passes.inventory import inventory
 from tenfold.runner.data import Data
 from tenfold.search.budget import Budget
 from tenfold.search.compress_within import compress_within
@@ -137,6 +138,21 @@ def test_what_is_told_is_what_is_bounded(work, small):
     slowing = settings(work, Slowing())
     done = compress_within(work / "net.onnx", work / "told", work / "d.npz", Budget(latency=latency), settings=slowing)
     assert done.after.ms <= latency and done.predicted_ms == pytest.approx(done.after.ms, rel=0.05)
+
+
+class Apart(ModelDevice):
+    """From the third network on those of many layers take longer, as when the cores have moved apart."""
+
+    def network(self, mod):
+        self.networks = getattr(self, "networks", 0) + 1
+        burst, layers = super().network(mod), len(inventory(mod))
+        return lambda: burst() + (0.05 if self.networks > 2 and layers > 3 else 0)
+
+
+def test_predictions_are_for_the_machine_as_it_is(work, small):
+    done = compress_within(work / "net.onnx", work / "apart", work / "d.npz", Budget(max_drop=5), settings=settings(work, Apart()))
+    assert done.after.ms == pytest.approx(small[0].after.ms + 0.05)
+    assert done.predicted_ms == pytest.approx(done.after.ms, rel=0.05)
 
 
 def test_size_is_bounded(work):
