@@ -89,6 +89,10 @@ class Costs:
         saved = self.whole.ms - self.whole.fastest_ms
         return (self.predicted(chosen).ms - self.whole.fastest_ms) / saved if saved > 0 else 1.0
 
+    def at(self, share: float) -> float:
+        """The milliseconds of a network there."""
+        return self.whole.fastest_ms + share * (self.whole.ms - self.whole.fastest_ms)
+
     def chosen(self, indices: Sequence[int]) -> dict[str, Option | None]:
         """The options by the names of the layers, None for those that stay dense."""
         return {s.layer.name: options[i] for s, options, i in zip(self.surveys, self.options, indices, strict=True)}

@@ -314,7 +314,7 @@ class Search:
 
     def _whole(self) -> Whole:
         self.say("timing the dense network and the fastest one")
-        times = self._beside_dense(self._fastest_of_all())
+        times = self._timed({}, self._fastest_of_all())
         return Whole(*times.at(self.table.yardstick), self.network.onnx.ByteSize())
 
     def _fastest_of_all(self) -> dict[str, Option]:
@@ -325,11 +325,14 @@ class Search:
         if indices is None or not any(indices):
             return
         self.say("timing a first choice")
-        dense, ms = self._beside_dense({name: option for name, option in self.costs.chosen(indices).items() if option is not None}).ms
-        self.costs.know(indices, ms * self.costs.whole.ms / dense)
+        chosen = {name: option for name, option in self.costs.chosen(indices).items() if option is not None}
+        dense, fastest_ms, ms = self._timed({}, self._fastest_of_all(), chosen).ms
+        if dense > fastest_ms:  # whichever of the machine's speeds this was: what counts is where the network lies between the others
+            self.costs.know(indices, self.costs.at((ms - fastest_ms) / (dense - fastest_ms)))
 
-    def _beside_dense(self, options: Mapping[str, Option]) -> Times:
-        return self.table.stopwatch().time([self._outlined({}), self._outlined(options)])
+    def _timed(self, *networks: Mapping[str, Option]) -> Times:
+        """Of networks with options in the places of layers, in turns."""
+        return self.table.stopwatch().time([self._outlined(options) for options in networks])
 
     def _outlined(self, options: Mapping[str, Option]) -> Burst:
         """The compiled network with options in the places of layers, their weights random."""

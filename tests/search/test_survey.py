@@ -127,6 +127,7 @@ def test_both_networks_are_predicted_as_they_were_measured():
     assert model.predicted((1, 0)).ms == pytest.approx(model.whole.fastest_ms)
     assert model.predicted((2, 0)).ms == pytest.approx((model.whole.ms + model.whole.fastest_ms) / 2)
     assert [model.share((i, 0)) for i in range(3)] == pytest.approx([1, 0, 0.5])
+    assert [model.at(share) for share in (1, 0, 0.5)] == pytest.approx([model.predicted((i, 0)).ms for i in range(3)])
 
 
 def test_a_third_network_bends_the_line():
