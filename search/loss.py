@@ -86,7 +86,7 @@ class Trend:
 
     @classmethod
     def fit(cls, verdicts: Iterable[Verdict]) -> Trend | None:
-        """Through the origin, by least squares weighted by what each plan's loss is known to; None from too few plans.
+        """Through the origin, by least squares weighted by what each plan's loss is known to; None from too few plans, or if nothing is lost.
 
         The plans were judged on the same images, so their errors are taken for one that all of them share. Where they are farther from the
         line than their own errors allow, its error is larger by as much.
@@ -97,6 +97,8 @@ class Trend:
         kl, drop, error = (np.array([getattr(v, name) for v in used]) for name in ("kl", "drop", "uncertainty"))
         weights = kl / error**2
         slope = float((weights * drop).sum() / (weights * kl).sum())
+        if slope <= 0:
+            return None
         scatter = sqrt(float((((drop - slope * kl) / error) ** 2).sum()) / (len(used) - 1))
         return cls(slope, float((weights * error).sum() / (weights * kl).sum()) * max(scatter, 1.0), len(used))
 

@@ -27,7 +27,7 @@ from .candidates import fields
 from .costs import Costs, Whole, fastest
 from .evaluate import Judge, Verdict, check, first, split
 from .latency import LatencyTable
-from .loss import Estimate, Trend, points_per_loss
+from .loss import LEAST, Estimate, Trend, points_per_loss
 from .material import Material
 from .sensitivity import KEY, Sensitivity
 from .store import SEARCHES, TUNE_LOGS, Store, cache_folder
@@ -215,7 +215,7 @@ class Search:
             raise TenfoldError(best_reachable(self, budget, limits))
         if budget.max_drop is None:
             return found
-        self._start(budget.max_drop)
+        self._probe(budget.max_drop)
         if not self._holds(found, budget.max_drop):
             raise TenfoldError(best_accurate(self, budget, found))
         return found
@@ -262,28 +262,36 @@ class Search:
 
     def _start(self, max_drop: float) -> tuple[float, float]:
         """The loss, as predicted, that comes to so many points; and a factor by which it may be off."""
-        evaluated = [option for s in self.surveys for option in s.open if option.verdict is not None]
-        slope = points_per_loss([o.verdict.kl for o in evaluated], [o.verdict.drop for o in evaluated])
-        probes = self._probe(max_drop, slope)
+        probes = self._probe(max_drop)
         trend = Trend.fit(self.verdict(probe) for probe in probes)
-        if trend is None or trend.slope <= 0:
-            return max_drop / slope, GROW
-        ratio = float(np.mean([self.verdict(probe).kl / self.costs.predicted(probe).loss for probe in probes]))
+        if trend is None:
+            return max_drop / self._points_per_loss(), GROW
+        ratio = float(np.mean([self.verdict(probe).kl / self._predicted_loss(probe) for probe in probes]))
         return max_drop / (trend.slope + SURE * trend.uncertainty) / ratio, STEP
 
-    def _probe(self, max_drop: float, slope: float) -> list[Indices]:
-        """Verify plans that are beyond the budget, for the trend; `slope` is of points over predicted losses."""
+    def _probe(self, max_drop: float) -> list[Indices]:
+        """Verify plans that are beyond the budget, for the trend."""
         if self.judge.data.y is None:
             return []
+        slope = self._points_per_loss()
         probes: list[Indices] = []
         for points in (points for points in PROBES if points > max_drop):
             probe = self.costs.pick("ms", {"loss": points / slope})
             if probe is None or not any(probe) or probe in probes:
                 continue
             probes.append(probe)
-            found = self.verdict(probe).drop / self.costs.predicted(probe).loss
+            found = self.verdict(probe).drop / self._predicted_loss(probe)
             slope = float(np.clip(found, slope / GROW, slope * GROW))  # the next one goes by it
         return probes
+
+    def _points_per_loss(self) -> float:
+        """By the single layers' candidates that were evaluated."""
+        evaluated = [option for s in self.surveys for option in s.open if option.verdict is not None]
+        return points_per_loss([o.verdict.kl for o in evaluated], [o.verdict.drop for o in evaluated])
+
+    def _predicted_loss(self, indices: Indices) -> float:
+        """Above 0."""
+        return max(self.costs.predicted(indices).loss, LEAST)
 
     def _holds(self, indices: Indices, max_drop: float) -> bool:
         if not any(indices):

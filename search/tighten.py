@@ -67,11 +67,17 @@ def loosest(pick: Pick, check: Callable[[Choice], bool], start: float, limits: M
             high = limit
         if high < inf and low == 0.0 and limit < start * GROW**-20:
             break
-        limit = sqrt(low * high) if 0 < low and high < inf else limit * step if high == inf else limit / step
+        limit = _next(low, high, limit, step)
         step = min(step**2, GROW)
         if limit > start * GROW**20:
             break
     return found
+
+
+def _next(low: float, high: float, limit: float, step: float) -> float:
+    if high == inf:
+        return limit * step
+    return sqrt(low * high) if low > 0 else limit / step
 
 
 def within(pick: Pick, predict: Sums, measure: Sums, limits: Mapping[str, float]) -> Found:

@@ -65,6 +65,7 @@ def test_few_plans_and_plans_that_lose_too_much_give_no_line():
     assert Trend.fit([verdict(0.02, 0.7), verdict(0.04, 1.4)]) is None
     assert Trend.fit([verdict(0.02, 0.7), verdict(0.04, 1.4), verdict(1.0, STRAIGHT + 1)]) is None
     assert Trend.fit([verdict(0.0, 0.0)] * 5) is None
+    assert Trend.fit([verdict(kl, -0.1) for kl in (0.001, 0.002, 0.003)]) is None  # luck is not to be continued
 
 
 def test_the_errors_that_are_told_are_those_that_are_made():
