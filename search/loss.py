@@ -86,7 +86,7 @@ class Trend:
 
     @classmethod
     def fit(cls, verdicts: Iterable[Verdict]) -> Trend | None:
-        """Through the origin, by least squares weighted by what each plan's loss is known to; None from too few plans, or if nothing is lost.
+        """Through the origin, by least squares weighted by what each plan's loss is known to; None from few plans, or if none loses.
 
         The plans were judged on the same images, so their errors are taken for one that all of them share. Where they are farther from the
         line than their own errors allow, its error is larger by as much.
