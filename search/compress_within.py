@@ -110,9 +110,10 @@ def compress_within(
     with output_folder(output, FILES) as folder:
         outcome = _outcome(search, budget, chosen, small, write_model(small, folder / MODEL))
         outcome.plan.write(folder / PLAN)
-        (folder / REPORT).write_text(outcome.to_json(), encoding="utf-8")
         if pareto:
             _write_curve(search, folder, outcome.labels)
+            outcome = replace(outcome, seconds=search.seconds)
+        (folder / REPORT).write_text(outcome.to_json(), encoding="utf-8")
     return outcome
 
 
