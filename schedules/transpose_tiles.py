@@ -65,17 +65,20 @@ class TransposeTiles:
 
 
 def transpose_tiles(func: tirx.PrimFunc) -> tirx.PrimFunc:
-    """The function with its tiles transposed in registers; one that is cut short at an end is copied number by number."""
+    """The function with its tiles transposed in registers. One that is cut short at an end begins so much earlier, and does again what the
+    one before it did; where that can't be shown to stay within the same copy, it is copied number by number."""
+    loops: list[tirx.For] = []
+    tvm_ffi.structural_walk(func.body, (tirx.For, loops.append))
 
     def rewrite(loop: tirx.For) -> tirx.Stmt:
         if TRANSPOSE not in loop.annotations:
             return loop
-        tile = _Tile.of(loop)
+        tile = _Tile.of(loop, loops)
         if tile is None:
             return _as_written(loop)
-        shuffled = _shuffled(loop, tile.store, tile.load)
+        shuffled = _shuffled(loop, tile)
         if tile.exists is not None:
-            shuffled = tirx.IfThenElse(tile.exists, shuffled, _constant_vectors(loop, tile.store))
+            shuffled = tirx.IfThenElse(tile.exists, shuffled, _constant_vectors(loop, tile))
         return tirx.IfThenElse(tirx.all(*tile.whole), shuffled, _as_written(loop)) if tile.whole else shuffled
 
     return func.with_body(tvm_ffi.structural_map(func.body, (tirx.For, rewrite), order="post"))
@@ -87,25 +90,28 @@ class _Tile:
 
     Attributes
     ----------
+    begin : tuple of Expr
+        The row and the column of its first number, of 0, where it begins earlier than the loops do.
     whole : list of Expr
-        When it is not cut short.
+        When it is not cut short otherwise.
     exists : Expr or None
         Where its numbers lie outside of what is loaded, and are a constant, this is false.
     """
 
     store: tirx.BufferStore
     load: ir.TensorLoad
+    begin: tuple[ir.Expr, ir.Expr]
     whole: list[ir.Expr]
     exists: ir.Expr | None
 
     @classmethod
-    def of(cls, loop: tirx.For) -> _Tile | None:
+    def of(cls, loop: tirx.For, loops: Sequence[tirx.For]) -> _Tile | None:
         """The tile of a loop over rows; None where there is anything else."""
         size, inner = int(loop.annotations[TRANSPOSE]), loop.body
         if not isinstance(inner, tirx.For) or not isinstance(inner.body, tirx.BufferStore):
             return None
-        store, short = inner.body, [one.extent for one in (loop, inner) if _constant(one.extent) != size]
-        if any(_constant(extent) is not None for extent in short) or any(_constant(one.min) != 0 for one in (loop, inner)):
+        store, short = inner.body, [one for one in (loop, inner) if _constant(one.extent) != size]
+        if any(_constant(one.extent) is not None for one in short) or any(_constant(one.min) != 0 for one in (loop, inner)):
             return None
         load, exists = store.value, None
         if isinstance(load, ir.Call) and load.op.name == "tirx.if_then_else" and isinstance(load.args[2], tirx.FloatImm):
@@ -114,7 +120,23 @@ class _Tile:
             return None
         if _steps(store.buffer, store.indices, inner.loop_var) != 1 or _steps(load.source, load.indices, loop.loop_var) != 1:
             return None
-        return cls(store, load, [tirx.EQ(extent, tirx.const(size, str(extent.ty.dtype))) for extent in short], exists)
+        early = [one for one in short if _can_begin_earlier(one, size, loops, (load.source, load.indices), (store.buffer, store.indices))]
+        begin = tuple(one.extent - size if one in early else tirx.const(0, str(one.loop_var.ty.dtype)) for one in (loop, inner))
+        whole = [tirx.EQ(one.extent, tirx.const(size, str(one.extent.ty.dtype))) for one in short if one not in early]
+        return cls(store, load, begin, whole, exists)
+
+
+def _can_begin_earlier(loop: tirx.For, size: int, loops: Sequence[tirx.For], *accesses: tuple[tirx.Buffer, Sequence[ir.Expr]]) -> bool:
+    """Whether all tiles along an axis but the last are whole, follow each other in memory, and one thread copies them."""
+    free: list[ir.Var] = []
+    tvm_ffi.structural_walk(loop.extent, (ir.Var, free.append))
+    around = next((one for one in loops if free and all(one.loop_var.same_as(var) for var in free)), None)
+    if around is None or around.kind == tirx.ForKind.PARALLEL or _constant(around.min) != 0 or (_constant(around.extent) or 0) < 2:
+        return False
+    analyzer, dtype, last = sym.Analyzer(), str(around.loop_var.ty.dtype), int(around.extent) - 1
+    extents = [_constant(analyzer.simplify(substitute(loop.extent, {around.loop_var: tirx.const(at, dtype)}))) for at in range(last)]
+    steps = [(_steps(*access, around.loop_var), _steps(*access, loop.loop_var)) for access in accesses]
+    return extents == [size] * last and all(None not in pair and pair[0] == size * pair[1] for pair in steps)
 
 
 def _constant(expr: ir.Expr) -> int | None:
@@ -136,9 +158,9 @@ def _steps(buffer: tirx.Buffer, indices: Sequence[ir.Expr], var: ir.Var) -> int 
     return _constant(found[0]) if len(found) else None
 
 
-def _shuffled(loop: tirx.For, store: tirx.BufferStore, load: ir.TensorLoad) -> tirx.Stmt:
-    size, row, lane = int(loop.annotations[TRANSPOSE]), loop.loop_var, loop.body.loop_var
-    vector = f"{load.source.dtype}x{size}"
+def _shuffled(loop: tirx.For, tile: _Tile) -> tirx.Stmt:
+    size, row, lane = int(loop.annotations[TRANSPOSE]), (loop.loop_var, tile.begin[0]), (loop.body.loop_var, tile.begin[1])
+    load, store, vector = tile.load, tile.store, f"{tile.load.source.dtype}x{size}"
     bound: list[tirx.Stmt] = []
 
     def named(value: ir.Expr) -> ir.Expr:
@@ -153,16 +175,19 @@ def _shuffled(loop: tirx.For, store: tirx.BufferStore, load: ir.TensorLoad) -> t
     return tirx.SeqStmt([*bound, *stores])
 
 
-def _constant_vectors(loop: tirx.For, store: tirx.BufferStore) -> tirx.Stmt:
-    size, value = int(loop.annotations[TRANSPOSE]), tirx.Broadcast(store.value.args[2], int(loop.annotations[TRANSPOSE]))
-    places = [_vector_at(store.indices, loop.body.loop_var, loop.loop_var, at, size) for at in range(size)]
-    return tirx.SeqStmt([tirx.BufferStore(store.buffer, value, place) for place in places])
+def _constant_vectors(loop: tirx.For, tile: _Tile) -> tirx.Stmt:
+    size, value = int(loop.annotations[TRANSPOSE]), tirx.Broadcast(tile.store.value.args[2], int(loop.annotations[TRANSPOSE]))
+    row, lane = (loop.loop_var, tile.begin[0]), (loop.body.loop_var, tile.begin[1])
+    places = [_vector_at(tile.store.indices, lane, row, at, size) for at in range(size)]
+    return tirx.SeqStmt([tirx.BufferStore(tile.store.buffer, value, place) for place in places])
 
 
-def _vector_at(indices: Sequence[ir.Expr], along: ir.Var, other: ir.Var, at: int, size: int) -> list[ir.Expr]:
-    """The indices of a vector: all values of one variable, one of the other. It may go on behind the end of an axis: memory does too."""
-    dtype = str(along.ty.dtype)
-    *lead, first = (substitute(index, {along: tirx.const(0, dtype), other: tirx.const(at, dtype)}) for index in indices)
+def _vector_at(indices: Sequence[ir.Expr], along: tuple[ir.Var, ir.Expr], other: tuple[ir.Var, ir.Expr], at: int,
+               size: int) -> list[ir.Expr]:
+    """The indices of a vector: all values of one variable, one of the other, each from where it begins. It may go on behind the end of an
+    axis: memory does too."""
+    dtype = str(along[0].ty.dtype)
+    *lead, first = (substitute(index, {along[0]: along[1], other[0]: other[1] + tirx.const(at, dtype)}) for index in indices)
     return [*lead, tirx.Ramp(first, tirx.const(1, dtype), size)]
 
 

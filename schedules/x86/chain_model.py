@@ -24,6 +24,7 @@ SHARED_BYTES_PER_CYCLE = 12       # likewise, to the L3 cache
 FAR_BYTES_PER_CYCLE = 5           # likewise, to memory
 REMOTE_BYTES_PER_CYCLE = 1.5      # of one core, that another core has just written: what cutting by channels and not by rows costs
 PLANES_SHARE = 0.6                # of the L2 cache for the planes of a task
+WEIGHTS_SHARE = 0.6               # likewise, for the weights that every task reads, beside a plane
 MOST_WAYS = 200                   # to compute the stages of a chain that are compared
 
 
@@ -49,7 +50,7 @@ def segments(links: Sequence[Link], target: Target, ends: Ends = CHANNELS_LAST) 
             own = Ends(ends.source_nchw and begin == 0, ends.result_nchw and end == len(links))
             kinds = [_single(links[begin], target)] if end - begin == 1 else []
             if end - begin > 1 or _alone(links[begin], own, target):
-                kinds.append(_fused(links[begin:end], target, own))
+                kinds += [_fused(links[begin:end], target, done) for done in dict.fromkeys((own, replace(own, source_nchw=False)))]
             options += [(best[begin][0] + cost + _permutes(links[begin:end], own, segment.ends, target), [*best[begin][1], segment])
                         for cost, segment in kinds]
         best.append(min(options, key=lambda option: option[0]))
@@ -74,6 +75,8 @@ def _permutes(links: Sequence[Link], wanted: Ends, done: Ends, target: Target) -
 def transposable(links: Sequence[Link], stages: Sequence[ChainStage], wanted: Ends, target: Target) -> Ends:
     """Which of the wanted ends a chain can transpose: its source if there are vectors of channels, and no two tasks want the same rows."""
     by_channels = not stages[0].depthwise and all(stage.depthwise for stage in stages[1:])
+    if len(stages) == 1:
+        by_channels = by_channels and not _repays_rows(links[0], target)
     return Ends(wanted.source_nchw and links[0].channels >= target.lanes and not by_channels, wanted.result_nchw)
 
 
@@ -147,6 +150,12 @@ def _fused(links: Sequence[Link], target: Target, wanted: Ends) -> tuple[float, 
     return cost + _round_trip(links[-1], target), Segment(len(links), rows, stages, ends)
 
 
+def _repays_rows(link: Link, target: Target) -> bool:
+    """Whether a convolution of its own can be cut by rows: every task reads all weights, by far slower from the L3 cache than a part of
+    them is from L2; and a kernel of several rows has those at the border of two tasks transposed by both."""
+    return link.geometry.kernel == (1, 1) and link.weight_bytes <= WEIGHTS_SHARE * target.l2_bytes
+
+
 def _plane_channels(links: Sequence[Link], stages: Sequence[ChainStage], target: Target) -> list[int]:
     """Channels of each plane that are there at a time: a depthwise reader takes those of one tile after the other."""
     found, chunk = [], target.lanes
@@ -163,7 +172,7 @@ def _task_cost(links: Sequence[Link], stages: Sequence[ChainStage], per_row: Seq
     of_image, *spans = lines([link.geometry for link in links], rows)
     counts = [min(span.count, link.output[0]) for span, link in zip(spans, links, strict=True)]
     blocks = 1
-    if all(link.depthwise for link in links[1:]):
+    if all(link.depthwise for link in links[1:]) and not _alone_by_rows(links, ends):
         blocks = max(1, links[-1].channels // stages[0].block(target.lanes))
     planes = 4.0 * ends.source_nchw * min(of_image.count, links[0].size[0]) * links[0].size[1] * links[0].channels
     planes += 4.0 * ends.result_nchw * rows * links[-1].output[1] * links[-1].geometry.filters / blocks
@@ -175,6 +184,11 @@ def _task_cost(links: Sequence[Link], stages: Sequence[ChainStage], per_row: Seq
     if planes > PLANES_SHARE * target.l2_bytes:
         each += 2 * planes / NEAR_BYTES_PER_CYCLE
     return ceil(tasks / target.cores) * each + LAUNCH_CYCLES + _remote_cycles(links[0], tasks // blocks, target)
+
+
+def _alone_by_rows(links: Sequence[Link], ends: Ends) -> bool:
+    """Whether a convolution of its own is cut by rows, since it transposes those that it reads; otherwise it is cut by filters."""
+    return len(links) == 1 and ends.source_nchw and not links[0].depthwise
 
 
 def _remote_cycles(link: Link, cuts: int, target: Target) -> float:

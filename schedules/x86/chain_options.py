@@ -44,6 +44,10 @@ class Link:
         kernel, stride, dilation = (pair[1] for pair in (self.geometry.kernel, self.geometry.stride, self.geometry.dilation))
         return self.geometry.padding[1] <= (self.output[1] - 1) * stride + (kernel - 1) * dilation
 
+    @property
+    def weight_bytes(self) -> int:
+        return 4 * self.geometry.filters * self.channels // self.geometry.groups * self.geometry.kernel[0] * self.geometry.kernel[1]
+
     def shape(self):
         """For the tile model."""
         return self.geometry.shape(self.batch, *self.size, self.channels)

@@ -74,7 +74,7 @@ def schedule_chain(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     chunks = _chunks(stages, target.lanes)
     # 1. Tasks.
     rows = int(s.get(stages[-1].block).iter_vars[3].dom.extent)
-    by_channels = all(stage.depthwise for stage in stages[1:])
+    by_channels = all(stage.depthwise for stage in stages[1:]) and not (len(stages) == 1 and planes and not stages[0].depthwise)
     chunk = chunks[0] if len(stages) > 1 or stages[0].depthwise else stages[0].channels_of_set(s, stored)
     transposed = out_name == RESULT
     out = s.get_sblock("crop") if transposed else stored

@@ -128,6 +128,14 @@ def test_a_chain_at_both_ends_of_a_network_transposes_its_rows_itself():
     check(net)
 
 
+@pytest.mark.parametrize("channels, filters, size, kernel, own", [(256, 64, 56, 1, True), (2048, 512, 7, 1, False), (64, 64, 28, 3, False)])
+def test_a_pointwise_convolution_of_few_weights_transposes_its_rows_itself(channels, filters, size, kernel, own):
+    nodes = [conv("c", ["x", "w"], "a", pads=[kernel // 2] * 4), helper.make_node("GlobalAveragePool", ["a"], ["y"])]
+    net = network(nodes, {"w": (filters, channels, kernel, kernel)}, [1, channels, size, size])
+    assert any("transpose" in name for name in kernels(net)) != own
+    check(net)
+
+
 def test_an_image_that_others_read_too_is_permuted_once_for_all():
     pool = helper.make_node("MaxPool", ["x"], ["z"], kernel_shape=[3, 3])
     net = flattened_layer(8, pool, helper.make_node("Sigmoid", ["h"], ["y"]), outputs=("y", "z"))

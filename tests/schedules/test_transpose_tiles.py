@@ -66,9 +66,15 @@ def test_whole_tiles_have_neither_conditions_nor_single_numbers():
     assert len(all_of(tirx.Shuffle, func)) == 16 * 4
 
 
-def test_a_tile_that_is_cut_short_is_copied_number_by_number():
-    """Both kinds of code are there: one of them for tiles that lie within both axes."""
+def test_a_tile_that_is_cut_short_begins_earlier_along_the_axis_of_one_thread():
     func = permuted((1, 40, 5, 5), (0, 2, 3, 1), AVX512)
+    assert not all_of(tirx.IfThenElse, func)
+    assert all(isinstance(store.indices[-1], tirx.Ramp) for store in all_of(tirx.BufferStore, func))
+
+
+def test_along_the_axis_that_threads_share_it_is_copied_number_by_number():
+    """Both kinds of code are there: one of them for tiles that lie within that axis."""
+    func = permuted((1, 40, 61, 67), (0, 2, 3, 1), AVX512)
     widths = {isinstance(store.indices[-1], tirx.Ramp) for store in all_of(tirx.BufferStore, func)}
     assert widths == {True, False} and all_of(tirx.IfThenElse, func)
 
