@@ -154,6 +154,16 @@ def _slice(attributes: Attributes, constants: Constants) -> Callable[..., Any] |
     return run
 
 
+def _gather(attributes: Attributes, constants: Constants) -> Callable[..., Any] | None:
+    """With constant indices, as of channels that change their order."""
+    indices, axis = constants[1], attributes.get("axis", 0)
+    if indices is None or indices.ndim > 1:
+        return None
+    if indices.ndim == 0:
+        return lambda x, _: x.select(axis, int(indices))
+    return lambda x, given: x.index_select(axis, torch.where(given < 0, given + x.shape[axis], given))
+
+
 def _pad(attributes: Attributes, constants: Constants) -> Callable[..., Any] | None:
     pads = _ints(constants, 1)
     value = float(constants[2]) if len(constants) > 2 and constants[2] is not None else 0.0
@@ -241,6 +251,7 @@ OPERATORS: dict[str, Maker] = {
     "Concat": lambda a, _: lambda *parts: torch.cat(parts, a["axis"]),
     "Split": _split,
     "Slice": _slice,
+    "Gather": _gather,
     "Pad": _pad,
     "Resize": _resize,
     "ReduceMean": _reduce(torch.mean),

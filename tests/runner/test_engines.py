@@ -150,6 +150,8 @@ CASES = [
     ("Concat", IMAGE, [normal(2, 3, 9, 7)], {"axis": 1}),
     ("Slice", IMAGE, [np.array([1, 0]), np.array([4, -1]), np.array([1, 2]), np.array([2, 3])], {}),
     ("Slice", IMAGE, [np.array([1]), np.array([np.iinfo("int64").max])], {}),
+    ("Gather", IMAGE, [np.array([2, -1, 0, 1, 2])], {"axis": 1}),
+    ("Gather", IMAGE, [np.array(-2)], {"axis": 2}),
     ("Pad", IMAGE, [np.array([0, 0, 1, 2, 0, 1, 0, 3]), F32(1.5)], {}),
     ("Resize", IMAGE, [None, np.array([1, 1, 2, 3], "float32")], {"mode": "nearest"}),
     ("Resize", IMAGE, [None, None, np.array([2, 4, 5, 12])], {"mode": "linear"}),
@@ -193,6 +195,7 @@ def test_torch_splits_into_several_outputs():
     ("model", "words"),
     [
         (one_operator("Einsum", (3, 3), equation="ij->ji"), r"no operator Einsum \(node 'node'\)"),
+        (one_operator("Gather", (3, 3), [np.array([[0, 1]])]), "lacks this form of operator Gather"),
         (one_operator("Pad", (3, 3), [np.array([1, 0, 1, 0])], mode="reflect"), "lacks this form of operator Pad"),
         (one_operator("Resize", IMAGE, [None, None, np.array([2, 4, 5, 12])], mode="cubic"), "lacks this form of operator Resize"),
     ],
