@@ -73,11 +73,13 @@ def _permutes(links: Sequence[Link], wanted: Ends, done: Ends, target: Target) -
 
 
 def transposable(links: Sequence[Link], stages: Sequence[ChainStage], wanted: Ends, target: Target) -> Ends:
-    """Which of the wanted ends a chain can transpose: its source if there are vectors of channels, and no two tasks want the same rows."""
+    """Which of the wanted ends a chain can transpose: its source if there are vectors of channels and of columns, and no two tasks want the
+    same rows."""
     by_channels = not stages[0].depthwise and all(stage.depthwise for stage in stages[1:])
     if len(stages) == 1:
         by_channels = by_channels and not _repays_rows(links[0], target)
-    return Ends(wanted.source_nchw and links[0].channels >= target.lanes and not by_channels, wanted.result_nchw)
+    whole_vectors = min(links[0].channels, links[0].size[1]) >= target.lanes
+    return Ends(wanted.source_nchw and whole_vectors and not by_channels, wanted.result_nchw)
 
 
 def _single(link: Link, target: Target) -> tuple[float, Segment]:
@@ -183,6 +185,9 @@ def _task_cost(links: Sequence[Link], stages: Sequence[ChainStage], per_row: Seq
     each = sum(count * cost for count, cost in zip(counts, per_row, strict=True)) / blocks + TASK_CYCLES
     if planes > PLANES_SHARE * target.l2_bytes:
         each += 2 * planes / NEAR_BYTES_PER_CYCLE
+    weights = sum(link.weight_bytes for link in links) / blocks
+    if len(links) > 1 and weights > target.l2_bytes:  # a kernel for each convolution cuts by filters: a core reads but its part of them
+        each += weights / SHARED_BYTES_PER_CYCLE
     return ceil(tasks / target.cores) * each + LAUNCH_CYCLES + _remote_cycles(links[0], tasks // blocks, target)
 
 

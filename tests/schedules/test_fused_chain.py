@@ -284,6 +284,20 @@ def test_large_dense_convolutions_stay_apart():
     assert [segment.count for segment in segments(links, HOST)] == [1, 1, 1]
 
 
+@pytest.mark.parametrize(("channels", "rank", "kernels"), [(512, 64, 1), (8192, 512, 2)])
+def test_weights_that_no_cache_of_a_core_holds_are_not_read_by_all(channels, rank, kernels):
+    """A low rank's two convolutions on 7 x 7 pixels: together they are cut by rows, each by itself by its filters."""
+    links = [Link(Geometry(rank, (1, 1)), (7, 7), channels, 1), Link(Geometry(512, (1, 1)), (7, 7), rank, 1)]
+    assert len(segments(links, resolve("zen4"))) == kernels
+
+
+@pytest.mark.parametrize(("width", "transposes"), [(12, False), (28, True)])
+def test_rows_that_fill_a_vector_are_transposed_within_the_chain(width, transposes):
+    links = [Link(Geometry(32, (1, 1)), (28, width), 256, 1), Link(Geometry(128, (1, 1)), (28, width), 32, 1)]
+    [segment] = segments(links, resolve("zen4"), Ends(source_nchw=True))
+    assert segment.ends.source_nchw == transposes
+
+
 def test_what_a_chain_can_not_do_stays_apart():
     cut = Link(Geometry(32, (3, 3), padding=(-1, 0, 0, 0)), (9, 9), 16, 1)
     odd = Link(Geometry(30, (1, 1)), (6, 7), 32, 1)
