@@ -5,7 +5,7 @@ import tvm
 from tvm import ir, relax
 
 from ..schedules.x86.chain import STEPS, WITH_OPERAND
-from .fuse_chains import count_uses
+from .uses import count_uses
 
 Steps = tuple[str, ...]
 

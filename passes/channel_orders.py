@@ -5,7 +5,8 @@
 
     conv(x)[order] = conv'(x)   W' = W[order]            likewise the other way, where nobody else reads the convolution
 
-What can't be moved into a weight stays a gather: between two grouped convolutions, or beside a residual.
+What can't be moved into a weight stays a gather: beside a residual, or between two grouped convolutions, the second of which may read its
+channels in that order (`fuse_chains`).
 """
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ import tvm
 from tvm import ir, relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from .fuse_chains import count_uses
+from .uses import count_uses
 
 CHANNEL_BY_CHANNEL = frozenset(f"relax.{name}" for name in (
     "nn.relu", "nn.leakyrelu", "nn.silu", "nn.gelu", "sigmoid", "tanh", "clip", "nn.max_pool2d", "nn.avg_pool2d", "nn.adaptive_avg_pool2d"))
@@ -27,7 +28,7 @@ class ChannelOrders:
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
         for rewriter in (_Down, _Up):
-            if any(_order(binding.value) is not None for binding in _bindings(mod["main"])):
+            if any(order_of(binding.value) is not None for binding in _bindings(mod["main"])):
                 rewriting = rewriter(mod)
                 main = rewriting.visit_expr(mod["main"])
                 rewriting.builder_.update_func(mod.get_global_var("main"), main)
@@ -39,12 +40,14 @@ def _bindings(main: relax.Function) -> list[relax.VarBinding]:
     return [binding for block in main.body.blocks for binding in block.bindings if isinstance(binding, relax.VarBinding)]
 
 
-def _order(call: relax.Expr) -> np.ndarray | None:
-    """The permutation that a call applies to channels; None for every other call."""
-    if not _calls(call, "relax.take") or call.attrs.axis is None or int(call.attrs.axis) != 1 or not isinstance(call.args[1], ir.Constant):
+def order_of(call: relax.Expr, axis: int = 1) -> np.ndarray | None:
+    """The permutation that a call applies to channels, which are axis `axis` of four; None for every other call."""
+    if not _calls(call, "relax.take") or call.attrs.axis is None or not isinstance(call.args[1], ir.Constant):
+        return None
+    if int(call.attrs.axis) != axis:
         return None
     order, source = call.args[1].value.numpy(), call.args[0].ty
-    if source.ndim != 4 or order.ndim != 1 or not np.array_equal(np.sort(order), np.arange(int(source.shape[1]))):
+    if source.ndim != 4 or order.ndim != 1 or not np.array_equal(np.sort(order), np.arange(int(source.shape[axis]))):
         return None
     return order
 
@@ -69,6 +72,15 @@ def _plain_convolution(call: relax.Expr) -> np.ndarray | None:
     return call.args[1].value.numpy() if isinstance(call.args[1], ir.Constant) and call.attrs.kernel_layout == "OIHW" else None
 
 
+def _depthwise(call: relax.Expr) -> np.ndarray | None:
+    """The weight of a convolution with one filter for each channel; None for every other call."""
+    if not _calls(call, "relax.nn.conv2d") or call.attrs.data_layout != "NCHW" or not isinstance(call.args[1], ir.Constant):
+        return None
+    weight = call.args[1].value.numpy()
+    one_each = weight.shape[1] == 1 and weight.shape[0] == int(call.attrs.groups) == int(call.args[0].ty.shape[1])
+    return weight if one_each and call.attrs.kernel_layout == "OIHW" else None
+
+
 def _with(call: ir.Call, *args: relax.Expr) -> ir.Call:
     return ir.Call(call.op, list(args), call.attrs, call.ty_args)
 
@@ -84,7 +96,7 @@ class _Down(PyExprMutator):
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
         call = binding.value
         source = call.args[0] if isinstance(call, ir.Call) and call.args else None
-        order, own = self.waiting.get(source, (None, None))[1] if isinstance(source, relax.Var) else None, _order(call)
+        order, own = self.waiting.get(source, (None, None))[1] if isinstance(source, relax.Var) else None, order_of(call)
         inside = isinstance(binding.var, relax.DataflowVar)
         if own is not None and inside:
             base = self.waiting[source][0] if order is not None else self.visit_expr(source)
@@ -106,7 +118,12 @@ class _Down(PyExprMutator):
             return True
         if not inside:
             return False
-        operand = _operand(call, len(order))
+        filters, operand = _depthwise(call), _operand(call, len(order))
+        if filters is not None:
+            moved = np.empty_like(filters)
+            moved[order] = filters
+            self._wait(binding.var, self._emitted(binding.var, _with(call, base, relax.const(moved))), order)
+            return True
         if operand is not None:
             moved = operand
             if operand.shape[1] == len(order):
@@ -152,7 +169,7 @@ class _Up(PyExprMutator):
         self.changed: dict[relax.Var, ir.Call] = {}
         self.gone: set[relax.Var] = set()
         for var, call in self.made.items():
-            order = _order(call)
+            order = order_of(call)
             if order is not None and isinstance(call.args[0], relax.Var) and self._into_weight(call.args[0], order):
                 self.gone.add(var)
 
@@ -161,12 +178,14 @@ class _Up(PyExprMutator):
         changes: dict[relax.Var, ir.Call] = {}
         while self.uses[var] == 1 and var in self.made and var not in self.changed and isinstance(var, relax.DataflowVar):
             call = self.made[var]
-            weight, operand = _plain_convolution(call), _operand(call, len(order))
+            weight, filters, operand = _plain_convolution(call), _depthwise(call), _operand(call, len(order))
             if weight is not None:
                 changes[var] = _with(call, call.args[0], relax.const(weight[order]))
                 self.changed.update(changes)
                 return True
-            if operand is not None and operand.shape[1] == len(order):
+            if filters is not None:
+                changes[var] = _with(call, call.args[0], relax.const(filters[order]))
+            elif operand is not None and operand.shape[1] == len(order):
                 changes[var] = _with(call, call.args[0], relax.const(operand[:, order]))
             elif operand is None and (not _calls(call, *CHANNEL_BY_CHANNEL) or any(isinstance(arg, relax.Var) for arg in call.args[1:])):
                 return False

@@ -1,11 +1,10 @@
 """Convolutions that follow each other, with nothing but element-wise steps between them, become one kernel where the model says it pays.
 
-So does a single one that would need a padded copy of its input. Where the image comes as (N, C, H, W), or is wanted so, the kernel may
-transpose it itself.
+So does a single one that would need a padded copy of its input, or a permutation of its channels, which a kernel of ours only reads in that
+order. Where the image comes as (N, C, H, W), or is wanted so, the kernel may transpose it itself.
 """
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -20,7 +19,9 @@ from ..schedules.x86.chain_stage import layouts, pack_chain
 from ..schedules.x86.conv2d import Geometry
 from ..schedules.x86.groups import block_diagonal
 from ..targets import Target
+from .channel_orders import order_of
 from .legalize import FUSABLE, plain_convolution
+from .uses import count_uses
 
 TO_CHANNELS_LAST, FROM_CHANNELS_LAST = (0, 2, 3, 1), (0, 3, 1, 2)
 JOINED = " + "  # between the names of the layers in the name of a chain's variable; its weights are its first constants, in that order
@@ -58,14 +59,20 @@ class Convolution:
     data: relax.Expr
     geometry: Geometry
     weight: np.ndarray
+    gather: ir.Call | None = None  # that brings the channels into order before it, its only reader
     steps: list[tuple] = field(default_factory=list)  # as `ChainStage` has them, with arrays in the place of operands
     between: list[relax.Var] = field(default_factory=list)  # the variables of the steps
     entering: relax.Expr | None = None  # the image as (N, C, H, W) that only this convolution reads, permuted
     leaving: relax.Var | None = None  # the permuted result, its only reader
 
+    @property
+    def source(self) -> relax.Expr:
+        """What it reads, before its channels are brought into order."""
+        return self.data if self.gather is None else self.gather.args[0]
+
     def link(self) -> Link:
         batch, height, width, channels = (int(d) for d in self.data.ty.shape)
-        return Link(self.geometry, (height, width), channels, batch)
+        return Link(self.geometry, (height, width), channels, batch, self.gather is not None)
 
 
 def find_runs(main: relax.Function) -> list[list[Convolution]]:
@@ -73,6 +80,7 @@ def find_runs(main: relax.Function) -> list[list[Convolution]]:
     uses, bindings = count_uses(main), [b for block in main.body.blocks for b in block.bindings if isinstance(b, relax.VarBinding)]
     runs: list[list[Convolution]] = []
     entering: dict[relax.Var, relax.Expr] = {}  # images as (N, C, H, W), by the variables of their permuted forms
+    gathers: dict[relax.Var, ir.Call] = {}
     open_runs: dict[relax.Var, list[Convolution]] = {}  # by the variable that a run's next convolution or step has to read
     for binding in bindings:
         value = binding.value
@@ -81,19 +89,26 @@ def find_runs(main: relax.Function) -> list[list[Convolution]]:
         source = value.args[0] if value.args else None
         run = open_runs.pop(source, None) if isinstance(source, relax.Var) and uses[source] == 1 else None
         plain = plain_convolution(value)
+        gather = gathers.get(source) if uses[source] == 1 else None
         if plain is not None:
             if run is None:
                 run = []
                 runs.append(run)
-            run.append(Convolution(binding.var, source, *plain, entering=entering.get(source) if uses[source] == 1 else None))
-        elif run is not None and (step := step_of(value, run[-1].geometry.filters)) is not None:
+            run.append(Convolution(binding.var, source, *plain, gather))
+            if uses[source] == uses[run[-1].source] == 1:
+                run[-1].entering = entering.get(run[-1].source)
+        elif order_of(value, axis=3) is not None:
+            gathers[binding.var] = value
+            if run is None or gather is not None:
+                continue
+        elif run is not None and gather is None and (step := step_of(value, run[-1].geometry.filters)) is not None:
             run[-1].steps.append(step)
             run[-1].between.append(binding.var)
         else:
             axes = _permuted(value)
             if axes == TO_CHANNELS_LAST:
                 entering[binding.var] = source
-            elif run is not None and axes == FROM_CHANNELS_LAST:
+            elif run is not None and gather is None and axes == FROM_CHANNELS_LAST:
                 run[-1].leaving = binding.var
             continue
         open_runs[binding.var] = run
@@ -105,21 +120,6 @@ def _permuted(call: ir.Call) -> tuple[int, ...] | None:
     if call.op.name != "relax.permute_dims" or str(call.ty.dtype) != "float32" or call.attrs.axes is None:
         return None
     return tuple(int(axis) for axis in call.attrs.axes)
-
-
-def count_uses(main: relax.Function) -> Counter:
-    """How often every variable is read."""
-    uses: Counter = Counter()
-
-    def count(expr) -> None:
-        if isinstance(expr, relax.Var):
-            uses[expr] += 1
-
-    for block in main.body.blocks:
-        for binding in block.bindings:
-            relax.analysis.post_order_visit(binding.value, count)
-    relax.analysis.post_order_visit(main.body.body, count)
-    return uses
 
 
 def step_of(call: ir.Call, channels: int) -> tuple | None:
@@ -163,7 +163,8 @@ class _Rewriter(PyExprMutator):
                 continue
             last = convolutions[-1].var
             if segment.ends.source_nchw:
-                self.inner.add(convolutions[0].data)
+                self.inner.add(convolutions[0].source)
+            self.inner.update(c.data for c in convolutions if c.gather is not None)
             if segment.ends.result_nchw:
                 self.inner.update([last, *convolutions[-1].between])
                 last = convolutions[-1].leaving
@@ -184,13 +185,19 @@ class _Rewriter(PyExprMutator):
         self.set_var_remap(binding.var, var)
 
     def _call(self, convolutions: list[Convolution], segment: Segment) -> ir.Call:
-        lanes, last = self.target.lanes, segment.stages[-1]
-        stages, operands = [], []
+        lanes = self.target.lanes
+        stages, operands, source = [], [], None
         for convolution, stage, layout in zip(convolutions, segment.stages, layouts(segment.stages, lanes), strict=True):
             steps = []
-            for name, *arguments in convolution.steps if stage is not last or segment.ends.result_nchw else ():
+            if convolution.gather is not None:
+                order = order_of(convolution.gather, axis=3)
+                operands.append((order if source is None else source.places(order)).astype("int32"))
+                stage = replace(stage, table=len(operands) - 1)
+            source = layout
+            at_end = convolution is convolutions[-1]
+            for name, *arguments in convolution.steps if not at_end or segment.ends.result_nchw else ():
                 if name in WITH_OPERAND:
-                    operands.append(arguments[0] if stage is last else layout.spread(arguments[0]))  # a result's channels are in order
+                    operands.append(arguments[0] if at_end else layout.spread(arguments[0]))  # a result's channels are in order
                     arguments = [len(operands) - 1]
                 steps.append((name, *arguments))
             stages.append(replace(stage, steps=tuple(steps)))
@@ -203,6 +210,6 @@ class _Rewriter(PyExprMutator):
             return chain(x, constants[:count], constants[count:], stages, segment.rows, lanes, segment.ends)
 
         constants = [relax.const(array) for array in (*weights, *operands)]
-        data = self.visit_expr(first.entering if segment.ends.source_nchw else first.data)
+        data = self.visit_expr(first.entering if segment.ends.source_nchw else first.source)
         name = "chain" if len(stages) > 1 else "conv2d"
         return self.builder_.call_te(compute, data, *constants, primfunc_name_hint=name, primfunc_attrs=FUSABLE)

@@ -81,6 +81,14 @@ class Ends:
 CHANNELS_LAST = Ends()
 
 
+def reads_in_place(stage: ChainStage, channels: int, lanes: int) -> bool:
+    """Whether a first stage reads an image (N, C, H, W) as it lies: number by number, each for all filters.
+
+    More channels than a vector has lanes are better transposed: they can lie as far apart as the places that share a line of the L1 cache.
+    """
+    return not stage.depthwise and channels < lanes
+
+
 def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.Tensor], stages: Sequence[ChainStage], rows: int,
           lanes: int, ends: Ends = CHANNELS_LAST) -> te.Tensor:
     """The chain as TE.
@@ -92,7 +100,7 @@ def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.T
     weights : sequence of te.Tensor
         As `pack_chain` makes them.
     operands : sequence of te.Tensor
-        Values per channel that the stages' steps name, as `ChannelLayout.spread` makes them for their stage.
+        Values per channel that the stages' steps name, as `ChannelLayout.spread` makes them for their stage; tables of places (int32).
     stages : sequence of ChainStage
         The last has no steps, unless the result lies as (N, C, H, W): what follows it is fused like that of any convolution. Its blocks
         have the same number of channels each (`ChainStage.spread_evenly`).
@@ -114,8 +122,13 @@ def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.T
     for stage in stages:
         sizes.append(stage.geometry.output(*sizes[-1]))
     outer = (batch, ceil(sizes[-1][0] / rows))
-    plane = _image(data, spans[0], outer[1], stages[0].depthwise and stages[0].geometry.kernel[0] > 1, ends.source_nchw)
+    channels = int(data.shape[1 if ends.source_nchw else 3])
+    copied = stages[0].depthwise and stages[0].geometry.kernel[0] > 1  # it has little work between two tests of whether a row exists
+    copied |= ends.source_nchw and not reads_in_place(stages[0], channels, lanes)
+    plane = _image(data, spans[0], outer[1], copied, ends.source_nchw)
     for i, (stage, layout) in enumerate(zip(stages, layouts(stages, lanes), strict=True)):
+        if stage.table is not None:
+            plane = _reordered(plane, operands[stage.table])
         acc = _accumulate(plane, weights[i], stage, outer, spans[i : i + 2], sizes[i : i + 2], lanes)
         if i + 1 < len(stages):
             plane = _plane(acc, stage, layout, operands, spans[i + 1], sizes[i + 1], f"plane{i}")
@@ -159,7 +172,7 @@ class _Plane:
 
 
 def _image(data: te.Tensor, span: Lines, tasks: int, copied: bool, nchw: bool) -> _Plane:
-    """The image itself, or a copy of the task's rows: a depthwise stage of several rows has little work between two tests."""
+    """The image itself, or a copy of the task's rows, (N, T, rows, W, C)."""
     batch, height, width, channels = (int(data.shape[axis]) for axis in ((0, 2, 3, 1) if nchw else (0, 1, 2, 3)))
     layout = ChannelLayout(1, channels, channels)
 
@@ -167,11 +180,17 @@ def _image(data: te.Tensor, span: Lines, tasks: int, copied: bool, nchw: bool) -
         y = t * span.step - span.before + r
         return data[n, c, y, x] if nchw else data[n, y, x, c]
 
-    if not copied and not nchw:
+    if not copied:
         return _Plane(value, layout, whole=False)
     copy = te.compute((batch, tasks, span.count, width, channels), name="plane_of_image",
                       fcompute=lambda n, t, r, x, c: _on_image(value(n, t, r, x, c), t, r, span, height))
     return _Plane(lambda n, t, r, x, c: copy[n, t, r, x, c], layout, whole=True)
+
+
+def _reordered(plane: _Plane, table: te.Tensor) -> _Plane:
+    """The channels of a plane in the order of a table: a number that is loaded once for all pixels and vectors of a tile."""
+    channels = int(table.shape[0])
+    return _Plane(lambda n, t, r, x, c: plane.fetch(n, t, r, x, table[c]), ChannelLayout(1, channels, channels), plane.whole)
 
 
 def _on_image(value, task, row, span: Lines, height: int):

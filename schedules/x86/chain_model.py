@@ -12,7 +12,7 @@ from itertools import product
 from math import ceil, prod
 
 from ...targets import Target
-from .chain import CHANNELS_LAST, Ends, lines
+from .chain import CHANNELS_LAST, Ends, lines, reads_in_place
 from .chain_options import Link, depthwise_cycles, depthwise_pixels, row_cycles, stage_options
 from .chain_stage import ChainStage, layouts, wirings
 from .groups import mergeable
@@ -25,6 +25,7 @@ FAR_BYTES_PER_CYCLE = 5           # likewise, to memory
 REMOTE_BYTES_PER_CYCLE = 1.5      # of one core, that another core has just written: what cutting by channels and not by rows costs
 PLANES_SHARE = 0.6                # of the L2 cache for the planes of a task
 WEIGHTS_SHARE = 0.6               # likewise, for the weights that every task reads, beside a plane
+NARROW = 3                        # columns of a kernel over few channels: of more, LLVM keeps more spread inputs than there are registers
 MOST_WAYS = 200                   # to compute the stages of a chain that are compared
 
 
@@ -58,9 +59,13 @@ def segments(links: Sequence[Link], target: Target, ends: Ends = CHANNELS_LAST) 
 
 
 def _alone(link: Link, ends: Ends, target: Target) -> bool:
-    """Whether a chain of this convolution alone can be better: it spares a copy. Its kernel columns are unrolled, which a loop over fewer
-    channels than a vector has lanes does not repay."""
+    """Whether a chain of this convolution alone can be better: it spares a copy, or a gather. Its kernel columns are unrolled, which a loop
+    over fewer channels than a vector has lanes repays only if there are few of them and no kernel transposes the image before."""
+    if link.gathered:
+        return not link.depthwise
     copied = any(link.geometry.padding) or ends != CHANNELS_LAST
+    if ends.source_nchw and link.channels < target.lanes and link.geometry.kernel[1] <= NARROW:
+        return not link.depthwise
     return copied and not link.depthwise and link.channels // link.geometry.groups >= target.lanes
 
 
@@ -73,8 +78,10 @@ def _permutes(links: Sequence[Link], wanted: Ends, done: Ends, target: Target) -
 
 
 def transposable(links: Sequence[Link], stages: Sequence[ChainStage], wanted: Ends, target: Target) -> Ends:
-    """Which of the wanted ends a chain can transpose: its source if there are vectors of channels and of columns, and no two tasks want the
-    same rows."""
+    """Which of the wanted ends a chain can take as they lie: its source if it has few channels that are read number by number, or can be
+    transposed, since there are vectors of channels and of columns, and no two tasks want the same rows."""
+    if reads_in_place(stages[0], links[0].channels, target.lanes):
+        return wanted
     by_channels = not stages[0].depthwise and all(stage.depthwise for stage in stages[1:])
     if len(stages) == 1:
         by_channels = by_channels and not _repays_rows(links[0], target)
@@ -98,6 +105,8 @@ def _single(link: Link, target: Target) -> tuple[float, Segment]:
             work *= winograd_cycles(link.shape(), blocking, target) / direct_cycles(link.shape(), target)
         elif any(link.geometry.padding):
             remote += LAUNCH_CYCLES + _padded_bytes(link) * 2 / NEAR_BYTES_PER_CYCLE / target.cores
+    if link.gathered:
+        remote += LAUNCH_CYCLES + _there_and_back(4 * link.batch * link.size[0] * link.size[1] * link.channels, target)
     return work / target.cores + LAUNCH_CYCLES + remote + _round_trip(link, target), Segment(1)
 
 
@@ -126,6 +135,8 @@ def fused_stages(links: Sequence[Link], target: Target) -> tuple[ChainStage, ...
     if any(p < 0 for link in links for p in link.geometry.padding) or any(link.geometry.upsample != (1, 1) for link in links):
         return None
     if links[0].depthwise and links[0].channels % target.lanes or any(link.streams_weights or not link.meets_image for link in links):
+        return None
+    if any(link.gathered and link.depthwise for link in links):
         return None
     last_dense = max((i for i, link in enumerate(links) if not link.depthwise), default=-1)
     whole = last_dense if links[-1].depthwise else -1
@@ -176,7 +187,8 @@ def _task_cost(links: Sequence[Link], stages: Sequence[ChainStage], per_row: Seq
     blocks = 1
     if all(link.depthwise for link in links[1:]) and not _alone_by_rows(links, ends):
         blocks = max(1, links[-1].channels // stages[0].block(target.lanes))
-    planes = 4.0 * ends.source_nchw * min(of_image.count, links[0].size[0]) * links[0].size[1] * links[0].channels
+    transposed = ends.source_nchw and not reads_in_place(stages[0], links[0].channels, target.lanes)
+    planes = 4.0 * transposed * min(of_image.count, links[0].size[0]) * links[0].size[1] * links[0].channels
     planes += 4.0 * ends.result_nchw * rows * links[-1].output[1] * links[-1].geometry.filters / blocks
     for count, link, channels, reader in zip(counts, links, room, links[1:], strict=False):
         by_row = reader.depthwise and reader.geometry.kernel[0] == reader.geometry.stride[0] == 1  # made row by row, as it is read

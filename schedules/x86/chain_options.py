@@ -18,12 +18,14 @@ DEPTHWISE_CYCLES = 0.75           # of one multiply-add of a vector: its input c
 
 @dataclass(frozen=True)
 class Link:
-    """A convolution in a sequence: its geometry, and the size (height, width), channels and batch of its input."""
+    """A convolution in a sequence: its geometry, and the size (height, width), channels and batch of its input; `gathered` if it reads the
+    channels in another order than they lie in."""
 
     geometry: Geometry
     size: tuple[int, int]
     channels: int
     batch: int
+    gathered: bool = False
 
     @property
     def output(self) -> tuple[int, int]:
@@ -64,7 +66,8 @@ def stage_options(link: Link, target: Target, last: bool, whole: bool = False) -
         return () if last and link.channels % target.lanes else (ChainStage(link.geometry, depthwise_pixels(link), 0),)
     plain = [_best_tile(replace(link.geometry, groups=link.geometry.groups // merged), 1, link, target, last, whole)
              for merged in divisors(link.geometry, target.lanes)]
-    ways = [] if whole else [_best_tile(link.geometry, m, link, target, last, whole) for m in interleavable(link.geometry, target.lanes)]
+    together = [] if whole or link.gathered else interleavable(link.geometry, target.lanes)
+    ways = [_best_tile(link.geometry, m, link, target, last, whole) for m in together]
     price = {stage: (dense_cycles(link, stage, last, target), stage.sets * stage.blocks(target.lanes) * stage.vectors)
              for stage in (*plain, *ways) if stage is not None}
 
@@ -89,7 +92,7 @@ def _best_tile(geometry: Geometry, interleaved: int, link: Link, target: Target,
     found = []
     for vectors in range(1, 5):
         for pixels in range(1, min(target.vector_registers, link.output[1]) + 1):
-            stage = ChainStage(geometry, pixels, vectors, interleaved=interleaved)
+            stage = ChainStage(geometry, pixels, vectors, interleaved=interleaved, table=0 if link.gathered else None)
             allowed = fits_registers(pixels, vectors, target) and (stage.spread_evenly(target.lanes) or not last)
             # LLVM keeps what it has spread over the lanes for the next kernel columns, too: with a single vector it runs out of registers.
             if allowed and (interleaved == 1 or vectors > 1) and not (whole and stage.per_set % stage.block(target.lanes)):

@@ -35,6 +35,9 @@ class ChainStage:
         chain, one value per channel; ``("relax.clip", low, high)``; ``("relax.nn.relu",)`` and others of `chain.STEPS`.
     interleaved : int
         Groups whose filters share a vector: 1, or as many as fill it with the same number of filters each.
+    table : int, optional
+        The operand of the chain that says where the channels lie that it reads, one after another (`ChannelLayout.places`), if that is
+        another order than they are made in. Not of a stage that is depthwise or has interleaved groups.
     """
 
     geometry: Geometry
@@ -42,6 +45,7 @@ class ChainStage:
     vectors: int
     steps: tuple[tuple, ...] = ()
     interleaved: int = 1
+    table: int | None = None
 
     @property
     def depthwise(self) -> bool:
@@ -120,6 +124,11 @@ class ChannelLayout:
         """Where the channel lies that comes at `rank` in the order."""
         return rank if self.groups == 1 or self.used == self.stored else rank // self.used * self.stored + rank % self.used
 
+    def places(self, channels: np.ndarray) -> np.ndarray:
+        """Where channels lie, by their numbers."""
+        ranks = np.argsort(self.channels)
+        return self.at(ranks[channels])
+
     def spread(self, values: np.ndarray) -> np.ndarray:
         """An array whose last axis is channels, as they lie."""
         split = values[..., self.channels].reshape(*values.shape[:-1], self.groups, self.used)
@@ -145,6 +154,7 @@ def layouts(stages: Sequence[ChainStage], lanes: int) -> list[ChannelLayout]:
         if i + 1 < len(stages) and not stages[i + 1].depthwise:
             each = stage.per_set // stages[i + 1].sets
             apart = stage.sets == 1 < stages[i + 1].sets and stage.blocks(lanes) == 1 and each > 0 and lanes % each == 0
+            apart = apart and stages[i + 1].table is None
             if apart:
                 groups = stages[i + 1].sets, each, each
             elif 2 * stage.per_set <= lanes:
@@ -192,6 +202,8 @@ def wirings(stages: Sequence[ChainStage], channels: int, lanes: int) -> list[Wir
     """Of all stages, None for depthwise ones; None if one can't read what the one before makes."""
     found, source = [], ChannelLayout(1, channels, channels)
     for i, (stage, result) in enumerate(zip(stages, layouts(stages, lanes), strict=True)):
+        if stage.table is not None:
+            source = ChannelLayout(1, source.groups * source.used, source.groups * source.used)  # as the table shows it
         found.append(None if stage.depthwise else wiring(stage, source, result, i + 1 == len(stages), lanes))
         if found[-1] is None and not stage.depthwise:
             return None

@@ -136,6 +136,49 @@ def test_a_pointwise_convolution_of_few_weights_transposes_its_rows_itself(chann
     check(net)
 
 
+def ordered(position):
+    """Three grouped convolutions; before one of them, channels are brought into another order."""
+    nodes, name = [helper.make_node("MaxPool", ["x"], ["i"], kernel_shape=[2, 2])], "i"
+    kinds = [{"group": 2}, {"group": 32, "pads": [1] * 4}, {"group": 4}]
+    shapes = {"w0": (32, 12, 3, 3), "b0": (32,), "w1": (32, 1, 3, 3), "b1": (32,), "w2": (24, 8, 1, 1), "b2": (24,)}
+    for i, kind in enumerate(kinds):
+        if i == position:
+            order = numpy_helper.from_array(np.random.default_rng(0).permutation([24, 32, 32][i]))
+            nodes += [helper.make_node("Constant", [], ["order"], value=order), helper.make_node("Gather", [name, "order"], ["g"], axis=1)]
+            name = "g"
+        nodes += [conv(f"c{i}", [name, f"w{i}", f"b{i}"], f"c{i}", **kind), helper.make_node("Relu", [f"c{i}"], [f"r{i}"])]
+        name = f"r{i}"
+    nodes.append(helper.make_node("MaxPool", [name], ["y"], kernel_shape=[3, 3]))
+    return network(nodes, shapes, [1, 24, 18, 20])
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_a_convolution_reads_its_channels_in_another_order(position):
+    """No gather is left, though none of the grouped convolutions has a weight that could take it."""
+    net = ordered(position)
+    assert not any("take" in name for name in kernels(net))
+    check(net)
+
+
+def test_a_gather_that_others_read_too_stays():
+    order = numpy_helper.from_array(np.random.default_rng(0).permutation(32))
+    nodes = [conv("a", ["x", "w0"], "a", group=2), helper.make_node("Constant", [], ["order"], value=order),
+             helper.make_node("Gather", ["a", "order"], ["g"], axis=1), conv("b", ["g", "w1"], "b", group=2),
+             helper.make_node("Add", ["b", "g"], ["y"])]
+    net = network(nodes, {"w0": (32, 12, 1, 1), "w1": (32, 16, 1, 1)}, [1, 24, 9, 9])
+    assert any("take" in name for name in kernels(net))
+    check(net)
+
+
+@pytest.mark.parametrize("kernel, own", [(3, True), (7, False)])
+def test_an_image_of_few_channels_is_read_as_it_lies(kernel, own):
+    nodes = [conv("a", ["x", "w0", "b0"], "a", pads=[kernel // 2] * 4, strides=[2, 2]),
+             helper.make_node("GlobalAveragePool", ["a"], ["y"])]
+    net = network(nodes, {"w0": (32, 3, kernel, kernel), "b0": (32,)}, [2, 3, 33, 30])
+    assert any("transpose" in name for name in kernels(net)) != own
+    check(net)
+
+
 def test_an_image_that_others_read_too_is_permuted_once_for_all():
     pool = helper.make_node("MaxPool", ["x"], ["z"], kernel_shape=[3, 3])
     net = flattened_layer(8, pool, helper.make_node("Sigmoid", ["h"], ["y"]), outputs=("y", "z"))
