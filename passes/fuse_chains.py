@@ -1,4 +1,4 @@
-"""Convolutions that follow each other, with nothing but element-wise steps between them, become one kernel where the model says it pays.
+"""Convolutions that follow each other, with element-wise steps and max-pooling between, become one kernel where the model says it pays.
 
 So does a single one that would need a padded copy of its input, or a permutation of its channels, which a kernel of ours only reads in that
 order. Where the image comes as (N, C, H, W), or is wanted so, the kernel may transpose it itself.
@@ -53,12 +53,15 @@ class FuseChains:
 
 @dataclass
 class Convolution:
-    """A convolution of a run: its variable, what it reads, its geometry and weight (OIHW), and the steps behind it."""
+    """A convolution of a run: its variable, what it reads, its geometry and weight (OIHW), and the steps behind it.
+
+    Without a weight it is a max-pooling.
+    """
 
     var: relax.Var
     data: relax.Expr
     geometry: Geometry
-    weight: np.ndarray
+    weight: np.ndarray | None
     gather: ir.Call | None = None  # that brings the channels into order before it, its only reader
     steps: list[tuple] = field(default_factory=list)  # as `ChainStage` has them, with arrays in the place of operands
     between: list[relax.Var] = field(default_factory=list)  # the variables of the steps
@@ -72,11 +75,11 @@ class Convolution:
 
     def link(self) -> Link:
         batch, height, width, channels = (int(d) for d in self.data.ty.shape)
-        return Link(self.geometry, (height, width), channels, batch, self.gather is not None)
+        return Link(self.geometry, (height, width), channels, batch, self.gather is not None, self.weight is None)
 
 
 def find_runs(main: relax.Function) -> list[list[Convolution]]:
-    """Runs of convolutions, each the only reader of the one before; most of one alone."""
+    """Runs of convolutions, and of max-pooling behind them, each the only reader of the one before; most of one convolution alone."""
     uses, bindings = count_uses(main), [b for block in main.body.blocks for b in block.bindings if isinstance(b, relax.VarBinding)]
     runs: list[list[Convolution]] = []
     entering: dict[relax.Var, relax.Expr] = {}  # images as (N, C, H, W), by the variables of their permuted forms
@@ -88,8 +91,8 @@ def find_runs(main: relax.Function) -> list[list[Convolution]]:
             continue
         source = value.args[0] if value.args else None
         run = open_runs.pop(source, None) if isinstance(source, relax.Var) and uses[source] == 1 else None
-        plain = plain_convolution(value)
         gather = gathers.get(source) if uses[source] == 1 else None
+        plain = plain_convolution(value) or (_max_pool(value) if run is not None and gather is None else None)
         if plain is not None:
             if run is None:
                 run = []
@@ -113,6 +116,18 @@ def find_runs(main: relax.Function) -> list[list[Convolution]]:
             continue
         open_runs[binding.var] = run
     return runs
+
+
+def _max_pool(call: ir.Call) -> tuple[Geometry, None] | None:
+    """The geometry of a channels-last float32 max-pooling whose windows begin on the image; None for every other call."""
+    if call.op.name != "relax.nn.max_pool2d" or call.attrs.layout != "NHWC" or str(call.ty.dtype) != "float32":
+        return None
+    _, height, width, channels = (int(size) for size in call.args[0].ty.shape)
+    kernel, strides, padding, dilation = (tuple(int(value) for value in values) for values in (
+        call.attrs.pool_size, call.attrs.strides, call.attrs.padding, call.attrs.dilation))
+    geometry = Geometry(channels, kernel, strides, padding, dilation, channels)
+    _, *output, _ = (int(size) for size in call.ty.shape)
+    return (geometry, None) if geometry.output(height, width) == tuple(output) else None  # of `ceil_mode` there may be more
 
 
 def _permuted(call: ir.Call) -> tuple[int, ...] | None:
@@ -180,7 +195,7 @@ class _Rewriter(PyExprMutator):
             return
         convolutions, segment = self.ends[binding.var]
         call = self.builder_.normalize(self._call(convolutions, segment))
-        var = type(binding.var)(JOINED.join(c.var.name for c in convolutions), call.ty)
+        var = type(binding.var)(JOINED.join(c.var.name for c in convolutions if c.weight is not None), call.ty)
         self.builder_.emit_normalized(relax.VarBinding(var, call))
         self.set_var_remap(binding.var, var)
 
@@ -201,7 +216,7 @@ class _Rewriter(PyExprMutator):
                     arguments = [len(operands) - 1]
                 steps.append((name, *arguments))
             stages.append(replace(stage, steps=tuple(steps)))
-        merged = [block_diagonal(c.weight, c.geometry.groups, c.geometry.groups // stage.geometry.groups)
+        merged = [None if c.weight is None else block_diagonal(c.weight, c.geometry.groups, c.geometry.groups // stage.geometry.groups)
                   for c, stage in zip(convolutions, stages, strict=True)]
         weights = pack_chain(merged, stages, lanes)
         count, first = len(weights), convolutions[0]

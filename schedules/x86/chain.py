@@ -9,6 +9,7 @@ with them are left out.
     Y x 1 -> 1 x X                                                                 spatial SVD
     pointwise -> Y x X -> pointwise                                                Tucker-2; grouped: biclustering
     pointwise -> Y x X in as many groups as it has channels                        monochromatic
+    any of them -> max-pooling                                                     a depthwise stage without weights
 """
 from __future__ import annotations
 
@@ -98,7 +99,7 @@ def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.T
     data : te.Tensor
         (N, H, W, C), or (N, C, H, W) as `ends` says.
     weights : sequence of te.Tensor
-        As `pack_chain` makes them.
+        As `pack_chain` makes them, of the stages that have any.
     operands : sequence of te.Tensor
         Values per channel that the stages' steps name, as `ChannelLayout.spread` makes them for their stage; tables of places (int32).
     stages : sequence of ChainStage
@@ -126,12 +127,15 @@ def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.T
     copied = stages[0].depthwise and stages[0].geometry.kernel[0] > 1  # it has little work between two tests of whether a row exists
     copied |= ends.source_nchw and not reads_in_place(stages[0], channels, lanes)
     plane = _image(data, spans[0], outer[1], copied, ends.source_nchw)
+    unused = iter(weights)
     for i, (stage, layout) in enumerate(zip(stages, layouts(stages, lanes), strict=True)):
         if stage.table is not None:
             plane = _reordered(plane, operands[stage.table])
-        acc = _accumulate(plane, weights[i], stage, outer, spans[i : i + 2], sizes[i : i + 2], lanes)
+        weight = None if stage.pools else next(unused)
+        acc = _accumulate(plane, weight, stage, outer, spans[i : i + 2], sizes[i : i + 2], lanes)
         if i + 1 < len(stages):
-            plane = _plane(acc, stage, layout, operands, spans[i + 1], sizes[i + 1], f"plane{i}")
+            beyond = float("-inf") if stages[i + 1].pools else 0.0
+            plane = _plane(acc, stage, layout, operands, spans[i + 1], sizes[i + 1], beyond, f"plane{i}")
 
     def result(n, t, r, x, f):
         block, lane = _where(f, stages[-1], lanes)
@@ -193,15 +197,15 @@ def _reordered(plane: _Plane, table: te.Tensor) -> _Plane:
     return _Plane(lambda n, t, r, x, c: plane.fetch(n, t, r, x, table[c]), ChannelLayout(1, channels, channels), plane.whole)
 
 
-def _on_image(value, task, row, span: Lines, height: int):
-    """`value`, or zero in rows outside of the image."""
+def _on_image(value, task, row, span: Lines, height: int, outside: float = 0.0):
+    """`value`, or `outside` in rows outside of the image."""
     y = task * span.step - span.before + row
-    return tirx.if_then_else(tirx.all(y >= 0, y < height), value, tirx.const(0, "float32"))
+    return tirx.if_then_else(tirx.all(y >= 0, y < height), value, tirx.const(outside, "float32"))
 
 
-def _accumulate(plane: _Plane, weight: te.Tensor, stage: ChainStage, outer: tuple[int, int], spans: Sequence[Lines],
+def _accumulate(plane: _Plane, weight: te.Tensor | None, stage: ChainStage, outer: tuple[int, int], spans: Sequence[Lines],
                 sizes: Sequence[tuple[int, int]], lanes: int) -> te.Tensor:
-    """The sums of one stage, (N, T, blocks, rows, columns, channels); `spans` and `sizes` are of its input and its output."""
+    """The sums of one stage, or largest numbers, (N, T, blocks, rows, columns, channels); `spans` and `sizes` are of input and output."""
     geometry = stage.geometry
     (before, behind), ((in_height, in_width), (height, width)) = spans, sizes
     (stride_h, stride_w), (dilation_h, dilation_w), left = geometry.stride, geometry.dilation, geometry.padding[1]
@@ -216,7 +220,8 @@ def _accumulate(plane: _Plane, weight: te.Tensor, stage: ChainStage, outer: tupl
 
     if stage.depthwise:
         def product(n, t, b, r, x, v):
-            return te.sum(fetch(n, t, r, x, b * lanes + v) * weight[ky, kx, b * lanes + v], axis=[ky, kx])
+            value = fetch(n, t, r, x, b * lanes + v)
+            return te.max(value, axis=[ky, kx]) if stage.pools else te.sum(value * weight[ky, kx, b * lanes + v], axis=[ky, kx])
 
         return te.compute((*outer, plane.layout.size // lanes, behind.count, wide, lanes), product, name="depthwise", attrs=attrs)
     _, blocks, _, _, channels, block = (int(d) for d in weight.shape)
@@ -247,8 +252,9 @@ def _choose(which, values: Sequence[ir.Expr]):
 
 
 def _plane(acc: te.Tensor, stage: ChainStage, layout: ChannelLayout, operands: Sequence[te.Tensor], span: Lines, size: tuple[int, int],
-           name: str) -> _Plane:
-    """The activated results of a stage, its channels in `layout`; `span` and `size` are of its output."""
+           beyond: float, name: str) -> _Plane:
+    """The activated results of a stage, its channels in `layout`; `span` and `size` are of its output. Rows beyond the image, which padding
+    of the next stage reads, are `beyond`."""
     (height, width), block = size, layout.size // int(acc.shape[2])  # fewer than a block of the accumulators where channels lie closer
     outside = span.before > 0 or (int(acc.shape[1]) - 1) * span.step - span.before + span.count > height
     each = layout.size // layout.parts
@@ -256,7 +262,7 @@ def _plane(acc: te.Tensor, stage: ChainStage, layout: ChannelLayout, operands: S
     def value(n, t, part, r, x, c):
         c = part * each + c
         result = activated(acc[n, t, c // block, r, x, c % block], stage.steps, operands, c)
-        return _on_image(result, t, r, span, height) if outside else result
+        return _on_image(result, t, r, span, height, beyond) if outside else result
 
     plane = te.compute((*acc.shape[:2], layout.parts, acc.shape[-3], width, each), value, name=name)
     if layout.parts == 1:

@@ -92,7 +92,7 @@ def transposable(links: Sequence[Link], stages: Sequence[ChainStage], wanted: En
 def _single(link: Link, target: Target) -> tuple[float, Segment]:
     """Cycles of a kernel of its own, and of its output's way to the next."""
     remote = 0.0
-    if link.depthwise:
+    if link.depthwise:  # or pooling
         work = link.batch * link.output[0] * depthwise_cycles(link, depthwise_pixels(link), ceil(link.channels / target.lanes))
     else:
         merged = mergeable(link.geometry, link.channels, link.batch, link.size, target)
@@ -136,7 +136,7 @@ def fused_stages(links: Sequence[Link], target: Target) -> tuple[ChainStage, ...
         return None
     if links[0].depthwise and links[0].channels % target.lanes or any(link.streams_weights or not link.meets_image for link in links):
         return None
-    if any(link.gathered and link.depthwise for link in links):
+    if links[0].pools or any(link.gathered and link.depthwise for link in links):
         return None
     last_dense = max((i for i, link in enumerate(links) if not link.depthwise), default=-1)
     whole = last_dense if links[-1].depthwise else -1

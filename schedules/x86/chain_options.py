@@ -19,13 +19,14 @@ DEPTHWISE_CYCLES = 0.75           # of one multiply-add of a vector: its input c
 @dataclass(frozen=True)
 class Link:
     """A convolution in a sequence: its geometry, and the size (height, width), channels and batch of its input; `gathered` if it reads the
-    channels in another order than they lie in."""
+    channels in another order than they lie in. One that `pools` is no convolution but a max-pooling, which has a group for each channel."""
 
     geometry: Geometry
     size: tuple[int, int]
     channels: int
     batch: int
     gathered: bool = False
+    pools: bool = False
 
     @property
     def output(self) -> tuple[int, int]:
@@ -48,7 +49,8 @@ class Link:
 
     @property
     def weight_bytes(self) -> int:
-        return 4 * self.geometry.filters * self.channels // self.geometry.groups * self.geometry.kernel[0] * self.geometry.kernel[1]
+        taps = 0 if self.pools else self.geometry.kernel[0] * self.geometry.kernel[1]
+        return 4 * self.geometry.filters * self.channels // self.geometry.groups * taps
 
     def shape(self):
         """For the tile model."""
@@ -63,7 +65,7 @@ def stage_options(link: Link, target: Target, last: bool, whole: bool = False) -
     padding between them, as of a chain that ends in a depthwise stage.
     """
     if link.depthwise:
-        return () if last and link.channels % target.lanes else (ChainStage(link.geometry, depthwise_pixels(link), 0),)
+        return () if last and link.channels % target.lanes else (ChainStage(link.geometry, depthwise_pixels(link), 0, pools=link.pools),)
     plain = [_best_tile(replace(link.geometry, groups=link.geometry.groups // merged), 1, link, target, last, whole)
              for merged in divisors(link.geometry, target.lanes)]
     together = [] if whole or link.gathered else interleavable(link.geometry, target.lanes)

@@ -22,7 +22,7 @@ from .depthwise import pack_depthwise
 
 @dataclass(frozen=True)
 class ChainStage:
-    """One convolution of a chain.
+    """One convolution of a chain, or a max-pooling.
 
     Parameters
     ----------
@@ -38,6 +38,8 @@ class ChainStage:
     table : int, optional
         The operand of the chain that says where the channels lie that it reads, one after another (`ChannelLayout.places`), if that is
         another order than they are made in. Not of a stage that is depthwise or has interleaved groups.
+    pools : bool
+        The largest number of each window, channel by channel: a depthwise stage without weights.
     """
 
     geometry: Geometry
@@ -46,6 +48,7 @@ class ChainStage:
     steps: tuple[tuple, ...] = ()
     interleaved: int = 1
     table: int | None = None
+    pools: bool = False
 
     @property
     def depthwise(self) -> bool:
@@ -211,12 +214,14 @@ def wirings(stages: Sequence[ChainStage], channels: int, lanes: int) -> list[Wir
     return found
 
 
-def pack_chain(weights: Sequence[np.ndarray], stages: Sequence[ChainStage], lanes: int) -> list[np.ndarray]:
+def pack_chain(weights: Sequence[np.ndarray | None], stages: Sequence[ChainStage], lanes: int) -> list[np.ndarray]:
     """The weights (OIHW) of all stages as `chain` wants them: (set, block, kernel row, kernel column, input channel, lane), or, of a
-    depthwise stage, (kernel row, kernel column, channel)."""
+    depthwise stage, (kernel row, kernel column, channel). One that pools has None, and adds nothing."""
     packed = []
     wires = wirings(stages, weights[0].shape[1] * stages[0].geometry.groups, lanes)
     for weight, stage, wired, layout in zip(weights, stages, wires, layouts(stages, lanes), strict=True):
+        if stage.pools:
+            continue
         if stage.depthwise:
             packed.append(layout.spread(pack_depthwise(weight)))
             continue

@@ -95,7 +95,7 @@ def test_a_value_read_twice_is_kept():
 
 
 def test_a_step_that_is_not_element_wise_ends_the_run():
-    nodes = [conv("a", ["x", "w0"], "a"), helper.make_node("MaxPool", ["a"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
+    nodes = [conv("a", ["x", "w0"], "a"), helper.make_node("AveragePool", ["a"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
              conv("b", ["p", "w1"], "y")]
     net = network(nodes, {"w0": (16, 16, 1, 1), "w1": (16, 16, 1, 1)}, [1, 16, 8, 8])
     assert [len(run) for run in find_runs(lower(net.mod, HOST, until="channels_last")["main"])] == [1, 1]
@@ -133,6 +133,27 @@ def test_a_pointwise_convolution_of_few_weights_transposes_its_rows_itself(chann
     nodes = [conv("c", ["x", "w"], "a", pads=[kernel // 2] * 4), helper.make_node("GlobalAveragePool", ["a"], ["y"])]
     net = network(nodes, {"w": (filters, channels, kernel, kernel)}, [1, channels, size, size])
     assert any("transpose" in name for name in kernels(net)) != own
+    check(net)
+
+
+def pooled(window, steps=("Relu",), **pool):
+    """A pointwise and a depthwise convolution with max-pooling behind them, and one more convolution."""
+    nodes, name = [conv("a", ["x", "w0", "b0"], "a"), conv("b", ["a", "w1", "b1"], "b", group=32, pads=[1] * 4)], "b"
+    for step in steps:
+        nodes.append(helper.make_node(step, [name], [step]))
+        name = step
+    nodes += [helper.make_node("MaxPool", [name], ["p"], kernel_shape=window, **pool), conv("c", ["p", "w2"], "y")]
+    return network(nodes, {"w0": (32, 16, 1, 1), "b0": (32,), "w1": (32, 1, 3, 3), "b1": (32,), "w2": (16, 32, 1, 1)}, [2, 16, 19, 18])
+
+
+@pytest.mark.parametrize("window, pool", [
+    ([2, 2], {"strides": [2, 2]}), ([3, 3], {"strides": [2, 2], "pads": [1] * 4}), ([3, 2], {}), ([2, 2], {"dilations": [2, 2]}),
+    ([2, 2], {"strides": [2, 2], "ceil_mode": 1})])
+@pytest.mark.parametrize("steps", [("Relu",), ()])
+def test_max_pooling_is_part_of_the_kernel_before_it(window, pool, steps):
+    """Without a ReLU, padding must not win over numbers below zero."""
+    net = pooled(window, steps, **pool)
+    assert not any("pool" in name for name in kernels(net))
     check(net)
 
 

@@ -28,10 +28,11 @@ RUNNABLE = [HOST, *([resolve("zen3")] if HOST.vector_bits > 256 else [])]  # wit
 
 
 def onnx_reference(x, weights, biases, geometries, orders):
-    """All convolutions with ReLU between them, NHWC in and out; `orders` of input channels, or None."""
+    """All convolutions with ReLU between them, NHWC in and out; `orders` of input channels, or None. No weight: a max-pooling."""
     nodes, constants, name = [], [], "x"
     for i, (weight, geometry) in enumerate(zip(weights, geometries, strict=True)):
-        constants.append(numpy_helper.from_array(weight, f"w{i}"))
+        if weight is not None:
+            constants.append(numpy_helper.from_array(weight, f"w{i}"))
         if orders[i] is not None:
             constants.append(numpy_helper.from_array(orders[i], f"o{i}"))
             nodes.append(helper.make_node("Gather", [name, f"o{i}"], [f"g{i}"], axis=1))
@@ -40,9 +41,15 @@ def onnx_reference(x, weights, biases, geometries, orders):
         if i < len(biases):
             constants.append(numpy_helper.from_array(biases[i], f"b{i}"))
             inputs.append(f"b{i}")
-        nodes.append(helper.make_node("Conv", inputs, [f"c{i}"], strides=geometry.stride, pads=geometry.padding,
-                                      dilations=geometry.dilation, group=geometry.groups))
-        name = f"c{i}"
+        attributes = {"strides": geometry.stride, "pads": geometry.padding, "dilations": geometry.dilation}
+        if weight is None:
+            nodes.append(helper.make_node("MaxPool", [name], [f"c{i}"], kernel_shape=geometry.kernel, **attributes))
+            if i < len(biases):
+                nodes.append(helper.make_node("Add", [f"c{i}", f"s{i}"], [f"m{i}"]))
+                constants.append(numpy_helper.from_array(biases[i].reshape(-1, 1, 1), f"s{i}"))
+        else:
+            nodes.append(helper.make_node("Conv", inputs, [f"c{i}"], group=geometry.groups, **attributes))
+        name = f"c{i}" if weight is not None or i >= len(biases) else f"m{i}"
         if i < len(biases):
             nodes.append(helper.make_node("Relu", [name], [f"r{i}"]))
             name = f"r{i}"
@@ -69,8 +76,9 @@ def kernel_of(shape, geometries, stages, rows, seed=0, target=HOST, ends=CHANNEL
     channels, weights, merged, biases, planned, operands, orders = shape[-1], [], [], [], [], [], []
     lie = layouts(stages, target.lanes)
     for i, (geometry, stage) in enumerate(zip(geometries, stages, strict=True)):
-        weights.append(rng.standard_normal((geometry.filters, channels // geometry.groups, *geometry.kernel), "float32"))
-        merged.append(block_diagonal(weights[-1], geometry.groups, geometry.groups // stage.geometry.groups))
+        shape_ = geometry.filters, channels // geometry.groups, *geometry.kernel
+        weights.append(None if stage.pools else rng.standard_normal(shape_, "float32"))
+        merged.append(None if stage.pools else block_diagonal(weights[-1], geometry.groups, geometry.groups // stage.geometry.groups))
         orders.append(rng.permutation(channels) if stage.table is not None else None)
         if stage.table is not None:
             operands.append((lie[i - 1].places(orders[-1]) if i > 0 else orders[-1]).astype("int32"))
@@ -89,12 +97,13 @@ def kernel_of(shape, geometries, stages, rows, seed=0, target=HOST, ends=CHANNEL
         planned[-1] = replace(planned[-1], steps=(("relax.add", len(operands)), ("relax.nn.relu",)))
         arrays = [stored, *pack_chain(merged, planned, target.lanes), *operands, bias]
         data, *rest = (te.placeholder(a.shape, str(a.dtype), f"a{i}") for i, a in enumerate(arrays))
-        out = chain(data, rest[: len(planned)], rest[len(planned) :], planned, rows, target.lanes, ends)
+        count = len(planned) - sum(stage.pools for stage in planned)
+        out = chain(data, rest[:count], rest[count:], planned, rows, target.lanes, ends)
         schedule = schedule_chain(te.create_prim_func([data, *rest, out]).with_attr("global_symbol", "main"), target)
         return schedule, arrays, np.maximum(expected + bias, 0).transpose(0, 3, 1, 2)
     arrays = [stored, *pack_chain(merged, planned, target.lanes), *operands, bias, residual]
     data, *rest = (te.placeholder(a.shape, str(a.dtype), f"a{i}") for i, a in enumerate(arrays))
-    count = len(planned)
+    count = len(planned) - sum(stage.pools for stage in planned)
     sums = chain(data, rest[:count], rest[count:-2], planned, rows, target.lanes, ends)
     biased = te.compute(sums.shape, lambda n, y, x, f: sums[n, y, x, f] + rest[-2][f], name="biased")
     out = te.compute(sums.shape, lambda *i: te.max(biased(*i), 0) + rest[-1](*i), name="residual")
@@ -114,25 +123,27 @@ def check(shape, geometries, stages, rows, seed=0, target=HOST, ends=CHANNELS_LA
 
 @st.composite
 def chains(draw):
-    """One to four convolutions, dense, grouped or depthwise, some with channels in another order; tiles chosen by the model."""
+    """One to four convolutions, dense, grouped or depthwise, some with channels in another order, and max-pooling; tiles by the model."""
     size, channels = (draw(st.integers(1, 14)), draw(st.integers(1, 14))), draw(st.sampled_from([3, 8, 16]))
     shape = (draw(st.integers(1, 2)), *size, channels)
     links = []
     count = draw(st.integers(1, 4))
     for i in range(count):
-        kind = draw(st.sampled_from(["dense", "depthwise", "grouped"]))
+        kind = draw(st.sampled_from(["dense", "depthwise", "grouped", *["pool"] * (i > 0)]))
         kernel = draw(st.tuples(st.sampled_from([1, 1, 3, 5]), st.sampled_from([1, 1, 3, 4])))
         dilation, stride = draw(st.tuples(*[st.integers(1, 2)] * 2)), draw(st.tuples(*[st.sampled_from([1, 1, 2])] * 2))
         padding = draw(st.tuples(*[st.integers(0, 2)] * 4))
         filters = draw(st.sampled_from([8, 16, 32])) if i + 1 == count else draw(st.sampled_from([1, 3, 6, 8, 16, 24, 40]))
         groups = 1
-        if kind == "depthwise":
+        if kind in ("depthwise", "pool"):
             groups = filters = channels
         elif kind == "grouped" and channels % 2 == 0:
             groups, filters = 2, 2 * filters
+        if kind == "pool":  # not all of a window may be padding
+            padding = tuple(min(pad, (k - 1) // 2) for pad, k in zip(padding, kernel * 2, strict=True))
         geometry = Geometry(filters, kernel, stride, padding, dilation, groups)
         assume(min(geometry.output(*size)) >= 1)
-        links.append(Link(geometry, size, channels, shape[0], kind != "depthwise" and draw(st.booleans())))
+        links.append(Link(geometry, size, channels, shape[0], groups < filters and draw(st.booleans()), kind == "pool"))
         size, channels = geometry.output(*size), filters
     target = draw(st.sampled_from(RUNNABLE))
     stages = fused_stages(links, target)
