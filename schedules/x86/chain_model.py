@@ -13,7 +13,7 @@ from math import ceil, prod
 
 from ...targets import Target
 from .chain import CHANNELS_LAST, Ends, lines, reads_in_place
-from .chain_options import Link, depthwise_cycles, depthwise_pixels, row_cycles, stage_options
+from .chain_options import Link, depthwise_cycles, depthwise_pixels, row_cycles, stage_options, wide_over_few
 from .chain_stage import ChainStage, layouts, wirings
 from .groups import mergeable
 from .tiles import LAUNCH_CYCLES, TASK_CYCLES, choose_tile, cycles
@@ -25,7 +25,6 @@ FAR_BYTES_PER_CYCLE = 5           # likewise, to memory
 REMOTE_BYTES_PER_CYCLE = 1.5      # of one core, that another core has just written: what cutting by channels and not by rows costs
 PLANES_SHARE = 0.6                # of the L2 cache for the planes of a task
 WEIGHTS_SHARE = 0.6               # likewise, for the weights that every task reads, beside a plane
-NARROW = 3                        # columns of a kernel over few channels: of more, LLVM keeps more spread inputs than there are registers
 MOST_WAYS = 200                   # to compute the stages of a chain that are compared
 
 
@@ -64,7 +63,7 @@ def _alone(link: Link, ends: Ends, target: Target) -> bool:
     if link.gathered:
         return not link.depthwise
     copied = any(link.geometry.padding) or ends != CHANNELS_LAST
-    if ends.source_nchw and link.channels < target.lanes and link.geometry.kernel[1] <= NARROW:
+    if ends.source_nchw and link.channels < target.lanes and not wide_over_few(link, target):
         return not link.depthwise
     return copied and not link.depthwise and link.channels // link.geometry.groups >= target.lanes
 
