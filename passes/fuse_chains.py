@@ -12,12 +12,13 @@ import tvm
 from tvm import ir, relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from ..schedules.x86.chain import STEPS, WITH_OPERAND, Ends, chain
+from ..schedules.x86.chain import STEPS, WITH_OPERAND, Ends, activated, chain
 from ..schedules.x86.chain_model import Segment, segments
 from ..schedules.x86.chain_options import Link
 from ..schedules.x86.chain_stage import layouts, pack_chain
 from ..schedules.x86.conv2d import Geometry
 from ..schedules.x86.groups import block_diagonal
+from ..schedules.x86.winograd import pack_winograd, winograd
 from ..targets import Target
 from .channel_orders import order_of
 from .legalize import FUSABLE, plain_convolution
@@ -174,7 +175,7 @@ class _Rewriter(PyExprMutator):
         for segment in segments([c.link() for c in run], self.target, wanted):
             convolutions = run[begin : begin + segment.count]
             begin += segment.count
-            if not segment.stages:
+            if not segment.stages and segment.blocking is None:
                 continue
             last = convolutions[-1].var
             if segment.ends.source_nchw:
@@ -194,7 +195,8 @@ class _Rewriter(PyExprMutator):
             super().visit_var_binding_(binding)
             return
         convolutions, segment = self.ends[binding.var]
-        call = self.builder_.normalize(self._call(convolutions, segment))
+        emit = self._call if segment.blocking is None else self._pooled_call
+        call = self.builder_.normalize(emit(convolutions, segment))
         var = type(binding.var)(JOINED.join(c.var.name for c in convolutions if c.weight is not None), call.ty)
         self.builder_.emit_normalized(relax.VarBinding(var, call))
         self.set_var_remap(binding.var, var)
@@ -228,3 +230,19 @@ class _Rewriter(PyExprMutator):
         data = self.visit_expr(first.entering if segment.ends.source_nchw else first.source)
         name = "chain" if len(stages) > 1 else "conv2d"
         return self.builder_.call_te(compute, data, *constants, primfunc_name_hint=name, primfunc_attrs=FUSABLE)
+
+    def _pooled_call(self, convolutions: list[Convolution], segment: Segment) -> ir.Call:
+        """Of a Winograd convolution with the max-pooling behind it; steps behind that are left in the graph."""
+        convolution, operands, steps = convolutions[0], [], []
+        for name, *arguments in convolution.steps:
+            if name in WITH_OPERAND:
+                operands.append(arguments[0])
+                arguments = [len(operands) - 1]
+            steps.append((name, *arguments))
+
+        def compute(x, weight, *values):
+            return winograd(x, weight, convolution.geometry, segment.blocking, lambda value, f: activated(value, steps, values, f))
+
+        constants = [relax.const(array) for array in (pack_winograd(convolution.weight, segment.blocking, self.target.lanes), *operands)]
+        data = self.visit_expr(convolution.data)
+        return self.builder_.call_te(compute, data, *constants, primfunc_name_hint="winograd", primfunc_attrs=FUSABLE)

@@ -15,9 +15,11 @@ from ...targets import Target
 from .chain import CHANNELS_LAST, Ends, lines, reads_in_place
 from .chain_options import Link, depthwise_cycles, depthwise_pixels, row_cycles, stage_options, wide_over_few
 from .chain_stage import ChainStage, layouts, wirings
+from .conv2d import Geometry
 from .groups import mergeable
 from .tiles import LAUNCH_CYCLES, TASK_CYCLES, choose_tile, cycles
-from .winograd_model import choose_winograd, direct_cycles, winograd_cycles
+from .winograd import POOL
+from .winograd_model import Blocking, choose_winograd, direct_cycles, winograd_cycles
 
 NEAR_BYTES_PER_CYCLE = 16         # of one core, to an L2 cache that holds what is written until it is read
 SHARED_BYTES_PER_CYCLE = 12       # likewise, to the L3 cache
@@ -32,13 +34,15 @@ MOST_WAYS = 200                   # to compute the stages of a chain that are co
 class Segment:
     """`count` convolutions in one kernel, `rows` rows of the last in a task; one that is left as it is has neither rows nor stages.
 
-    `ends` says which of the images that lie as (N, C, H, W) the kernel takes so.
+    `ends` says which of the images that lie as (N, C, H, W) the kernel takes so; `blocking` is that of a Winograd convolution with the
+    max-pooling behind it.
     """
 
     count: int
     rows: int = 0
     stages: tuple[ChainStage, ...] = ()
     ends: Ends = CHANNELS_LAST
+    blocking: Blocking | None = None
 
 
 def segments(links: Sequence[Link], target: Target, ends: Ends = CHANNELS_LAST) -> list[Segment]:
@@ -48,7 +52,7 @@ def segments(links: Sequence[Link], target: Target, ends: Ends = CHANNELS_LAST) 
         options = []
         for begin in range(end):
             own = Ends(ends.source_nchw and begin == 0, ends.result_nchw and end == len(links))
-            kinds = [_single(links[begin], target)] if end - begin == 1 else []
+            kinds = [_single(links[begin], target)] if end - begin == 1 else _pooled(links[begin:end], target)
             if end - begin > 1 or _alone(links[begin], own, target):
                 kinds += [_fused(links[begin:end], target, done) for done in dict.fromkeys((own, replace(own, source_nchw=False)))]
             options += [(best[begin][0] + cost + _permutes(links[begin:end], own, segment.ends, target), [*best[begin][1], segment])
@@ -90,6 +94,24 @@ def transposable(links: Sequence[Link], stages: Sequence[ChainStage], wanted: En
 
 def _single(link: Link, target: Target) -> tuple[float, Segment]:
     """Cycles of a kernel of its own, and of its output's way to the next."""
+    return _own_kernel(link, target) + _round_trip(link, target), Segment(1)
+
+
+def _pooled(links: Sequence[Link], target: Target) -> list[tuple[float, Segment]]:
+    """Likewise of a Winograd convolution that keeps the largest of each 2 x 2 pixels, if that is what two links are."""
+    if len(links) != 2 or not links[1].pools or links[0].gathered or not links[0].geometry.plain or links[0].geometry.groups > 1:
+        return []
+    whole = all(size % POOL == 0 for size in links[0].output)
+    if not whole or links[1].geometry != Geometry(links[1].channels, (POOL, POOL), (POOL, POOL), groups=links[1].channels):
+        return []
+    blocking = choose_winograd(links[0].shape(), target)
+    if blocking is None:
+        return []
+    return [(_own_kernel(links[0], target) + _round_trip(links[1], target), Segment(2, blocking=blocking))]
+
+
+def _own_kernel(link: Link, target: Target) -> float:
+    """Cycles of a kernel of its own."""
     remote = 0.0
     if link.depthwise:  # or pooling
         work = link.batch * link.output[0] * depthwise_cycles(link, depthwise_pixels(link), ceil(link.channels / target.lanes))
@@ -106,7 +128,7 @@ def _single(link: Link, target: Target) -> tuple[float, Segment]:
             remote += LAUNCH_CYCLES + _padded_bytes(link) * 2 / NEAR_BYTES_PER_CYCLE / target.cores
     if link.gathered:
         remote += LAUNCH_CYCLES + _there_and_back(4 * link.batch * link.size[0] * link.size[1] * link.channels, target)
-    return work / target.cores + LAUNCH_CYCLES + remote + _round_trip(link, target), Segment(1)
+    return work / target.cores + LAUNCH_CYCLES + remote
 
 
 def _padded_bytes(link: Link) -> int:

@@ -6,13 +6,14 @@
     winograd        the products, summed over input channels: one matrix product for each of the (m + 2)^2 positions
     products        the same, after the accumulators
     partial         A^T p: transformed back along the height
-    crop            A^T p A, for the pixels that exist; the epilogue follows
+    crop            A^T p A, for the pixels that exist, or the largest of each 2 x 2 of them; the epilogue follows
 
 Tiles are numbered through all images, row by row; those beyond the last are copies of it, and are dropped.
 """
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from math import ceil
 
 import numpy as np
@@ -22,7 +23,8 @@ from ..winograd import BY_OUTPUTS
 from .conv2d import Geometry
 from .winograd_model import Blocking
 
-ANNOTATION = "tenfold.winograd"  # of the accumulating block: the blocking, as integers
+ANNOTATION = "tenfold.winograd"  # of the accumulating block: the blocking, as integers; rows of its result that become one
+POOL = 2  # rows and columns of a window: a tile has whole windows
 
 
 def pack_winograd(weight: np.ndarray, blocking: Blocking, lanes: int) -> np.ndarray:
@@ -36,7 +38,7 @@ def pack_winograd(weight: np.ndarray, blocking: Blocking, lanes: int) -> np.ndar
     return np.ascontiguousarray(transformed.reshape(size, size, -1, blocking.blocks, block, channels).transpose(2, 0, 1, 3, 5, 4))
 
 
-def winograd(data: te.Tensor, weight: te.Tensor, geometry: Geometry, blocking: Blocking) -> te.Tensor:
+def winograd(data: te.Tensor, weight: te.Tensor, geometry: Geometry, blocking: Blocking, step: Callable | None = None) -> te.Tensor:
     """The convolution as TE.
 
     Parameters
@@ -45,11 +47,14 @@ def winograd(data: te.Tensor, weight: te.Tensor, geometry: Geometry, blocking: B
         (N, H, W, C).
     weight : te.Tensor
         As `pack_winograd` makes it.
+    step : callable, optional
+        From a value and its channel to what max-pooling with windows of 2 x 2, one beside the other, takes the largest of. OH and OW are
+        even then.
 
     Returns
     -------
     te.Tensor
-        (N, OH, OW, F).
+        (N, OH, OW, F); of pooling (N, OH // 2, OW // 2, F).
     """
     form = BY_OUTPUTS[blocking.outputs]
     m, size = form.outputs, form.products
@@ -84,7 +89,7 @@ def winograd(data: te.Tensor, weight: te.Tensor, geometry: Geometry, blocking: B
     shape = (groups * per_group, size, size, tiles, block)
     acc = te.compute(shape, lambda o, i, j, t, v: te.sum(
         transformed[i, j, t, ci] * weight[o // per_group, i, j, o % per_group, ci, v], axis=[ci]),
-        name="winograd", attrs={ANNOTATION: blocking.describe()})
+        name="winograd", attrs={ANNOTATION: [*blocking.describe(), 1 if step is None else POOL]})
     products = te.compute(shape, lambda *i: acc(*i), name="products")
     partial = te.compute((groups * per_group, tiles, m, size, block), lambda o, t, i, j, v: _nth(
         form.transform_output, [products[o, k, j, t, v] for k in range(size)], i), name="partial")
@@ -93,6 +98,17 @@ def winograd(data: te.Tensor, weight: te.Tensor, geometry: Geometry, blocking: B
         t = (n * down + y // m) * across + x // m
         return _nth(form.transform_output, [partial[f // block, t, y % m, k, f % block] for k in range(size)], x % m)
 
+    def largest(n, y, x, f):
+        each = m // POOL
+        t, value = (n * down + y // each) * across + x // each, None
+        for i, j in product(range(POOL), repeat=2):
+            products = [partial[f // block, t, y % each * POOL + i, k, f % block] for k in range(size)]
+            one = step(_nth(form.transform_output, products, x % each * POOL + j), f)
+            value = one if value is None else tirx.max(value, one)
+        return value
+
+    if step is not None:
+        return te.compute((batch, out_h // POOL, out_w // POOL, geometry.filters), largest, name="crop")
     return te.compute((batch, out_h, out_w, geometry.filters), crop, name="crop")
 
 

@@ -9,7 +9,7 @@
                     input channel                                       next block of weights prefetched
                         unrolled tiles x vectors, vectorised lanes      accumulators in registers
             tile, vector of output channels
-                unrolled: A^T p;  A^T p A, epilogue, stores             pixels beyond the image dropped
+                unrolled: A^T p;  A^T p A, pooling, epilogue, stores    pixels beyond the image dropped
 """
 from __future__ import annotations
 
@@ -38,10 +38,11 @@ def schedule_winograd(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     acc = find_annotated(s, ANNOTATION)
     if acc is None:
         return None
-    blocking = Blocking(*(int(v) for v in s.get(acc).annotations[ANNOTATION]))
+    *described, pooled = (int(v) for v in s.get(acc).annotations[ANNOTATION])
+    blocking = Blocking(*described)
     weight = s.get(acc).reads[1].source.name
     out = s.get(inline_epilogue(s, s.get_sblock("partial"), keep=STAGES)).name_hint
-    s = Schedule(store_by_tiles(s.mod["main"], out, "partial", blocking.outputs))
+    s = Schedule(store_by_tiles(s.mod["main"], out, "partial", blocking.outputs // pooled))
     # 1. Tasks, and the transform back to what is stored.
     task, group = _schedule_output(s, s.get_sblock(out), blocking, target.lanes)
     if blocking.parallel:

@@ -27,7 +27,7 @@ def store_by_tiles(func: tirx.PrimFunc, out: str, partial: str, m: int) -> tirx.
     partial : str
         The buffer that it reads by tile: (block of channels, tile, row of the tile, position, channel of the block).
     m : int
-        Rows and columns of a tile.
+        Rows and columns of a tile, as it is stored.
     """
     nests = [_by_tiles(nest, partial, m) if block_in(nest).name_hint == out else nest for nest in nests_of(func)]
     return with_nests(func, nests, func.body.block.alloc_buffers)
@@ -52,7 +52,7 @@ def _by_tiles(nest: tirx.Stmt, partial: str, m: int) -> tirx.Stmt:
 
     def load(ld):
         if ld.source.same_as(source):
-            return tirx.BufferLoad(source, [placed(ld.indices[0]), t.var, i.var, *(placed(e) for e in ld.indices[3:])])
+            return tirx.BufferLoad(source, [placed(ld.indices[0]), t.var, *(placed(e) for e in ld.indices[2:])])
         return tirx.BufferLoad(ld.source, [placed(e) for e in ld.indices])
 
     store = pixels.body
@@ -66,8 +66,8 @@ def _by_tiles(nest: tirx.Stmt, partial: str, m: int) -> tirx.Stmt:
 
     def region(r):
         if r.source.same_as(source):
-            block, *_, position, channel = (_moved(e, placed) for e in r.region)
-            return tirx.BufferRegion(source, [block, _one(t.var), _one(i.var), position, channel])
+            block, _, *rest = (_moved(e, placed) for e in r.region)
+            return tirx.BufferRegion(source, [block, _one(t.var), *rest])
         return tirx.BufferRegion(r.source, [_moved(e, placed) for e in r.region])
 
     tiled = s_tir.SBlock(axes, [region(r) for r in pixels.reads], [region(r) for r in pixels.writes], pixels.name_hint, body)

@@ -157,6 +157,19 @@ def test_max_pooling_is_part_of_the_kernel_before_it(window, pool, steps):
     check(net)
 
 
+@pytest.mark.parametrize("size, joined", [((32, 28), True), ((31, 28), False)])
+def test_a_winograd_convolution_pools_what_it_stores(size, joined):
+    """If its pixels fill whole windows."""
+    nodes = [helper.make_node("AveragePool", ["x"], ["i"], kernel_shape=[1, 1]), conv("a", ["i", "w0", "b0"], "a", pads=[1] * 4),
+             helper.make_node("Sigmoid", ["a"], ["s"]), helper.make_node("MaxPool", ["s"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
+             helper.make_node("Neg", ["p"], ["y"])]
+    net = network(nodes, {"w0": (128, 128, 3, 3), "b0": (128,)}, [1, 128, *size])
+    names = kernels(net)
+    assert any("winograd" in name for name in names)
+    assert any("max_pool" in name for name in names) != joined
+    check(net)
+
+
 def ordered(position):
     """Three grouped convolutions; before one of them, channels are brought into another order."""
     nodes, name = [helper.make_node("MaxPool", ["x"], ["i"], kernel_shape=[2, 2])], "i"

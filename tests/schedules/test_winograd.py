@@ -22,11 +22,11 @@ from tvm import te, tirx
 AVX2 = resolve("zen3")
 
 
-def function(geometry: Geometry, blocking: Blocking, x: np.ndarray, packed: np.ndarray, residual: bool):
-    """The convolution, bias, maybe another tensor added, clipped to [0, 2]; and the shape of the result."""
+def function(geometry: Geometry, blocking: Blocking, x: np.ndarray, packed: np.ndarray, residual: bool, step=None):
+    """The convolution, perhaps pooled, bias, maybe another tensor added, clipped to [0, 2]; and the shape of the result."""
     data, weights = te.placeholder(x.shape, name="x"), te.placeholder(packed.shape, name="w")
     biases = te.placeholder((geometry.filters,), name="b")
-    out = winograd(data, weights, geometry, blocking)
+    out = winograd(data, weights, geometry, blocking, step)
     other = te.placeholder(out.shape, name="r")
     total = te.compute(out.shape, lambda *i: out(*i) + biases[i[-1]], name="bias")
     added = te.compute(out.shape, lambda *i: total(*i) + other(*i), name="add") if residual else total
@@ -36,16 +36,20 @@ def function(geometry: Geometry, blocking: Blocking, x: np.ndarray, packed: np.n
     return te.create_prim_func(arguments), tuple(int(d) for d in out.shape)
 
 
-def check(shape, geometry, blocking, residual=False, seed=0):
+def check(shape, geometry, blocking, residual=False, seed=0, pooled=False):
     rng = np.random.default_rng(seed)
     x = rng.standard_normal(shape, "float32")
     weight = rng.standard_normal((geometry.filters, shape[-1], 3, 3), "float32") / np.float32(3 * np.sqrt(shape[-1]))
     bias, packed = rng.standard_normal(geometry.filters, "float32"), pack_winograd(weight, blocking, HOST.lanes)
-    func, out = function(geometry, blocking, x, packed, residual)
+    func, out = function(geometry, blocking, x, packed, residual, (lambda value, f: value * tirx.const(-1, "float32")) if pooled else None)
     # ONNX Runtime writes beyond its buffers where padding is negative: cut first.
     top, left, bottom, right = (max(0, -p) for p in geometry.padding)
     cut = x[:, top:x.shape[1] - bottom, left:x.shape[2] - right]
-    expected = reference(cut, weight, replace(geometry, padding=tuple(max(0, p) for p in geometry.padding))) + bias
+    expected = reference(cut, weight, replace(geometry, padding=tuple(max(0, p) for p in geometry.padding)))
+    if pooled:
+        n, height, width, filters = expected.shape
+        expected = (-expected).reshape(n, height // 2, 2, width // 2, 2, filters).max((2, 4))
+    expected = expected + bias
     assert out == expected.shape
     other = rng.standard_normal(out, "float32")
     result = run(schedule_winograd(func, HOST), [x, packed, bias, *([other] if residual else [])], out)
@@ -72,6 +76,16 @@ def cases(draw):
 @settings(deadline=None, max_examples=40, derandomize=True)
 def test_any_geometry_and_blocking(case, residual, seed):
     check(*case, residual, seed)
+
+
+@given(case=cases(), residual=st.booleans(), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=25, derandomize=True)
+def test_largest_of_each_two_by_two(case, residual, seed):
+    """Of what a step that turns signs makes of the sums."""
+    shape, geometry, blocking = case
+    n, height, width, channels = shape
+    odd = [size % 2 for size in geometry.output(height, width)]
+    check((n, height + odd[0], width + odd[1], channels), geometry, replace(blocking, tiles=blocking.pixels), residual, seed, pooled=True)
 
 
 @pytest.mark.parametrize(("size", "channels", "filters"), [((14, 14), 64, 64), ((7, 9), 128, 128), ((30, 17), 32, 96), ((1, 40), 64, 32)])
