@@ -41,16 +41,16 @@ struct Line {
 };
 
 constexpr int64_t kBlock = 4096;           // numbers that are looked at before it is asked whether one was not finite
-constexpr int64_t kParallel = 64 * kBlock;  // from so many numbers on, all threads look
+constexpr int64_t kParallel = 16 * kBlock;  // from so many numbers on, all threads look
 
-// NaN and infinity are the numbers whose exponent is all ones.
+// NaN and infinity are the numbers whose exponent is all ones: adding its lowest bit carries into the sign.
 template <typename Bits, Bits exponent>
 bool finite(const Bits* numbers, int64_t count) {
   for (int64_t begin = 0; begin < count; begin += kBlock) {
     int64_t end = std::min(begin + kBlock, count);
-    Bits bad = 0;
-    for (int64_t i = begin; i < end; ++i) bad |= (numbers[i] & exponent) == exponent;
-    if (bad) return false;
+    Bits signs = 0;
+    for (int64_t i = begin; i < end; ++i) signs |= static_cast<Bits>((numbers[i] & exponent) + (exponent & -exponent));
+    if (signs & static_cast<Bits>(exponent + (exponent & -exponent))) return false;
   }
   return true;
 }
