@@ -56,7 +56,7 @@ class FuseChains:
 class Convolution:
     """A convolution of a run: its variable, what it reads, its geometry and weight (OIHW), and the steps behind it.
 
-    Without a weight it is a max-pooling.
+    Without a weight it is a max-pooling or, if it `averages`, the average over the whole image.
     """
 
     var: relax.Var
@@ -64,6 +64,7 @@ class Convolution:
     geometry: Geometry
     weight: np.ndarray | None
     gather: ir.Call | None = None  # that brings the channels into order before it, its only reader
+    averages: bool = False
     steps: list[tuple] = field(default_factory=list)  # as `ChainStage` has them, with arrays in the place of operands
     between: list[relax.Var] = field(default_factory=list)  # the variables of the steps
     entering: relax.Expr | None = None  # the image as (N, C, H, W) that only this convolution reads, permuted
@@ -76,11 +77,12 @@ class Convolution:
 
     def link(self) -> Link:
         batch, height, width, channels = (int(d) for d in self.data.ty.shape)
-        return Link(self.geometry, (height, width), channels, batch, self.gather is not None, self.weight is None)
+        return Link(self.geometry, (height, width), channels, batch, self.gather is not None, self.weight is None and not self.averages,
+                    self.averages)
 
 
 def find_runs(main: relax.Function) -> list[list[Convolution]]:
-    """Runs of convolutions, and of max-pooling behind them, each the only reader of the one before; most of one convolution alone."""
+    """Runs of convolutions, and of pooling behind them, each the only reader of the one before; most of one convolution alone."""
     uses, bindings = count_uses(main), [b for block in main.body.blocks for b in block.bindings if isinstance(b, relax.VarBinding)]
     runs: list[list[Convolution]] = []
     entering: dict[relax.Var, relax.Expr] = {}  # images as (N, C, H, W), by the variables of their permuted forms
@@ -101,6 +103,10 @@ def find_runs(main: relax.Function) -> list[list[Convolution]]:
             run.append(Convolution(binding.var, source, *plain, gather))
             if uses[source] == uses[run[-1].source] == 1:
                 run[-1].entering = entering.get(run[-1].source)
+        elif run is not None and gather is None and _averages(value):
+            geometry = Geometry(run[-1].geometry.filters, run[-1].link().output, groups=run[-1].geometry.filters)
+            run.append(Convolution(binding.var, source, geometry, None, averages=True))
+            continue
         elif order_of(value, axis=3) is not None:
             gathers[binding.var] = value
             if run is None or gather is not None:
@@ -129,6 +135,14 @@ def _max_pool(call: ir.Call) -> tuple[Geometry, None] | None:
     geometry = Geometry(channels, kernel, strides, padding, dilation, channels)
     _, *output, _ = (int(size) for size in call.ty.shape)
     return (geometry, None) if geometry.output(height, width) == tuple(output) else None  # of `ceil_mode` there may be more
+
+
+def _averages(call: ir.Call) -> bool:
+    """Whether a call gives the average of each channel of a channels-last float32 image, as an image of one pixel."""
+    if call.op.name != "relax.mean" or not call.attrs.keepdims or str(call.ty.dtype) != "float32" or call.attrs.axis is None:
+        return False
+    shape = [int(size) for size in call.args[0].ty.shape]
+    return sorted(int(axis) for axis in call.attrs.axis) == [1, 2] and len(shape) == 4 and shape[1] * shape[2] > 1
 
 
 def _permuted(call: ir.Call) -> tuple[int, ...] | None:
@@ -204,6 +218,7 @@ class _Rewriter(PyExprMutator):
     def _call(self, convolutions: list[Convolution], segment: Segment) -> ir.Call:
         lanes = self.target.lanes
         stages, operands, source = [], [], None
+        convolutions = convolutions[: len(segment.stages)]
         for convolution, stage, layout in zip(convolutions, segment.stages, layouts(segment.stages, lanes), strict=True):
             steps = []
             if convolution.gather is not None:
@@ -212,7 +227,7 @@ class _Rewriter(PyExprMutator):
                 stage = replace(stage, table=len(operands) - 1)
             source = layout
             at_end = convolution is convolutions[-1]
-            for name, *arguments in convolution.steps if not at_end or segment.ends.result_nchw else ():
+            for name, *arguments in convolution.steps if not at_end or segment.ends.result_nchw or segment.averages else ():
                 if name in WITH_OPERAND:
                     operands.append(arguments[0] if at_end else layout.spread(arguments[0]))  # a result's channels are in order
                     arguments = [len(operands) - 1]
@@ -224,7 +239,7 @@ class _Rewriter(PyExprMutator):
         count, first = len(weights), convolutions[0]
 
         def compute(x, *constants):
-            return chain(x, constants[:count], constants[count:], stages, segment.rows, lanes, segment.ends)
+            return chain(x, constants[:count], constants[count:], stages, segment.rows, lanes, segment.ends, segment.averages)
 
         constants = [relax.const(array) for array in (*weights, *operands)]
         data = self.visit_expr(first.entering if segment.ends.source_nchw else first.source)

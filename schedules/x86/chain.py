@@ -23,6 +23,7 @@ from .chain_stage import ChainStage, ChannelLayout, layouts
 from .conv2d import Geometry
 
 RESULT = "result"  # the block of a task's rows that are transposed on their way out
+SUMS = "sums"      # the block that adds up a task's pixels; "total" is of all tasks
 ANNOTATION = "tenfold.chain"  # of an accumulating block: pixels and vectors of its tile, how many groups are interleaved, blocks of such a
 #                               set of groups, and `Limits`, as integers
 
@@ -91,7 +92,7 @@ def reads_in_place(stage: ChainStage, channels: int, lanes: int) -> bool:
 
 
 def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.Tensor], stages: Sequence[ChainStage], rows: int,
-          lanes: int, ends: Ends = CHANNELS_LAST) -> te.Tensor:
+          lanes: int, ends: Ends = CHANNELS_LAST, averages: bool = False) -> te.Tensor:
     """The chain as TE.
 
     Parameters
@@ -103,19 +104,21 @@ def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.T
     operands : sequence of te.Tensor
         Values per channel that the stages' steps name, as `ChannelLayout.spread` makes them for their stage; tables of places (int32).
     stages : sequence of ChainStage
-        The last has no steps, unless the result lies as (N, C, H, W): what follows it is fused like that of any convolution. Its blocks
-        have the same number of channels each (`ChainStage.spread_evenly`).
+        The last has no steps, unless the result lies as (N, C, H, W) or is an average: what follows it is fused like that of any
+        convolution. Its blocks have the same number of channels each (`ChainStage.spread_evenly`).
     rows : int
         Of the last stage, in one task.
     lanes : int
         Of a vector.
     ends : Ends
         How the images at both ends lie.
+    averages : bool
+        The result is the average over all pixels.
 
     Returns
     -------
     te.Tensor
-        (N, OH, OW, F), or (N, F, OH, OW).
+        (N, OH, OW, F), or (N, F, OH, OW); of averages (N, 1, 1, F).
     """
     batch, height, width = (int(data.shape[axis]) for axis in ((0, 2, 3) if ends.source_nchw else (0, 1, 2)))
     spans = lines([stage.geometry for stage in stages], rows)
@@ -142,11 +145,39 @@ def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.T
         return acc[n, t, block, r, x, lane]
 
     filters, (height, width) = stages[-1].geometry.filters, sizes[-1]
+    if averages:
+        def finished(n, t, r, x, f):
+            return activated(result(n, t, r, x, f), stages[-1].steps, operands, f)
+
+        return _average(finished, outer, (rows, stages[-1].pixels), sizes[-1], filters)
     if not ends.result_nchw:
         return te.compute((batch, height, width, filters), lambda n, y, x, f: result(n, y // rows, y % rows, x, f), name="crop")
     finished = te.compute((*outer, rows, width, filters), name=RESULT,
                           fcompute=lambda n, t, r, x, f: activated(result(n, t, r, x, f), stages[-1].steps, operands, f))
     return te.compute((batch, filters, height, width), lambda n, f, y, x: finished[n, y // rows, y % rows, x, f], name="crop")
+
+
+def _average(value: Callable, outer: tuple[int, int], tile: tuple[int, int], size: tuple[int, int], filters: int) -> te.Tensor:
+    """The average of value(n, t, row, column, channel) over all pixels.
+
+    The rows of a task, and its register tiles, are added up first; the columns of a tile stay apart: no sum waits for its neighbour. `tile`
+    is how many of both there are.
+    """
+    (batch, tasks), (rows, pixels), (height, width) = outer, tile, size
+    r, x = te.reduce_axis((0, rows), "r"), te.reduce_axis((0, ceil(width / pixels)), "x")
+
+    def part(n, t, p, f):
+        one, inside = value(n, t, r, x * pixels + p, f), []
+        if height % rows:
+            inside.append(t * rows + r < height)
+        if width % pixels:
+            inside.append(x * pixels + p < width)
+        return te.sum(tirx.if_then_else(tirx.all(*inside), one, tirx.const(0, "float32")) if inside else one, axis=[r, x])
+
+    sums = te.compute((batch, tasks, pixels, filters), part, name=SUMS)
+    t, p = te.reduce_axis((0, tasks), "t"), te.reduce_axis((0, pixels), "p")
+    total = te.compute((batch, 1, 1, filters), lambda n, _y, _x, f: te.sum(sums[n, t, p, f], axis=[t, p]), name="total")
+    return te.compute(total.shape, lambda *i: total(*i) * tirx.const(1 / (height * width), "float32"), name="average")
 
 
 def _where(channel, stage: ChainStage, lanes: int):

@@ -17,7 +17,7 @@ from .chain_options import Link, depthwise_cycles, depthwise_pixels, row_cycles,
 from .chain_stage import ChainStage, layouts, wirings
 from .conv2d import Geometry
 from .groups import mergeable
-from .tiles import LAUNCH_CYCLES, TASK_CYCLES, choose_tile, cycles
+from .tiles import LAUNCH_CYCLES, STORE_CYCLES, TASK_CYCLES, choose_tile, cycles
 from .winograd import POOL
 from .winograd_model import Blocking, choose_winograd, direct_cycles, winograd_cycles
 
@@ -34,14 +34,15 @@ MOST_WAYS = 200                   # to compute the stages of a chain that are co
 class Segment:
     """`count` convolutions in one kernel, `rows` rows of the last in a task; one that is left as it is has neither rows nor stages.
 
-    `ends` says which of the images that lie as (N, C, H, W) the kernel takes so; `blocking` is that of a Winograd convolution with the
-    max-pooling behind it.
+    `ends` says which of the images that lie as (N, C, H, W) the kernel takes so. Where it `averages`, that is the last of `count`, and no
+    stage. `blocking` is that of a Winograd convolution with the max-pooling behind it.
     """
 
     count: int
     rows: int = 0
     stages: tuple[ChainStage, ...] = ()
     ends: Ends = CHANNELS_LAST
+    averages: bool = False
     blocking: Blocking | None = None
 
 
@@ -113,7 +114,9 @@ def _pooled(links: Sequence[Link], target: Target) -> list[tuple[float, Segment]
 def _own_kernel(link: Link, target: Target) -> float:
     """Cycles of a kernel of its own."""
     remote = 0.0
-    if link.depthwise:  # or pooling
+    if link.averages:
+        work = link.batch * link.size[0] * link.size[1] * ceil(link.channels / target.lanes) * STORE_CYCLES
+    elif link.depthwise:  # or pooling
         work = link.batch * link.output[0] * depthwise_cycles(link, depthwise_pixels(link), ceil(link.channels / target.lanes))
     else:
         merged = mergeable(link.geometry, link.channels, link.batch, link.size, target)
@@ -157,7 +160,7 @@ def fused_stages(links: Sequence[Link], target: Target) -> tuple[ChainStage, ...
         return None
     if links[0].depthwise and links[0].channels % target.lanes or any(link.streams_weights or not link.meets_image for link in links):
         return None
-    if links[0].pools or any(link.gathered and link.depthwise for link in links):
+    if links[0].pools or any(link.averages or link.gathered and link.depthwise for link in links):
         return None
     last_dense = max((i for i, link in enumerate(links) if not link.depthwise), default=-1)
     whole = last_dense if links[-1].depthwise else -1
@@ -174,6 +177,9 @@ def fused_stages(links: Sequence[Link], target: Target) -> tuple[ChainStage, ...
 
 def _fused(links: Sequence[Link], target: Target, wanted: Ends) -> tuple[float, Segment]:
     """Cycles of one kernel for all of them, with the best number of rows for a task; infinite where that can't be."""
+    if links[-1].averages and len(links) > 1:
+        cost, segment = _fused(links[:-1], target, wanted)
+        return cost - _round_trip(links[-2], target), replace(segment, count=len(links), averages=True)
     stages = fused_stages(links, target)
     if stages is None:
         return float("inf"), Segment(len(links))

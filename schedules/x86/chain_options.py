@@ -20,8 +20,11 @@ DEPTHWISE_CYCLES = 0.75           # of one multiply-add of a vector: its input c
 
 @dataclass(frozen=True)
 class Link:
-    """A convolution in a sequence: its geometry, and the size (height, width), channels and batch of its input; `gathered` if it reads the
-    channels in another order than they lie in. One that `pools` is no convolution but a max-pooling, which has a group for each channel."""
+    """A convolution in a sequence: its geometry, and the size (height, width), channels and batch of its input.
+
+    It is `gathered` if it reads the channels in another order than they lie in. One that `pools` is no convolution but a max-pooling, one
+    that `averages` does so over the whole image: both have a group for each channel.
+    """
 
     geometry: Geometry
     size: tuple[int, int]
@@ -29,6 +32,7 @@ class Link:
     batch: int
     gathered: bool = False
     pools: bool = False
+    averages: bool = False
 
     @property
     def output(self) -> tuple[int, int]:

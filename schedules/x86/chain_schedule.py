@@ -12,6 +12,7 @@
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import gcd
@@ -25,11 +26,10 @@ from tvm.s_tir.stmt import SBlock
 from ...targets import Target
 from ..bound_loops import SPLIT
 from ..transpose_tiles import transposed_tiles
-from .chain import ANNOTATION, RESULT, Limits
+from .chain import ANNOTATION, RESULT, SUMS, Limits
 from .epilogue import inline_epilogue
 from .guards import guarded
 
-PLANE_AXES = 6      # image, task, part, row, column, channel; of an output there are four
 UNROLLED_TAPS = 25  # of a depthwise kernel: more make code that does not fit the cache of decoded instructions
 
 
@@ -58,7 +58,7 @@ class _Accumulation:
     def channels_of_set(self, s: Schedule, out: SBlockRV) -> int:
         """How many of the output a task has to take at least: of a block, or of all blocks where groups are interleaved."""
         blocks = int(s.get(self.block).iter_vars[2].dom.extent)
-        return int(s.get(out).iter_vars[-1].dom.extent) // blocks * (self.blocks if self.interleaved > 1 else 1)
+        return _channels_of(s, out) // blocks * (self.blocks if self.interleaved > 1 else 1)
 
 
 def schedule_chain(func: tirx.PrimFunc, target: Target) -> Schedule | None:
@@ -76,24 +76,29 @@ def schedule_chain(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     rows = int(s.get(stages[-1].block).iter_vars[3].dom.extent)
     by_channels = all(stage.depthwise for stage in stages[1:]) and not (len(stages) == 1 and planes and not stages[0].depthwise)
     chunk = chunks[0] if len(stages) > 1 or stages[0].depthwise else stages[0].channels_of_set(s, stored)
-    transposed = out_name == RESULT
-    out = s.get_sblock("crop") if transposed else stored
-    n, f, y, x = s.get_loops(out) if transposed else (s.get_loops(out)[axis] for axis in (0, 3, 1, 2))
-    t, r = s.split(y, [None, rows])
+    transposed, summed = out_name == RESULT, out_name == SUMS
+    if summed:
+        n, t, pixel, f, r, x = s.get_loops(stored)
+        columns = x, pixel
+        _schedule_total(s, target.lanes)
+    else:
+        n, f, y, x = s.get_loops(s.get_sblock("crop")) if transposed else (s.get_loops(stored)[axis] for axis in (0, 3, 1, 2))
+        t, r = s.split(y, [None, rows])
+        columns = (x,)
     outer = [n, t]
     if by_channels:
         c, f = s.split(f, [None, chunk])
         outer.append(c)
-    s.reorder(*outer, r, x, f)
+    s.reorder(*outer, r, *columns, f)
     task = s.fuse(*outer)
     s.parallel(task)
     if transposed:
         transposed_tiles(s, f, x, target.lanes, loads_go_on=False, within=[r])
         s.compute_at(stored, task, preserve_unit_loops=True)
-        r, x, f = s.get_loops(stored)[-3:]
+        r, *columns, f = s.get_loops(stored)[-3:]
     # 2. The last stage, then backwards every plane with the stage that makes it: row by row where that is how it is read, or at least
     # for those channels only that its reader takes next.
-    nests = [_tile(s, stages[-1], stored, (r, x, f), chunks[-1], target.lanes)]
+    nests = [_tile(s, stages[-1], stored, (r, columns, f), chunks[-1], target.lanes)]
     place = nests[0].chunk or task
     for plane, reader in zip(reversed(planes), reversed(stages), strict=False):
         by_row = reader.reads_row_by_row
@@ -101,13 +106,29 @@ def schedule_chain(func: tirx.PrimFunc, target: Target) -> Schedule | None:
         s.compute_at(plane, nests[-1].row if by_row else place, preserve_unit_loops=True)
         r, x, c = s.get_loops(plane)[-3:]
         if len(nests) < len(stages):
-            nests.append(_tile(s, stages[-1 - len(nests)], plane, (r, x, c), chunks[-1 - len(nests)], target.lanes))
+            nests.append(_tile(s, stages[-1 - len(nests)], plane, (r, (x,), c), chunks[-1 - len(nests)], target.lanes))
             place = place if by_row else nests[-1].chunk or place
         elif _contiguous_channels(s, plane):  # a copy of the image's rows
             s.vectorize(s.split(c, [None, target.lanes])[1])
         else:
             transposed_tiles(s, x, c, target.lanes, loads_go_on=True, within=[r])
+    if summed:
+        s.decompose_reduction(stored, nests[0].row)
     return _limited(s, stages, [nest.tile for nest in nests])
+
+
+def _schedule_total(s: Schedule, lanes: int) -> None:
+    """What is left of an average: a vector of channels after the other, all tasks' sums."""
+    total = s.get_sblock("total")
+    out = s.get(inline_epilogue(s, total, keep=("",))).name_hint
+    n, *_, f = s.get_loops(s.get_sblock(out))
+    vector, lane = s.split(f, [None, gcd(int(s.get(f).extent), lanes)])
+    s.vectorize(lane)
+    s.compute_at(total, vector, preserve_unit_loops=True)
+    *_, f, t, p = s.get_loops(total)
+    s.reorder(t, p, f)
+    s.vectorize(f)
+    s.decompose_reduction(total, t)
 
 
 @dataclass(frozen=True)
@@ -170,10 +191,14 @@ def _accumulations(s: Schedule) -> list[_Accumulation]:
     return found
 
 
-def _tile(s: Schedule, stage: _Accumulation, out: SBlockRV, loops: tuple[LoopRV, LoopRV, LoopRV], chunk: int, lanes: int) -> _Nest:
-    """Bring the accumulators of one stage into registers, at a tile of the loops (row, column, channel) of the block that stores them."""
-    row, column, channel = loops
-    tile, pixel = s.split(column, [None, stage.pixels])
+def _tile(s: Schedule, stage: _Accumulation, out: SBlockRV, loops: tuple[LoopRV, Sequence[LoopRV], LoopRV], chunk: int,
+          lanes: int) -> _Nest:
+    """Bring the accumulators of one stage into registers, at a tile of the loops (row, columns, channel) of the block that stores them.
+
+    Columns are one loop, or two already: over tiles, and over the pixels of one.
+    """
+    row, columns, channel = loops
+    tile, pixel = columns if len(columns) == 2 else s.split(*columns, [None, stage.pixels])
     # A dense stage reads the weights of a block again for every row, a depthwise one the rows of its input for every chunk.
     if stage.depthwise:
         block, vector, lane = s.split(channel, [None, chunk // lanes, lanes])
@@ -206,9 +231,8 @@ def _tile(s: Schedule, stage: _Accumulation, out: SBlockRV, loops: tuple[LoopRV,
 
 def _split_channels(s: Schedule, stage: _Accumulation, out: SBlockRV, channel: LoopRV, lanes: int):
     """Loops over the blocks of a dense stage, within a block over what one store takes, and its lanes."""
-    axes = s.get(out).iter_vars
-    total, channels, plane = int(s.get(stage.block).iter_vars[2].dom.extent), int(axes[-1].dom.extent), len(axes) == PLANE_AXES
-    if plane and int(axes[2].dom.extent) > 1:
+    total, channels, plane = int(s.get(stage.block).iter_vars[2].dom.extent), _channels_of(s, out), s.get(out).name_hint.startswith("plane")
+    if plane and int(s.get(out).iter_vars[2].dom.extent) > 1:
         return [], [s.get_loops(out)[-5]], channel  # parts; behind them come row, tile, pixel, channel
     if plane or stage.interleaved == 1:
         together = gcd(channels // total, lanes)
@@ -216,6 +240,11 @@ def _split_channels(s: Schedule, stage: _Accumulation, out: SBlockRV, channel: L
         return [block], [vector], lane
     set_, group, block, vector, lane = s.split(channel, [None, stage.interleaved, stage.blocks, stage.vectors, lanes // stage.interleaved])
     return [set_, block], [group, vector], lane
+
+
+def _channels_of(s: Schedule, out: SBlockRV) -> int:
+    """Of the block that stores what a stage made: its last axis, but for those that it adds up."""
+    return int([axis for axis in s.get(out).iter_vars if axis.iter_type == tirx.IterVar.DataPar][-1].dom.extent)
 
 
 def _limited(s: Schedule, stages: list[_Accumulation], tiles: list[LoopRV]) -> Schedule:

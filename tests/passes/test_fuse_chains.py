@@ -157,6 +157,24 @@ def test_max_pooling_is_part_of_the_kernel_before_it(window, pool, steps):
     check(net)
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+def test_an_average_over_the_image_is_part_of_the_kernel_before_it(batch):
+    nodes = [conv("a", ["x", "w0", "b0"], "a"), conv("b", ["a", "w1", "b1"], "b", group=32, pads=[1] * 4),
+             helper.make_node("Sigmoid", ["b"], ["s"]), helper.make_node("GlobalAveragePool", ["s"], ["p"]),
+             helper.make_node("Mul", ["p", "p"], ["q"]), helper.make_node("Flatten", ["q"], ["f"]),
+             helper.make_node("Gemm", ["f", "w2"], ["y"])]
+    shapes = {"w0": (32, 16, 1, 1), "b0": (32,), "w1": (32, 1, 3, 3), "b1": (32,), "w2": (32, 10)}
+    net = network(nodes, shapes, [batch, 16, 23, 21])
+    assert not any("mean" in name for name in kernels(net))
+    check(net)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (5, 1)])
+def test_an_average_of_few_pixels(size):
+    nodes = [conv("a", ["x", "w0", "b0"], "a"), conv("b", ["a", "w1", "b1"], "b"), helper.make_node("GlobalAveragePool", ["b"], ["y"])]
+    check(network(nodes, {"w0": (32, 16, 1, 1), "b0": (32,), "w1": (48, 32, 1, 1), "b1": (48,)}, [2, 16, *size]))
+
+
 @pytest.mark.parametrize("size, joined", [((32, 28), True), ((31, 28), False)])
 def test_a_winograd_convolution_pools_what_it_stores(size, joined):
     """If its pixels fill whole windows."""
@@ -207,7 +225,7 @@ def test_a_gather_that_others_read_too_stays():
 @pytest.mark.parametrize("kernel, own", [(3, True), (7, False)])
 def test_an_image_of_few_channels_is_read_as_it_lies(kernel, own):
     nodes = [conv("a", ["x", "w0", "b0"], "a", pads=[kernel // 2] * 4, strides=[2, 2]),
-             helper.make_node("GlobalAveragePool", ["a"], ["y"])]
+             helper.make_node("AveragePool", ["a"], ["y"], kernel_shape=[2, 2])]
     net = network(nodes, {"w0": (32, 3, kernel, kernel), "b0": (32,)}, [2, 3, 33, 30])
     assert any("transpose" in name for name in kernels(net)) != own
     check(net)

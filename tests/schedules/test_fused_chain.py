@@ -69,9 +69,9 @@ def links_of(shape, geometries):
     return links
 
 
-def kernel_of(shape, geometries, stages, rows, seed=0, target=HOST, ends=CHANNELS_LAST):
+def kernel_of(shape, geometries, stages, rows, seed=0, target=HOST, ends=CHANNELS_LAST, averages=False):
     """The scheduled chain, with its arrays and what it should compute: ReLU follows, and a residual of the output's shape is added, unless
-    the result is transposed within the kernel."""
+    the result is transposed within the kernel, or averaged."""
     rng = np.random.default_rng(seed)
     channels, weights, merged, biases, planned, operands, orders = shape[-1], [], [], [], [], [], []
     lie = layouts(stages, target.lanes)
@@ -93,14 +93,15 @@ def kernel_of(shape, geometries, stages, rows, seed=0, target=HOST, ends=CHANNEL
     expected = onnx_reference(x, weights, biases, geometries, orders)
     bias, residual = rng.standard_normal(expected.shape[-1], "float32"), rng.standard_normal(expected.shape, "float32")
     stored = x.transpose(0, 3, 1, 2).copy() if ends.source_nchw else x
-    if ends.result_nchw:
+    if ends.result_nchw or averages:
         planned[-1] = replace(planned[-1], steps=(("relax.add", len(operands)), ("relax.nn.relu",)))
         arrays = [stored, *pack_chain(merged, planned, target.lanes), *operands, bias]
         data, *rest = (te.placeholder(a.shape, str(a.dtype), f"a{i}") for i, a in enumerate(arrays))
         count = len(planned) - sum(stage.pools for stage in planned)
-        out = chain(data, rest[:count], rest[count:], planned, rows, target.lanes, ends)
+        out = chain(data, rest[:count], rest[count:], planned, rows, target.lanes, ends, averages)
         schedule = schedule_chain(te.create_prim_func([data, *rest, out]).with_attr("global_symbol", "main"), target)
-        return schedule, arrays, np.maximum(expected + bias, 0).transpose(0, 3, 1, 2)
+        expected = np.maximum(expected + bias, 0)
+        return schedule, arrays, expected.mean((1, 2), keepdims=True) if averages else expected.transpose(0, 3, 1, 2)
     arrays = [stored, *pack_chain(merged, planned, target.lanes), *operands, bias, residual]
     data, *rest = (te.placeholder(a.shape, str(a.dtype), f"a{i}") for i, a in enumerate(arrays))
     count = len(planned) - sum(stage.pools for stage in planned)
@@ -111,8 +112,8 @@ def kernel_of(shape, geometries, stages, rows, seed=0, target=HOST, ends=CHANNEL
     return schedule, arrays, np.maximum(expected + bias, 0) + residual
 
 
-def check(shape, geometries, stages, rows, seed=0, target=HOST, ends=CHANNELS_LAST):
-    schedule, arrays, expected = kernel_of(shape, geometries, stages, rows, seed, target, ends)
+def check(shape, geometries, stages, rows, seed=0, target=HOST, ends=CHANNELS_LAST, averages=False):
+    schedule, arrays, expected = kernel_of(shape, geometries, stages, rows, seed, target, ends, averages)
     loops = TransposeTiles()(BoundLoops()(lower_blocks(schedule.mod)))  # as in code generation
     kernel = tvm.compile(loops, target=target.tvm_target())["main"]
     out = tvm.runtime.tensor(np.full(expected.shape, np.nan, "float32"))
@@ -123,7 +124,7 @@ def check(shape, geometries, stages, rows, seed=0, target=HOST, ends=CHANNELS_LA
 
 @st.composite
 def chains(draw):
-    """One to four convolutions, dense, grouped or depthwise, some with channels in another order, and max-pooling; tiles by the model."""
+    """One to four convolutions, dense, grouped or depthwise, some with their channels in another order; pooling; an average."""
     size, channels = (draw(st.integers(1, 14)), draw(st.integers(1, 14))), draw(st.sampled_from([3, 8, 16]))
     shape = (draw(st.integers(1, 2)), *size, channels)
     links = []
@@ -148,12 +149,13 @@ def chains(draw):
     target = draw(st.sampled_from(RUNNABLE))
     stages = fused_stages(links, target)
     assume(stages is not None)
-    ends = Ends(draw(st.booleans()), draw(st.booleans()))
-    return shape, [link.geometry for link in links], stages, draw(st.integers(1, size[0])), draw(st.integers(0, 99)), target, ends
+    averages = min(size) > 1 and draw(st.booleans())
+    ends, rows = Ends(draw(st.booleans()), not averages and draw(st.booleans())), draw(st.integers(1, size[0]))
+    return shape, [link.geometry for link in links], stages, rows, draw(st.integers(0, 99)), target, ends, averages
 
 
 @given(case=chains())
-@settings(deadline=None, max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(deadline=None, max_examples=50, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])
 def test_any_chain(case):
     check(*case)
 
