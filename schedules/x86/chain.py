@@ -74,21 +74,17 @@ def lines(geometries: Sequence[Geometry], rows: int) -> list[Lines]:
 
 @dataclass(frozen=True)
 class Ends:
-    """Whether the image that a chain reads, and the one that it writes, lie as (N, C, H, W): tasks then transpose their own rows."""
+    """Whether the image that a chain reads, and the one that it writes, lie as (N, C, H, W): tasks then transpose their own rows.
+
+    A first stage that is not depthwise can also read its image `in_place`, number by number, each for all filters.
+    """
 
     source_nchw: bool = False
     result_nchw: bool = False
+    in_place: bool = False
 
 
 CHANNELS_LAST = Ends()
-
-
-def reads_in_place(stage: ChainStage, channels: int, lanes: int) -> bool:
-    """Whether a first stage reads an image (N, C, H, W) as it lies: number by number, each for all filters.
-
-    More channels than a vector has lanes are better transposed: they can lie as far apart as the places that share a line of the L1 cache.
-    """
-    return not stage.depthwise and channels < lanes
 
 
 def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.Tensor], stages: Sequence[ChainStage], rows: int,
@@ -126,9 +122,8 @@ def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.T
     for stage in stages:
         sizes.append(stage.geometry.output(*sizes[-1]))
     outer = (batch, ceil(sizes[-1][0] / rows))
-    channels = int(data.shape[1 if ends.source_nchw else 3])
     copied = stages[0].depthwise and stages[0].geometry.kernel[0] > 1  # it has little work between two tests of whether a row exists
-    copied |= ends.source_nchw and not reads_in_place(stages[0], channels, lanes)
+    copied |= ends.source_nchw and not ends.in_place
     plane = _image(data, spans[0], outer[1], copied, ends.source_nchw)
     unused = iter(weights)
     for i, (stage, layout) in enumerate(zip(stages, layouts(stages, lanes), strict=True)):

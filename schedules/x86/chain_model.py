@@ -6,13 +6,14 @@ cheapest way to cut a sequence into kernels is found exactly, by dynamic program
 """
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from math import ceil, prod
 
 from ...targets import Target
-from .chain import CHANNELS_LAST, Ends, lines, reads_in_place
+from .chain import CHANNELS_LAST, Ends, lines
 from .chain_options import Link, depthwise_cycles, depthwise_pixels, row_cycles, stage_options, wide_over_few
 from .chain_stage import ChainStage, layouts, wirings
 from .conv2d import Geometry
@@ -27,6 +28,8 @@ FAR_BYTES_PER_CYCLE = 5           # likewise, to memory
 REMOTE_BYTES_PER_CYCLE = 1.5      # of one core, that another core has just written: what cutting by channels and not by rows costs
 PLANES_SHARE = 0.6                # of the L2 cache for the planes of a task
 WEIGHTS_SHARE = 0.6               # likewise, for the weights that every task reads, beside a plane
+PAGE_BYTES, LINE_BYTES = 4096, 64  # addresses that are equal within a page share a set of the L1 cache
+CROWDED = 6                       # times as many lines as a set holds: in 12 ways, 64 are 10 % faster than transposed, 128 5 to 12 % slower
 MOST_WAYS = 200                   # to compute the stages of a chain that are compared
 
 
@@ -82,15 +85,23 @@ def _permutes(links: Sequence[Link], wanted: Ends, done: Ends, target: Target) -
 
 
 def transposable(links: Sequence[Link], stages: Sequence[ChainStage], wanted: Ends, target: Target) -> Ends:
-    """Which of the wanted ends a chain can take as they lie: its source if it has few channels that are read number by number, or can be
-    transposed, since there are vectors of channels and of columns, and no two tasks want the same rows."""
-    if reads_in_place(stages[0], links[0].channels, target.lanes):
-        return wanted
+    """Which of the wanted ends a chain can take as they lie: its source if it is read number by number, or can be transposed, since there
+    are vectors of channels and of columns, and no two tasks want the same rows."""
+    if wanted.source_nchw and _read_in_place(links[0], len(links) == 1, target):
+        return replace(wanted, in_place=True)
     by_channels = not stages[0].depthwise and all(stage.depthwise for stage in stages[1:])
     if len(stages) == 1:
         by_channels = by_channels and not _repays_rows(links[0], target)
     whole_vectors = min(links[0].channels, links[0].size[1]) >= target.lanes
     return Ends(wanted.source_nchw and whole_vectors and not by_channels, wanted.result_nchw)
+
+
+def _read_in_place(link: Link, alone: bool, target: Target) -> bool:
+    """Whether a convolution that is not depthwise reads an image (N, C, H, W) as it lies. Lines of all channels are read side by side: they
+    must not lie as far apart as the places that share a set of the L1 cache. By itself it is cut by rows then."""
+    sets = Counter(channel * 4 * link.size[0] * link.size[1] % PAGE_BYTES // LINE_BYTES for channel in range(link.channels))
+    crowded = max(sets.values()) > CROWDED * target.l1_bytes / PAGE_BYTES
+    return not link.depthwise and not crowded and (not alone or link.weight_bytes <= WEIGHTS_SHARE * target.l2_bytes)
 
 
 def _single(link: Link, target: Target) -> tuple[float, Segment]:
@@ -214,8 +225,7 @@ def _task_cost(links: Sequence[Link], stages: Sequence[ChainStage], per_row: Seq
     blocks = 1
     if all(link.depthwise for link in links[1:]) and not _alone_by_rows(links, ends):
         blocks = max(1, links[-1].channels // stages[0].block(target.lanes))
-    transposed = ends.source_nchw and not reads_in_place(stages[0], links[0].channels, target.lanes)
-    planes = 4.0 * transposed * min(of_image.count, links[0].size[0]) * links[0].size[1] * links[0].channels
+    planes = 4.0 * (ends.source_nchw and not ends.in_place) * min(of_image.count, links[0].size[0]) * links[0].size[1] * links[0].channels
     planes += 4.0 * ends.result_nchw * rows * links[-1].output[1] * links[-1].geometry.filters / blocks
     for count, link, channels, reader in zip(counts, links, room, links[1:], strict=False):
         by_row = reader.depthwise and reader.geometry.kernel[0] == reader.geometry.stride[0] == 1  # made row by row, as it is read

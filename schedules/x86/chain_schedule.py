@@ -24,6 +24,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm.s_tir.stmt import SBlock
 
 from ...targets import Target
+from ..analysis import mentions
 from ..bound_loops import SPLIT
 from ..transpose_tiles import transposed_tiles
 from .chain import ANNOTATION, RESULT, SUMS, Limits
@@ -74,7 +75,8 @@ def schedule_chain(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     chunks = _chunks(stages, target.lanes)
     # 1. Tasks.
     rows = int(s.get(stages[-1].block).iter_vars[3].dom.extent)
-    by_channels = all(stage.depthwise for stage in stages[1:]) and not (len(stages) == 1 and planes and not stages[0].depthwise)
+    alone_by_rows = len(stages) == 1 and not stages[0].depthwise and (planes or _reads_nchw(s, stages[0]))
+    by_channels = all(stage.depthwise for stage in stages[1:]) and not alone_by_rows
     chunk = chunks[0] if len(stages) > 1 or stages[0].depthwise else stages[0].channels_of_set(s, stored)
     transposed, summed = out_name == RESULT, out_name == SUMS
     if summed:
@@ -178,6 +180,13 @@ def _contiguous_channels(s: Schedule, plane: SBlockRV) -> bool:
     block = s.get(plane)
     [region] = block.reads
     return region.region[-1].min.same_as(block.iter_vars[-1].var)
+
+
+def _reads_nchw(s: Schedule, stage: _Accumulation) -> bool:
+    """Whether a stage reads an image as (N, C, H, W): the second index moves with the input channel."""
+    block = s.get(stage.block)
+    images = [region for region in block.reads if len(region.region) == 4]
+    return any(mentions(region.region[1].min, block.iter_vars[-1].var) for region in images)
 
 
 def _accumulations(s: Schedule) -> list[_Accumulation]:

@@ -150,7 +150,8 @@ def chains(draw):
     stages = fused_stages(links, target)
     assume(stages is not None)
     averages = min(size) > 1 and draw(st.booleans())
-    ends, rows = Ends(draw(st.booleans()), not averages and draw(st.booleans())), draw(st.integers(1, size[0]))
+    nchw, rows = draw(st.booleans()), draw(st.integers(1, size[0]))
+    ends = Ends(nchw, not averages and draw(st.booleans()), nchw and not links[0].depthwise and draw(st.booleans()))
     return shape, [link.geometry for link in links], stages, rows, draw(st.integers(0, 99)), target, ends, averages
 
 
@@ -312,11 +313,12 @@ def test_weights_that_no_cache_of_a_core_holds_are_not_read_by_all(channels, ran
     assert len(segments(links, resolve("zen4"))) == kernels
 
 
-@pytest.mark.parametrize(("width", "transposes"), [(12, False), (28, True)])
-def test_rows_that_fill_a_vector_are_transposed_within_the_chain(width, transposes):
-    links = [Link(Geometry(32, (1, 1)), (28, width), 256, 1), Link(Geometry(128, (1, 1)), (28, width), 32, 1)]
+@pytest.mark.parametrize(("size", "in_place", "transposed"), [((28, 28), True, False), ((32, 32), False, True), ((256, 12), False, False)])
+def test_an_image_whose_channels_share_no_lines_is_read_as_it_lies(size, in_place, transposed):
+    """Where they do, tasks transpose their rows, if these fill a vector."""
+    links = [Link(Geometry(32, (1, 1)), size, 256, 1), Link(Geometry(128, (1, 1)), size, 32, 1)]
     [segment] = segments(links, resolve("zen4"), Ends(source_nchw=True))
-    assert segment.ends.source_nchw == transposes
+    assert segment.ends == Ends(in_place or transposed, False, in_place)
 
 
 def test_what_a_chain_can_not_do_stays_apart():
