@@ -12,7 +12,8 @@ from ..schedules.x86.chain import WITH_OPERAND
 from ..schedules.x86.matvec import pack_matrix
 from ..schedules.x86.matvec_chain import DenseStage, choose_chain, matvec_chain, stored_outputs
 from ..targets import Target
-from .fuse_chains import JOINED, step_of
+from .chain_runs import step_of
+from .fuse_chains import JOINED
 from .legalize import FUSABLE, one_row
 from .uses import count_uses
 

@@ -7,7 +7,7 @@ import pytest
 import tvm
 from onnx import helper, numpy_helper
 from tenfold.frontends import load
-from tenfold.passes.fuse_chains import find_runs
+from tenfold.passes.chain_runs import find_runs
 from tenfold.passes.inventory import inventory
 from tenfold.passes.kernel_calls import LayerWeights
 from tenfold.passes.pipeline import build, lower
