@@ -5,15 +5,17 @@ order. Where the image comes as (N, C, H, W), or is wanted so, the kernel may tr
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import tvm
 from tvm import ir, relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ..schedules.x86.chain import WITH_OPERAND, Ends, activated, chain
 from ..schedules.x86.chain_model import Segment, segments
-from ..schedules.x86.chain_stage import layouts, pack_chain
+from ..schedules.x86.chain_stage import ChannelLayout, layouts, pack_chain
 from ..schedules.x86.groups import block_diagonal
 from ..schedules.x86.winograd import pack_winograd, winograd
 from ..targets import Target
@@ -96,19 +98,16 @@ class _Rewriter(PyExprMutator):
         stages, operands, source = [], [], None
         convolutions = convolutions[: len(segment.stages)]
         for convolution, stage, layout in zip(convolutions, segment.stages, layouts(segment.stages, lanes), strict=True):
-            steps = []
             if convolution.gather is not None:
                 order = order_of(convolution.gather, axis=3)
                 operands.append((order if source is None else source.places(order)).astype("int32"))
                 stage = replace(stage, table=len(operands) - 1)
             source = layout
-            at_end = convolution is convolutions[-1]
-            for name, *arguments in convolution.steps if not at_end or segment.ends.result_nchw or segment.averages else ():
-                if name in WITH_OPERAND:
-                    operands.append(arguments[0] if at_end else layout.spread(arguments[0]))  # a result's channels are in order
-                    arguments = [len(operands) - 1]
-                steps.append((name, *arguments))
-            stages.append(replace(stage, steps=tuple(steps)))
+            if convolution is not convolutions[-1]:
+                stage = replace(stage, steps=_numbered(convolution.steps, operands, layout))
+            elif segment.ends.result_nchw or segment.averages:
+                stage = replace(stage, steps=_numbered(convolution.steps, operands))
+            stages.append(stage)
         merged = [None if c.weight is None else block_diagonal(c.weight, c.geometry.groups, c.geometry.groups // stage.geometry.groups)
                   for c, stage in zip(convolutions, stages, strict=True)]
         weights = pack_chain(merged, stages, lanes)
@@ -124,12 +123,8 @@ class _Rewriter(PyExprMutator):
 
     def _pooled_call(self, convolutions: list[Convolution], segment: Segment) -> ir.Call:
         """Of a Winograd convolution with the max-pooling behind it; steps behind that are left in the graph."""
-        convolution, operands, steps = convolutions[0], [], []
-        for name, *arguments in convolution.steps:
-            if name in WITH_OPERAND:
-                operands.append(arguments[0])
-                arguments = [len(operands) - 1]
-            steps.append((name, *arguments))
+        convolution, operands = convolutions[0], []
+        steps = _numbered(convolution.steps, operands)
 
         def compute(x, weight, *values):
             return winograd(x, weight, convolution.geometry, segment.blocking, lambda value, f: activated(value, steps, values, f))
@@ -137,3 +132,14 @@ class _Rewriter(PyExprMutator):
         constants = [relax.const(array) for array in (pack_winograd(convolution.weight, segment.blocking, self.target.lanes), *operands)]
         data = self.visit_expr(convolution.data)
         return self.builder_.call_te(compute, data, *constants, primfunc_name_hint="winograd", primfunc_attrs=FUSABLE)
+
+
+def _numbered(steps: Sequence[tuple], operands: list[np.ndarray], layout: ChannelLayout | None = None) -> tuple[tuple, ...]:
+    """Steps that name their arrays by number, after these were added to the operands; in order, or as channels lie in a layout."""
+    found = []
+    for name, *arguments in steps:
+        if name in WITH_OPERAND:
+            operands.append(arguments[0] if layout is None else layout.spread(arguments[0]))
+            arguments = [len(operands) - 1]
+        found.append((name, *arguments))
+    return tuple(found)
