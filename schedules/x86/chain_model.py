@@ -101,7 +101,7 @@ def _read_in_place(link: Link, alone: bool, target: Target) -> bool:
     must not lie as far apart as the places that share a set of the L1 cache. By itself it is cut by rows then."""
     sets = Counter(channel * 4 * link.size[0] * link.size[1] % PAGE_BYTES // LINE_BYTES for channel in range(link.channels))
     crowded = max(sets.values()) > CROWDED * target.l1_bytes / PAGE_BYTES
-    return not link.depthwise and not crowded and (not alone or link.weight_bytes <= WEIGHTS_SHARE * target.l2_bytes)
+    return not link.depthwise and not crowded and (not alone or _shares_weights(link, target))
 
 
 def _single(link: Link, target: Target) -> tuple[float, Segment]:
@@ -202,9 +202,14 @@ def _fused(links: Sequence[Link], target: Target, wanted: Ends) -> tuple[float, 
 
 
 def _repays_rows(link: Link, target: Target) -> bool:
-    """Whether a convolution of its own can be cut by rows: every task reads all weights, by far slower from the L3 cache than a part of
-    them is from L2; and a kernel of several rows has those at the border of two tasks transposed by both."""
-    return link.geometry.kernel == (1, 1) and link.weight_bytes <= WEIGHTS_SHARE * target.l2_bytes
+    """Whether a convolution of its own that transposes its image can be cut by rows: a kernel of several rows has those at the border of
+    two tasks transposed by both."""
+    return link.geometry.kernel == (1, 1) and _shares_weights(link, target)
+
+
+def _shares_weights(link: Link, target: Target) -> bool:
+    """Whether every task can read all weights: they are by far slower from the L3 cache than a part of them is from L2."""
+    return link.weight_bytes <= WEIGHTS_SHARE * target.l2_bytes
 
 
 def _plane_channels(links: Sequence[Link], stages: Sequence[ChainStage], target: Target) -> list[int]:
@@ -241,7 +246,7 @@ def _task_cost(links: Sequence[Link], stages: Sequence[ChainStage], per_row: Seq
 
 
 def _alone_by_rows(links: Sequence[Link], ends: Ends) -> bool:
-    """Whether a convolution of its own is cut by rows, since it transposes those that it reads; otherwise it is cut by filters."""
+    """Whether a convolution of its own is cut by rows, since it reads an image (N, C, H, W); otherwise it is cut by filters."""
     return len(links) == 1 and ends.source_nchw and not links[0].depthwise
 
 
