@@ -14,7 +14,7 @@ from math import ceil, prod
 
 from ...targets import Target
 from .chain import CHANNELS_LAST, Ends, lines
-from .chain_options import Link, depthwise_cycles, depthwise_pixels, row_cycles, stage_options, wide_over_few
+from .chain_options import LINE_BYTES, Link, depthwise_cycles, depthwise_pixels, line_of_channels, row_cycles, stage_options, wide_over_few
 from .chain_stage import ChainStage, layouts, wirings
 from .conv2d import Geometry
 from .groups import mergeable
@@ -28,7 +28,7 @@ FAR_BYTES_PER_CYCLE = 5           # likewise, to memory
 REMOTE_BYTES_PER_CYCLE = 1.5      # of one core, that another core has just written: what cutting by channels and not by rows costs
 PLANES_SHARE = 0.6                # of the L2 cache for the planes of a task
 WEIGHTS_SHARE = 0.6               # likewise, for the weights that every task reads, beside a plane
-PAGE_BYTES, LINE_BYTES = 4096, 64  # addresses that are equal within a page share a set of the L1 cache
+PAGE_BYTES = 4096                 # addresses that are equal within a page share a set of the L1 cache
 CROWDED = 6                       # times as many lines as a set holds: in 12 ways, 64 are 10 % faster than transposed, 128 5 to 12 % slower
 MOST_WAYS = 200                   # to compute the stages of a chain that are compared
 
@@ -128,7 +128,7 @@ def _own_kernel(link: Link, target: Target) -> float:
     if link.averages:
         work = link.batch * link.size[0] * link.size[1] * ceil(link.channels / target.lanes) * STORE_CYCLES
     elif link.depthwise:  # or pooling
-        work = link.batch * link.output[0] * depthwise_cycles(link, depthwise_pixels(link), ceil(link.channels / target.lanes))
+        work = link.batch * link.output[0] * depthwise_cycles(link, depthwise_pixels(link, target), ceil(link.channels / target.lanes))
     else:
         merged = mergeable(link.geometry, link.channels, link.batch, link.size, target)
         link = replace(link, geometry=replace(link.geometry, groups=link.geometry.groups // merged))
@@ -214,11 +214,16 @@ def _shares_weights(link: Link, target: Target) -> bool:
 
 def _plane_channels(links: Sequence[Link], stages: Sequence[ChainStage], target: Target) -> list[int]:
     """Channels of each plane that are there at a time: a depthwise reader takes those of one tile after the other."""
-    found, chunk = [], target.lanes
+    found, chunk = [], _first_chunk(links[0], stages[0], target)
     for stage, layout, reader in zip(stages, layouts(stages, target.lanes), links[1:], strict=False):
         chunk = chunk if stage.depthwise else stage.block(target.lanes)
         found.append(chunk if reader.depthwise else layout.size)
     return found
+
+
+def _first_chunk(link: Link, stage: ChainStage, target: Target) -> int:
+    """Channels that the first stage makes at a time, for depthwise ones behind it."""
+    return line_of_channels(link.channels, target.lanes) if stage.depthwise else stage.block(target.lanes)
 
 
 def _task_cost(links: Sequence[Link], stages: Sequence[ChainStage], per_row: Sequence[float], room: Sequence[int], rows: int,
@@ -229,7 +234,7 @@ def _task_cost(links: Sequence[Link], stages: Sequence[ChainStage], per_row: Seq
     counts = [min(span.count, link.output[0]) for span, link in zip(spans, links, strict=True)]
     blocks = 1
     if all(link.depthwise for link in links[1:]) and not _alone_by_rows(links, ends):
-        blocks = max(1, links[-1].channels // stages[0].block(target.lanes))
+        blocks = max(1, links[-1].channels // _first_chunk(links[0], stages[0], target))
     planes = 4.0 * (ends.source_nchw and not ends.in_place) * min(of_image.count, links[0].size[0]) * links[0].size[1] * links[0].channels
     planes += 4.0 * ends.result_nchw * rows * links[-1].output[1] * links[-1].geometry.filters / blocks
     for count, link, channels, reader in zip(counts, links, room, links[1:], strict=False):

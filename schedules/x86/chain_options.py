@@ -13,6 +13,8 @@ from .groups import divisors
 from .tiles import STORE_CYCLES, fits_registers, line_cycles
 
 DEPTHWISE_PIXELS = (8, 7, 6, 5)   # accumulators: enough to hide the multiply-add's latency, few enough for registers
+FEWEST_PIXELS = 4                 # where they are too many: 128 channels, 1 x 5, measured 15 % faster than with 8 in 16 registers
+LINE_BYTES, FLOAT_BYTES = 64, 4   # of a line of the caches, of a number
 NARROW = 3                        # columns of a kernel over few channels: of more, LLVM keeps more spread inputs than there are registers
 WIDE_PRICE = 1.15                 # times the work of such a wider one: 3 -> 64, 7 x 7 measured 78 % of the peak, 90 as a kernel of its own
 DEPTHWISE_CYCLES = 0.75           # of one multiply-add of a vector: its input comes from memory, two loads in a cycle at best
@@ -71,7 +73,8 @@ def stage_options(link: Link, target: Target, last: bool, whole: bool = False) -
     padding between them, as of a chain that ends in a depthwise stage.
     """
     if link.depthwise:
-        return () if last and link.channels % target.lanes else (ChainStage(link.geometry, depthwise_pixels(link), 0, pools=link.pools),)
+        stage = ChainStage(link.geometry, depthwise_pixels(link, target), 0, pools=link.pools)
+        return () if last and link.channels % target.lanes else (stage,)
     plain = [_best_tile(replace(link.geometry, groups=link.geometry.groups // merged), 1, link, target, last, whole)
              for merged in divisors(link.geometry, target.lanes)]
     together = [] if whole or link.gathered else interleavable(link.geometry, target.lanes)
@@ -128,10 +131,21 @@ def wide_over_few(link: Link, target: Target) -> bool:
     return link.channels // link.geometry.groups < target.lanes and link.geometry.kernel[1] > NARROW
 
 
-def depthwise_pixels(link: Link) -> int:
-    """Of its register tile: those that leave the fewest idle at the end of a row."""
-    width = link.output[1]
-    return min(DEPTHWISE_PIXELS, key=lambda p: ceil(width / p) * p)
+def depthwise_pixels(link: Link, target: Target) -> int:
+    """Of its register tile: those that leave the fewest idle at the end of a row.
+
+    LLVM keeps the inputs that several columns of the kernel read, and the weights of a kernel row: they need registers too.
+    """
+    width, columns = link.output[1], link.geometry.kernel[1]
+    kept = 1 if columns == 1 else columns
+    fitting = [p for p in DEPTHWISE_PIXELS if p + p * (columns > 1) + kept < target.vector_registers]
+    narrow = [FEWEST_PIXELS] if len(fitting) < len(DEPTHWISE_PIXELS) else []
+    return min(fitting + narrow, key=lambda p: ceil(width / p) * p)
+
+
+def line_of_channels(channels: int, lanes: int) -> int:
+    """Channels that a chain takes at a time which begins with a depthwise convolution: all of a cache line, in whole vectors."""
+    return gcd(channels, max(lanes, LINE_BYTES // FLOAT_BYTES))
 
 
 def depthwise_cycles(link: Link, pixels: int, vectors: int) -> float:

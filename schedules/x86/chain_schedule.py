@@ -28,6 +28,7 @@ from ..analysis import mentions
 from ..bound_loops import SPLIT
 from ..transpose_tiles import transposed_tiles
 from .chain import ANNOTATION, RESULT, SUMS, Limits
+from .chain_options import line_of_channels
 from .epilogue import inline_epilogue
 from .guards import guarded
 
@@ -72,7 +73,7 @@ def schedule_chain(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     s = _reading_whole_vectors(s)
     stages, stored = _accumulations(s), s.get_sblock(out_name)
     planes = [block for block in s.get_child_blocks(s.get_sblock("root")) if s.get(block).name_hint.startswith("plane")]
-    chunks = _chunks(stages, target.lanes)
+    chunks = _chunks(s, stages, target.lanes)
     # 1. Tasks.
     rows = int(s.get(stages[-1].block).iter_vars[3].dom.extent)
     alone_by_rows = len(stages) == 1 and not stages[0].depthwise and (planes or _reads_nchw(s, stages[0]))
@@ -142,12 +143,12 @@ class _Nest:
     tile: LoopRV
 
 
-def _chunks(stages: list[_Accumulation], lanes: int) -> list[int]:
-    """Channels that a depthwise stage takes at a time: those of a tile of the dense stage before it."""
-    found, vectors = [], 1
+def _chunks(s: Schedule, stages: list[_Accumulation], lanes: int) -> list[int]:
+    """Channels that a depthwise stage takes at a time: those of a tile of the dense stage before it, or else of a cache line."""
+    found, chunk = [], line_of_channels(int(s.get(stages[0].block).iter_vars[2].dom.extent) * lanes, lanes)
     for stage in stages:
-        vectors = stage.vectors or vectors
-        found.append(vectors * lanes)
+        chunk = stage.vectors * lanes or chunk
+        found.append(chunk)
     return found
 
 
