@@ -22,7 +22,7 @@ from .search import Search, Settings
 if TYPE_CHECKING:
     import onnx
 
-    from .search import Indices
+    from .timing import Indices
 
 CURVE, PICTURES = "pareto.json", ("pareto.png", "pareto.svg")
 FILES = (MODEL, PLAN, REPORT, CURVE, *PICTURES)
@@ -140,7 +140,7 @@ def _outcome(search: Search, budget: Budget, chosen: Indices, small: onnx.ModelP
         layers=_layers(search, chosen),
         before=before,
         after=Figures(macs, count_params(small), ms, size, _accuracy(verdict)),
-        predicted_ms=search.foreseen(chosen),
+        predicted_ms=search.timing.foreseen(chosen),
         verdict=verdict,
         expected=search.expected(chosen) if any(chosen) else None,
         images={"calibration": search.material.calibration.images, "held_out": len(search.judge.data.x)},

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import numpy as np
@@ -71,12 +71,18 @@ class Costs:
             return ms - begin[edge] + end[edge]
         return float(np.interp(ms, begin, end))
 
-    def pick(self, minimise: str, limits: Mapping[str, float]) -> tuple[int, ...] | None:
-        """The best choice within limits of the whole network's ms, bytes and loss; None if there is none."""
+    def pick(self, minimise: str, limits: Mapping[str, float], factors: Sequence[float] | None = None) -> tuple[int, ...] | None:
+        """The best choice within limits of the whole network's ms, bytes and loss; None if there is none.
+
+        `factors` of the layers' losses correct what was predicted.
+        """
         rest, bounds = {"ms": self.rest_ms, "bytes": self._rest_bytes}, dict(limits)
         if "ms" in bounds:
             bounds["ms"] = self._corrected(bounds["ms"], back=True)
-        chosen = choose(self.groups, minimise, {name: limit - rest.get(name, 0.0) for name, limit in bounds.items()})
+        groups = self.groups
+        if factors is not None:
+            groups = [[replace(item, loss=factor * item.loss) for item in group] for factor, group in zip(factors, groups, strict=True)]
+        chosen = choose(groups, minimise, {name: limit - rest.get(name, 0.0) for name, limit in bounds.items()})
         return None if chosen is None else tuple(chosen)
 
     def predicted(self, chosen: Sequence[int]) -> Item:
@@ -84,13 +90,23 @@ class Costs:
         items = total(self.groups, chosen)
         return Item(self._corrected(items.ms + self.rest_ms), items.loss, items.bytes + self._rest_bytes)
 
-    def share(self, chosen: Sequence[int]) -> float:
-        """Where the whole network's time is predicted: 0, as the fastest one's, to 1, as the dense one's."""
-        saved = self.whole.ms - self.whole.fastest_ms
-        return (self.predicted(chosen).ms - self.whole.fastest_ms) / saved if saved > 0 else 1.0
+    def losses(self, chosen: Sequence[int]) -> list[float]:
+        """Predicted, of each layer."""
+        return [group[i].loss for group, i in zip(self.groups, chosen, strict=True)]
+
+    @property
+    def fastest(self) -> tuple[int, ...]:
+        """The choice of the fastest option of every layer."""
+        return tuple(options.index(fastest(survey)) for survey, options in zip(self.surveys, self.options, strict=True))
+
+    def foretold(self, chosen: Sequence[int], measured: Mapping[tuple[int, ...], float]) -> float:
+        """The milliseconds of a choice beside networks that are measured now, on the broken line through these."""
+        line = sorted((total(self.groups, other).ms, ms) for other, ms in measured.items())
+        at = np.array([position for position, _ in line])
+        return float(np.interp(total(self.groups, chosen).ms, at, list(accumulate((ms for _, ms in line), max))))
 
     def at(self, share: float) -> float:
-        """The milliseconds of a network there."""
+        """The milliseconds of a network whose time lies between the fastest one's, 0, and the dense one's, 1."""
         return self.whole.fastest_ms + share * (self.whole.ms - self.whole.fastest_ms)
 
     def chosen(self, indices: Sequence[int]) -> dict[str, Option | None]:

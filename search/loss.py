@@ -23,6 +23,7 @@ SQUARE = 2.0  # p where one point is all there is
 LEAST = 1e-9  # errors and losses below count as this
 PLANS = 3  # that a line needs
 STRAIGHT = 10.0  # points of accuracy up to which the line is one
+LAYERS_DIFFER, PLANS_DIFFER = 0.3, 0.1  # relative: how far a layer's predicted losses are off, and a plan's besides
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,34 @@ def points_per_loss(losses: Sequence[float], drops: Sequence[float]) -> float:
     losses, drops = np.asarray(losses, float), np.asarray(drops, float)
     slope = float((losses * drops).sum() / max((losses**2).sum(), LEAST))
     return max(slope, 1.0)
+
+
+def layer_factors(predicted: np.ndarray, actual: Sequence[float]) -> np.ndarray:
+    """What the losses predicted for each layer have to be multiplied by, from plans that were verified.
+
+    Least squares of the plans' relative errors; what plans do not tell apart stays near the factor that all layers share.
+
+    Parameters
+    ----------
+    predicted : ndarray
+        (plans, layers): the loss of each layer in each plan, as predicted.
+    actual : sequence of float
+        The loss of each plan.
+
+    Returns
+    -------
+    ndarray
+        (layers,), above 0.
+    """
+    predicted, actual = np.asarray(predicted, float), np.maximum(np.asarray(actual, float), LEAST)
+    plans, layers = predicted.shape
+    if not plans:
+        return np.ones(layers)
+    shared = float(np.exp(np.log(actual / np.maximum(predicted.sum(axis=1), LEAST)).mean()))
+    errors = shared * predicted / actual[:, None] / PLANS_DIFFER  # of a factor that is off by its own size, in standard errors of the plans
+    system = np.vstack([errors, np.eye(layers) / LAYERS_DIFFER])
+    wanted = np.concatenate([np.full(plans, 1 / PLANS_DIFFER), np.full(layers, 1 / LAYERS_DIFFER)])
+    return shared * np.clip(np.linalg.lstsq(system, wanted, rcond=None)[0], 0.25, 4.0)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from ..factorization import Choice
 from .candidates import spread
 
 if TYPE_CHECKING:
-    from .search import Indices, Search
+    from .search import Search
+    from .timing import Indices
 
 POINTS = 10
 MOST = 20.0  # points of accuracy: where the curve ends
@@ -64,12 +65,12 @@ def curve(search: Search, count: int = POINTS) -> list[Point]:
         chosen = search.costs.pick("ms", {"loss": limit})
         if chosen is not None and any(chosen) and chosen not in choices:
             choices.append(chosen)
-    every, bursts = [(0,) * len(search.surveys)], [search.burst((0,) * len(search.surveys))]
+    every, bursts = [(0,) * len(search.surveys)], [search.timing.burst((0,) * len(search.surveys))]
     for chosen in spread(choices, count):
         if search.verdict(chosen).drop <= MOST:
             every.append(chosen)
-            bursts.append(search.burst(chosen))
-    return [_point(search, chosen, ms) for chosen, ms in zip(every, search.race(bursts), strict=True)]
+            bursts.append(search.timing.burst(chosen))
+    return [_point(search, chosen, ms) for chosen, ms in zip(every, search.timing.race(bursts), strict=True)]
 
 
 def to_json(points: Sequence[Point], labels: bool) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,25 +24,22 @@ from ..factorization import METHODS, Method, Plan
 from ..runner.data import Data
 from .budget import Budget
 from .candidates import fields
-from .costs import Costs, Whole, fastest
 from .evaluate import Judge, Verdict, check, first, split
 from .latency import LatencyTable
-from .loss import LEAST, Estimate, Trend, points_per_loss
+from .loss import LEAST, Estimate, Trend, layer_factors, points_per_loss
 from .material import Material
 from .sensitivity import KEY, Sensitivity
 from .store import SEARCHES, TUNE_LOGS, Store, cache_folder
 from .survey import LayerSurvey, survey
-from .tighten import GROW, TRIES, Pick, loosest, within
+from .tighten import GROW, TRIES, Found, Pick, loosest, within
+from .timing import Indices, Timing
 from .unreachable import best_accurate, best_reachable
 
 if TYPE_CHECKING:
     from ..factorization import FactorChain
     from ..frontends import Network
-    from ..runner.bursts import Burst
     from ..targets import Target
     from .device import Device
-    from .stopwatch import Times
-    from .survey import Option
 
 EVALUATED = 512  # calibration images that single candidates are evaluated on
 RISK = 0.05  # that a plan breaks the budget on further images although it passed
@@ -51,10 +48,13 @@ SURE_OF_ALL = float(ndtri(1 - RISK / TRIES))  # where plans are judged by their 
 STEP = 1.15  # by which the first limits of the loss differ, once there is a trend
 PROBES = 2.0, 4.0, 8.0  # points of accuracy that plans shall lose, roughly, which the trend is taken from
 PLAN_KEY = ("plan", "held_out", "code")
-REMEMBERED = 2  # plans whose chains are kept
+FURTHER = 4  # plans that are verified after the bisection: losses that single layers predict badly may hide a faster one
+AROUND = 1.0, 1.03, 1.06, 0.97, 0.94  # of the loss that is allowed: where these are looked for
+FASTER = 0.99  # of the milliseconds of the best: what is worth a try
+FINAL, CLOSE = 3, 1.1  # plans that hold and are timed against each other, and how many times the predicted time of the best they may have
+REMEMBERED = 3  # plans whose chains are kept
 
 Progress = Callable[[str], None]
-Indices = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -110,13 +110,13 @@ class Search:
         self.correction = settings.correction or self.material.correction()
         self.table = LatencyTable(settings.target, settings.device, cache_folder(settings.cache) / TUNE_LOGS)
         self.surveys = self._survey(first(calibrating, EVALUATED))
-        self.costs = Costs(self.surveys, self._whole())
+        self.timing = Timing(network, self.surveys, self.table, settings.device, self.chains, self.say)
+        self.costs = self.timing.costs
         self.judge = Judge(network, held_out)
         self._plans = Store(self._cache("plans"), PLAN_KEY)
         self._context = {"held_out": self.judge.digest, "code": code_version("factorization", "search", "passes")}
         self._verdicts: dict[Indices, Verdict] = {}
         self._chains: dict[Indices, dict[str, FactorChain]] = {}
-        self._times: dict[Indices, tuple[float, float, float]] = {}
 
     @property
     def seconds(self) -> float:
@@ -161,36 +161,6 @@ class Search:
 
         return factorize_onnx(self.network.onnx, self.chains(indices)).ByteSize()
 
-    def burst(self, indices: Indices) -> Burst:
-        """The compiled network of a choice, to be timed."""
-        from ..passes.factorize import Factorize
-
-        chains = self.chains(indices)
-        self.say("compiling the whole network")
-        return self.settings.device.network(Factorize(chains)(self.network.mod))
-
-    def race(self, bursts: Sequence[Burst]) -> list[float]:
-        """Milliseconds of networks, timed in turns."""
-        self.say("timing whole networks")
-        return list(self.table.stopwatch().time(bursts).ms)
-
-    def times(self, indices: Indices) -> tuple[float, float, float]:
-        """Milliseconds of the dense network, the fastest one and a choice, timed in turns."""
-        if indices not in self._times:
-            bursts = [self.burst((0,) * len(indices)), self._outlined(self._fastest_of_all()), self.burst(indices)]
-            dense, fastest_ms, ms = self.race(bursts)
-            self._times[indices] = dense, fastest_ms, ms
-        return self._times[indices]
-
-    def foreseen(self, indices: Indices) -> float:
-        """Milliseconds of a choice by its layers' times, as the machine was in `times`: its speed is not always the same.
-
-        Like `measured`, in the time of the dense network's first measurement.
-        """
-        dense, fastest, _ = self.times(indices)
-        share = self.costs.share(indices)
-        return (share * dense + (1 - share) * fastest) * self.costs.whole.ms / dense
-
     @property
     def verdicts(self) -> list[Verdict]:
         """Of all plans that were verified."""
@@ -209,7 +179,7 @@ class Search:
             return self._fastest(budget, limits)
         if all(getattr(self.costs.whole, name) <= limit for name, limit in limits.items()):
             raise TenfoldError(f"{self.network.name}: the dense network is within the budget ({budget}) already")
-        self._know(self.costs.pick("loss", limits))
+        self.timing.know(self.costs.pick("loss", limits))
         found = self._within(lambda bounds: self.costs.pick("loss", bounds), limits)
         if found is None:
             raise TenfoldError(best_reachable(self, budget, limits))
@@ -222,14 +192,7 @@ class Search:
 
     def measured(self, indices: Indices, wanted: Iterable[str]) -> dict[str, float]:
         """The compiled network's ``ms`` and the file's ``bytes``, of those that are wanted."""
-        result: dict[str, float] = {}
-        for name in wanted:
-            if name == "bytes":
-                result[name] = self.bytes(indices)
-            else:
-                dense, _, ms = self.times(indices)
-                result[name] = ms * self.costs.whole.ms / dense  # as limits are: in the time of the first measurement
-        return result
+        return {name: self.bytes(indices) if name == "bytes" else self.timing.ms(indices) for name in wanted}
 
     def expected(self, indices: Indices) -> Estimate | None:
         """What a verified choice loses, by the trend; None where there is none, or the choice's own errors say more."""
@@ -241,7 +204,7 @@ class Search:
 
     def _fastest(self, budget: Budget, limits: dict[str, float]) -> Indices:
         start, step = self._start(budget.max_drop)
-        self._know(self.costs.pick("ms", {"loss": start, **limits}))
+        self.timing.know(self.costs.pick("ms", {"loss": start, **limits}))
 
         def pick(bounds: Mapping[str, float]) -> Indices | None:
             # A choice that takes more bytes than predicted says nothing of its loss: only the limit on bytes is tightened for it.
@@ -250,7 +213,40 @@ class Search:
         found = loosest(pick, lambda choice: self._holds(choice, budget.max_drop), start, limits, step)
         if found.best is None or not any(found.best):
             raise TenfoldError(best_reachable(self, budget, limits))
-        return found.best
+        holding = self._further(found, budget.max_drop, limits)
+        if "ms" in limits:  # they were timed one by one, against the limit
+            return holding[0]
+        best = self.costs.predicted(holding[0]).ms
+        final = [choice for choice in holding if self.costs.predicted(choice).ms <= CLOSE * best][:FINAL]
+        times = self.timing.together(final)
+        return min(final, key=times.__getitem__)
+
+    def _further(self, found: Found, max_drop: float, limits: dict[str, float]) -> list[Indices]:
+        """All choices that hold, the fastest first as predicted, after some more: the best by losses as all verified plans correct them."""
+        def holding() -> list[Indices]:
+            choices = [choice for choice, held in found.tried.items() if held and any(choice) and self._holds(choice, max_drop)]
+            return sorted(choices, key=lambda choice: self.costs.predicted(choice).ms) or [found.best]
+
+        for _ in range(FURTHER):
+            fast_enough = FASTER * self.costs.predicted(holding()[0]).ms
+            verified = [choice for choice in self._verdicts if any(choice)]
+            factors = layer_factors([self.costs.losses(choice) for choice in verified], [self._verdicts[c].kl for c in verified])
+            allowed = self._most_loss(holding()[0], max_drop)
+            near = (self.costs.pick("ms", {"loss": around * allowed, **limits}, factors) for around in AROUND)
+            choice = next((c for c in near if c not in (None, *found.tried) and self.costs.predicted(c).ms < fast_enough), None)
+            if choice is None:
+                break
+            found.holds(choice, lambda choice: self._holds(choice, max_drop) and self._keeps(choice, limits))
+        return holding()
+
+    def _keeps(self, choice: Indices, limits: dict[str, float]) -> bool:
+        """Whether what is measured keeps limits."""
+        return all(value <= limits[name] for name, value in self.measured(choice, limits).items())
+
+    def _most_loss(self, best: Indices, max_drop: float) -> float:
+        """That a plan may have: by the trend, or if there is none, as much as the best one that is known to hold."""
+        trend = None if self.judge.data.y is None else Trend.fit(self.verdicts)
+        return self.verdict(best).kl if trend is None else max_drop / (trend.slope + SURE * trend.uncertainty)
 
     def _within(self, pick: Pick, limits: dict[str, float]) -> Indices | None:
         """The choice whose ms and bytes, as measured, keep limits; None if there is none."""
@@ -319,33 +315,3 @@ class Search:
         informed, lanes = material.calibration.statistics, self.settings.target.lanes
         candidates = fields(material.layers, lanes, informed, self.settings.tried(), material.weights)
         return survey(candidates, self.table, sensitivity, steps_behind(self.network.mod), self.say)
-
-    def _whole(self) -> Whole:
-        self.say("timing the dense network and the fastest one")
-        times = self._timed({}, self._fastest_of_all())
-        return Whole(*times.at(self.table.yardstick), self.network.onnx.ByteSize())
-
-    def _fastest_of_all(self) -> dict[str, Option]:
-        return {survey.layer.name: option for survey in self.surveys if (option := fastest(survey)) is not None}
-
-    def _know(self, indices: Indices | None) -> None:
-        """Time the network of a first choice: what is chosen in the end is most likely near it."""
-        if indices is None or not any(indices):
-            return
-        self.say("timing a first choice")
-        chosen = {name: option for name, option in self.costs.chosen(indices).items() if option is not None}
-        dense, fastest_ms, ms = self._timed({}, self._fastest_of_all(), chosen).ms
-        if dense > fastest_ms:  # whichever of the machine's speeds this was: what counts is where the network lies between the others
-            self.costs.know(indices, self.costs.at((ms - fastest_ms) / (dense - fastest_ms)))
-
-    def _timed(self, *networks: Mapping[str, Option]) -> Times:
-        """Of networks with options in the places of layers, in turns."""
-        return self.table.stopwatch().time([self._outlined(options) for options in networks])
-
-    def _outlined(self, options: Mapping[str, Option]) -> Burst:
-        """The compiled network with options in the places of layers, their weights random."""
-        from ..passes.factorize import Factorize
-        from ..passes.trial import with_random_weights
-
-        chains = {name: with_random_weights(option.candidate.outline()) for name, option in options.items()}
-        return self.settings.device.network(Factorize(chains)(self.network.mod) if chains else self.network.mod)

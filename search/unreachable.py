@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .budget import Budget
     from .evaluate import Verdict
-    from .search import Indices, Search
+    from .search import Search
+    from .timing import Indices
 
 
 def best_reachable(search: Search, budget: Budget, limits: Mapping[str, float]) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tenfold.search.evaluate import Verdict
-from tenfold.search.loss import PLANS, STRAIGHT, Curve, Trend, points_per_loss
+from tenfold.search.loss import PLANS, STRAIGHT, Curve, Trend, layer_factors, points_per_loss
 
 
 @given(st.floats(0.01, 100), st.floats(1.2, 3.5), st.lists(st.floats(0.01, 0.9), min_size=3, max_size=8, unique=True))
@@ -78,3 +78,25 @@ def test_the_errors_that_are_told_are_those_that_are_made():
         errors.append(trend.slope - slope)
         told.append(trend.uncertainty)
     assert 0.6 * np.mean(told) < np.std(errors) < 1.1 * np.mean(told)
+
+
+@given(st.floats(0.2, 5), st.integers(1, 6), st.integers(1, 6), st.integers(0, 2**32 - 1))
+def test_a_factor_that_all_layers_share_is_found_exactly(factor, plans, layers, seed):
+    predicted = np.random.default_rng(seed).uniform(0.01, 1, (plans, layers))
+    assert layer_factors(predicted, factor * predicted.sum(axis=1)) == pytest.approx(np.full(layers, factor))
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_factors_foretell_plans_better_than_what_was_predicted(seed):
+    """Layers whose losses are off by a third either way: plans that were not among those that the factors come from."""
+    rng = np.random.default_rng(seed)
+    truth, predicted = rng.uniform(0.7, 1.4, 4), rng.uniform(0.05, 1, (30, 4))
+    actual = predicted @ truth
+    factors = layer_factors(predicted[:10], actual[:10])
+    shared = np.exp(np.log(actual[:10] / predicted[:10].sum(axis=1)).mean())
+    corrected, before = (np.abs(np.log(estimate / actual)[10:]).mean() for estimate in (predicted @ factors, shared * predicted.sum(axis=1)))
+    assert (factors > 0).all() and corrected < before
+
+
+def test_nothing_known_leaves_losses_as_they_are():
+    assert layer_factors(np.empty((0, 3)), []).tolist() == [1, 1, 1]

@@ -126,8 +126,11 @@ def test_both_networks_are_predicted_as_they_were_measured():
     assert model.predicted((0, 0)).ms == pytest.approx(model.whole.ms)
     assert model.predicted((1, 0)).ms == pytest.approx(model.whole.fastest_ms)
     assert model.predicted((2, 0)).ms == pytest.approx((model.whole.ms + model.whole.fastest_ms) / 2)
-    assert [model.share((i, 0)) for i in range(3)] == pytest.approx([1, 0, 0.5])
+    assert model.fastest == (1, 0)
     assert [model.at(share) for share in (1, 0, 0.5)] == pytest.approx([model.predicted((i, 0)).ms for i in range(3)])
+    beside = {(0, 0): 10.0, (1, 0): 4.0}  # as the machine is now
+    assert [model.foretold((i, 0), beside) for i in range(3)] == pytest.approx([10, 4, 7])
+    assert model.foretold((2, 0), {**beside, (2, 0): 5.0}) == pytest.approx(5)
 
 
 def test_a_third_network_bends_the_line():
@@ -161,6 +164,15 @@ def test_the_dense_network_is_predicted_as_it_was_measured():
     assert factored.ms == pytest.approx(0.2 + 1.2 * 1.4) and factored.loss == 0.1
     chain = model.surveys[0].open[0].candidate.outline()
     assert factored.bytes == 300_000 - 4 * (LAYER.params - chain.params) + NODE
+
+
+def test_losses_that_are_known_better_change_the_choice():
+    cheap, exact = option("channel_svd", 8, 0.2, 0.5, loss=0.5), option("channel_svd", 32, 0.6, 0.1, loss=0.1)
+    model = costs([cheap, exact])
+    assert model.losses((1, 0)) == [0.5, 0.0] and model.losses((2, 0)) == [0.1, 0.0]
+    assert model.pick("ms", {"loss": 0.4}) == (2, 0)
+    assert model.pick("ms", {"loss": 0.4}, [0.5, 1.0]) == (1, 0)
+    assert model.pick("ms", {"loss": 0.4}, [5.0, 1.0]) == (0, 0)
 
 
 def test_limits_are_those_of_the_whole_network():
