@@ -1,14 +1,14 @@
 """Which kernels a lowered network calls, in order, and which layers each computes."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import tvm
 from tvm import ir, relax
 
-from ..factorization import Layer
 from .fuse_chains import JOINED
+from .inventory import inventory
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,13 @@ class LayerWeights:
 
     Parameters
     ----------
-    layers : iterable of Layer
-        What to look for; see `inventory`.
+    mod : tvm.IRModule
+        The imported network.
     """
 
-    def __init__(self, layers: Iterable[Layer]):
-        self._layers = {layer.name: layer for layer in layers}
+    def __init__(self, mod: tvm.IRModule):
+        self._layers = {layer.name: layer for layer in inventory(mod)}
+        self._names = _other_names(mod)
         self._owners: dict[int, str] = {}  # by the address of the packed weight, while `_alive` keeps it there
         self._alive: list[tvm.runtime.Tensor] = []
 
@@ -51,7 +52,8 @@ class LayerWeights:
         """To be called after each phase of lowering."""
         if phase == "legalize":
             for binding, call in _calls(mod):
-                names = [name for name in binding.var.name.split(JOINED) if name in self._layers]
+                parts = (name if name in self._layers else self._names.get(name) for name in binding.var.name.split(JOINED))
+                names = [name for name in parts if name in self._layers]
                 for name, tensor in zip(names, _tensors(call), strict=False):
                     self._alive.append(tensor)
                     self._owners[_address(tensor)] = name
@@ -65,6 +67,12 @@ class LayerWeights:
         layers = tuple(dict.fromkeys(name for name in owners if name))
         output = tuple(int(size) for size in call.args[-1].ty.shape.values)
         return KernelCall(call.op.name_hint, layers, output, sum(self._layers[name].macs for name in layers))
+
+
+def _other_names(mod: tvm.IRModule) -> dict[str, str]:
+    """Variables that are another name for one: of the two, only that of an output is left when bindings are made canonical."""
+    bindings = [binding for block in mod["main"].body.blocks for binding in block.bindings]
+    return {binding.var.name: binding.value.name for binding in bindings if isinstance(binding.value, relax.Var)}
 
 
 def _calls(mod: tvm.IRModule) -> Iterator[tuple[relax.Binding, ir.Call]]:

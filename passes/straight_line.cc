@@ -27,12 +27,14 @@ struct Call {
 struct Place {  // where a kernel's argument has the address of an input or output
   DLTensor* tensor;
   int64_t port;
+  int64_t bytes;  // of one piece of it
 };
 
 struct Line {
   void (*use_threads)(int);
   int (*launch)(Task, void* data, int tasks);
   int64_t threads;
+  int64_t pieces;  // of the batch, one after the other
   int64_t inputs;
   int64_t calls;
   int64_t places;
@@ -74,12 +76,13 @@ int search_part(int task, Group* group, void* data) {
   return finite(all.data, all.bits, begin, end - begin) ? 0 : 1;
 }
 
-bool finite(const Line& line, const DLTensor& tensor) {
+bool finite(const Line& line, const DLTensor& tensor, int64_t piece) {
   if (tensor.dtype.code != kDLFloat) return true;
   int64_t count = 1;
   for (int i = 0; i < tensor.ndim; ++i) count *= tensor.shape[i];
-  if (count < kParallel) return finite(tensor.data, tensor.dtype.bits, 0, count);
-  Search search{tensor.data, tensor.dtype.bits, count};
+  count /= line.pieces;
+  if (count < kParallel) return finite(tensor.data, tensor.dtype.bits, piece * count, count);
+  Search search{static_cast<const char*>(tensor.data) + piece * count * tensor.dtype.bits / 8, tensor.dtype.bits, count};
   return line.launch(search_part, &search, static_cast<int>(line.threads)) == 0;
 }
 
@@ -93,22 +96,27 @@ const DLTensor& tensor_of(const TVMFFIAny& argument) {
 extern "C" {
 
 // Arguments: the address of a line, its inputs, its outputs. Gives 0, or the number of an input, counted from 1, that holds NaN or infinity; then
-// nothing has run. A kernel that fails has said why. Memory that kernels work in belongs to the line: one call at a time.
+// nothing has run, or only the pieces before. A kernel that fails has said why. Memory that kernels work in belongs to the line: one call at a
+// time.
 int __tvm_ffi_tenfold_run(void*, const TVMFFIAny* arguments, int32_t, TVMFFIAny* result) {
   const Line& line = *reinterpret_cast<const Line*>(arguments[0].v_int64);
   const TVMFFIAny* ports = arguments + 1;
   line.use_threads(static_cast<int>(line.threads));
   result->type_index = kTVMFFIInt;
   result->zero_padding = 0;
-  for (result->v_int64 = 1; result->v_int64 <= line.inputs; ++result->v_int64) {
-    if (!finite(line, tensor_of(ports[result->v_int64 - 1]))) return 0;
+  for (int64_t piece = 0; piece < line.pieces; ++piece) {
+    for (result->v_int64 = 1; result->v_int64 <= line.inputs; ++result->v_int64) {
+      if (!finite(line, tensor_of(ports[result->v_int64 - 1]), piece)) return 0;
+    }
+    for (const Place* place = line.place; place != line.place + line.places; ++place) {
+      place->tensor->data = static_cast<char*>(tensor_of(ports[place->port]).data) + piece * place->bytes;
+    }
+    for (const Call* call = line.call; call != line.call + line.calls; ++call) {
+      TVMFFIAny nothing{};
+      if (int failed = call->kernel(nullptr, call->arguments, static_cast<int32_t>(call->count), &nothing)) return failed;
+    }
   }
   result->v_int64 = 0;
-  for (int64_t i = 0; i < line.places; ++i) line.place[i].tensor->data = tensor_of(ports[line.place[i].port]).data;
-  for (const Call* call = line.call; call != line.call + line.calls; ++call) {
-    TVMFFIAny nothing{};
-    if (int failed = call->kernel(nullptr, call->arguments, static_cast<int32_t>(call->count), &nothing)) return failed;
-  }
   return 0;
 }
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ..factorization.plan import Plan
     from ..frontends import Network
+    from ..passes.kernel_calls import LayerWeights
     from ..targets import Target
 
 
@@ -92,11 +93,14 @@ class Built:
         Bytes that the network takes while it runs, as in the manifest.
     kernels : tuple of dict
         The kernels in the order of their calls, as in the manifest.
+    pieces : int
+        That the batch is run in.
     """
 
     unscheduled: tuple[str, ...]
     memory: dict[str, int]
     kernels: tuple[dict[str, Any], ...]
+    pieces: int
 
 
 def build_library(mod: tvm.IRModule, target: Target, folder: Path) -> Built:
@@ -112,26 +116,44 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path) -> Built:
 
     from ..passes.codegen import write_library
     from ..passes.external_memory import externalize_memory
-    from ..passes.inventory import inventory
-    from ..passes.kernel_calls import LayerWeights
-    from ..passes.pipeline import lower
+    from ..passes.pieces import count_pieces
     from ..schedules.driver import UnscheduledWarning
 
     if get_cc() is None:
         raise TenfoldError("no C++ compiler was found to link the compiled network with: install g++ or clang++, or set CXX")
-    weights = LayerWeights(inventory(mod))
+    pieces = count_pieces(mod, target)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnscheduledWarning)
-        lowered = lower(mod, target, watch=weights.watch)
+        lowered, weights = _lowered(_piece(mod, pieces), target)
+        external, memory = externalize_memory(lowered)
+        if pieces > 1 and not memory.steps:  # only a straight line of kernels is run piece by piece
+            pieces = 1
+            lowered, weights = _lowered(mod, target)
+            external, memory = externalize_memory(lowered)
     for warning in caught:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    external, memory = externalize_memory(lowered)
     workspaces = write_library(external, target, folder / LIBRARY)
-    stored = write_weights(folder / WEIGHTS, memory.weights, memory.places, memory.destinations, memory.steps)
+    stored = write_weights(folder / WEIGHTS, memory.weights, memory.places, memory.destinations, memory.steps, pieces)
     # The message begins with the name of the function.
     unscheduled = tuple(str(w.message).split(" ", 1)[0] for w in caught if issubclass(w.category, UnscheduledWarning))
     taken = {"weights": stored, "activations": arena_bytes(memory.places), "workspaces": workspaces}
-    return Built(unscheduled, taken, tuple(asdict(call) for call in weights.calls(lowered)))
+    return Built(unscheduled, taken, tuple(asdict(call) for call in weights.calls(lowered)), pieces)
+
+
+def _piece(mod: tvm.IRModule, pieces: int) -> tvm.IRModule:
+    """The network for one of several pieces of its batch."""
+    from ..passes.pieces import with_batch
+
+    return mod if pieces == 1 else with_batch(mod, int(mod["main"].params[0].ty.shape.values[0]) // pieces)
+
+
+def _lowered(mod: tvm.IRModule, target: Target) -> tuple[tvm.IRModule, LayerWeights]:
+    """The module as kernels and their calls, and which layers' weights these read."""
+    from ..passes.kernel_calls import LayerWeights
+    from ..passes.pipeline import lower
+
+    weights = LayerWeights(mod)
+    return lower(mod, target, watch=weights.watch), weights
 
 
 def require_compiler() -> None:

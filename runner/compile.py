@@ -150,6 +150,7 @@ def _manifest(variant: Variant, target: Target, folder: Path, built: Built) -> M
         bytes=sum((folder / name).stat().st_size for name in (LIBRARY, WEIGHTS)),
         memory={**memory, "planned": sum(memory.values())},
         kernels=built.kernels,
+        pieces=built.pieces,
         macs=total_macs(inventory(variant.mod)),
         params=count_params(variant.onnx),
         verification={},

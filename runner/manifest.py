@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import TenfoldError
 
-FORMAT = 3
+FORMAT = 4
 LIBRARY, WEIGHTS, MANIFEST = "model.so", "weights.bin", "manifest.json"
 
 
@@ -52,6 +52,8 @@ class Manifest:
         kernels use for themselves), ``outputs``; ``planned`` is their sum. Inputs are read where the caller has them.
     kernels : tuple of dict
         The kernels in the order in which they are called: ``function``, the ``layers`` that it computes, shape of its ``output``, ``macs``.
+    pieces : int
+        Equal parts of the batch that the kernels are called for, one after the other (`passes.pieces`).
     macs, params : int
         Multiply-accumulates of the convolutions and dense layers in one run; floating-point constants of the network.
     verification : dict
@@ -73,6 +75,7 @@ class Manifest:
     bytes: int
     memory: dict[str, int]
     kernels: tuple[dict[str, Any], ...]
+    pieces: int
     macs: int
     params: int
     verification: dict[str, Any]
@@ -112,6 +115,7 @@ class Manifest:
             target["features"] = [str(flag) for flag in target["features"]]
             target["architecture"] = str(target["architecture"])
             simple = {"target": target, "threads": int(content["threads"]), "unscheduled": tuple(content["unscheduled"])}
+            simple["pieces"] = int(content["pieces"])
             simple["kernels"] = tuple(_kernel(entry) for entry in content["kernels"])
         except (KeyError, TypeError, ValueError) as error:
             raise TenfoldError(f"{path}: not a manifest: an entry is malformed or missing ({type(error).__name__}: {error})") from None

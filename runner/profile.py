@@ -26,9 +26,9 @@ class KernelTime:
     layers : tuple of str
         The convolutions and dense layers that it computes.
     output : tuple of int
-        Shape of what it writes.
+        Shape of what it writes, of one piece of the batch.
     ms : float
-        Median.
+        Median, all pieces together.
     share : float
         Of the time of a run.
     gflops : float or None
@@ -92,9 +92,9 @@ def profile(artifact: Artifact, inputs: Mapping[str, np.ndarray], runs: int = RU
     facts = artifact.manifest.kernels
     twin = load(artifact.folder, artifact.threads)
     calls = [(function, args) for name, function, args in twin.record(inputs) if name in {fact["function"] for fact in facts}]
-    if len(calls) != len(facts):
+    if len(calls) != artifact.manifest.pieces * len(facts):
         raise TenfoldError(f"{artifact.folder}: it calls {len(calls)} kernels, its manifest states {len(facts)}: compile the network again")
-    seconds, totals = np.zeros((runs, len(calls))), np.zeros(runs)
+    seconds, totals = np.zeros((runs, len(facts))), np.zeros(runs)
     wait_until_quiet()
     warm_up(lambda: artifact(inputs))
     for row in range(runs):
@@ -104,12 +104,14 @@ def profile(artifact: Artifact, inputs: Mapping[str, np.ndarray], runs: int = RU
         for column, (function, args) in enumerate(calls):
             begin = time.perf_counter()
             function(*args)
-            seconds[row, column] = time.perf_counter() - begin
+            seconds[row, column % len(facts)] += time.perf_counter() - begin
     total, medians = float(np.median(totals)) * 1e3, np.median(seconds, axis=0) * 1e3
-    return Profile(tuple(_time(fact, float(ms), total, peak_gflops) for fact, ms in zip(facts, medians, strict=True)), total, peak_gflops)
+    pieces = artifact.manifest.pieces
+    times = tuple(_time(fact, float(ms), total, peak_gflops, pieces) for fact, ms in zip(facts, medians, strict=True))
+    return Profile(times, total, peak_gflops)
 
 
-def _time(fact: Mapping[str, Any], ms: float, total: float, peak: float | None) -> KernelTime:
-    gflops = 2 * fact["macs"] / ms / 1e6 if fact["macs"] else None
+def _time(fact: Mapping[str, Any], ms: float, total: float, peak: float | None, pieces: int) -> KernelTime:
+    gflops = 2 * pieces * fact["macs"] / ms / 1e6 if fact["macs"] else None
     share = gflops / peak if gflops and peak else None
     return KernelTime(fact["function"], fact["layers"], fact["output"], ms, ms / total, gflops, share)

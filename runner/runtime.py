@@ -100,13 +100,15 @@ class Machine:
         self._memory = (*contents.weights, *(view(self._arena, place) for place in contents.places))
         self._destinations = contents.destinations
         self._outputs = [
-            (np.empty if tensor_bytes(each.dtype, each.shape) < SMALL else aligned_empty, each.shape, np.dtype(each.dtype))
+            (np.empty if tensor_bytes(each.dtype, shape) < SMALL else aligned_empty, shape, np.dtype(each.dtype))
             for each in contents.destinations
+            for shape in [(contents.pieces * each.shape[0], *each.shape[1:]) if contents.pieces > 1 else each.shape]
         ]
+        self._pieces = contents.pieces
         dtypes = [*(np.dtype(dtype) for _, dtype in inputs), *(dtype for _, _, dtype in self._outputs)]
         with thread_pool.opened(path.resolve()) as handle:
             thread_pool.adopt(handle)
-            self._line = StraightLine(handle, contents.steps, dtypes, self._memory, len(inputs), threads)
+            self._line = StraightLine(handle, contents.steps, dtypes, self._memory, len(inputs), threads, self._pieces)
         self._run = functools.partial(self._library.get_function(FUNCTION, query_imports=True), self._line.address)
         self._is_straight = bool(contents.steps)
         self._inputs = inputs
@@ -143,7 +145,8 @@ class Machine:
         return results
 
     def record(self, arrays: list[np.ndarray]) -> list[tuple[str, Any, tuple[Any, ...]]]:
-        """Run once on the virtual machine and list every function that it called: its name, itself, and its arguments.
+        """Run once on the virtual machine and list every function that it called: its name, itself, and its arguments; for each piece of
+        the batch.
 
         The recorder stays in place: use the machine no more for anything else.
         """
@@ -156,7 +159,9 @@ class Machine:
         with self._lock:
             thread_pool.use_threads(self.threads)
             self.executable["set_instrument"](ffi().convert_func(note))
-            self._interpret(*self._ports(arrays))
+            readable, written = self._ports(arrays)
+            for piece in range(self._pieces):
+                self._interpret(*([_part(array, piece, self._pieces) for array in each] for each in (readable, written)))
         return list(calls)
 
     def _ports(self, arrays: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -175,6 +180,13 @@ class Machine:
             self._buffers[position] = aligned_empty(*self._inputs[position])
         np.copyto(self._buffers[position], array, casting="no")
         return self._buffers[position]
+
+
+def _part(array: np.ndarray, piece: int, pieces: int) -> np.ndarray:
+    if pieces == 1:
+        return array
+    size = len(array) // pieces
+    return array[piece * size : (piece + 1) * size]
 
 
 def _flat(result: Any) -> Iterator[Any]:

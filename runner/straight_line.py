@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..passes.memory_plan import Operand, Step
+from ..passes.memory_plan import Operand, Step, tensor_bytes
 from . import thread_pool
 from .weights import KINDS
 
@@ -46,7 +46,7 @@ class _Call(ctypes.Structure):
 
 
 class _Place(ctypes.Structure):
-    _fields_ = [("tensor", ctypes.c_void_p), ("port", ctypes.c_int64)]
+    _fields_ = [("tensor", ctypes.c_void_p), ("port", ctypes.c_int64), ("bytes", ctypes.c_int64)]
 
 
 class _Line(ctypes.Structure):
@@ -54,6 +54,7 @@ class _Line(ctypes.Structure):
         ("use_threads", ctypes.c_void_p),
         ("launch", ctypes.c_void_p),
         ("threads", ctypes.c_int64),
+        ("pieces", ctypes.c_int64),
         ("inputs", ctypes.c_int64),
         ("calls", ctypes.c_int64),
         ("places", ctypes.c_int64),
@@ -78,6 +79,8 @@ class StraightLine:
     inputs : int
         How many of the ports are inputs.
     threads : int
+    pieces : int
+        Of the batch: the steps are those of one, and run for each.
 
     Attributes
     ----------
@@ -93,6 +96,7 @@ class StraightLine:
         memory: Sequence[np.ndarray],
         inputs: int,
         threads: int,
+        pieces: int = 1,
     ) -> None:
         self._kept: list[object] = [*memory]  # what is held by address only
         self._dtypes = [*ports, *(array.dtype for array in memory)]
@@ -100,9 +104,9 @@ class StraightLine:
         self._tensors: dict[Operand, _Tensor] = {}
         calls = [self._call(library, step) for step in steps]
         told = {operand: tensor for operand, tensor in self._tensors.items() if operand.position < len(ports)}
-        places = [_Place(ctypes.addressof(tensor), operand.position) for operand, tensor in told.items()]
+        places = [_Place(ctypes.addressof(tensor), operand.position, self._bytes(operand)) for operand, tensor in told.items()]
         arrays = self._array(calls, _Call), self._array(places, _Place)
-        line = _Line(*thread_pool.functions(), threads, inputs, len(calls), len(places), *arrays)
+        line = _Line(*thread_pool.functions(), threads, pieces, inputs, len(calls), len(places), *arrays)
         self._kept.append(line)
         self.address = ctypes.addressof(line)
 
@@ -110,6 +114,9 @@ class StraightLine:
         kernel = ctypes.cast(getattr(library, f"__tvm_ffi_{step.kernel}"), ctypes.c_void_p)
         arguments = [_Any(TENSOR, 0, ctypes.addressof(self._tensor(operand))) for operand in step.operands]
         return _Call(kernel, self._array(arguments, _Any), len(arguments))
+
+    def _bytes(self, operand: Operand) -> int:
+        return tensor_bytes(self._dtypes[operand.position], operand.shape)
 
     def _tensor(self, operand: Operand) -> _Tensor:
         if operand not in self._tensors:

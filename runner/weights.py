@@ -2,7 +2,7 @@
 
 Little-endian, 64-bit words, so that a program without Python reads it in a few lines:
 
-    magic, bytes of this table, number of tensors, number of steps
+    magic, bytes of this table, number of tensors, number of steps, pieces
     for each tensor: kind (0 weight, 1 arena, 2 output), DLPack type code, bits, offset in bytes, number of dimensions, dimensions
     for each step: bytes of the kernel's name, its name filled up with zeros to whole words, number of its operands;
         for each operand: position, number of dimensions, dimensions
@@ -10,7 +10,8 @@ Little-endian, 64-bit words, so that a program without Python reads it in a few 
 
 Offsets of weights count from the start of the file, those of the arena from the start of the arena; an output has its position among the
 outputs instead. Tensors come in the order in which ``main`` takes them, after its own inputs; an operand's position counts from those.
-A network without steps is not a straight line of kernels, see `passes.straight_line`. The file is mapped, not read: weights are in
+A network without steps is not a straight line of kernels, see `passes.straight_line`. The batch is run in so many equal pieces, one after
+the other: tensors and steps are those of one piece. The file is mapped, not read: weights are in
 memory once, and processes share them.
 """
 from __future__ import annotations
@@ -26,9 +27,9 @@ import numpy as np
 from ..errors import TenfoldError
 from ..passes.memory_plan import Destination, Operand, Place, Step, aligned
 
-MAGIC = int.from_bytes(b"tenfold2", "little")
+MAGIC = int.from_bytes(b"tenfold3", "little")
 PAGE = 4096
-WORD, HEADER = 8, 4
+WORD, HEADER = 8, 5
 WEIGHT, ARENA, OUTPUT = 0, 1, 2
 KINDS = {"i": 0, "u": 1, "f": 2, "b": 6}  # NumPy's letter -> DLPack's type code
 LETTERS = {code: letter for letter, code in KINDS.items()}
@@ -52,6 +53,8 @@ class Contents:
         The outputs that ``main`` writes where it is told.
     steps : tuple of Step
         The kernels that ``main`` calls; none if it does anything else.
+    pieces : int
+        Of the batch.
     """
 
     mapping: np.ndarray
@@ -59,6 +62,7 @@ class Contents:
     places: tuple[Place, ...]
     destinations: tuple[Destination, ...]
     steps: tuple[Step, ...]
+    pieces: int = 1
 
 
 def write_weights(
@@ -67,6 +71,7 @@ def write_weights(
     places: Sequence[Place],
     destinations: Sequence[Destination] = (),
     steps: Sequence[Step] = (),
+    pieces: int = 1,
 ) -> int:
     """Write a file; returns the bytes of the weights, padding included."""
     outputs = [_Entry(OUTPUT, np.dtype(each.dtype), each.shape, each.position) for each in destinations]
@@ -79,7 +84,7 @@ def write_weights(
         kept[index] = _Entry(WEIGHT, entry.dtype, entry.shape, offset)
         offset = aligned(offset + weights[index].nbytes)
     with open(path, "wb") as file:
-        file.write(struct.pack(f"<{HEADER}q", MAGIC, table, len(outputs) + len(kept) + len(arena), len(steps)))
+        file.write(struct.pack(f"<{HEADER}q", MAGIC, table, len(outputs) + len(kept) + len(arena), len(steps), pieces))
         for entry in (*outputs, *kept, *arena):
             file.write(entry.packed())
         file.write(calls)
@@ -106,13 +111,13 @@ def map_weights(path: Path, mapping: np.ndarray | None = None) -> Contents:
     """
     try:
         mapping = map_file(path) if mapping is None else mapping
-        entries, steps = _table(mapping)
+        entries, steps, pieces = _table(mapping)
         weights = tuple(view(mapping, Place(str(e.dtype), e.shape, e.offset)) for e in entries if e.kind == WEIGHT)
     except (OSError, ValueError, KeyError, struct.error) as error:
         raise TenfoldError(f"{path}: not the weights of a compiled network: {error}; compile the network again") from None
     places = tuple(Place(str(e.dtype), e.shape, e.offset) for e in entries if e.kind == ARENA)
     destinations = tuple(Destination(str(e.dtype), e.shape, e.offset) for e in entries if e.kind == OUTPUT)
-    return Contents(mapping, weights, places, destinations, steps)
+    return Contents(mapping, weights, places, destinations, steps, pieces)
 
 
 def map_file(path: Path) -> np.ndarray:
@@ -153,12 +158,12 @@ def _packed(step: Step) -> bytes:
     return struct.pack("<q", len(name)) + name + bytes(-len(name) % WORD) + struct.pack(f"<{len(numbers)}q", *numbers)
 
 
-def _table(mapping: np.ndarray) -> tuple[list[_Entry], tuple[Step, ...]]:
-    magic, size, tensors, steps = struct.unpack_from(f"<{HEADER}q", mapping)
+def _table(mapping: np.ndarray) -> tuple[list[_Entry], tuple[Step, ...], int]:
+    magic, size, tensors, steps, pieces = struct.unpack_from(f"<{HEADER}q", mapping)
     if magic != MAGIC:
         raise ValueError("it does not begin as one")
     words = struct.iter_unpack("<q", mapping[HEADER * WORD : size])
-    return [_entry(words) for _ in range(tensors)], tuple(_step(words) for _ in range(steps))
+    return [_entry(words) for _ in range(tensors)], tuple(_step(words) for _ in range(steps)), pieces
 
 
 def _entry(words: Words) -> _Entry:

@@ -8,7 +8,6 @@ import tvm
 from onnx import helper, numpy_helper
 from tenfold.frontends import load
 from tenfold.passes.chain_runs import find_runs
-from tenfold.passes.inventory import inventory
 from tenfold.passes.kernel_calls import LayerWeights
 from tenfold.passes.pipeline import build, lower
 from tenfold.targets import resolve
@@ -63,7 +62,7 @@ def test_an_inverted_bottleneck_is_one_kernel_with_its_residual():
 
 def test_the_kernel_knows_its_layers():
     net = bottleneck()
-    weights = LayerWeights(inventory(net.mod))
+    weights = LayerWeights(net.mod)
     calls = weights.calls(lower(net.mod, HOST, watch=weights.watch))
     (chain,) = [call for call in calls if call.layers]
     assert chain.layers == ("expand", "depthwise", "project")

@@ -4,7 +4,6 @@ from __future__ import annotations
 import pytest
 from onnx import helper
 from tenfold.passes.fuse_dense import find_dense_runs
-from tenfold.passes.inventory import inventory
 from tenfold.passes.kernel_calls import LayerWeights
 from tenfold.passes.pipeline import lower
 from test_fuse_chains import HOST, check, kernels, network
@@ -33,7 +32,7 @@ def test_three_layers_are_one_kernel():
 
 def test_the_kernel_knows_its_layers():
     net = layers()
-    weights = LayerWeights(inventory(net.mod))
+    weights = LayerWeights(net.mod)
     [call] = weights.calls(lower(net.mod, HOST, watch=weights.watch))
     assert call.layers == ("first", "second", "third")
     assert call.macs == 400 * 200 + 200 * 99 + 99 * 10

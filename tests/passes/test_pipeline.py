@@ -125,7 +125,8 @@ def test_kernel_that_covers_the_image(size, kernel, pads, streamed):
 def test_identical_layers_are_compiled_once():
     pool = {"kernel_shape": [3, 3], "pads": [1] * 4}
     nodes = [helper.make_node("AveragePool", ["x"], ["i"], **pool), conv("a", "i", "wa", "a", pads=[1] * 4),
-             helper.make_node("AveragePool", ["a"], ["p"], **pool), conv("b", "p", "wb", "y", pads=[1] * 4)]
+             helper.make_node("AveragePool", ["a"], ["p"], **pool), conv("b", "p", "wb", "b", pads=[1] * 4),
+             helper.make_node("AveragePool", ["b"], ["y"], **pool)]
     net = network(nodes, weights(wa=(8, 8, 3, 3), wb=(8, 8, 3, 3)), [1, 8, 12, 10])
     lowered = lower(net.mod, HOST, until="schedule")
     assert sum("conv2d" in var.name_hint for var, _ in lowered.functions_items()) == 1

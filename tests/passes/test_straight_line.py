@@ -118,5 +118,5 @@ def test_a_kernel_that_fails_says_why(tmp_path):
 def test_the_structures_are_as_large_as_those_of_c():
     from tenfold.runner import straight_line
 
-    sizes = {straight_line._Tensor: 48, straight_line._Any: 16, straight_line._Call: 24, straight_line._Place: 16, straight_line._Line: 64}
+    sizes = {straight_line._Tensor: 48, straight_line._Any: 16, straight_line._Call: 24, straight_line._Place: 24, straight_line._Line: 72}
     assert {kind: ctypes.sizeof(kind) for kind in sizes} == sizes

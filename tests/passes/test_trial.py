@@ -18,7 +18,7 @@ STEPS = ("relax.add", "relax.clip 0 6")
 
 
 def kernels(mod):
-    weights = LayerWeights(inventory(mod))
+    weights = LayerWeights(mod)
     return weights.calls(lower(mod, resolve("zen3"), watch=weights.watch))
 
 

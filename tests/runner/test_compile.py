@@ -33,7 +33,8 @@ def test_the_manifest_says_what_was_done(tiny_artifact, tiny_file):
     assert manifest["versions"]["tvm"] == metadata.version("apache-tvm")
     assert manifest["bytes"] == sum((tiny_artifact / name).stat().st_size for name in ("model.so", "weights.bin"))
     memory = manifest["memory"]
-    assert memory["outputs"] == 4 * 5 and memory["weights"] >= 4 * manifest["params"] and memory["activations"] >= 4 * 8 * 64
+    assert memory["outputs"] == 4 * 5 and memory["weights"] >= 4 * manifest["params"]
+    assert memory["activations"] >= 4 * 8 * 16  # after pooling, which some targets do within the kernel of the convolution
     assert memory["planned"] == sum(memory[key] for key in memory if key != "planned")
     assert manifest["macs"] == 8 * 8 * 8 * 27 + 5 * 128
     assert manifest["params"] == 8 * 27 + 8 + 5 * 128 + 5

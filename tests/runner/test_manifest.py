@@ -22,6 +22,7 @@ MANIFEST = Manifest(
     bytes=10,
     memory={"weights": 4, "planned": 4},
     kernels=({"function": "conv2d_add", "layers": ("conv",), "output": (1, 8, 8, 8), "macs": 20},),
+    pieces=1,
     macs=20,
     params=30,
     verification={"max_rel_error": 1e-6},

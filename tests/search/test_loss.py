@@ -94,7 +94,8 @@ def test_factors_foretell_plans_better_than_what_was_predicted(seed):
     actual = predicted @ truth
     factors = layer_factors(predicted[:10], actual[:10])
     shared = np.exp(np.log(actual[:10] / predicted[:10].sum(axis=1)).mean())
-    corrected, before = (np.abs(np.log(estimate / actual)[10:]).mean() for estimate in (predicted @ factors, shared * predicted.sum(axis=1)))
+    estimates = predicted @ factors, shared * predicted.sum(axis=1)
+    corrected, before = (np.abs(np.log(estimate / actual)[10:]).mean() for estimate in estimates)
     assert (factors > 0).all() and corrected < before
 
 
