@@ -65,7 +65,8 @@ def with_batch(mod: tvm.IRModule, batch: int) -> tvm.IRModule | None:
     for binding in blocks[0].bindings:
         value, shape = binding.value, tensor_shape(binding.var.ty)
         rows = [arg in batched for arg in _tensors(value)]
-        if not isinstance(binding, relax.VarBinding) or isinstance(value, ir.Tuple) and not all(rows):
+        known = isinstance(binding, relax.VarBinding) and isinstance(value, ir.Call | ir.Tuple | relax.Var)
+        if not known or isinstance(value, ir.Tuple) and not all(rows):
             return None
         if isinstance(value, ir.Call) and any(rows) and not (shape and shape[0] == images and _by_images(value, batched)):
             return None
@@ -144,17 +145,18 @@ def _broadcast(call: ir.Call, batched: set[relax.Var]) -> bool:
     return all(shape is not None and (len(shape) == rank if row else len(shape) < rank or shape[0] == 1) for shape, row in shapes)
 
 
-def _but_first(attribute: str) -> Rule:
-    """The axes of an attribute do not include that of the images."""
-    def rule(call: ir.Call, batched: set[relax.Var]) -> bool:
-        axes = getattr(call.attrs, attribute)
-        if axes is None or not _data_alone(call, batched) and call.op.name != "relax.concat":
-            return False
-        axes = [int(axes)] if isinstance(axes, int) or not hasattr(axes, "__len__") else [int(axis) for axis in axes]
-        rank = len(tensor_shape(call.ty if call.op.name in ("relax.concat", "relax.expand_dims") else call.args[0].ty))
-        return all(axis % rank for axis in axes) and (call.op.name != "relax.concat" or all(arg in batched for arg in _tensors(call)))
+def _but_first(call: ir.Call, batched: set[relax.Var]) -> bool:
+    """The axes along which it works, or which it drops or inserts, do not include that of the images."""
+    axes = call.attrs.axis
+    if axes is None or not _data_alone(call, batched):
+        return False
+    rank = max(len(tensor_shape(call.ty)), len(tensor_shape(call.args[0].ty)))
+    return all(int(axis) % rank for axis in (axes if hasattr(axes, "__len__") else [axes]))
 
-    return rule
+
+def _joined(call: ir.Call, batched: set[relax.Var]) -> bool:
+    axis = call.attrs.axis
+    return axis is not None and int(axis) % len(tensor_shape(call.ty)) != 0 and all(arg in batched for arg in _tensors(call))
 
 
 def _reshaped(call: ir.Call, batched: set[relax.Var]) -> bool:
@@ -177,8 +179,8 @@ BROADCAST = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "pow
 RULES: dict[str, Rule] = {
     **dict.fromkeys(LAYERS, _data_alone),
     **{f"relax.{name}": _broadcast for name in BROADCAST},
-    **{f"relax.{name}": _but_first("axis") for name in ("mean", "sum", "max", "min", "concat", "squeeze", "expand_dims", "nn.softmax",
-                                                        "nn.log_softmax")},
+    **{f"relax.{name}": _but_first for name in ("mean", "sum", "max", "min", "squeeze", "expand_dims", "nn.softmax", "nn.log_softmax")},
+    "relax.concat": _joined,
     "relax.reshape": _reshaped,
     "relax.permute_dims": _permuted,
     "relax.nn.pad": _padded,

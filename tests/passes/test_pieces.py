@@ -122,6 +122,7 @@ MIXING = {
     "images as channels": [("Transpose", ["x"], ["y"], {"perm": [1, 0, 2, 3]})],
     "images split": [("Reshape", ["x", "s"], ["y"], {})],
     "images times images": [("Transpose", ["x"], ["t"], {"perm": [0, 1, 3, 2]}), ("MatMul", ["x", "t"], ["y"], {})],
+    "parts of images": [("Split", ["x"], ["y", "z"], {"axis": 0})],
     "a row for each image": [("Add", ["x", "r"], ["y"], {})],
 }
 
