@@ -80,7 +80,9 @@ class Timing:
         beside = dict(zip(references, ms, strict=False))
         times = {**beside, **dict(zip(choices, ms[len(references):], strict=True))}
         for indices in choices:
-            self._together[indices], self._foretold[indices] = times, self.costs.foretold(indices, beside)
+            # A first choice that is the one in the end does not foretell itself.
+            others = {each: ms for each, ms in beside.items() if each != indices or each == self.costs.fastest}
+            self._together[indices], self._foretold[indices] = times, self.costs.foretold(indices, others)
         return times
 
     def ms(self, indices: Indices) -> float:
