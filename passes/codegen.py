@@ -24,6 +24,7 @@ from ..schedules.transpose_tiles import TransposeTiles
 from ..targets import Target
 from ..targets.cpu import physical_cores
 from .any_alignment import AnyAlignment
+from .on_stack import PIPELINE
 from .workspaces import WorkspaceMeter
 
 Kernel = tuple[tvm.ir.GlobalVar, tirx.PrimFunc]
@@ -94,6 +95,6 @@ def _generate(kernels: Sequence[Kernel], path: Path, target: Target, meter: Work
     with tvm.transform.PassContext(instruments=[meter]):  # a context belongs to its thread
         loops = BoundLoops()(lower_blocks(tvm.IRModule(dict(kernels))))
         loops = AnyAlignment()(TransposeTiles()(loops))
-        library = tvm.tirx.build(loops, target=target.tvm_target())
+        library = tvm.tirx.build(loops, target=target.tvm_target(), pipeline=PIPELINE)
     library.write_to_file(str(path))
     return library

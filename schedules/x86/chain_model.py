@@ -18,7 +18,7 @@ from .chain_options import LINE_BYTES, Link, depthwise_cycles, depthwise_pixels,
 from .chain_stage import ChainStage, layouts, wirings
 from .conv2d import Geometry
 from .groups import mergeable
-from .tiles import LAUNCH_CYCLES, STORE_CYCLES, TASK_CYCLES, choose_tile, cycles
+from .tiles import LAUNCH_CYCLES, MEMORY_BYTES_PER_CYCLE, PAGE_BYTES, STORE_CYCLES, TASK_CYCLES, choose_tile, cycles, from_memory
 from .winograd import POOL
 from .winograd_model import Blocking, choose_winograd, direct_cycles, winograd_cycles
 
@@ -28,7 +28,6 @@ FAR_BYTES_PER_CYCLE = 5           # likewise, to memory
 REMOTE_BYTES_PER_CYCLE = 1.5      # of one core, that another core has just written: what cutting by channels and not by rows costs
 PLANES_SHARE = 0.6                # of the L2 cache for the planes of a task
 WEIGHTS_SHARE = 0.6               # likewise, for the weights that every task reads, beside a plane
-PAGE_BYTES = 4096                 # addresses that are equal within a page share a set of the L1 cache
 CROWDED = 6                       # times as many lines as a set holds: in 12 ways, 64 are 10 % faster than transposed, 128 5 to 12 % slower
 MOST_WAYS = 200                   # to compute the stages of a chain that are compared
 
@@ -124,7 +123,7 @@ def _pooled(links: Sequence[Link], target: Target) -> list[tuple[float, Segment]
 
 def _own_kernel(link: Link, target: Target) -> float:
     """Cycles of a kernel of its own."""
-    remote = 0.0
+    remote = read = 0.0
     if link.averages:
         work = link.batch * link.size[0] * link.size[1] * ceil(link.channels / target.lanes) * STORE_CYCLES
     elif link.depthwise:  # or pooling
@@ -138,11 +137,13 @@ def _own_kernel(link: Link, target: Target) -> float:
         blocking = choose_winograd(link.shape(), target) if link.geometry.plain else None
         if blocking is not None:
             work *= winograd_cycles(link.shape(), blocking, target) / direct_cycles(link.shape(), target)
-        elif any(link.geometry.padding):
+        else:
+            read = from_memory(work / target.cores, link.shape(), tile, target) - work / target.cores
+        if blocking is None and any(link.geometry.padding):
             remote += LAUNCH_CYCLES + _padded_bytes(link) * 2 / NEAR_BYTES_PER_CYCLE / target.cores
     if link.gathered:
         remote += LAUNCH_CYCLES + _there_and_back(4 * link.batch * link.size[0] * link.size[1] * link.channels, target)
-    return work / target.cores + LAUNCH_CYCLES + remote
+    return work / target.cores + read + LAUNCH_CYCLES + remote
 
 
 def _padded_bytes(link: Link) -> int:
@@ -244,10 +245,12 @@ def _task_cost(links: Sequence[Link], stages: Sequence[ChainStage], per_row: Seq
     each = sum(count * cost for count, cost in zip(counts, per_row, strict=True)) / blocks + TASK_CYCLES
     if planes > PLANES_SHARE * target.l2_bytes:
         each += 2 * planes / NEAR_BYTES_PER_CYCLE
-    weights = sum(link.weight_bytes for link in links) / blocks
-    if len(links) > 1 and weights > target.l2_bytes:  # a kernel for each convolution cuts by filters: a core reads but its part of them
-        each += weights / SHARED_BYTES_PER_CYCLE
-    return ceil(tasks / target.cores) * each + LAUNCH_CYCLES + _remote_cycles(links[0], tasks // blocks, target)
+    weights = sum(link.weight_bytes for link in links)
+    # A kernel for each convolution cuts by filters: a core reads but its part of the weights, once if a task has all rows.
+    if weights / blocks > target.l2_bytes if len(links) > 1 else not _shares_weights(links[0], target):
+        each += weights / blocks / SHARED_BYTES_PER_CYCLE
+    read = weights / MEMORY_BYTES_PER_CYCLE
+    return ceil(tasks / target.cores) * each + read + LAUNCH_CYCLES + _remote_cycles(links[0], tasks // blocks, target)
 
 
 def _alone_by_rows(links: Sequence[Link], ends: Ends) -> bool:

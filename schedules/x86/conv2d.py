@@ -130,7 +130,7 @@ def dense(data: te.Tensor, weight: te.Tensor, filters: int, tile: Tile) -> te.Te
 
 
 def _describe(tile: Tile) -> list[int]:
-    return [tile.pixels, tile.vectors, int(tile.flat), tile.rows, int(tile.weights_inner), int(tile.parallel)]
+    return [tile.pixels, tile.vectors, int(tile.flat), tile.rows, int(tile.weights_inner), int(tile.parallel), int(tile.prefetch)]
 
 
 def ravel(index, shape):

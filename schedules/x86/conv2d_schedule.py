@@ -13,6 +13,8 @@ Flat, pixels beyond the end of the image are computed from valid memory and drop
 """
 from __future__ import annotations
 
+from math import prod
+
 from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
@@ -20,9 +22,11 @@ from tvm.s_tir.stmt import SBlock
 
 from ...targets import Target
 from ..bound_loops import SPLIT
+from ..common import ON_STACK, extent_of
 from .conv2d import ANNOTATION, LIMITS, ravel
 from .epilogue import inline_epilogue
-from .guards import guarded
+from .guards import Condition, guarded
+from .prefetch import prefetch_rows, share_of
 
 
 def schedule_padding(s: Schedule, lanes: int, parallel: bool) -> None:
@@ -44,24 +48,32 @@ def schedule_conv2d(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     conv = find_annotated(s, ANNOTATION)
     if conv is None:
         return None
-    pixels, vectors, flat, rows, weights_inner, parallel = (int(v) for v in s.get(conv).annotations[ANNOTATION])
+    pixels, vectors, flat, rows, weights_inner, parallel, prefetch = (int(v) for v in s.get(conv).annotations[ANNOTATION])
     # 1. One block after the accumulators: crop, bias, activation, residual.
     out = inline_epilogue(s, conv)
     if whole_blocks(s, conv, out):
         # 2. Its loops: tasks, then lines, tiles, pixels, and the channels of a block as vectors. The accumulators of a tile stay
         # in registers from the first product to the epilogue.
         order, inner = _split_output(s, out, conv, target.lanes, bool(flat), pixels, rows)
-        *_, tile, pixel, vector, lane = inner
+        *passes, pixel, vector, lane = inner
+        tile = passes[-1]
         task = s.fuse(*_tasks(s, order, inner, bool(weights_inner)))
         s.unroll(pixel)
         s.unroll(vector)
         s.vectorize(lane)
         s.compute_at(conv, tile, preserve_unit_loops=True)
     else:
-        # 2. Channels that don't fill the last block: the accumulators in a nest of their own, cut to size in a second one.
-        order, inner = _split_accumulators(s, conv, bool(flat), pixels, rows)
-        tile = inner[-6]
+        # 2. Channels that don't fill the last block: sums of whole blocks in a nest of their own, cut to size in a second one.
+        sums = s.cache_write(conv, 0, ON_STACK)
+        order, inner = _split_sums(s, sums, bool(flat), pixels, rows)
+        *passes, pixel, channel = inner
+        tile = passes[-1]
         task = s.fuse(*_tasks(s, order, inner, bool(weights_inner)))
+        s.unroll(pixel)
+        vector, lane = s.split(channel, [None, target.lanes])
+        s.unroll(vector)
+        s.vectorize(lane)
+        s.compute_at(conv, tile, preserve_unit_loops=True)
         if parallel:
             s.parallel(s.fuse(*s.get_loops(out)[:2]))
     if parallel:
@@ -69,18 +81,26 @@ def schedule_conv2d(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     # 3. A register tile: unrolled, vectorised.
     pixel, channel, ky, kx, ci = s.get_loops(conv)[-5:]
     vector, lane = s.split(channel, [None, target.lanes])
-    s.reorder(ky, kx, ci, pixel, vector, lane)
+    steps = [ci]
+    if prefetch:
+        steps = s.split(ci, [None, share_of(prod(extent_of(s, loop) for loop in passes), extent_of(s, ci))])
+    s.reorder(ky, kx, *steps, pixel, vector, lane)
     s.unroll(pixel)
     s.unroll(vector)
     s.vectorize(lane)
+    weight = s.get(conv).reads[-1].source
     s.decompose_reduction(conv, ky)
     # 4. What comes before.
     schedule_padding(s, target.lanes, bool(parallel))
-    return s if flat else _limited(s, conv, tile)
+    # 5. What nobody wants is left out; the weights of the next block are asked for, a part of them in every pass over those of this one.
+    limits = {} if flat else _limits(s, conv, tile)
+    if prefetch:
+        s = prefetch_rows(s, steps[0], weight.name, passes, taps=int(weight.shape[-4]) * int(weight.shape[-3]))
+    return guarded(s, limits) if limits else s
 
 
-def _limited(s: Schedule, conv: SBlockRV, tile: LoopRV) -> Schedule:
-    """Leave out products of pixels that are not there, and of kernel rows that lie on zeros of the padding.
+def _limits(s: Schedule, conv: SBlockRV, tile: LoopRV) -> dict[str, Condition]:
+    """Which products to compute: not those of pixels that are not there, nor those of kernel rows that lie on zeros of the padding.
 
     A tile lies in one row of the image, so its pixels agree on the kernel rows. The loop over tiles is split where the answer changes.
     """
@@ -97,7 +117,7 @@ def _limited(s: Schedule, conv: SBlockRV, tile: LoopRV) -> Schedule:
         needed = [condition for can_fail, condition in conditions if can_fail]
         return tirx.all(*needed) if needed else None
 
-    return guarded(s, {s.get(conv).name_hint: wanted})
+    return {s.get(conv).name_hint: wanted}
 
 
 def find_annotated(s: Schedule, key: str) -> SBlockRV | None:
@@ -149,12 +169,12 @@ def _tasks(s, outer, inner, weights_inner):
     return order
 
 
-def _split_accumulators(s, conv, flat, pixels, rows):
-    """Loops of the accumulators without an output to follow: (image, block, lines), and those within a task."""
-    n, block, *space, channel, ky, kx, ci = s.get_loops(conv)
+def _split_sums(s, sums, flat, pixels, rows):
+    """Loops of sums without an output to follow: (image, block, lines) of tasks; lines, tiles, pixels, channel within a task."""
+    n, block, *space, channel = s.get_loops(sums)
     if flat:
         line_out, *inner = s.split(space[0], [None, rows, pixels])
     else:
         line_out, line = s.split(space[0], [None, rows])
         inner = [line, *s.split(space[1], [None, pixels])]
-    return [n, block, line_out], [*inner, channel, ky, kx, ci]
+    return [n, block, line_out], [*inner, channel]

@@ -8,8 +8,10 @@ from tvm import ir, tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.stmt import SBlock
 
+Condition = Callable[[SBlock], ir.Expr | None]
 
-def guarded(s: Schedule, conditions: Mapping[str, Callable[[SBlock], ir.Expr | None]]) -> Schedule:
+
+def guarded(s: Schedule, conditions: Mapping[str, Condition]) -> Schedule:
     """Put the bodies of blocks behind conditions.
 
     A predicate of the block would say the same, but keeps TVM from shrinking the buffers that the block writes.

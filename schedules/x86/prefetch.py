@@ -1,9 +1,12 @@
 """Software prefetch: while a loop works on one part of an operand, the next part comes into the cache."""
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tvm_ffi
 from tvm import ir, s_tir, tirx
 from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV
 
 from ..nests import loads_in, substitute
 
@@ -12,7 +15,16 @@ LINE_FLOATS = 16                 # float32 numbers of a cache line
 LOCALITY = 2                     # into L2
 
 
-def prefetch_rows(s: Schedule, loop, name: str, passes) -> Schedule:
+def share_of(passes: int, rows: int) -> int:
+    """Into how many parts to split `rows`, of which each of `passes` asks for one: a divisor near their number.
+
+    Where there are fewer parts than passes, some ask in vain; where there are more, some are not asked for.
+    """
+    divisors = [d for d in range(1, rows + 1) if rows % d == 0]
+    return max(divisors, key=lambda d: (min(passes, d) / max(passes, d), d))
+
+
+def prefetch_rows(s: Schedule, loop: LoopRV, name: str, passes: Sequence[LoopRV], taps: int = 1) -> Schedule:
     """Let a loop over rows ask for the rows that the next block of the operand `name` has.
 
     for pass: for r: for q: use w[..., r * n + q, :]    ->    for pass: for r: prefetch w[..., R + pass * length(r) + r, :]; for q: ...
@@ -23,10 +35,14 @@ def prefetch_rows(s: Schedule, loop, name: str, passes) -> Schedule:
         The loop over r.
     name : str
         The operand, R rows of which are used in each pass; the block behind it in memory is used after the last pass.
-    passes : LoopRV
-        The loop over passes.
+    passes : sequence of LoopRV
+        The loops over passes, the outermost first.
+    taps : int
+        How many times R rows a block has: those of each kernel position, one after the other.
     """
-    outer = s.get(passes).loop_var
+    outer = tirx.const(0, "int32")
+    for one in passes:
+        outer = outer * s.get(one).extent + s.get(one).loop_var
     s.annotate(loop, ANNOTATION, name)
 
     def injected(node: tirx.For) -> tirx.For:
@@ -35,7 +51,7 @@ def prefetch_rows(s: Schedule, loop, name: str, passes) -> Schedule:
         [load] = [ld for ld in _loads(node) if ld.source.name == name]
         *lead, _, _ = load.indices
         *_, rows, width = load.source.shape
-        row = rows + outer * node.extent + node.loop_var
+        row = rows * taps + outer * node.extent + node.loop_var
         lines = [tirx.BufferLoad(load.source, [*lead, row, tirx.const(v, "int32")]) for v in range(0, int(width), LINE_FLOATS)]
         body = tirx.SeqStmt([*(tirx.Evaluate(_hint(line)) for line in lines), node.body])
         return tirx.For(node.loop_var, node.min, node.extent, node.kind, body)

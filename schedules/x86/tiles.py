@@ -7,17 +7,17 @@ such a step, counts the steps, and takes the cheapest tile that the registers ho
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, gcd
 
 from ...targets import Target
 
-STACK_BYTES = 1024        # TVM puts arrays of this size and more on the heap, out of reach of the registers
 FMA_PER_CYCLE = 2         # vector multiply-adds that the cores since Haswell and Zen 2 issue in a cycle
 LOADS_PER_CYCLE = 2       # vector loads and broadcasts, likewise
 LOAD_COST = 0.3           # cycles that a load takes from multiply-adds in shared issue slots: 6 x 2 measured 4 % faster than 4 x 2
 ODD_COST = 0.5            # cycles of a step of three vectors: 3 x 3 measured 7 to 10 % behind 6 x 2, whose arithmetic is the same
 FMA_LATENCY = 4           # cycles; fewer accumulators than latency * rate leave multiply-adds idle
 POINTER_CYCLES = 25       # one pixel of a flat tile: a division and a remainder, and a pointer of its own in every loop
+RAGGED_PRICE = 1.05       # times the work where filters don't fill the last block: outputs go through memory once more
 STORE_CYCLES = 1          # epilogue of one accumulator: bias, activation, store
 ROW_CYCLES = 1            # loop control of one kernel position, mostly unrolled
 TASK_CYCLES = 1500        # handing one task to a thread, and the first touch of its weights
@@ -25,8 +25,14 @@ LAUNCH_CYCLES = 2000      # handing a loop to the other threads (400), and waiti
 POINTERS = 8              # general registers left for pointers to the pixels of a flat tile
 TASKS_PER_CORE = 4        # enough for the last task not to leave the other cores waiting long
 L1_SHARE = 0.5            # of the L1 cache for the weights of a tile; inputs and accumulators take the rest
+PAGE_BYTES = 4096         # addresses that are equal within a page share a set of the L1 cache
 L2_SHARE = 0.25           # of the L2 cache for the outputs of a task, and for its inputs where the next one takes them again
-L2_BYTES_PER_CYCLE = 24   # sustained from L2 to registers, of 32 at best
+L2_BYTES_PER_CYCLE = 20   # sustained from L2 to registers, of 32 (Zen 3) and 64 (Golden Cove) at best
+MEMORY_BYTES_PER_CYCLE = 7  # of all cores: weights come from memory once in a run of a network
+EXPOSED = 0.2             # of the time to read weights that prefetching does not hide
+WORTH_PREFETCHING = 0.05  # of the work: weights that take longer to read are asked for before
+FEWEST_PASSES = 4         # over a block of weights, while the next is asked for line by line
+
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,11 @@ class ConvShape:
         return self.output[0] * self.output[1]
 
     @property
+    def pixel_bytes(self) -> int:
+        """From a pixel of the input to that of the next output."""
+        return 4 * self.groups * self.channels * self.stride[1]
+
+    @property
     def taps(self) -> int:
         return self.kernel[0] * self.kernel[1]
 
@@ -71,6 +82,8 @@ class Tile:
         Tasks run over the blocks of output channels first: right where all weights fit in L2, and the inputs don't.
     parallel : bool
         The work is worth waking the other threads for.
+    prefetch : bool
+        Weights come from memory, and a task has all lines: while it works on one block, it asks for the next.
     """
 
     pixels: int
@@ -79,32 +92,34 @@ class Tile:
     rows: int
     weights_inner: bool
     parallel: bool = True
+    prefetch: bool = False
 
 
-def fits_registers(pixels: int, vectors: int, target: Target) -> bool:
-    """Whether accumulators, weights and broadcasts fit: a tile that spills costs two to three times.
+def fits_registers(pixels: int, vectors: int, target: Target, others: int = 0) -> bool:
+    """Whether accumulators, weights, broadcasts, and `others` that LLVM keeps, fit: a tile that spills costs two to three times.
 
     One register stays free: LLVM spills exact fits in some surroundings. AVX-512 broadcasts from memory within the
     multiply-add; AVX2 needs a register for it, and with a single weight vector LLVM keeps all broadcasts of a step.
     """
     accumulators = pixels * vectors
-    if 4 * accumulators * target.lanes >= STACK_BYTES:
-        return False
     if vectors == 1 and target.vector_registers < 32:
-        return 2 * accumulators + 2 <= target.vector_registers
-    return accumulators + vectors + 1 < target.vector_registers
+        return 2 * accumulators + others + 2 <= target.vector_registers
+    return accumulators + vectors + others + 1 < target.vector_registers
 
 
 def step_cycles(shape: ConvShape, pixels: int, vectors: int, target: Target) -> float:
     """Cycles to add one input channel at one kernel position to the whole tile.
 
-    Weights that don't fit in L1 stream from L2 for every tile, which bounds tiles of few pixels and many vectors.
+    Weights that don't fit in L1 stream from L2 for every tile, which bounds tiles of few pixels and many vectors. Pixels that share sets
+    of L1 drive each other out, which bounds those of many.
     """
     weight_bytes = 4 * vectors * target.lanes
     streamed = shape.taps * shape.channels * weight_bytes > L1_SHARE * target.l1_bytes
     bound = max(pixels * vectors / FMA_PER_CYCLE, (pixels + vectors) / LOADS_PER_CYCLE, FMA_LATENCY,
                 weight_bytes / L2_BYTES_PER_CYCLE if streamed else 0)
-    return bound + LOAD_COST * (pixels + vectors) + ODD_COST * (vectors == 3)
+    ways = target.l1_bytes // PAGE_BYTES - vectors  # a line of each weight vector needs one, too
+    crowded = LOAD_COST * pixels if pixels * gcd(shape.pixel_bytes, PAGE_BYTES) > ways * PAGE_BYTES else 0
+    return bound + LOAD_COST * (pixels + vectors) + ODD_COST * (vectors == 3) + crowded
 
 
 def line_tiles(shape: ConvShape, pixels: int, flat: bool) -> tuple[tuple[int, int], ...]:
@@ -132,8 +147,9 @@ def line_cycles(shape: ConvShape, pixels: int, vectors: int, flat: bool, target:
 
 def cycles(shape: ConvShape, pixels: int, vectors: int, flat: bool, target: Target) -> float:
     """Predicted cycles of the whole convolution on one core."""
-    blocks = ceil(shape.filters / (vectors * target.lanes))
-    return shape.batch * shape.groups * blocks * lines(shape, pixels, flat) * line_cycles(shape, pixels, vectors, flat, target)
+    block = vectors * target.lanes
+    work = shape.batch * shape.groups * lines(shape, pixels, flat) * line_cycles(shape, pixels, vectors, flat, target)
+    return ceil(shape.filters / block) * work * (RAGGED_PRICE if shape.filters % block else 1.0)
 
 
 def _one_pointer(shape: ConvShape) -> bool:
@@ -185,11 +201,33 @@ def choose_tile(shape: ConvShape, target: Target) -> Tile:
     blocks = ceil(shape.filters / (vectors * target.lanes))
     line_pixels = pixels if flat else shape.output[1]
     block = vectors * target.lanes
-    weight_bytes = 4 * shape.groups * shape.taps * shape.channels * blocks * block
+    weights = 4 * shape.groups * shape.taps * shape.channels * blocks * block
     input_bytes = 4 * shape.groups * shape.channels * shape.pixels * shape.stride[0] * shape.stride[1]
-    weights_inner = weight_bytes <= target.l2_bytes // 2 < input_bytes
+    weights_inner = weights <= target.l2_bytes // 2 < input_bytes
     line_bytes = 4 * line_pixels * max(block, weights_inner * shape.channels * shape.stride[0] * shape.stride[1])
     rows = task_rows(lines(shape, pixels, flat), line_bytes, line_cycles(shape, pixels, vectors, flat, target),
                      shape.batch * shape.groups * blocks, target)
     parallel = work * (1 - 1 / target.cores) > LAUNCH_CYCLES
-    return Tile(pixels, vectors, flat, rows, weights_inner, parallel)
+    count = lines(shape, pixels, flat)
+    passes = count * sum(tiles for tiles, _ in line_tiles(shape, pixels, flat))
+    slow = weights / MEMORY_BYTES_PER_CYCLE > WORTH_PREFETCHING * work / target.cores
+    prefetch = slow and shape.batch * shape.groups * blocks >= target.cores and passes >= FEWEST_PASSES
+    return Tile(pixels, vectors, flat, count if prefetch else rows, weights_inner and not prefetch, parallel, prefetch)
+
+
+def weight_bytes(shape: ConvShape) -> int:
+    """Of all weights, without the padding of blocks."""
+    return 4 * shape.groups * shape.taps * shape.channels * shape.filters
+
+
+def from_memory(work: float, shape: ConvShape, tile: Tile, target: Target) -> float:
+    """Cycles of all cores to do `work`, of a core, with weights that come from memory: before it, or those of later blocks beside it."""
+    reading = weight_bytes(shape) / MEMORY_BYTES_PER_CYCLE
+    blocks = shape.batch * shape.groups * ceil(shape.filters / (tile.vectors * target.lanes))
+    later = reading * max(0.0, 1 - target.cores / blocks) * tile.prefetch
+    return reading - later + beside(work, later)
+
+
+def beside(work: float, reading: float) -> float:
+    """Cycles to work while what is needed next is read from memory."""
+    return max(work, reading) + EXPOSED * min(work, reading)

@@ -13,14 +13,24 @@ from math import ceil, sqrt
 
 from ...targets import Target
 from ..winograd import BY_OUTPUTS
-from .tiles import LAUNCH_CYCLES, STORE_CYCLES, TASK_CYCLES, ConvShape, choose_tile, cycles, fits_registers, step_cycles
+from .tiles import (
+    LAUNCH_CYCLES,
+    MEMORY_BYTES_PER_CYCLE,
+    STORE_CYCLES,
+    TASK_CYCLES,
+    ConvShape,
+    beside,
+    choose_tile,
+    cycles,
+    fits_registers,
+    from_memory,
+    step_cycles,
+)
 
 INPUT_CYCLES = 10           # of one position of a tile, one vector of channels: load, test for padding, transform, store
 OUTPUT_CYCLES = 10          # likewise, of products: load, transform back, epilogue, store
 LOOP_CYCLES = 40            # around the accumulators of a register tile: their zeros, and the end of the pipeline
 L3_BYTES_PER_CYCLE = 16     # of one core
-MEMORY_BYTES_PER_CYCLE = 7  # of all cores: weights come from memory once in a run of a network
-EXPOSED = 0.2               # of the time to read weights that prefetching does not hide
 L3_SHARE = 0.5              # of the L3 cache for weights, which are read from there after the first task
 L2_SHARE = 0.75             # of the L2 cache for what a task keeps there
 TASK_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
@@ -91,7 +101,7 @@ def winograd_cycles(shape: ConvShape, blocking: Blocking, target: Target) -> flo
     else:
         total = ceil(tile_blocks / cores) * (transform + task)
     launches = (1 + blocking.shared) * LAUNCH_CYCLES if blocking.parallel else 0
-    return max(total, _weight_bytes(shape, blocking, shape.filters) / MEMORY_BYTES_PER_CYCLE) + launches
+    return beside(total, _weight_bytes(shape, blocking, shape.filters) / MEMORY_BYTES_PER_CYCLE) + launches
 
 
 def _transform_cycles(shape: ConvShape, b: Blocking, target: Target) -> float:
@@ -108,7 +118,7 @@ def _products_cycles(shape: ConvShape, b: Blocking, cores: int, target: Target) 
     kept = _weight_bytes(shape, b, shape.filters) <= L3_SHARE * target.l3_bytes
     weights = _weight_bytes(shape, b, filters) / (L3_BYTES_PER_CYCLE if kept else MEMORY_BYTES_PER_CYCLE / cores)
     back = _positions(b) * b.tiles * (filters // target.lanes) * OUTPUT_CYCLES
-    return max(products, weights) + EXPOSED * min(products, weights) + back
+    return beside(products, weights) + back
 
 
 def _moved_bytes(shape: ConvShape, b: Blocking, target: Target) -> float:
@@ -144,8 +154,7 @@ def direct_cycles(shape: ConvShape, target: Target) -> float:
     """The same for the direct convolution."""
     tile = choose_tile(shape, target)
     work = cycles(shape, tile.pixels, tile.vectors, tile.flat, target)
-    weights = 4 * shape.taps * shape.channels * shape.filters / MEMORY_BYTES_PER_CYCLE
-    return (work / target.cores + LAUNCH_CYCLES if tile.parallel else work) + weights
+    return from_memory(work / target.cores + LAUNCH_CYCLES if tile.parallel else work, shape, tile, target)
 
 
 @lru_cache(maxsize=256)

@@ -22,7 +22,7 @@ from ..common import STACK_BYTES, extent_of
 from ..winograd import BY_OUTPUTS
 from .conv2d_schedule import find_annotated
 from .epilogue import inline_epilogue
-from .prefetch import prefetch_rows
+from .prefetch import prefetch_rows, share_of
 from .winograd import ANNOTATION
 from .winograd_model import Blocking
 from .winograd_tiles import store_by_tiles
@@ -51,7 +51,7 @@ def schedule_winograd(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     channel, passes = _schedule_products(s, s.get_sblock("winograd"), group, blocking, target.lanes)
     # 3. The transform of the inputs: of a task, or of all.
     _schedule_input(s, None if blocking.shared else task, target.lanes, blocking.parallel)
-    return prefetch_rows(s, channel, weight, passes)
+    return prefetch_rows(s, channel, weight, [passes])
 
 
 def _schedule_output(s: Schedule, out: SBlockRV, blocking: Blocking, lanes: int) -> tuple[LoopRV, LoopRV]:
@@ -85,8 +85,7 @@ def _schedule_products(s: Schedule, acc: SBlockRV, group: LoopRV, blocking: Bloc
     s.compute_at(acc, tile, preserve_unit_loops=True)
     pixel, channel, ci = s.get_loops(acc)[-3:]
     # As many passes over the weights as there are register tiles: each asks for its share of the next weights.
-    share = max(d for d in range(1, extent_of(s, tile) + 1) if extent_of(s, ci) % d == 0)
-    ci, step = s.split(ci, [None, share])
+    ci, step = s.split(ci, [None, share_of(extent_of(s, tile), extent_of(s, ci))])
     vector, lane = s.split(channel, [None, lanes])
     s.reorder(ci, step, pixel, vector, lane)
     _unroll(s, pixel, vector, lane)

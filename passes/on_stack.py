@@ -1,0 +1,56 @@
+"""Accumulators as large as the register file.
+
+TVM takes small buffers from the stack, where LLVM finds them and makes registers of them, and larger ones from the heap, where it does not.
+"Small" ends at 1024 bytes, which is half of the registers of AVX-512.
+"""
+from __future__ import annotations
+
+from math import prod
+
+import tvm
+import tvm_ffi
+from tvm import ir, tirx
+
+PIPELINE = "tenfold"             # TVM's lowering of loops, with the pass of this file in its place
+BYTES = 2048                     # of all vector registers of AVX-512
+KEPT = "disable_lower_builtin"   # TVM's annotation of a buffer that stays where it is declared: on the stack
+
+
+@tvm.transform.module_pass(opt_level=0, name="OnStack")
+class OnStack:
+    """Keep what can live in registers out of the heap. To run right before `LowerTVMBuiltin`: the passes before it forget annotations."""
+
+    def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
+        functions = {var: on_stack(f) if isinstance(f, tirx.PrimFunc) else f for var, f in mod.functions_items()}
+        return tvm.IRModule(functions, attrs=mod.attrs)
+
+
+def on_stack(func: tirx.PrimFunc) -> tirx.PrimFunc:
+    """The function with its buffers of up to `BYTES` marked, where all indices are numbers: only then LLVM finds registers."""
+    moving = set()
+
+    def note(access: ir.TensorLoad | tirx.BufferStore) -> None:
+        buffer = access.source if isinstance(access, ir.TensorLoad) else access.buffer
+        if not all(isinstance(index, (int, tirx.IntImm)) for index in access.indices):
+            moving.add(buffer)
+
+    def kept(node: tirx.AllocBuffer) -> tirx.AllocBuffer:
+        buffer = node.buffer
+        known = buffer not in moving and all(isinstance(extent, (int, tirx.IntImm)) for extent in buffer.shape)
+        if not known or buffer.scope() != "global":
+            return node
+        dtype = tvm.DataType(buffer.dtype)
+        small = prod(int(extent) for extent in buffer.shape) * dtype.itemsize <= BYTES
+        return tirx.AllocBuffer(buffer, {**node.annotations, KEPT: tirx.const(1, "int32")}) if small else node
+
+    tvm_ffi.structural_walk(func.body, (ir.TensorLoad, note))
+    tvm_ffi.structural_walk(func.body, (tirx.BufferStore, note))
+    return func.with_body(tvm_ffi.structural_map(func.body, (tirx.AllocBuffer, kept), order="post"))
+
+
+def _pipeline() -> tuple[tvm.transform.Pass, object, object]:
+    lower, finalize_host, finalize_device = tirx.get_tir_pipeline("default")
+    return lower, lambda: tvm.ir.transform.Sequential([OnStack(), finalize_host()]), finalize_device
+
+
+tirx.register_tir_pipeline(PIPELINE, _pipeline)
