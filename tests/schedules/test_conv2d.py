@@ -12,6 +12,7 @@ import pytest
 import tvm
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tenfold.passes.on_stack import PIPELINE
 from tenfold.schedules.bound_loops import BoundLoops, lower_blocks
 from tenfold.schedules.x86.conv2d import Geometry, conv2d, dense, pack_weights
 from tenfold.schedules.x86.conv2d_schedule import schedule_conv2d
@@ -109,14 +110,15 @@ def test_kernel_rows_on_padding_are_passed_over(seed, size, kernel, padding, str
 
 @pytest.mark.parametrize("flat", [False, True])
 @pytest.mark.parametrize("weights_inner", [False, True])
+@pytest.mark.parametrize("prefetch", [False, True])
 @pytest.mark.parametrize(("pixels", "vectors", "rows"), [(4, 2, 3), (5, 1, 2), (1, 3, 1), (6, 2, 9)])
-def test_any_tile_is_right(flat, weights_inner, pixels, vectors, rows):
+def test_any_tile_is_right(flat, weights_inner, prefetch, pixels, vectors, rows):
     """What the model chooses is a matter of speed alone."""
     rng = np.random.default_rng(0)
     geometry = Geometry(48, (3, 3), (1, 1), (1, 1, 1, 1))
     shape = (1, 9, 11, 16)
     tile = replace(choose_tile(geometry.shape(*shape), HOST), pixels=pixels, vectors=vectors, flat=flat, rows=rows,
-                   weights_inner=weights_inner)
+                   weights_inner=weights_inner, prefetch=prefetch)
     check(rng.standard_normal(shape, "float32"), rng.standard_normal((48, 16, 3, 3), "float32"), geometry, tile)
 
 
@@ -170,20 +172,34 @@ def test_accumulators_shrink_to_one_tile(flat, groups):
     assert prod(map(int, re.findall(r"\d+", line.split("((")[1].split(")")[0]))) == 5 * 2 * HOST.lanes
 
 
-def test_inner_loop_is_a_register_tile_without_stores():
-    """Between two branches of the hottest loop: multiply-adds, loads and broadcasts, but nothing written to memory."""
-    geometry = Geometry(128, (5, 5), (1, 1), (2, 2, 2, 2))
-    for name in ("zen3", "zen4"):
-        target = resolve(name)
-        tile = choose_tile(geometry.shape(1, 32, 32, 128), target)
-        shape = (1, 32, 4 * tile.pixels, 128)
-        packed = pack_weights(np.zeros((128, 128, 5, 5), "float32"), 1, tile, target.lanes)
-        data, weights = te.placeholder(shape, name="x"), te.placeholder(packed.shape, name="w")
-        func = te.create_prim_func([data, weights, conv2d(data, weights, geometry, tile)])
-        executable = tvm.compile(schedule_conv2d(func, target).mod, target=target.tvm_target())
-        loop = hottest_loop(executable.mod.inspect_source("asm"))
-        assert sum("vfmadd" in line for line in loop) % (tile.pixels * tile.vectors) == 0
-        assert not [line for line in loop if "vmov" in line and line.rstrip().endswith(")")]
+@pytest.mark.parametrize("filters", [128, 120])
+@pytest.mark.parametrize("prefetch", [False, True])
+@pytest.mark.parametrize("name", ["zen3", "zen4"])
+def test_inner_loop_is_a_register_tile_without_stores(name, prefetch, filters):
+    """Between two branches of the hottest loop: multiply-adds, loads and broadcasts, but nothing written to memory, nor around it."""
+    target, geometry = resolve(name), Geometry(filters, (5, 5), (1, 1), (2, 2, 2, 2))
+    tile = replace(choose_tile(geometry.shape(1, 32, 32, 128), target), prefetch=prefetch)
+    assert tile.pixels * tile.vectors >= target.vector_registers // 2
+    shape = (1, 32, 4 * tile.pixels, 128)
+    packed = pack_weights(np.zeros((filters, 128, 5, 5), "float32"), 1, tile, target.lanes)
+    data, weights = te.placeholder(shape, name="x"), te.placeholder(packed.shape, name="w")
+    func = te.create_prim_func([data, weights, conv2d(data, weights, geometry, tile)])
+    loops = BoundLoops()(lower_blocks(schedule_conv2d(func, target).mod))  # as in code generation
+    assembly = tvm.tirx.build(loops, target=target.tvm_target(), pipeline=PIPELINE).inspect_source("asm")
+    loop = hottest_loop(assembly)
+    assert sum("vfmadd" in line for line in loop) % (tile.pixels * tile.vectors) == 0
+    assert not [line for line in loop if stores(line)]
+    if prefetch:
+        around = assembly.splitlines()
+        begin = next(k for k, line in enumerate(around) if "prefetch" in line)
+        inner = next(k for k in range(begin, len(around)) if "vfmadd" in around[k])
+        behind = next(k for k in range(inner, len(around)) if around[k].strip().startswith("j") and "vfmadd" not in around[k + 1])
+        assert not [line for line in around[begin:behind] if stores(line)]
+
+
+def stores(line: str) -> bool:
+    """Whether an instruction writes a vector to memory."""
+    return "vmov" in line and line.split("#")[0].rstrip().endswith(")")
 
 
 def hottest_loop(assembly: str) -> list[str]:

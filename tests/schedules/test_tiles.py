@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tenfold.schedules.x86.conv2d import Geometry
-from tenfold.schedules.x86.tiles import ConvShape, choose_tile, cycles, fits_registers, step_cycles
+from tenfold.schedules.x86.tiles import MEMORY_BYTES_PER_CYCLE, ConvShape, choose_tile, cycles, fits_registers, from_memory, step_cycles
 from tenfold.targets import resolve
 
 AVX2, AVX512 = resolve("zen3"), resolve("zen4")
@@ -44,7 +44,10 @@ def test_sixteen_registers(pixels, vectors, holds):
     assert fits_registers(pixels, vectors, AVX2) is holds
 
 
-@pytest.mark.parametrize(("pixels", "vectors", "holds"), [(14, 2, True), (9, 3, True), (6, 4, True), (29, 1, True), (30, 1, False), (15, 2, False), (7, 4, False)])
+@pytest.mark.parametrize(
+    ("pixels", "vectors", "holds"),
+    [(14, 2, True), (9, 3, True), (6, 4, True), (29, 1, True), (30, 1, False), (15, 2, False), (7, 4, False)],
+)
 def test_thirty_two_registers(pixels, vectors, holds):
     assert fits_registers(pixels, vectors, AVX512) is holds
 
@@ -78,3 +81,34 @@ def test_every_core_gets_work_and_tiny_layers_stay_on_one():
     tasks = ceil(64 / (tile.vectors * AVX2.lanes)) * ceil(lines / tile.rows)
     assert tile.parallel and tasks >= 4 * AVX2.cores
     assert not choose_tile(ConvShape(1, 1, 16, 10, (1, 1)), AVX2).parallel
+
+
+@pytest.mark.parametrize(("channels", "filters", "size", "asks"), [
+    (512, 2048, 7, True),     # 4 MB of weights, 49 pixels
+    (1024, 256, 14, True),
+    (512, 128, 28, False),    # read in a twentieth of the time that they are worked with
+    (64, 64, 56, False),
+    (2048, 1000, 1, False),   # no second pass over a block
+])
+def test_weights_that_take_long_to_read_are_asked_for_before(channels, filters, size, asks):
+    shape = ConvShape(1, 1, channels, filters, (size, size))
+    tile = choose_tile(shape, AVX512)
+    assert tile.prefetch is asks
+    if asks:
+        assert tile.rows == ceil(shape.pixels / tile.pixels) and not tile.weights_inner
+
+
+def test_later_blocks_are_read_beside_the_work():
+    """And the first ones before it. What is not asked for is all read before."""
+    shape = ConvShape(1, 1, 512, 2048, (7, 7))
+    tile = choose_tile(shape, AVX512)
+    reading = 4 * 512 * 2048 / MEMORY_BYTES_PER_CYCLE
+    before = from_memory(1e6, shape, replace(tile, prefetch=False), AVX512)
+    assert before == 1e6 + reading
+    assert max(1e6, reading) < from_memory(1e6, shape, tile, AVX512) < before
+
+
+def test_many_pixels_that_share_sets_of_the_l1_cache_cost_more():
+    near, far = (ConvShape(1, 1, channels, 256, (14, 14)) for channels in (1040, 1024))
+    assert step_cycles(near, 14, 2, AVX512) < step_cycles(far, 14, 2, AVX512)
+    assert step_cycles(near, 4, 2, AVX512) == step_cycles(far, 4, 2, AVX512)
