@@ -14,7 +14,7 @@ from math import ceil, prod
 
 from ...targets import Target
 from .chain import CHANNELS_LAST, Ends, lines
-from .chain_options import LINE_BYTES, Link, depthwise_cycles, depthwise_pixels, line_of_channels, row_cycles, stage_options, wide_over_few
+from .chain_options import LINE_BYTES, Link, depthwise_cycles, depthwise_pixels, line_of_channels, row_cycles, stage_options
 from .chain_stage import ChainStage, layouts, wirings
 from .conv2d import Geometry
 from .groups import mergeable
@@ -29,6 +29,7 @@ REMOTE_BYTES_PER_CYCLE = 1.5      # of one core, that another core has just writ
 PLANES_SHARE = 0.6                # of the L2 cache for the planes of a task
 WEIGHTS_SHARE = 0.6               # likewise, for the weights that every task reads, beside a plane
 CROWDED = 6                       # times as many lines as a set holds: in 12 ways, 64 are 10 % faster than transposed, 128 5 to 12 % slower
+PAGES_AT_HAND = 96                # addresses in the first TLB, of Golden Cove and Zen 5: 256 channels, 56 x 56, are 27 % faster transposed
 MOST_WAYS = 200                   # to compute the stages of a chain that are compared
 
 
@@ -66,11 +67,11 @@ def segments(links: Sequence[Link], target: Target, ends: Ends = CHANNELS_LAST) 
 
 def _alone(link: Link, ends: Ends, target: Target) -> bool:
     """Whether a chain of this convolution alone can be better: it spares a copy, or a gather. Its kernel columns are unrolled, which a loop
-    over fewer channels than a vector has lanes repays only if there are few of them and no kernel transposes the image before."""
+    over fewer channels than a vector has lanes repays only if no kernel transposes the image before."""
     if link.gathered:
         return not link.depthwise
     copied = any(link.geometry.padding) or ends != CHANNELS_LAST
-    if ends.source_nchw and link.channels < target.lanes and not wide_over_few(link, target):
+    if ends.source_nchw and link.channels < target.lanes:
         return not link.depthwise
     return copied and not link.depthwise and link.channels // link.geometry.groups >= target.lanes
 
@@ -86,7 +87,7 @@ def _permutes(links: Sequence[Link], wanted: Ends, done: Ends, target: Target) -
 def transposable(links: Sequence[Link], stages: Sequence[ChainStage], wanted: Ends, target: Target) -> Ends:
     """Which of the wanted ends a chain can take as they lie: its source if it is read number by number, or can be transposed, since there
     are vectors of channels and of columns, and no two tasks want the same rows."""
-    if wanted.source_nchw and _read_in_place(links[0], len(links) == 1, target):
+    if wanted.source_nchw and _read_in_place(links[0], stages, target):
         return replace(wanted, in_place=True)
     by_channels = not stages[0].depthwise and all(stage.depthwise for stage in stages[1:])
     if len(stages) == 1:
@@ -95,12 +96,17 @@ def transposable(links: Sequence[Link], stages: Sequence[ChainStage], wanted: En
     return Ends(wanted.source_nchw and whole_vectors and not by_channels, wanted.result_nchw)
 
 
-def _read_in_place(link: Link, alone: bool, target: Target) -> bool:
+def _read_in_place(link: Link, stages: Sequence[ChainStage], target: Target) -> bool:
     """Whether a convolution that is not depthwise reads an image (N, C, H, W) as it lies. Lines of all channels are read side by side: they
-    must not lie as far apart as the places that share a set of the L1 cache. By itself it is cut by rows then."""
-    sets = Counter(channel * 4 * link.size[0] * link.size[1] % PAGE_BYTES // LINE_BYTES for channel in range(link.channels))
+    must not lie as far apart as the places that share a set of the L1 cache, nor, where they are read again for every block of filters, in
+    more pages than have an address at hand. By itself it is cut by rows then."""
+    alone, channel_bytes = len(stages) == 1, 4 * link.size[0] * link.size[1]
+    sets = Counter(channel * channel_bytes % PAGE_BYTES // LINE_BYTES for channel in range(link.channels))
     crowded = max(sets.values()) > CROWDED * target.l1_bytes / PAGE_BYTES
-    return not link.depthwise and not crowded and (not alone or _shares_weights(link, target))
+    far = link.channels * min(1.0, channel_bytes / PAGE_BYTES) > PAGES_AT_HAND and stages[0].blocks(target.lanes) > 1
+    if alone and link.geometry.kernel != (1, 1):
+        far = False  # no kernel of its own transposes an image for several rows, and one before it takes longer
+    return not (link.depthwise or crowded or far) and (not alone or _shares_weights(link, target))
 
 
 def _single(link: Link, target: Target) -> tuple[float, Segment]:

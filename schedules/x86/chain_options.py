@@ -15,8 +15,6 @@ from .tiles import STORE_CYCLES, fits_registers, line_cycles
 DEPTHWISE_PIXELS = (8, 7, 6, 5)   # accumulators: enough to hide the multiply-add's latency, few enough for registers
 FEWEST_PIXELS = 4                 # where they are too many: 128 channels, 1 x 5, measured 15 % faster than with 8 in 16 registers
 LINE_BYTES, FLOAT_BYTES = 64, 4   # of a line of the caches, of a number
-NARROW = 3                        # columns of a kernel over few channels: of more, LLVM keeps more spread inputs than there are registers
-WIDE_PRICE = 1.15                 # times the work of such a wider one: 3 -> 64, 7 x 7 measured 78 % of the peak, 90 as a kernel of its own
 DEPTHWISE_CYCLES = 0.75           # of one multiply-add of a vector: its input comes from memory, two loads in a cycle at best
 
 
@@ -104,8 +102,7 @@ def _best_tile(geometry: Geometry, interleaved: int, link: Link, target: Target,
     for vectors in range(1, 5):
         for pixels in range(1, min(target.vector_registers, link.output[1]) + 1):
             stage = ChainStage(geometry, pixels, vectors, interleaved=interleaved, table=0 if link.gathered else None)
-            spread = pixels if wide_over_few(link, target) else 0
-            allowed = fits_registers(pixels, vectors, target, spread) and (stage.spread_evenly(target.lanes) or not last)
+            allowed = fits_registers(pixels, vectors, target) and (stage.spread_evenly(target.lanes) or not last)
             # LLVM keeps what it has spread over the lanes for the next kernel columns, too: with a single vector it runs out of registers.
             if allowed and (interleaved == 1 or vectors > 1) and not (whole and stage.per_set % stage.block(target.lanes)):
                 found.append((dense_cycles(link, stage, last, target), -pixels, vectors, stage))
@@ -124,12 +121,7 @@ def dense_cycles(link: Link, stage: ChainStage, last: bool, target: Target) -> f
         filled = stage.per_set // blocks
         narrow = filled // gcd(filled, lanes) - stage.vectors
     work = line_cycles(shape, stage.pixels, stage.vectors, False, target) + STORE_CYCLES * max(0, narrow) * link.output[1]
-    return stage.sets * blocks * work * (WIDE_PRICE if m == 1 and wide_over_few(link, target) else 1.0)
-
-
-def wide_over_few(link: Link, target: Target) -> bool:
-    """Whether unrolled kernel columns need more registers than there are."""
-    return link.channels // link.geometry.groups < target.lanes and link.geometry.kernel[1] > NARROW
+    return stage.sets * blocks * work
 
 
 def depthwise_pixels(link: Link, target: Target) -> int:

@@ -26,6 +26,7 @@ from tvm.s_tir.stmt import SBlock
 from ...targets import Target
 from ..analysis import mentions
 from ..bound_loops import SPLIT
+from ..common import extent_of
 from ..transpose_tiles import transposed_tiles
 from .chain import ANNOTATION, RESULT, SUMS, Limits
 from .chain_options import line_of_channels
@@ -223,6 +224,7 @@ def _tile(s: Schedule, stage: _Accumulation, out: SBlockRV, loops: tuple[LoopRV,
     s.compute_at(stage.block, tile, preserve_unit_loops=True)
     if stage.depthwise:
         *_, pixel, lane, ky, kx = s.get_loops(stage.block)
+        taps = [ky, kx]
         s.reorder(ky, kx, pixel, lane)
         if int(s.get(ky).extent) * int(s.get(kx).extent) <= UNROLLED_TAPS:
             s.unroll(ky)
@@ -230,12 +232,15 @@ def _tile(s: Schedule, stage: _Accumulation, out: SBlockRV, loops: tuple[LoopRV,
     else:
         *_, pixel, channel, ky, kx, ci = s.get_loops(stage.block)
         vector, lane = s.split(channel, [None, lanes])
-        s.reorder(ky, kx, ci, pixel, vector, lane)
+        # Over few channels a loop by itself for each column: of one for all, LLVM keeps every number of the image that several columns
+        # read, and has no registers left for the sums.
+        taps = [kx, ky] if extent_of(s, ci) < lanes else [ky, kx]
+        s.reorder(*taps, ci, pixel, vector, lane)
         s.unroll(kx)
         s.unroll(vector)
     s.unroll(pixel)
     s.vectorize(lane)
-    s.decompose_reduction(stage.block, ky)
+    s.decompose_reduction(stage.block, taps[0])
     return _Nest(block if stage.depthwise else None, row, tile)
 
 

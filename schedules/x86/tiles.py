@@ -95,16 +95,16 @@ class Tile:
     prefetch: bool = False
 
 
-def fits_registers(pixels: int, vectors: int, target: Target, others: int = 0) -> bool:
-    """Whether accumulators, weights, broadcasts, and `others` that LLVM keeps, fit: a tile that spills costs two to three times.
+def fits_registers(pixels: int, vectors: int, target: Target) -> bool:
+    """Whether accumulators, weights and broadcasts fit: a tile that spills costs two to three times.
 
     One register stays free: LLVM spills exact fits in some surroundings. AVX-512 broadcasts from memory within the
     multiply-add; AVX2 needs a register for it, and with a single weight vector LLVM keeps all broadcasts of a step.
     """
     accumulators = pixels * vectors
     if vectors == 1 and target.vector_registers < 32:
-        return 2 * accumulators + others + 2 <= target.vector_registers
-    return accumulators + vectors + others + 1 < target.vector_registers
+        return 2 * accumulators + 2 <= target.vector_registers
+    return accumulators + vectors + 1 < target.vector_registers
 
 
 def step_cycles(shape: ConvShape, pixels: int, vectors: int, target: Target) -> float:

@@ -221,12 +221,12 @@ def test_a_gather_that_others_read_too_stays():
     check(net)
 
 
-@pytest.mark.parametrize("kernel, own", [(3, True), (7, False)])
-def test_an_image_of_few_channels_is_read_as_it_lies(kernel, own):
+@pytest.mark.parametrize("kernel", [3, 7])
+def test_an_image_of_few_channels_is_read_as_it_lies(kernel):
     nodes = [conv("a", ["x", "w0", "b0"], "a", pads=[kernel // 2] * 4, strides=[2, 2]),
              helper.make_node("AveragePool", ["a"], ["p"], kernel_shape=[2, 2]), helper.make_node("GlobalAveragePool", ["p"], ["y"])]
     net = network(nodes, {"w0": (32, 3, kernel, kernel), "b0": (32,)}, [2, 3, 33, 30])
-    assert any("transpose" in name for name in kernels(net)) != own
+    assert not any("transpose" in name for name in kernels(net))
     check(net)
 
 

@@ -11,10 +11,11 @@ import tvm
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
+from tenfold.passes.on_stack import PIPELINE
 from tenfold.schedules.bound_loops import BoundLoops, lower_blocks
 from tenfold.schedules.transpose_tiles import TransposeTiles
 from tenfold.schedules.x86.chain import CHANNELS_LAST, Ends, chain, lines
-from tenfold.schedules.x86.chain_model import fused_stages, segments
+from tenfold.schedules.x86.chain_model import fused_stages, segments, transposable
 from tenfold.schedules.x86.chain_options import Link, stage_options
 from tenfold.schedules.x86.chain_schedule import schedule_chain
 from tenfold.schedules.x86.chain_stage import ChainStage, ChannelLayout, layouts, pack_chain, wirings
@@ -319,6 +320,25 @@ def test_an_image_whose_channels_share_no_lines_is_read_as_it_lies(size, in_plac
     links = [Link(Geometry(32, (1, 1)), size, 256, 1), Link(Geometry(128, (1, 1)), size, 32, 1)]
     [segment] = segments(links, resolve("zen4"), Ends(source_nchw=True))
     assert segment.ends == Ends(in_place or transposed, False, in_place)
+
+
+@pytest.mark.parametrize(("filters", "in_place"), [(32, True), (256, False)])
+def test_what_lies_in_many_pages_is_read_as_it_lies_only_once(filters, in_place):
+    """Not again for every block of filters."""
+    links = [Link(Geometry(filters, (1, 1)), (56, 56), 252, 1), Link(Geometry(32, (3, 3)), (56, 56), filters, 1)]
+    assert transposable(links, fused_stages(links, resolve("zen4")), Ends(source_nchw=True), resolve("zen4")).in_place is in_place
+
+
+@pytest.mark.parametrize(("name", "pixels"), [("zen3", 5), ("zen4", 14)])
+def test_sums_over_few_channels_stay_in_registers(name, pixels):
+    """LLVM spilled a vector for every third product where one loop had all kernel columns."""
+    target, geometry = resolve(name), Geometry(64, (7, 7), (2, 2), (3, 3, 3, 3))
+    schedule, _, _ = kernel_of((1, 112, 112, 3), [geometry], [ChainStage(geometry, pixels, 2)], 4, target=target)
+    loops = TransposeTiles()(BoundLoops()(lower_blocks(schedule.mod)))
+    lines = tvm.tirx.build(loops, target=target.tvm_target(), pipeline=PIPELINE).inspect_source("asm").splitlines()
+    products = sum("vfmadd" in line for line in lines)
+    spilled = sum("vmov" in line and line.split("#")[0].rstrip().endswith("(%rsp)") for line in lines)
+    assert products > 0 and spilled < products / 20
 
 
 def test_what_a_chain_can_not_do_stays_apart():
