@@ -9,6 +9,9 @@ from . import cpu
 from .llvm import cpu_features, system_cpu
 from .target import Target
 
+# Bytes that no CPU has more of for each of its cores: a virtual machine of a few cores shows the whole cache, which others use too.
+L3_OF_A_CORE = 16 << 20
+
 LEVELS = {  # psABI levels of x86-64, highest first, by the flag that tells them apart
     "x86-64-v4": ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512cd"),
     "x86-64-v3": ("avx2", "fma", "bmi2", "movbe"),
@@ -56,4 +59,4 @@ def detect_host() -> Target:
     features = cpu.flags_of(cpu_features(tvm))
     bits, registers = cpu.vector_unit(features)
     l1, l2, l3 = cpu.caches()
-    return Target("host", tvm, bits, registers, cores, l1, l2, l3, features=features, description=cpu.cpu_model())
+    return Target("host", tvm, bits, registers, cores, l1, l2, min(l3, cores * L3_OF_A_CORE), features=features, description=cpu.cpu_model())

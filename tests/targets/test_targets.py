@@ -104,3 +104,14 @@ def test_the_host_runs_what_it_claims():
     assert set(host.features) <= cpu.cpu_flags()
     assert host.cores == host.tvm["num-cores"] == cpu.physical_cores() <= (os.cpu_count() or 1)
     assert resolve(None) == host or resolve(None).tvm == host.tvm
+
+
+def test_a_few_cores_have_their_share_of_a_large_cache(monkeypatch):
+    """Not all that a virtual machine shows."""
+    from tenfold.targets import host
+
+    monkeypatch.setattr(host.cpu, "caches", lambda: (48 << 10, 2 << 20, 480 << 20))
+    monkeypatch.setattr(host.cpu, "physical_cores", lambda: 2)
+    assert host.detect_host().l3_bytes == 32 << 20
+    monkeypatch.setattr(host.cpu, "caches", lambda: (32 << 10, 512 << 10, 16 << 20))
+    assert host.detect_host().l3_bytes == 16 << 20
