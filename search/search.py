@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -214,6 +215,8 @@ class Search:
         if found.best is None or not any(found.best):
             raise TenfoldError(best_reachable(self, budget, limits))
         holding = self._further(found, budget.max_drop, limits)
+        if not holding:
+            raise TenfoldError(best_reachable(self, budget, limits))
         if "ms" in limits:  # they were timed one by one, against the limit
             return holding[0]
         best = self.costs.predicted(holding[0]).ms
@@ -222,22 +225,32 @@ class Search:
         return min(final, key=times.__getitem__)
 
     def _further(self, found: Found, max_drop: float, limits: dict[str, float]) -> list[Indices]:
-        """All choices that hold, the fastest first as predicted, after some more: the best by losses as all verified plans correct them."""
+        """All choices that hold, the fastest first as predicted, after some more: the best by losses as all verified plans correct them.
+
+        Each plan that is verified moves the trend. Where none holds any more, the next ones are allowed less and less.
+        """
         def holding() -> list[Indices]:
             choices = [choice for choice, held in found.tried.items() if held and any(choice) and self._holds(choice, max_drop)]
-            return sorted(choices, key=lambda choice: self.costs.predicted(choice).ms) or [found.best]
+            return sorted(choices, key=lambda choice: self.costs.predicted(choice).ms)
 
+        allowed, kept = inf, holding()
         for _ in range(FURTHER):
-            fast_enough = FASTER * self.costs.predicted(holding()[0]).ms
+            fast_enough = FASTER * self.costs.predicted(kept[0]).ms if kept else inf
             verified = [choice for choice in self._verdicts if any(choice)]
             factors = layer_factors([self.costs.losses(choice) for choice in verified], [self._verdicts[c].kl for c in verified])
-            allowed = self._most_loss(holding()[0], max_drop)
+            if kept:
+                allowed = self._most_loss(kept[0], max_drop)
+            else:
+                allowed = min(allowed, *(float(np.dot(factors, self.costs.losses(choice))) for choice in found.tried if any(choice))) / STEP
             near = (self.costs.pick("ms", {"loss": around * allowed, **limits}, factors) for around in AROUND)
             choice = next((c for c in near if c not in (None, *found.tried) and self.costs.predicted(c).ms < fast_enough), None)
-            if choice is None:
+            if choice is None and kept:
                 break
+            if choice is None:
+                continue
             found.holds(choice, lambda choice: self._holds(choice, max_drop) and self._keeps(choice, limits))
-        return holding()
+            kept = holding()
+        return kept
 
     def _keeps(self, choice: Indices, limits: dict[str, float]) -> bool:
         """Whether what is measured keeps limits."""

@@ -155,6 +155,35 @@ def test_predictions_are_for_the_machine_as_it_is(work, small):
     assert done.predicted_ms == pytest.approx(done.after.ms, rel=0.05)
 
 
+@pytest.mark.parametrize("others_hold", [True, False])
+def test_where_no_plan_holds_any_more_the_next_are_more_careful(work, monkeypatch, others_hold):
+    """As when a plan that was verified last moves the trend. Where none holds in the end, that is an error."""
+    further, holds, fallen, asked = Search._further, Search._holds, {}, []
+
+    def moved(search, choice, max_drop):
+        if fallen and choice not in fallen:
+            asked.append(search.costs.predicted(choice).loss)
+        return holds(search, choice, max_drop) and not (fallen and (choice in fallen or not others_hold))
+
+    def after(search, found, max_drop, limits):
+        fallen.update(found.tried)
+        asked.append(search.costs.predicted(found.best).loss)
+        return further(search, found, max_drop, limits)
+
+    monkeypatch.setattr(Search, "_holds", moved)
+    monkeypatch.setattr(Search, "_further", after)
+
+    def search():
+        return compress_within(work / "net.onnx", work / "careful", work / "d.npz", Budget(max_drop=5), settings=settings(work))
+
+    if others_hold:
+        assert search().verdict.drop <= 5
+    else:
+        with pytest.raises(TenfoldError, match="can't be met"):
+            search()
+        assert len(set(asked)) > 2 and min(asked) < asked[0]
+
+
 def test_size_is_bounded(work):
     limit = 0.75 * (work / "net.onnx").stat().st_size
     done = compress_within(work / "net.onnx", work / "tight", work / "d.npz", Budget(size=limit / 1e6), settings=settings(work))
