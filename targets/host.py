@@ -59,4 +59,5 @@ def detect_host() -> Target:
     features = cpu.flags_of(cpu_features(tvm))
     bits, registers = cpu.vector_unit(features)
     l1, l2, l3 = cpu.caches()
-    return Target("host", tvm, bits, registers, cores, l1, l2, min(l3, cores * L3_OF_A_CORE), features=features, description=cpu.cpu_model())
+    l3 = min(l3, cores * L3_OF_A_CORE)
+    return Target("host", tvm, bits, registers, cores, l1, l2, l3, features=features, description=cpu.cpu_model())
