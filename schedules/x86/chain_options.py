@@ -102,7 +102,9 @@ def _best_tile(geometry: Geometry, interleaved: int, link: Link, target: Target,
     for vectors in range(1, 5):
         for pixels in range(1, min(target.vector_registers, link.output[1]) + 1):
             stage = ChainStage(geometry, pixels, vectors, interleaved=interleaved, table=0 if link.gathered else None)
-            allowed = fits_registers(pixels, vectors, target) and (stage.spread_evenly(target.lanes) or not last)
+            # Of a single channel LLVM keeps what several kernel columns read: half of the registers are for that.
+            roomy = link.channels > link.geometry.groups or 2 * pixels * vectors < target.vector_registers
+            allowed = roomy and fits_registers(pixels, vectors, target) and (stage.spread_evenly(target.lanes) or not last)
             # LLVM keeps what it has spread over the lanes for the next kernel columns, too: with a single vector it runs out of registers.
             if allowed and (interleaved == 1 or vectors > 1) and not (whole and stage.per_set % stage.block(target.lanes)):
                 found.append((dense_cycles(link, stage, last, target), -pixels, vectors, stage))

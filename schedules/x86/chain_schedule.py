@@ -232,9 +232,9 @@ def _tile(s: Schedule, stage: _Accumulation, out: SBlockRV, loops: tuple[LoopRV,
     else:
         *_, pixel, channel, ky, kx, ci = s.get_loops(stage.block)
         vector, lane = s.split(channel, [None, lanes])
-        # Over few channels a loop by itself for each column: of one for all, LLVM keeps every number of the image that several columns
-        # read, and has no registers left for the sums.
-        taps = [kx, ky] if extent_of(s, ci) < lanes else [ky, kx]
+        # Over a few channels, not one alone, each column is a loop by itself: of one loop for all, LLVM keeps every number of the image
+        # that several columns read, and has no registers left for the sums.
+        taps = [kx, ky] if 1 < extent_of(s, ci) < lanes else [ky, kx]
         s.reorder(*taps, ci, pixel, vector, lane)
         s.unroll(kx)
         s.unroll(vector)
