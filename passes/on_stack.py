@@ -16,15 +16,6 @@ BYTES = 2048                     # of all vector registers of AVX-512
 KEPT = "disable_lower_builtin"   # TVM's annotation of a buffer that stays where it is declared: on the stack
 
 
-@tvm.transform.module_pass(opt_level=0, name="OnStack")
-class OnStack:
-    """Keep what can live in registers out of the heap. To run right before `LowerTVMBuiltin`: the passes before it forget annotations."""
-
-    def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
-        functions = {var: on_stack(f) if isinstance(f, tirx.PrimFunc) else f for var, f in mod.functions_items()}
-        return tvm.IRModule(functions, attrs=mod.attrs)
-
-
 def on_stack(func: tirx.PrimFunc) -> tirx.PrimFunc:
     """The function with its buffers of up to `BYTES` marked, where all indices are numbers: only then LLVM finds registers."""
     moving = set()
@@ -48,9 +39,13 @@ def on_stack(func: tirx.PrimFunc) -> tirx.PrimFunc:
     return func.with_body(tvm_ffi.structural_map(func.body, (tirx.AllocBuffer, kept), order="post"))
 
 
+# To run right before `LowerTVMBuiltin`: the passes before it forget annotations.
+ON_STACK = tirx.transform.prim_func_pass(lambda func, _mod, _context: on_stack(func), opt_level=0, name="OnStack")
+
+
 def _pipeline() -> tuple[tvm.transform.Pass, object, object]:
     lower, finalize_host, finalize_device = tirx.get_tir_pipeline("default")
-    return lower, lambda: tvm.ir.transform.Sequential([OnStack(), finalize_host()]), finalize_device
+    return lower, lambda: tvm.ir.transform.Sequential([ON_STACK, finalize_host()]), finalize_device
 
 
 tirx.register_tir_pipeline(PIPELINE, _pipeline)

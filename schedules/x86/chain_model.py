@@ -253,7 +253,8 @@ def _task_cost(links: Sequence[Link], stages: Sequence[ChainStage], per_row: Seq
         each += 2 * planes / NEAR_BYTES_PER_CYCLE
     weights = sum(link.weight_bytes for link in links)
     # A kernel for each convolution cuts by filters: a core reads but its part of the weights, once if a task has all rows.
-    if weights / blocks > target.l2_bytes if len(links) > 1 else not _shares_weights(links[0], target):
+    too_many = weights / blocks > target.l2_bytes if len(links) > 1 else not _shares_weights(links[0], target)
+    if too_many:
         each += weights / blocks / SHARED_BYTES_PER_CYCLE
     read = weights / MEMORY_BYTES_PER_CYCLE
     return ceil(tasks / target.cores) * each + read + LAUNCH_CYCLES + _remote_cycles(links[0], tasks // blocks, target)

@@ -190,11 +190,13 @@ def test_inner_loop_is_a_register_tile_without_stores(name, prefetch, filters):
     assert sum("vfmadd" in line for line in loop) % (tile.pixels * tile.vectors) == 0
     assert not [line for line in loop if stores(line)]
     if prefetch:
-        around = assembly.splitlines()
-        begin = next(k for k, line in enumerate(around) if "prefetch" in line)
-        inner = next(k for k in range(begin, len(around)) if "vfmadd" in around[k])
-        behind = next(k for k in range(inner, len(around)) if around[k].strip().startswith("j") and "vfmadd" not in around[k + 1])
-        assert not [line for line in around[begin:behind] if stores(line)]
+        lines = assembly.splitlines()
+        asked = next(k for k, line in enumerate(lines) if "prefetch" in line)
+        begin = max(k for k in range(asked) if lines[k].startswith(".LBB"))
+        label = lines[begin].split(":")[0]
+        end = next(k for k in range(asked, len(lines)) if lines[k].strip().startswith("j") and lines[k].split()[-1] == label)
+        assert sum("vfmadd" in line for line in lines[begin:end]) > 0  # the loop around that of the tile
+        assert not [line for line in lines[begin:end] if stores(line)]
 
 
 def stores(line: str) -> bool:

@@ -158,7 +158,7 @@ def test_predictions_are_for_the_machine_as_it_is(work, small):
 @pytest.mark.parametrize("others_hold", [True, False])
 def test_where_no_plan_holds_any_more_the_next_are_more_careful(work, monkeypatch, others_hold):
     """As when a plan that was verified last moves the trend. Where none holds in the end, that is an error."""
-    further, holds, fallen, asked = Search._further, Search._holds, {}, []
+    further, holds, fallen, asked, kept = Search._further, Search._holds, {}, [], []
 
     def moved(search, choice, max_drop):
         if fallen and choice not in fallen:
@@ -168,7 +168,8 @@ def test_where_no_plan_holds_any_more_the_next_are_more_careful(work, monkeypatc
     def after(search, found, max_drop, limits):
         fallen.update(found.tried)
         asked.append(search.costs.predicted(found.best).loss)
-        return further(search, found, max_drop, limits)
+        kept.extend(further(search, found, max_drop, limits))
+        return kept
 
     monkeypatch.setattr(Search, "_holds", moved)
     monkeypatch.setattr(Search, "_further", after)
@@ -178,6 +179,7 @@ def test_where_no_plan_holds_any_more_the_next_are_more_careful(work, monkeypatc
 
     if others_hold:
         assert search().verdict.drop <= 5
+        assert kept and not set(kept) & set(fallen)
     else:
         with pytest.raises(TenfoldError, match="can't be met"):
             search()
