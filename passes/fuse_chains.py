@@ -114,7 +114,7 @@ class _Rewriter(PyExprMutator):
         count, first = len(weights), convolutions[0]
 
         def compute(x, *constants):
-            return chain(x, constants[:count], constants[count:], stages, segment.rows, lanes, segment.ends, segment.averages)
+            return chain(x, constants[:count], constants[count:], stages, segment.cut, lanes, segment.ends, segment.averages)
 
         constants = [relax.const(array) for array in (*weights, *operands)]
         data = self.visit_expr(first.entering if segment.ends.source_nchw else first.source)

@@ -1,9 +1,9 @@
 """A chain of convolutions in one kernel, NHWC: what lies between them never leaves the cache of the core that made it.
 
-A task computes `rows` rows of the last convolution, and for every convolution before it the rows that these need (rows at the
-border between two tasks are computed twice). Between two convolutions stands a plane, private to the task: the activated rows, their
-channels as the next convolution reads them best (`chain_stage`), rows of padding as zeros. Columns of padding are not stored: products
-with them are left out.
+A task computes rows of the last convolution, and for every convolution before it the rows that these need (rows at the border between two
+tasks are computed twice). It takes a strip of a few rows after the other, and keeps the rows that the next strip reads too (`sliding`).
+Between two convolutions stands a plane, private to the task: the activated rows of a strip, their channels as the next convolution reads
+them best (`chain_stage`), rows of padding as zeros. Columns of padding are not stored: products with them are left out.
 
     pointwise -> depthwise (Y x 1, 1 x X or Y x X, one or more) -> pointwise       flattened layers, MobileNet and Xception blocks
     Y x 1 -> 1 x X                                                                 spatial SVD
@@ -25,16 +25,30 @@ from .conv2d import Geometry
 RESULT = "result"  # the block of a task's rows that are transposed on their way out
 SUMS = "sums"      # the block that adds up a task's pixels; "total" is of all tasks
 ANNOTATION = "tenfold.chain"  # of an accumulating block: pixels and vectors of its tile, how many groups are interleaved, blocks of such a
-#                               set of groups, and `Limits`, as integers
+#                               set of groups, strips of a task, `again` and `kept` of the rows it reads, and `Limits`, as integers
+
+
+@dataclass(frozen=True, order=True)
+class Cut:
+    """How the result's rows are cut: a task is `strips` strips of `rows` rows each, one after the other."""
+
+    rows: int
+    strips: int = 1
 
 
 @dataclass(frozen=True)
 class Lines:
-    """Rows of one stage's output that task t computes: `count` of them from row t * `step` - `before` on."""
+    """Rows of one stage's output that strip t works on: `count` of them from row t * `step` - `before` on.
+
+    The first `again` of them are there from the strip before, if it is of the same task, or are not read again; of these, the last `kept`
+    are read.
+    """
 
     count: int
     step: int
     before: int
+    again: int = 0
+    kept: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,12 +77,14 @@ class Limits:
 
 
 def lines(geometries: Sequence[Geometry], rows: int) -> list[Lines]:
-    """Rows of every stage's output, after those of the chain's input, for tasks of `rows` rows of the last."""
+    """Rows of every stage's output, after those of the chain's input, for strips of `rows` rows of the last."""
     found = [Lines(rows, rows, 0)]
     for geometry in reversed(geometries):
         behind, stride = found[0], geometry.stride[0]
         span = (geometry.kernel[0] - 1) * geometry.dilation[0] + 1
-        found.insert(0, Lines((behind.count - 1) * stride + span, behind.step * stride, behind.before * stride + geometry.padding[0]))
+        count, step, read_from = (behind.count - 1) * stride + span, behind.step * stride, behind.again * stride
+        kept = max(0, count - step - read_from)
+        found.insert(0, Lines(count, step, behind.before * stride + geometry.padding[0], read_from + kept, kept))
     return found
 
 
@@ -87,7 +103,7 @@ class Ends:
 CHANNELS_LAST = Ends()
 
 
-def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.Tensor], stages: Sequence[ChainStage], rows: int,
+def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.Tensor], stages: Sequence[ChainStage], cut: Cut,
           lanes: int, ends: Ends = CHANNELS_LAST, averages: bool = False) -> te.Tensor:
     """The chain as TE.
 
@@ -102,8 +118,8 @@ def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.T
     stages : sequence of ChainStage
         The last has no steps, unless the result lies as (N, C, H, W) or is an average: what follows it is fused like that of any
         convolution. Its blocks have the same number of channels each (`ChainStage.spread_evenly`).
-    rows : int
-        Of the last stage, in one task.
+    cut : Cut
+        Of the last stage's rows. Strips of all tasks together fill whole tasks.
     lanes : int
         Of a vector.
     ends : Ends
@@ -117,6 +133,7 @@ def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.T
         (N, OH, OW, F), or (N, F, OH, OW); of averages (N, 1, 1, F).
     """
     batch, height, width = (int(data.shape[axis]) for axis in ((0, 2, 3) if ends.source_nchw else (0, 1, 2)))
+    rows = cut.rows
     spans = lines([stage.geometry for stage in stages], rows)
     sizes = [(height, width)]
     for stage in stages:
@@ -130,7 +147,7 @@ def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.T
         if stage.table is not None:
             plane = _reordered(plane, operands[stage.table])
         weight = None if stage.pools else next(unused)
-        acc = _accumulate(plane, weight, stage, outer, spans[i : i + 2], sizes[i : i + 2], lanes)
+        acc = _accumulate(plane, weight, stage, (*outer, cut.strips), spans[i : i + 2], sizes[i : i + 2], lanes)
         if i + 1 < len(stages):
             beyond = float("-inf") if stages[i + 1].pools else 0.0
             plane = _plane(acc, stage, layout, operands, spans[i + 1], sizes[i + 1], beyond, f"plane{i}")
@@ -229,16 +246,21 @@ def _on_image(value, task, row, span: Lines, height: int, outside: float = 0.0):
     return tirx.if_then_else(tirx.all(y >= 0, y < height), value, tirx.const(outside, "float32"))
 
 
-def _accumulate(plane: _Plane, weight: te.Tensor | None, stage: ChainStage, outer: tuple[int, int], spans: Sequence[Lines],
+def _accumulate(plane: _Plane, weight: te.Tensor | None, stage: ChainStage, outer: tuple[int, int, int], spans: Sequence[Lines],
                 sizes: Sequence[tuple[int, int]], lanes: int) -> te.Tensor:
-    """The sums of one stage, or largest numbers, (N, T, blocks, rows, columns, channels); `spans` and `sizes` are of input and output."""
+    """The sums of one stage, or largest numbers, (N, T, blocks, rows, columns, channels).
+
+    `outer` is how many images, strips, and strips of a task there are; `spans` and `sizes` are of input and output.
+    """
+    *outer, strips = outer
     geometry = stage.geometry
     (before, behind), ((in_height, in_width), (height, width)) = spans, sizes
     (stride_h, stride_w), (dilation_h, dilation_w), left = geometry.stride, geometry.dilation, geometry.padding[1]
     wide = ceil(width / stage.pixels) * stage.pixels
     limits = Limits(behind.step, behind.before, height, width, before.step, before.before, 0 if plane.whole else in_height, left, in_width,
                     stride_h, stride_w, dilation_h, dilation_w)
-    attrs = {ANNOTATION: [stage.pixels, stage.vectors, stage.interleaved, stage.blocks(lanes), *astuple(limits)]}
+    attrs = {ANNOTATION: [stage.pixels, stage.vectors, stage.interleaved, stage.blocks(lanes), strips, before.again, before.kept,
+                          *astuple(limits)]}
     ky, kx = te.reduce_axis((0, geometry.kernel[0]), "ky"), te.reduce_axis((0, geometry.kernel[1]), "kx")
 
     def fetch(n, t, r, x, c):

@@ -7,13 +7,13 @@ cheapest way to cut a sequence into kernels is found exactly, by dynamic program
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from math import ceil, prod
 
 from ...targets import Target
-from .chain import CHANNELS_LAST, Ends, lines
+from .chain import CHANNELS_LAST, Cut, Ends, Lines, lines
 from .chain_options import LINE_BYTES, Link, depthwise_cycles, depthwise_pixels, line_of_channels, row_cycles, stage_options
 from .chain_stage import ChainStage, layouts, wirings
 from .conv2d import Geometry
@@ -26,6 +26,7 @@ NEAR_BYTES_PER_CYCLE = 16         # of one core, to an L2 cache that holds what 
 SHARED_BYTES_PER_CYCLE = 12       # likewise, to the L3 cache
 FAR_BYTES_PER_CYCLE = 5           # likewise, to memory
 REMOTE_BYTES_PER_CYCLE = 1.5      # of one core, that another core has just written: what cutting by channels and not by rows costs
+STRIP_CYCLES = 500                # another strip of a task: its loops begin anew, and weights come from L2
 PLANES_SHARE = 0.6                # of the L2 cache for the planes of a task
 WEIGHTS_SHARE = 0.6               # likewise, for the weights that every task reads, beside a plane
 CROWDED = 6                       # times as many lines as a set holds: in 12 ways, 64 are 10 % faster than transposed, 128 5 to 12 % slower
@@ -35,14 +36,14 @@ MOST_WAYS = 200                   # to compute the stages of a chain that are co
 
 @dataclass(frozen=True)
 class Segment:
-    """`count` convolutions in one kernel, `rows` rows of the last in a task; one that is left as it is has neither rows nor stages.
+    """`count` convolutions in one kernel, whose result's rows are cut as `cut` says; one that is left as it is has neither rows nor stages.
 
     `ends` says which of the images that lie as (N, C, H, W) the kernel takes so. Where it `averages`, that is the last of `count`, and no
     stage. `blocking` is that of a Winograd convolution with the max-pooling behind it.
     """
 
     count: int
-    rows: int = 0
+    cut: Cut = Cut(0)
     stages: tuple[ChainStage, ...] = ()
     ends: Ends = CHANNELS_LAST
     averages: bool = False
@@ -194,7 +195,7 @@ def fused_stages(links: Sequence[Link], target: Target) -> tuple[ChainStage, ...
 
 
 def _fused(links: Sequence[Link], target: Target, wanted: Ends) -> tuple[float, Segment]:
-    """Cycles of one kernel for all of them, with the best number of rows for a task; infinite where that can't be."""
+    """Cycles of one kernel for all of them, its rows cut in the best way; infinite where that can't be."""
     if links[-1].averages and len(links) > 1:
         cost, segment = _fused(links[:-1], target, wanted)
         return cost - _round_trip(links[-2], target), replace(segment, count=len(links), averages=True)
@@ -202,10 +203,16 @@ def _fused(links: Sequence[Link], target: Target, wanted: Ends) -> tuple[float, 
     if stages is None:
         return float("inf"), Segment(len(links))
     per_row, ends = row_cycles(links, stages, target), transposable(links, stages, wanted, target)
-    height, room = links[-1].output[0], _plane_channels(links, stages, target)
-    priced = ((rows, _task_cost(links, stages, per_row, room, rows, target, ends)) for rows in range(1, height + 1))
-    rows, cost = min(priced, key=lambda option: option[1])
-    return cost + _round_trip(links[-1], target), Segment(len(links), rows, stages, ends)
+    work = _Work(links, stages, ends, per_row, _blocks(links, stages, ends, target))
+    cost, _, cut = min((_cost(work, cut, target), cut.strips, cut) for cut in _cuts(links[-1].output[0]))
+    return cost + _round_trip(links[-1], target), Segment(len(links), cut, stages, ends)
+
+
+def _cuts(height: int) -> Iterator[Cut]:
+    """All ways to cut an image into tasks of the same number of strips."""
+    for rows in range(1, height + 1):
+        count = ceil(height / rows)
+        yield from (Cut(rows, strips) for strips in range(1, count + 1) if count % strips == 0)
 
 
 def _repays_rows(link: Link, target: Target) -> bool:
@@ -219,43 +226,75 @@ def _shares_weights(link: Link, target: Target) -> bool:
     return link.weight_bytes <= WEIGHTS_SHARE * target.l2_bytes
 
 
-def _plane_channels(links: Sequence[Link], stages: Sequence[ChainStage], target: Target) -> list[int]:
-    """Channels of each plane that are there at a time: a depthwise reader takes those of one tile after the other."""
-    found, chunk = [], _first_chunk(links[0], stages[0], target)
-    for stage, layout, reader in zip(stages, layouts(stages, target.lanes), links[1:], strict=False):
-        chunk = chunk if stage.depthwise else stage.block(target.lanes)
-        found.append(chunk if reader.depthwise else layout.size)
-    return found
-
-
 def _first_chunk(link: Link, stage: ChainStage, target: Target) -> int:
     """Channels that the first stage makes at a time, for depthwise ones behind it."""
     return line_of_channels(link.channels, target.lanes) if stage.depthwise else stage.block(target.lanes)
 
 
-def _task_cost(links: Sequence[Link], stages: Sequence[ChainStage], per_row: Sequence[float], room: Sequence[int], rows: int,
-               target: Target, ends: Ends) -> float:
-    """Cycles of the busiest core."""
-    height = links[-1].output[0]
-    of_image, *spans = lines([link.geometry for link in links], rows)
-    counts = [min(span.count, link.output[0]) for span, link in zip(spans, links, strict=True)]
-    blocks = 1
+@dataclass(frozen=True)
+class _Work:
+    """What a kernel does, however it is cut: `per_row` cycles for a row of each stage; `blocks` of channels are tasks of their own."""
+
+    links: Sequence[Link]
+    stages: Sequence[ChainStage]
+    ends: Ends
+    per_row: Sequence[float]
+    blocks: int
+
+    def spans(self, cut: Cut) -> list[Lines]:
+        """Rows of every stage's output."""
+        return lines([link.geometry for link in self.links], cut.rows)[1:]
+
+    def task_rows(self, cut: Cut) -> list[int]:
+        """Rows of every stage that a task computes, of those that have the most: one in the middle, if there are any."""
+        tasks = ceil(self.links[-1].output[0] / (cut.rows * cut.strips))
+        return [max(_on_image(span, cut.strips, task, link.output[0]) for task in range(min(tasks, 2)))
+                for span, link in zip(self.spans(cut), self.links, strict=True)]
+
+    def plane_bytes(self, cut: Cut, target: Target) -> float:
+        """Of what lies in the caches of a core while it computes a strip, beside weights."""
+        first, last, ends = self.links[0], self.links[-1], self.ends
+        of_image, *_ = lines([link.geometry for link in self.links], cut.rows)
+        total = 4.0 * (ends.source_nchw and not ends.in_place) * min(of_image.count, first.size[0]) * first.size[1] * first.channels
+        total += 4.0 * ends.result_nchw * cut.rows * last.output[1] * last.geometry.filters / self.blocks
+        chunk = _first_chunk(first, self.stages[0], target)
+        spans, sizes = self.spans(cut), [layout.size for layout in layouts(self.stages, target.lanes)]
+        for i, (link, stage, reader) in enumerate(zip(self.links, self.stages, self.links[1:], strict=False)):
+            chunk = chunk if stage.depthwise else stage.block(target.lanes)
+            by_row = reader.depthwise and reader.geometry.kernel[0] == reader.geometry.stride[0] == 1  # made row by row, as it is read
+            # A depthwise reader takes the channels of one tile after the other; those that the next strip reads are there all the time.
+            channels = chunk if reader.depthwise and (cut.strips == 1 or self.blocks > 1) else sizes[i]
+            total += 4 * (1 if by_row else min(spans[i].count, link.output[0])) * link.output[1] * channels
+        return total
+
+
+def _on_image(span: Lines, strips: int, task: int, height: int) -> int:
+    """Rows of a stage that a task computes, of those that exist."""
+    first = task * strips * span.step - span.before
+    return max(0, min(first + span.count + (strips - 1) * (span.count - span.again), height) - max(first, 0))
+
+
+def _blocks(links: Sequence[Link], stages: Sequence[ChainStage], ends: Ends, target: Target) -> int:
+    """Of channels that are tasks of their own: where all stages behind the first one are depthwise."""
     if all(link.depthwise for link in links[1:]) and not _alone_by_rows(links, ends):
-        blocks = max(1, links[-1].channels // _first_chunk(links[0], stages[0], target))
-    planes = 4.0 * (ends.source_nchw and not ends.in_place) * min(of_image.count, links[0].size[0]) * links[0].size[1] * links[0].channels
-    planes += 4.0 * ends.result_nchw * rows * links[-1].output[1] * links[-1].geometry.filters / blocks
-    for count, link, channels, reader in zip(counts, links, room, links[1:], strict=False):
-        by_row = reader.depthwise and reader.geometry.kernel[0] == reader.geometry.stride[0] == 1  # made row by row, as it is read
-        planes += 4 * (1 if by_row else count) * link.output[1] * channels
-    tasks = links[0].batch * ceil(height / rows) * blocks
-    each = sum(count * cost for count, cost in zip(counts, per_row, strict=True)) / blocks + TASK_CYCLES
+        return max(1, links[-1].channels // _first_chunk(links[0], stages[0], target))
+    return 1
+
+
+def _cost(work: _Work, cut: Cut, target: Target) -> float:
+    """Cycles of the busiest core."""
+    links, blocks = work.links, work.blocks
+    tasks = links[0].batch * ceil(links[-1].output[0] / (cut.rows * cut.strips)) * blocks
+    each = sum(rows * cost for rows, cost in zip(work.task_rows(cut), work.per_row, strict=True)) / blocks + TASK_CYCLES
+    each += (cut.strips - 1) * STRIP_CYCLES
+    planes = work.plane_bytes(cut, target)
     if planes > PLANES_SHARE * target.l2_bytes:
-        each += 2 * planes / NEAR_BYTES_PER_CYCLE
+        each += 2 * cut.strips * planes / NEAR_BYTES_PER_CYCLE
     weights = sum(link.weight_bytes for link in links)
     # A kernel for each convolution cuts by filters: a core reads but its part of the weights, once if a task has all rows.
     too_many = weights / blocks > target.l2_bytes if len(links) > 1 else not _shares_weights(links[0], target)
     if too_many:
-        each += weights / blocks / SHARED_BYTES_PER_CYCLE
+        each += cut.strips * weights / blocks / SHARED_BYTES_PER_CYCLE
     read = weights / MEMORY_BYTES_PER_CYCLE
     return ceil(tasks / target.cores) * each + read + LAUNCH_CYCLES + _remote_cycles(links[0], tasks // blocks, target)
 

@@ -1,6 +1,6 @@
 """Schedule of a chain of convolutions.
 
-    parallel task (image, rows, and where all stages behind the first are depthwise: block of channels)
+    parallel task (image, strips of rows, and where all stages behind the first are depthwise: block of channels), strip
         a plane of each stage: block of output channels, row, tile of a row
             kernel row, kernel column, input channel
                 unrolled pixels x vectors, vectorised lanes             the register tile
@@ -32,7 +32,9 @@ from .chain import ANNOTATION, RESULT, SUMS, Limits
 from .chain_options import line_of_channels
 from .epilogue import inline_epilogue
 from .guards import guarded
+from .sliding import Window, slide
 
+OWN = 7             # integers of an annotation before those of its `Limits`
 UNROLLED_TAPS = 25  # of a depthwise kernel: more make code that does not fit the cache of decoded instructions
 
 
@@ -46,6 +48,9 @@ class _Accumulation:
     vectors: int
     interleaved: int
     blocks: int  # of a set of interleaved groups
+    strips: int
+    again: int   # rows of what it reads, as of `Lines`
+    kept: int
     limits: Limits
     kernel_h: int
 
@@ -89,26 +94,29 @@ def schedule_chain(func: tirx.PrimFunc, target: Target) -> Schedule | None:
         n, f, y, x = s.get_loops(s.get_sblock("crop")) if transposed else (s.get_loops(stored)[axis] for axis in (0, 3, 1, 2))
         t, r = s.split(y, [None, rows])
         columns = (x,)
+    t, strip = s.split(t, [None, stages[0].strips])
     outer = [n, t]
     if by_channels:
         c, f = s.split(f, [None, chunk])
         outer.append(c)
-    s.reorder(*outer, r, *columns, f)
+    s.reorder(*outer, strip, r, *columns, f)
     task = s.fuse(*outer)
     s.parallel(task)
     if transposed:
         transposed_tiles(s, f, x, target.lanes, loads_go_on=False, within=[r])
-        s.compute_at(stored, task, preserve_unit_loops=True)
+        s.compute_at(stored, strip, preserve_unit_loops=True)
         r, *columns, f = s.get_loops(stored)[-3:]
     # 2. The last stage, then backwards every plane with the stage that makes it: row by row where that is how it is read, or at least
     # for those channels only that its reader takes next.
     nests = [_tile(s, stages[-1], stored, (r, columns, f), chunks[-1], target.lanes)]
-    place = nests[0].chunk or task
+    place, windows = nests[0].chunk or strip, []
     for plane, reader in zip(reversed(planes), reversed(stages), strict=False):
         by_row = reader.reads_row_by_row
-        place = place if reader.depthwise else task  # which reads all channels again for each that it makes
+        place = place if reader.depthwise else strip  # which reads all channels again for each that it makes
         s.compute_at(plane, nests[-1].row if by_row else place, preserve_unit_loops=True)
         r, x, c = s.get_loops(plane)[-3:]
+        if not by_row:
+            windows.append(Window(plane, r, reader.again, reader.kept > 0, reader.limits.in_step, extent_of(s, c)))
         if len(nests) < len(stages):
             nests.append(_tile(s, stages[-1 - len(nests)], plane, (r, (x,), c), chunks[-1 - len(nests)], target.lanes))
             place = place if by_row else nests[-1].chunk or place
@@ -118,7 +126,11 @@ def schedule_chain(func: tirx.PrimFunc, target: Target) -> Schedule | None:
             transposed_tiles(s, x, c, target.lanes, loads_go_on=True, within=[r])
     if summed:
         s.decompose_reduction(stored, nests[0].row)
-    return _limited(s, stages, [nest.tile for nest in nests])
+    # 3. What nobody wants, or is there already, is left out; loops over tiles are split where the answer changes.
+    for nest in nests:
+        s.annotate(nest.tile, SPLIT, 1)
+    wanted = {s.get(stage.block).name_hint: partial(_wanted, stage=stage) for stage in stages}
+    return guarded(slide(s, strip, windows) if stages[0].strips > 1 else s, wanted)
 
 
 def _schedule_total(s: Schedule, lanes: int) -> None:
@@ -196,9 +208,9 @@ def _accumulations(s: Schedule) -> list[_Accumulation]:
     for block in s.get_child_blocks(s.get_sblock("root")):
         values = s.get(block).annotations.get(ANNOTATION)
         if values is not None:
-            pixels, vectors, interleaved, blocks, *limits = (int(v) for v in values)
-            kernel_h = int(s.get(block).iter_vars[-2 if vectors == 0 else -3].dom.extent)
-            found.append(_Accumulation(block, s.get(block).name_hint, pixels, vectors, interleaved, blocks, Limits(*limits), kernel_h))
+            *own, limits = *(int(v) for v in values[:OWN]), Limits(*(int(v) for v in values[OWN:]))
+            kernel_h = int(s.get(block).iter_vars[-2 if own[1] == 0 else -3].dom.extent)
+            found.append(_Accumulation(block, s.get(block).name_hint, *own, limits, kernel_h))
     return found
 
 
@@ -262,14 +274,8 @@ def _channels_of(s: Schedule, out: SBlockRV) -> int:
     return int([axis for axis in s.get(out).iter_vars if axis.iter_type == tirx.IterVar.DataPar][-1].dom.extent)
 
 
-def _limited(s: Schedule, stages: list[_Accumulation], tiles: list[LoopRV]) -> Schedule:
-    """Leave out the sums that `Limits` says nobody wants; loops over tiles are split where the answer changes."""
-    for tile in tiles:
-        s.annotate(tile, SPLIT, 1)
-    return guarded(s, {s.get(stage.block).name_hint: partial(_wanted, stage=stage) for stage in stages})
-
-
 def _wanted(block: SBlock, stage: _Accumulation):
+    """Which sums of a stage somebody wants, as its `Limits` say."""
     limits = stage.limits
     _, t, _, r, x, _, ky, kx = [v.var for v in block.iter_vars[:8]]
     _, tasks, _, count, wide = (int(v.dom.extent) for v in block.iter_vars[:5])

@@ -3,18 +3,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from math import ceil
 
 import numpy as np
 import onnxruntime
 import pytest
 import tvm
+import tvm_ffi
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 from tenfold.passes.on_stack import PIPELINE
+from tenfold.schedules.analysis import mentions
 from tenfold.schedules.bound_loops import BoundLoops, lower_blocks
+from tenfold.schedules.nests import substitute
 from tenfold.schedules.transpose_tiles import TransposeTiles
-from tenfold.schedules.x86.chain import CHANNELS_LAST, Ends, chain, lines
+from tenfold.schedules.x86.chain import CHANNELS_LAST, Cut, Ends, chain, lines
 from tenfold.schedules.x86.chain_model import fused_stages, segments, transposable
 from tenfold.schedules.x86.chain_options import Link, stage_options
 from tenfold.schedules.x86.chain_schedule import schedule_chain
@@ -22,7 +26,7 @@ from tenfold.schedules.x86.chain_stage import ChainStage, ChannelLayout, layouts
 from tenfold.schedules.x86.conv2d import Geometry
 from tenfold.schedules.x86.groups import block_diagonal
 from tenfold.targets import resolve
-from tvm import te
+from tvm import sym, te, tirx
 
 HOST = resolve("host")
 RUNNABLE = [HOST, *([resolve("zen3")] if HOST.vector_bits > 256 else [])]  # with 16 lanes and with 8
@@ -70,7 +74,15 @@ def links_of(shape, geometries):
     return links
 
 
-def kernel_of(shape, geometries, stages, rows, seed=0, target=HOST, ends=CHANNELS_LAST, averages=False):
+@st.composite
+def cuts(draw, height):
+    """Ways to cut so many rows."""
+    rows = draw(st.integers(1, height))
+    count = ceil(height / rows)
+    return Cut(rows, draw(st.sampled_from([strips for strips in range(1, count + 1) if count % strips == 0])))
+
+
+def kernel_of(shape, geometries, stages, cut, seed=0, target=HOST, ends=CHANNELS_LAST, averages=False):
     """The scheduled chain, with its arrays and what it should compute: ReLU follows, and a residual of the output's shape is added, unless
     the result is transposed within the kernel, or averaged."""
     rng = np.random.default_rng(seed)
@@ -99,22 +111,22 @@ def kernel_of(shape, geometries, stages, rows, seed=0, target=HOST, ends=CHANNEL
         arrays = [stored, *pack_chain(merged, planned, target.lanes), *operands, bias]
         data, *rest = (te.placeholder(a.shape, str(a.dtype), f"a{i}") for i, a in enumerate(arrays))
         count = len(planned) - sum(stage.pools for stage in planned)
-        out = chain(data, rest[:count], rest[count:], planned, rows, target.lanes, ends, averages)
+        out = chain(data, rest[:count], rest[count:], planned, cut, target.lanes, ends, averages)
         schedule = schedule_chain(te.create_prim_func([data, *rest, out]).with_attr("global_symbol", "main"), target)
         expected = np.maximum(expected + bias, 0)
         return schedule, arrays, expected.mean((1, 2), keepdims=True) if averages else expected.transpose(0, 3, 1, 2)
     arrays = [stored, *pack_chain(merged, planned, target.lanes), *operands, bias, residual]
     data, *rest = (te.placeholder(a.shape, str(a.dtype), f"a{i}") for i, a in enumerate(arrays))
     count = len(planned) - sum(stage.pools for stage in planned)
-    sums = chain(data, rest[:count], rest[count:-2], planned, rows, target.lanes, ends)
+    sums = chain(data, rest[:count], rest[count:-2], planned, cut, target.lanes, ends)
     biased = te.compute(sums.shape, lambda n, y, x, f: sums[n, y, x, f] + rest[-2][f], name="biased")
     out = te.compute(sums.shape, lambda *i: te.max(biased(*i), 0) + rest[-1](*i), name="residual")
     schedule = schedule_chain(te.create_prim_func([data, *rest, out]).with_attr("global_symbol", "main"), target)
     return schedule, arrays, np.maximum(expected + bias, 0) + residual
 
 
-def check(shape, geometries, stages, rows, seed=0, target=HOST, ends=CHANNELS_LAST, averages=False):
-    schedule, arrays, expected = kernel_of(shape, geometries, stages, rows, seed, target, ends, averages)
+def check(shape, geometries, stages, cut, seed=0, target=HOST, ends=CHANNELS_LAST, averages=False):
+    schedule, arrays, expected = kernel_of(shape, geometries, stages, cut, seed, target, ends, averages)
     loops = TransposeTiles()(BoundLoops()(lower_blocks(schedule.mod)))  # as in code generation
     kernel = tvm.compile(loops, target=target.tvm_target())["main"]
     out = tvm.runtime.tensor(np.full(expected.shape, np.nan, "float32"))
@@ -151,9 +163,9 @@ def chains(draw):
     stages = fused_stages(links, target)
     assume(stages is not None)
     averages = min(size) > 1 and draw(st.booleans())
-    nchw, rows = draw(st.booleans()), draw(st.integers(1, size[0]))
+    nchw, cut = draw(st.booleans()), draw(cuts(size[0]))
     ends = Ends(nchw, not averages and draw(st.booleans()), nchw and not links[0].depthwise and draw(st.booleans()))
-    return shape, [link.geometry for link in links], stages, rows, draw(st.integers(0, 99)), target, ends, averages
+    return shape, [link.geometry for link in links], stages, cut, draw(st.integers(0, 99)), target, ends, averages
 
 
 @given(case=chains())
@@ -177,18 +189,18 @@ def grouped_chains(draw):
     links = links_of((1, *size, channels), geometries)
     assume(all(min(link.output) >= 1 and link.meets_image for link in links))
     target, random = draw(st.sampled_from(RUNNABLE)), draw(st.randoms(use_true_random=False))
-    return (1, *size, channels), geometries, links, draw(st.integers(1, links[-1].output[0])), target, random
+    return (1, *size, channels), geometries, links, draw(cuts(links[-1].output[0])), target, random
 
 
 @given(case=grouped_chains())
 @settings(deadline=None, max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])
 def test_any_grouped_chain(case):
     """Whatever ways to compute the stages fit each other, not only the cheapest."""
-    shape, geometries, links, rows, target, random = case
+    shape, geometries, links, cut, target, random = case
     options = [stage_options(link, target, link is links[-1]) for link in links]
     fitting = [stages for stages in product(*options) if wirings(stages, shape[-1], target.lanes) is not None]
     assume(fitting)
-    check(shape, geometries, random.choice(fitting), rows, target=target)
+    check(shape, geometries, random.choice(fitting), cut, target=target)
 
 
 PAPERS = {
@@ -210,17 +222,19 @@ PAPERS = {
 
 
 @pytest.mark.parametrize("name", PAPERS)
-@pytest.mark.parametrize("rows", [1, 3, 99])
-def test_chains_of_the_papers(name, rows):
+@pytest.mark.parametrize("cut", [Cut(1), Cut(3), Cut(99), Cut(1, 99), Cut(2, 99)], ids=str)
+def test_chains_of_the_papers(name, cut):
     shape, geometries = PAPERS[name]
     stages = fused_stages(links_of(shape, geometries), HOST)
     assert stages is not None
-    check(shape, geometries, stages, min(rows, links_of(shape, geometries)[-1].output[0]))
+    height = links_of(shape, geometries)[-1].output[0]
+    rows = min(cut.rows, height)
+    check(shape, geometries, stages, Cut(rows, min(cut.strips, ceil(height / rows))))
 
 
 def test_one_parallel_loop():
     shape, geometries = PAPERS["flattened layer, lateral vertical horizontal"]
-    schedule, _, _ = kernel_of(shape, geometries, [ChainStage(g, 6, v) for g, v in zip(geometries, (2, 0, 0), strict=True)], 4)
+    schedule, _, _ = kernel_of(shape, geometries, [ChainStage(g, 6, v) for g, v in zip(geometries, (2, 0, 0), strict=True)], Cut(4))
     assert schedule.mod.script().count("T.parallel") == 1
 
 
@@ -229,7 +243,7 @@ def test_no_plane_is_made_twice_for_a_task():
     flattened_set = [Geometry(128, (1, 1)), Geometry(128, (3, 1), padding=(1, 0, 1, 0), groups=128),
                      Geometry(128, (1, 3), padding=(0, 1, 0, 1), groups=128)]
     stages = [ChainStage(geometry, 8, vectors) for geometry, vectors in zip(2 * flattened_set, 2 * (2, 0, 0), strict=True)]
-    schedule, _, _ = kernel_of((1, 8, 8, 32), 2 * flattened_set, stages, 4)
+    schedule, _, _ = kernel_of((1, 8, 8, 32), 2 * flattened_set, stages, Cut(4))
     made = [b for b in schedule.get_child_blocks(schedule.get_sblock("root")) if schedule.get(b).name_hint.startswith("plane")]
     assert len(made) == 5
     for plane in made:
@@ -237,10 +251,24 @@ def test_no_plane_is_made_twice_for_a_task():
         assert steps == np.prod([int(axis.dom.extent) for axis in schedule.get(plane).iter_vars])
 
 
-def test_lines_of_a_task():
+def test_lines_of_a_strip():
+    """Nine rows of the vertical filters make four of the strided ones; the next four need eight more, and one that is there."""
     vertical, strided = Geometry(8, (5, 1), padding=(2, 0, 2, 0)), Geometry(8, (3, 3), (2, 2), (1, 1, 1, 1))
     found = lines([vertical, strided], 4)
     assert [(span.count, span.step, span.before) for span in found] == [(13, 8, 3), (9, 8, 1), (4, 4, 0)]
+    assert [(span.again, span.kept) for span in found] == [(5, 4), (1, 1), (0, 0)]
+
+
+def test_rows_that_two_strips_read_are_computed_once():
+    """All rows of the first convolution are there once for a task: of four strips of four, the first computes eight, the others four."""
+    geometries = [Geometry(16, (1, 1)), Geometry(16, (5, 1), padding=(2, 0, 2, 0), groups=16)]
+    stages = [ChainStage(geometries[0], 6, 1), ChainStage(geometries[1], 6, 0)]
+    schedule, _, _ = kernel_of((1, 16, 6, 16), geometries, stages, Cut(4, 4))
+    loops = []
+    tvm_ffi.structural_walk(lower_blocks(schedule.mod)["main"].body, (tirx.For, loops.append))
+    [(rows, strip)] = [(loop, outer) for loop in loops for outer in loops if mentions(loop.extent, outer.loop_var)]
+    counts = [sym.Analyzer().simplify(substitute(rows.extent, {strip.loop_var: tirx.const(i, "int32")})) for i in range(int(strip.extent))]
+    assert [int(count) for count in counts] == [8, 4, 4, 4]
 
 
 def test_channel_layout_spreads_groups():
@@ -259,7 +287,7 @@ def test_groups_of_one_channel(target, colors, each):
     for stage in stage_options(links[1], target, True):
         first = stage_options(links[0], target, False)[0]
         assert wirings([first, stage], shape[-1], target.lanes) is not None
-        check(shape, geometries, [first, stage], 2, target=target)
+        check(shape, geometries, [first, stage], Cut(2), target=target)
 
 
 @pytest.mark.parametrize("target", RUNNABLE, ids=lambda target: target.name)
@@ -275,7 +303,7 @@ def test_groups_of_one_channel_before_others(target, colors, each):
     ways = [stage for stage in stage_options(links[0], target, False) if wirings([stage, *behind], colors, target.lanes) is not None]
     assert ways
     for stage in ways:
-        check(shape, geometries, [stage, *behind], 2, target=target)
+        check(shape, geometries, [stage, *behind], Cut(2), target=target)
 
 
 def test_few_filters_share_vectors():
@@ -333,7 +361,7 @@ def test_what_lies_in_many_pages_is_read_as_it_lies_only_once(filters, in_place)
 def test_sums_over_few_channels_stay_in_registers(name, pixels):
     """LLVM spilled a vector for every third product where one loop had all kernel columns."""
     target, geometry = resolve(name), Geometry(64, (7, 7), (2, 2), (3, 3, 3, 3))
-    schedule, _, _ = kernel_of((1, 112, 112, 3), [geometry], [ChainStage(geometry, pixels, 2)], 4, target=target)
+    schedule, _, _ = kernel_of((1, 112, 112, 3), [geometry], [ChainStage(geometry, pixels, 2)], Cut(4), target=target)
     loops = TransposeTiles()(BoundLoops()(lower_blocks(schedule.mod)))
     lines = tvm.tirx.build(loops, target=target.tvm_target(), pipeline=PIPELINE).inspect_source("asm").splitlines()
     products = sum("vfmadd" in line for line in lines)

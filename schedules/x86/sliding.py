@@ -1,0 +1,144 @@
+"""Sliding windows: rows that two strips of a task read are kept for the second, not computed again.
+
+    for strip:                                    for strip:
+        for r in range(6):                            for r in range(2 if strip > 0 else 0, 6):
+            plane[strip, r] = ...          ->             plane[(4 * strip + r) % 6] = ...
+        ... = f(plane[strip, r : r + 3])              ... = f(plane[(4 * strip + r) % 6], ...)
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import tvm_ffi
+from tvm import ir, s_tir, tirx
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV, SBlockRV
+
+BEGIN = "tenfold.begin"  # of a loop over rows: how many of them only the first strip computes
+STRIP = 1                # axis of a plane (image, strip, ..., row, column, channel)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Rows of a plane that a strip works on.
+
+    Parameters
+    ----------
+    plane : SBlockRV
+        The block that stores it.
+    row : LoopRV
+        Its loop over rows.
+    again : int
+        Rows at the beginning that strips behind the first one don't compute.
+    kept : bool
+        Whether they read any of these.
+    step : int
+        From a strip's first row to that of the next one.
+    channels : int
+        That are read together, and lie side by side for that.
+    """
+
+    plane: SBlockRV
+    row: LoopRV
+    again: int
+    kept: bool
+    step: int
+    channels: int
+
+
+def slide(s: Schedule, strip: LoopRV, windows: Sequence[Window]) -> Schedule:
+    """Let strips keep the rows that the next one reads.
+
+    Parameters
+    ----------
+    s : Schedule
+        Of a function whose planes are computed within the loop over strips, all rows of each strip.
+    strip : LoopRV
+        Serial, in a loop over tasks.
+    windows : sequence of Window
+        Of all planes that are not made row by row.
+
+    Returns
+    -------
+    Schedule
+        Of the changed function; what was taken from `s` is of no use for it.
+    """
+    loop = s.get(strip)
+    dtype = str(loop.loop_var.ty.dtype)
+    later = tirx.min(loop.loop_var, tirx.const(1, dtype))
+    planes = {}
+    for window in windows:
+        s.annotate(window.row, BEGIN, window.again)
+        block = s.get(window.plane)
+        planes[block.name_hint] = _OfTask(block.writes[0].source, window)
+
+    def of_task(buffer: tirx.Buffer) -> _OfTask | None:
+        return next((plane for plane in planes.values() if plane.source.same_as(buffer)), None)
+
+    def load(node: ir.TensorLoad) -> ir.TensorLoad:
+        plane = of_task(node.source)
+        return node if plane is None else tirx.BufferLoad(plane.buffer, plane.place(node.indices))
+
+    def store(node: tirx.BufferStore) -> tirx.BufferStore:
+        plane = of_task(node.buffer)
+        return node if plane is None else tirx.BufferStore(plane.buffer, node.value, plane.place(node.indices))
+
+    def region(node: ir.TensorRegion) -> ir.TensorRegion:
+        plane = of_task(node.source)
+        return node if plane is None else tirx.BufferRegion(plane.buffer, plane.region(node.region))
+
+    def realize(node: s_tir.SBlockRealize) -> s_tir.SBlockRealize:
+        block = node.block
+        if not block.iter_vars:  # the root
+            buffers = [b if of_task(b) is None else of_task(b).buffer for b in block.alloc_buffers]
+            return s_tir.SBlockRealize(node.iter_values, node.predicate, _changed(block, block.iter_vars, buffers))
+        if block.name_hint not in planes:
+            return node
+        # An axis that is not parallel tells TVM that the plane is there longer than for a strip.
+        order = tirx.IterVar(ir.Range(0, loop.extent), tirx.Var("v_strip", dtype), tirx.IterVar.Opaque)
+        return s_tir.SBlockRealize([*node.iter_values, loop.loop_var], node.predicate,
+                                   _changed(block, [*block.iter_vars, order], block.alloc_buffers))
+
+    def begun(node: tirx.For) -> tirx.For:
+        if BEGIN not in node.annotations:
+            return node
+        begin = later * node.annotations[BEGIN]
+        return tirx.For(node.loop_var, begin, node.extent - begin, node.kind, node.body)
+
+    func = s.mod["main"]
+    rules = [(ir.TensorLoad, load), (tirx.BufferStore, store), (ir.TensorRegion, region), (s_tir.SBlockRealize, realize), (tirx.For, begun)]
+    return Schedule(func.with_body(tvm_ffi.structural_map(func.body, rules, order="post")))
+
+
+class _OfTask:
+    """A plane that a task has for all its strips, (..., part of channels, row, column, channel).
+
+    Rows that are kept lie where their numbers in the image say, modulo as many as a strip works on. TVM would shrink a plane of one strip,
+    and complicate its indices, as the first strip computes other rows than those behind it.
+    """
+
+    def __init__(self, source: tirx.Buffer, window: Window):
+        *lead, self.count, width, channels = (int(size) for size in source.shape[STRIP + 1 :])
+        self.source, self.window = source, window
+        self.channels = window.channels if channels % window.channels == 0 else channels
+        shape = [1, 1, *lead, channels // self.channels, self.count, width, self.channels]
+        self.buffer = tirx.decl_buffer(shape, source.dtype, source.name)
+
+    def place(self, indices: Sequence[ir.Expr]) -> list[ir.Expr]:
+        zero = tirx.const(0, str(indices[STRIP].ty.dtype))
+        *lead, row, column, channel = indices[STRIP + 1 :]
+        if self.window.kept:
+            row = tirx.floormod(indices[STRIP] * self.window.step + row, self.count)
+        part, within = tirx.floordiv(channel, self.channels), tirx.floormod(channel, self.channels)
+        return [zero, zero, *lead, part, row, column, within]
+
+    def region(self, ranges: Sequence[ir.Range]) -> list[ir.Range]:
+        """All of it: what exactly, TVM sees in the block."""
+        zero = tirx.const(0, str(ranges[STRIP].min.ty.dtype))
+        return [ir.Range(zero, size) for size in self.buffer.shape]
+
+
+def _changed(block: s_tir.SBlock, axes: Sequence[tirx.IterVar], buffers: Sequence[tirx.Buffer]) -> s_tir.SBlock:
+    return s_tir.SBlock(axes, block.reads, block.writes, block.name_hint, block.body, block.init, buffers, block.match_buffers,
+                        block.annotations)
