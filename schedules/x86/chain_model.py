@@ -23,7 +23,7 @@ from .winograd import POOL
 from .winograd_model import Blocking, choose_winograd, direct_cycles, winograd_cycles
 
 NEAR_BYTES_PER_CYCLE = 16         # of one core, to an L2 cache that holds what is written until it is read
-SHARED_BYTES_PER_CYCLE = 12       # likewise, to the L3 cache
+SHARED_BYTES_PER_CYCLE = 8        # likewise, to the L3 cache: of a Xeon; Zen 5 has 12
 FAR_BYTES_PER_CYCLE = 5           # likewise, to memory
 REMOTE_BYTES_PER_CYCLE = 1.5      # of one core, that another core has just written: what cutting by channels and not by rows costs
 STRIP_CYCLES = 500                # another strip of a task: its loops begin anew, and weights come from L2
@@ -166,9 +166,9 @@ def _round_trip(link: Link, target: Target) -> float:
 
 def _there_and_back(bytes_: int, target: Target) -> float:
     rate = FAR_BYTES_PER_CYCLE
-    if bytes_ <= target.l2_bytes * target.cores / 2:
+    if bytes_ <= target.l2_bytes * target.cores / 4:  # what is read before, and weights, lie there too
         rate = NEAR_BYTES_PER_CYCLE
-    elif bytes_ <= target.l3_bytes / 4:  # what is read before lies there too
+    elif bytes_ <= target.l3_bytes / 4:
         rate = SHARED_BYTES_PER_CYCLE
     return 2 * bytes_ / rate / target.cores
 
@@ -254,18 +254,23 @@ class _Work:
     def plane_bytes(self, cut: Cut, target: Target) -> float:
         """Of what lies in the caches of a core while it computes a strip, beside weights."""
         first, last, ends = self.links[0], self.links[-1], self.ends
-        of_image, *_ = lines([link.geometry for link in self.links], cut.rows)
-        total = 4.0 * (ends.source_nchw and not ends.in_place) * min(of_image.count, first.size[0]) * first.size[1] * first.channels
+        of_image, *spans = lines([link.geometry for link in self.links], cut.rows)
+        total = 4.0 * (ends.source_nchw and not ends.in_place) * _alive(of_image, cut, first.size[0]) * first.size[1] * first.channels
         total += 4.0 * ends.result_nchw * cut.rows * last.output[1] * last.geometry.filters / self.blocks
         chunk = _first_chunk(first, self.stages[0], target)
-        spans, sizes = self.spans(cut), [layout.size for layout in layouts(self.stages, target.lanes)]
+        sizes = [layout.size for layout in layouts(self.stages, target.lanes)]
         for i, (link, stage, reader) in enumerate(zip(self.links, self.stages, self.links[1:], strict=False)):
             chunk = chunk if stage.depthwise else stage.block(target.lanes)
             by_row = reader.depthwise and reader.geometry.kernel[0] == reader.geometry.stride[0] == 1  # made row by row, as it is read
             # A depthwise reader takes the channels of one tile after the other; those that the next strip reads are there all the time.
             channels = chunk if reader.depthwise and (cut.strips == 1 or self.blocks > 1) else sizes[i]
-            total += 4 * (1 if by_row else min(spans[i].count, link.output[0])) * link.output[1] * channels
+            total += 4 * (1 if by_row else _alive(spans[i], cut, link.output[0])) * link.output[1] * channels
         return total
+
+
+def _alive(span: Lines, cut: Cut, height: int) -> int:
+    """Rows of a plane that a strip reads or writes; of the first strip, if it is the only one."""
+    return min(span.count if cut.strips == 1 else span.count - span.again + span.kept, height)
 
 
 def _on_image(span: Lines, strips: int, task: int, height: int) -> int:

@@ -7,7 +7,7 @@
             unrolled pixels x vectors, vectorised lanes                 bias, activation, padding; stored to the plane
         a depthwise stage: chunk of channels
             the plane that it reads, those channels of it               stays in L1 or L2
-            row, vector of the chunk, tile of a row, likewise
+            vector of the chunk, row, tile of a row, likewise
         the last stage likewise, stored to the output in vectors that divide the channels of a block
 """
 from __future__ import annotations
@@ -53,6 +53,7 @@ class _Accumulation:
     kept: int
     limits: Limits
     kernel_h: int
+    behind_dense: bool
 
     @property
     def reads_row_by_row(self) -> bool:
@@ -116,9 +117,12 @@ def schedule_chain(func: tirx.PrimFunc, target: Target) -> Schedule | None:
         s.compute_at(plane, nests[-1].row if by_row else place, preserve_unit_loops=True)
         r, x, c = s.get_loops(plane)[-3:]
         if not by_row:
-            windows.append(Window(plane, r, reader.again, reader.kept > 0, reader.limits.in_step, extent_of(s, c)))
+            together = target.lanes if reader.depthwise else extent_of(s, c)
+            windows.append(Window(plane, r, reader.again, reader.kept > 0, reader.limits.in_step, together))
         if len(nests) < len(stages):
-            nests.append(_tile(s, stages[-1 - len(nests)], plane, (r, (x,), c), chunks[-1 - len(nests)], target.lanes))
+            maker = stages[-1 - len(nests)]
+            made = target.lanes if by_row and maker.depthwise else chunks[-1 - len(nests)]
+            nests.append(_tile(s, maker, plane, (r, (x,), c), made, target.lanes))
             place = place if by_row else nests[-1].chunk or place
         elif _contiguous_channels(s, plane):  # a copy of the image's rows
             s.vectorize(s.split(c, [None, target.lanes])[1])
@@ -130,7 +134,7 @@ def schedule_chain(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     for nest in nests:
         s.annotate(nest.tile, SPLIT, 1)
     wanted = {s.get(stage.block).name_hint: partial(_wanted, stage=stage) for stage in stages}
-    return guarded(slide(s, strip, windows) if stages[0].strips > 1 else s, wanted)
+    return guarded(slide(s, strip, windows), wanted)
 
 
 def _schedule_total(s: Schedule, lanes: int) -> None:
@@ -210,7 +214,8 @@ def _accumulations(s: Schedule) -> list[_Accumulation]:
         if values is not None:
             *own, limits = *(int(v) for v in values[:OWN]), Limits(*(int(v) for v in values[OWN:]))
             kernel_h = int(s.get(block).iter_vars[-2 if own[1] == 0 else -3].dom.extent)
-            found.append(_Accumulation(block, s.get(block).name_hint, *own, limits, kernel_h))
+            behind_dense = bool(found) and not found[-1].depthwise
+            found.append(_Accumulation(block, s.get(block).name_hint, *own, limits, kernel_h, behind_dense))
     return found
 
 
@@ -225,7 +230,9 @@ def _tile(s: Schedule, stage: _Accumulation, out: SBlockRV, loops: tuple[LoopRV,
     # A dense stage reads the weights of a block again for every row, a depthwise one the rows of its input for every chunk.
     if stage.depthwise:
         block, vector, lane = s.split(channel, [None, chunk // lanes, lanes])
-        s.reorder(block, row, vector, tile, pixel, lane)
+        # The rows that a vector is computed from stay in L1; but a dense stage before it, row by row, makes all vectors of a tile at once.
+        order = [row, vector] if stage.behind_dense and stage.reads_row_by_row else [vector, row]
+        s.reorder(block, *order, tile, pixel, lane)
     else:
         block, inner, lane = _split_channels(s, stage, out, channel, lanes)
         s.reorder(*block, row, tile, pixel, *inner, lane)

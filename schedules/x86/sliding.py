@@ -65,13 +65,15 @@ def slide(s: Schedule, strip: LoopRV, windows: Sequence[Window]) -> Schedule:
         Of the changed function; what was taken from `s` is of no use for it.
     """
     loop = s.get(strip)
+    several = int(loop.extent) > 1
     dtype = str(loop.loop_var.ty.dtype)
     later = tirx.min(loop.loop_var, tirx.const(1, dtype))
     planes = {}
     for window in windows:
-        s.annotate(window.row, BEGIN, window.again)
+        if several and window.again:
+            s.annotate(window.row, BEGIN, window.again)
         block = s.get(window.plane)
-        planes[block.name_hint] = _OfTask(block.writes[0].source, window)
+        planes[block.name_hint] = _OfTask(block.writes[0].source, window, several)
 
     def of_task(buffer: tirx.Buffer) -> _OfTask | None:
         return next((plane for plane in planes.values() if plane.source.same_as(buffer)), None)
@@ -93,7 +95,7 @@ def slide(s: Schedule, strip: LoopRV, windows: Sequence[Window]) -> Schedule:
         if not block.iter_vars:  # the root
             buffers = [b if of_task(b) is None else of_task(b).buffer for b in block.alloc_buffers]
             return s_tir.SBlockRealize(node.iter_values, node.predicate, _changed(block, block.iter_vars, buffers))
-        if block.name_hint not in planes:
+        if block.name_hint not in planes or not several:
             return node
         # An axis that is not parallel tells TVM that the plane is there longer than for a strip.
         order = tirx.IterVar(ir.Range(0, loop.extent), tirx.Var("v_strip", dtype), tirx.IterVar.Opaque)
@@ -118,9 +120,9 @@ class _OfTask:
     and complicate its indices, as the first strip computes other rows than those behind it.
     """
 
-    def __init__(self, source: tirx.Buffer, window: Window):
+    def __init__(self, source: tirx.Buffer, window: Window, several_strips: bool):
         *lead, self.count, width, channels = (int(size) for size in source.shape[STRIP + 1 :])
-        self.source, self.window = source, window
+        self.source, self.step, self.kept = source, window.step, window.kept and several_strips
         self.channels = window.channels if channels % window.channels == 0 else channels
         shape = [1, 1, *lead, channels // self.channels, self.count, width, self.channels]
         self.buffer = tirx.decl_buffer(shape, source.dtype, source.name)
@@ -128,8 +130,8 @@ class _OfTask:
     def place(self, indices: Sequence[ir.Expr]) -> list[ir.Expr]:
         zero = tirx.const(0, str(indices[STRIP].ty.dtype))
         *lead, row, column, channel = indices[STRIP + 1 :]
-        if self.window.kept:
-            row = tirx.floormod(indices[STRIP] * self.window.step + row, self.count)
+        if self.kept:
+            row = tirx.floormod(indices[STRIP] * self.step + row, self.count)
         part, within = tirx.floordiv(channel, self.channels), tirx.floormod(channel, self.channels)
         return [zero, zero, *lead, part, row, column, within]
 
