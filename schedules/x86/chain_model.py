@@ -248,7 +248,7 @@ class _Work:
     def task_rows(self, cut: Cut) -> list[int]:
         """Rows of every stage that a task computes, of those that have the most: one in the middle, if there are any."""
         tasks = ceil(self.links[-1].output[0] / (cut.rows * cut.strips))
-        return [max(_on_image(span, cut.strips, task, link.output[0]) for task in range(min(tasks, 2)))
+        return [max(rows_on_image(span, cut.strips, task, link.output[0]) for task in range(min(tasks, 2)))
                 for span, link in zip(self.spans(cut), self.links, strict=True)]
 
     def plane_bytes(self, cut: Cut, target: Target) -> float:
@@ -273,7 +273,7 @@ def _alive(span: Lines, cut: Cut, height: int) -> int:
     return min(span.count if cut.strips == 1 else span.count - span.again + span.kept, height)
 
 
-def _on_image(span: Lines, strips: int, task: int, height: int) -> int:
+def rows_on_image(span: Lines, strips: int, task: int, height: int) -> int:
     """Rows of a stage that a task computes, of those that exist."""
     first = task * strips * span.step - span.before
     return max(0, min(first + span.count + (strips - 1) * (span.count - span.again), height) - max(first, 0))
@@ -292,9 +292,8 @@ def _cost(work: _Work, cut: Cut, target: Target) -> float:
     tasks = links[0].batch * ceil(links[-1].output[0] / (cut.rows * cut.strips)) * blocks
     each = sum(rows * cost for rows, cost in zip(work.task_rows(cut), work.per_row, strict=True)) / blocks + TASK_CYCLES
     each += (cut.strips - 1) * STRIP_CYCLES
-    planes = work.plane_bytes(cut, target)
-    if planes > PLANES_SHARE * target.l2_bytes:
-        each += 2 * cut.strips * planes / NEAR_BYTES_PER_CYCLE
+    too_large = max(0.0, work.plane_bytes(cut, target) - PLANES_SHARE * target.l2_bytes)
+    each += 2 * cut.strips * too_large / NEAR_BYTES_PER_CYCLE
     weights = sum(link.weight_bytes for link in links)
     # A kernel for each convolution cuts by filters: a core reads but its part of the weights, once if a task has all rows.
     too_many = weights / blocks > target.l2_bytes if len(links) > 1 else not _shares_weights(links[0], target)

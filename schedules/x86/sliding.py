@@ -64,52 +64,15 @@ def slide(s: Schedule, strip: LoopRV, windows: Sequence[Window]) -> Schedule:
     Schedule
         Of the changed function; what was taken from `s` is of no use for it.
     """
-    loop = s.get(strip)
+    loop, planes = s.get(strip), []
     several = int(loop.extent) > 1
-    dtype = str(loop.loop_var.ty.dtype)
-    later = tirx.min(loop.loop_var, tirx.const(1, dtype))
-    planes = {}
     for window in windows:
         if several and window.again:
             s.annotate(window.row, BEGIN, window.again)
-        block = s.get(window.plane)
-        planes[block.name_hint] = _OfTask(block.writes[0].source, window, several)
-
-    def of_task(buffer: tirx.Buffer) -> _OfTask | None:
-        return next((plane for plane in planes.values() if plane.source.same_as(buffer)), None)
-
-    def load(node: ir.TensorLoad) -> ir.TensorLoad:
-        plane = of_task(node.source)
-        return node if plane is None else tirx.BufferLoad(plane.buffer, plane.place(node.indices))
-
-    def store(node: tirx.BufferStore) -> tirx.BufferStore:
-        plane = of_task(node.buffer)
-        return node if plane is None else tirx.BufferStore(plane.buffer, node.value, plane.place(node.indices))
-
-    def region(node: ir.TensorRegion) -> ir.TensorRegion:
-        plane = of_task(node.source)
-        return node if plane is None else tirx.BufferRegion(plane.buffer, plane.region(node.region))
-
-    def realize(node: s_tir.SBlockRealize) -> s_tir.SBlockRealize:
-        block = node.block
-        if not block.iter_vars:  # the root
-            buffers = [b if of_task(b) is None else of_task(b).buffer for b in block.alloc_buffers]
-            return s_tir.SBlockRealize(node.iter_values, node.predicate, _changed(block, block.iter_vars, buffers))
-        if block.name_hint not in planes or not several:
-            return node
-        # An axis that is not parallel tells TVM that the plane is there longer than for a strip.
-        order = tirx.IterVar(ir.Range(0, loop.extent), tirx.Var("v_strip", dtype), tirx.IterVar.Opaque)
-        return s_tir.SBlockRealize([*node.iter_values, loop.loop_var], node.predicate,
-                                   _changed(block, [*block.iter_vars, order], block.alloc_buffers))
-
-    def begun(node: tirx.For) -> tirx.For:
-        if BEGIN not in node.annotations:
-            return node
-        begin = later * node.annotations[BEGIN]
-        return tirx.For(node.loop_var, begin, node.extent - begin, node.kind, node.body)
-
-    func = s.mod["main"]
-    rules = [(ir.TensorLoad, load), (tirx.BufferStore, store), (ir.TensorRegion, region), (s_tir.SBlockRealize, realize), (tirx.For, begun)]
+        planes.append(_OfTask(s.get(window.plane), window, several))
+    change, func = _Change(loop, planes), s.mod["main"]
+    rules = [(ir.TensorLoad, change.load), (tirx.BufferStore, change.store), (ir.TensorRegion, change.region),
+             (s_tir.SBlockRealize, change.realize), (tirx.For, change.loop)]
     return Schedule(func.with_body(tvm_ffi.structural_map(func.body, rules, order="post")))
 
 
@@ -120,14 +83,16 @@ class _OfTask:
     and complicate its indices, as the first strip computes other rows than those behind it.
     """
 
-    def __init__(self, source: tirx.Buffer, window: Window, several_strips: bool):
-        *lead, self.count, width, channels = (int(size) for size in source.shape[STRIP + 1 :])
-        self.source, self.step, self.kept = source, window.step, window.kept and several_strips
+    def __init__(self, maker: s_tir.SBlock, window: Window, several_strips: bool):
+        self.maker, self.source = maker.name_hint, maker.writes[0].source
+        *lead, self.count, width, channels = (int(size) for size in self.source.shape[STRIP + 1 :])
+        self.outlives_strips, self.step, self.kept = several_strips, window.step, window.kept and several_strips
         self.channels = window.channels if channels % window.channels == 0 else channels
         shape = [1, 1, *lead, channels // self.channels, self.count, width, self.channels]
-        self.buffer = tirx.decl_buffer(shape, source.dtype, source.name)
+        self.buffer = tirx.decl_buffer(shape, self.source.dtype, self.source.name)
 
     def place(self, indices: Sequence[ir.Expr]) -> list[ir.Expr]:
+        """Where a number lies, from its indices in the plane of all strips."""
         zero = tirx.const(0, str(indices[STRIP].ty.dtype))
         *lead, row, column, channel = indices[STRIP + 1 :]
         if self.kept:
@@ -135,10 +100,57 @@ class _OfTask:
         part, within = tirx.floordiv(channel, self.channels), tirx.floormod(channel, self.channels)
         return [zero, zero, *lead, part, row, column, within]
 
-    def region(self, ranges: Sequence[ir.Range]) -> list[ir.Range]:
-        """All of it: what exactly, TVM sees in the block."""
-        zero = tirx.const(0, str(ranges[STRIP].min.ty.dtype))
-        return [ir.Range(zero, size) for size in self.buffer.shape]
+
+class _Change:
+    """What becomes of the nodes of a function whose planes are those of a task.
+
+    Parameters
+    ----------
+    strip : For
+        The loop over strips.
+    planes : sequence of _OfTask
+    """
+
+    def __init__(self, strip: tirx.For, planes: Sequence[_OfTask]):
+        self.strip, self.planes = strip, planes
+        self.dtype = str(strip.loop_var.ty.dtype)
+
+    def plane_of(self, source: tirx.Buffer) -> _OfTask | None:
+        return next((plane for plane in self.planes if plane.source.same_as(source)), None)
+
+    def load(self, node: ir.TensorLoad) -> ir.TensorLoad:
+        plane = self.plane_of(node.source)
+        return node if plane is None else tirx.BufferLoad(plane.buffer, plane.place(node.indices))
+
+    def store(self, node: tirx.BufferStore) -> tirx.BufferStore:
+        plane = self.plane_of(node.buffer)
+        return node if plane is None else tirx.BufferStore(plane.buffer, node.value, plane.place(node.indices))
+
+    def region(self, node: ir.TensorRegion) -> ir.TensorRegion:
+        """All of a plane: what exactly, TVM sees in the block."""
+        plane = self.plane_of(node.source)
+        if plane is None:
+            return node
+        return tirx.BufferRegion(plane.buffer, [ir.Range(tirx.const(0, self.dtype), size) for size in plane.buffer.shape])
+
+    def realize(self, node: s_tir.SBlockRealize) -> s_tir.SBlockRealize:
+        block = node.block
+        if not block.iter_vars:  # the root
+            planes = [self.plane_of(buffer) for buffer in block.alloc_buffers]
+            buffers = [b if plane is None else plane.buffer for b, plane in zip(block.alloc_buffers, planes, strict=True)]
+            return s_tir.SBlockRealize(node.iter_values, node.predicate, _changed(block, block.iter_vars, buffers))
+        if not any(plane.outlives_strips and plane.maker == block.name_hint for plane in self.planes):
+            return node
+        # An axis that is not parallel tells TVM that the plane is there longer than for a strip.
+        order = tirx.IterVar(ir.Range(0, self.strip.extent), tirx.Var("v_strip", self.dtype), tirx.IterVar.Opaque)
+        block = _changed(block, [*block.iter_vars, order], block.alloc_buffers)
+        return s_tir.SBlockRealize([*node.iter_values, self.strip.loop_var], node.predicate, block)
+
+    def loop(self, node: tirx.For) -> tirx.For:
+        if BEGIN not in node.annotations:
+            return node
+        begin = tirx.min(self.strip.loop_var, tirx.const(1, self.dtype)) * node.annotations[BEGIN]
+        return tirx.For(node.loop_var, begin, node.extent - begin, node.kind, node.body)
 
 
 def _changed(block: s_tir.SBlock, axes: Sequence[tirx.IterVar], buffers: Sequence[tirx.Buffer]) -> s_tir.SBlock:

@@ -19,7 +19,7 @@ from tenfold.schedules.bound_loops import BoundLoops, lower_blocks
 from tenfold.schedules.nests import substitute
 from tenfold.schedules.transpose_tiles import TransposeTiles
 from tenfold.schedules.x86.chain import CHANNELS_LAST, Cut, Ends, chain, lines
-from tenfold.schedules.x86.chain_model import fused_stages, segments, transposable
+from tenfold.schedules.x86.chain_model import fused_stages, rows_on_image, segments, transposable
 from tenfold.schedules.x86.chain_options import Link, stage_options
 from tenfold.schedules.x86.chain_schedule import schedule_chain
 from tenfold.schedules.x86.chain_stage import ChainStage, ChannelLayout, layouts, pack_chain, wirings
@@ -271,6 +271,19 @@ def test_rows_that_two_strips_read_are_computed_once():
     assert [int(count) for count in counts] == [8, 4, 4, 4]
 
 
+def test_planes_of_a_task_outlive_its_strips():
+    """And rows that no later strip reads lie where they are, whichever strip computes them: no index changes with the strip."""
+    geometries = [Geometry(16, (1, 1)), Geometry(16, (1, 1)), Geometry(16, (5, 1), padding=(2, 0, 2, 0), groups=16)]
+    stages = [ChainStage(geometry, 6, vectors) for geometry, vectors in zip(geometries, (1, 1, 0), strict=True)]
+    schedule, _, _ = kernel_of((1, 16, 6, 16), geometries, stages, Cut(4, 4))
+    lines = lower_blocks(schedule.mod).script().splitlines()
+    [strips] = [i for i, line in enumerate(lines) if "in range(4):" in line and any(f"T.min({line.split()[1]}, 1)" in one for one in lines)]
+    allocated = {name: next(i for i, line in enumerate(lines) if f"{name} = T.alloc_buffer" in line) for name in ("plane0", "plane1")}
+    assert max(allocated.values()) < strips
+    [products] = [line for line in lines if "plane0[" in line and "conv2d" in line and "+" in line.split("=")[1] and "a2[" in line]
+    assert "%" not in products and "T.max" not in products
+
+
 def test_channel_layout_spreads_groups():
     layout = ChannelLayout(2, 3, 8)
     np.testing.assert_array_equal(layout.spread(np.arange(1, 7.0)), [1, 2, 3, 0, 0, 0, 0, 0, 4, 5, 6, 0, 0, 0, 0, 0])
@@ -327,6 +340,22 @@ def test_a_flattened_layer_is_few_kernels(size, target):
     assert [segment.count for segment in segments(flattened(size, batch=128), resolve(target))] == [6]
     cut = segments(flattened(size), resolve(target))
     assert sum(segment.count for segment in cut) == 6 and max(segment.count for segment in cut) >= 3
+
+
+@pytest.mark.parametrize(("batch", "tasks"), [(1, 2), (16, 1)])
+def test_a_task_goes_through_a_large_image_in_strips(batch, tasks):
+    """No cache of a core holds half of it, but a few rows of everything; where there are enough images, none is cut."""
+    [segment] = segments(flattened(64, batch), resolve("zen4"))
+    assert segment.count == 6 and segment.cut.strips > 1
+    assert ceil(64 / (segment.cut.rows * segment.cut.strips)) == tasks
+
+
+def test_rows_at_borders_that_are_not_there_cost_nothing():
+    """Of two tasks, each has one border with the other, and one with nothing."""
+    link = Link(Geometry(16, (1, 1)), (16, 6), 16, 1)
+    _, span, _ = lines([link.geometry, Geometry(16, (5, 1), padding=(2, 0, 2, 0), groups=16)], 4)
+    assert [rows_on_image(span, 2, task, 16) for task in range(2)] == [10, 10]
+    assert [rows_on_image(span, 1, task, 16) for task in range(4)] == [6, 8, 8, 6]
 
 
 def test_large_dense_convolutions_stay_apart():
