@@ -13,7 +13,7 @@ import numpy as np
 import tvm
 from tvm import ir, relax
 
-from ..schedules.x86.chain_model import FAR_BYTES_PER_CYCLE, SHARED_BYTES_PER_CYCLE
+from ..schedules.x86.chain_work import FAR_BYTES_PER_CYCLE, SHARED_BYTES_PER_CYCLE
 from ..schedules.x86.tiles import LAUNCH_CYCLES
 from ..targets import Target
 from .stored_values import tensor_shape

@@ -7,28 +7,31 @@ cheapest way to cut a sequence into kernels is found exactly, by dynamic program
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from math import ceil, prod
 
 from ...targets import Target
-from .chain import CHANNELS_LAST, Cut, Ends, Lines, lines
-from .chain_options import LINE_BYTES, Link, depthwise_cycles, depthwise_pixels, line_of_channels, row_cycles, stage_options
-from .chain_stage import ChainStage, layouts, wirings
+from .chain import CHANNELS_LAST, Cut, Ends
+from .chain_options import LINE_BYTES, Link, depthwise_cycles, depthwise_pixels, row_cycles, stage_options
+from .chain_stage import ChainStage, wirings
+from .chain_work import (
+    FAR_BYTES_PER_CYCLE,
+    NEAR_BYTES_PER_CYCLE,
+    SHARED_BYTES_PER_CYCLE,
+    Work,
+    channel_blocks,
+    cheapest_cut,
+    remote_cycles,
+    shares_weights,
+)
 from .conv2d import Geometry
 from .groups import mergeable
-from .tiles import LAUNCH_CYCLES, MEMORY_BYTES_PER_CYCLE, PAGE_BYTES, STORE_CYCLES, TASK_CYCLES, choose_tile, cycles, from_memory
+from .tiles import LAUNCH_CYCLES, PAGE_BYTES, STORE_CYCLES, choose_tile, cycles, from_memory
 from .winograd import POOL
 from .winograd_model import Blocking, choose_winograd, direct_cycles, winograd_cycles
 
-NEAR_BYTES_PER_CYCLE = 16         # of one core, to an L2 cache that holds what is written until it is read
-SHARED_BYTES_PER_CYCLE = 8        # likewise, to the L3 cache: of a Xeon; Zen 5 has 12
-FAR_BYTES_PER_CYCLE = 5           # likewise, to memory
-REMOTE_BYTES_PER_CYCLE = 1.5      # of one core, that another core has just written: what cutting by channels and not by rows costs
-STRIP_CYCLES = 500                # another strip of a task: its loops begin anew, and weights come from L2
-PLANES_SHARE = 0.6                # of the L2 cache for the planes of a task
-WEIGHTS_SHARE = 0.6               # likewise, for the weights that every task reads, beside a plane
 CROWDED = 6                       # times as many lines as a set holds: in 12 ways, 64 are 10 % faster than transposed, 128 5 to 12 % slower
 PAGES_AT_HAND = 96                # addresses in the first TLB, of Golden Cove and Zen 5: 256 channels, 56 x 56, are 27 % faster transposed
 MOST_WAYS = 200                   # to compute the stages of a chain that are compared
@@ -107,7 +110,7 @@ def _read_in_place(link: Link, stages: Sequence[ChainStage], target: Target) -> 
     far = link.channels * min(1.0, channel_bytes / PAGE_BYTES) > PAGES_AT_HAND and stages[0].blocks(target.lanes) > 1
     if alone and link.geometry.kernel != (1, 1):
         far = False  # no kernel of its own transposes an image for several rows, and one before it takes longer
-    return not (link.depthwise or crowded or far) and (not alone or _shares_weights(link, target))
+    return not (link.depthwise or crowded or far) and (not alone or shares_weights(link, target))
 
 
 def _single(link: Link, target: Target) -> tuple[float, Segment]:
@@ -140,7 +143,7 @@ def _own_kernel(link: Link, target: Target) -> float:
         link = replace(link, geometry=replace(link.geometry, groups=link.geometry.groups // merged))
         tile = choose_tile(link.shape(), target)
         work = cycles(link.shape(), tile.pixels, tile.vectors, tile.flat, target)
-        remote = _remote_cycles(link, target.cores if tile.weights_inner else link.batch, target)
+        remote = remote_cycles(link, target.cores if tile.weights_inner else link.batch, target)
         blocking = choose_winograd(link.shape(), target) if link.geometry.plain else None
         if blocking is not None:
             work *= winograd_cycles(link.shape(), blocking, target) / direct_cycles(link.shape(), target)
@@ -203,115 +206,11 @@ def _fused(links: Sequence[Link], target: Target, wanted: Ends) -> tuple[float, 
     if stages is None:
         return float("inf"), Segment(len(links))
     per_row, ends = row_cycles(links, stages, target), transposable(links, stages, wanted, target)
-    work = _Work(links, stages, ends, per_row, _blocks(links, stages, ends, target))
-    cost, _, cut = min((_cost(work, cut, target), cut.strips, cut) for cut in _cuts(links[-1].output[0]))
+    cost, cut = cheapest_cut(Work(links, stages, ends, per_row, channel_blocks(links, stages, ends, target)), target)
     return cost + _round_trip(links[-1], target), Segment(len(links), cut, stages, ends)
-
-
-def _cuts(height: int) -> Iterator[Cut]:
-    """All ways to cut an image into tasks of the same number of strips."""
-    for rows in range(1, height + 1):
-        count = ceil(height / rows)
-        yield from (Cut(rows, strips) for strips in range(1, count + 1) if count % strips == 0)
 
 
 def _repays_rows(link: Link, target: Target) -> bool:
     """Whether a convolution of its own that transposes its image can be cut by rows: a kernel of several rows has those at the border of
     two tasks transposed by both."""
-    return link.geometry.kernel == (1, 1) and _shares_weights(link, target)
-
-
-def _shares_weights(link: Link, target: Target) -> bool:
-    """Whether every task can read all weights: they are by far slower from the L3 cache than a part of them is from L2."""
-    return link.weight_bytes <= WEIGHTS_SHARE * target.l2_bytes
-
-
-def _first_chunk(link: Link, stage: ChainStage, target: Target) -> int:
-    """Channels that the first stage makes at a time, for depthwise ones behind it."""
-    return line_of_channels(link.channels, target.lanes) if stage.depthwise else stage.block(target.lanes)
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What a kernel does, however it is cut: `per_row` cycles for a row of each stage; `blocks` of channels are tasks of their own."""
-
-    links: Sequence[Link]
-    stages: Sequence[ChainStage]
-    ends: Ends
-    per_row: Sequence[float]
-    blocks: int
-
-    def spans(self, cut: Cut) -> list[Lines]:
-        """Rows of every stage's output."""
-        return lines([link.geometry for link in self.links], cut.rows)[1:]
-
-    def task_rows(self, cut: Cut) -> list[int]:
-        """Rows of every stage that a task computes, of those that have the most: one in the middle, if there are any."""
-        tasks = ceil(self.links[-1].output[0] / (cut.rows * cut.strips))
-        return [max(rows_on_image(span, cut.strips, task, link.output[0]) for task in range(min(tasks, 2)))
-                for span, link in zip(self.spans(cut), self.links, strict=True)]
-
-    def plane_bytes(self, cut: Cut, target: Target) -> float:
-        """Of what lies in the caches of a core while it computes a strip, beside weights."""
-        first, last, ends = self.links[0], self.links[-1], self.ends
-        of_image, *spans = lines([link.geometry for link in self.links], cut.rows)
-        total = 4.0 * (ends.source_nchw and not ends.in_place) * _alive(of_image, cut, first.size[0]) * first.size[1] * first.channels
-        total += 4.0 * ends.result_nchw * cut.rows * last.output[1] * last.geometry.filters / self.blocks
-        chunk = _first_chunk(first, self.stages[0], target)
-        sizes = [layout.size for layout in layouts(self.stages, target.lanes)]
-        for i, (link, stage, reader) in enumerate(zip(self.links, self.stages, self.links[1:], strict=False)):
-            chunk = chunk if stage.depthwise else stage.block(target.lanes)
-            by_row = reader.depthwise and reader.geometry.kernel[0] == reader.geometry.stride[0] == 1  # made row by row, as it is read
-            # A depthwise reader takes the channels of one tile after the other; those that the next strip reads are there all the time.
-            channels = chunk if reader.depthwise and (cut.strips == 1 or self.blocks > 1) else sizes[i]
-            total += 4 * (1 if by_row else _alive(spans[i], cut, link.output[0])) * link.output[1] * channels
-        return total
-
-
-def _alive(span: Lines, cut: Cut, height: int) -> int:
-    """Rows of a plane that a strip reads or writes; of the first strip, if it is the only one."""
-    return min(span.count if cut.strips == 1 else span.count - span.again + span.kept, height)
-
-
-def rows_on_image(span: Lines, strips: int, task: int, height: int) -> int:
-    """Rows of a stage that a task computes, of those that exist."""
-    first = task * strips * span.step - span.before
-    return max(0, min(first + span.count + (strips - 1) * (span.count - span.again), height) - max(first, 0))
-
-
-def _blocks(links: Sequence[Link], stages: Sequence[ChainStage], ends: Ends, target: Target) -> int:
-    """Of channels that are tasks of their own: where all stages behind the first one are depthwise."""
-    if all(link.depthwise for link in links[1:]) and not _alone_by_rows(links, ends):
-        return max(1, links[-1].channels // _first_chunk(links[0], stages[0], target))
-    return 1
-
-
-def _cost(work: _Work, cut: Cut, target: Target) -> float:
-    """Cycles of the busiest core."""
-    links, blocks = work.links, work.blocks
-    tasks = links[0].batch * ceil(links[-1].output[0] / (cut.rows * cut.strips)) * blocks
-    each = sum(rows * cost for rows, cost in zip(work.task_rows(cut), work.per_row, strict=True)) / blocks + TASK_CYCLES
-    each += (cut.strips - 1) * STRIP_CYCLES
-    too_large = max(0.0, work.plane_bytes(cut, target) - PLANES_SHARE * target.l2_bytes)
-    each += 2 * cut.strips * too_large / NEAR_BYTES_PER_CYCLE
-    weights = sum(link.weight_bytes for link in links)
-    # A kernel for each convolution cuts by filters: a core reads but its part of the weights, once if a task has all rows.
-    too_many = weights / blocks > target.l2_bytes if len(links) > 1 else not _shares_weights(links[0], target)
-    if too_many:
-        each += cut.strips * weights / blocks / SHARED_BYTES_PER_CYCLE
-    read = weights / MEMORY_BYTES_PER_CYCLE
-    return ceil(tasks / target.cores) * each + read + LAUNCH_CYCLES + _remote_cycles(links[0], tasks // blocks, target)
-
-
-def _alone_by_rows(links: Sequence[Link], ends: Ends) -> bool:
-    """Whether a convolution of its own is cut by rows, since it reads an image (N, C, H, W); otherwise it is cut by filters."""
-    return len(links) == 1 and ends.source_nchw and not links[0].depthwise
-
-
-def _remote_cycles(link: Link, cuts: int, target: Target) -> float:
-    """Cycles to fetch from other cores what they wrote of the input: everything but its own part, for a core that reads it all.
-
-    Kernels cut by images or rows, `cuts` of them, give each core what it wrote itself but for the borders.
-    """
-    bytes_ = 4 * link.batch * link.size[0] * link.size[1] * link.channels
-    return bytes_ * (1 - 1 / target.cores) / max(1, cuts) / REMOTE_BYTES_PER_CYCLE if cuts < target.cores else 0.0
+    return link.geometry.kernel == (1, 1) and shares_weights(link, target)

@@ -19,10 +19,11 @@ from tenfold.schedules.bound_loops import BoundLoops, lower_blocks
 from tenfold.schedules.nests import substitute
 from tenfold.schedules.transpose_tiles import TransposeTiles
 from tenfold.schedules.x86.chain import CHANNELS_LAST, Cut, Ends, chain, lines
-from tenfold.schedules.x86.chain_model import fused_stages, rows_on_image, segments, transposable
+from tenfold.schedules.x86.chain_model import fused_stages, segments, transposable
 from tenfold.schedules.x86.chain_options import Link, stage_options
 from tenfold.schedules.x86.chain_schedule import schedule_chain
 from tenfold.schedules.x86.chain_stage import ChainStage, ChannelLayout, layouts, pack_chain, wirings
+from tenfold.schedules.x86.chain_work import rows_on_image
 from tenfold.schedules.x86.conv2d import Geometry
 from tenfold.schedules.x86.groups import block_diagonal
 from tenfold.targets import resolve
@@ -238,10 +239,13 @@ def test_one_parallel_loop():
     assert schedule.mod.script().count("T.parallel") == 1
 
 
-def test_no_plane_is_made_twice_for_a_task():
-    """The pointwise filters of a second set read all channels of the first one again and again: these are there by then."""
-    flattened_set = [Geometry(128, (1, 1)), Geometry(128, (3, 1), padding=(1, 0, 1, 0), groups=128),
-                     Geometry(128, (1, 3), padding=(0, 1, 0, 1), groups=128)]
+@pytest.mark.parametrize("order", ["lateral, vertical, horizontal", "lateral, horizontal, vertical"])
+def test_no_plane_is_made_twice_for_a_task(order):
+    """The pointwise filters of a second set read all channels of the first one again and again: these are there by then. Horizontal ones
+    behind pointwise ones read row by row what these make of all vectors of a tile."""
+    lateral = Geometry(128, (1, 1))
+    vertical, horizontal = Geometry(128, (3, 1), padding=(1, 0, 1, 0), groups=128), Geometry(128, (1, 3), padding=(0, 1, 0, 1), groups=128)
+    flattened_set = [lateral, vertical, horizontal] if order.endswith("horizontal") else [lateral, horizontal, vertical]
     stages = [ChainStage(geometry, 8, vectors) for geometry, vectors in zip(2 * flattened_set, 2 * (2, 0, 0), strict=True)]
     schedule, _, _ = kernel_of((1, 8, 8, 32), 2 * flattened_set, stages, Cut(4))
     made = [b for b in schedule.get_child_blocks(schedule.get_sblock("root")) if schedule.get(b).name_hint.startswith("plane")]
