@@ -31,7 +31,6 @@ class Biclustering(Method):
 
     kind = "conv2d"
     exact = False
-    spectral = False
     metrics = METRICS
 
     @property

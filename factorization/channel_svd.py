@@ -12,11 +12,11 @@ import numpy as np
 
 from .layer import Layer
 from .linalg import best_product, squared_singular_values
-from .method import Method, Shapes
+from .method import Shapes, SpectralMethod
 from .metrics import Metric
 
 
-class ChannelSvd(Method):
+class ChannelSvd(SpectralMethod):
     """Rank K up to min(F, C Y X). K (C Y X + F) MACs for a pixel of the output where the layer has F C Y X."""
 
     name = "channel_svd"

@@ -13,11 +13,11 @@ import numpy as np
 
 from .layer import Layer
 from .linalg import squared_singular_values, truncated_svd
-from .method import Method, Shapes
+from .method import Shapes, SpectralMethod
 from .metrics import Metric
 
 
-class Decoupled(Method):
+class Decoupled(SpectralMethod):
     """T pairs, depthwise first, up to min(F, Y X): C T (Y X + F) MACs for a pixel of the output."""
 
     name = "decoupled"
@@ -47,7 +47,7 @@ class Decoupled(Method):
         return {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation, "groups": layer.in_channels}, {}
 
 
-class DecoupledPointwiseFirst(Method):
+class DecoupledPointwiseFirst(SpectralMethod):
     """T pairs, pointwise first, up to min(C, Y X): F T C MACs for a pixel of the input, F T Y X for one of the output.
 
     The pointwise stage makes T channels for each output channel, and one convolution with F groups filters and adds them.

@@ -33,7 +33,7 @@ class Method(ABC):
     exact
         At ``max_ranks`` the chain equals the layer, whatever its weight.
     spectral
-        Each rank truncates singular values (`spectra`), so that the ranks for an energy are known without factoring.
+        A `SpectralMethod`.
     metrics
         The names of the metrics that it minimises by itself. In the others its Frobenius factors are a start, from which alternating
         least squares go on (`refine`).
@@ -45,7 +45,7 @@ class Method(ABC):
     kind: ClassVar[str]
     algebra: ClassVar[str]
     exact: ClassVar[bool] = True
-    spectral: ClassVar[bool] = True
+    spectral: ClassVar[bool] = False
     metrics: ClassVar[tuple[str, ...]] = ("frobenius",)
     starting_point: ClassVar[bool] = False
 
@@ -63,18 +63,9 @@ class Method(ABC):
     def _geometry(self, layer: Layer, ranks: tuple[int, ...]) -> tuple[dict, ...]:
         """Stride, padding, dilation and groups of each stage, as keywords of Stage."""
 
-    def _factors(self, weight: np.ndarray, ranks: tuple[int, ...], metric: Metric) -> tuple[np.ndarray, ...]:
-        """The stages' weights, of any float type, in the shapes of `_shapes`."""
-        raise NotImplementedError
-
+    @abstractmethod
     def _fit(self, weight: np.ndarray, layer: Layer, ranks: tuple[int, ...], metric: Metric) -> FactorChain:
-        """The chain without a bias. A method whose channels are permuted, or whose stages have biases, overrides this."""
-        factors = self._factors(weight, ranks, metric)
-        return self._chain(layer, ranks, [np.ascontiguousarray(factor, np.float32) for factor in factors])
-
-    def spectra(self, weight: np.ndarray) -> tuple[np.ndarray, ...]:
-        """For each rank of a spectral method, the squares of the singular values that it truncates, falling, float64."""
-        raise NotImplementedError
+        """The chain without a bias."""
 
     def _refuse_ranks(self, layer: Layer, ranks: tuple[int, ...]) -> str | None:
         """A reason why ranks within their limits do not fit the layer, for example that its channels do not divide into them."""
@@ -122,12 +113,10 @@ class Method(ABC):
         if not 0 < energy <= 1:
             raise ValueError(f"energy {energy} must be above 0 and at most 1")
         weight = self._checked(weight, layer)
-        if self.spectral:
-            return tuple(smallest_rank(squared, energy) for squared in self.spectra(weight))
-        return self._cheapest_rung(weight, layer, energy)
+        return self._ranks_keeping(weight, layer, energy)
 
-    def _cheapest_rung(self, weight: np.ndarray, layer: Layer, energy: float) -> tuple[int, ...] | Refusal:
-        """`ranks_for_energy` of a method that has to factor to know."""
+    def _ranks_keeping(self, weight: np.ndarray, layer: Layer, energy: float) -> tuple[int, ...] | Refusal:
+        """`ranks_for_energy`, of a method that has to factor to know."""
         kept = 0.0
         for ranks in self.ladder(layer):
             squared = self.factorize(weight, layer, ranks).relative_error(weight) ** 2
@@ -223,6 +212,31 @@ class Method(ABC):
         """The stages with these weights, in the order of `_shapes`, without biases or permutations."""
         geometries = self._geometry(layer, ranks)
         return FactorChain(tuple(Stage(weight, **geometry) for weight, geometry in zip(weights, geometries, strict=True)))
+
+
+class FactoredMethod(Method):
+    """One whose stages are its factors, in order, without biases or permutations."""
+
+    @abstractmethod
+    def _factors(self, weight: np.ndarray, ranks: tuple[int, ...], metric: Metric) -> tuple[np.ndarray, ...]:
+        """The stages' weights, of any float type, in the shapes of `_shapes`."""
+
+    def _fit(self, weight: np.ndarray, layer: Layer, ranks: tuple[int, ...], metric: Metric) -> FactorChain:
+        factors = self._factors(weight, ranks, metric)
+        return self._chain(layer, ranks, [np.ascontiguousarray(factor, np.float32) for factor in factors])
+
+
+class SpectralMethod(FactoredMethod):
+    """One each of whose ranks truncates singular values, so that the ranks for an energy are known without factoring."""
+
+    spectral = True
+
+    @abstractmethod
+    def spectra(self, weight: np.ndarray) -> tuple[np.ndarray, ...]:
+        """For each rank, the squares of the singular values that it truncates, falling, float64."""
+
+    def _ranks_keeping(self, weight: np.ndarray, layer: Layer, energy: float) -> tuple[int, ...]:
+        return tuple(smallest_rank(squared, energy) for squared in self.spectra(weight))
 
 
 def parts(steps: int) -> list[float]:

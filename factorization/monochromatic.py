@@ -29,7 +29,6 @@ class Monochromatic(Method):
     kind = "conv2d"
     algebra = "W[f,c,y,x] ~ V[f,y,x] U[k,c] for f in cluster k"
     exact = False
-    spectral = False
     metrics = METRICS
 
     def max_ranks(self, layer: Layer) -> tuple[int, ...]:

@@ -5,19 +5,18 @@ import numpy as np
 
 from ..errors import Refusal
 from .layer import Layer
-from .method import ROUNDING, Method
+from .method import ROUNDING, FactoredMethod
 
 
-class Polyadic(Method):
+class Polyadic(FactoredMethod):
     """A kernel whose rows and columns are separated, by factors that no singular values give."""
 
     kind = "conv2d"
-    spectral = False
 
     def _refuse(self, layer: Layer) -> str | None:
         return "1 x 1 kernel: no rows and columns to separate, channel_svd applies" if layer.kernel == (1, 1) else None
 
-    def _cheapest_rung(self, weight: np.ndarray, layer: Layer, energy: float) -> tuple[int, ...] | Refusal:
+    def _ranks_keeping(self, weight: np.ndarray, layer: Layer, energy: float) -> tuple[int, ...] | Refusal:
         """By bisection: factoring is dear, and the error falls along the ladder as its bound does."""
         ladder = self.ladder(layer)
 

@@ -14,12 +14,12 @@ import numpy as np
 from .chain import FactorChain
 from .layer import Layer
 from .linalg import squared_singular_values, truncated_svd
-from .method import Method, Shapes
+from .method import Shapes, SpectralMethod
 from .metrics import Covariance, Metric
 from .refine import refine
 
 
-class SpatialSvd(Method):
+class SpatialSvd(SpectralMethod):
     """Rank K up to min(C Y, F X). K C Y MACs for a pixel between the stages and F K X for a pixel of the output."""
 
     name = "spatial_svd"

@@ -8,11 +8,11 @@ import numpy as np
 
 from .layer import Layer
 from .linalg import best_product, squared_singular_values
-from .method import Method, Shapes
+from .method import Shapes, SpectralMethod
 from .metrics import Metric
 
 
-class Svd(Method):
+class Svd(SpectralMethod):
     """Rank K up to min(F, C). K (C + F) MACs a row where the layer has C F."""
 
     name = "svd"

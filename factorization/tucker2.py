@@ -16,7 +16,7 @@ import numpy as np
 from .chain import FactorChain
 from .layer import Layer
 from .linalg import leading_vectors, squared_singular_values
-from .method import Method, Shapes
+from .method import Shapes, SpectralMethod
 from .metrics import Covariance, Metric
 from .refine import refine
 from .vbmf import suggested_ranks
@@ -25,7 +25,7 @@ TOLERANCE = 1e-7  # gain of one iteration, as a fraction of the weight's squared
 MAX_ITERATIONS = 50  # trained weights take about ten; noise, which has nothing to find, creeps on
 
 
-class Tucker2(Method):
+class Tucker2(SpectralMethod):
     """Ranks K1 up to min(C, F Y X) and K2 up to min(F, C Y X), in this order.
 
     K1 C MACs for a pixel of the input, K1 K2 Y X + K2 F for a pixel of the output.

@@ -21,8 +21,6 @@ from .chain_work import (
     NEAR_BYTES_PER_CYCLE,
     SHARED_BYTES_PER_CYCLE,
     Work,
-    channel_blocks,
-    cheapest_cut,
     remote_cycles,
     shares_weights,
 )
@@ -205,8 +203,8 @@ def _fused(links: Sequence[Link], target: Target, wanted: Ends) -> tuple[float, 
     stages = fused_stages(links, target)
     if stages is None:
         return float("inf"), Segment(len(links))
-    per_row, ends = row_cycles(links, stages, target), transposable(links, stages, wanted, target)
-    cost, cut = cheapest_cut(Work(links, stages, ends, per_row, channel_blocks(links, stages, ends, target)), target)
+    ends = transposable(links, stages, wanted, target)
+    cost, cut = Work(links, stages, ends, target).cheapest_cut()
     return cost + _round_trip(links[-1], target), Segment(len(links), cut, stages, ends)
 
 

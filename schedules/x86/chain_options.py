@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import ceil, gcd
 
 from ...targets import Target
@@ -34,7 +34,7 @@ class Link:
     pools: bool = False
     averages: bool = False
 
-    @property
+    @cached_property
     def output(self) -> tuple[int, int]:
         return self.geometry.output(*self.size)
 

@@ -3,11 +3,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil
 
 from ...targets import Target
 from .chain import Cut, Ends, Lines, lines
-from .chain_options import Link, line_of_channels
+from .chain_options import Link, line_of_channels, row_cycles
 from .chain_stage import ChainStage, layouts
 from .tiles import LAUNCH_CYCLES, MEMORY_BYTES_PER_CYCLE, TASK_CYCLES
 
@@ -20,64 +21,85 @@ PLANES_SHARE = 0.6                # of the L2 cache for the planes of a task
 WEIGHTS_SHARE = 0.6               # likewise, for the weights that every task reads, beside a plane
 
 
+@dataclass(frozen=True)
+class Work:
+    """What one kernel does, however the rows of its result are cut."""
+
+    links: Sequence[Link]
+    stages: Sequence[ChainStage]
+    ends: Ends
+    target: Target
+
+    @cached_property
+    def per_row(self) -> list[float]:
+        """Cycles for a row of each stage."""
+        return row_cycles(self.links, self.stages, self.target)
+
+    @cached_property
+    def sizes(self) -> list[int]:
+        """Channels of each stage's output, as they lie."""
+        return [layout.size for layout in layouts(self.stages, self.target.lanes)]
+
+    @cached_property
+    def first_chunk(self) -> int:
+        """Channels that the first stage makes at a time, for depthwise ones behind it."""
+        link, stage, lanes = self.links[0], self.stages[0], self.target.lanes
+        return line_of_channels(link.channels, lanes) if stage.depthwise else stage.block(lanes)
+
+    @cached_property
+    def blocks(self) -> int:
+        """Of channels that are tasks of their own: where all stages behind the first one are depthwise."""
+        if all(link.depthwise for link in self.links[1:]) and not _alone_by_rows(self.links, self.ends):
+            return max(1, self.links[-1].channels // self.first_chunk)
+        return 1
+
+    def cheapest_cut(self) -> tuple[float, Cut]:
+        """Cycles of the busiest core, and the cut that leaves it the fewest: of those with as many, that of the fewest strips."""
+        cost, _, cut = min((self.cost(cut), cut.strips, cut) for cut in _cuts(self.links[-1].output[0]))
+        return cost, cut
+
+    def cost(self, cut: Cut) -> float:
+        """Cycles of the busiest core."""
+        links, blocks, target = self.links, self.blocks, self.target
+        spans = lines([link.geometry for link in links], cut.rows)
+        tasks = ceil(links[-1].output[0] / (cut.rows * cut.strips))
+        each = sum(rows * cost for rows, cost in zip(self._task_rows(spans[1:], cut, tasks), self.per_row, strict=True)) / blocks
+        each += TASK_CYCLES + (cut.strips - 1) * STRIP_CYCLES
+        too_large = max(0.0, self._plane_bytes(spans, cut) - PLANES_SHARE * target.l2_bytes)
+        each += 2 * cut.strips * too_large / NEAR_BYTES_PER_CYCLE
+        weights = sum(link.weight_bytes for link in links)
+        # A kernel for each convolution cuts by filters: a core reads but its part of the weights, once if a task has all rows.
+        too_many = weights / blocks > target.l2_bytes if len(links) > 1 else not shares_weights(links[0], target)
+        if too_many:
+            each += cut.strips * weights / blocks / SHARED_BYTES_PER_CYCLE
+        read, tasks = weights / MEMORY_BYTES_PER_CYCLE, tasks * links[0].batch
+        return ceil(tasks * blocks / target.cores) * each + read + LAUNCH_CYCLES + remote_cycles(links[0], tasks, target)
+
+    def _task_rows(self, spans: Sequence[Lines], cut: Cut, tasks: int) -> list[int]:
+        """Rows of every stage that a task computes, of those that have the most: one in the middle, if there are any."""
+        return [max(rows_on_image(span, cut.strips, task, link.output[0]) for task in range(min(tasks, 2)))
+                for span, link in zip(spans, self.links, strict=True)]
+
+    def _plane_bytes(self, spans: Sequence[Lines], cut: Cut) -> float:
+        """Of what lies in the caches of a core while it computes a strip, beside weights."""
+        of_image, *spans = spans
+        first, last, ends, chunk = self.links[0], self.links[-1], self.ends, self.first_chunk
+        total = 4.0 * (ends.source_nchw and not ends.in_place) * _alive(of_image, cut, first.size[0]) * first.size[1] * first.channels
+        total += 4.0 * ends.result_nchw * cut.rows * last.output[1] * last.geometry.filters / self.blocks
+        for span, size, link, stage, reader in zip(spans, self.sizes, self.links, self.stages, self.links[1:], strict=False):
+            chunk = chunk if stage.depthwise else stage.block(self.target.lanes)
+            by_row = reader.depthwise and reader.geometry.kernel[0] == reader.geometry.stride[0] == 1  # made row by row, as it is read
+            # A depthwise reader takes the channels of one tile after the other; those that the next strip reads are there all the time.
+            channels = chunk if reader.depthwise and (cut.strips == 1 or self.blocks > 1) else size
+            total += 4 * (1 if by_row else _alive(span, cut, link.output[0])) * link.output[1] * channels
+        return total
+
+
 def _cuts(height: int) -> Iterator[Cut]:
     """All ways to cut an image into tasks of the same number of strips."""
     for rows in range(1, height + 1):
         count = ceil(height / rows)
         yield from (Cut(rows, strips) for strips in range(1, count + 1) if count % strips == 0)
-
-
-def cheapest_cut(work: Work, target: Target) -> tuple[float, Cut]:
-    """Cycles of the busiest core, and the cut that leaves it the fewest: of those with as many, that of the fewest strips."""
-    cost, _, cut = min((busiest_core(work, cut, target), cut.strips, cut) for cut in _cuts(work.links[-1].output[0]))
-    return cost, cut
-
-
-def shares_weights(link: Link, target: Target) -> bool:
-    """Whether every task can read all weights: they are by far slower from the L3 cache than a part of them is from L2."""
-    return link.weight_bytes <= WEIGHTS_SHARE * target.l2_bytes
-
-
-def _first_chunk(link: Link, stage: ChainStage, target: Target) -> int:
-    """Channels that the first stage makes at a time, for depthwise ones behind it."""
-    return line_of_channels(link.channels, target.lanes) if stage.depthwise else stage.block(target.lanes)
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a kernel does, however it is cut: `per_row` cycles for a row of each stage; `blocks` of channels are tasks of their own."""
-
-    links: Sequence[Link]
-    stages: Sequence[ChainStage]
-    ends: Ends
-    per_row: Sequence[float]
-    blocks: int
-
-    def spans(self, cut: Cut) -> list[Lines]:
-        """Rows of every stage's output."""
-        return lines([link.geometry for link in self.links], cut.rows)[1:]
-
-    def task_rows(self, cut: Cut) -> list[int]:
-        """Rows of every stage that a task computes, of those that have the most: one in the middle, if there are any."""
-        tasks = ceil(self.links[-1].output[0] / (cut.rows * cut.strips))
-        return [max(rows_on_image(span, cut.strips, task, link.output[0]) for task in range(min(tasks, 2)))
-                for span, link in zip(self.spans(cut), self.links, strict=True)]
-
-    def plane_bytes(self, cut: Cut, target: Target) -> float:
-        """Of what lies in the caches of a core while it computes a strip, beside weights."""
-        first, last, ends = self.links[0], self.links[-1], self.ends
-        of_image, *spans = lines([link.geometry for link in self.links], cut.rows)
-        total = 4.0 * (ends.source_nchw and not ends.in_place) * _alive(of_image, cut, first.size[0]) * first.size[1] * first.channels
-        total += 4.0 * ends.result_nchw * cut.rows * last.output[1] * last.geometry.filters / self.blocks
-        chunk = _first_chunk(first, self.stages[0], target)
-        sizes = [layout.size for layout in layouts(self.stages, target.lanes)]
-        for i, (link, stage, reader) in enumerate(zip(self.links, self.stages, self.links[1:], strict=False)):
-            chunk = chunk if stage.depthwise else stage.block(target.lanes)
-            by_row = reader.depthwise and reader.geometry.kernel[0] == reader.geometry.stride[0] == 1  # made row by row, as it is read
-            # A depthwise reader takes the channels of one tile after the other; those that the next strip reads are there all the time.
-            channels = chunk if reader.depthwise and (cut.strips == 1 or self.blocks > 1) else sizes[i]
-            total += 4 * (1 if by_row else _alive(spans[i], cut, link.output[0])) * link.output[1] * channels
-        return total
 
 
 def _alive(span: Lines, cut: Cut, height: int) -> int:
@@ -91,28 +113,9 @@ def rows_on_image(span: Lines, strips: int, task: int, height: int) -> int:
     return max(0, min(first + span.count + (strips - 1) * (span.count - span.again), height) - max(first, 0))
 
 
-def channel_blocks(links: Sequence[Link], stages: Sequence[ChainStage], ends: Ends, target: Target) -> int:
-    """Of channels that are tasks of their own: where all stages behind the first one are depthwise."""
-    if all(link.depthwise for link in links[1:]) and not _alone_by_rows(links, ends):
-        return max(1, links[-1].channels // _first_chunk(links[0], stages[0], target))
-    return 1
-
-
-def busiest_core(work: Work, cut: Cut, target: Target) -> float:
-    """Cycles of the busiest core."""
-    links, blocks = work.links, work.blocks
-    tasks = links[0].batch * ceil(links[-1].output[0] / (cut.rows * cut.strips)) * blocks
-    each = sum(rows * cost for rows, cost in zip(work.task_rows(cut), work.per_row, strict=True)) / blocks + TASK_CYCLES
-    each += (cut.strips - 1) * STRIP_CYCLES
-    too_large = max(0.0, work.plane_bytes(cut, target) - PLANES_SHARE * target.l2_bytes)
-    each += 2 * cut.strips * too_large / NEAR_BYTES_PER_CYCLE
-    weights = sum(link.weight_bytes for link in links)
-    # A kernel for each convolution cuts by filters: a core reads but its part of the weights, once if a task has all rows.
-    too_many = weights / blocks > target.l2_bytes if len(links) > 1 else not shares_weights(links[0], target)
-    if too_many:
-        each += cut.strips * weights / blocks / SHARED_BYTES_PER_CYCLE
-    read = weights / MEMORY_BYTES_PER_CYCLE
-    return ceil(tasks / target.cores) * each + read + LAUNCH_CYCLES + remote_cycles(links[0], tasks // blocks, target)
+def shares_weights(link: Link, target: Target) -> bool:
+    """Whether every task can read all weights: they are by far slower from the L3 cache than a part of them is from L2."""
+    return link.weight_bytes <= WEIGHTS_SHARE * target.l2_bytes
 
 
 def _alone_by_rows(links: Sequence[Link], ends: Ends) -> bool:

@@ -52,6 +52,16 @@ def test_planted_factors_are_found(seed, rank):
     assert np.all(np.sort(cosines.max(0)) > 1 - 1e-5)
 
 
+def test_ranks_for_an_energy_are_found_by_bisection(monkeypatch):
+    """Of a ladder, a few rungs are factored, not one after the other."""
+    tried, factorize = [], type(CP).factorize
+    monkeypatch.setattr(type(CP), "factorize", lambda self, *arguments: tried.append(arguments) or factorize(self, *arguments))
+    layer = conv_layer(24, 16, 3, 3)
+    ladder = CP.ladder(layer)
+    ranks = CP.ranks_for_energy(random_weight(layer, 0), layer, 0.6)
+    assert ranks in ladder and len(tried) <= 2 + np.ceil(np.log2(len(ladder))) < len(ladder)
+
+
 @pytest.mark.filterwarnings("ignore:Trying to compute SVD")
 @pytest.mark.parametrize("rank", [1, 5, 12])
 def test_no_worse_than_tensorly(rank):
