@@ -42,6 +42,28 @@ def ffi() -> ModuleType:
     return tvm_ffi
 
 
+_files: dict[Path, list[tuple[int, int]]] = {}  # (device, inode) of what was loaded from a path, the oldest first
+
+
+def spelled(path: Path) -> str:
+    """The path of a library, absolute, written in another way for each file that has been there in the life of this process.
+
+    Under a name that it knows, the system's loader returns the library that it has, though a network may have been compiled anew into the
+    same folder since; under another one it looks at the file.
+
+    Raises
+    ------
+    OSError
+        There is no such file.
+    """
+    path = path.resolve()
+    stat = path.stat()
+    files = _files.setdefault(path, [])
+    if (stat.st_dev, stat.st_ino) not in files:
+        files.append((stat.st_dev, stat.st_ino))
+    return f"{path.parent}{'/.' * files.index((stat.st_dev, stat.st_ino))}/{path.name}"
+
+
 def load_library(path: Path) -> Any:
     """An exported library.
 
@@ -51,7 +73,7 @@ def load_library(path: Path) -> Any:
         If it can't be loaded, or is no compiled network.
     """
     try:
-        library = ffi().load_module(str(path.resolve()))
+        library = ffi().load_module(spelled(path))
         for function in (EXECUTABLE, FUNCTION):
             library.get_function(function, query_imports=True)
         return library
@@ -106,7 +128,7 @@ class Machine:
         ]
         self._pieces = contents.pieces
         dtypes = [*(np.dtype(dtype) for _, dtype in inputs), *(dtype for _, _, dtype in self._outputs)]
-        with thread_pool.opened(path.resolve()) as handle:
+        with thread_pool.opened(spelled(path)) as handle:
             thread_pool.adopt(handle)
             self._line = StraightLine(handle, contents.steps, dtypes, self._memory, len(inputs), threads, self._pieces)
         self._run = functools.partial(self._library.get_function(FUNCTION, query_imports=True), self._line.address)

@@ -5,7 +5,6 @@ import contextlib
 import ctypes
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 INTERFACE = ("ParallelLaunch", "tenfold_parallel_launch"), ("ParallelBarrier", "tenfold_parallel_barrier")  # TVM's name, the pool's
 
@@ -37,9 +36,9 @@ def functions() -> tuple[ctypes.c_void_p, ctypes.c_void_p]:
 
 
 @contextlib.contextmanager
-def opened(library: Path) -> Iterator[ctypes.CDLL]:
-    """A library, for a while: that it stays loaded is another's care."""
-    handle = ctypes.CDLL(str(library))
+def opened(library: str) -> Iterator[ctypes.CDLL]:
+    """A library, for a while: that it stays loaded is another's care. The name is that under which it has been loaded."""
+    handle = ctypes.CDLL(library)
     try:
         yield handle
     finally:

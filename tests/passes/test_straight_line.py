@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tenfold.frontends import load
 from tenfold.passes.external_memory import externalize_memory
 from tenfold.passes.pipeline import lower
-from tenfold.runner import thread_pool
+from tenfold.runner import runtime, thread_pool
 from tenfold.runner.build import build_library
 from tenfold.runner.manifest import LIBRARY, WEIGHTS
 from tenfold.runner.runtime import BOUND, Machine, ffi
@@ -106,7 +106,7 @@ def test_a_kernel_that_fails_says_why(tmp_path):
     step = contents.steps[-1]
     short = type(step.operands[-1])(step.operands[-1].position, (1, *step.operands[-1].shape[1:]))
     wrong = [*contents.steps[:-1], type(step)(step.kernel, (*step.operands[:-1], short))]
-    with thread_pool.opened((tmp_path / LIBRARY).resolve()) as handle:
+    with thread_pool.opened(runtime.spelled(tmp_path / LIBRARY)) as handle:
         line = StraightLine(handle, wrong, [np.dtype("float32")] * 2, run._memory, 1, 2)
     function = run._library.get_function("tenfold_run", query_imports=True)
     x = np.zeros(SHAPE, "float32")

@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import tenfold
+from conftest import tiny_network
 from tenfold.errors import TenfoldError
 from tenfold.passes.memory_plan import ALIGNMENT
 from tenfold.runner import artifact as module
@@ -159,6 +160,21 @@ def test_two_copies_of_one_artifact_do_not_share_memory(tiny_artifact, image):
     expected = first(image)
     second(-image)
     np.testing.assert_array_equal(first(image), expected)
+
+
+def test_a_folder_compiled_anew_is_loaded_anew(tmp_path, image):
+    """Though this process holds the network that was there before: its shapes are the same, its code is not (no ReLU)."""
+    model = tiny_network()
+    relu = next(node for node in model.graph.node if node.op_type == "Relu")
+    results = []
+    for operator in ("Relu", "Identity", "Tanh"):
+        relu.op_type = operator
+        net = tenfold.load(tenfold.compile(model, "host", tmp_path / "net").folder)
+        [expected] = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"image": image})
+        np.testing.assert_allclose(net(image), expected, rtol=1e-4, atol=1e-5)
+        results.append((net, expected))
+    for net, expected in results:  # and each goes on as it was
+        np.testing.assert_allclose(net(image), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_library_that_is_none_is_refused(copy):
