@@ -2,8 +2,8 @@
 
 The loop nest made (rows: lines are rows of the image; flat: lines are register tiles):
 
-    parallel task (image, block of output channels, lines)              tile.rows lines each
-        line, tile of a row
+    parallel task (image, block of output channels, lines)              tile.rows lines each; or (image, lines), where `weights_inner`
+        line, tile of a row                                             then with all blocks of output channels within a line
             kernel row, kernel column, input channel
                 unrolled pixels x vectors, vectorised lanes             the register tile
             unrolled pixels x vectors, vectorised lanes                 the epilogue, fused into the store
@@ -56,24 +56,22 @@ def schedule_conv2d(func: tirx.PrimFunc, target: Target) -> Schedule | None:
         # in registers from the first product to the epilogue.
         order, inner = _split_output(s, out, conv, target.lanes, bool(flat), pixels, rows)
         *passes, pixel, vector, lane = inner
-        tile = passes[-1]
-        task = s.fuse(*_tasks(s, order, inner, bool(weights_inner)))
+        task, innermost = _ordered(s, order, passes, inner[len(passes):], bool(flat), bool(weights_inner))
         s.unroll(pixel)
         s.unroll(vector)
         s.vectorize(lane)
-        s.compute_at(conv, tile, preserve_unit_loops=True)
+        s.compute_at(conv, innermost, preserve_unit_loops=True)
     else:
         # 2. Channels that don't fill the last block: sums of whole blocks in a nest of their own, cut to size in a second one.
         sums = s.cache_write(conv, 0, ON_STACK)
         order, inner = _split_sums(s, sums, bool(flat), pixels, rows)
         *passes, pixel, channel = inner
-        tile = passes[-1]
-        task = s.fuse(*_tasks(s, order, inner, bool(weights_inner)))
+        task, innermost = _ordered(s, order, passes, inner[len(passes):], bool(flat), bool(weights_inner))
         s.unroll(pixel)
         vector, lane = s.split(channel, [None, target.lanes])
         s.unroll(vector)
         s.vectorize(lane)
-        s.compute_at(conv, tile, preserve_unit_loops=True)
+        s.compute_at(conv, innermost, preserve_unit_loops=True)
         if parallel:
             s.parallel(s.fuse(*s.get_loops(out)[:2]))
     if parallel:
@@ -93,7 +91,7 @@ def schedule_conv2d(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     # 4. What comes before.
     schedule_padding(s, target.lanes, bool(parallel))
     # 5. What nobody wants is left out; the weights of the next block are asked for, a part of them in every pass over those of this one.
-    limits = {} if flat else _limits(s, conv, tile)
+    limits = {} if flat else _limits(s, conv, passes[-1])
     if prefetch:
         s = prefetch_rows(s, steps[0], weight.name, passes, taps=int(weight.shape[-4]) * int(weight.shape[-3]))
     return guarded(s, limits) if limits else s
@@ -161,12 +159,16 @@ def _flat_output(s, out, conv):
     return s.get_loops(out)
 
 
-def _tasks(s, outer, inner, weights_inner):
-    """Bring the loops over tasks to the front, in the order in which threads take them."""
+def _ordered(s, outer, passes, rest, flat, weights_inner):
+    """Bring loops (image, block, lines of tasks), (lines, tiles), and those of a tile, into the order in which they run. Returns that over
+    tasks, and the innermost one around a tile."""
     n, block, line = outer
-    order = [n, line, block] if weights_inner else [n, block, line]
-    s.reorder(*order, *inner)
-    return order
+    if weights_inner:
+        around = [*passes, block] if flat else [*passes[:-1], block, passes[-1]]
+        s.reorder(n, line, *around, *rest)
+        return s.fuse(n, line), around[-1]
+    s.reorder(n, block, line, *passes, *rest)
+    return s.fuse(n, block, line), passes[-1]
 
 
 def _split_sums(s, sums, flat, pixels, rows):

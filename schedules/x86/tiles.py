@@ -7,7 +7,7 @@ such a step, counts the steps, and takes the cheapest tile that the registers ho
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, gcd
+from math import ceil, gcd, prod
 
 from ...targets import Target
 
@@ -27,6 +27,7 @@ TASKS_PER_CORE = 4        # enough for the last task not to leave the other core
 L1_SHARE = 0.5            # of the L1 cache for the weights of a tile; inputs and accumulators take the rest
 PAGE_BYTES = 4096         # addresses that are equal within a page share a set of the L1 cache
 L2_SHARE = 0.25           # of the L2 cache for the outputs of a task, and for its inputs where the next one takes them again
+WEIGHTS_SHARE = 0.3       # likewise, for the weights that are read again for every line
 L2_BYTES_PER_CYCLE = 20   # sustained from L2 to registers, of 32 (Zen 3) and 64 (Golden Cove) at best
 MEMORY_BYTES_PER_CYCLE = 7  # of all cores: weights come from memory once in a run of a network
 EXPOSED = 0.2             # of the time to read weights that prefetching does not hide
@@ -79,7 +80,8 @@ class Tile:
     rows : int
         Of a task: rows of the image, or register tiles where `flat`.
     weights_inner : bool
-        Tasks run over the blocks of output channels first: right where all weights fit in L2, and the inputs don't.
+        A task has all blocks of output channels for its lines, one line after the other: right where all weights stay in L2. Input,
+        output and what is added to it then come and go once, whole pixels side by side; but each core reads all weights.
     parallel : bool
         The work is worth waking the other threads for.
     prefetch : bool
@@ -198,21 +200,25 @@ def choose_tile(shape: ConvShape, target: Target) -> Tile:
     ]
     work, flat, pixels, vectors = min(candidates)
     pixels = -pixels
-    blocks = ceil(shape.filters / (vectors * target.lanes))
-    line_pixels = pixels if flat else shape.output[1]
-    block = vectors * target.lanes
-    weights = 4 * shape.groups * shape.taps * shape.channels * blocks * block
-    input_bytes = 4 * shape.groups * shape.channels * shape.pixels * shape.stride[0] * shape.stride[1]
-    weights_inner = weights <= target.l2_bytes // 2 < input_bytes
-    line_bytes = 4 * line_pixels * max(block, weights_inner * shape.channels * shape.stride[0] * shape.stride[1])
-    rows = task_rows(lines(shape, pixels, flat), line_bytes, line_cycles(shape, pixels, vectors, flat, target),
-                     shape.batch * shape.groups * blocks, target)
-    parallel = work * (1 - 1 / target.cores) > LAUNCH_CYCLES
-    count = lines(shape, pixels, flat)
+    count, cycles_each = lines(shape, pixels, flat), line_cycles(shape, pixels, vectors, flat, target)
     passes = count * sum(tiles for tiles, _ in line_tiles(shape, pixels, flat))
+    block = vectors * target.lanes
+    blocks = ceil(shape.filters / block)
+    weights = 4 * shape.groups * shape.taps * shape.channels * blocks * block
     slow = weights / MEMORY_BYTES_PER_CYCLE > WORTH_PREFETCHING * work / target.cores
-    prefetch = slow and shape.batch * shape.groups * blocks >= target.cores and passes >= FEWEST_PASSES
-    return Tile(pixels, vectors, flat, count if prefetch else rows, weights_inner and not prefetch, parallel, prefetch)
+    images = 4 * shape.batch * shape.groups * shape.pixels * (shape.channels * prod(shape.stride) + shape.filters)
+    weights_inner = 1 < shape.groups * blocks and weights <= min(WEIGHTS_SHARE * target.l2_bytes, images)
+    prefetch = slow and not weights_inner and shape.batch * shape.groups * blocks >= target.cores and passes >= FEWEST_PASSES
+    line_bytes = 4 * block * (pixels if flat else shape.output[1])
+    if prefetch:
+        rows = count
+    elif weights_inner:
+        each = shape.groups * blocks
+        rows = task_rows(count, each * line_bytes, each * cycles_each, shape.batch, target)
+    else:
+        rows = task_rows(count, line_bytes, cycles_each, shape.batch * shape.groups * blocks, target)
+    parallel = work * (1 - 1 / target.cores) > LAUNCH_CYCLES
+    return Tile(pixels, vectors, flat, rows, weights_inner, parallel, prefetch)
 
 
 def weight_bytes(shape: ConvShape) -> int:
