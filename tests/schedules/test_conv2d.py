@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from math import prod
+from math import ceil, prod
 
 import numpy as np
 import onnx
@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tenfold.passes.on_stack import PIPELINE
 from tenfold.schedules.bound_loops import BoundLoops, lower_blocks
-from tenfold.schedules.x86.conv2d import Geometry, conv2d, dense, pack_weights
-from tenfold.schedules.x86.conv2d_schedule import schedule_conv2d
+from tenfold.schedules.x86.conv2d import ANNOTATION, Geometry, conv2d, dense, pack_weights
+from tenfold.schedules.x86.conv2d_schedule import find_annotated, schedule_conv2d
 from tenfold.schedules.x86.depthwise import depthwise, pack_depthwise, schedule_depthwise
 from tenfold.schedules.x86.tiles import ConvShape, choose_tile
 from tenfold.targets import resolve
@@ -50,7 +50,7 @@ def run(schedule, arrays, shape):
 
 
 def check(x, weight, geometry, tile):
-    """One convolution with bias and ReLU, against the reference."""
+    """One convolution with bias and ReLU, against the reference; its schedule."""
     bias = np.linspace(-1, 1, geometry.filters, dtype="float32")
     packed = pack_weights(weight, geometry.groups, tile, HOST.lanes)
     data, weights, biases = (te.placeholder(a.shape, name=n) for a, n in ((x, "x"), (packed, "w"), (bias, "b")))
@@ -59,6 +59,7 @@ def check(x, weight, geometry, tile):
     expected = np.maximum(reference(x, weight, geometry) + bias, 0)
     assert expected.shape == tuple(int(d) for d in out.shape)
     np.testing.assert_allclose(run(schedule, [x, packed, bias], expected.shape), expected, rtol=1e-4, atol=1e-4)
+    return schedule
 
 
 @st.composite
@@ -120,6 +121,27 @@ def test_any_tile_is_right(flat, weights_inner, prefetch, pixels, vectors, rows)
     tile = replace(choose_tile(geometry.shape(*shape), HOST), pixels=pixels, vectors=vectors, flat=flat, rows=rows,
                    weights_inner=weights_inner, prefetch=prefetch)
     check(rng.standard_normal(shape, "float32"), rng.standard_normal((48, 16, 3, 3), "float32"), geometry, tile)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("filters", [48, 40])
+@pytest.mark.parametrize("weights_inner", [False, True])
+def test_order_of_blocks_and_lines(flat, filters, weights_inner):
+    """Tasks are (image, block, lines), or (image, lines) with the loop over blocks of filters within that over lines; a row's tiles are
+    innermost."""
+    geometry, shape = Geometry(filters, (1, 1)), (1, 9, 16, 16)
+    tile = replace(choose_tile(geometry.shape(*shape), HOST), pixels=4, vectors=1, flat=flat, rows=3, weights_inner=weights_inner)
+    rng = np.random.default_rng(0)
+    schedule = check(rng.standard_normal(shape, "float32"), rng.standard_normal((filters, 16, 1, 1), "float32"), geometry, tile)
+    conv = find_annotated(schedule, ANNOTATION)
+    extents = [int(schedule.get(loop).extent) for loop in schedule.get_loops(conv)]
+    blocks, lines = ceil(filters / HOST.lanes), 36 // 3 if flat else 9 // 3
+    if not weights_inner:
+        assert extents[0] == blocks * lines
+    elif flat:
+        assert extents[:3] == [lines, 3, blocks]
+    else:
+        assert extents[:4] == [lines, 3, blocks, 4]
 
 
 @pytest.mark.parametrize(

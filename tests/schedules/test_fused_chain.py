@@ -23,7 +23,7 @@ from tenfold.schedules.x86.chain_model import fused_stages, segments, transposab
 from tenfold.schedules.x86.chain_options import Link, stage_options
 from tenfold.schedules.x86.chain_schedule import schedule_chain
 from tenfold.schedules.x86.chain_stage import ChainStage, ChannelLayout, layouts, pack_chain, wirings
-from tenfold.schedules.x86.chain_work import rows_on_image
+from tenfold.schedules.x86.chain_work import Work, rows_on_image
 from tenfold.schedules.x86.conv2d import Geometry
 from tenfold.schedules.x86.groups import block_diagonal
 from tenfold.targets import resolve
@@ -352,6 +352,14 @@ def test_a_task_goes_through_a_large_image_in_strips(batch, tasks):
     [segment] = segments(flattened(64, batch), resolve("zen4"))
     assert segment.count == 6 and segment.cut.strips > 1
     assert ceil(64 / (segment.cut.rows * segment.cut.strips)) == tasks
+
+
+@pytest.mark.parametrize("target", ["zen3", "zen4"])
+def test_depthwise_stages_alone_go_row_by_row(target):
+    """Nothing else keeps what lies between them in the L1 cache, and a strip costs them nothing."""
+    links = flattened(80)[1:3]
+    _, cut = Work(links, fused_stages(links, resolve(target)), CHANNELS_LAST, resolve(target)).cheapest_cut()
+    assert cut.rows == 1 and cut.strips > 1
 
 
 def test_rows_at_borders_that_are_not_there_cost_nothing():

@@ -98,6 +98,20 @@ def test_weights_that_take_long_to_read_are_asked_for_before(channels, filters, 
         assert tile.rows == ceil(shape.pixels / tile.pixels) and not tile.weights_inner
 
 
+@pytest.mark.parametrize(("channels", "filters", "size", "stride", "inner"), [
+    (64, 256, 56, 1, True),     # 64 KB of weights, 4 MB of images
+    (64, 64, 56, 1, False),     # one block has all filters
+    (256, 1024, 14, 1, False),  # 1 MB of weights does not stay in L2
+    (128, 512, 7, 2, False),    # weights are more than the images that would be read once
+])
+def test_where_weights_stay_in_the_cache_images_come_and_go_once(channels, filters, size, stride, inner):
+    shape = ConvShape(1, 1, channels, filters, (size, size), stride=(stride, stride))
+    tile = choose_tile(shape, AVX512)
+    assert tile.weights_inner is inner
+    if inner:  # all filters, and lines enough for every core
+        assert not tile.prefetch and ceil(size * size / tile.pixels / tile.rows) >= AVX512.cores
+
+
 def test_later_blocks_are_read_beside_the_work():
     """And the first ones before it. What is not asked for is all read before."""
     shape = ConvShape(1, 1, 512, 2048, (7, 7))
