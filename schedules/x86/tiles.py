@@ -27,7 +27,8 @@ TASKS_PER_CORE = 4        # enough for the last task not to leave the other core
 L1_SHARE = 0.5            # of the L1 cache for the weights of a tile; inputs and accumulators take the rest
 PAGE_BYTES = 4096         # addresses that are equal within a page share a set of the L1 cache
 L2_SHARE = 0.25           # of the L2 cache for the outputs of a task, and for its inputs where the next one takes them again
-WEIGHTS_SHARE = 0.3       # likewise, for the weights that are read again for every line
+WEIGHTS_SHARE = 0.5       # likewise, for the weights that are read again for every line
+IMAGES_SHARE = 0.5        # of the bytes of the images: more weights than that are not worth being read by every core
 L2_BYTES_PER_CYCLE = 20   # sustained from L2 to registers, of 32 (Zen 3) and 64 (Golden Cove) at best
 MEMORY_BYTES_PER_CYCLE = 7  # of all cores: weights come from memory once in a run of a network
 EXPOSED = 0.2             # of the time to read weights that prefetching does not hide
@@ -207,7 +208,7 @@ def choose_tile(shape: ConvShape, target: Target) -> Tile:
     weights = 4 * shape.groups * shape.taps * shape.channels * blocks * block
     slow = weights / MEMORY_BYTES_PER_CYCLE > WORTH_PREFETCHING * work / target.cores
     images = 4 * shape.batch * shape.groups * shape.pixels * (shape.channels * prod(shape.stride) + shape.filters)
-    weights_inner = 1 < shape.groups * blocks and weights <= min(WEIGHTS_SHARE * target.l2_bytes, images)
+    weights_inner = 1 < shape.groups * blocks and weights <= min(WEIGHTS_SHARE * target.l2_bytes, IMAGES_SHARE * images)
     prefetch = slow and not weights_inner and shape.batch * shape.groups * blocks >= target.cores and passes >= FEWEST_PASSES
     line_bytes = 4 * block * (pixels if flat else shape.output[1])
     if prefetch:
