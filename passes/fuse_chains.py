@@ -106,7 +106,8 @@ class _Rewriter(PyExprMutator):
             if convolution is not convolutions[-1]:
                 stage = replace(stage, steps=_numbered(convolution.steps, operands, layout))
             elif segment.ends.result_nchw or segment.averages:
-                stage = replace(stage, steps=_numbered(convolution.steps, operands))
+                own = layout if segment.averages and stage.adds_up_in_own_order else None
+                stage = replace(stage, steps=_numbered(convolution.steps, operands, own))
             stages.append(stage)
         merged = [None if c.weight is None else block_diagonal(c.weight, c.geometry.groups, c.geometry.groups // stage.geometry.groups)
                   for c, stage in zip(convolutions, stages, strict=True)]

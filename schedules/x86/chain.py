@@ -114,7 +114,8 @@ def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.T
     weights : sequence of te.Tensor
         As `pack_chain` makes them, of the stages that have any.
     operands : sequence of te.Tensor
-        Values per channel that the stages' steps name, as `ChannelLayout.spread` makes them for their stage; tables of places (int32).
+        Values per channel that the stages' steps name, as `ChannelLayout.spread` makes them for their stage, for the last one only where
+        it `adds_up_in_own_order`; tables of places (int32).
     stages : sequence of ChainStage
         The last has no steps, unless the result lies as (N, C, H, W) or is an average: what follows it is fused like that of any
         convolution. Its blocks have the same number of channels each (`ChainStage.spread_evenly`).
@@ -158,10 +159,17 @@ def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.T
 
     filters, (height, width) = stages[-1].geometry.filters, sizes[-1]
     if averages:
-        def finished(n, t, r, x, f):
-            return activated(result(n, t, r, x, f), stages[-1].steps, operands, f)
+        last, block = stages[-1], stages[-1].block(lanes)
 
-        return _average(finished, outer, (rows, stages[-1].pixels), sizes[-1], filters)
+        def finished(n, t, r, x, f):
+            value = acc[n, t, f // block, r, x, f % block] if last.adds_up_in_own_order else result(n, t, r, x, f)
+            return activated(value, last.steps, operands, f)
+
+        def place(f):
+            of_block, lane = _where(f, last, lanes)
+            return of_block * block + lane if last.adds_up_in_own_order else f
+
+        return _average(finished, outer, (rows, last.pixels), sizes[-1], filters, place)
     if not ends.result_nchw:
         return te.compute((batch, height, width, filters), lambda n, y, x, f: result(n, y // rows, y % rows, x, f), name="crop")
     finished = te.compute((*outer, rows, width, filters), name=RESULT,
@@ -169,8 +177,9 @@ def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.T
     return te.compute((batch, filters, height, width), lambda n, f, y, x: finished[n, y // rows, y % rows, x, f], name="crop")
 
 
-def _average(value: Callable, outer: tuple[int, int], tile: tuple[int, int], size: tuple[int, int], filters: int) -> te.Tensor:
-    """The average of value(n, t, row, column, channel) over all pixels.
+def _average(value: Callable, outer: tuple[int, int], tile: tuple[int, int], size: tuple[int, int], filters: int,
+             place: Callable) -> te.Tensor:
+    """The average of value(n, t, row, column, place(channel)) over all pixels.
 
     The rows of a task, and its register tiles, are added up first; the columns of a tile stay apart: no sum waits for its neighbour. `tile`
     is how many of both there are.
@@ -188,7 +197,7 @@ def _average(value: Callable, outer: tuple[int, int], tile: tuple[int, int], siz
 
     sums = te.compute((batch, tasks, pixels, filters), part, name=SUMS)
     t, p = te.reduce_axis((0, tasks), "t"), te.reduce_axis((0, pixels), "p")
-    total = te.compute((batch, 1, 1, filters), lambda n, _y, _x, f: te.sum(sums[n, t, p, f], axis=[t, p]), name="total")
+    total = te.compute((batch, 1, 1, filters), lambda n, _y, _x, f: te.sum(sums[n, t, p, place(f)], axis=[t, p]), name="total")
     return te.compute(total.shape, lambda *i: total(*i) * tirx.const(1 / (height * width), "float32"), name="average")
 
 

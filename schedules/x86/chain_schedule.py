@@ -268,7 +268,7 @@ def _split_channels(s: Schedule, stage: _Accumulation, out: SBlockRV, channel: L
     total, channels, plane = int(s.get(stage.block).iter_vars[2].dom.extent), _channels_of(s, out), s.get(out).name_hint.startswith("plane")
     if plane and int(s.get(out).iter_vars[2].dom.extent) > 1:
         return [], [s.get_loops(out)[-5]], channel  # parts; behind them come row, tile, pixel, channel
-    if plane or stage.interleaved == 1:
+    if plane or stage.interleaved == 1 or s.get(out).name_hint == SUMS:
         together = gcd(channels // total, lanes)
         block, vector, lane = s.split(channel, [None, channels // total // together, together])
         return [block], [vector], lane

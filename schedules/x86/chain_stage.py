@@ -79,6 +79,12 @@ class ChainStage:
         """
         return self.per_set == self.block(lanes) if self.interleaved > 1 else self.per_set % self.blocks(lanes) == 0
 
+    @property
+    def adds_up_in_own_order(self) -> bool:
+        """An average behind it adds up its filters as the lanes compute them: the few sums that come out are put in order, not every
+        pixel. It has no padding, as a last stage."""
+        return self.interleaved > 1
+
     def natural_order(self, lanes: int) -> np.ndarray:
         """Filters in the order in which the lanes compute them."""
         if self.interleaved == 1:

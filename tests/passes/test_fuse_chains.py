@@ -168,6 +168,16 @@ def test_an_average_over_the_image_is_part_of_the_kernel_before_it(batch):
     check(net)
 
 
+@pytest.mark.parametrize("groups", [2, 4, 6, 8, 12, 16, 48])
+def test_an_average_of_groups_that_share_vectors(groups):
+    """With a value for each filter behind them: those of several groups are added up as they lie in the vectors."""
+    nodes = [conv("a", ["x", "w0", "b0"], "a"), conv("b", ["a", "w1", "b1"], "b", group=groups, strides=[2, 2]),
+             helper.make_node("Relu", ["b"], ["r"]), helper.make_node("GlobalAveragePool", ["r"], ["y"])]
+    net = network(nodes, {"w0": (groups, 3, 1, 1), "b0": (groups,), "w1": (96, 1, 7, 7), "b1": (96,)}, [2, 3, 33, 35])
+    assert not any("mean" in name for name in kernels(net))
+    check(net)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (5, 1)])
 def test_an_average_of_few_pixels(size):
     nodes = [conv("a", ["x", "w0", "b0"], "a"), conv("b", ["a", "w1", "b1"], "b"), helper.make_node("GlobalAveragePool", ["b"], ["y"])]

@@ -109,7 +109,8 @@ def kernel_of(shape, geometries, stages, cut, seed=0, target=HOST, ends=CHANNELS
     stored = x.transpose(0, 3, 1, 2).copy() if ends.source_nchw else x
     if ends.result_nchw or averages:
         planned[-1] = replace(planned[-1], steps=(("relax.add", len(operands)), ("relax.nn.relu",)))
-        arrays = [stored, *pack_chain(merged, planned, target.lanes), *operands, bias]
+        own = lie[-1].spread(bias) if averages and stages[-1].adds_up_in_own_order else bias
+        arrays = [stored, *pack_chain(merged, planned, target.lanes), *operands, own]
         data, *rest = (te.placeholder(a.shape, str(a.dtype), f"a{i}") for i, a in enumerate(arrays))
         count = len(planned) - sum(stage.pools for stage in planned)
         out = chain(data, rest[:count], rest[count:], planned, cut, target.lanes, ends, averages)
@@ -296,15 +297,16 @@ def test_channel_layout_spreads_groups():
 
 @pytest.mark.parametrize("target", RUNNABLE, ids=lambda target: target.name)
 @pytest.mark.parametrize(("colors", "each"), [(2, 16), (3, 16), (4, 24), (8, 12), (12, 8), (16, 2), (32, 1), (6, 10), (5, 7), (4, 18)])
-def test_groups_of_one_channel(target, colors, each):
-    """Filters that fill vectors together: interleaved or not, each way to compute them."""
+@pytest.mark.parametrize("averages", [False, True])
+def test_groups_of_one_channel(target, colors, each, averages):
+    """Filters that fill vectors together: interleaved or not, each way to compute them; and to add them up."""
     shape = (1, 9, 13, 3)
     geometries = [Geometry(colors, (1, 1)), Geometry(colors * each, (3, 3), (2, 2), (1, 1, 1, 1), groups=colors)]
     links = links_of(shape, geometries)
     for stage in stage_options(links[1], target, True):
         first = stage_options(links[0], target, False)[0]
         assert wirings([first, stage], shape[-1], target.lanes) is not None
-        check(shape, geometries, [first, stage], Cut(2), target=target)
+        check(shape, geometries, [first, stage], Cut(2), target=target, averages=averages)
 
 
 @pytest.mark.parametrize("target", RUNNABLE, ids=lambda target: target.name)
