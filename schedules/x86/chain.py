@@ -179,7 +179,7 @@ def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.T
 
 def _average(value: Callable, outer: tuple[int, int], tile: tuple[int, int], size: tuple[int, int], filters: int,
              place: Callable) -> te.Tensor:
-    """The average of value(n, t, row, column, place(channel)) over all pixels.
+    """The average of value(n, t, row, column, place(channel)) over all pixels, by channel.
 
     The rows of a task, and its register tiles, are added up first; the columns of a tile stay apart: no sum waits for its neighbour. `tile`
     is how many of both there are.

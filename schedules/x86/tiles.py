@@ -27,7 +27,7 @@ TASKS_PER_CORE = 4        # enough for the last task not to leave the other core
 L1_SHARE = 0.5            # of the L1 cache for the weights of a tile; inputs and accumulators take the rest
 PAGE_BYTES = 4096         # addresses that are equal within a page share a set of the L1 cache
 L2_SHARE = 0.25           # of the L2 cache for the outputs of a task, and for its inputs where the next one takes them again
-WEIGHTS_SHARE = 0.5       # likewise, for the weights that are read again for every line
+L2_WEIGHTS_SHARE = 0.5    # likewise, for the weights that are read again for every line
 IMAGES_SHARE = 0.5        # of the bytes of the images: more weights than that are not worth being read by every core
 L2_BYTES_PER_CYCLE = 20   # sustained from L2 to registers, of 32 (Zen 3) and 64 (Golden Cove) at best
 MEMORY_BYTES_PER_CYCLE = 7  # of all cores: weights come from memory once in a run of a network
@@ -207,8 +207,7 @@ def choose_tile(shape: ConvShape, target: Target) -> Tile:
     blocks = ceil(shape.filters / block)
     weights = 4 * shape.groups * shape.taps * shape.channels * blocks * block
     slow = weights / MEMORY_BYTES_PER_CYCLE > WORTH_PREFETCHING * work / target.cores
-    images = 4 * shape.batch * shape.groups * shape.pixels * (shape.channels * prod(shape.stride) + shape.filters)
-    weights_inner = 1 < shape.groups * blocks and weights <= min(WEIGHTS_SHARE * target.l2_bytes, IMAGES_SHARE * images)
+    weights_inner = shape.groups * blocks > 1 and _worth_reading_everywhere(weights, shape, target)
     prefetch = slow and not weights_inner and shape.batch * shape.groups * blocks >= target.cores and passes >= FEWEST_PASSES
     line_bytes = 4 * block * (pixels if flat else shape.output[1])
     if prefetch:
@@ -220,6 +219,12 @@ def choose_tile(shape: ConvShape, target: Target) -> Tile:
         rows = task_rows(count, line_bytes, cycles_each, shape.batch * shape.groups * blocks, target)
     parallel = work * (1 - 1 / target.cores) > LAUNCH_CYCLES
     return Tile(pixels, vectors, flat, rows, weights_inner, parallel, prefetch)
+
+
+def _worth_reading_everywhere(weights: int, shape: ConvShape, target: Target) -> bool:
+    """Whether every core had better read all weights, of so many bytes, than the images once for every block."""
+    images = 4 * shape.batch * shape.groups * shape.pixels * (shape.channels * prod(shape.stride) + shape.filters)
+    return weights <= min(L2_WEIGHTS_SHARE * target.l2_bytes, IMAGES_SHARE * images)
 
 
 def weight_bytes(shape: ConvShape) -> int:
