@@ -160,14 +160,15 @@ def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.T
     filters, (height, width) = stages[-1].geometry.filters, sizes[-1]
     if averages:
         last, block = stages[-1], stages[-1].block(lanes)
+        own = last.adds_up_in_own_order
 
         def finished(n, t, r, x, f):
-            value = acc[n, t, f // block, r, x, f % block] if last.adds_up_in_own_order else result(n, t, r, x, f)
+            value = acc[n, t, f // block, r, x, f % block] if own else result(n, t, r, x, f)
             return activated(value, last.steps, operands, f)
 
         def place(f):
             of_block, lane = _where(f, last, lanes)
-            return of_block * block + lane if last.adds_up_in_own_order else f
+            return of_block * block + lane if own else f
 
         return _average(finished, outer, (rows, last.pixels), sizes[-1], filters, place)
     if not ends.result_nchw:

@@ -10,14 +10,13 @@ from ...targets import Target
 from .chain import Cut, Ends, Lines, lines
 from .chain_options import Link, line_of_channels, row_cycles
 from .chain_stage import ChainStage, layouts
-from .tiles import L2_BYTES_PER_CYCLE, LAUNCH_CYCLES, MEMORY_BYTES_PER_CYCLE, TASK_CYCLES
+from .tiles import LAUNCH_CYCLES, MEMORY_BYTES_PER_CYCLE, TASK_CYCLES
 
 NEAR_BYTES_PER_CYCLE = 16         # of one core, to an L2 cache that holds what is written until it is read
 SHARED_BYTES_PER_CYCLE = 8        # likewise, to the L3 cache: of a Xeon; Zen 5 has 12
 FAR_BYTES_PER_CYCLE = 5           # likewise, to memory
 REMOTE_BYTES_PER_CYCLE = 1.5      # of one core, that another core has just written: what cutting by channels and not by rows costs
 STRIP_CYCLES = 500                # another strip of a task: its loops begin anew, and weights come from L2
-PLANES_L1_SHARE = 0.75            # of the L1 cache for the planes of a task, where all stages are depthwise
 PLANES_SHARE = 0.6                # of the L2 cache for the planes of a task
 WEIGHTS_SHARE = 0.6               # likewise, for the weights that every task reads, beside a plane
 
@@ -49,7 +48,7 @@ class Work:
 
     @cached_property
     def lean(self) -> bool:
-        """All stages are depthwise: so little is done with a number that it matters whether it comes from L1 or L2. Strips cost nothing."""
+        """All stages are depthwise: so little is done with a number that it should still be in L1. Strips cost nothing."""
         return all(link.depthwise for link in self.links)
 
     @cached_property
@@ -61,7 +60,7 @@ class Work:
 
     def cheapest_cut(self) -> tuple[float, Cut]:
         """Cycles of the busiest core, and the cut that leaves it the fewest: of those with as many, that of the fewest strips, or, where
-        strips cost nothing, the smallest."""
+        these cost nothing, of the fewest rows: what lies between stages is then least."""
         cost, _, cut = min((self.cost(cut), cut.rows if self.lean else cut.strips, cut) for cut in _cuts(self.links[-1].output[0]))
         return cost, cut
 
@@ -72,12 +71,8 @@ class Work:
         tasks = ceil(links[-1].output[0] / (cut.rows * cut.strips))
         each = sum(rows * cost for rows, cost in zip(self._task_rows(spans[1:], cut, tasks), self.per_row, strict=True)) / blocks
         each += TASK_CYCLES + (cut.strips - 1) * STRIP_CYCLES * (not self.lean)
-        planes = self._plane_bytes(spans, cut)
-        each += 2 * cut.strips * max(0.0, planes - PLANES_SHARE * target.l2_bytes) / NEAR_BYTES_PER_CYCLE
-        if self.lean:  # what does not stay in L1 until it is read makes the way to L2 and back
-            spilled = max(0.0, 1 - PLANES_L1_SHARE * target.l1_bytes / planes) if planes else 0.0
-            rows = (1 + self.ends.result_nchw) * cut.rows * cut.strips
-            each += spilled * 2 * 4 * rows * links[-1].output[1] * links[-1].channels / blocks / L2_BYTES_PER_CYCLE
+        too_large = max(0.0, self._plane_bytes(spans, cut) - PLANES_SHARE * target.l2_bytes)
+        each += 2 * cut.strips * too_large / NEAR_BYTES_PER_CYCLE
         weights = sum(link.weight_bytes for link in links)
         # A kernel for each convolution cuts by filters: a core reads but its part of the weights, once if a task has all rows.
         too_many = weights / blocks > target.l2_bytes if len(links) > 1 else not shares_weights(links[0], target)
@@ -100,8 +95,7 @@ class Work:
         if (ends.source_nchw and not ends.in_place) or (first.depthwise and first.geometry.kernel[0] > 1):  # a copy of its rows
             channels = chunk if first.depthwise and apart else first.channels
             total += 4.0 * _alive(of_image, cut, first.size[0]) * first.size[1] * channels
-        result = 4.0 * ends.result_nchw * cut.rows * last.output[1] * last.geometry.filters / self.blocks
-        total += (1 + self.lean) * result  # and the lines that it is transposed to
+        total += 4.0 * ends.result_nchw * cut.rows * last.output[1] * last.geometry.filters / self.blocks
         for span, size, link, stage, reader in zip(spans, self.sizes, self.links, self.stages, self.links[1:], strict=False):
             chunk = chunk if stage.depthwise else stage.block(self.target.lanes)
             by_row = reader.depthwise and reader.geometry.kernel[0] == reader.geometry.stride[0] == 1  # made row by row, as it is read

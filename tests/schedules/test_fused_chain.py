@@ -18,7 +18,7 @@ from tenfold.schedules.analysis import mentions
 from tenfold.schedules.bound_loops import BoundLoops, lower_blocks
 from tenfold.schedules.nests import substitute
 from tenfold.schedules.transpose_tiles import TransposeTiles
-from tenfold.schedules.x86.chain import CHANNELS_LAST, Cut, Ends, chain, lines
+from tenfold.schedules.x86.chain import CHANNELS_LAST, SUMS, Cut, Ends, chain, lines
 from tenfold.schedules.x86.chain_model import fused_stages, segments, transposable
 from tenfold.schedules.x86.chain_options import Link, stage_options
 from tenfold.schedules.x86.chain_schedule import schedule_chain
@@ -307,6 +307,16 @@ def test_groups_of_one_channel(target, colors, each, averages):
         first = stage_options(links[0], target, False)[0]
         assert wirings([first, stage], shape[-1], target.lanes) is not None
         check(shape, geometries, [first, stage], Cut(2), target=target, averages=averages)
+
+
+def test_groups_that_share_vectors_are_added_up_in_whole_vectors():
+    """Not in pieces of as many filters as lie side by side in the order of the channels: four of 16 lanes, of four groups."""
+    target, geometries = resolve("zen4"), [Geometry(8, (1, 1)), Geometry(96, (3, 3), groups=8)]
+    links = links_of((1, 9, 13, 3), geometries)
+    second = next(stage for stage in stage_options(links[1], target, True) if stage.interleaved == 4)
+    stages = [stage_options(links[0], target, False)[0], second]
+    schedule, _, _ = kernel_of((1, 9, 13, 3), geometries, stages, Cut(7), target=target, averages=True)
+    assert int(schedule.get(schedule.get_loops(schedule.get_sblock(f"{SUMS}_update"))[-1]).extent) == target.lanes
 
 
 @pytest.mark.parametrize("target", RUNNABLE, ids=lambda target: target.name)
