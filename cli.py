@@ -32,6 +32,12 @@ InputShape = Annotated[
     list[str] | None,
     typer.Option("--input-shape", help="Fix the size of a dynamic input; may be given several times.", metavar="NAME=1,3,224,224"),
 ]
+Batch = Annotated[int | None, typer.Option("--batch", help="The first size of inputs that leave it open; default: 1.", metavar="N", min=1)]
+Outputs = Annotated[
+    list[str] | None,
+    typer.Option("--outputs", help="Cut the network after this value; may be given several times.", metavar="NAME"),
+]
+Trust = Annotated[bool, typer.Option("--trust", help="Read files that can run code when they are read (pickles in a .pt2).")]
 Threads = Annotated[int | None, typer.Option("--threads", help="Default: the physical cores.", metavar="N", min=1)]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the result to this file too.", metavar="FILE")]
 
@@ -59,7 +65,14 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @_command
-def inspect(model: Model, input_shape: InputShape = None, json: JsonFile = None) -> None:
+def inspect(
+    model: Model,
+    input_shape: InputShape = None,
+    batch: Batch = None,
+    outputs: Outputs = None,
+    trust: Trust = False,
+    json: JsonFile = None,
+) -> None:
     """List every convolution and dense layer: geometry, MACs, parameters, and which factored forms apply."""
     from .runner import inspect as work
     from .runner.folder import write_text
@@ -67,7 +80,7 @@ def inspect(model: Model, input_shape: InputShape = None, json: JsonFile = None)
 
     with _progress() as say:
         say("reading the network")
-        result = work.inspect(model, input_shapes=_shapes(input_shape))
+        result = work.inspect(model, **_reading(input_shape, batch, outputs, trust))
     console().print(inspection_table(result))
     if json is not None:
         write_text(json, result.to_json())
@@ -91,6 +104,9 @@ def compress(
     target: TargetOption = "host",
     device: Annotated[str | None, typer.Option("--device", help="Time there, where tenfold serve runs.", metavar="HOST:PORT")] = None,
     input_shape: InputShape = None,
+    batch: Batch = None,
+    outputs: Outputs = None,
+    trust: Trust = False,
 ) -> None:
     """Factor the layers of a network, within a budget or by energy, and write it as ONNX, with the plan and a report."""
     from .runner.report import console
@@ -98,7 +114,7 @@ def compress(
 
     bounds = {"max_drop": max_drop, "speedup": speedup, "latency": latency, "size": file_size}
     recipe = {"plan": plan, "method": method, "energy": energy}
-    reading = {"input_shapes": _shapes(input_shape)}
+    reading = _reading(input_shape, batch, outputs, trust)
     with _progress() as say:
         if any(bound is not None for bound in bounds.values()):
             search = {"target": target, "threads": threads, "device": device, "cache": cache, "pareto": pareto}
@@ -120,6 +136,9 @@ def compile(
     threads: Threads = None,
     plan: Annotated[Path | None, typer.Option("--plan", help="Factor the layers that this plan names.", metavar="PLAN.json")] = None,
     input_shape: InputShape = None,
+    batch: Batch = None,
+    outputs: Outputs = None,
+    trust: Trust = False,
 ) -> None:
     """Compile a network to a shared library and its weights, and verify it against an independent engine."""
     from .runner import compile as work
@@ -127,7 +146,9 @@ def compile(
 
     begin = time.perf_counter()
     with _progress() as say:
-        artifact = work.compile(model, target, output, plan=plan, threads=threads, input_shapes=_shapes(input_shape), progress=say)
+        artifact = work.compile(
+            model, target, output, plan=plan, threads=threads, progress=say, **_reading(input_shape, batch, outputs, trust)
+        )
     manifest, out = artifact.manifest, console()
     check = manifest.verification
     tvm = " ".join(f"{key}={value}" for key, value in manifest.target["tvm"].items())
@@ -193,6 +214,9 @@ def bench(
     json: JsonFile = None,
     target: TargetOption = "host",
     input_shape: InputShape = None,
+    batch: Batch = None,
+    outputs: Outputs = None,
+    trust: Trust = False,
 ) -> None:
     """Compare networks and engines side by side: milliseconds, memory, accuracy and error."""
     from .runner import compare as work
@@ -201,10 +225,10 @@ def bench(
     from .runner.report import comparison_table, console
 
     engines = [name.strip() for name in against.split(",") if name.strip()]
-    shapes = _shapes(input_shape)
+    reading = _reading(input_shape, batch, outputs, trust)
     with _progress() as say:
         result = work.compare(
-            what, against=engines, data=data, runs=runs, threads=threads, target=target, input_shapes=shapes, profile=profile, progress=say
+            what, against=engines, data=data, runs=runs, threads=threads, target=target, profile=profile, progress=say, **reading
         )
     out = console()
     out.print(comparison_table(result))
@@ -224,6 +248,9 @@ def plot(
     model: Annotated[str | None, typer.Argument(help="A network; not for parameters.", metavar="MODEL")] = None,
     colors: Annotated[int | None, typer.Option("--colors", help="Of the monochromatic form; default: about 6.", metavar="C", min=1)] = None,
     input_shape: InputShape = None,
+    batch: Batch = None,
+    outputs: Outputs = None,
+    trust: Trust = False,
 ) -> None:
     """Draw singular value spectra, first-layer filters in RGB space, or parameters over the ratio of channels."""
     from .plots.command import plot as work
@@ -231,7 +258,7 @@ def plot(
 
     with _progress() as say:
         say("drawing")
-        work(kind, model, output, colors, input_shapes=_shapes(input_shape))
+        work(kind, model, output, colors, **_reading(input_shape, batch, outputs, trust))
     console().print(f"wrote {output}")
 
 
@@ -256,6 +283,11 @@ def _summary(value: Any) -> str:
     if value.size and value.dtype.kind in "fiu":
         return f"from {value.min():.6g} to {value.max():.6g}, largest at {value.argmax()}"
     return f"{value.size} values"
+
+
+def _reading(input_shape: list[str] | None, batch: int | None, outputs: list[str] | None, trust: bool) -> dict[str, Any]:
+    """The options of reading a model as keywords of the API."""
+    return {"input_shapes": _shapes(input_shape), "batch": batch, "outputs": tuple(outputs) if outputs else None, "trust": trust}
 
 
 def _shapes(options: list[str] | None) -> dict[str, tuple[int, ...]] | None:

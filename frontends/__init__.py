@@ -9,21 +9,20 @@ import onnx as onnx_package
 from ..errors import TenfoldError
 from .network import Network, TensorSpec
 from .onnx import load_onnx
+from .reading import Reading
 
-__all__ = ["Network", "TensorSpec", "load"]
+__all__ = ["Network", "Reading", "TensorSpec", "load"]
 
 
-def load(model: Any, *, example_inputs: Any = None, input_shapes: dict[str, tuple[int, ...]] | None = None) -> Network:
+def load(model: Any, **reading: Any) -> Network:
     """Read a trained network.
 
     Parameters
     ----------
     model : path, onnx.ModelProto, torch.export.ExportedProgram or torch.nn.Module
         A path ends in ``.onnx`` or ``.pt2``.
-    example_inputs : tensor, tuple of tensors, or dict of str to tensor, optional
-        For an `nn.Module` only: what its ``forward`` is traced with.
-    input_shapes : dict of str to tuple of int, optional
-        Sizes for inputs that the model leaves dynamic.
+    **reading
+        The attributes of `Reading`, by name.
 
     Returns
     -------
@@ -34,8 +33,9 @@ def load(model: Any, *, example_inputs: Any = None, input_shapes: dict[str, tupl
     TenfoldError
         No such file, not a model, a dynamic size left open, or a kind of model that Tenfold can't read.
     """
+    options = Reading.of("load", reading)
     if isinstance(model, onnx_package.ModelProto):
-        return load_onnx(model, input_shapes)
+        return load_onnx(model, options)
     if isinstance(model, (str, Path)):
         path = Path(model)
         suffix = path.suffix.lower()
@@ -44,9 +44,9 @@ def load(model: Any, *, example_inputs: Any = None, input_shapes: dict[str, tupl
         if not path.is_file():
             raise TenfoldError(f"{path}: {'this is a folder, not a model file' if path.is_dir() else 'no such file'}")
         if suffix == ".onnx":
-            return load_onnx(path, input_shapes)
+            return load_onnx(path, options)
         model = path
     # Imported here: torch is an extra, and a network in ONNX never needs it.
     from .torch import load_torch
 
-    return load_torch(model, example_inputs, input_shapes)
+    return load_torch(model, options)

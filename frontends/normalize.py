@@ -18,6 +18,7 @@ from .expand import expand
 from .explicit_pads import explicit_pads
 from .fold_affine import fold_affine
 from .names import name_layers
+from .reading import Reading
 from .shapes import check_static, fix_inputs
 
 logger = logging.getLogger(__name__)
@@ -28,15 +29,15 @@ OLDEST_OPSET, UPGRADED_OPSET = 13, 17
 OLDEST_IR_VERSION = 8
 
 
-def normalize(proto: onnx.ModelProto, input_shapes: dict[str, tuple[int, ...]] | None, name: str) -> onnx.ModelProto:
+def normalize(proto: onnx.ModelProto, reading: Reading, name: str) -> onnx.ModelProto:
     """Rewrite a checked ONNX model into the form that the rest of Tenfold expects.
 
     Parameters
     ----------
     proto : onnx.ModelProto
         Not modified.
-    input_shapes : dict of str to tuple of int, optional
-        Sizes for dynamic inputs.
+    reading : Reading
+        Of which sizes, batch and outputs count here.
     name : str
         What errors call the model.
 
@@ -54,7 +55,7 @@ def normalize(proto: onnx.ModelProto, input_shapes: dict[str, tuple[int, ...]] |
     model.ir_version = max(model.ir_version or 0, OLDEST_IR_VERSION)
     passes.InlinePass()(model)
     passes.RemoveInitializersFromInputsPass()(model)
-    fix_inputs(model, input_shapes, name)
+    fix_inputs(model, reading.input_shapes, name)
     model = _upgrade(model)
     expand(model)
     fold_shapes(model)

@@ -12,16 +12,16 @@ from ..errors import TenfoldError
 from .network import Network, Run, tensor_specs
 from .normalize import normalize
 from .quiet import quiet
+from .reading import Reading
 
 
-def load_onnx(source: Path | onnx.ModelProto, input_shapes: dict[str, tuple[int, ...]] | None = None) -> Network:
+def load_onnx(source: Path | onnx.ModelProto, reading: Reading) -> Network:
     """A network from an ONNX file or ModelProto.
 
     Parameters
     ----------
     source : Path or onnx.ModelProto
-    input_shapes : dict of str to tuple of int, optional
-        Sizes for dynamic inputs.
+    reading : Reading
 
     Raises
     ------
@@ -37,7 +37,7 @@ def load_onnx(source: Path | onnx.ModelProto, input_shapes: dict[str, tuple[int,
         proto, sha256 = _read(source)
     _check(proto, name)
     with quiet("onnx_ir", "onnxscript"):  # they log what they can't infer or fold, with tracebacks
-        normalised = normalize(proto, input_shapes, name)
+        normalised = normalize(proto, reading, name)
     return Network(
         name=name,
         onnx=normalised,

@@ -15,6 +15,7 @@ from .network import Network, Run, tensor_specs
 from .normalize import normalize
 from .onnx import digest
 from .quiet import quiet
+from .reading import Reading
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 # The exporter logs each operator of torchvision that is not installed, and more.
 CHATTY = ("torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
-def load_torch(source: Any, example_inputs: Any = None, input_shapes: dict[str, tuple[int, ...]] | None = None) -> Network:
+def load_torch(source: Any, reading: Reading) -> Network:
     """A network from a ``.pt2`` file, an ExportedProgram, or an nn.Module and the inputs to trace it with.
 
     Layers carry the names of their modules (``features.0``). A module is traced in eval mode and left in the mode it was in.
@@ -43,13 +44,13 @@ def load_torch(source: Any, example_inputs: Any = None, input_shapes: dict[str, 
     elif isinstance(source, torch.export.ExportedProgram):
         name, program = type(source).__name__, source
     elif isinstance(source, torch.nn.Module):
-        name, program, module = type(source).__name__, _trace(source, example_inputs), source
+        name, program, module = type(source).__name__, _trace(source, reading.example_inputs), source
     else:
         raise TenfoldError(f"can't read a {type(source).__name__}: give a path, an ONNX ModelProto, an ExportedProgram or an nn.Module")
     _refuse_training(program, name)
     proto = _to_onnx(program, name)
     with quiet(*CHATTY):
-        normalised = normalize(proto, input_shapes, name)
+        normalised = normalize(proto, reading, name)
     sha256 = hashlib.sha256(source.read_bytes()).hexdigest() if isinstance(source, Path) else digest(normalised)
     inputs = tensor_specs(normalised.graph.input)
     return Network(

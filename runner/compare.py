@@ -102,9 +102,9 @@ def compare(
     runs: int = RUNS,
     threads: int | None = None,
     target: Any = "host",
-    input_shapes: dict[str, tuple[int, ...]] | None = None,
     profile: bool = False,
     progress: Progress | None = None,
+    **reading: Any,
 ) -> Comparison:
     """Measure networks in Tenfold and in other engines.
 
@@ -122,18 +122,22 @@ def compare(
         For every engine alike. Default: the physical cores.
     target : str, Target or dict
         What model files are compiled for.
-    input_shapes : dict, optional
-        Sizes of dynamic inputs of model files.
     profile : bool
         Measure each kernel of the networks in Tenfold too.
     progress : callable, optional
         Called with a few words when a step begins.
+    **reading
+        How to read model files: as of `compile`.
 
     Raises
     ------
     TenfoldError
         Nothing to compare, an unknown or absent engine, no such file, data that does not fit.
     """
+    from ..frontends import Reading
+
+    options = Reading.of("compare", reading)
+    given = {name: value for name, value in reading.items() if getattr(Reading(), name) != getattr(options, name)}
     say = progress or (lambda step: None)
     paths = [what] if isinstance(what, (str, os.PathLike)) else list(what)
     if not paths:
@@ -147,7 +151,7 @@ def compare(
     rivals = [rival(name) for name in against]
     images = None if data is None else Data.of(data)
     with tempfile.TemporaryDirectory(prefix="tenfold-") as folder:
-        opened = open_contestants(paths, rivals, Path(folder), threads, target, input_shapes, images, say)
+        opened = open_contestants(paths, rivals, Path(folder), threads, target, given, images, say)
         rows = _rows(opened, images, runs, threads, say)
         if profile:
             rows = _profiled(rows, opened, images, runs, threads, say)

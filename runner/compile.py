@@ -43,10 +43,9 @@ def compile(  # noqa: A001 - the verb of the public API
     *,
     plan: Plan | str | os.PathLike[str] | None = None,
     threads: int | None = None,
-    example_inputs: Any = None,
-    input_shapes: dict[str, tuple[int, ...]] | None = None,
     data: Any = None,
     progress: Progress | None = None,
+    **reading: Any,
 ) -> Artifact:
     """Compile a network and verify it against an independent engine.
 
@@ -61,14 +60,13 @@ def compile(  # noqa: A001 - the verb of the public API
         Factor the layers that it names. The reference is then the network with the same plan applied.
     threads : int, optional
         Default: the physical cores of the target.
-    example_inputs
-        For an nn.Module: the inputs to trace it with.
-    input_shapes : dict, optional
-        Sizes of dynamic inputs.
     data : path, dict or ndarray, optional
         Real inputs (``x``) to verify on too, besides random ones.
     progress : callable, optional
         Called with a few words when a step begins.
+    **reading
+        How to read the model: ``input_shapes``, ``batch``, ``example_inputs`` (for an nn.Module) and the other attributes of
+        `frontends.Reading`.
 
     Returns
     -------
@@ -81,15 +79,17 @@ def compile(  # noqa: A001 - the verb of the public API
     VerificationError
         The compiled network differs from the reference; the message says by how much and from which layer on. Nothing is written.
     """
+    from ..frontends import Reading
     from ..frontends import load as load_network
     from ..targets import resolve
 
+    Reading.of("compile", reading)
     say = progress or (lambda step: None)
     require_compiler()
     chosen = resolve(target)
     plan = read_plan(plan)
     say("reading the network")
-    network = load_network(model, example_inputs=example_inputs, input_shapes=input_shapes)
+    network = load_network(model, **reading)
     return compile_network(network, chosen, output, plan=plan, threads=threads, data=data, progress=progress)
 
 

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +47,7 @@ def open_contestants(
     folder: Path,
     threads: int,
     target: Any,
-    input_shapes: dict[str, tuple[int, ...]] | None,
+    reading: Mapping[str, Any],
     images: Data | None,
     say: Callable[[str], None],
 ) -> Contestants:
@@ -64,7 +64,7 @@ def open_contestants(
         if path.is_dir():
             opened.contestants.append(_artifact(model, path, threads))
         else:
-            _model(opened, model, folder / str(number), rivals, threads, target, input_shapes, say)
+            _model(opened, model, folder / str(number), rivals, threads, target, reading, say)
         if images is not None:
             _check_images(images, opened.contestants[-1])
     return opened
@@ -85,7 +85,7 @@ def _model(
     rivals: Sequence[type[Engine]],
     threads: int,
     target: Any,
-    input_shapes: dict[str, tuple[int, ...]] | None,
+    reading: Mapping[str, Any],
     say: Callable[[str], None],
 ) -> None:
     import onnx
@@ -95,7 +95,7 @@ def _model(
     from .compile import compile_network
 
     say(f"compiling {model}")
-    network = load_network(model, input_shapes=input_shapes)
+    network = load_network(model, **reading)
     compile_network(network, resolve(target), folder / "artifact", threads=threads)
     ours = _artifact(model, folder / "artifact", threads)
     opened.contestants.append(ours)
@@ -104,7 +104,7 @@ def _model(
     onnx.save(network.onnx, normalised)
     feeds = random_inputs(network.inputs)
     for kind in rivals:
-        path = _file_for(kind, Path(model), normalised, bool(input_shapes))
+        path = _file_for(kind, Path(model), normalised, bool(reading))
         say(f"loading {model} in {kind.name}")
         try:
             engine = kind()

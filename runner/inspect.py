@@ -77,23 +77,26 @@ class Inspection:
         return json.dumps({**head, "layers": [layer.to_dict() for layer in self.layers]}, indent=2) + "\n"
 
 
-def inspect(model: Any, *, example_inputs: Any = None, input_shapes: dict[str, tuple[int, ...]] | None = None) -> Inspection:
+def inspect(model: Any, **reading: Any) -> Inspection:
     """List the convolutions and dense layers of a network.
 
     Parameters
     ----------
-    model, example_inputs, input_shapes
+    model
         As of `compile`.
+    **reading
+        How to read it: the attributes of `frontends.Reading`, by name.
 
     Raises
     ------
     TenfoldError
         If the network can't be read.
     """
-    from ..frontends import load
+    from ..frontends import Reading, load
 
+    Reading.of("inspect", reading)
     require_compiler()
-    return inspect_network(load(model, example_inputs=example_inputs, input_shapes=input_shapes))
+    return inspect_network(load(model, **reading))
 
 
 def inspect_network(network: Network) -> Inspection:

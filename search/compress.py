@@ -119,7 +119,7 @@ def compress(
     target : str, Target or dict
         Its vector length is what ranks are rounded to.
     **reading
-        ``example_inputs`` and ``input_shapes``, as of `compile`.
+        As of `compile`.
 
     Returns
     -------
@@ -131,10 +131,11 @@ def compress(
         Anything that is wrong with the arguments, or a plan that does not fit the network.
     """
     from ..factorization import Plan
-    from ..frontends import load
+    from ..frontends import Reading, load
     from ..passes.factorize_onnx import factorize_onnx
     from ..targets import resolve
 
+    Reading.of("compress", reading)
     say = progress or (lambda step: None)
     require_compiler()
     device = resolve(target)

@@ -88,16 +88,17 @@ def compress_within(
     progress : callable, optional
         Called with a few words when a step begins.
     **reading
-        ``example_inputs`` and ``input_shapes``, as of `compile`.
+        As of `compile`.
 
     Raises
     ------
     TenfoldError
         Anything that is wrong with the arguments, or a budget that can't be met.
     """
-    from ..frontends import load
+    from ..frontends import Reading, load
     from ..passes.factorize_onnx import factorize_onnx
 
+    Reading.of("compress_within", reading)
     if pareto:
         require_matplotlib()
     check_output(Path(output).absolute(), FILES)

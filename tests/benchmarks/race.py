@@ -67,7 +67,7 @@ class Race:
                 (Path(folder) / label).mkdir()
                 files[label] = write(Path(folder) / label)
             engines = [ENGINES[name] for name in self.rivals]
-            opened = open_contestants(list(files.values()), engines, Path(folder), self.threads, "host", None, None, lambda step: None)
+            opened = open_contestants(list(files.values()), engines, Path(folder), self.threads, "host", {}, None, lambda step: None)
             others, peak, times = self._quietest(opened)
             alone = {label: self._alone(opened, path) for label, path in files.items()}
         models = {label: figures(times[str(path)], alone[label], macs_of(opened, path), peak) for label, path in files.items()}

@@ -1,0 +1,55 @@
+"""What the caller says of how a model is to be read: the options that every verb of the API passes on to `frontends.load`."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ..errors import TenfoldError
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Options of reading a model.
+
+    Attributes
+    ----------
+    example_inputs : tensor, tuple of tensors, dict of str to tensor, optional
+        For an `nn.Module` only: what its ``forward`` is traced with.
+    input_shapes : dict of str to tuple of int, optional
+        Sizes of dynamic inputs.
+    batch : int, optional
+        The first size of every input whose first size is dynamic. Default: 1, with one line that says so.
+    outputs : tuple of str, optional
+        The values to return instead of the model's own outputs: what only they don't need is cut off.
+    trust : bool
+        Read files that run code when they are read (pickles in a ``.pt2``). Default: such a file is refused.
+    """
+
+    example_inputs: Any = None
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None
+    batch: int | None = None
+    outputs: tuple[str, ...] | None = None
+    trust: bool = False
+
+    @classmethod
+    def of(cls, function: str, keywords: Mapping[str, Any]) -> Reading:
+        """From the keywords that `function` was called with.
+
+        Raises
+        ------
+        TypeError
+            One is unknown, in Python's own words for it.
+        TenfoldError
+            A batch below 1, or no output at all.
+        """
+        known = {field.name for field in fields(cls)}
+        for name in keywords:
+            if name not in known:
+                raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
+        reading = cls(**keywords)
+        if reading.batch is not None and (isinstance(reading.batch, bool) or not isinstance(reading.batch, int) or reading.batch < 1):
+            raise TenfoldError(f"batch must be a whole number of 1 or more, not {reading.batch!r}")
+        if reading.outputs is not None and (isinstance(reading.outputs, str) or not reading.outputs):
+            raise TenfoldError("outputs must be a sequence of names, one at least")
+        return reading
