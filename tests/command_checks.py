@@ -1,0 +1,90 @@
+"""The `tenfold` command in a child process of its own: what a fuzz test says of every outcome, a crash and a hang among them."""
+from __future__ import annotations
+
+import io
+import os
+import resource
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+SECONDS = 60.0
+BYTES = 8 << 30  # of address space that a child may take beyond what this process has
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended: its exit code (negative: the signal it died of; None: it took too long) and what it printed."""
+
+    code: int | None
+    out: str
+    err: str
+
+    @property
+    def complaint(self) -> str | None:
+        """What is wrong with how it ended, or None: success, or one line that says what the user did wrong."""
+        lines = [line for line in self.err.splitlines() if not line.startswith("tenfold: warning:")]
+        if self.code == 0:
+            return None
+        if self.code not in (1, 2):
+            return f"exit code {self.code}: {self.err[-2000:]}"
+        if len(lines) != 1 or not lines[0].startswith("tenfold: "):
+            return f"{len(lines)} lines instead of one: {self.err[-2000:]}"
+        return None
+
+
+def tenfold(*arguments: object, seconds: float = SECONDS) -> Outcome:
+    """Run the command in a fork of this process, which has imported what it needs: a case takes as long as its work alone."""
+    import tenfold.cli  # noqa: F401 - before the fork, once
+    from tenfold.targets.light_import import import_tvm
+
+    import_tvm()
+    with tempfile.TemporaryDirectory() as name:
+        streams = [Path(name) / "out", Path(name) / "err"]
+        child = os.fork()
+        if child == 0:
+            _child([str(argument) for argument in arguments], streams)
+        code = _wait(child, seconds)
+        return Outcome(code, *(path.read_text(errors="replace") if path.exists() else "" for path in streams))
+
+
+def _child(arguments: list[str], streams: list[Path]) -> None:
+    code = 99
+    try:
+        for number, path in enumerate(streams, start=1):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), number)
+        sys.stdout, sys.stderr = (io.TextIOWrapper(os.fdopen(number, "wb", closefd=False), write_through=True) for number in (1, 2))
+        sys.stdin = open(os.devnull)
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        resource.setrlimit(resource.RLIMIT_AS, (used + BYTES, used + BYTES))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        sys.argv = ["tenfold", *arguments]
+        from tenfold.cli import main
+
+        main()
+        code = 0
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 0 if error.code is None else 98
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
+
+
+def _wait(child: int, seconds: float) -> int | None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None
