@@ -1,0 +1,53 @@
+"""`tenfold compress`: a network with factored layers, within a budget or by a recipe."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import TenfoldError
+from .app import command, progress
+from .options import Batch, InputShape, Model, Outputs, TargetOption, Threads, Trust, reading
+
+
+@command
+def compress(
+    model: Model,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for model.onnx, plan.json and report.json.", metavar="DIR")],
+    data: Annotated[Path | None, typer.Option("--data", help="Images x to calibrate with; labels y for a budget.", metavar="D.npz")] = None,
+    max_drop: Annotated[float | None, typer.Option("--max-drop", help="Accuracy that may be lost.", metavar="POINTS")] = None,
+    speedup: Annotated[float | None, typer.Option("--speedup", help="Times faster on the target.", metavar="X")] = None,
+    latency: Annotated[float | None, typer.Option("--latency", help="Of one run on the target.", metavar="MS")] = None,
+    file_size: Annotated[float | None, typer.Option("--size", help="Of model.onnx.", metavar="MB")] = None,
+    pareto: Annotated[bool, typer.Option("--pareto", help="Write accuracy over milliseconds, MACs and bytes too.")] = False,
+    plan: Annotated[Path | None, typer.Option("--plan", help="Do what this plan says.", metavar="PLAN.json")] = None,
+    method: Annotated[str | None, typer.Option("--method", help="The form; several to choose from, with a budget.", metavar="M,M")] = None,
+    energy: Annotated[float | None, typer.Option("--energy", help="Part of each weight's norm to keep; default: 0.9.", metavar="E")] = None,
+    cache: Annotated[Path | None, typer.Option("--cache", help="Of measurements; default: ~/.cache/tenfold.", metavar="DIR")] = None,
+    threads: Threads = None,
+    target: TargetOption = "host",
+    device: Annotated[str | None, typer.Option("--device", help="Time there, where tenfold serve runs.", metavar="HOST:PORT")] = None,
+    input_shape: InputShape = None,
+    batch: Batch = None,
+    outputs: Outputs = None,
+    trust: Trust = False,
+) -> None:
+    """Factor the layers of a network, within a budget or by energy, and write it as ONNX, with the plan and a report."""
+    from ..runner.report import console
+    from ..search import command as work
+
+    bounds = {"max_drop": max_drop, "speedup": speedup, "latency": latency, "size": file_size}
+    recipe = {"plan": plan, "method": method, "energy": energy}
+    how = reading(input_shape, batch, outputs, trust)
+    with progress() as say:
+        if any(bound is not None for bound in bounds.values()):
+            search = {"target": target, "threads": threads, "device": device, "cache": cache, "pareto": pareto}
+            lines = work.by_budget(model, output, data, bounds, recipe, search, say, **how)
+        else:
+            if device is not None:
+                raise TenfoldError(f"--device times candidates for a budget: give one too ({', '.join(work.OPTIONS.values())})")
+            lines = work.by_recipe(model, output, data, recipe, pareto, say, target=target, **how)
+    out = console()
+    for line in lines:
+        out.print(line, soft_wrap=isinstance(line, str))

@@ -1,0 +1,43 @@
+"""The options that several commands have in common."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import TenfoldError
+
+Model = Annotated[str, typer.Argument(help="A network: .onnx, or .pt2 (torch.export).", metavar="MODEL")]
+TargetOption = Annotated[str, typer.Option("--target", help="A preset's name, host, or a TVM target as JSON.", metavar="T")]
+InputShape = Annotated[
+    list[str] | None,
+    typer.Option("--input-shape", help="Fix the size of a dynamic input; may be given several times.", metavar="NAME=1,3,224,224"),
+]
+Batch = Annotated[int | None, typer.Option("--batch", help="The first size of inputs that leave it open; default: 1.", metavar="N", min=1)]
+Outputs = Annotated[
+    list[str] | None,
+    typer.Option("--outputs", help="Cut the network after this value; may be given several times.", metavar="NAME"),
+]
+Trust = Annotated[bool, typer.Option("--trust", help="Read files that can run code when they are read (pickles in a .pt2).")]
+Threads = Annotated[int | None, typer.Option("--threads", help="Default: the physical cores.", metavar="N", min=1)]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the result to this file too.", metavar="FILE")]
+
+
+def reading(input_shape: list[str] | None, batch: int | None, outputs: list[str] | None, trust: bool) -> dict[str, Any]:
+    """The options of reading a model as keywords of the API."""
+    return {"input_shapes": _shapes(input_shape), "batch": batch, "outputs": tuple(outputs) if outputs else None, "trust": trust}
+
+
+def _shapes(options: list[str] | None) -> dict[str, tuple[int, ...]] | None:
+    """``["x=1,3,224,224"]`` -> ``{"x": (1, 3, 224, 224)}``."""
+    shapes = {}
+    for option in options or ():
+        name, _, sizes = option.rpartition("=")
+        try:
+            shapes[name] = tuple(int(size) for size in sizes.split(","))
+        except ValueError:
+            shapes[name] = ()
+        if not name or not shapes[name] or min(shapes[name]) < 1:
+            raise TenfoldError(f"--input-shape {option}: write it as NAME=1,3,224,224, all sizes 1 or more")
+    return shapes or None
