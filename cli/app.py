@@ -1,73 +1,111 @@
-"""The application: what every command has in common, from the exit code of a mistake to the progress of long work."""
+"""The application: options that all commands have, and how each is called."""
 from __future__ import annotations
 
-import contextlib
 import functools
+import inspect
 import sys
-import warnings
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from .. import interrupts
-from ..errors import TenfoldError, VerificationError
+from ..printable import one_line
+from .answer import Answer, check_json
+from .ending import MISTAKE, ending
+from .work import Work
 
 UsageError = typer.BadParameter.__mro__[1]  # of the parser of options, which Typer does not export: an unknown option, a bad value
-MISTAKE, DIFFERS = 2, 1
+
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only results and errors: no progress, no warnings.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Every step, what the tools below print, and tracebacks.")]
+Json = Annotated[str | None, typer.Option("--json", help="Write the result as JSON too; - for standard output.", metavar="FILE|-")]
+LOUDNESS = {"quiet": (Quiet, False), "verbose": (Verbose, False)}
 
 app = typer.Typer(
     help="Factor a trained convolutional network, compile it with Apache TVM, and prove on the device itself what was gained.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Register a command; a mistake becomes one line and an exit code, an interrupt just the exit code."""
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from .. import __version__
+
+        print(f"tenfold {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _everywhere(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    context.obj = {"quiet": quiet, "verbose": verbose}
+
+
+def command(function: Callable[..., Answer]) -> Callable[..., None]:
+    """Register a command: a function of its Work and its options that returns an Answer. It gets --json, -q and -v too."""
 
     @functools.wraps(function)
-    def run(*args: Any, **keywords: Any) -> None:
-        try:
-            with warnings.catch_warnings():
-                warnings.showwarning = _show_warning
-                function(*args, **keywords)
-        except TenfoldError as error:
-            print(f"tenfold: {' '.join(str(error).split())}", file=sys.stderr)
-            raise typer.Exit(DIFFERS if isinstance(error, VerificationError) else MISTAKE) from None
-        except KeyboardInterrupt:
-            raise typer.Exit(interrupts.exit_code()) from None
-        except Exception as error:
-            if not interrupts.disguised(error):
-                raise
-            raise typer.Exit(interrupts.exit_code()) from None
+    def run(context: typer.Context, json: str | None, quiet: bool, verbose: bool, **options: Any) -> None:
+        work = _work(context, quiet, verbose)
+        with ending(work):
+            check_json(json)
+            with work.going_on():
+                answer = function(work, **options)
+            work.kept = "its work was done"
+            answer.publish(json, work.quiet)
 
+    _declare(run, function, {"json": (Json, None), **LOUDNESS})
     return app.command()(run)
 
 
-@contextlib.contextmanager
-def progress() -> Iterator[Callable[[str], None]]:
-    """Shows on standard error what is being done, on terminals only."""
-    from rich.console import Console
+def service(function: Callable[..., None]) -> Callable[..., None]:
+    """Register a command that goes on until it is stopped, and speaks on standard output meanwhile. It gets -q and -v too."""
 
-    with Console(stderr=True, markup=False).status("") as status:
-        yield lambda step: status.update(step)
+    @functools.wraps(function)
+    def run(context: typer.Context, quiet: bool, verbose: bool, **options: Any) -> None:
+        work = _work(context, quiet, verbose, captured=False)
+        with ending(work), work.going_on():
+            function(work, **options)
+
+    _declare(run, function, LOUDNESS)
+    return app.command()(run)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
-    print(f"tenfold: warning: {' '.join(str(message).split())}", file=sys.stderr)
+def _work(context: typer.Context, quiet: bool, verbose: bool, captured: bool = True) -> Work:
+    """-q and -v may stand before the command or behind it."""
+    return Work(quiet or context.obj["quiet"], verbose or context.obj["verbose"], captured)
+
+
+def _declare(run: Callable[..., None], function: Callable[..., Any], more: Mapping[str, tuple[Any, Any]]) -> None:
+    """Let `run` show Typer the options of `function`, without its Work, and some more."""
+    hints = get_type_hints(function, include_extras=True)
+    _, *own = inspect.signature(function).parameters.values()
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter("context", keyword, annotation=typer.Context)]
+    parameters += [parameter.replace(kind=keyword, annotation=hints[parameter.name]) for parameter in own]
+    parameters += [inspect.Parameter(name, keyword, annotation=kind, default=default) for name, (kind, default) in more.items()]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
 
 
 def main() -> None:
     """The console script."""
     interrupts.listen()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that the terminal has no letters for must not stop a command
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(prog_name="tenfold", standalone_mode=False)
     except UsageError as error:
         if len(sys.argv) > 1:
             command = error.ctx.command_path if error.ctx else "tenfold"
-            print(f"tenfold: {' '.join(error.format_message().split())} (see {command} --help)", file=sys.stderr)
+            print(f"tenfold: {one_line(error.format_message())} (see {command} --help)", file=sys.stderr)
         code = MISTAKE
     sys.exit(code or 0)

@@ -1,18 +1,26 @@
 """`tenfold compile`: a network as a shared library, verified."""
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .app import command, progress
+from .answer import Answer
+from .app import command
 from .options import Batch, InputShape, Model, Outputs, TargetOption, Threads, Trust, reading
+from .work import Work
+
+if TYPE_CHECKING:
+    from ..runner.manifest import Manifest
 
 
 @command
 def compile(
+    work: Work,
     model: Model,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for model.so, weights.bin and manifest.json.", metavar="DIR")],
     target: TargetOption = "host",
@@ -22,26 +30,31 @@ def compile(
     batch: Batch = None,
     outputs: Outputs = None,
     trust: Trust = False,
-) -> None:
+) -> Answer:
     """Compile a network to a shared library and its weights, and verify it against an independent engine."""
-    from ..runner import compile as work
-    from ..runner.report import console, count, size
+    work.say("loading the compiler")
+    from ..runner import compile as compiler
+    from ..runner.report import size
 
     begin = time.perf_counter()
-    with progress() as say:
-        artifact = work.compile(
-            model, target, output, plan=plan, threads=threads, progress=say, **reading(input_shape, batch, outputs, trust)
-        )
-    manifest, out = artifact.manifest, console()
+    how = reading(input_shape, batch, outputs, trust)
+    artifact = compiler.compile(model, target, output, plan=plan, threads=threads, progress=work.say, **how)
+    manifest, seconds = artifact.manifest, time.perf_counter() - begin
+    content = {"output": str(output), "seconds": round(seconds, 3), "manifest": json.loads(manifest.to_json())}
+    return Answer([*_facts(manifest), f"wrote     {output} ({size(manifest.bytes)}) in {seconds:.1f} s"], content)
+
+
+def _facts(manifest: Manifest) -> Iterator[str]:
+    from ..runner.report import count, size
+
     check = manifest.verification
     tvm = " ".join(f"{key}={value}" for key, value in manifest.target["tvm"].items())
-    out.print(f"target    {manifest.target['name']} ({tvm})")
-    out.print(f"threads   {manifest.threads}")
-    out.print(f"cost      {count(manifest.macs)} MACs, {count(manifest.params)} parameters")
-    out.print(
+    yield f"target    {manifest.target['name']} ({tvm})"
+    yield f"threads   {manifest.threads}"
+    yield f"cost      {count(manifest.macs)} MACs, {count(manifest.params)} parameters"
+    yield (
         f"verified  against {check['reference']} on {check['inputs']} inputs: largest error {check['max_abs_error']:.1e},"
         f" {check['max_rel_error']:.1e} of the largest output (tolerance {check['tolerance']:.0e})"
     )
     parts = ", ".join(f"{size(number)} of {part}" for part, number in manifest.memory.items() if part != "planned")
-    out.print(f"memory    {size(manifest.memory['planned'])}: {parts}")
-    out.print(f"wrote     {output} ({size(manifest.bytes)}) in {time.perf_counter() - begin:.1f} s")
+    yield f"memory    {size(manifest.memory['planned'])}: {parts}"

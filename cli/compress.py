@@ -7,12 +7,15 @@ from typing import Annotated
 import typer
 
 from ..errors import TenfoldError
-from .app import command, progress
+from .answer import Answer
+from .app import command
 from .options import Batch, InputShape, Model, Outputs, TargetOption, Threads, Trust, reading
+from .work import Work
 
 
 @command
 def compress(
+    work: Work,
     model: Model,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for model.onnx, plan.json and report.json.", metavar="DIR")],
     data: Annotated[Path | None, typer.Option("--data", help="Images x to calibrate with; labels y for a budget.", metavar="D.npz")] = None,
@@ -32,22 +35,18 @@ def compress(
     batch: Batch = None,
     outputs: Outputs = None,
     trust: Trust = False,
-) -> None:
+) -> Answer:
     """Factor the layers of a network, within a budget or by energy, and write it as ONNX, with the plan and a report."""
-    from ..runner.report import console
-    from ..search import command as work
+    work.say("loading the compiler")
+    from ..search import command as search
 
     bounds = {"max_drop": max_drop, "speedup": speedup, "latency": latency, "size": file_size}
     recipe = {"plan": plan, "method": method, "energy": energy}
     how = reading(input_shape, batch, outputs, trust)
-    with progress() as say:
-        if any(bound is not None for bound in bounds.values()):
-            search = {"target": target, "threads": threads, "device": device, "cache": cache, "pareto": pareto}
-            lines = work.by_budget(model, output, data, bounds, recipe, search, say, **how)
-        else:
-            if device is not None:
-                raise TenfoldError(f"--device times candidates for a budget: give one too ({', '.join(work.OPTIONS.values())})")
-            lines = work.by_recipe(model, output, data, recipe, pareto, say, target=target, **how)
-    out = console()
-    for line in lines:
-        out.print(line, soft_wrap=isinstance(line, str))
+    if any(bound is not None for bound in bounds.values()):
+        settings = {"target": target, "threads": threads, "device": device, "cache": cache, "pareto": pareto}
+        work.kept = search.kept(cache)
+        return Answer(*search.by_budget(model, output, data, bounds, recipe, settings, work.say, **how))
+    if device is not None:
+        raise TenfoldError(f"--device times candidates for a budget: give one too ({', '.join(search.OPTIONS.values())})")
+    return Answer(*search.by_recipe(model, output, data, recipe, pareto, work.say, target=target, **how))

@@ -1,27 +1,25 @@
 """`tenfold inspect`: what a network consists of."""
 from __future__ import annotations
 
-from .app import command, progress
-from .options import Batch, InputShape, JsonFile, Model, Outputs, Trust, reading
+from .answer import Answer
+from .app import command
+from .options import Batch, InputShape, Model, Outputs, Trust, reading
+from .work import Work
 
 
 @command
 def inspect(
+    work: Work,
     model: Model,
     input_shape: InputShape = None,
     batch: Batch = None,
     outputs: Outputs = None,
     trust: Trust = False,
-    json: JsonFile = None,
-) -> None:
+) -> Answer:
     """List every convolution and dense layer: geometry, MACs, parameters, and which factored forms apply."""
-    from ..runner import inspect as work
-    from ..runner.folder import write_text
-    from ..runner.report import console, inspection_table
+    work.say("reading the network")
+    from ..runner.inspect import inspect as find
+    from ..runner.report import inspection_table
 
-    with progress() as say:
-        say("reading the network")
-        result = work.inspect(model, **reading(input_shape, batch, outputs, trust))
-    console().print(inspection_table(result))
-    if json is not None:
-        write_text(json, result.to_json())
+    result = find(model, **reading(input_shape, batch, outputs, trust))
+    return Answer([inspection_table(result)], result.to_dict())

@@ -1,15 +1,20 @@
 """The options that several commands have in common."""
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ..errors import TenfoldError
+from .complete import target_names
+
+MOST_THREADS = 1024
 
 Model = Annotated[str, typer.Argument(help="A network: .onnx, or .pt2 (torch.export).", metavar="MODEL")]
-TargetOption = Annotated[str, typer.Option("--target", help="A preset's name, host, or a TVM target as JSON.", metavar="T")]
+TargetOption = Annotated[
+    str,
+    typer.Option("--target", help="A preset's name, host, NAME.toml, or a TVM target as JSON.", metavar="T", autocompletion=target_names),
+]
 InputShape = Annotated[
     list[str] | None,
     typer.Option("--input-shape", help="Fix the size of a dynamic input; may be given several times.", metavar="NAME=1,3,224,224"),
@@ -20,8 +25,7 @@ Outputs = Annotated[
     typer.Option("--outputs", help="Cut the network after this value; may be given several times.", metavar="NAME"),
 ]
 Trust = Annotated[bool, typer.Option("--trust", help="Read files that can run code when they are read (pickles in a .pt2).")]
-Threads = Annotated[int | None, typer.Option("--threads", help="Default: the physical cores.", metavar="N", min=1)]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the result to this file too.", metavar="FILE")]
+Threads = Annotated[int | None, typer.Option("--threads", help="Default: the physical cores.", metavar="N", min=1, max=MOST_THREADS)]
 
 
 def reading(input_shape: list[str] | None, batch: int | None, outputs: list[str] | None, trust: bool) -> dict[str, Any]:

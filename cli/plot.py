@@ -6,13 +6,17 @@ from typing import Annotated
 
 import typer
 
-from .app import command, progress
+from .answer import Answer
+from .app import command
+from .complete import picture_names
 from .options import Batch, InputShape, Outputs, Trust, reading
+from .work import Work
 
 
 @command
 def plot(
-    kind: Annotated[str, typer.Argument(help="spectra, filters or parameters.", metavar="KIND")],
+    work: Work,
+    kind: Annotated[str, typer.Argument(help="spectra, filters or parameters.", metavar="KIND", autocompletion=picture_names)],
     output: Annotated[Path, typer.Option("-o", "--output", help="The picture to write.", metavar="FILE.png|FILE.svg")],
     model: Annotated[str | None, typer.Argument(help="A network; not for parameters.", metavar="MODEL")] = None,
     colors: Annotated[int | None, typer.Option("--colors", help="Of the monochromatic form; default: about 6.", metavar="C", min=1)] = None,
@@ -20,12 +24,10 @@ def plot(
     batch: Batch = None,
     outputs: Outputs = None,
     trust: Trust = False,
-) -> None:
+) -> Answer:
     """Draw singular value spectra, first-layer filters in RGB space, or parameters over the ratio of channels."""
-    from ..plots.command import plot as work
-    from ..runner.report import console
+    work.say("reading the network" if model else "drawing")
+    from ..plots.command import plot as draw
 
-    with progress() as say:
-        say("drawing")
-        work(kind, model, output, colors, **reading(input_shape, batch, outputs, trust))
-    console().print(f"wrote {output}")
+    draw(kind, model, output, colors, **reading(input_shape, batch, outputs, trust))
+    return Answer([f"wrote {output}"], {"kind": kind, "model": model, "output": str(output)})

@@ -1,45 +1,63 @@
 """`tenfold run`: a compiled network on arrays of a file."""
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import TenfoldError
+from .answer import Answer
 from .app import command
 from .options import Threads
+from .work import Work
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @command
 def run(
+    work: Work,
     artifact: Annotated[Path, typer.Argument(help="An artifact folder.", metavar="DIR")],
     inputs: Annotated[Path, typer.Option("--input", help="The one input as .npy, or all by name as .npz.", metavar="X.npy|X.npz")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the outputs by name.", metavar="Y.npz")] = None,
     threads: Threads = None,
-) -> None:
+) -> Answer:
     """Run a compiled network on arrays of a file."""
+    work.say("loading the artifact")
     import numpy as np
 
     from ..runner.artifact import load
     from ..runner.data import read_arrays
     from ..runner.folder import whole_file
-    from ..runner.report import console
 
+    if output is not None and output.suffix != ".npz":
+        raise TenfoldError(f"{output}: the outputs are written as .npz: give a name that ends in it")
+    network = load(artifact, threads)
+    work.say("reading the inputs")
     feeds = read_arrays(inputs)
-    results = load(artifact, threads).run(feeds)
-    out = console()
-    for name, value in results.items():
-        out.print(f"{name}: {value.dtype}{list(value.shape)}, {_summary(value)}")
+    work.say("running the network")
+    results = network.run(feeds)
+    shown = [f"{name}: {value.dtype}{list(value.shape)}, {_summary(value)}" for name, value in results.items()]
+    content = {"outputs": {name: _facts(value) for name, value in results.items()}, "output": output and str(output)}
     if output is not None:
-        if output.suffix != ".npz":
-            raise TenfoldError(f"{output}: the outputs are written as .npz: give a name that ends in it")
         with whole_file(output) as temporary, open(temporary, "wb") as file:
             np.savez(file, **results)
-        out.print(f"wrote {output}")
+        shown.append(f"wrote {output}")
+    return Answer(shown, content)
 
 
-def _summary(value: Any) -> str:
+def _summary(value: np.ndarray) -> str:
     if value.size and value.dtype.kind in "fiu":
         return f"from {value.min():.6g} to {value.max():.6g}, largest at {value.argmax()}"
     return f"{value.size} values"
+
+
+def _facts(value: np.ndarray) -> dict[str, Any]:
+    facts = {"dtype": str(value.dtype), "shape": list(value.shape)}
+    if value.size and value.dtype.kind in "fiu":
+        least, most = (each if math.isfinite(each) else str(each) for each in (value.min().item(), value.max().item()))
+        facts |= {"min": least, "max": most, "largest_at": int(value.argmax())}
+    return facts

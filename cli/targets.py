@@ -1,25 +1,33 @@
 """`tenfold targets`: the devices to compile for."""
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
+from .answer import Answer
 from .app import command
+from .complete import target_names
+from .work import Work
 
 
 @command
 def targets(
-    name: Annotated[str | None, typer.Argument(help="A preset's name, host, or a TVM target as JSON.", metavar="NAME")] = None,
-) -> None:
+    work: Work,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A preset's name, host, NAME.toml, or a TVM target as JSON.", metavar="NAME", autocompletion=target_names),
+    ] = None,
+) -> Answer:
     """List the devices to compile for, or describe one."""
-    from ..runner.report import console, target_lines, targets_table
+    work.say("looking at the devices")
+    from ..runner.report import target_lines, targets_table
     from ..targets import cpu, presets, resolve
 
-    out = console()
-    if name is None:
-        out.print(targets_table(presets(), cpu.cpu_flags()))
-        out.print(f"host: this machine, {cpu.cpu_model()}, {cpu.physical_cores()} physical cores; tenfold targets host tells more")
-    else:
-        for key, value in target_lines(resolve(name)):
-            out.print(f"{key:<24}{value}", soft_wrap=True)
+    if name is not None:
+        target = resolve(name)
+        return Answer([f"{key:<24}{value}" for key, value in target_lines(target)], asdict(target))
+    host = f"this machine, {cpu.cpu_model()}, {cpu.physical_cores()} physical cores"
+    content = {"host": {"cpu": cpu.cpu_model(), "cores": cpu.physical_cores()}, "presets": [asdict(preset) for preset in presets()]}
+    return Answer([targets_table(presets(), cpu.cpu_flags()), f"host: {host}; tenfold targets host tells more"], content)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import tenfold
-from tenfold.runner.report import comparison_table, console, inspection_table
+from tenfold.runner.report import comparison_table, console, inspection_table, show
 from tenfold.search.tables import compression_table
 
 MODELS = Path(os.path.relpath(Path(__file__).parent / "models"))
@@ -30,27 +30,26 @@ def main() -> None:
     out = console()
 
     # 1. What is in the network, and what of it can be factored?
-    out.print(inspection_table(tenfold.inspect(options.model)))
+    show([inspection_table(tenfold.inspect(options.model))], out)
 
     # 2. Compile it as it is. What is written has been verified against ONNX Runtime, on random and on real inputs.
     dense = tenfold.compile(options.model, options.target, options.output / "dense", data=images)
-    out.print(f"{dense.threads} threads, verified: {dense.manifest.verification}")
+    show([f"{dense.threads} threads, verified: {dense.manifest.verification}"], out)
 
     # 3. Factor its layers, which gives an ONNX file for any engine, and compile that.
     done = tenfold.compress(options.model, options.output / "small", energy=ENERGY, target=options.target)
-    out.print(compression_table(done))
+    show([compression_table(done)], out)
     factored = tenfold.compile(options.output / "small" / "model.onnx", options.target, options.output / "factored", data=images)
 
     # 4. An artifact is a function of arrays. In another process: tenfold.load("out/factored").
     results = factored.run({port.name: np.zeros(port.shape, port.dtype) for port in factored.inputs})
-    for name, array in results.items():
-        out.print(f"{name}: {array.dtype}{list(array.shape)}")
+    show((f"{name}: {array.dtype}{list(array.shape)}" for name, array in results.items()), out)
 
     # 5. Both networks in every engine that is installed, in one table.
     rivals = [name for name in ("onnxruntime", "openvino", "torch") if importlib.util.find_spec(name)]
     networks = [options.model, options.output / "small" / "model.onnx"]
     comparison = tenfold.compare(networks, against=rivals, data=images, target=options.target)
-    out.print(comparison_table(comparison))
+    show([comparison_table(comparison)], out)
     (options.output / "comparison.json").write_text(comparison.to_json(), encoding="utf-8")
 
 

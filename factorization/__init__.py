@@ -5,7 +5,7 @@ from .choice import Choice
 from .conditions import flattening_saves, kernel_composing_width_bound, svd_rank_bound
 from .layer import Layer
 from .method import Method
-from .methods import METHODS
+from .methods import METHODS, method_name
 from .metrics import FROBENIUS, METRICS, Covariance, Mahalanobis, Metric
 from .plan import Plan
 from .simplify import cluster_weights, prune_connections, round_weights
@@ -15,6 +15,6 @@ from .vbmf import suggested_ranks
 
 __all__ = [
     "FROBENIUS", "METHODS", "METRICS", "Choice", "Covariance", "FactorChain", "Layer", "Mahalanobis", "Method", "Metric", "Plan", "Refusal",
-    "Stage", "Statistics", "choose_by_error", "cluster_weights", "flattening_saves", "kernel_composing_width_bound", "prune_connections",
-    "round_weights", "suggested_ranks", "svd_rank_bound",
+    "Stage", "Statistics", "choose_by_error", "cluster_weights", "flattening_saves", "kernel_composing_width_bound", "method_name",
+    "prune_connections", "round_weights", "suggested_ranks", "svd_rank_bound",
 ]

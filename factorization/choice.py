@@ -18,7 +18,7 @@ class Choice:
     Parameters
     ----------
     method
-        A name in ``METHODS``.
+        A name in ``METHODS``, however it is spelled (`spelled`).
     ranks
         One for each rank of the method.
     metric
@@ -28,6 +28,15 @@ class Choice:
     method: str
     ranks: tuple[int, ...]
     metric: str = "frobenius"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.method, str):  # what is no string at all is told where a plan is checked
+            object.__setattr__(self, "method", spelled(self.method))
+
+
+def spelled(method: str) -> str:
+    """A method's name as ``METHODS`` has it: `spatial-svd` and `Spatial_SVD` are ``spatial_svd``."""
+    return method.strip().lower().replace("-", "_")
 
 
 MINOR = 0.5  # of a layer's even share of the network

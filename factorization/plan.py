@@ -13,7 +13,7 @@ from ..errors import Refusal, TenfoldError
 from .chain import FactorChain
 from .choice import Choice, choose_by_energy, minor_layers
 from .layer import Layer
-from .methods import METHODS
+from .methods import AUTO, METHODS, method_name
 from .metrics import FROBENIUS
 from .plan_json import check_names, decode, encode
 from .statistics import Statistics
@@ -80,16 +80,15 @@ class Plan:
         TenfoldError
             For an unknown method, an energy or a multiple out of range, or a weight that is missing or does not fit its layer.
         """
-        if method != "auto" and method not in METHODS:
-            raise TenfoldError(f"unknown method {method!r}: choose auto, {', '.join(METHODS)}")
+        method = method if method == AUTO else method_name(method)
         if not 0 < energy <= 1:
             raise TenfoldError(f"energy {energy} is out of range: it must be above 0 and at most 1")
         if multiple < 1:
             raise TenfoldError(f"multiple {multiple} is out of range: ranks are rounded to a multiple of at least 1")
         plan, layers = cls(model_hash, target_name), list(layers)
-        minor = minor_layers(layers) if method == "auto" else {}
+        minor = minor_layers(layers) if method == AUTO else {}
         for layer in layers:
-            methods = [METHODS[method]] if method != "auto" else [m for m in METHODS.values() if m.kind == layer.kind and m.spectral]
+            methods = [METHODS[method]] if method != AUTO else [m for m in METHODS.values() if m.kind == layer.kind and m.spectral]
             if layer.name not in weights and any(m.check(layer) is None for m in methods):
                 raise TenfoldError(f"layer {layer.name!r}: its weight is missing")
             try:

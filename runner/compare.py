@@ -80,15 +80,20 @@ class Comparison:
     rows: list[Row]
     skipped: list[tuple[str, str, str]] = field(default_factory=list)
 
-    def to_json(self) -> str:
-        """``{"machine": {...}, "threads": N, "rows": [...]}``, indented."""
+    def to_dict(self) -> dict[str, Any]:
+        """``{"machine": {...}, "threads": N, "rows": [...], "skipped": [...]}``, for JSON."""
         rows = [asdict(row) for row in self.rows]
         for row in rows:
             if row["profile"] is None:
                 del row["profile"]
             if row["max_error"] is not None and not math.isfinite(row["max_error"]):
                 row["max_error"] = None  # JSON has no infinity
-        return json.dumps({"machine": self.machine, "threads": self.threads, "rows": rows}, indent=2) + "\n"
+        skipped = [dict(zip(("model", "engine", "reason"), each, strict=True)) for each in self.skipped]
+        return {"machine": self.machine, "threads": self.threads, "rows": rows, "skipped": skipped}
+
+    def to_json(self) -> str:
+        """`to_dict`, indented."""
+        return json.dumps(self.to_dict(), indent=2) + "\n"
 
 
 Progress = Callable[[str], None]

@@ -70,11 +70,15 @@ class Inspection:
     def __len__(self) -> int:
         return len(self.layers)
 
-    def to_json(self) -> str:
-        """Indented."""
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
         ports = {key: [asdict(spec) for spec in getattr(self, key)] for key in ("inputs", "outputs")}
         head = {"model": self.model, "sha256": self.sha256, **ports, "macs": self.macs, "params": self.params}
-        return json.dumps({**head, "layers": [layer.to_dict() for layer in self.layers]}, indent=2) + "\n"
+        return {**head, "layers": [layer.to_dict() for layer in self.layers]}
+
+    def to_json(self) -> str:
+        """Indented."""
+        return json.dumps(self.to_dict(), indent=2) + "\n"
 
 
 def inspect(model: Any, **reading: Any) -> Inspection:

@@ -1,22 +1,20 @@
 """The table of a profile."""
 from __future__ import annotations
 
-from rich.table import Table
-
+from .listing import Listing
 from .profile import KernelTime, Profile
-from .report import milliseconds, new_table
+from .report import milliseconds
 
 
-def profile_table(profile: Profile, title: str) -> Table:
+def profile_table(profile: Profile, title: str) -> Listing:
     """One row for each kernel in the order in which they run; below, what they sum up to, and what the whole call takes besides."""
     headings = ["layer", "kernel", "output", "median\nms", "share", "GFLOP/s", "of\npeak"]
-    result = new_table(headings, range(3, 7))
-    result.title = title
+    result = Listing(headings, range(3, 7), title=title)
     if profile.peak_gflops is not None:
         result.caption = f"Peak: {profile.peak_gflops:.0f} GFLOP/s, multiply-adds on registers alone, on as many threads."
     slowest = max((kernel.ms for kernel in profile.kernels), default=0.0)
     for kernel in profile.kernels:
-        result.add_row(*_cells(kernel), style="bold" if kernel.ms == slowest else None)
+        result.add_row(*_cells(kernel), style="bold" if kernel.ms == slowest else "")
     result.add_section()
     kernels, rest = profile.kernels_ms, profile.total_ms - profile.kernels_ms
     result.add_row("all kernels", f"{len(profile.kernels)} calls", "", milliseconds(kernels), _share(kernels, profile))
@@ -25,9 +23,9 @@ def profile_table(profile: Profile, title: str) -> Table:
     return result
 
 
-def _cells(kernel: KernelTime) -> tuple[str, ...]:
+def _cells(kernel: KernelTime) -> tuple[str | tuple[str, ...], ...]:
     return (
-        "\n".join(kernel.layers) or "-",
+        tuple(kernel.layers) or "-",
         kernel.function.removeprefix("fused_"),
         "x".join(map(str, kernel.output)),
         milliseconds(kernel.ms),

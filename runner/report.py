@@ -1,14 +1,15 @@
-"""Tables for the terminal, made to be readable in 80 columns."""
+"""What commands show: tables and lines for the terminal, readable in 80 columns."""
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any, TextIO
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
+
+from ..printable import printable
+from .listing import Listing
 
 if TYPE_CHECKING:
     from ..factorization.layer import Layer
@@ -16,25 +17,35 @@ if TYPE_CHECKING:
     from .compare import Comparison
     from .inspect import Inspection
 
-WIDE = 160
+UNLIMITED = 10_000  # columns of a pipe or a file: what reads it wants a row in one line
 
 
-def console() -> Console:
-    """Standard output, without markup: names of layers may hold brackets. What is no terminal does not limit the width."""
-    return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else WIDE)
+def console(stream: TextIO | None = None) -> Console:
+    """For what is shown on a stream; default: standard output. Nothing in a string is markup."""
+    stream = stream or sys.stdout
+    return Console(file=stream, markup=False, emoji=False, highlight=False, width=None if stream.isatty() else UNLIMITED)
 
 
-def comparison_table(comparison: Comparison) -> Table:
+def show(things: Iterable[str | Listing], out: Console) -> None:
+    """Lines, which are left to the terminal to break, and tables."""
+    for thing in things:
+        if isinstance(thing, str):
+            out.print(Text(printable(thing)), soft_wrap=True)
+        else:
+            out.print(thing, crop=False)
+
+
+def comparison_table(comparison: Comparison) -> Listing:
     """One row for each network and engine; the fastest is bold."""
     machine = comparison.machine
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     headings = ["model", "engine", "median\nms", "p90\nms", "MACs", "params", "file\nMB", "peak\nMB", "accu-\nracy", "max\nerror"]
-    table = new_table(headings, range(2, 10))
-    table.columns[1].no_wrap = True
-    table.title = f"{machine['cpu']}, {machine['physical_cores']} cores; threads of every engine: {comparison.threads}"
-    table.caption = (
-        f"{versions}. File: what the engine loads. Peak: memory for the network, without libraries. Error: largest difference from"
-        " the dense reference over its largest output."
+    table = Listing(
+        headings,
+        range(2, 10),
+        title=f"{machine['cpu']}, {machine['physical_cores']} cores; threads of every engine: {comparison.threads}",
+        caption=f"{versions}. File: what the engine loads. Peak: memory for the network, without libraries. Error: largest difference from"
+        " the dense reference over its largest output.",
     )
     fastest = min((row.latency_ms.median for row in comparison.rows), default=0.0)
     shown = None
@@ -52,15 +63,16 @@ def comparison_table(comparison: Comparison) -> Table:
             "-" if row.peak_bytes is None else f"{row.peak_bytes / 1e6:.1f}",
             "-" if row.accuracy is None else f"{row.accuracy:.1%}",
             "-" if row.max_error is None else f"{row.max_error:.0e}",
-            style="bold" if row.latency_ms.median == fastest else None,
+            style="bold" if row.latency_ms.median == fastest else "",
         )
         shown = row.model
     return table
 
 
-def inspection_table(inspection: Inspection) -> Table:
+def inspection_table(inspection: Inspection) -> Listing:
     """One row for each layer, and the totals."""
-    table = new_table(["layer", "weight", "stride", "output", "MACs", "share", "params", "factored forms, or why none"], range(4, 7))
+    headings = ["layer", "weight", "stride", "output", "MACs", "share", "params", "factored forms, or why none"]
+    table = Listing(headings, range(4, 7), remark=True)
     for report in inspection:
         layer = report.layer
         sizes = ("x".join(map(str, layer.stride)), "x".join(map(str, layer.output_size))) if layer.kind == "conv2d" else ("", "")
@@ -71,9 +83,9 @@ def inspection_table(inspection: Inspection) -> Table:
     return table
 
 
-def targets_table(targets: Iterable[Target], flags: Collection[str]) -> Table:
+def targets_table(targets: Iterable[Target], flags: Collection[str]) -> Listing:
     """One row for each preset."""
-    table = new_table(["name", "vector", "L1 / L2 / L3 KiB", "runs\nhere", "what it is"], ())
+    table = Listing(["name", "vector", "L1 / L2 / L3 KiB", "runs\nhere", "what it is"], remark=True)
     for target in targets:
         caches = " / ".join(str(size >> 10) if size else "?" for size in (target.l1_bytes, target.l2_bytes, target.l3_bytes))
         runs = "yes" if set(target.features) <= set(flags) else "no"
@@ -114,17 +126,9 @@ def size(number: int) -> str:
 
 
 def _weight(layer: Layer) -> str:
-    return "x".join(map(str, layer.weight_shape)) + (f"\n{layer.groups} groups" if layer.groups > 1 else "")
+    return "x".join(map(str, layer.weight_shape)) + (f", {layer.groups} groups" if layer.groups > 1 else "")
 
 
 def dim(text: str) -> Text:
     """For what matters less."""
     return Text(text, style="dim")
-
-
-def new_table(headings: Sequence[str], right: Collection[int]) -> Table:
-    """An empty table in the house's form; the columns in `right` hold numbers."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left", caption_justify="left")
-    for index, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if index in right else "left", overflow="fold", no_wrap=index in right)
-    return table

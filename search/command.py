@@ -1,24 +1,26 @@
-"""What ``tenfold compress`` does with its options, and the lines that it prints."""
+"""What ``tenfold compress`` does with its options: what it shows, and the same for JSON."""
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import TenfoldError
-from ..factorization import METHODS
+from ..factorization import method_name
+from ..progress import Progress
 from ..runner.report import size
 from .budget import OPTIONS, Budget
 from .compress import ENERGY, MODEL, PLAN, REPORT, compress
+from .store import cache_folder
 from .tables import compression_table, outcome_line, outcome_table
 
 Options = Mapping[str, Any]
-Progress = Callable[[str], None]
+Found = tuple[list[Any], dict[str, Any]]  # what is shown; the JSON
 
 
 def by_recipe(
     model: str, output: Path, data: Path | None, recipe: Options, pareto: bool, say: Progress, **options: Any
-) -> list[Any]:
+) -> Found:
     """Without a budget: by a plan, or by energy."""
     if pareto:
         raise TenfoldError(f"--pareto shows what a search found: give a budget too ({', '.join(OPTIONS.values())})")
@@ -27,16 +29,17 @@ def by_recipe(
     chosen = {"method": recipe["method"] or "auto", "energy": ENERGY if recipe["energy"] is None else recipe["energy"]}
     done = compress(model, output, plan=recipe["plan"], data=data, progress=say, **chosen, **options)
     fewer = f"{done.params_before / done.params:.1f} times fewer parameters" if done.params else ""
-    return [
+    shown = [
         compression_table(done),
         f"{fewer}; outputs differ from the dense network's by up to {done.output_error:.2g} of the largest, on random inputs",
         f"wrote {output}: {MODEL} ({size(done.bytes)}), {PLAN}, {REPORT}",
     ]
+    return shown, {"output": str(output), "files": [MODEL, PLAN, REPORT], **done.to_dict()}
 
 
 def by_budget(
     model: str, output: Path, data: Path | None, bounds: Options, recipe: Options, search: Options, say: Progress, **reading: Any
-) -> list[Any]:
+) -> Found:
     """With a budget: by a search. `search` holds ``target``, ``threads``, ``device``, ``cache`` and ``pareto``."""
     from .compress_within import compress_within, settings_for
 
@@ -50,20 +53,25 @@ def by_budget(
     pareto = where.pop("pareto")
     settings = settings_for(**where, methods=_methods(recipe["method"]))
     done = compress_within(model, output, data, budget, settings=settings, pareto=pareto, progress=say, **reading)
-    files = [PLAN, REPORT] + (["pareto.json", "pareto.png", "pareto.svg"] if pareto else [])
-    return [
+    files = [MODEL, PLAN, REPORT] + (["pareto.json", "pareto.png", "pareto.svg"] if pareto else [])
+    shown = [
         outcome_table(done),
         outcome_line(done),
-        f"wrote {output}: {MODEL} ({size(done.after.bytes)}), {', '.join(files)}; {done.seconds:.0f} s",
+        f"wrote {output}: {MODEL} ({size(done.after.bytes)}), {', '.join(files[1:])}; {done.seconds:.0f} s",
     ]
+    return shown, {"output": str(output), "files": files, **done.to_dict()}
+
+
+def kept(cache: Path | None) -> str:
+    """What is left of a search that is stopped."""
+    return f"everything measured so far is kept in {cache_folder(cache)}: run the same command again to go on from there"
 
 
 def _methods(names: str | None) -> tuple[str, ...] | None:
     """``"svd,cp"`` -> ``("svd", "cp")``."""
     if names is None or names == "auto":
         return None
-    found = tuple(name.strip() for name in names.split(","))
-    for name in found:
-        if name not in METHODS:
-            raise TenfoldError(f"--method: unknown method {name!r}: choose {', '.join(METHODS)}")
-    return found
+    try:
+        return tuple(method_name(name) for name in names.split(","))
+    except TenfoldError as error:
+        raise TenfoldError(f"--method: {error}") from None

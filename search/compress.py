@@ -81,11 +81,15 @@ class Compression:
     bytes: int
     output_error: float
 
-    def to_json(self) -> str:
+    def to_dict(self) -> dict[str, Any]:
         """The report, without the plan, which is a file of its own."""
         totals = {name: getattr(self, name) for name in ("macs", "macs_before", "params", "params_before", "bytes", "output_error")}
         head = {"model": self.plan.model, "target": self.plan.target, **totals}
-        return json.dumps({**head, "layers": [asdict(layer) for layer in self.layers]}, indent=2) + "\n"
+        return {**head, "layers": [asdict(layer) for layer in self.layers]}
+
+    def to_json(self) -> str:
+        """`to_dict`, indented."""
+        return json.dumps(self.to_dict(), indent=2) + "\n"
 
 
 def compress(

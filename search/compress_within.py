@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,10 @@ def settings_for(target: Any, threads: int | None = None, device: str | None = N
     from ..targets import resolve
     from .device import Host, Remote
 
+    known = {field.name for field in fields(Settings)} - {"target", "device"}
+    for name in options:
+        if name not in known:
+            raise TypeError(f"settings_for() got an unexpected keyword argument {name!r}")
     require_compiler()
     session = None if device is None else Session(device)
     chosen = with_threads(session.target if session and target == "host" else resolve(target), threads)

@@ -112,11 +112,15 @@ class Outcome:
     seconds: float
     labels: bool
 
-    def to_json(self) -> str:
+    def to_dict(self) -> dict[str, Any]:
         """The report, without the plan, which is a file of its own."""
         head = {"model": self.plan.model, "target": self.plan.target, "budget": asdict(self.budget)}
         figures = {"before": asdict(self.before), "after": asdict(self.after), "predicted_ms": self.predicted_ms}
         search = {"images": self.images, "tried": self.tried, "seconds": self.seconds, "labels": self.labels}
         verdict = {**self.verdict.to_dict(), "expected": self.expected and asdict(self.expected)}
         layers = [layer.to_dict() for layer in self.layers]
-        return json.dumps({**head, **figures, "verdict": verdict, **search, "layers": layers}, indent=2) + "\n"
+        return {**head, **figures, "verdict": verdict, **search, "layers": layers}
+
+    def to_json(self) -> str:
+        """`to_dict`, indented."""
+        return json.dumps(self.to_dict(), indent=2) + "\n"

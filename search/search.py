@@ -21,7 +21,7 @@ from scipy.special import ndtri
 
 from ..code_version import code_version
 from ..errors import TenfoldError
-from ..factorization import METHODS, Method, Plan
+from ..factorization import METHODS, Method, Plan, method_name
 from ..runner.data import Data
 from .budget import Budget
 from .candidates import fields
@@ -80,6 +80,10 @@ class Settings:
     cache: str | os.PathLike[str] | None = None
     correction: str | None = None
     methods: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.methods is not None:
+            object.__setattr__(self, "methods", tuple(method_name(name) for name in self.methods))
 
     def tried(self) -> list[Method]:
         """The methods whose candidates are looked at."""

@@ -3,19 +3,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
-from ..runner.report import count, dim, milliseconds, new_table, size
+from ..runner.listing import Listing
+from ..runner.report import count, dim, milliseconds, size
 
 if TYPE_CHECKING:
     from .compress import Compression
     from .outcome import Outcome
 
 
-def compression_table(done: Compression) -> Table:
+def compression_table(done: Compression) -> Listing:
     """One row for each layer, and the totals."""
     headings = ["layer", "method", "ranks", "weight\nerror", "MACs\nbefore", "MACs", "times\nfewer", "why it is\nleft dense"]
-    table = new_table(headings, range(3, 7))
+    table = Listing(headings, range(3, 7), remark=True)
     for layer in done.layers:
         times = f"{layer.macs_before / layer.macs:.1f}" if layer.method and layer.macs else ""
         error = "" if layer.error is None else f"{layer.error:.3f}"
@@ -27,9 +26,10 @@ def compression_table(done: Compression) -> Table:
     return table
 
 
-def outcome_table(done: Outcome) -> Table:
+def outcome_table(done: Outcome) -> Listing:
     """One row for each layer: what was chosen, its error, milliseconds before and after, or why it stays dense."""
-    table = new_table(["layer", "method", "ranks", "error", "ms\nbefore", "ms", "times\nfaster", "why it is\nleft dense"], range(3, 7))
+    headings = ["layer", "method", "ranks", "error", "ms\nbefore", "ms", "times\nfaster", "why it is\nleft dense"]
+    table = Listing(headings, range(3, 7), remark=True)
     for layer in done.layers:
         error = "" if layer.error is None else f"{layer.error:.3f}"
         times = f"{layer.ms_before / layer.ms:.1f}" if layer.method else ""

@@ -26,7 +26,8 @@ class Outcome:
     @property
     def complaint(self) -> str | None:
         """What is wrong with how it ended, or None: success, or one line that says what the user did wrong."""
-        lines = [line for line in self.err.splitlines() if not line.startswith("tenfold: warning:")]
+        # Progress stands in brackets; slow machines have time for it.
+        lines = [line for line in self.err.splitlines() if not line.startswith(("tenfold: warning:", "tenfold: ["))]
         if self.code == 0:
             return None
         if self.code not in (1, 2):

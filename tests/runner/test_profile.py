@@ -11,7 +11,6 @@ from tenfold.errors import TenfoldError
 from tenfold.runner.peak import ACCUMULATORS, peak_kernel
 from tenfold.runner.profile import profile
 from tenfold.runner.profile_report import profile_table
-from tenfold.runner.report import WIDE
 from tenfold.targets import resolve
 
 
@@ -67,7 +66,7 @@ def test_a_manifest_of_another_library_is_refused(tiny_artifact, tmp_path, image
 def test_the_table_ends_in_the_sum(measured):
     from rich.console import Console
 
-    console = Console(width=WIDE)
+    console = Console(width=160)
     with console.capture() as capture:
         console.print(profile_table(measured, "net"))
     text = capture.get()

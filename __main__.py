@@ -1,0 +1,4 @@
+"""``python -m tenfold`` is the command ``tenfold``."""
+from .cli import main
+
+main()

@@ -1,0 +1,57 @@
+"""What a command found: for people, and as JSON."""
+from __future__ import annotations
+
+import json as json_text
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import TenfoldError
+
+STDOUT = "-"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The outcome of a command.
+
+    Attributes
+    ----------
+    shown : sequence of str or Listing
+        For people, in order.
+    content : dict or list
+        The same for programs.
+    """
+
+    shown: Sequence[Any]
+    content: Mapping[str, Any] | Sequence[Any]
+
+    def publish(self, json: str | None, quiet: bool) -> None:
+        """Show it, and write the JSON to a file, or to standard output: then people are spoken to on standard error, if not `quiet`."""
+        from ..runner.folder import write_text
+        from ..runner.report import console, show
+
+        text = json_text.dumps(self.content, indent=2) + "\n"
+        if json == STDOUT:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            if not quiet:
+                show(self.shown, console(sys.stderr))
+            return
+        show(self.shown, console(sys.stdout))
+        sys.stdout.flush()
+        if json is not None:
+            write_text(Path(json), text)
+
+
+def check_json(json: str | None) -> None:
+    """Raise TenfoldError, before any work, if the JSON can't be written there."""
+    if json is None or json == STDOUT:
+        return
+    path = Path(json)
+    if not json or path.is_dir():
+        raise TenfoldError(f"--json {json or repr(json)}: this is a folder: give the name of a file, or - for standard output")
+    if not path.absolute().parent.is_dir():
+        raise TenfoldError(f"--json {json}: there is no folder {path.parent}")
