@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import functools
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
@@ -19,6 +18,7 @@ from tvm.relax import _ffi_api as relax_api
 from tvm.runtime import _ffi_api as runtime_api
 from tvm.support import cc
 
+from ..files.temporary import TemporaryFolder
 from ..schedules.bound_loops import BoundLoops, lower_blocks
 from ..schedules.transpose_tiles import TransposeTiles
 from ..targets import Target
@@ -53,17 +53,17 @@ def write_library(mod: tvm.IRModule, target: Target, path: Path) -> int:
     kernels = _kernels(relax_api.VMCodeGen(builder, mod))
     meter = WorkspaceMeter(target.cores)
     threads = physical_cores()  # of this machine, not of the target
-    with tempfile.TemporaryDirectory(prefix="tenfold-") as folder, ThreadPoolExecutor(threads) as pool:
+    with TemporaryFolder() as folder, ThreadPoolExecutor(threads) as pool:
         parts = [part for index in range(PARTS * threads) if (part := kernels[index :: PARTS * threads])]
-        objects = [Path(folder) / f"kernels{index}.o" for index in range(len(parts))]
+        objects = [folder / f"kernels{index}.o" for index in range(len(parts))]
         # TVM and LLVM let go of Python's lock while they work.
         libraries = list(pool.map(_generate, parts, objects, repeat(target), repeat(meter)))
         first, rest = (libraries[0], libraries[1:]) if libraries else (None, [])
         executable = relax_api.VMLink(builder, target.tvm_target(), first, rest, {})
-        objects.append(Path(folder) / "executable.o")
+        objects.append(folder / "executable.o")
         runtime_api.ModulePackImportsToLLVM(executable, False, str(target.tvm_target()), "").write_to_file(str(objects[-1]))
         for source in SUPPORT:
-            objects.append((Path(folder) / source).with_suffix(".o"))
+            objects.append((folder / source).with_suffix(".o"))
             objects[-1].write_bytes(_object(source, cc.get_cc(), _vectors(target)))
         cc.create_shared(str(path), [str(name) for name in objects], options=["-pthread"])
     return meter.bytes
@@ -77,8 +77,8 @@ def _vectors(target: Target) -> tuple[str, ...]:
 @functools.cache
 def _object(source: str, compiler: str, options: tuple[str, ...]) -> bytes:
     """The object file of a source in this folder."""
-    with tempfile.TemporaryDirectory(prefix="tenfold-") as folder:
-        path = Path(folder) / "object.o"
+    with TemporaryFolder() as folder:
+        path = folder / "object.o"
         headers = [f"-I{include}" for include in tvm_ffi.libinfo.include_paths()]
         command = [compiler, "-std=c++17", "-O3", "-fPIC", "-pthread", *options, *headers, "-c", str(Path(__file__).with_name(source))]
         subprocess.run([*command, "-o", str(path)], check=True, capture_output=True)

@@ -9,7 +9,8 @@ from ..errors import TenfoldError
 from ..factorization import METHODS
 from ..runner.report import size
 from .budget import OPTIONS, Budget
-from .compress import ENERGY, MODEL, PLAN, REPORT, compress
+from .compress import ENERGY, compress
+from .result_files import CURVE, MODEL, PICTURES, PLAN, REPORT
 from .tables import compression_table, outcome_line, outcome_table
 
 Options = Mapping[str, Any]
@@ -50,7 +51,7 @@ def by_budget(
     pareto = where.pop("pareto")
     settings = settings_for(**where, methods=_methods(recipe["method"]))
     done = compress_within(model, output, data, budget, settings=settings, pareto=pareto, progress=say, **reading)
-    files = [PLAN, REPORT] + (["pareto.json", "pareto.png", "pareto.svg"] if pareto else [])
+    files = [PLAN, REPORT] + ([CURVE, *PICTURES] if pareto else [])
     return [
         outcome_table(done),
         outcome_line(done),
