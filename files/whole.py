@@ -14,6 +14,7 @@ from .regular import reason
 from .temporary import TemporaryFolder
 
 NEW = "new"
+NO_FILES = (stat.S_ISDIR, "a folder: give a name for a file in it"), (stat.S_ISBLK, "a disk"), (stat.S_ISSOCK, "a socket")
 STREAMS = ("/dev/std", "/dev/fd/", "/proc/")  # other names of what this process has open already
 
 
@@ -57,7 +58,7 @@ def destination(path: Path) -> Path:
         stream = os.path.abspath(path).startswith(STREAMS)
         target = Path(os.path.abspath(path) if stream else os.path.realpath(path))
         mode = target.stat().st_mode if target.exists() else stat.S_IFREG
-        for is_kind, words in ((stat.S_ISDIR, "a folder: give a name for a file in it"), (stat.S_ISBLK, "a disk"), (stat.S_ISSOCK, "a socket")):
+        for is_kind, words in NO_FILES:
             if is_kind(mode):
                 raise TenfoldError(f"{path}: can't be written: this is {words}")
         if target.is_symlink() and not stream:
@@ -79,7 +80,8 @@ def _is_file(target: Path) -> bool:
 
 
 def _pour(source: Path, stream: Path) -> None:
-    descriptor = os.open(stream, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe that nobody reads: an error
+    # Without O_NONBLOCK a pipe that nobody reads would be waited for.
+    descriptor = os.open(stream, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "wb") as file, open(source, "rb") as content:
         os.set_blocking(descriptor, True)
         shutil.copyfileobj(content, file)

@@ -56,7 +56,8 @@ def compile(  # noqa: A001 - the verb of the public API
     target : str, Target or dict
         A preset's name, ``host``, or a TVM target as dict or JSON.
     output : path, optional
-        The folder to write; an artifact that is there already is replaced, nothing else is. Default: a temporary one that lasts as long as the Artifact.
+        The folder to write; an artifact that is there already is replaced, nothing else is. Default: a temporary one that lasts as long
+        as the Artifact.
     plan : Plan or path, optional
         Factor the layers that it names. The reference is then the network with the same plan applied.
     threads : int, optional

@@ -48,6 +48,7 @@ def settings_for(target: Any, threads: int | None = None, device: str | None = N
     TenfoldError
         There is no such target, its code does not run where candidates are timed, or the device does not answer.
     """
+    from ..passes.codegen import support_objects
     from ..runner.session import Session
     from ..targets import resolve
     from .device import Host, Remote
@@ -55,6 +56,7 @@ def settings_for(target: Any, threads: int | None = None, device: str | None = N
     require_compiler()
     session = None if device is None else Session(device)
     chosen = with_threads(session.target if session and target == "host" else resolve(target), threads)
+    support_objects(chosen)  # a C++ compiler that is missing or fails is told now, not after an hour
     return Settings(chosen, Remote(chosen, session) if session else Host(chosen), **options)
 
 

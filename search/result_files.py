@@ -16,7 +16,7 @@ CURVE, PICTURES = "pareto.json", ("pareto.png", "pareto.svg")
 
 
 def write_report(folder: Path, report: str) -> None:
-    """Write a report (JSON), with the SHA-256 of the files that are in the folder by now: a later run knows by them whether they changed."""
+    """Write a report (JSON), with the SHA-256 of the files that are in the folder by now: by them a later run sees whether they changed."""
     files = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
     (folder / REPORT).write_text(json.dumps({**json.loads(report), "files": files}, indent=2) + "\n", encoding="utf-8")
 
@@ -32,7 +32,8 @@ def fault(folder: Path) -> str | None:
         others = [path.name for path in folder.iterdir() if path.name in RESULT.names and path.name != REPORT]
         if "files" not in report:
             return _unsigned(folder, report, others)
-        changed = [name for name in others if not isinstance(report["files"], dict) or report["files"].get(name) != sha256_of(folder / name)]
+        files = report["files"] if isinstance(report["files"], dict) else {}
+        changed = [name for name in others if files.get(name) != sha256_of(folder / name)]
         return f"{changed[0]} was changed since" if changed else None
     except TenfoldError as error:
         return str(error)
