@@ -3,13 +3,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from ..errors import Refusal, TenfoldError
+from ..files.json_text import decode_text
+from ..files.regular import read_regular
+from ..files.whole import write_text
 from .chain import FactorChain
 from .choice import Choice, choose_by_energy, minor_layers
 from .layer import Layer
@@ -174,28 +175,12 @@ class Plan:
     @classmethod
     def read(cls, path: str | os.PathLike) -> Plan:
         """Read a file; TenfoldError, naming it, if it can't be read or is not a plan."""
-        try:
-            text = Path(path).read_text(encoding="utf-8-sig")
-        except OSError as error:
-            raise TenfoldError(f"{os.fspath(path)}: can't read the plan: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise TenfoldError(f"{os.fspath(path)}: not a plan: it is not UTF-8 text") from error
+        text = decode_text(read_regular(path), os.fspath(path))
         return cls.from_json(text, os.fspath(path))
 
     def write(self, path: str | os.PathLike) -> None:
         """Write a file, whole or not at all; TenfoldError, naming it, if it can't be written."""
-        path = Path(path)
-        if path.is_dir():
-            raise TenfoldError(f"{path}: can't write the plan: it is a folder")
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            temporary.write_text(self.to_json(), encoding="utf-8")
-            os.replace(temporary, path)
-        except OSError as error:
-            raise TenfoldError(f"{path}: can't write the plan: {error.strerror}") from error
-        finally:
-            with suppress(OSError):  # gone after the replacement; never there when its folder is missing
-                temporary.unlink()
+        write_text(path, self.to_json())
 
     def _matched(self, layers: Iterable[Layer]) -> list[tuple[Layer, Choice]]:
         """Each layer of the plan with its choice, both checked."""

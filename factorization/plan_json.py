@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from ..errors import TenfoldError
+from ..files.json_text import parse_json
 from .choice import Choice
 from .methods import METHODS
 from .metrics import METRICS
@@ -35,19 +36,7 @@ def decode(text: str, source: str) -> dict:
     def fail(what: str) -> NoReturn:
         raise TenfoldError(f"{source}: {what}")
 
-    def unique(pairs: list[tuple[str, object]]) -> dict:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            names = [name for name, _ in pairs]
-            fail(f"{next(n for n in names if names.count(n) > 1)!r} stands there twice: remove one")
-        return found
-
-    try:
-        document = json.loads(text, object_pairs_hook=unique)
-    except json.JSONDecodeError as error:
-        fail(f"not JSON at line {error.lineno}, column {error.colno}: {error.msg}")
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets of thousands of levels
-        fail(f"not a plan: {error}")
+    document = parse_json(text, source)
     if not isinstance(document, dict):
         fail("not a plan: a JSON object was expected")
     if "version" not in document:

@@ -5,8 +5,9 @@ Kernels are told apart by shape and tile, not by weights: layers that are alike 
 from __future__ import annotations
 
 import functools
+import os
+import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
@@ -19,6 +20,8 @@ from tvm.relax import _ffi_api as relax_api
 from tvm.runtime import _ffi_api as runtime_api
 from tvm.support import cc
 
+from ..errors import TenfoldError
+from ..files.temporary import TemporaryFolder
 from ..schedules.bound_loops import BoundLoops, lower_blocks
 from ..schedules.transpose_tiles import TransposeTiles
 from ..targets import Target
@@ -29,6 +32,7 @@ from .workspaces import WorkspaceMeter
 
 Kernel = tuple[tvm.ir.GlobalVar, tirx.PrimFunc]
 SUPPORT = "thread_pool.cc", "straight_line.cc"  # what every library has besides its kernels
+INSTALL = "install g++ (Debian, Ubuntu: apt install g++; Fedora: dnf install gcc-c++), or name a compiler in CXX"
 PARTS = 4  # for each thread: some kernels take ten times as long as others
 
 
@@ -53,20 +57,42 @@ def write_library(mod: tvm.IRModule, target: Target, path: Path) -> int:
     kernels = _kernels(relax_api.VMCodeGen(builder, mod))
     meter = WorkspaceMeter(target.cores)
     threads = physical_cores()  # of this machine, not of the target
-    with tempfile.TemporaryDirectory(prefix="tenfold-") as folder, ThreadPoolExecutor(threads) as pool:
+    with TemporaryFolder() as folder, ThreadPoolExecutor(threads) as pool:
         parts = [part for index in range(PARTS * threads) if (part := kernels[index :: PARTS * threads])]
-        objects = [Path(folder) / f"kernels{index}.o" for index in range(len(parts))]
+        objects = [folder / f"kernels{index}.o" for index in range(len(parts))]
         # TVM and LLVM let go of Python's lock while they work.
+        support = support_objects(target)
         libraries = list(pool.map(_generate, parts, objects, repeat(target), repeat(meter)))
         first, rest = (libraries[0], libraries[1:]) if libraries else (None, [])
         executable = relax_api.VMLink(builder, target.tvm_target(), first, rest, {})
-        objects.append(Path(folder) / "executable.o")
-        runtime_api.ModulePackImportsToLLVM(executable, False, str(target.tvm_target()), "").write_to_file(str(objects[-1]))
-        for source in SUPPORT:
-            objects.append((Path(folder) / source).with_suffix(".o"))
-            objects[-1].write_bytes(_object(source, cc.get_cc(), _vectors(target)))
-        cc.create_shared(str(path), [str(name) for name in objects], options=["-pthread"])
+        objects.append(folder / "executable.o")
+        _write(runtime_api.ModulePackImportsToLLVM(executable, False, str(target.tvm_target()), ""), objects[-1])
+        for source, content in support.items():
+            objects.append((folder / source).with_suffix(".o"))
+            objects[-1].write_bytes(content)
+        _compile([cpp_compiler(), "-shared", "-fPIC", "-o", str(path), "-pthread", *map(str, objects)])
     return meter.bytes
+
+
+def cpp_compiler() -> str:
+    """The C++ compiler: that of CXX, or the first that is found.
+
+    Raises
+    ------
+    TenfoldError
+        There is none; it says what to install.
+    """
+    compiler = cc.get_cc()
+    if compiler is None:
+        raise TenfoldError(f"no C++ compiler was found to link the compiled network with: {INSTALL}")
+    if shutil.which(compiler) is None:
+        raise TenfoldError(f"the C++ compiler {compiler!r}, which CXX or CC names, is no program that can be run: {INSTALL}")
+    return compiler
+
+
+def support_objects(target: Target) -> dict[str, bytes]:
+    """Object files of what every library has besides its kernels, by the name of the source; TenfoldError if the compiler fails."""
+    return {source: _object(source, cpp_compiler(), _vectors(target)) for source in SUPPORT}
 
 
 def _vectors(target: Target) -> tuple[str, ...]:
@@ -77,12 +103,25 @@ def _vectors(target: Target) -> tuple[str, ...]:
 @functools.cache
 def _object(source: str, compiler: str, options: tuple[str, ...]) -> bytes:
     """The object file of a source in this folder."""
-    with tempfile.TemporaryDirectory(prefix="tenfold-") as folder:
-        path = Path(folder) / "object.o"
+    with TemporaryFolder() as folder:
+        path = folder / "object.o"
         headers = [f"-I{include}" for include in tvm_ffi.libinfo.include_paths()]
         command = [compiler, "-std=c++17", "-O3", "-fPIC", "-pthread", *options, *headers, "-c", str(Path(__file__).with_name(source))]
-        subprocess.run([*command, "-o", str(path)], check=True, capture_output=True)
+        _compile([*command, "-o", str(path)])
         return path.read_bytes()
+
+
+def _compile(command: list[str]) -> None:
+    """Run the C++ compiler; what it says goes into an error of one line."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+    except OSError as error:
+        raise TenfoldError(f"the C++ compiler {command[0]} can't be run: {error.strerror}") from None
+    if done.returncode:
+        said = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        why = next((line for line in said if "rror" in line or "No space" in line), said[0] if said else f"exit code {done.returncode}")
+        hint = f"; {INSTALL}" if "cc1plus" in why else ""  # gcc without its C++ part
+        raise TenfoldError(f"the C++ compiler {command[0]} failed: {why[:300]}{hint}")
 
 
 def _kernels(mod: tvm.IRModule) -> list[Kernel]:
@@ -96,5 +135,17 @@ def _generate(kernels: Sequence[Kernel], path: Path, target: Target, meter: Work
         loops = BoundLoops()(lower_blocks(tvm.IRModule(dict(kernels))))
         loops = AnyAlignment()(TransposeTiles()(loops))
         library = tvm.tirx.build(loops, target=target.tvm_target(), pipeline=PIPELINE)
-    library.write_to_file(str(path))
+    _write(library, path)
     return library
+
+
+def _write(library: tvm.runtime.Module, path: Path) -> None:
+    """Write an object file, by way of a file in memory: on a full disk LLVM ends the process."""
+    memory = os.memfd_create("object")
+    try:
+        library.write_to_file(f"/proc/self/fd/{memory}", "o")
+        with open(memory, "rb", closefd=False) as content, open(path, "wb") as file:
+            content.seek(0)
+            shutil.copyfileobj(content, file)
+    finally:
+        os.close(memory)

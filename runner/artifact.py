@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import TenfoldError
+from ..files.regular import reason
+from ..interrupts import disguised
 from ..targets.cpu import cpu_flags
 from . import runtime
 from .manifest import LIBRARY, MANIFEST, WEIGHTS, Manifest, Port, sha256_of
+from .manifest_fields import MOST_THREADS
 from .weights import map_file, map_weights
 
 
@@ -71,14 +74,29 @@ class Artifact:
 
     def record(self, inputs: np.ndarray | Mapping[str, np.ndarray]) -> list[tuple[str, Any, tuple[Any, ...]]]:
         """Run the network and list the functions that it called: (name, function, arguments). It is slow from then on."""
-        return self._machine.record(self._check(inputs))
+        arrays = self._check(inputs)
+        try:
+            return self._machine.record(arrays)
+        except Exception as error:
+            raise self._failure(error) from error
 
     def _results(self, inputs: np.ndarray | Mapping[str, np.ndarray]) -> list[np.ndarray]:
         arrays = self._check(inputs)
         try:
-            return self._machine(arrays)
+            results = self._machine(arrays)
         except runtime.NotFinite as error:
             raise TenfoldError(f"{self._name}: input {self.inputs[error.position].name!r} holds NaN or infinity") from None
+        except Exception as error:  # of TVM's runtime, which has many: a kernel that is called with what it was not compiled for
+            raise self._failure(error) from error
+        if len(results) != len(self.outputs):
+            raise TenfoldError(f"{self._name}: the compiled code has {len(results)} outputs, its manifest {len(self.outputs)}")
+        return results
+
+    def _failure(self, error: Exception) -> BaseException:
+        if disguised(error):
+            return KeyboardInterrupt()
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return TenfoldError(f"{self._name}: the compiled code failed: {line}; compile the network again")
 
     def _check(self, inputs: np.ndarray | Mapping[str, np.ndarray]) -> list[np.ndarray]:
         if not isinstance(inputs, dict | Mapping):  # dict first: asking an abstract class takes microseconds
@@ -130,20 +148,25 @@ def load(folder: str | os.PathLike[str], threads: int | None = None) -> Artifact
         The folder is not an artifact, its library is not the one of the manifest, or it is made for another CPU.
     """
     path = Path(folder)
-    if threads is not None and threads < 1:
-        raise TenfoldError(f"threads must be 1 or more, not {threads}")
-    if not path.is_dir():
-        raise TenfoldError(f"{path}: {'this is a file, not an artifact folder' if path.exists() else 'no such folder'}")
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise TenfoldError(f"threads must be between 1 and {MOST_THREADS}, not {threads}")
+    if not os.path.isdir(path):
+        raise TenfoldError(f"{path}: {'this is a file, not an artifact folder' if os.path.exists(path) else 'no such folder'}")
     manifest = Manifest.read(path / MANIFEST)
     for name in (LIBRARY, WEIGHTS):
-        if not (path / name).is_file():
+        if not os.path.isfile(path / name):
             raise TenfoldError(f"{path}: not an artifact: there is no {name} in it")
     check_cpu(str(path), manifest.target)
-    mapping = map_file(path / WEIGHTS)
-    _check_files(path, manifest, mapping)
-    contents = map_weights(path / WEIGHTS, mapping)
-    ports = [(port.shape, port.dtype) for port in manifest.inputs]
-    machine = runtime.Machine(path / LIBRARY, contents, ports, threads or runtime.default_threads(manifest.threads))
+    try:
+        mapping = map_file(path / WEIGHTS)
+        _check_files(path, manifest, mapping)
+        contents = map_weights(path / WEIGHTS, mapping)
+        if contents.pieces != manifest.pieces:
+            raise TenfoldError(f"{path}: its manifest and its weights name different pieces of the batch: compile the network again")
+        inputs, outputs = ([(port.shape, port.dtype) for port in ports] for ports in (manifest.inputs, manifest.outputs))
+        machine = runtime.Machine(path / LIBRARY, contents, inputs, threads or runtime.default_threads(manifest.threads), outputs)
+    except (OSError, MemoryError) as error:
+        raise TenfoldError(f"{path}: can't be loaded: {reason(error)}") from None
     return Artifact(path, manifest, machine)
 
 

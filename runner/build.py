@@ -14,6 +14,7 @@ from ..errors import TenfoldError
 from ..passes.memory_plan import arena_bytes
 from ..targets.light_import import import_tvm
 from .manifest import LIBRARY, WEIGHTS
+from .manifest_fields import MOST_THREADS
 from .weights import write_weights
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ def with_threads(target: Target, threads: int | None) -> Target:
     """`target` with another number of cores."""
     if threads is None:
         return target
-    if threads < 1:
-        raise TenfoldError(f"threads must be 1 or more, not {threads}")
+    if not 1 <= threads <= MOST_THREADS:
+        raise TenfoldError(f"threads must be between 1 and {MOST_THREADS}, not {threads}")
     return replace(target, cores=threads, tvm={**target.tvm, "num-cores": threads})
 
 
@@ -109,18 +110,15 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path) -> Built:
     Raises
     ------
     TenfoldError
-        If there is no C++ compiler to link the library with.
+        There is no C++ compiler, or it fails.
     """
     import_tvm()
-    from tvm.support.cc import get_cc
-
-    from ..passes.codegen import write_library
+    from ..passes.codegen import support_objects, write_library
     from ..passes.external_memory import externalize_memory
     from ..passes.pieces import count_pieces
     from ..schedules.driver import UnscheduledWarning
 
-    if get_cc() is None:
-        raise TenfoldError("no C++ compiler was found to link the compiled network with: install g++ or clang++, or set CXX")
+    support_objects(target)  # before the work that takes long: a compiler that is missing or fails is told now
     pieces = count_pieces(mod, target)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnscheduledWarning)

@@ -5,15 +5,14 @@ import functools
 import json
 import math
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import TenfoldError
+from ..files.temporary import TemporaryFolder
 from ..targets.cpu import physical_cores
 from .contestants import Contestant, Contestants, open_contestants
 from .data import Data, Spec, random_inputs
@@ -155,8 +154,8 @@ def compare(
     against = list(dict.fromkeys(against))
     rivals = [rival(name) for name in against]
     images = None if data is None else Data.of(data)
-    with tempfile.TemporaryDirectory(prefix="tenfold-") as folder:
-        opened = open_contestants(paths, rivals, Path(folder), threads, target, given, images, say)
+    with TemporaryFolder() as folder:
+        opened = open_contestants(paths, rivals, folder, threads, target, given, images, say)
         rows = _rows(opened, images, runs, threads, say)
         if profile:
             rows = _profiled(rows, opened, images, runs, threads, say)

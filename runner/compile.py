@@ -4,7 +4,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import tempfile
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import TenfoldError, VerificationError
+from ..files.inputs import protect
+from ..files.temporary import TemporaryFolder
 from ..passes.memory_plan import tensor_bytes
 from .artifact import Artifact, check_cpu, load
 from .build import Built, Variant, build_library, describe_target, make_variant, read_plan, require_compiler, with_threads
 from .data import Data, random_inputs
+from .earlier import ARTIFACT
 from .folder import output_folder
 from .manifest import LIBRARY, MANIFEST, WEIGHTS, Manifest, Port, sha256_of
 from .network_facts import count_params, total_macs
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from ..frontends import Network
     from ..targets import Target
 
-FILES = (LIBRARY, WEIGHTS, MANIFEST)
 RANDOM_SETS = 2  # of random inputs that are verified
 REAL_BATCHES = 8  # of real inputs, where given
 PACKAGES = {"tenfold": "tenfold", "tvm": "apache-tvm", "numpy": "numpy", "onnxruntime": "onnxruntime"}
@@ -55,7 +56,8 @@ def compile(  # noqa: A001 - the verb of the public API
     target : str, Target or dict
         A preset's name, ``host``, or a TVM target as dict or JSON.
     output : path, optional
-        The folder to write; an artifact that is there already is replaced. Default: a temporary one that lasts as long as the Artifact.
+        The folder to write; an artifact that is there already is replaced, nothing else is. Default: a temporary one that lasts as long
+        as the Artifact.
     plan : Plan or path, optional
         Factor the layers that it names. The reference is then the network with the same plan applied.
     threads : int, optional
@@ -87,10 +89,11 @@ def compile(  # noqa: A001 - the verb of the public API
     say = progress or (lambda step: None)
     require_compiler()
     chosen = resolve(target)
-    plan = read_plan(plan)
+    given, plan = plan, read_plan(plan)
     say("reading the network")
     network = load_network(model, **reading)
-    return compile_network(network, chosen, output, plan=plan, threads=threads, data=data, progress=progress)
+    with protect(model, given, data):
+        return compile_network(network, chosen, output, plan=plan, threads=threads, data=data, progress=progress)
 
 
 def compile_network(
@@ -114,9 +117,9 @@ def compile_network(
     variant = make_variant(network, plan)
     holder = None
     if output is None:
-        holder = tempfile.TemporaryDirectory(prefix="tenfold-")
-        output = Path(holder.name) / "artifact"
-    with output_folder(output, FILES) as folder:
+        holder = TemporaryFolder()
+        output = holder.path / "artifact"
+    with output_folder(output, ARTIFACT) as folder:
         say("compiling")
         built = build_library(variant.mod, target, folder)
         manifest = _manifest(variant, target, folder, built)
@@ -127,7 +130,7 @@ def compile_network(
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     artifact.folder, artifact.manifest = Path(output), manifest
     if holder is not None:
-        weakref.finalize(artifact, holder.cleanup)
+        weakref.finalize(artifact, holder.remove)
     return artifact
 
 

@@ -2,15 +2,14 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from ..errors import TenfoldError
+from .arrays import read_arrays
 
 SEED = 0
 
@@ -32,24 +31,6 @@ def random_inputs(inputs: Sequence[Spec], seed: int = SEED) -> dict[str, np.ndar
         values = rng.standard_normal(spec.shape) if dtype.kind == "f" else rng.integers(0, 2, spec.shape)
         arrays[spec.name] = np.asarray(values).astype(dtype)
     return arrays
-
-
-def read_arrays(path: str | os.PathLike[str]) -> np.ndarray | dict[str, np.ndarray]:
-    """The array in an ``.npy`` file, or the arrays by name in an ``.npz``.
-
-    Raises
-    ------
-    TenfoldError
-        No such file, or neither of the two.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise TenfoldError(f"{path}: {'this is a folder' if path.is_dir() else 'no such file'}; an .npy or .npz file is needed")
-    try:
-        content = np.load(path, allow_pickle=False)
-        return content if isinstance(content, np.ndarray) else {name: content[name] for name in content.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise TenfoldError(f"{path}: not an .npy or .npz file of arrays: {str(error).splitlines()[0]}") from None
 
 
 @dataclass(frozen=True)
@@ -94,6 +75,8 @@ class Data:
             found = ", ".join(data) or "nothing"
             raise TenfoldError(f"{name}: there is no array 'x' in it (there is {found}); x holds the images, y the labels")
         x, y = np.asarray(data["x"]), data.get("y")
+        if not x.ndim:
+            raise TenfoldError(f"{name}: x holds a single number, not images")
         if y is not None and (np.asarray(y).ndim != 1 or len(y) != len(x)):
             raise TenfoldError(f"{name}: y must hold one label for each image: it has shape {list(np.shape(y))}, x has {list(x.shape)}")
         held_out = data.get("held_out")

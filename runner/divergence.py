@@ -1,12 +1,11 @@
 """Where a compiled network begins to differ from its reference: the first layer whose value is wrong."""
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..files.temporary import TemporaryFolder
 from . import runtime
 from .data import random_inputs
 from .manifest import LIBRARY, WEIGHTS
@@ -36,10 +35,10 @@ def first_difference(variant: Variant, target: Target) -> str:
     exposed, candidates = expose_onnx(variant.onnx)
     mod, names = expose_relax(variant.mod, candidates)
     feeds = random_inputs(variant.network.inputs)
-    with tempfile.TemporaryDirectory(prefix="tenfold-") as folder:
-        build_library(mod, target, Path(folder))
+    with TemporaryFolder() as folder:
+        build_library(mod, target, folder)
         ports = [(spec.shape, spec.dtype) for spec in variant.network.inputs]
-        machine = runtime.Machine(Path(folder) / LIBRARY, map_weights(Path(folder) / WEIGHTS), ports, target.cores)
+        machine = runtime.Machine(folder / LIBRARY, map_weights(folder / WEIGHTS), ports, target.cores)
         ours = machine([feeds[spec.name] for spec in variant.network.inputs])[: len(names)]
     outputs = len(variant.onnx.graph.output)
     theirs = dict(zip(candidates, onnxruntime_reference(exposed)(feeds)[outputs:], strict=True))

@@ -1,91 +1,159 @@
-"""Output folders that appear whole or not at all."""
+"""Output folders: a result appears whole or not at all, and takes the place of nothing but an earlier result."""
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
-import shutil
-import tempfile
-from collections.abc import Collection, Iterator
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import TenfoldError
+from ..files.exchange import Changed, Identity, exchange, identity
+from ..files.inputs import check_folder
+from ..files.regular import reason
+from ..files.temporary import TemporaryFolder, is_temporary, sweep
+from ..files.whole import whole_file, write_text
+
+__all__ = ["Kind", "check_output", "output_folder", "whole_file", "write_text"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of result.
+
+    Attributes
+    ----------
+    key : str
+        The file that says what the others are.
+    names : tuple of str
+        All files that such a result may consist of, the key among them.
+    fault : callable
+        Takes a folder that holds some of these files; why it is no such result, in a few words, or None if it is one.
+    """
+
+    key: str
+    names: tuple[str, ...]
+    fault: Callable[[Path], str | None]
 
 
 @contextlib.contextmanager
-def output_folder(output: str | os.PathLike[str], ours: Collection[str]) -> Iterator[Path]:
-    """A temporary folder that becomes `output` when the block ends, and goes away when it ends in any exception.
+def output_folder(output: str | os.PathLike[str], kind: Kind) -> Iterator[Path]:
+    """A temporary folder whose files become those of `output` when the block ends, and that goes away when it ends in any exception.
 
     Parameters
     ----------
     output : path
-        A folder that does not exist, is empty, or holds only files in `ours`: an earlier result, which is replaced.
-    ours : collection of str
-        The names of the files that such a result consists of.
+        A folder, or a link to one, that is not there, is empty, or holds an earlier result, which is replaced.
+    kind : Kind
+        What counts as an earlier result.
 
     Raises
     ------
     TenfoldError
-        If `output` is a file, holds anything else, or can't be written.
+        `output` is a file, holds anything else, an input lies in it (`inputs.protect`), or it can't be written.
     """
-    output = Path(os.path.abspath(output))
-    check_output(output, ours)
-    near = next(folder for folder in output.parents if folder.is_dir())  # on the same file system, so that a rename suffices
+    folder = _look(output, kind)
+    temporary = TemporaryFolder(_near(output, folder))
     try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=near))
+        yield temporary.path
+        _put(temporary, Path(output), folder, kind)
     except OSError as error:
-        raise TenfoldError(f"{output}: can't be written: {error.strerror}") from None
-    try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)  # mkdtemp makes private folders
-        _replace(temporary, output)
+        place = error.filename if isinstance(error.filename, str) and not error.filename.startswith(str(temporary.whole)) else output
+        raise TenfoldError(f"{place}: can't be {'written' if place is output else 'used'}: {reason(error)}") from None
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.remove()
 
 
-def check_output(output: Path, ours: Collection[str]) -> None:
-    """Raise TenfoldError if `output` is something that must not be replaced."""
-    if output.is_dir():
-        others = sorted(path.name for path in output.iterdir() if path.name not in ours)
-        if others:
-            raise TenfoldError(f"{output}: the folder is not empty and holds other files ({others[0]}): give a new folder")
-    elif output.exists() or output.is_symlink():
-        raise TenfoldError(f"{output}: this is a file: give a folder to write to")
+def check_output(output: str | os.PathLike[str], kind: Kind) -> None:
+    """Raise TenfoldError if `output` is something that must not be replaced, or can't be written: before work that takes long."""
+    TemporaryFolder(_near(output, _look(output, kind))).remove()
 
 
-def _replace(new: Path, output: Path) -> None:
+def _near(output: str | os.PathLike[str], folder: Path) -> Path:
+    """Where the temporary folder is made: on the file system of the output, so that renames suffice."""
+    near = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    if not near.is_dir():
+        raise TenfoldError(f"{output}: can't be written: {near} is a file, not a folder")
+    return near
+
+
+def _look(output: str | os.PathLike[str], kind: Kind) -> Path:
+    """The folder that `output` names, links followed; TenfoldError if it is something that must not be replaced."""
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        if output.is_dir():
-            with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as old:
-                output.rename(Path(old) / "old")
-                try:
-                    new.rename(output)
-                except BaseException:
-                    (Path(old) / "old").rename(output)
-                    raise
-        else:
-            new.rename(output)
-    except OSError as error:
-        raise TenfoldError(f"{output}: can't be written: {error.strerror}") from None
+        folder = Path(os.path.realpath(output))
+        if folder.is_dir():
+            sweep(folder)
+            _earlier(Path(output), folder, kind)
+        elif folder.exists():
+            raise TenfoldError(f"{output}: this is a file: give a folder to write to")
+        elif os.path.islink(output):
+            raise TenfoldError(f"{output}: this link leads nowhere: give a folder to write to")
+        return folder
+    except (OSError, ValueError) as error:
+        raise TenfoldError(f"{output}: can't be written: {reason(error)}") from None
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a file whole or not at all; TenfoldError if it can't be written."""
-    with whole_file(Path(path)) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+def _earlier(output: Path, folder: Path, kind: Kind) -> dict[str, Identity]:
+    """The files of the earlier result in a folder, as they are now."""
+    check_folder(folder)
+    found = {}
+    for path in sorted(folder.iterdir()):
+        if path.name in kind.names:
+            if not stat.S_ISREG(path.lstat().st_mode):
+                raise TenfoldError(f"{output}: {path.name} in it is no file of an earlier result: give a new folder")
+            found[path.name] = identity(path)
+        elif not is_temporary(path):
+            raise TenfoldError(f"{output}: the folder is not empty and holds other files ({path.name}): give a new folder")
+    fault = kind.fault(folder) if found else None
+    if fault is not None:
+        raise TenfoldError(f"{output}: the files in it are not an earlier result ({fault}): give a new folder, or remove them")
+    return found
+
+
+def _put(temporary: TemporaryFolder, output: Path, folder: Path, kind: Kind) -> None:
+    """Put the result in its place. What is there is looked at once more, for much may have happened since the work began."""
+    if _look(output, kind) != folder:
+        raise TenfoldError(f"{output}: can't be written: it leads somewhere else than before")
+    if not folder.is_dir():
+        return _rename(temporary.path, folder)
+    if temporary.whole.parent != folder:  # it was not there before
+        with TemporaryFolder(folder) as path:
+            for each in list(temporary.path.iterdir()):
+                each.rename(path / each.name)
+            return _replace(path.parent, output, folder, kind)
+    return _replace(temporary.whole, output, folder, kind)
+
+
+def _rename(new: Path, folder: Path) -> None:
+    """Over a file, or a folder with anything in it, this is an error."""
+    made = [parent for parent in folder.parents if not parent.exists()]
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(new, folder)
+    except BaseException:
+        for parent in made:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        raise
+
+
+def _replace(staging: Path, output: Path, folder: Path, kind: Kind) -> None:
+    with _locked(folder):
+        try:
+            exchange(staging, folder, _earlier(output, folder, kind), kind.key)
+        except Changed as error:
+            raise TenfoldError(f"{output}: {error} in it was changed while this ran: nothing was replaced") from None
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; what the block writes there takes the place of `path` when it ends without an exception."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time replaces the files of a folder."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise TenfoldError(f"{path}: can't be written: {error.strerror}") from None
+        with contextlib.suppress(OSError):  # of a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
     finally:
-        temporary.unlink(missing_ok=True)
-
+        os.close(descriptor)

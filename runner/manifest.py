@@ -3,25 +3,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+import os
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..errors import TenfoldError
+from ..files.json_text import read_json
+from .manifest_fields import READERS, Port
+
+__all__ = ["FORMAT", "LIBRARY", "MANIFEST", "WEIGHTS", "Manifest", "Port", "sha256_of"]
 
 FORMAT = 4
 LIBRARY, WEIGHTS, MANIFEST = "model.so", "weights.bin", "manifest.json"
-
-
-@dataclass(frozen=True)
-class Port:
-    """An input or output: name, static shape, NumPy dtype name."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
 
 
 @dataclass(frozen=True)
@@ -90,45 +84,33 @@ class Manifest:
     def read(cls, path: Path) -> Manifest:
         """Read a file.
 
+        Every field is of its type, and every number within its bounds (`manifest_fields`): shapes are those of tensors, names of ports
+        differ. What is said of the files beside it is checked where these are loaded.
+
         Raises
         ------
         TenfoldError
             If it is not there, not JSON, of another format version, or lacks something.
         """
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise TenfoldError(f"{path.parent}: not an artifact: there is no {path.name} in it") from None
-        except (OSError, ValueError) as error:
-            raise TenfoldError(f"{path}: not a manifest: {str(error).splitlines()[0]}") from None
+        if not os.path.lexists(path):
+            raise TenfoldError(f"{path.parent}: not an artifact: there is no {path.name} in it")
+        content = read_json(path)
         if not isinstance(content, dict) or "format" not in content:
             raise TenfoldError(f"{path}: not a manifest: it has no field 'format'")
-        if content["format"] != FORMAT:
-            raise TenfoldError(f"{path}: format {content['format']!r}, this Tenfold reads {FORMAT}: compile the network again")
-        names = {f.name for f in fields(cls)}
-        if missing := sorted(names - set(content)):
+        if content["format"] != FORMAT or isinstance(content["format"], bool):
+            found = repr(content["format"])[:40]
+            raise TenfoldError(f"{path}: format {found}, this Tenfold reads {FORMAT}: compile the network again")
+        if missing := sorted(set(READERS) - set(content)):
             raise TenfoldError(f"{path}: not a manifest: it has no field {missing[0]!r}")
-        content = {key: value for key, value in content.items() if key in names}
-        try:
-            ports = {key: tuple(_port(p) for p in content[key]) for key in ("inputs", "outputs")}
-            target = dict(content["target"])
-            target["features"] = [str(flag) for flag in target["features"]]
-            target["architecture"] = str(target["architecture"])
-            simple = {"target": target, "threads": int(content["threads"]), "unscheduled": tuple(content["unscheduled"])}
-            simple["pieces"] = int(content["pieces"])
-            simple["kernels"] = tuple(_kernel(entry) for entry in content["kernels"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise TenfoldError(f"{path}: not a manifest: an entry is malformed or missing ({type(error).__name__}: {error})") from None
-        return cls(**{**content, **ports, **simple})
-
-
-def _port(entry: dict[str, Any]) -> Port:
-    return Port(str(entry["name"]), tuple(int(size) for size in entry["shape"]), str(np.dtype(entry["dtype"])))
-
-
-def _kernel(entry: dict[str, Any]) -> dict[str, Any]:
-    sequences = {"layers": tuple(map(str, entry["layers"])), "output": tuple(map(int, entry["output"]))}
-    return {"function": str(entry["function"]), **sequences, "macs": int(entry["macs"])}
+        values = {}
+        for name, reader in READERS.items():
+            try:
+                values[name] = reader(content[name])
+            except KeyError as error:
+                raise TenfoldError(f"{path}: not a manifest: field {name!r}: {error} is missing") from None
+            except (TypeError, ValueError) as error:
+                raise TenfoldError(f"{path}: not a manifest: field {name!r}: {error}") from None
+        return cls(**values)
 
 
 def sha256_of(path: Path) -> str:

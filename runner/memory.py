@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from ..files.temporary import TemporaryFolder
 from .engines import ENGINES
 
 RUNS = 3
@@ -22,8 +22,8 @@ TIMEOUT = 600
 
 def peak_bytes(engine: str, path: str | os.PathLike[str], inputs: dict[str, np.ndarray], threads: int) -> int | None:
     """Measure in a fresh process; None where that fails, or where there is no /proc."""
-    with tempfile.TemporaryDirectory(prefix="tenfold-") as folder:
-        feeds = Path(folder) / "inputs.npz"
+    with TemporaryFolder() as folder:
+        feeds = folder / "inputs.npz"
         np.savez(feeds, **inputs)
         command = [sys.executable, "-m", __name__, engine, os.fspath(path), str(feeds), str(threads)]
         try:

@@ -5,7 +5,7 @@ import ctypes
 import functools
 import importlib.util
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +17,7 @@ from ..passes.memory_plan import ALIGNMENT, arena_bytes, tensor_bytes
 from ..targets.cpu import physical_cores
 from ..targets.light_import import import_tvm_ffi
 from . import thread_pool
+from .bounds import Tensor, check_contents
 from .straight_line import FUNCTION, StraightLine
 from .weights import Contents, view
 
@@ -114,9 +115,21 @@ class NotFinite(ValueError):
 
 
 class Machine:
-    """A loaded library with its memory: weights where their file is mapped, and an arena."""
+    """A loaded library with its memory: weights where their file is mapped, and an arena.
 
-    def __init__(self, path: Path, contents: Contents, inputs: list[tuple[tuple[int, ...], str]], threads: int) -> None:
+    Raises
+    ------
+    TenfoldError
+        The library can't be loaded, or what `contents` says of it does not fit it or the inputs and outputs (`bounds`).
+    """
+
+    def __init__(
+        self, path: Path, contents: Contents, inputs: Sequence[Tensor], threads: int, outputs: Sequence[Tensor] | None = None
+    ) -> None:
+        try:
+            check_contents(contents, inputs, outputs)
+        except ValueError as error:
+            raise TenfoldError(f"{path.parent}: its weights do not fit the network: {error}; compile the network again") from None
         self._library = load_library(path)
         self._arena = aligned_bytes(arena_bytes(contents.places))
         self._memory = (*contents.weights, *(view(self._arena, place) for place in contents.places))

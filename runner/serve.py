@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import struct
-import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TenfoldError
+from ..files.temporary import TemporaryFolder
 from ..targets import detect_host
 from ..targets.cpu import cpu_model
 from ..targets.light_import import import_tvm
@@ -159,11 +159,11 @@ def _session(connection: socket.socket, listener: socket.socket) -> None:
     listener.close()
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_DFL)
-    with tempfile.TemporaryDirectory(prefix="tenfold-") as folder:
+    with TemporaryFolder() as folder:
         functions = {
-            "tvm.rpc.server.workpath": lambda name: _inside(Path(folder), name),
-            "tvm.rpc.server.load_module": lambda name: tvm_ffi.load_module(_inside(Path(folder), name)),  # for other clients of TVM's
-            ENTRY: Bench(Path(folder)).answer,
+            "tvm.rpc.server.workpath": lambda name: _inside(folder, name),
+            "tvm.rpc.server.load_module": lambda name: tvm_ffi.load_module(_inside(folder, name)),  # for other clients of TVM's
+            ENTRY: Bench(folder).answer,
         }
         for name, function in functions.items():
             tvm_ffi.register_global_func(name, function, override=True)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..errors import TenfoldError
 from ..passes.memory_plan import Operand, Step, tensor_bytes
 from . import thread_pool
 from .weights import KINDS
@@ -82,6 +83,11 @@ class StraightLine:
     pieces : int
         Of the batch: the steps are those of one, and run for each.
 
+    Raises
+    ------
+    TenfoldError
+        The library lacks a kernel. That operands are of the tensors, and no larger, `bounds` has seen to.
+
     Attributes
     ----------
     address : int
@@ -111,7 +117,10 @@ class StraightLine:
         self.address = ctypes.addressof(line)
 
     def _call(self, library: ctypes.CDLL, step: Step) -> _Call:
-        kernel = ctypes.cast(getattr(library, f"__tvm_ffi_{step.kernel}"), ctypes.c_void_p)
+        try:
+            kernel = ctypes.cast(getattr(library, f"__tvm_ffi_{step.kernel}"), ctypes.c_void_p)
+        except AttributeError:
+            raise TenfoldError(f"{library._name}: it has no kernel {step.kernel!r}: compile the network again") from None
         arguments = [_Any(TENSOR, 0, ctypes.addressof(self._tensor(operand))) for operand in step.operands]
         return _Call(kernel, self._array(arguments, _Any), len(arguments))
 

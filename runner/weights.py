@@ -16,16 +16,18 @@ memory once, and processes share them.
 """
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+from math import prod
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import TenfoldError
-from ..passes.memory_plan import Destination, Operand, Place, Step, aligned
+from ..passes.memory_plan import ALIGNMENT, Destination, Operand, Place, Step, aligned
+from .manifest_fields import MOST_BYTES, MOST_DIMENSIONS
 
 MAGIC = int.from_bytes(b"tenfold3", "little")
 PAGE = 4096
@@ -33,8 +35,8 @@ WORD, HEADER = 8, 5
 WEIGHT, ARENA, OUTPUT = 0, 1, 2
 KINDS = {"i": 0, "u": 1, "f": 2, "b": 6}  # NumPy's letter -> DLPack's type code
 LETTERS = {code: letter for letter, code in KINDS.items()}
-
-Words = Iterator[tuple[int]]
+DTYPES = {"i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "b1"}
+KERNEL = re.compile(r"[A-Za-z0-9_.]+")
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,10 @@ def map_weights(path: Path, mapping: np.ndarray | None = None) -> Contents:
     """
     try:
         mapping = map_file(path) if mapping is None else mapping
-        entries, steps, pieces = _table(mapping)
+        table = _Table(mapping)
+        entries, steps, pieces = table.entries, table.steps, table.pieces
         weights = tuple(view(mapping, Place(str(e.dtype), e.shape, e.offset)) for e in entries if e.kind == WEIGHT)
-    except (OSError, ValueError, KeyError, struct.error) as error:
+    except (OSError, ValueError) as error:
         raise TenfoldError(f"{path}: not the weights of a compiled network: {error}; compile the network again") from None
     places = tuple(Place(str(e.dtype), e.shape, e.offset) for e in entries if e.kind == ARENA)
     destinations = tuple(Destination(str(e.dtype), e.shape, e.offset) for e in entries if e.kind == OUTPUT)
@@ -158,32 +161,68 @@ def _packed(step: Step) -> bytes:
     return struct.pack("<q", len(name)) + name + bytes(-len(name) % WORD) + struct.pack(f"<{len(numbers)}q", *numbers)
 
 
-def _table(mapping: np.ndarray) -> tuple[list[_Entry], tuple[Step, ...], int]:
-    magic, size, tensors, steps, pieces = struct.unpack_from(f"<{HEADER}q", mapping)
-    if magic != MAGIC:
-        raise ValueError("it does not begin as one")
-    words = struct.iter_unpack("<q", mapping[HEADER * WORD : size])
-    return [_entry(words) for _ in range(tensors)], tuple(_step(words) for _ in range(steps)), pieces
+class _Table:
+    """The words of the table, taken one after the other. ValueError, saying what is wrong, for any that can't be right."""
 
+    def __init__(self, mapping: np.ndarray) -> None:
+        if mapping.nbytes < HEADER * WORD or int.from_bytes(mapping[:WORD].tobytes(), "little") != MAGIC:
+            raise ValueError("it does not begin as one")
+        _, self.bytes, tensors, steps, self.pieces = struct.unpack_from(f"<{HEADER}q", mapping)
+        if not HEADER * WORD <= self.bytes <= mapping.nbytes or self.bytes % WORD:
+            raise ValueError("its table is cut short")
+        self._words = mapping[HEADER * WORD : self.bytes].view("<i8").tolist()
+        self._next, self._file = 0, mapping.nbytes
+        if self.pieces < 1:
+            raise ValueError(f"its batch is in {self.pieces} pieces")
+        self.entries = [self._entry() for _ in range(self._count(tensors))]
+        self.steps = tuple(self._step() for _ in range(self._count(steps)))
+        if self._next != len(self._words):
+            raise ValueError("its table is longer than what it lists")
 
-def _entry(words: Words) -> _Entry:
-    kind, code, bits, offset, dims = _take(words, 5)
-    return _Entry(kind, np.dtype(f"{LETTERS[code]}{bits // 8}"), _take(words, dims), offset)
+    def _take(self, count: int) -> list[int]:
+        if not 0 <= count <= len(self._words) - self._next:
+            raise ValueError("its table is cut short")
+        self._next += count
+        return self._words[self._next - count : self._next]
 
+    def _count(self, count: int) -> int:
+        """A number of things that take a word each, at least."""
+        if not 0 <= count <= len(self._words) - self._next:
+            raise ValueError("its table is cut short")
+        return count
 
-def _step(words: Words) -> Step:
-    (size,) = _take(words, 1)
-    name = struct.pack(f"<{-(-size // WORD)}q", *_take(words, -(-size // WORD)))[:size].decode()
-    (count,) = _take(words, 1)
-    operands = []
-    for _ in range(count):
-        position, dims = _take(words, 2)
-        operands.append(Operand(position, _take(words, dims)))
-    return Step(name, tuple(operands))
+    def _shape(self, dims: int) -> tuple[int, ...]:
+        shape = tuple(self._take(dims)) if 0 <= dims <= MOST_DIMENSIONS else None
+        if shape is None or min(shape, default=0) < 0 or prod(size or 1 for size in shape) > MOST_BYTES:
+            raise ValueError("a tensor has no possible shape")
+        return shape
 
+    def _entry(self) -> _Entry:
+        kind, code, bits, offset, dims = self._take(5)
+        name = f"{LETTERS.get(code, '?')}{bits // 8}"
+        if kind not in (WEIGHT, ARENA, OUTPUT) or name not in DTYPES or bits % 8:
+            raise ValueError(f"a tensor is of no known kind or type ({kind}, {code}, {bits})")
+        entry = _Entry(kind, np.dtype(name), self._shape(dims), offset)
+        size = prod(entry.shape) * entry.dtype.itemsize
+        if offset < 0 or size > MOST_BYTES or offset > MOST_BYTES:
+            raise ValueError("a tensor lies nowhere")
+        if kind != OUTPUT and offset % ALIGNMENT:
+            raise ValueError(f"a tensor does not lie at a multiple of {ALIGNMENT} bytes")
+        if kind == WEIGHT and (offset < self.bytes or offset + size > self._file):
+            raise ValueError("a weight lies outside it: it is cut short")
+        return entry
 
-def _take(words: Words, count: int) -> tuple[int, ...]:
-    taken = tuple(word for (word,) in islice(words, count))
-    if len(taken) != count:
-        raise ValueError("its table is cut short")
-    return taken
+    def _step(self) -> Step:
+        (size,) = self._take(1)
+        words = self._take(-(-size // WORD))
+        name = struct.pack(f"<{len(words)}q", *words)[:size].decode()
+        if not KERNEL.fullmatch(name):
+            raise ValueError(f"{name[:60]!r} is no name of a kernel")
+        (count,) = self._take(1)
+        return Step(name, tuple(self._operand() for _ in range(self._count(count))))
+
+    def _operand(self) -> Operand:
+        position, dims = self._take(2)
+        if position < 0:
+            raise ValueError(f"there is no tensor {position}")
+        return Operand(position, self._shape(dims))

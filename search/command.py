@@ -10,7 +10,8 @@ from ..factorization import method_name
 from ..progress import Progress
 from ..runner.report import size
 from .budget import OPTIONS, Budget
-from .compress import ENERGY, MODEL, PLAN, REPORT, compress
+from .compress import ENERGY, compress
+from .result_files import CURVE, MODEL, PICTURES, PLAN, REPORT
 from .store import cache_folder
 from .tables import compression_table, outcome_line, outcome_table
 
@@ -53,7 +54,7 @@ def by_budget(
     pareto = where.pop("pareto")
     settings = settings_for(**where, methods=_methods(recipe["method"]))
     done = compress_within(model, output, data, budget, settings=settings, pareto=pareto, progress=say, **reading)
-    files = [MODEL, PLAN, REPORT] + (["pareto.json", "pareto.png", "pareto.svg"] if pareto else [])
+    files = [MODEL, PLAN, REPORT] + ([CURVE, *PICTURES] if pareto else [])
     shown = [
         outcome_table(done),
         outcome_line(done),

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TenfoldError
+from ..files.inputs import protect
 from ..runner.build import read_plan, require_compiler
 from ..runner.data import Data, random_inputs
-from ..runner.folder import output_folder
+from ..runner.folder import check_output, output_folder
 from ..runner.network_facts import count_params
 from ..runner.verify import verify
 from .material import Material
+from .result_files import MODEL, PLAN, RESULT, write_report
 
 if TYPE_CHECKING:
     import onnx
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from ..factorization import FactorChain, Layer, Plan
     from ..frontends import Network
 
-MODEL, PLAN, REPORT = "model.onnx", "plan.json", "report.json"
 ENERGY = 0.9
 Progress = Callable[[str], None]
 
@@ -143,7 +144,9 @@ def compress(
     say = progress or (lambda step: None)
     require_compiler()
     device = resolve(target)
-    plan = read_plan(plan)
+    given, plan = plan, read_plan(plan)
+    with protect(model, given, data):
+        check_output(output, RESULT)
     images = None if data is None else Data.of(data)
     say("reading the network")
     network = load(model, **reading)
@@ -161,10 +164,10 @@ def compress(
     chains = material.chains(plan, say)
     say("comparing with the dense network")
     small = factorize_onnx(network.onnx, chains)
-    with output_folder(output, (MODEL, PLAN, REPORT)) as folder:
+    with protect(model, given, data), output_folder(output, RESULT) as folder:
         done = _compression(material, plan, chains, small, write_model(small, folder / MODEL))
         plan.write(folder / PLAN)
-        (folder / REPORT).write_text(done.to_json(), encoding="utf-8")
+        write_report(folder, done.to_json())
     return done
 
 

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..files.inputs import protect
 from ..plots.canvas import require_matplotlib, save
 from ..plots.pareto import draw
 from ..runner.build import require_compiler, with_threads
@@ -14,9 +15,10 @@ from ..runner.data import Data
 from ..runner.folder import check_output, output_folder
 from ..runner.network_facts import count_params, total_macs
 from .budget import Budget
-from .compress import MODEL, PLAN, REPORT, write_model
+from .compress import write_model
 from .outcome import Figures, LayerOutcome, Outcome
 from .pareto import curve, to_json
+from .result_files import CURVE, MODEL, PICTURES, PLAN, RESULT, write_report
 from .search import Search, Settings
 
 if TYPE_CHECKING:
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
 
     from .timing import Indices
 
-CURVE, PICTURES = "pareto.json", ("pareto.png", "pareto.svg")
-FILES = (MODEL, PLAN, REPORT, CURVE, *PICTURES)
 Progress = Callable[[str], None]
 
 
@@ -48,6 +48,7 @@ def settings_for(target: Any, threads: int | None = None, device: str | None = N
     TenfoldError
         There is no such target, its code does not run where candidates are timed, or the device does not answer.
     """
+    from ..passes.codegen import support_objects
     from ..runner.session import Session
     from ..targets import resolve
     from .device import Host, Remote
@@ -59,6 +60,7 @@ def settings_for(target: Any, threads: int | None = None, device: str | None = N
     require_compiler()
     session = None if device is None else Session(device)
     chosen = with_threads(session.target if session and target == "host" else resolve(target), threads)
+    support_objects(chosen)  # a C++ compiler that is missing or fails is told now, not after an hour
     return Settings(chosen, Remote(chosen, session) if session else Host(chosen), **options)
 
 
@@ -105,20 +107,21 @@ def compress_within(
     Reading.of("compress_within", reading)
     if pareto:
         require_matplotlib()
-    check_output(Path(output).absolute(), FILES)
+    with protect(model, data):
+        check_output(output, RESULT)
     settings = settings or settings_for("host")
     images = Data.of(data)
     (progress or (lambda step: None))("reading the network")
     search = Search(load(model, **reading), images, settings, progress)
     chosen = search.find(budget)
     small = factorize_onnx(search.network.onnx, search.chains(chosen))
-    with output_folder(output, FILES) as folder:
+    with protect(model, data), output_folder(output, RESULT) as folder:
         outcome = _outcome(search, budget, chosen, small, write_model(small, folder / MODEL))
         outcome.plan.write(folder / PLAN)
         if pareto:
             _write_curve(search, folder, outcome.labels)
             outcome = replace(outcome, seconds=search.seconds)
-        (folder / REPORT).write_text(outcome.to_json(), encoding="utf-8")
+        write_report(folder, outcome.to_json())
     return outcome
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import tempfile
 import weakref
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import TenfoldError
+from ..files.temporary import TemporaryFolder
 from ..runner.artifact import check_cpu
 from ..runner.build import build_library, describe_target
 from ..runner.bursts import KERNELS, NETWORK, Burst, load_burst
@@ -125,9 +125,9 @@ class _Built:
 
 @contextlib.contextmanager
 def _built(mod: tvm.IRModule, target: Target) -> Iterator[_Built]:
-    with tempfile.TemporaryDirectory(prefix="tenfold-") as name:
-        built = build_library(mod, target, Path(name))
-        yield _Built(Path(name), _specs(mod), frozenset(kernel["function"] for kernel in built.kernels))
+    with TemporaryFolder() as folder:
+        built = build_library(mod, target, folder)
+        yield _Built(folder, _specs(mod), frozenset(kernel["function"] for kernel in built.kernels))
 
 
 def _specs(mod: tvm.IRModule) -> list[TensorSpec]:

@@ -15,6 +15,7 @@ from ..runner.data import Data
 from .calibration import digest
 from .free_batch import free_batch
 from .inside import Inside
+from .store import is_number
 
 if TYPE_CHECKING:
     from ..factorization import FactorChain
@@ -56,6 +57,13 @@ class Verdict:
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
+
+
+def is_verdict(fields: Any) -> bool:
+    """Whether these are the fields of a verdict, as a record keeps them."""
+    if not isinstance(fields, Mapping) or not set(Verdict.__dataclass_fields__) <= set(fields):
+        return False
+    return all(is_number(fields[name]) or (name == "accuracy" and fields[name] is None) for name in Verdict.__dataclass_fields__)
 
 
 class Judge:

@@ -7,7 +7,7 @@ are shipped with the package are read first.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
@@ -20,7 +20,7 @@ from ..factorization import FactorChain, Layer
 from ..interrupts import disguised
 from .device import Device
 from .stopwatch import QUIET, Stopwatch
-from .store import TUNE_LOGS, Store, cache_folder
+from .store import TUNE_LOGS, Store, cache_folder, is_number
 
 if TYPE_CHECKING:
     import os
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 KEY = ("layer", "chain", "steps", "machine", "threads", "schedules")
 SHIPPED = Path(__file__).parent.parent / TUNE_LOGS
+SHORTEST = 1e-6  # milliseconds that a record can state
 BATCH = 12  # trials that are timed against each other
 YARDSTICK = Layer("yardstick", "conv2d", (64, 64, 3, 3), padding=(1, 1, 1, 1), input_size=(14, 14), output_size=(14, 14))
 
@@ -66,7 +67,7 @@ class LatencyTable:
         machine = {"tvm": target.tvm, "name": target.description}
         schedules = code_version("schedules", "passes", package="apache-tvm")
         self._context = {"machine": machine, "threads": target.cores, "schedules": schedules}
-        self._store = Store(Path(folder or cache_folder() / TUNE_LOGS) / name, KEY, [SHIPPED / name])
+        self._store = Store(Path(folder or cache_folder() / TUNE_LOGS) / name, KEY, [SHIPPED / name], _is_sound)
         self._stopwatch: Stopwatch | None = None
         self._failures: dict[str, str] = {}
 
@@ -135,6 +136,10 @@ class LatencyTable:
 
     def _key(self, trial: Trial) -> dict[str, Any]:
         return {**trial.key(), **self._context}
+
+
+def _is_sound(record: Mapping[str, Any]) -> bool:
+    return all(is_number(record.get(name), SHORTEST) for name in ("ms", "yardstick_ms"))
 
 
 def _layer_key(layer: Layer) -> dict[str, Any]:

@@ -25,11 +25,11 @@ from ..factorization import METHODS, Method, Plan, method_name
 from ..runner.data import Data
 from .budget import Budget
 from .candidates import fields
-from .evaluate import Judge, Verdict, check, first, split
+from .evaluate import Judge, Verdict, check, first, is_verdict, split
 from .latency import LatencyTable
 from .loss import LEAST, Estimate, Trend, layer_factors, points_per_loss
 from .material import Material
-from .sensitivity import KEY, Sensitivity
+from .sensitivity import KEY, Sensitivity, is_sound
 from .store import SEARCHES, TUNE_LOGS, Store, cache_folder
 from .survey import LayerSurvey, survey
 from .tighten import GROW, TRIES, Found, Pick, loosest, within
@@ -118,7 +118,7 @@ class Search:
         self.timing = Timing(network, self.surveys, self.table, settings.device, self.chains, self.say)
         self.costs = self.timing.costs
         self.judge = Judge(network, held_out)
-        self._plans = Store(self._cache("plans"), PLAN_KEY)
+        self._plans = Store(self._cache("plans"), PLAN_KEY, is_sound=lambda record: is_verdict(record.get("verdict")))
         self._context = {"held_out": self.judge.digest, "code": code_version("factorization", "search", "passes")}
         self._verdicts: dict[Indices, Verdict] = {}
         self._chains: dict[Indices, dict[str, FactorChain]] = {}
@@ -157,7 +157,7 @@ class Search:
                 self.say(f"verifying plan {len(self._verdicts) + 1} on {len(self.judge.data.x)} images")
                 record = {**key, "verdict": self.judge.judge(chains).to_dict()}
                 self._plans.put(record)
-            self._verdicts[indices] = Verdict(**record["verdict"])
+            self._verdicts[indices] = Verdict(**{name: record["verdict"][name] for name in Verdict.__dataclass_fields__})
         return self._verdicts[indices]
 
     def bytes(self, indices: Indices) -> int:
@@ -328,7 +328,7 @@ class Search:
         from ..passes.activation import steps_behind
 
         material = self.material
-        sensitivity = Sensitivity(material, Judge(self.network, images), Store(self._cache("layers"), KEY))
+        sensitivity = Sensitivity(material, Judge(self.network, images), Store(self._cache("layers"), KEY, is_sound=is_sound))
         informed, lanes = material.calibration.statistics, self.settings.target.lanes
         candidates = fields(material.layers, lanes, informed, self.settings.tried(), material.weights)
         return survey(candidates, self.table, sensitivity, steps_behind(self.network.mod), self.say)

@@ -5,7 +5,7 @@ Both are kept on disk as they come, by model, data and code, so that a search th
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,20 @@ from ..factorization import METHODS, FactorChain
 from ..factorization.chain import nearest_part
 from ..factorization.refine import refine
 from .candidates import Candidate
-from .evaluate import Judge, Verdict
+from .evaluate import Judge, Verdict, is_verdict
 from .material import Material
-from .store import Store
+from .store import Store, is_number
 
 KEY = ("what", "layer", "method", "ranks", "metric", "model", "data", "code")
 CODE = ("factorization", *(f"search/{name}.py" for name in ("calibration", "patches", "inside", "free_batch", "evaluate", "sensitivity")))
 REMEMBERED = 64  # chains: most are asked for twice in a row
+
+
+def is_sound(record: Mapping[str, Any]) -> bool:
+    """Whether a record says what it is of: an error, or a verdict."""
+    if record["what"] == "error":
+        return "error" in record and (record["error"] is None or is_number(record["error"], 0))
+    return is_verdict(record)
 
 
 class Sensitivity:

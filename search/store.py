@@ -1,19 +1,23 @@
 """Results that took time, kept on disk as they come: a file of JSON lines, one result a line.
 
-A line is appended in a single write, so that an interrupt, or a second process, loses nothing that was finished; a line that a crash
-cut short is passed over.
+A line is appended in a single write, so that an interrupt, or a second process, loses nothing that was finished. A line that a crash
+cut short, or that is nothing that this code wrote, is passed over: what it says is found again.
 """
 from __future__ import annotations
 
+import errno
 import json
+import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import TenfoldError
+from ..files.regular import read_regular, reason
 
 CACHE = "TENFOLD_CACHE"  # environment variable: the folder that everything below is kept in
+LARGEST = 1 << 30  # bytes of a file of records
 TUNE_LOGS, SEARCHES = "tune_logs", "searches"
 
 Fields = Mapping[str, Any]
@@ -27,6 +31,11 @@ def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tenfold"
 
 
+def is_number(value: Any, least: float = -math.inf) -> bool:
+    """Whether a value of a record is a finite number of at least `least`."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value < math.inf and value > -math.inf
+
+
 class Store:
     """Records by key.
 
@@ -38,6 +47,8 @@ class Store:
         The fields that make the key; every value is JSON.
     shipped : sequence of paths
         Files of the same form to begin with; they are only read.
+    is_sound : callable, optional
+        Whether a record, which has all fields of the key, has values that can be used. Others are passed over.
 
     Raises
     ------
@@ -45,13 +56,15 @@ class Store:
         If the file can't be read or, in `put`, written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], key: Sequence[str], shipped: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], key: Sequence[str], shipped: Sequence[Path] = (), is_sound: Callable[[Fields], bool] = bool
+    ) -> None:
         self.path = Path(path)
         self.key = tuple(key)
         self._records: dict[str, dict[str, Any]] = {}
         for source in (*shipped, self.path):
             for record in _read(source):
-                if set(self.key) <= set(record):
+                if set(self.key) <= set(record) and is_sound(record):
                     self._records[self._text(record)] = record
 
     def get(self, key: Fields) -> dict[str, Any] | None:
@@ -74,16 +87,12 @@ class Store:
 
 
 def _read(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return
-    except OSError as error:
-        raise TenfoldError(f"{path}: can't be read: {error.strerror}") from None
-    for line in text.splitlines():
+    for line in read_regular(path, LARGEST).decode(errors="replace").split("\n"):
         try:
             record = json.loads(line)
-        except ValueError:  # cut short
+        except (ValueError, RecursionError):  # cut short, or no line of ours
             continue
         if isinstance(record, dict):
             yield record
@@ -95,9 +104,11 @@ def _append(path: Path, line: str) -> None:
         with open(path, "ab+", buffering=0) as file:
             if file.seek(0, os.SEEK_END) and not _ends_line(file):
                 line = "\n" + line
-            file.write(line.encode())
+            content = line.encode()
+            if file.write(content) != len(content):  # the start of a line, which is passed over
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
-        raise TenfoldError(f"{path}: can't be written: {error.strerror}") from None
+        raise TenfoldError(f"{path}: can't be written: {reason(error)}") from None
 
 
 def _ends_line(file: Any) -> bool:

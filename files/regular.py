@@ -1,0 +1,75 @@
+"""Files that the user names are opened here: regular files only, of a bounded size, and what is wrong in one line."""
+from __future__ import annotations
+
+import os
+import stat
+from typing import BinaryIO
+
+from ..errors import TenfoldError
+
+TEXT_BYTES = 64 << 20  # a manifest or a plan is a thousand times smaller
+_KINDS = (
+    (stat.S_ISDIR, "this is a folder, not a file"),
+    (stat.S_ISFIFO, "this is a pipe, not a file"),
+    (stat.S_ISSOCK, "this is a socket, not a file"),
+    (stat.S_ISCHR, "this is a device, not a file"),
+    (stat.S_ISBLK, "this is a device, not a file"),
+)
+
+
+def open_regular(path: str | os.PathLike[str], limit: int | None = None) -> BinaryIO:
+    """Open a file to read it.
+
+    Parameters
+    ----------
+    path : path
+        Links are followed.
+    limit : int, optional
+        The most bytes that such a file can have.
+
+    Raises
+    ------
+    TenfoldError
+        It is not there, not a regular file (a pipe would wait, a device never end), larger than `limit`, or not ours to read.
+    """
+    name = os.fspath(path)
+    try:
+        _check(os.stat(name), name, limit)  # before it is opened: opening a device may do something
+        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
+        raise TenfoldError(f"{name}: can't be read: {reason(error)}") from None
+    try:
+        _check(os.fstat(descriptor), name, limit)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: str | os.PathLike[str], limit: int = TEXT_BYTES) -> bytes:
+    """All bytes of a file, at most `limit`; TenfoldError as of `open_regular`."""
+    with open_regular(path, limit) as file:
+        try:
+            content = file.read(limit + 1)
+        except OSError as error:
+            raise TenfoldError(f"{os.fspath(path)}: can't be read: {reason(error)}") from None
+    if len(content) > limit:  # files of /proc say that they are empty
+        raise _too_large(os.fspath(path), limit)
+    return content
+
+
+def reason(error: Exception) -> str:
+    """Why a file could not be read or written, in a few words."""
+    return getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
+
+
+def _check(found: os.stat_result, name: str, limit: int | None) -> None:
+    for is_kind, words in _KINDS:
+        if is_kind(found.st_mode):
+            raise TenfoldError(f"{name}: can't be read: {words}")
+    if limit is not None and found.st_size > limit:
+        raise _too_large(name, limit)
+
+
+def _too_large(name: str, limit: int) -> TenfoldError:
+    return TenfoldError(f"{name}: can't be read: it is larger than {limit >> 20} MB, which no such file is")

@@ -1,0 +1,122 @@
+"""The fields of a manifest, each checked on reading: a manifest may have been edited, and its numbers address memory."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool")
+MOST_DIMENSIONS = 32
+MOST_BYTES = 1 << 46  # of a tensor: far more than a machine has, and products of a few such numbers still fit in 64 bits
+MOST_THREADS = 1 << 16  # that a manifest may state; a network runs on no more than there are cores
+COUNT = 1 << 62
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output: name, static shape, NumPy dtype name."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def text(value: Any) -> str:
+    """A string; TypeError for anything else."""
+    if not isinstance(value, str):
+        raise TypeError(f"{_short(value)} is no string")
+    return value
+
+
+def whole(value: Any, least: int = 0, most: int = COUNT) -> int:
+    """A whole number from `least` to `most`; TypeError or ValueError for anything else."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{_short(value)} is no whole number")
+    if not least <= value <= most:
+        raise ValueError(f"{_short(value)} is not between {least} and {most}")
+    return value
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """An object of JSON; TypeError for anything else."""
+    if not isinstance(value, dict):
+        raise TypeError(f"{_short(value)} is no object")
+    return value
+
+
+def sequence(value: Any, item: Callable[[Any], Any]) -> tuple[Any, ...]:
+    """A list, each item read by `item`; TypeError for anything else."""
+    if not isinstance(value, list):
+        raise TypeError(f"{_short(value)} is no list")
+    return tuple(item(each) for each in value)
+
+
+def shape(value: Any) -> tuple[int, ...]:
+    """Sizes that a tensor can have."""
+    sizes = sequence(value, whole)
+    if len(sizes) > MOST_DIMENSIONS or prod(size or 1 for size in sizes) > MOST_BYTES:
+        raise ValueError(f"{_short(value)} is no shape of a tensor")
+    return sizes
+
+
+def port(value: Any) -> Port:
+    """An input or output."""
+    found = Port(text(mapping(value)["name"]), shape(value["shape"]), text(value["dtype"]))
+    if found.dtype not in DTYPES:
+        raise ValueError(f"{_short(found.dtype)} is no dtype of a tensor")
+    if prod(found.shape) * np.dtype(found.dtype).itemsize > MOST_BYTES:
+        raise ValueError(f"{list(found.shape)} is no shape of a tensor")
+    return found
+
+
+def ports(value: Any) -> tuple[Port, ...]:
+    """All inputs or all outputs: their names differ."""
+    found = sequence(value, port)
+    if len({each.name for each in found}) != len(found):
+        raise ValueError("two of them have the same name")
+    return found
+
+
+def target(value: Any) -> dict[str, Any]:
+    """What the code needs to run."""
+    found = dict(mapping(value))
+    found.update(name=text(found["name"]), architecture=text(found["architecture"]), tvm=mapping(found["tvm"]))
+    found["features"] = list(sequence(found["features"], text))
+    return found
+
+
+def kernel(value: Any) -> dict[str, Any]:
+    """One kernel, as the manifest lists it."""
+    entry = mapping(value)
+    sequences = {"layers": sequence(entry["layers"], text), "output": shape(entry["output"])}
+    return {"function": text(entry["function"]), **sequences, "macs": whole(entry["macs"])}
+
+
+READERS: Mapping[str, Callable[[Any], Any]] = {
+    "name": text,
+    "model_sha256": text,
+    "inputs": ports,
+    "outputs": lambda value: ports(value) if value else whole(value, 1),  # one at least
+    "target": target,
+    "threads": lambda value: whole(value, 1, MOST_THREADS),
+    "versions": mapping,
+    "plan": lambda value: None if value is None else mapping(value),
+    "library_sha256": text,
+    "weights_sha256": text,
+    "bytes": whole,
+    "memory": lambda value: {name: whole(size) for name, size in mapping(value).items()},
+    "kernels": lambda value: sequence(value, kernel),
+    "pieces": lambda value: whole(value, 1),
+    "macs": whole,
+    "params": whole,
+    "verification": mapping,
+    "unscheduled": lambda value: sequence(value, text),
+}
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
