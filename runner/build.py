@@ -55,7 +55,7 @@ def make_variant(network: Network, plan: Plan | None) -> Variant:
     """
     if plan is None:
         return Variant(network, None, network.mod, network.onnx, network.reference, network.reference_name)
-    from ..frontends.onnx import onnxruntime_reference
+    from ..frontends.reference import onnxruntime_reference
     from ..passes.factorize import Factorize
     from ..passes.factorize_onnx import factorize_onnx
     from ..passes.inventory import inventory, weights

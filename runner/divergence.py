@@ -30,7 +30,7 @@ def first_difference(variant: Variant, target: Target) -> str:
     The network is compiled once more with the values of its layers as further outputs, and these are compared with what ONNX Runtime
     computes for the same layers: before the bias, which Relax adds in an operator of its own.
     """
-    from ..frontends.onnx import onnxruntime_reference
+    from ..frontends.reference import onnxruntime_reference
     from .build import build_library
 
     exposed, candidates = expose_onnx(variant.onnx)

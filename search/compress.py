@@ -213,7 +213,7 @@ def _change(layer: Layer, chain: FactorChain | None, material: Material, plan: P
 
 
 def _output_error(small: onnx.ModelProto, network: Network) -> float:
-    from ..frontends.onnx import onnxruntime_reference
+    from ..frontends.reference import onnxruntime_reference
 
     errors, _ = verify(onnxruntime_reference(small), network.reference, [random_inputs(network.inputs)])
     return errors.relative
