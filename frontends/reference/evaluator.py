@@ -14,6 +14,9 @@ from ..quiet import quiet
 
 SECONDS = 60.0  # for one set of inputs
 MACS_PER_SECOND = 5e8  # of its convolutions, which copy each window first, on a slow core
+OLDEST = 7  # before it operators broadcast as their attributes say, which is not looked at
+# Of these every version is read as today's; before opset 13 they mean something else.
+CHANGED, CHANGED_IN = ("Softmax", "LogSoftmax", "Hardmax", "Resize", "Upsample"), 13
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
@@ -26,11 +29,14 @@ def evaluator_run(model: onnx.ModelProto, seconds: float = SECONDS) -> Callable[
 
     Raises
     ------
+    TenfoldError
+        The model is of an opset whose operators would be taken for newer ones.
     TooSlow
         When called: the next operator would not be done in time, or the last one was not.
     """
     from onnx.reference import ReferenceEvaluator
 
+    _check_opset(model)
     evaluator: Any = None
 
     def run(inputs: dict[str, np.ndarray], names: Sequence[str] | None = None) -> list[np.ndarray]:
@@ -46,6 +52,13 @@ def evaluator_run(model: onnx.ModelProto, seconds: float = SECONDS) -> Callable[
             return [np.asarray(value) for value in evaluator.run(None if names is None else list(names), inputs)]
 
     return run
+
+
+def _check_opset(model: onnx.ModelProto) -> None:
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), CHANGED_IN)
+    changed = [node.op_type for node in model.graph.node if node.op_type in CHANGED] if opset < CHANGED_IN else []
+    if opset < OLDEST or changed:
+        raise TenfoldError(f"it reads {changed[0] if changed else 'the operators'} of opset {opset} as newer ones")
 
 
 class _Clock:

@@ -47,7 +47,8 @@ class Reference:
         """For an ONNX model.
 
         ONNX Runtime; where it can't run the model, ONNX Runtime on a copy with explicit padding; then ONNX's own reference
-        implementation; then ONNX Runtime on a copy in float32.
+        implementation; then ONNX Runtime on a copy in float32. No copy in another opset is made: what is to be verified comes from
+        onnx's converter too, which errs (of ``axis`` of opset 6, for one).
 
         Parameters
         ----------
