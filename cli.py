@@ -135,6 +135,7 @@ def compile(
     target: TargetOption = "host",
     threads: Threads = None,
     plan: Annotated[Path | None, typer.Option("--plan", help="Factor the layers that this plan names.", metavar="PLAN.json")] = None,
+    tolerance: Annotated[float | None, typer.Option("--tolerance", help="Largest error that passes.", metavar="T")] = None,
     input_shape: InputShape = None,
     batch: Batch = None,
     outputs: Outputs = None,
@@ -147,7 +148,8 @@ def compile(
     begin = time.perf_counter()
     with _progress() as say:
         artifact = work.compile(
-            model, target, output, plan=plan, threads=threads, progress=say, **_reading(input_shape, batch, outputs, trust)
+            model, target, output, plan=plan, threads=threads, tolerance=tolerance, progress=say,
+            **_reading(input_shape, batch, outputs, trust),
         )
     manifest, out = artifact.manifest, console()
     check = manifest.verification
@@ -157,8 +159,10 @@ def compile(
     out.print(f"cost      {count(manifest.macs)} MACs, {count(manifest.params)} parameters")
     out.print(
         f"verified  against {check['reference']} on {check['inputs']} inputs: largest error {check['max_abs_error']:.1e},"
-        f" {check['max_rel_error']:.1e} of the largest output (tolerance {check['tolerance']:.0e})"
+        f" {check['max_rel_error']:.1e} of the largest output (tolerance {check['tolerance']:.1e}: {check['tolerance_reason']})"
     )
+    for note in check["notes"]:
+        out.print(f"          {note}", markup=False)
     parts = ", ".join(f"{size(number)} of {part}" for part, number in manifest.memory.items() if part != "planned")
     out.print(f"memory    {size(manifest.memory['planned'])}: {parts}")
     out.print(f"wrote     {output} ({size(manifest.bytes)}) in {time.perf_counter() - begin:.1f} s")

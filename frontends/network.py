@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -39,6 +39,8 @@ class Network:
         Hex digest of the file (external data included), or of the serialized network when it came as an object.
     run_reference : Reference
         What `reference` runs.
+    reading : Verified or None
+        What `runner.check_reading` found, where that was asked.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Network:
     outputs: list[TensorSpec]
     sha256: str
     run_reference: Reference = field(repr=False)
+    reading: Any = field(default=None, init=False, repr=False)
 
     @property
     def reference_name(self) -> str:

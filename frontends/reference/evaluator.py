@@ -89,3 +89,25 @@ def _macs(op_type: str, inputs: Sequence[Any]) -> int:
     if op_type == "Conv":
         return x[0] * prod(x[2:]) * prod(weight)
     return x[0] * prod(x[2:]) * prod(weight) if op_type == "ConvTranspose" else prod(x) * weight[-1]
+
+
+def evaluate_path(model: onnx.ModelProto, path: Sequence[onnx.NodeProto], value: np.ndarray) -> np.ndarray:
+    """What nodes of a model that follow each other, and read constants beside, make of `value`, the first input of the first.
+
+    Raises
+    ------
+    TenfoldError
+        One can't be evaluated.
+    """
+    begin, end = path[0].input[0], path[-1].output[0]
+    part = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    read = {name for node in path for name in node.input}
+    part.graph.node.extend(node for node in model.graph.node if node.op_type == "Constant" and node.output[0] in read)
+    part.graph.node.extend(path)
+    part.graph.initializer.extend(tensor for tensor in model.graph.initializer if tensor.name in read and tensor.name != begin)
+    part.graph.input.append(onnx.ValueInfoProto(name=begin))
+    part.graph.output.append(onnx.ValueInfoProto(name=end))
+    try:
+        return evaluator_run(part)({begin: value})[0]
+    except Exception as error:
+        raise TenfoldError(f"{end!r} can't be evaluated: {error}") from error
