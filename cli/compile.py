@@ -26,6 +26,7 @@ def compile(
     target: TargetOption = "host",
     threads: Threads = None,
     plan: Annotated[Path | None, typer.Option("--plan", help="Factor the layers that this plan names.", metavar="PLAN.json")] = None,
+    tolerance: Annotated[float | None, typer.Option("--tolerance", help="Largest error that passes.", metavar="T")] = None,
     input_shape: InputShape = None,
     batch: Batch = None,
     outputs: Outputs = None,
@@ -38,7 +39,7 @@ def compile(
 
     begin = time.perf_counter()
     how = reading(input_shape, batch, outputs, trust)
-    artifact = compiler.compile(model, target, output, plan=plan, threads=threads, progress=work.say, **how)
+    artifact = compiler.compile(model, target, output, plan=plan, threads=threads, tolerance=tolerance, progress=work.say, **how)
     manifest, seconds = artifact.manifest, time.perf_counter() - begin
     content = {"output": str(output), "seconds": round(seconds, 3), "manifest": json.loads(manifest.to_json())}
     return Answer([*_facts(manifest), f"wrote     {output} ({size(manifest.bytes)}) in {seconds:.1f} s"], content)
@@ -54,7 +55,9 @@ def _facts(manifest: Manifest) -> Iterator[str]:
     yield f"cost      {count(manifest.macs)} MACs, {count(manifest.params)} parameters"
     yield (
         f"verified  against {check['reference']} on {check['inputs']} inputs: largest error {check['max_abs_error']:.1e},"
-        f" {check['max_rel_error']:.1e} of the largest output (tolerance {check['tolerance']:.0e})"
+        f" {check['max_rel_error']:.1e} of the largest output (tolerance {check['tolerance']:.1e}: {check['tolerance_reason']})"
     )
+    for note in check["notes"]:
+        yield f"          {note}"
     parts = ", ".join(f"{size(number)} of {part}" for part, number in manifest.memory.items() if part != "planned")
     yield f"memory    {size(manifest.memory['planned'])}: {parts}"

@@ -1,10 +1,9 @@
 """A network as every frontend hands it over: a normalised ONNX graph, its Relax module, and an independent reference."""
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -12,7 +11,7 @@ import onnx
 if TYPE_CHECKING:
     import tvm
 
-Run = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
+    from .reference import Reference
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,10 @@ class Network:
     inputs, outputs : list of TensorSpec
     sha256 : str
         Hex digest of the file (external data included), or of the serialized network when it came as an object.
-    reference_name : str
-        ``"onnxruntime"`` or ``"torch"``: what `reference` runs.
+    run_reference : Reference
+        What `reference` runs.
+    reading : Verified or None
+        What `runner.check_reading` found, where that was asked.
     """
 
     name: str
@@ -47,8 +48,13 @@ class Network:
     inputs: list[TensorSpec]
     outputs: list[TensorSpec]
     sha256: str
-    reference_name: str
-    run_reference: Run = field(repr=False)
+    run_reference: Reference = field(repr=False)
+    reading: Any = field(default=None, init=False, repr=False)
+
+    @property
+    def reference_name(self) -> str:
+        """What `reference` runs, such as ``"onnxruntime"`` or ``"torch"``; known for sure when it has run."""
+        return self.run_reference.name
 
     def reference(self, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         """Run the network as it was given, not the normalised graph, in an engine that shares no code with the compiler.

@@ -1,18 +1,18 @@
-"""ONNX -> Network: read, check, normalise. ONNX Runtime on the model as it was given is the reference."""
+"""ONNX -> Network: read, check, normalise. The model as it was given is the reference, in ONNX Runtime where that can run it."""
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
-import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 
 from ..errors import TenfoldError
-from .network import Network, Run, tensor_specs
+from .network import Network, tensor_specs
 from .normalize import normalize
 from .quiet import quiet
 from .reading import Reading
+from .reference import Reference
 
 
 def load_onnx(source: Path | onnx.ModelProto, reading: Reading) -> Network:
@@ -44,35 +44,13 @@ def load_onnx(source: Path | onnx.ModelProto, reading: Reading) -> Network:
         inputs=tensor_specs(normalised.graph.input),
         outputs=tensor_specs(normalised.graph.output),
         sha256=sha256,
-        reference_name="onnxruntime",
-        run_reference=onnxruntime_reference(source),
+        run_reference=Reference.of_onnx(source, proto),
     )
 
 
 def digest(proto: onnx.ModelProto) -> str:
     """SHA-256, in hex, of the deterministic serialization of a model."""
     return hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest()
-
-
-def onnxruntime_reference(source: Path | onnx.ModelProto) -> Run:
-    """A function that runs the model in ONNX Runtime; the session is made when it is first called."""
-    name, session = _name(source), None
-
-    def run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        nonlocal session
-        import onnxruntime
-
-        try:
-            if session is None:
-                options = onnxruntime.SessionOptions()
-                options.log_severity_level = 4  # what it has to say comes as an exception
-                model = source.SerializeToString() if isinstance(source, onnx.ModelProto) else str(source)
-                session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-            return session.run(None, inputs)
-        except Exception as error:  # it has a dozen classes of them
-            raise TenfoldError(f"{name}: ONNX Runtime, which is the reference, can't run this model: {_line(error)}") from error
-
-    return run
 
 
 def _name(source: Path | onnx.ModelProto) -> str:

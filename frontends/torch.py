@@ -11,11 +11,12 @@ import numpy as np
 import onnx
 
 from ..errors import TenfoldError
-from .network import Network, Run, tensor_specs
+from .network import Network, tensor_specs
 from .normalize import normalize
 from .onnx import digest
 from .quiet import quiet
 from .reading import Reading
+from .reference import Reference, precision_of
 
 if TYPE_CHECKING:
     import torch
@@ -52,15 +53,13 @@ def load_torch(source: Any, reading: Reading) -> Network:
     with quiet(*CHATTY):
         normalised = normalize(proto, reading, name)
     sha256 = hashlib.sha256(source.read_bytes()).hexdigest() if isinstance(source, Path) else digest(normalised)
-    inputs = tensor_specs(normalised.graph.input)
     return Network(
         name=name,
         onnx=normalised,
-        inputs=inputs,
+        inputs=tensor_specs(normalised.graph.input),
         outputs=tensor_specs(normalised.graph.output),
         sha256=sha256,
-        reference_name="torch",
-        run_reference=_torch_reference(program, module, [spec.name for spec in inputs]),
+        run_reference=_torch_reference(name, program, module, proto),
     )
 
 
@@ -112,9 +111,11 @@ def _to_onnx(program: ExportedProgram, name: str) -> onnx.ModelProto:
         raise TenfoldError(f"{name}: torch.onnx.export can't convert it: {_line(error.__cause__ or error)}") from None
 
 
-def _torch_reference(program: ExportedProgram, module: torch.nn.Module | None, names: list[str]) -> Run:
-    """A function that runs the module as it was given, or where only the program was given, that, in torch."""
+def _torch_reference(name: str, program: ExportedProgram, module: torch.nn.Module | None, proto: onnx.ModelProto) -> Reference:
+    """The module as it was given, or where only the program was given, that, run in torch; in float64, what was exported of it."""
     import torch
+
+    names = [value.name for value in proto.graph.input]
 
     def run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         tensors = [torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in names]
@@ -123,7 +124,7 @@ def _torch_reference(program: ExportedProgram, module: torch.nn.Module | None, n
             result = (module or program.module())(*arguments[0], **arguments[1])
         return [leaf.numpy() for leaf in torch.utils._pytree.tree_leaves(result)]
 
-    return run
+    return Reference(name, [("torch", lambda inputs: run)], lambda: proto, precision_of(proto))
 
 
 @contextlib.contextmanager

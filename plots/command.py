@@ -18,6 +18,8 @@ def plot(kind: str, model: str | None, output: Path, colors: int | None = None, 
     ------
     TenfoldError
         An unknown kind, no network where one is needed, one that has nothing to show, or a file that can't be written.
+    VerificationError
+        The network as it was read is not the one in the file.
     """
     if kind not in KINDS:
         raise TenfoldError(f"there is no picture {kind!r}: it is one of {', '.join(KINDS)}")
@@ -31,9 +33,11 @@ def plot(kind: str, model: str | None, output: Path, colors: int | None = None, 
     from ..frontends import load
     from ..passes.inventory import inventory, weights
     from ..runner.build import require_compiler
+    from ..runner.check_reading import check_reading
 
     require_compiler()
     network = load(model, **reading)
+    check_reading(network)
     layers, arrays = inventory(network.mod), weights(network.mod)
     if kind == "spectra":
         save(spectra.draw(layers, arrays), [output])

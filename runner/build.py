@@ -3,12 +3,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from ..errors import TenfoldError
 from ..passes.memory_plan import arena_bytes
@@ -23,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..factorization.plan import Plan
     from ..frontends import Network
+    from ..frontends.reference import Reference
     from ..passes.kernel_calls import LayerWeights
     from ..targets import Target
 
@@ -35,8 +33,7 @@ class Variant:
     plan: Plan | None
     mod: tvm.IRModule
     onnx: onnx.ModelProto
-    reference: Callable[[dict[str, np.ndarray]], list[np.ndarray]]
-    reference_name: str
+    reference: Reference
 
 
 def read_plan(plan: Plan | str | os.PathLike[str] | None) -> Plan | None:
@@ -55,8 +52,8 @@ def make_variant(network: Network, plan: Plan | None) -> Variant:
         The plan is for another model, or has an unknown layer, method or rank.
     """
     if plan is None:
-        return Variant(network, None, network.mod, network.onnx, network.reference, network.reference_name)
-    from ..frontends.onnx import onnxruntime_reference
+        return Variant(network, None, network.mod, network.onnx, network.run_reference)
+    from ..frontends.reference import Reference
     from ..passes.factorize import Factorize
     from ..passes.factorize_onnx import factorize_onnx
     from ..passes.inventory import inventory, weights
@@ -65,7 +62,8 @@ def make_variant(network: Network, plan: Plan | None) -> Variant:
     plan.check(layers, network.sha256)
     chains = plan.chains(layers, weights(network.mod))
     graph = factorize_onnx(network.onnx, chains)
-    return Variant(network, plan, Factorize(chains)(network.mod), graph, onnxruntime_reference(graph), "onnxruntime, plan applied")
+    reference = Reference.of_onnx(graph)
+    return Variant(network, plan, Factorize(chains)(network.mod), graph, reference)
 
 
 def with_threads(target: Target, threads: int | None) -> Target:

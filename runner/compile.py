@@ -5,34 +5,33 @@ import json
 import os
 import platform
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ..errors import TenfoldError, VerificationError
+from ..errors import VerificationError
 from ..files.inputs import protect
 from ..files.temporary import TemporaryFolder
 from ..passes.memory_plan import tensor_bytes
 from .artifact import Artifact, check_cpu, load
 from .build import Built, Variant, build_library, describe_target, make_variant, read_plan, require_compiler, with_threads
-from .data import Data, random_inputs
+from .check_reading import check_images, check_reading, verification_inputs
+from .data import Data
+from .divergence import first_difference
 from .earlier import ARTIFACT
 from .folder import output_folder
+from .judgement import judge
 from .manifest import LIBRARY, MANIFEST, WEIGHTS, Manifest, Port, sha256_of
 from .network_facts import count_params, total_macs
-from .verify import TOLERANCE, verify
+from .tolerance import Tolerance
 
 if TYPE_CHECKING:
     from ..factorization.plan import Plan
     from ..frontends import Network
     from ..targets import Target
 
-RANDOM_SETS = 2  # of random inputs that are verified
-REAL_BATCHES = 8  # of real inputs, where given
 PACKAGES = {"tenfold": "tenfold", "tvm": "apache-tvm", "numpy": "numpy", "onnxruntime": "onnxruntime"}
 Progress = Callable[[str], None]
 
@@ -45,6 +44,7 @@ def compile(  # noqa: A001 - the verb of the public API
     plan: Plan | str | os.PathLike[str] | None = None,
     threads: int | None = None,
     data: Any = None,
+    tolerance: float | None = None,
     progress: Progress | None = None,
     **reading: Any,
 ) -> Artifact:
@@ -64,6 +64,9 @@ def compile(  # noqa: A001 - the verb of the public API
         Default: the physical cores of the target.
     data : path, dict or ndarray, optional
         Real inputs (``x``) to verify on too, besides random ones.
+    tolerance : float, optional
+        The largest difference from the reference that is accepted, over the largest element of an output. Default: 1e-4, and more where
+        the values of the model are known less exactly (`runner.tolerance`).
     progress : callable, optional
         Called with a few words when a step begins.
     **reading
@@ -93,7 +96,7 @@ def compile(  # noqa: A001 - the verb of the public API
     say("reading the network")
     network = load_network(model, **reading)
     with protect(model, given, data):
-        return compile_network(network, chosen, output, plan=plan, threads=threads, data=data, progress=progress)
+        return compile_network(network, chosen, output, plan=plan, threads=threads, data=data, tolerance=tolerance, progress=progress)
 
 
 def compile_network(
@@ -104,6 +107,7 @@ def compile_network(
     plan: Plan | None = None,
     threads: int | None = None,
     data: Any = None,
+    tolerance: float | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
     """`compile` for a network that is read already."""
@@ -113,7 +117,8 @@ def compile_network(
     check_cpu(f"target {target.name}", describe_target(target))
     images = None if data is None else Data.of(data)
     if images is not None:
-        _check_images(images, network)
+        check_images(images, network)
+    Tolerance.of(network.run_reference.precision, tolerance)  # is it one?
     variant = make_variant(network, plan)
     holder = None
     if output is None:
@@ -126,7 +131,7 @@ def compile_network(
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         say("verifying")
         artifact = load(folder, target.cores)  # as a user will
-        manifest = replace(manifest, verification=_verify(variant, target, artifact, images))
+        manifest = replace(manifest, verification=_verify(variant, target, artifact, images, tolerance))
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     artifact.folder, artifact.manifest = Path(output), manifest
     if holder is not None:
@@ -161,34 +166,16 @@ def _manifest(variant: Variant, target: Target, folder: Path, built: Built) -> M
     )
 
 
-def _verify(variant: Variant, target: Target, artifact: Artifact, images: Data | None) -> dict[str, Any]:
-    errors, sets = verify(lambda feeds: list(artifact.run(feeds).values()), variant.reference, _inputs(variant.network, images))
-    if not errors.relative <= TOLERANCE:
-        from .divergence import first_difference
-
-        raise VerificationError(
-            f"{variant.network.name}: the compiled network differs from {variant.reference_name} by {errors.relative:.1e} of its largest"
-            f" output ({errors.absolute:.1e} absolute, tolerance {TOLERANCE:.0e}): {first_difference(variant, target)}"
-        )
-    return {
-        "reference": variant.reference_name,
-        "inputs": sets,
-        "max_abs_error": errors.absolute,
-        "max_rel_error": errors.relative,
-        "tolerance": TOLERANCE,
-    }
-
-
-def _inputs(network: Network, images: Data | None) -> Iterator[dict[str, np.ndarray]]:
-    for seed in range(RANDOM_SETS):
-        yield random_inputs(network.inputs, seed)
-    if images is not None:
-        spec = network.inputs[0]
-        for x, _ in images.batches(spec.shape[0], REAL_BATCHES):
-            yield {spec.name: x}
-
-
-def _check_images(images: Data, network: Network) -> None:
-    if len(network.inputs) != 1:
-        raise TenfoldError(f"{network.name}: it has {len(network.inputs)} inputs; real data can be given for networks of one input only")
-    images.check(network.inputs[0], network.name)
+def _verify(variant: Variant, target: Target, artifact: Artifact, images: Data | None, tolerance: float | None) -> dict[str, Any]:
+    network, reference = variant.network, variant.reference
+    allowed = Tolerance.of(network.run_reference.precision, tolerance)
+    if variant.plan is not None:
+        check_reading(network, images, tolerance)  # the reference is what was read
+    names = [spec.name for spec in network.outputs]
+    try:
+        found = judge(lambda feeds: list(artifact.run(feeds).values()), reference, verification_inputs(network, images), names, allowed)
+    except VerificationError as error:
+        check_reading(network, images, tolerance)  # says more, where that is what is wrong
+        raise VerificationError(f"{network.name}: {error}{first_difference(variant, target, allowed.value)}") from None
+    note = {} if variant.plan is None else {"reference": f"{reference.name}, plan applied"}
+    return {**found.to_dict(), **note}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import TenfoldError
 from ..files.inputs import protect
 from ..runner.build import read_plan, require_compiler
+from ..runner.check_reading import check_images, check_reading
 from ..runner.data import Data, random_inputs
 from ..runner.folder import check_output, output_folder
 from ..runner.network_facts import count_params
@@ -71,6 +72,8 @@ class Compression:
     output_error : float
         Largest difference of the outputs from those of the dense network, over the largest output, on standard normal inputs. It says
         little of the accuracy: measure that on real data (``tenfold bench --data``).
+    reading : dict
+        How the dense network, as it was read, was compared with the file before anything was made of it: `Verified.to_dict`.
     """
 
     plan: Plan
@@ -81,11 +84,12 @@ class Compression:
     params_before: int
     bytes: int
     output_error: float
+    reading: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
         """The report, without the plan, which is a file of its own."""
         totals = {name: getattr(self, name) for name in ("macs", "macs_before", "params", "params_before", "bytes", "output_error")}
-        head = {"model": self.plan.model, "target": self.plan.target, **totals}
+        head = {"model": self.plan.model, "target": self.plan.target, **totals, "reading": self.reading}
         return {**head, "layers": [asdict(layer) for layer in self.layers]}
 
     def to_json(self) -> str:
@@ -134,6 +138,8 @@ def compress(
     ------
     TenfoldError
         Anything that is wrong with the arguments, or a plan that does not fit the network.
+    VerificationError
+        The network as it was read is not the one in the file: nothing is made of it.
     """
     from ..factorization import Plan
     from ..frontends import Reading, load
@@ -150,6 +156,10 @@ def compress(
     images = None if data is None else Data.of(data)
     say("reading the network")
     network = load(model, **reading)
+    if images is not None:
+        check_images(images, network)
+    say("comparing the network as it was read with the file")
+    check_reading(network, images)
     if plan is None:
         material = Material.of(network) if images is None else Material.correcting(network, images, say)
         plan = Plan.by_energy(material.layers, material.weights, network.sha256, device.name, method, energy, device.rank_multiple)
@@ -198,6 +208,7 @@ def _compression(
         params_before=count_params(network.onnx),
         bytes=size,
         output_error=_output_error(small, network),
+        reading=network.reading.to_dict(),
     )
 
 
@@ -220,9 +231,9 @@ def _change(layer: Layer, chain: FactorChain | None, material: Material, plan: P
 
 
 def _output_error(small: onnx.ModelProto, network: Network) -> float:
-    from ..frontends.onnx import onnxruntime_reference
+    from ..frontends.reference import Reference
 
-    errors, _ = verify(onnxruntime_reference(small), network.reference, [random_inputs(network.inputs)])
+    errors, _ = verify(Reference.of_onnx(small), network.reference, [random_inputs(network.inputs)])
     return errors.relative
 
 

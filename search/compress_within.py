@@ -11,11 +11,13 @@ from ..files.inputs import protect
 from ..plots.canvas import require_matplotlib, save
 from ..plots.pareto import draw
 from ..runner.build import require_compiler, with_threads
+from ..runner.check_reading import check_reading
 from ..runner.data import Data
 from ..runner.folder import check_output, output_folder
 from ..runner.network_facts import count_params, total_macs
 from .budget import Budget
 from .compress import write_model
+from .evaluate import check
 from .outcome import Figures, LayerOutcome, Outcome
 from .pareto import curve, to_json
 from .result_files import CURVE, MODEL, PICTURES, PLAN, RESULT, write_report
@@ -100,6 +102,8 @@ def compress_within(
     ------
     TenfoldError
         Anything that is wrong with the arguments, or a budget that can't be met.
+    VerificationError
+        The network as it was read is not the one in the file: nothing is made of it.
     """
     from ..frontends import Reading, load
     from ..passes.factorize_onnx import factorize_onnx
@@ -111,8 +115,13 @@ def compress_within(
         check_output(output, RESULT)
     settings = settings or settings_for("host")
     images = Data.of(data)
-    (progress or (lambda step: None))("reading the network")
-    search = Search(load(model, **reading), images, settings, progress)
+    say = progress or (lambda step: None)
+    say("reading the network")
+    network = load(model, **reading)
+    check(network, images)
+    say("comparing the network as it was read with the file")
+    check_reading(network, images)
+    search = Search(network, images, settings, progress)
     chosen = search.find(budget)
     small = factorize_onnx(search.network.onnx, search.chains(chosen))
     with protect(model, data), output_folder(output, RESULT) as folder:
@@ -155,6 +164,7 @@ def _outcome(search: Search, budget: Budget, chosen: Indices, small: onnx.ModelP
         tried=len(search.verdicts),
         seconds=search.seconds,
         labels=labels,
+        reading=network.reading.to_dict(),
     )
 
 

@@ -97,6 +97,8 @@ class Outcome:
         That the search took.
     labels : bool
         Whether accuracy is that: otherwise it is agreement with the dense network.
+    reading : dict
+        How the dense network, as it was read, was compared with the file before anything was made of it: `Verified.to_dict`.
     """
 
     plan: Plan
@@ -111,12 +113,13 @@ class Outcome:
     tried: int
     seconds: float
     labels: bool
+    reading: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
         """The report, without the plan, which is a file of its own."""
         head = {"model": self.plan.model, "target": self.plan.target, "budget": asdict(self.budget)}
         figures = {"before": asdict(self.before), "after": asdict(self.after), "predicted_ms": self.predicted_ms}
-        search = {"images": self.images, "tried": self.tried, "seconds": self.seconds, "labels": self.labels}
+        search = {"images": self.images, "tried": self.tried, "seconds": self.seconds, "labels": self.labels, "reading": self.reading}
         verdict = {**self.verdict.to_dict(), "expected": self.expected and asdict(self.expected)}
         layers = [layer.to_dict() for layer in self.layers]
         return {**head, **figures, "verdict": verdict, **search, "layers": layers}

@@ -20,7 +20,7 @@ def network():
 
 
 def scores_of(network, x, chains):
-    from tenfold.frontends.onnx import onnxruntime_reference
+    from tenfold.frontends.reference import onnxruntime_reference
     from tenfold.passes.factorize_onnx import factorize_onnx
 
     run = onnxruntime_reference(factorize_onnx(network.onnx, chains)) if chains else network.reference

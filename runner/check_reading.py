@@ -1,0 +1,65 @@
+"""Is the network, as it was read, the one in the file? Asked before anything is made of it: what is factored has no other reference."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import TenfoldError, VerificationError
+from .data import Data, random_inputs
+from .judgement import Verified, judge
+from .tolerance import Tolerance
+
+if TYPE_CHECKING:
+    from ..frontends import Network
+
+RANDOM_SETS = 2  # of random inputs that are verified
+REAL_BATCHES = 8  # of real inputs, where given
+
+
+def check_reading(network: Network, images: Data | None = None, tolerance: float | None = None) -> Verified:
+    """Compare the normalised graph with the model as it was given; once for each network.
+
+    Parameters
+    ----------
+    network : Network
+        It keeps the result.
+    images : Data, optional
+        Real inputs to compare on, besides random ones.
+    tolerance : float, optional
+        As of `compile`.
+
+    Raises
+    ------
+    VerificationError
+        They differ: the model was read wrong.
+    """
+    if network.reading is None:
+        from ..frontends.reference import Reference
+
+        read = Reference.of_onnx(network.onnx)
+        names, allowed = [spec.name for spec in network.outputs], Tolerance.of(network.run_reference.precision, tolerance)
+        sets = verification_inputs(network, images)
+        try:
+            network.reading = judge(read, network.run_reference, sets, names, allowed, "the network as it was read")
+        except VerificationError as error:
+            raise VerificationError(f"{network.name}: {error}; this is a fault of Tenfold: please report it, with the model") from None
+    return network.reading
+
+
+def check_images(images: Data, network: Network) -> None:
+    """Raise TenfoldError unless the images fit the network's one input."""
+    if len(network.inputs) != 1:
+        raise TenfoldError(f"{network.name}: it has {len(network.inputs)} inputs; real data can be given for networks of one input only")
+    images.check(network.inputs[0], network.name)
+
+
+def verification_inputs(network: Network, images: Data | None) -> Iterator[dict[str, np.ndarray]]:
+    """What networks are compared on: random inputs, and the first batches of real ones."""
+    for seed in range(RANDOM_SETS):
+        yield random_inputs(network.inputs, seed)
+    if images is not None:
+        spec = network.inputs[0]
+        for x, _ in images.batches(spec.shape[0], REAL_BATCHES):
+            yield {spec.name: np.ascontiguousarray(x)}

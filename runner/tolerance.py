@@ -1,0 +1,59 @@
+"""How far a right network may be from its reference, by the types of its values."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..errors import TenfoldError
+from .verify import TOLERANCE, Errors
+
+if TYPE_CHECKING:
+    from ..frontends.reference import Precision
+
+# Values that are rounded after each of some 64 layers: 8 = sqrt(64) times half a unit in the last place. An engine may round there, or not.
+ROUNDINGS = 8
+HALF_UNIT = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
+# A sum that lies near the middle between two steps may go to either of them. Few do: what is off everywhere by a part of a step is wrong.
+SPREAD = 0.25
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Of the outputs.
+
+    Attributes
+    ----------
+    value : float
+        The largest difference over the largest element of the output.
+    reason : str
+        Why it is that.
+    rms : float or None
+        The largest root of the mean square of the differences, likewise; None: no bound of its own.
+    """
+
+    value: float
+    reason: str
+    rms: float | None = None
+
+    def accepts(self, errors: Errors) -> bool:
+        """Whether no error is larger. (An error that is NaN is.)"""
+        return bool(errors.relative <= self.value and (self.rms is None or errors.rms <= self.rms))
+
+    @classmethod
+    def of(cls, precision: Precision, asked: float | None = None) -> Tolerance:
+        """For a model of this precision, or what the user asked for.
+
+        Raises
+        ------
+        TenfoldError
+            A tolerance that is not above 0 and below 1.
+        """
+        if asked is not None:
+            if isinstance(asked, bool) or not isinstance(asked, (int, float)) or not 0 < asked < 1:
+                raise TenfoldError(f"tolerance must be a number above 0 and below 1, not {asked!r}")
+            return cls(float(asked), "as asked")
+        value = HALF_UNIT.get(precision.dtype, 0.0) * ROUNDINGS
+        step = 2.0 / (2**precision.bits - 1) if precision.bits else 0.0
+        if step > max(value, TOLERANCE):
+            return cls(step, f"one step of its {precision.bits}-bit values", step * SPREAD)
+        return cls(value, f"{precision.dtype} values") if value > TOLERANCE else cls(TOLERANCE, "float32 values")
