@@ -7,6 +7,7 @@ from typing import Any
 import onnx as onnx_package
 
 from ..errors import TenfoldError
+from .files import check_model_path
 from .network import Network, TensorSpec
 from .onnx import load_onnx
 from .reading import Reading
@@ -41,8 +42,7 @@ def load(model: Any, **reading: Any) -> Network:
         suffix = path.suffix.lower()
         if suffix not in (".onnx", ".pt2"):
             raise TenfoldError(f"{path}: can't tell what this is; a model file ends in .onnx or .pt2")
-        if not path.is_file():
-            raise TenfoldError(f"{path}: {'this is a folder, not a model file' if path.is_dir() else 'no such file'}")
+        check_model_path(path)
         if suffix == ".onnx":
             return load_onnx(path, options)
         model = path
