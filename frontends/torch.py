@@ -14,6 +14,7 @@ from ..errors import TenfoldError
 from .network import Network, Run, tensor_specs
 from .normalize import normalize
 from .onnx import digest
+from .output_keys import key_outputs
 from .pt2_archive import CHATTY, load_program
 from .quiet import quiet
 from .reading import Reading
@@ -50,6 +51,7 @@ def load_torch(source: Any, reading: Reading) -> Network:
         raise TenfoldError(f"can't read a {type(source).__name__}: give a path, an ONNX ModelProto, an ExportedProgram or an nn.Module")
     _refuse_training(program, name)
     proto = _to_onnx(program, name)
+    key_outputs(proto, program.call_spec.out_spec)
     with quiet(*CHATTY):
         normalised = normalize(proto, reading, name)
     inputs = tensor_specs(normalised.graph.input)
