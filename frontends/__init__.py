@@ -7,6 +7,8 @@ from typing import Any
 import onnx as onnx_package
 
 from ..errors import TenfoldError
+from .files import check_model_path
+from .foreign import hint
 from .network import Network, TensorSpec
 from .onnx import load_onnx
 from .reading import Reading
@@ -39,10 +41,10 @@ def load(model: Any, **reading: Any) -> Network:
     if isinstance(model, (str, Path)):
         path = Path(model)
         suffix = path.suffix.lower()
-        if suffix not in (".onnx", ".pt2"):
-            raise TenfoldError(f"{path}: can't tell what this is; a model file ends in .onnx or .pt2")
-        if not path.is_file():
-            raise TenfoldError(f"{path}: {'this is a folder, not a model file' if path.is_dir() else 'no such file'}")
+        if suffix in (".onnx", ".pt2"):
+            check_model_path(path)
+        else:
+            raise TenfoldError(f"{path}: {hint(path)}")
         if suffix == ".onnx":
             return load_onnx(path, options)
         model = path

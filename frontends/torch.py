@@ -14,6 +14,8 @@ from ..errors import TenfoldError
 from .network import Network, tensor_specs
 from .normalize import normalize
 from .onnx import digest
+from .output_keys import key_outputs
+from .pt2_archive import CHATTY, load_program
 from .quiet import quiet
 from .reading import Reading
 from .reference import Reference, precision_of
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     import torch
     from torch.export import ExportedProgram
 
-# The exporter logs each operator of torchvision that is not installed, and more.
-CHATTY = ("torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
 def load_torch(source: Any, reading: Reading) -> Network:
     """A network from a ``.pt2`` file, an ExportedProgram, or an nn.Module and the inputs to trace it with.
@@ -39,9 +39,11 @@ def load_torch(source: Any, reading: Reading) -> Network:
         import torch
     except ImportError:
         raise TenfoldError('reading a torch model needs torch: pip install "tenfold[torch]"') from None
-    module = None
+    module = sha256 = None
     if isinstance(source, Path):
-        name, program = str(source), _read(source)
+        name = str(source)
+        program, data = load_program(source, reading.trust)
+        sha256 = hashlib.sha256(data).hexdigest()
     elif isinstance(source, torch.export.ExportedProgram):
         name, program = type(source).__name__, source
     elif isinstance(source, torch.nn.Module):
@@ -50,27 +52,17 @@ def load_torch(source: Any, reading: Reading) -> Network:
         raise TenfoldError(f"can't read a {type(source).__name__}: give a path, an ONNX ModelProto, an ExportedProgram or an nn.Module")
     _refuse_training(program, name)
     proto = _to_onnx(program, name)
+    key_outputs(proto, program.call_spec.out_spec)
     with quiet(*CHATTY):
         normalised = normalize(proto, reading, name)
-    sha256 = hashlib.sha256(source.read_bytes()).hexdigest() if isinstance(source, Path) else digest(normalised)
     return Network(
         name=name,
         onnx=normalised,
         inputs=tensor_specs(normalised.graph.input),
         outputs=tensor_specs(normalised.graph.output),
-        sha256=sha256,
+        sha256=sha256 or digest(normalised),
         run_reference=_torch_reference(name, program, module, proto),
     )
-
-
-def _read(path: Path) -> ExportedProgram:
-    import torch
-
-    try:
-        with quiet(*CHATTY):
-            return torch.export.load(path)
-    except Exception as error:
-        raise TenfoldError(f"{path}: not a torch.export program, or cut short ({type(error).__name__})") from None
 
 
 def _trace(module: Any, example_inputs: Any) -> ExportedProgram:

@@ -1,0 +1,38 @@
+"""Files that are no network in a form that Tenfold reads: what they are, and how to make one of them."""
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+EXPORT = "torch.export.save(torch.export.export(model.eval(), (example_input,)), 'net.pt2')"
+TORCH_SUFFIXES = frozenset((".pth", ".pt", ".ckpt", ".bin", ".pkl", ".safetensors", ".tar", ".ts", ".torchscript", ".jit"))
+KERAS_SUFFIXES = frozenset((".h5", ".keras", ".pb", ".tflite", ".savedmodel"))
+
+
+def hint(path: Path) -> str:
+    """What the file seems to be, by its suffix and by the names in its archive (nothing in it is read), and what to do with it."""
+    kind = _archive_kind(path)
+    if kind == "torch.export":
+        return "this is a torch.export program: give it a name that ends in .pt2"
+    if kind == "TorchScript":
+        return f"this is TorchScript, which can't be read: load the nn.Module that it was made from in Python, and write {EXPORT}"
+    if kind == "weights" or path.suffix.lower() in TORCH_SUFFIXES:
+        return f"this holds weights, not the network: load them into their nn.Module in Python, and write {EXPORT}"
+    if path.suffix.lower() in KERAS_SUFFIXES:
+        return "this is a TensorFlow or Keras model: convert it to ONNX (tf2onnx) and give the .onnx file"
+    return "can't tell what this is; a model file ends in .onnx or .pt2"
+
+
+def _archive_kind(path: Path) -> str | None:
+    try:
+        if not zipfile.is_zipfile(path):
+            return None
+        with zipfile.ZipFile(path) as archive:
+            names = {name.partition("/")[2] for name in archive.namelist()}
+    except (OSError, zipfile.BadZipFile, ValueError, RuntimeError, NotImplementedError):
+        return None
+    if any(name.startswith("models/") for name in names) and "archive_format" in names:
+        return "torch.export"
+    if "constants.pkl" in names or any(name.startswith("code/") for name in names):
+        return "TorchScript"
+    return "weights" if "data.pkl" in names else None
