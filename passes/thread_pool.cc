@@ -143,12 +143,16 @@ uint64_t at_most(uint64_t tasks) {
   return std::min<uint64_t>(tasks, pool.started + 1);
 }
 
-// A process that forks leaves its threads behind: the child starts its own.
+// A process that forks leaves its threads behind: the child starts its own. A launch that another thread was in is not the child's, though some
+// of its tasks may have come to a barrier.
 void forget_threads() {
   pool.started = 0;
   pool.sleeping.store(0);
+  pool.meeting.arrived.store(0);
   pool.busy.clear();
 }
+
+[[maybe_unused]] const int kForks = pthread_atfork(nullptr, nullptr, forget_threads);  // before there is a thread to forget
 
 int alone(Task task, void* data) {
   Group group{nullptr, 1};
@@ -166,8 +170,6 @@ void tenfold_use_threads(int threads) { wanted = std::clamp<int64_t>(threads, 1,
 int tenfold_parallel_launch(Task task, void* data, int tasks) {
   uint64_t threads = tasks > 0 ? std::min<uint64_t>(tasks, wanted) : wanted;
   if (threads == 1 || pool.busy.test_and_set(std::memory_order_acquire)) return alone(task, data);
-  static int once = pthread_atfork(nullptr, nullptr, forget_threads);
-  (void)once;
   threads = at_most(threads);
   pool.task = task;
   pool.data = data;

@@ -16,7 +16,7 @@ from ..errors import TenfoldError
 from ..passes.memory_plan import ALIGNMENT, arena_bytes, tensor_bytes
 from ..targets.cpu import physical_cores
 from ..targets.light_import import import_tvm_ffi
-from . import thread_pool
+from . import forks, thread_pool
 from .bounds import Tensor, check_contents
 from .straight_line import FUNCTION, StraightLine
 from .weights import Contents, view
@@ -43,6 +43,7 @@ def ffi() -> ModuleType:
     return tvm_ffi
 
 
+_loading = forks.Guard()  # of the system's loader
 _files: dict[Path, list[tuple[int, int]]] = {}  # (device, inode) of what was loaded from a path, the oldest first
 
 
@@ -130,7 +131,8 @@ class Machine:
             check_contents(contents, inputs, outputs)
         except ValueError as error:
             raise TenfoldError(f"{path.parent}: its weights do not fit the network: {error}; compile the network again") from None
-        self._library = load_library(path)
+        with _loading.lock:
+            self._library = load_library(path)
         self._arena = aligned_bytes(arena_bytes(contents.places))
         self._memory = (*contents.weights, *(view(self._arena, place) for place in contents.places))
         self._destinations = contents.destinations
@@ -141,23 +143,36 @@ class Machine:
         ]
         self._pieces = contents.pieces
         dtypes = [*(np.dtype(dtype) for _, dtype in inputs), *(dtype for _, _, dtype in self._outputs)]
-        with thread_pool.opened(spelled(path)) as handle:
+        with _loading.lock, thread_pool.opened(spelled(path)) as handle:
             thread_pool.adopt(handle)
             self._line = StraightLine(handle, contents.steps, dtypes, self._memory, len(inputs), threads, self._pieces)
         self._run = functools.partial(self._library.get_function(FUNCTION, query_imports=True), self._line.address)
         self._is_straight = bool(contents.steps)
         self._inputs = inputs
         self._buffers: dict[int, np.ndarray] = {}  # for inputs that kernels can't read where they are
-        self._lock = threading.Lock()  # the arena and the virtual machine serve one call at a time
         self.threads = threads
+        self.renew()
+        forks.know(self)
 
-    @functools.cached_property
+    @property
     def executable(self) -> Any:
         """The virtual machine, with what `main` takes besides inputs and outputs bound to its function `BOUND`."""
-        executable = self._library[EXECUTABLE]()
-        executable["vm_initialization"](CPU, 0, POOLED)
-        executable["save_function"]("main", BOUND, True, *(ffi().from_dlpack(array) for array in self._memory))
-        return executable
+        if self._executable is None:
+            executable = self._library[EXECUTABLE]()
+            executable["vm_initialization"](CPU, 0, POOLED)
+            executable["save_function"]("main", BOUND, True, *(ffi().from_dlpack(array) for array in self._memory))
+            self._executable = executable
+        return self._executable
+
+    @property
+    def settles(self) -> threading.Lock | None:
+        """See `forks`. Every call writes all that it reads of the memory; the virtual machine has a state, and TVM locks of its own."""
+        return None if self._is_straight else self._lock
+
+    def renew(self) -> None:
+        """See `forks`."""
+        self._lock = threading.Lock()  # the arena and the virtual machine serve one call at a time
+        self._executable: Any = None
 
     def __call__(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         """Run on arrays of the right shapes and dtypes. The results belong to the caller.

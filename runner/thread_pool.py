@@ -3,31 +3,29 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import threading
 from collections.abc import Iterator
 
 INTERFACE = ("ParallelLaunch", "tenfold_parallel_launch"), ("ParallelBarrier", "tenfold_parallel_barrier")  # TVM's name, the pool's
 
-_lock = threading.Lock()
 _pool: ctypes.CDLL | None = None
 
 
 def adopt(handle: ctypes.CDLL) -> None:
     """Let the kernels of a library that TVM has loaded run on the pool of this process, and not on TVM's own.
 
-    Generated code calls TVM's runtime through pointers, which are variables of the library that hold an address once it is loaded.
+    Generated code calls TVM's runtime through pointers, which are variables of the library that hold an address once it is loaded. One
+    thread at a time may call this.
     """
     global _pool
-    with _lock:
-        if _pool is None:
-            _pool = handle
-            ctypes.CDLL(handle._name)  # the library that the pool is in stays loaded
-        for name, function in INTERFACE:
-            try:
-                pointer = ctypes.c_void_p.in_dll(handle, f"__TVMBackend{name}")
-            except ValueError:  # no kernel calls it
-                continue
-            pointer.value = ctypes.cast(getattr(_pool, function), ctypes.c_void_p).value
+    if _pool is None:
+        _pool = handle
+        ctypes.CDLL(handle._name)  # the library that the pool is in stays loaded
+    for name, function in INTERFACE:
+        try:
+            pointer = ctypes.c_void_p.in_dll(handle, f"__TVMBackend{name}")
+        except ValueError:  # no kernel calls it
+            continue
+        pointer.value = ctypes.cast(getattr(_pool, function), ctypes.c_void_p).value
 
 
 def functions() -> tuple[ctypes.c_void_p, ctypes.c_void_p]:
