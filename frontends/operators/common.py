@@ -1,0 +1,31 @@
+"""What converters share: the form of one, values of constants, shapes."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from tvm import ir, relax
+
+Inputs = list[relax.Expr]
+Attributes = dict[str, Any]
+Converter = Callable[[relax.BlockBuilder, Inputs, Attributes], relax.Expr | None]
+
+
+def value_of(expr: relax.Expr | None) -> np.ndarray | None:
+    """The value of a constant, or None."""
+    return expr.value.numpy() if isinstance(expr, ir.GenericConst) else None
+
+
+def shape_of(expr: relax.Expr) -> list[int]:
+    return [int(size) for size in expr.ty.shape.values]
+
+
+def dtype_of(expr: relax.Expr) -> str:
+    return str(expr.ty.dtype)
+
+
+def text(attrs: Attributes, key: str, default: str) -> str:
+    """A string attribute, which arrives as bytes."""
+    value = attrs.get(key, default)
+    return value.decode() if isinstance(value, bytes) else value
