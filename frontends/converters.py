@@ -37,6 +37,11 @@ def value_of(expr: relax.Expr | None) -> np.ndarray | None:
     return expr.value.numpy() if isinstance(expr, ir.GenericConst) else None
 
 
+def const(array: np.ndarray) -> relax.Constant:
+    """A constant of the array's own type: by itself relax.const makes float64 a float32."""
+    return relax.const(array, str(array.dtype))
+
+
 def _shape(expr: relax.Expr) -> list[int]:
     return [int(size) for size in expr.ty.shape.values]
 
@@ -45,7 +50,7 @@ def _along_axis_1(bias: relax.Expr, rank: int) -> relax.Expr:
     """A bias of (channels,) as (1, channels, 1, ...)."""
     form = (1, -1) + (1,) * (rank - 2)
     array = value_of(bias)
-    return relax.const(array.reshape(form)) if array is not None else relax.op.reshape(bias, form)
+    return const(array.reshape(form)) if array is not None else relax.op.reshape(bias, form)
 
 
 def _conv(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes, transpose: bool = False) -> relax.Expr | None:
@@ -97,13 +102,13 @@ def _gemm(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Ex
     weight = np.ascontiguousarray(weight.T) if attrs.get("transB", 0) else weight
     if attrs.get("alpha", 1.0) != 1.0:
         weight = weight * np.asarray(attrs["alpha"], weight.dtype)
-    product = bind(bb, relax.op.matmul(data, relax.const(weight)), attrs["tvm_custom"]["name"])
+    product = bind(bb, relax.op.matmul(data, const(weight)), attrs["tvm_custom"]["name"])
     if bias is None:
         return product
     beta, array = attrs.get("beta", 1.0), value_of(bias)
     if beta != 1.0:
         beta = np.asarray(beta, weight.dtype)
-        bias = relax.const(array * beta) if array is not None else relax.op.multiply(bias, relax.const(beta))
+        bias = const(array * beta) if array is not None else relax.op.multiply(bias, const(beta))
     return relax.op.add(product, bias)
 
 

@@ -1,12 +1,12 @@
-"""float16 and bfloat16 are computed in float32, and rounded where the file says so.
+"""float16 and bfloat16 are computed in float32, and float16 is rounded where the file says so.
 
     inputs, outputs    keep the type of the file: a Cast behind each input, and one before each output
     weights            the same values, in float32
-    Cast               to or from the short type: rounded to it there, Cast(float16) -> Cast(float32)
+    Cast               to or from float16: rounded to it there, Cast(float16) -> Cast(float32); to or from bfloat16: nothing
     everything else    in float32, not rounded in between, as ONNX Runtime's CPU kernels do it (and as sums in registers are everywhere)
 
 A rounding after every operator would not be nearer to what other engines compute: they fuse operators, each its own ones. It would keep
-convolutions behind each other from becoming one kernel, though.
+convolutions behind each other from becoming one kernel, though. A cast to bfloat16 and back is lost in TVM, or ends in a crash.
 """
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def in_float32(model: ir.Model, name: str) -> None:
     for port in (*graph.inputs, *graph.outputs):
         if port.dtype == ir.DataType.BFLOAT16:
             raise TenfoldError(f"{name}: {port.name!r} is bfloat16, which NumPy does not have: make it float32, and cast it in the network")
-    casts = [(node, node.inputs[0].dtype, _target(node)) for node in graph.all_nodes() if _is_cast(node)]
+    half = ir.DataType.FLOAT16
+    casts = [node for node in graph.all_nodes() if _is_cast(node) and half in (node.inputs[0].dtype, _target(node))]
+    already = {node for node in casts if node.inputs[0].dtype == half and _is_rounded(node.inputs[0])}
     inputs = [(value, value.dtype) for value in graph.inputs if value.dtype in SHORT]
     outputs = [(i, value, value.dtype) for i, value in enumerate(graph.outputs) if value.dtype in SHORT and not value.is_graph_input()]
     for part in (graph, *graph.subgraphs()):
@@ -55,8 +57,9 @@ def in_float32(model: ir.Model, name: str) -> None:
         _rewrite_attributes(node)
         for value in node.outputs:
             _lengthen(value)
-    for node, before, after in casts:
-        _round(node, before, after)
+    for node in casts:
+        if node not in already:
+            _round(node)
     for value, _ in inputs:
         _lengthen_input(graph, value)
     for index, value, dtype in outputs:
@@ -99,15 +102,16 @@ def _cast(x: ir.Value, to: ir.DataType) -> ir.Node:
     return node
 
 
-def _round(node: ir.Node, before: ir.DataType | None, after: ir.DataType) -> None:
-    """Put a cast to the short type in front of a Cast from it or to it, which goes on in float32."""
-    x = node.inputs[0]
-    exact = x.is_graph_input() or (x.producer() is not None and _is_cast(x.producer()) and x.producer().inputs[0].dtype in SHORT)
-    short = after if after in SHORT else before
-    if short in SHORT and not (before == short and exact):
-        rounding = _cast(x, short)
-        node.graph.insert_before(node, rounding)
-        node.replace_input_with(0, rounding.outputs[0])
+def _is_rounded(value: ir.Value) -> bool:
+    """Whether a value of type float16 comes from outside, or from a cast."""
+    return value.is_graph_input() or (value.producer() is not None and _is_cast(value.producer()))
+
+
+def _round(node: ir.Node) -> None:
+    """Put a cast to float16 in front of a Cast from it or to it, which goes on in float32."""
+    rounding = _cast(node.inputs[0], ir.DataType.FLOAT16)
+    node.graph.insert_before(node, rounding)
+    node.replace_input_with(0, rounding.outputs[0])
 
 
 def _lengthen_input(graph: ir.Graph, value: ir.Value) -> None:
