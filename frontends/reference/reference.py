@@ -48,7 +48,7 @@ class Reference:
         """For an ONNX model.
 
         ONNX Runtime; where it can't run the model, ONNX Runtime on a copy with explicit padding; then ONNX's own reference
-        implementation; then ONNX Runtime on a copy in float32. No copy in another opset is made: what is to be verified comes from
+        implementation; then, and first for bfloat16, ONNX Runtime on a copy in float32. No copy in another opset is made: what is to be verified comes from
         onnx's converter too, which errs (of ``axis`` of opset 6, for one).
 
         Parameters
@@ -72,8 +72,9 @@ class Reference:
             return with_explicit_pads(read(), {key: value.shape for key, value in inputs.items()}) if asks(read()) else read()
 
         precision = precision_of(proto)
-        candidates: list[Candidate] = [("onnxruntime", lambda inputs: session_run(source))]
-        if asks(proto):
+        exact = precision.dtype == "bfloat16"  # which Tenfold computes in float32, and hardly any engine on a CPU at all
+        candidates: list[Candidate] = [] if exact else [("onnxruntime", lambda inputs: session_run(source))]
+        if asks(proto) and not exact:
             candidates.append(("onnxruntime, with explicit pads", lambda inputs: session_run(padded(inputs))))
         if precision.dtype in ("float32", "float64"):  # in fewer bits it would sum up in them too
             candidates.append(("onnx.reference", lambda inputs: evaluator_run(read())))
