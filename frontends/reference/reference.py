@@ -48,8 +48,8 @@ class Reference:
         """For an ONNX model.
 
         ONNX Runtime; where it can't run the model, ONNX Runtime on a copy with explicit padding; then ONNX's own reference
-        implementation; then, and first for bfloat16, ONNX Runtime on a copy in float32. No copy in another opset is made: what is to be verified comes from
-        onnx's converter too, which errs (of ``axis`` of opset 6, for one).
+        implementation; then, and first for bfloat16, ONNX Runtime on a copy in float32. No copy in another opset is made: what is to be
+        verified comes from onnx's converter too, which errs (of ``axis`` of opset 6, for one).
 
         Parameters
         ----------
