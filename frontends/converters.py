@@ -13,12 +13,13 @@ import numpy as np
 from tvm import relax
 
 from ..errors import TenfoldError
-from .operators.common import Attributes, Converter, Inputs, value_of
+from .operators.common import Attributes, Converter, Inputs, const, value_of
 from .operators.elementwise import ELEMENTWISE
 from .operators.indexing import INDEXING
 from .operators.recurrent import RECURRENT
 from .operators.spatial import SPATIAL
 from .resize import resize, upsample
+
 
 def bind(bb: relax.BlockBuilder, call: relax.Expr, name: str) -> relax.Var:
     """Bind `call` to a variable of exactly the name given; `BlockBuilder.emit` would replace dots and number duplicates."""
@@ -32,7 +33,7 @@ def _along_axis_1(bias: relax.Expr, rank: int) -> relax.Expr:
     """A bias of (channels,) as (1, channels, 1, ...)."""
     form = (1, -1) + (1,) * (rank - 2)
     array = value_of(bias)
-    return relax.const(array.reshape(form)) if array is not None else relax.op.reshape(bias, form)
+    return const(array.reshape(form)) if array is not None else relax.op.reshape(bias, form)
 
 
 def _conv(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes, transpose: bool = False) -> relax.Expr | None:
@@ -84,13 +85,13 @@ def _gemm(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Ex
     weight = np.ascontiguousarray(weight.T) if attrs.get("transB", 0) else weight
     if attrs.get("alpha", 1.0) != 1.0:
         weight = weight * np.asarray(attrs["alpha"], weight.dtype)
-    product = bind(bb, relax.op.matmul(data, relax.const(weight)), attrs["tvm_custom"]["name"])
+    product = bind(bb, relax.op.matmul(data, const(weight)), attrs["tvm_custom"]["name"])
     if bias is None:
         return product
     beta, array = attrs.get("beta", 1.0), value_of(bias)
     if beta != 1.0:
         beta = np.asarray(beta, weight.dtype)
-        bias = relax.const(array * beta) if array is not None else relax.op.multiply(bias, relax.const(beta))
+        bias = const(array * beta) if array is not None else relax.op.multiply(bias, const(beta))
     return relax.op.add(product, bias)
 
 

@@ -17,6 +17,7 @@ from ..errors import TenfoldError
 from .expand import expand
 from .explicit_pads import explicit_pads
 from .fold_affine import fold_affine
+from .low_precision import has_short, in_float32
 from .names import name_layers
 from .reading import Reading
 from .shapes import check_static, fix_inputs
@@ -57,6 +58,9 @@ def normalize(proto: onnx.ModelProto, reading: Reading, name: str) -> onnx.Model
     passes.RemoveInitializersFromInputsPass()(model)
     fix_inputs(model, reading.input_shapes, name)
     model = _upgrade(model)
+    if has_short(model):
+        infer_shapes(model)
+        in_float32(model, name)
     expand(model)
     fold_shapes(model)
     _drop_dropout(model, name)

@@ -18,7 +18,7 @@ from .output_keys import key_outputs
 from .pt2_archive import CHATTY, load_program
 from .quiet import quiet
 from .reading import Reading
-from .reference import Reference, precision_of
+from .reference import Reference
 
 if TYPE_CHECKING:
     import torch
@@ -116,7 +116,7 @@ def _torch_reference(name: str, program: ExportedProgram, module: torch.nn.Modul
             result = (module or program.module())(*arguments[0], **arguments[1])
         return [leaf.numpy() for leaf in torch.utils._pytree.tree_leaves(result)]
 
-    return Reference(name, [("torch", lambda inputs: run)], lambda: proto, precision_of(proto))
+    return Reference(name, [("torch", lambda inputs: run)], lambda: proto, proto)
 
 
 @contextlib.contextmanager

@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from ..frontends.reference import Precision
 
 # Values that are rounded after each of some 64 layers: 8 = sqrt(64) times half a unit in the last place. An engine may round there, or not.
-ROUNDINGS = 8
-HALF_UNIT = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
+FLOAT16 = 8 * 2.0**-11
 # A sum that lies near the middle between two steps may go to either of them. Few do: what is off everywhere by a part of a step is wrong.
 SPREAD = 0.25
 
@@ -52,8 +51,8 @@ class Tolerance:
             if isinstance(asked, bool) or not isinstance(asked, (int, float)) or not 0 < asked < 1:
                 raise TenfoldError(f"tolerance must be a number above 0 and below 1, not {asked!r}")
             return cls(float(asked), "as asked")
-        value = HALF_UNIT.get(precision.dtype, 0.0) * ROUNDINGS
+        value = FLOAT16 if precision.dtype == "float16" else TOLERANCE
         step = 2.0 / (2**precision.bits - 1) if precision.bits else 0.0
-        if step > max(value, TOLERANCE):
+        if step > value:
             return cls(step, f"one step of its {precision.bits}-bit values", step * SPREAD)
-        return cls(value, f"{precision.dtype} values") if value > TOLERANCE else cls(TOLERANCE, "float32 values")
+        return cls(value, "float16 values" if precision.dtype == "float16" else "float32 values")

@@ -17,6 +17,11 @@ def value_of(expr: relax.Expr | None) -> np.ndarray | None:
     return expr.value.numpy() if isinstance(expr, ir.GenericConst) else None
 
 
+def const(array: np.ndarray) -> relax.Constant:
+    """A constant of the array's own type: by itself relax.const makes float64 a float32."""
+    return relax.const(array, str(array.dtype))
+
+
 def shape_of(expr: relax.Expr) -> list[int]:
     return [int(size) for size in expr.ty.shape.values]
 

@@ -13,7 +13,7 @@ from ...errors import TenfoldError
 from .double import tail_of
 from .evaluator import TooSlow, evaluator_run
 from .padding import asks, with_explicit_pads
-from .precision import Precision, precision_of
+from .precision import precision_of
 from .retype import cast_like, retyped
 from .session import session_run
 
@@ -33,12 +33,13 @@ class Reference:
         Engines, best first. The first that runs is the one.
     model : callable
         Reads the model as ONNX, where its inside is asked for.
-    precision : Precision
-        Of the model.
+    proto : onnx.ModelProto
+        The model; what it says of types and inputs is what is looked at, and it is not kept.
     """
 
-    def __init__(self, name: str, candidates: Sequence[Candidate], model: Callable[[], onnx.ModelProto], precision: Precision) -> None:
-        self.model_name, self.precision = name, precision
+    def __init__(self, name: str, candidates: Sequence[Candidate], model: Callable[[], onnx.ModelProto], proto: onnx.ModelProto) -> None:
+        self.model_name, self.precision = name, precision_of(proto)
+        self._inputs = {value.name for value in proto.graph.input} - {tensor.name for tensor in proto.graph.initializer}
         self._candidates, self._read, self._run = list(candidates), model, None
         self.name = self._candidates[0][0]
 
@@ -47,8 +48,8 @@ class Reference:
         """For an ONNX model.
 
         ONNX Runtime; where it can't run the model, ONNX Runtime on a copy with explicit padding; then ONNX's own reference
-        implementation; then ONNX Runtime on a copy in float32. No copy in another opset is made: what is to be verified comes from
-        onnx's converter too, which errs (of ``axis`` of opset 6, for one).
+        implementation; then, and first for bfloat16, ONNX Runtime on a copy in float32. No copy in another opset is made: what is to be
+        verified comes from onnx's converter too, which errs (of ``axis`` of opset 6, for one).
 
         Parameters
         ----------
@@ -71,15 +72,16 @@ class Reference:
             return with_explicit_pads(read(), {key: value.shape for key, value in inputs.items()}) if asks(read()) else read()
 
         precision = precision_of(proto)
-        candidates: list[Candidate] = [("onnxruntime", lambda inputs: session_run(source))]
-        if asks(proto):
+        exact = precision.dtype == "bfloat16"  # which Tenfold computes in float32, and hardly any engine on a CPU at all
+        candidates: list[Candidate] = [] if exact else [("onnxruntime", lambda inputs: session_run(source))]
+        if asks(proto) and not exact:
             candidates.append(("onnxruntime, with explicit pads", lambda inputs: session_run(padded(inputs))))
         if precision.dtype in ("float32", "float64"):  # in fewer bits it would sum up in them too
             candidates.append(("onnx.reference", lambda inputs: evaluator_run(read())))
         if precision.dtype != "float32":
             candidates.append(("onnxruntime, in float32", lambda inputs: _in_type(padded(inputs), TensorProto.FLOAT, session_run)))
             candidates.append(("onnx.reference, in float64", lambda inputs: _in_type(read(), TensorProto.DOUBLE, evaluator_run)))
-        return cls(name, candidates, read, precision)
+        return cls(name, candidates, read, proto)
 
     def __call__(self, inputs: Inputs) -> list[np.ndarray]:
         """The outputs, in the order of the model.
@@ -89,6 +91,9 @@ class Reference:
         TenfoldError
             No candidate can run the model; the message says why each can't.
         """
+        strange = sorted(set(inputs) - self._inputs)
+        if strange:  # an engine would refuse it, or take it for a new value of a weight
+            raise TenfoldError(f"{self.model_name}: the model has no input {strange[0]!r}")
         if self._run is not None:
             return self._run(inputs)
         reasons = []

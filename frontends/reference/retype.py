@@ -57,8 +57,8 @@ def _attribute(node: onnx.NodeProto, attribute: AttributeProto, to: int) -> None
         attribute.CopyFrom(helper.make_attribute("value", numpy_helper.from_array(value)))
     elif attribute.name == NAMING.get(node.op_type) and attribute.i in FLOATS:
         attribute.i = to
-    for graph in (attribute.g, *attribute.graphs):
-        _graph(graph, to)
+    elif attribute.type == AttributeProto.GRAPH:
+        _graph(attribute.g, to)
 
 
 def _tensor(tensor: TensorProto, to: int) -> None:
