@@ -61,7 +61,7 @@ class Bar:
         self._stderr = stderr
         self._progress: Any = None
         self._task: Any = None
-        self._step: str | None = None
+        self._state: tuple[str, int | None, int | None] = "", None, None
 
     def __enter__(self) -> Bar:
         from rich.console import Console
@@ -80,15 +80,20 @@ class Bar:
         self._progress.stop()
 
     def __call__(self, step: str, done: int | None = None, total: int | None = None) -> None:
-        if step != self._step:
-            if self._step is None:
+        counts = "" if done is None or total is None else f"{done} of {total}"
+        if self._task is None or not self._goes_on(step, done, total):
+            if self._task is None:
                 self._progress.start()
             else:
                 self._progress.remove_task(self._task)
-            self._task = self._progress.add_task(printable(step), total=total, counts="")
-            self._step = step
-        counts = "" if done is None or total is None else f"{done} of {total}"
-        self._progress.update(self._task, total=total, completed=done or 0, counts=counts)
+            self._task = self._progress.add_task("", total=total, counts=counts)
+        self._state = step, done, total
+        self._progress.update(self._task, description=printable(step), completed=done or 0, counts=counts)
+
+    def _goes_on(self, step: str, done: int | None, total: int | None) -> bool:
+        """Whether this is the step before, or the next of as many: layer by layer, say. What time is left is known from those before."""
+        last_step, last_done, last_total = self._state
+        return total == last_total and (step == last_step if total is None else (done or 0) > (last_done or 0) or step == last_step)
 
     def line(self, text: str) -> None:
         """A line that stays, above the bar."""

@@ -11,6 +11,7 @@ from ..errors import Refusal, TenfoldError
 from ..files.json_text import decode_text
 from ..files.regular import read_regular
 from ..files.whole import write_text
+from ..progress import Progress, reporter
 from .chain import FactorChain
 from .choice import Choice, choose_by_energy, minor_layers
 from .layer import Layer
@@ -57,6 +58,7 @@ class Plan:
         method: str,
         energy: float,
         multiple: int = 1,
+        progress: Progress | None = None,
     ) -> Plan:
         """Keep the same part of the energy of every layer.
 
@@ -75,6 +77,8 @@ class Plan:
             The part of the squared Frobenius norm of each weight that the ranks keep, in (0, 1].
         multiple
             Ranks are rounded up to it, but not above the highest; down where rounding up would cost all that the chain saves.
+        progress
+            A callable, told of each layer.
 
         Raises
         ------
@@ -86,9 +90,10 @@ class Plan:
             raise TenfoldError(f"energy {energy} is out of range: it must be above 0 and at most 1")
         if multiple < 1:
             raise TenfoldError(f"multiple {multiple} is out of range: ranks are rounded to a multiple of at least 1")
-        plan, layers = cls(model_hash, target_name), list(layers)
+        plan, layers, say = cls(model_hash, target_name), list(layers), reporter(progress)
         minor = minor_layers(layers) if method == AUTO else {}
-        for layer in layers:
+        for number, layer in enumerate(layers):
+            say(f"choosing the ranks of {layer.name}", number, len(layers))
             methods = [METHODS[method]] if method != AUTO else [m for m in METHODS.values() if m.kind == layer.kind and m.spectral]
             if layer.name not in weights and any(m.check(layer) is None for m in methods):
                 raise TenfoldError(f"layer {layer.name!r}: its weight is missing")

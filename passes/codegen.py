@@ -22,6 +22,7 @@ from tvm.support import cc
 
 from ..errors import TenfoldError
 from ..files.temporary import TemporaryFolder
+from ..progress import Progress, reporter
 from ..schedules.bound_loops import BoundLoops, lower_blocks
 from ..schedules.transpose_tiles import TransposeTiles
 from ..targets import Target
@@ -36,7 +37,7 @@ INSTALL = "install g++ (Debian, Ubuntu: apt install g++; Fedora: dnf install gcc
 PARTS = 4  # for each thread: some kernels take ten times as long as others
 
 
-def write_library(mod: tvm.IRModule, target: Target, path: Path) -> int:
+def write_library(mod: tvm.IRModule, target: Target, path: Path, progress: Progress | None = None) -> int:
     """Generate code and link it.
 
     Parameters
@@ -47,6 +48,7 @@ def write_library(mod: tvm.IRModule, target: Target, path: Path) -> int:
         The device to generate code for.
     path : Path
         The shared library to write. The virtual machine loads it by its function ``vm_load_executable``.
+    progress : Progress, optional
 
     Returns
     -------
@@ -55,14 +57,17 @@ def write_library(mod: tvm.IRModule, target: Target, path: Path) -> int:
     """
     builder = relax.ExecBuilder()
     kernels = _kernels(relax_api.VMCodeGen(builder, mod))
-    meter = WorkspaceMeter(target.cores)
+    meter, say = WorkspaceMeter(target.cores), reporter(progress)
     threads = physical_cores()  # of this machine, not of the target
     with TemporaryFolder() as folder, ThreadPoolExecutor(threads) as pool:
         parts = [part for index in range(PARTS * threads) if (part := kernels[index :: PARTS * threads])]
         objects = [folder / f"kernels{index}.o" for index in range(len(parts))]
         # TVM and LLVM let go of Python's lock while they work.
         support = support_objects(target)
-        libraries = list(pool.map(_generate, parts, objects, repeat(target), repeat(meter)))
+        libraries = []
+        for library in pool.map(_generate, parts, objects, repeat(target), repeat(meter)):
+            libraries.append(library)
+            say("compiling: generating code", len(libraries), len(parts))
         first, rest = (libraries[0], libraries[1:]) if libraries else (None, [])
         executable = relax_api.VMLink(builder, target.tvm_target(), first, rest, {})
         objects.append(folder / "executable.o")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import TenfoldError
 from ..passes.memory_plan import arena_bytes
+from ..progress import Progress, reporter
 from ..targets.light_import import import_tvm
 from .manifest import LIBRARY, WEIGHTS
 from .manifest_fields import MOST_THREADS
@@ -102,7 +103,7 @@ class Built:
     pieces: int
 
 
-def build_library(mod: tvm.IRModule, target: Target, folder: Path) -> Built:
+def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Progress | None = None) -> Built:
     """Compile a Relax module: code to model.so, weights to weights.bin.
 
     Raises
@@ -117,18 +118,19 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path) -> Built:
     from ..schedules.driver import UnscheduledWarning
 
     support_objects(target)  # before the work that takes long: a compiler that is missing or fails is told now
+    say = reporter(progress)
     pieces = count_pieces(mod, target)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnscheduledWarning)
-        lowered, weights = _lowered(_piece(mod, pieces), target)
+        lowered, weights = _lowered(_piece(mod, pieces), target, say)
         external, memory = externalize_memory(lowered)
         if pieces > 1 and not memory.steps:  # only a straight line of kernels is run piece by piece
             pieces = 1
-            lowered, weights = _lowered(mod, target)
+            lowered, weights = _lowered(mod, target, say)
             external, memory = externalize_memory(lowered)
     for warning in caught:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    workspaces = write_library(external, target, folder / LIBRARY)
+    workspaces = write_library(external, target, folder / LIBRARY, say)
     stored = write_weights(folder / WEIGHTS, memory.weights, memory.places, memory.destinations, memory.steps, pieces)
     # The message begins with the name of the function.
     unscheduled = tuple(str(w.message).split(" ", 1)[0] for w in caught if issubclass(w.category, UnscheduledWarning))
@@ -143,13 +145,18 @@ def _piece(mod: tvm.IRModule, pieces: int) -> tvm.IRModule:
     return mod if pieces == 1 else with_batch(mod, int(mod["main"].params[0].ty.shape.values[0]) // pieces)
 
 
-def _lowered(mod: tvm.IRModule, target: Target) -> tuple[tvm.IRModule, LayerWeights]:
+def _lowered(mod: tvm.IRModule, target: Target, say: Progress) -> tuple[tvm.IRModule, LayerWeights]:
     """The module as kernels and their calls, and which layers' weights these read."""
     from ..passes.kernel_calls import LayerWeights
-    from ..passes.pipeline import lower
+    from ..passes.pipeline import lower, phases
 
-    weights = LayerWeights(mod)
-    return lower(mod, target, watch=weights.watch), weights
+    weights, names = LayerWeights(mod), [name for name, _ in phases(target)]
+
+    def watch(name: str, made: tvm.IRModule) -> None:
+        say("compiling: choosing kernels", names.index(name) + 1, len(names))
+        weights.watch(name, made)
+
+    return lower(mod, target, watch=watch), weights
 
 
 def require_compiler() -> None:

@@ -5,7 +5,7 @@ import functools
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import TenfoldError
 from ..files.temporary import TemporaryFolder
+from ..progress import Progress, reporter
 from ..targets.cpu import physical_cores
 from .contestants import Contestant, Contestants, open_contestants
 from .data import Data, Spec, random_inputs
@@ -95,7 +96,6 @@ class Comparison:
         return json.dumps(self.to_dict(), indent=2) + "\n"
 
 
-Progress = Callable[[str], None]
 
 
 def compare(
@@ -129,7 +129,7 @@ def compare(
     profile : bool
         Measure each kernel of the networks in Tenfold too.
     progress : callable, optional
-        Called with a few words when a step begins.
+        Called with a few words when a step begins, and with what is done of it; see `progress.Progress`.
     **reading
         How to read model files: as of `compile`.
 
@@ -142,7 +142,7 @@ def compare(
 
     options = Reading.of("compare", reading)
     given = {name: value for name, value in reading.items() if getattr(Reading(), name) != getattr(options, name)}
-    say = progress or (lambda step: None)
+    say = reporter(progress)
     paths = [what] if isinstance(what, (str, os.PathLike)) else list(what)
     if not paths:
         raise TenfoldError("there is nothing to compare: give model files or artifact folders")
@@ -169,14 +169,14 @@ def _rows(opened: Contestants, images: Data | None, runs: int, threads: int, say
         expected = [(x, opened.reference.reference(x)) for x in feeds]
     judged = []
     for one in opened.contestants:
-        say(f"accuracy and error of {one.model} in {one.engine_name}")
+        say(f"measuring accuracy and error of {one.model} in {one.engine_name}")
         judged.append((_accuracy(one, images), _error(one, images, expected)))
     feeds = [_feeds(one.inputs, images)[0] for one in opened.contestants]
     calls = [functools.partial(one.engine.run, x) for one, x in zip(opened.contestants, feeds, strict=True)]
-    latencies = measure(calls, runs, progress=lambda done, total: say(f"measuring: burst {done} of {total}"))
+    latencies = measure(calls, runs, progress=functools.partial(say, "measuring times"))
     rows = []
     for one, x, latency, (accuracy, error) in zip(opened.contestants, feeds, latencies, judged, strict=True):
-        say(f"memory of {one.model} in {one.engine_name}")
+        say(f"measuring the memory of {one.model} in {one.engine_name}")
         peak = peak_bytes(one.engine_name, one.path, x, threads)
         rows.append(Row(one.model, one.engine_name, latency, one.macs, one.params, one.bytes, peak, accuracy, error))
     return rows

@@ -5,7 +5,6 @@ import json
 import os
 import platform
 import weakref
-from collections.abc import Callable
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +14,7 @@ from ..errors import VerificationError
 from ..files.inputs import protect
 from ..files.temporary import TemporaryFolder
 from ..passes.memory_plan import tensor_bytes
+from ..progress import Progress, reporter
 from .artifact import Artifact, check_cpu, load
 from .build import Built, Variant, build_library, describe_target, make_variant, read_plan, require_compiler, with_threads
 from .check_reading import check_images, check_reading, verification_inputs
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from ..targets import Target
 
 PACKAGES = {"tenfold": "tenfold", "tvm": "apache-tvm", "numpy": "numpy", "onnxruntime": "onnxruntime"}
-Progress = Callable[[str], None]
 
 
 def compile(  # noqa: A001 - the verb of the public API
@@ -68,7 +67,7 @@ def compile(  # noqa: A001 - the verb of the public API
         The largest difference from the reference that is accepted, over the largest element of an output. Default: 1e-4, and more where
         the values of the model are known less exactly (`runner.tolerance`).
     progress : callable, optional
-        Called with a few words when a step begins.
+        Called with a few words when a step begins, and with what is done of it; see `progress.Progress`.
     **reading
         How to read the model: ``input_shapes``, ``batch``, ``example_inputs`` (for an nn.Module) and the other attributes of
         `frontends.Reading`.
@@ -89,7 +88,7 @@ def compile(  # noqa: A001 - the verb of the public API
     from ..targets import resolve
 
     Reading.of("compile", reading)
-    say = progress or (lambda step: None)
+    say = reporter(progress)
     require_compiler()
     chosen = resolve(target)
     given, plan = plan, read_plan(plan)
@@ -111,7 +110,7 @@ def compile_network(
     progress: Progress | None = None,
 ) -> Artifact:
     """`compile` for a network that is read already."""
-    say = progress or (lambda step: None)
+    say = reporter(progress)
     require_compiler()
     target = with_threads(target, threads)
     check_cpu(f"target {target.name}", describe_target(target))
@@ -126,7 +125,7 @@ def compile_network(
         output = holder.path / "artifact"
     with output_folder(output, ARTIFACT) as folder:
         say("compiling")
-        built = build_library(variant.mod, target, folder)
+        built = build_library(variant.mod, target, folder, say)
         manifest = _manifest(variant, target, folder, built)
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         say("verifying")

@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TenfoldError
+from ..progress import Progress
 from .data import Data, Spec, random_inputs
 from .engines import Engine, Tenfold, describe
 
@@ -49,7 +50,7 @@ def open_contestants(
     target: Any,
     reading: Mapping[str, Any],
     images: Data | None,
-    say: Callable[[str], None],
+    say: Progress,
 ) -> Contestants:
     """Compile the model files into `folder`, and load everything.
 
@@ -86,7 +87,7 @@ def _model(
     threads: int,
     target: Any,
     reading: Mapping[str, Any],
-    say: Callable[[str], None],
+    say: Progress,
 ) -> None:
     import onnx
 
@@ -94,9 +95,15 @@ def _model(
     from ..targets import resolve
     from .compile import compile_network
 
-    say(f"compiling {model}")
+    say(f"reading {model}")
     network = load_network(model, **reading)
-    compile_network(network, resolve(target), folder / "artifact", threads=threads)
+    compile_network(
+        network,
+        resolve(target),
+        folder / "artifact",
+        threads=threads,
+        progress=lambda step, done=None, total=None: say(f"{step} ({model})", done, total),
+    )
     ours = _artifact(model, folder / "artifact", threads)
     opened.contestants.append(ours)
     opened.reference = opened.reference or network

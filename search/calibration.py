@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from math import prod
@@ -14,6 +14,7 @@ import scipy.linalg.blas
 from ..errors import TenfoldError
 from ..factorization import Layer, Statistics
 from ..frontends import Network
+from ..progress import Progress, reporter
 from .free_batch import free_batch
 from .inside import Inside
 from .patches import Positions, patches
@@ -23,7 +24,6 @@ LEAST = 32768  # of any layer
 BLOCK = 2048  # rows: enough to keep a matrix product busy, few enough to hold
 MISTAKEN = 256  # images whose mistakes are back-propagated
 WIDEST = 8192  # dimensions: beyond them the moments of one layer alone would take 512 MiB
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -71,19 +71,17 @@ def calibrate(
     TenfoldError
         The images do not fit the network, or ONNX Runtime can't run it.
     """
-    say = progress or (lambda step: None)
+    say = reporter(progress)
     chosen = [layer for layer in layers if layer.reason is None and layer.groups == 1 and _width(layer) <= WIDEST]
     model = free_batch(network.onnx, images)
     inputs = layer_values(model, chosen)
     batch = network.inputs[0].shape[0]
     moments = {layer.name: Moments(_width(layer)) for layer in chosen}
     drawn = {layer.name: Positions.draw(layer, len(images), max(PATCHES * _width(layer), LEAST), batch) for layer in chosen}
-    done, told = 0, -1
+    done = 0
     for values in Inside(model, [inputs[layer.name][0] for layer in chosen]).batches(images):
         count = len(next(iter(values.values()))) if values else 0
-        if 10 * done // len(images) > told:
-            told = 10 * done // len(images)
-            say(f"statistics of the layers' inputs: image {done} of {len(images)}")
+        say("collecting statistics of the layers' inputs", done, len(images))
         for layer in chosen:
             source, _, flip = inputs[layer.name]
             x = values[source].T if flip else values[source]

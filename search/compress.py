@@ -3,13 +3,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TenfoldError
 from ..files.inputs import protect
+from ..progress import Progress, reporter
 from ..runner.build import read_plan, require_compiler
 from ..runner.check_reading import check_images, check_reading
 from ..runner.data import Data, random_inputs
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from ..frontends import Network
 
 ENERGY = 0.9
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,8 @@ def compress(
         Images, labelled or not, to correct the factored layers with (`search.correct`). With a plan: those that it was made with.
     target : str, Target or dict
         Its vector length is what ranks are rounded to.
+    progress : callable, optional
+        As of `compile`.
     **reading
         As of `compile`.
 
@@ -147,7 +149,7 @@ def compress(
     from ..targets import resolve
 
     Reading.of("compress", reading)
-    say = progress or (lambda step: None)
+    say = reporter(progress)
     require_compiler()
     device = resolve(target)
     given, plan = plan, read_plan(plan)
@@ -162,7 +164,7 @@ def compress(
     check_reading(network, images)
     if plan is None:
         material = Material.of(network) if images is None else Material.correcting(network, images, say)
-        plan = Plan.by_energy(material.layers, material.weights, network.sha256, device.name, method, energy, device.rank_multiple)
+        plan = Plan.by_energy(material.layers, material.weights, network.sha256, device.name, method, energy, device.rank_multiple, say)
         if images is not None:
             plan = replace(plan, data=material.calibration.sha256, correction=material.correction())
     else:
@@ -170,7 +172,6 @@ def compress(
     plan.check(material.layers, network.sha256)
     if not plan.layers:
         raise TenfoldError(f"{network.name}: no layer is factored: {_first_reason(plan)}")
-    say("factoring")
     chains = material.chains(plan, say)
     say("comparing with the dense network")
     small = factorize_onnx(network.onnx, chains)

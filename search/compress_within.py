@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..files.inputs import protect
 from ..plots.canvas import require_matplotlib, save
 from ..plots.pareto import draw
+from ..progress import Progress, reporter
 from ..runner.build import require_compiler, with_threads
 from ..runner.check_reading import check_reading
 from ..runner.data import Data
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from .timing import Indices
 
-Progress = Callable[[str], None]
 
 
 def settings_for(target: Any, threads: int | None = None, device: str | None = None, **options: Any) -> Settings:
@@ -94,7 +93,7 @@ def compress_within(
     pareto : bool
         Write the curve of what accuracy costs too, as ``pareto.json``, ``pareto.png`` and ``pareto.svg`` (needs matplotlib).
     progress : callable, optional
-        Called with a few words when a step begins.
+        Called with a few words when a step begins, and with what is done of it; see `progress.Progress`.
     **reading
         As of `compile`.
 
@@ -115,13 +114,13 @@ def compress_within(
         check_output(output, RESULT)
     settings = settings or settings_for("host")
     images = Data.of(data)
-    say = progress or (lambda step: None)
+    say = reporter(progress)
     say("reading the network")
     network = load(model, **reading)
     check(network, images)
     say("comparing the network as it was read with the file")
     check_reading(network, images)
-    search = Search(network, images, settings, progress)
+    search = Search(network, images, settings, say)
     chosen = search.find(budget)
     small = factorize_onnx(search.network.onnx, search.chains(chosen))
     with protect(model, data), output_folder(output, RESULT) as folder:

@@ -12,7 +12,7 @@ Each layer is measured in the network as factored and corrected before it, so th
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from math import prod
@@ -31,6 +31,7 @@ from ..factorization.response import Responses, response, solve
 from ..frontends import Network
 from ..passes.chains import push_permutations
 from ..passes.factorize_onnx import factorize_onnx
+from ..progress import Progress, reporter
 from .calibration import WIDEST, Moments, evenly_spaced
 from .free_batch import free_batch
 from .places import Place, answers
@@ -39,7 +40,6 @@ IMAGES = 4096  # of those given, evenly spaced
 INFORMING = 2048  # of these that gradients are taken of
 SMOOTHING = 1e-3  # part of the mean variance that every direction of a layer's input is given: images are fewer than dimensions at times
 LARGEST_GAIN = 2.0  # of a channel's deviation: what shrank more was lost, not scaled
-Progress = Callable[[str], None]
 
 
 def correct(
@@ -85,7 +85,7 @@ def correct(
         raise TenfoldError(f"unknown correction {kind!r}: choose {', '.join(CORRECTIONS)}")
     if kind == "none" or not chains:
         return dict(chains)
-    say = progress or (lambda step: None)
+    say = reporter(progress)
     images = images[evenly_spaced(len(images), IMAGES)]
     model, batch = free_batch(network.onnx, images), network.inputs[0].shape[0]
     places = [Place.of(model, layer, len(images), batch) for layer in layers if layer.name in chains]
@@ -96,7 +96,7 @@ def correct(
     done: dict[str, FactorChain] = {}
     for place, wanted in answers(model, places, images):
         name = place.layer.name
-        say(f"correcting {name}, layer {len(done) + 1} of {len(places)}")
+        say(f"correcting {name}", len(done), len(places))
 
         def graph(chain: FactorChain, name: str = name) -> onnx.ModelProto:
             return factorize_onnx(model, {**done, name: chain})
@@ -126,7 +126,7 @@ def _weightings(model: onnx.ModelProto, places: Sequence[Place], images: np.ndar
     from ..runner.torch_fisher import output_fisher  # torch is an extra
 
     some = images[evenly_spaced(len(images), INFORMING)]
-    say(f"what the network's answer depends on: gradients of {len(some)} images")
+    say(f"finding what the network's answer depends on, by the gradients of {len(some)} images")
     found = output_fisher(model, {place.layer.name: place.output for place in places}, some)
     scales = {name: np.trace(fisher) / len(fisher) for name, fisher in found.items()}
     return {name: roots(fisher / scales[name])[0] if scales[name] > 0 else np.eye(len(fisher)) for name, fisher in found.items()}

@@ -7,7 +7,7 @@ are shipped with the package are read first.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
@@ -18,6 +18,7 @@ from ..code_version import code_version
 from ..errors import TenfoldError
 from ..factorization import FactorChain, Layer
 from ..interrupts import disguised
+from ..progress import Progress, reporter
 from .device import Device
 from .stopwatch import QUIET, Stopwatch
 from .store import TUNE_LOGS, Store, cache_folder, is_number
@@ -33,7 +34,6 @@ SHORTEST = 1e-6  # milliseconds that a record can state
 BATCH = 12  # trials that are timed against each other
 YARDSTICK = Layer("yardstick", "conv2d", (64, 64, 3, 3), padding=(1, 1, 1, 1), input_size=(14, 14), output_size=(14, 14))
 
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,14 @@ class LatencyTable:
         Those that are not in the table are measured, each shape once. So are those that were measured while the machine was disturbed, if
         it is quiet now. What can't be compiled takes forever (`failure` says why); it is tried again when the table is opened again.
         """
-        say = progress or (lambda step: None)
+        say = reporter(progress)
         found = {str(trial.key()): (trial, self._store.get(self._key(trial))) for trial in trials if self.failure(trial) is None}
         waiting = [trial for trial, record in found.values() if record is None]
         disturbed = [trial for trial, record in found.values() if record is not None and self._disturbed(record)]
         if disturbed and self.stopwatch().quiet():
             waiting += disturbed
         for start in range(0, len(waiting), BATCH):
-            say(f"timing candidates: {start} of {len(waiting)}")
+            say("timing candidates", start, len(waiting))
             self._measure(waiting[start : start + BATCH])
         records = [None if self.failure(trial) else self._store.get(self._key(trial)) for trial in trials]
         return [inf if record is None else record["ms"] * self.yardstick / record["yardstick_ms"] for record in records]

@@ -4,6 +4,7 @@ A search and the replay of its plan both come here for their chains, which is wh
 """
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -13,6 +14,7 @@ import numpy as np
 
 from ..errors import TenfoldError
 from ..passes.inventory import inventory, weights
+from ..progress import Progress, reporter
 from ..runner.data import Data
 from .calibration import Calibration, calibrate, digest
 from .correct import correct
@@ -26,7 +28,6 @@ IMAGES = 8192  # of the calibration part that statistics are taken from: a dense
 CORRECTED = 4096  # of these that corrections are taken from
 NONE = "none"  # what follows a rewrite where there is no data
 
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -101,13 +102,16 @@ class Material:
 
     def chains(self, plan: Plan, progress: Progress | None = None) -> dict[str, FactorChain]:
         """The chains of a plan, corrected as it says."""
-        chains = {name: self._factored(plan, name, progress or (lambda step: None)) for name in plan.layers}
+        say, count = reporter(progress), len(plan.layers)
+        chains = {}
+        for number, name in enumerate(plan.layers):
+            chains[name] = self._factored(plan, name, functools.partial(say, done=number, total=count))
         if plan.correction == NONE or not chains:
             return chains
         options = {"weightings": self.weightings, "progress": progress}
         return correct(self.network, self.layers, chains, self.images[:CORRECTED], plan.correction, **options)
 
-    def _factored(self, plan: Plan, name: str, say: Progress) -> FactorChain:
+    def _factored(self, plan: Plan, name: str, say: Callable[[str], None]) -> FactorChain:
         """The chain of one layer: plans that are tried after each other differ in few."""
         key = name, plan.layers[name]
         if key not in self.factored:

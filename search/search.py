@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from math import inf
 from pathlib import Path
@@ -22,6 +22,7 @@ from scipy.special import ndtri
 from ..code_version import code_version
 from ..errors import TenfoldError
 from ..factorization import METHODS, Method, Plan, method_name
+from ..progress import Progress, reporter
 from ..runner.data import Data
 from .budget import Budget
 from .candidates import fields
@@ -55,7 +56,6 @@ FASTER = 0.99  # of the milliseconds of the best: what is worth a try
 FINAL, CLOSE = 3, 1.1  # plans that hold and are timed against each other, and how many times the predicted time of the best they may have
 REMEMBERED = 3  # plans whose chains are kept
 
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Search:
     """
 
     def __init__(self, network: Network, data: Data, settings: Settings, progress: Progress | None = None) -> None:
-        self.network, self.settings, self.say = network, settings, progress or (lambda step: None)
+        self.network, self.settings, self.say = network, settings, reporter(progress)
         self._begin = time.perf_counter()
         check(network, data)
         calibrating, held_out = split(data)

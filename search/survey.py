@@ -5,13 +5,14 @@ looked at further; the others get all their ranks. Only what lies on the frontie
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
 from ..errors import TenfoldError
 from ..factorization import METHODS, Layer
+from ..progress import Progress
 from .candidates import Candidate, Field, spread
 from .evaluate import Verdict
 from .latency import LatencyTable, Trial
@@ -23,7 +24,6 @@ EVALUATED = 7  # candidates of a layer that are tried on real images
 HOPELESS = 0.8  # relative error: not evaluated
 NEGLIGIBLE = 0.02  # relative error that is as good as none: one of 0.02 changes a fraction of a thousandth of what a layer says
 
-Progress = Callable[[str], None]
 Steps = dict[str, tuple[str, ...]]
 
 
@@ -165,7 +165,7 @@ class _Surveyor:
         ]
         found: list[Option] = []
         for number, option in enumerate(sorted(timed, key=_order)):
-            self.progress(f"factoring candidates: {number + 1} of {len(timed)} ({option.candidate})")
+            self.progress(f"factoring candidates ({option.candidate})", number, len(timed))
             found.append(self._judged(option, [*known, *found]))
         return found
 
@@ -190,7 +190,7 @@ class _Surveyor:
         best = spread([option for option in frontier(o for o in options if o.refused is None) if option.error <= HOPELESS], EVALUATED)
         verdicts = {}
         for number, option in enumerate(best):
-            self.progress(f"evaluating candidates: {number + 1} of {len(best)} ({option.candidate})")
+            self.progress(f"evaluating candidates ({option.candidate})", number, len(best))
             verdicts[option.candidate] = self.sensitivity.verdict(option.candidate)
         if not best:
             return [replace(o, refused=o.refused or f"error of {o.error:.2f}: nothing is left of the layer") for o in options]

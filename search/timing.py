@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ..progress import Progress
 from .costs import Costs, Whole, fastest
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from .survey import LayerSurvey, Option
 
 Indices = tuple[int, ...]
-Progress = Callable[[str], None]
 Chains = Callable[[Indices], "Mapping[str, FactorChain]"]
 
 
