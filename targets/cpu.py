@@ -40,13 +40,19 @@ FLAG_OF_FEATURE = {
     "gfni": "gfni",
     "vaes": "vaes",
     "vpclmulqdq": "vpclmulqdq",
+    # Of few CPUs, before and after those of the presets.
+    "fma4": "fma4",
+    "xop": "xop",
+    "tbm": "tbm",
+    "avx10.2": "avx10_2",
+    **dict.fromkeys(("egpr", "ndd", "ccmp", "nf", "cf", "zu", "ppx", "push2pop2"), "apx"),
 }
 
 
 def flags_of(features: Iterable[str]) -> tuple[str, ...]:
     """Those of LLVM's `features` that matter for a compiled network, as flags of /proc/cpuinfo, in a fixed order."""
     features = set(features)
-    return tuple(flag for feature, flag in FLAG_OF_FEATURE.items() if feature in features)
+    return tuple(dict.fromkeys(flag for feature, flag in FLAG_OF_FEATURE.items() if feature in features))
 
 
 def vector_unit(flags: Iterable[str]) -> tuple[int, int]:

@@ -11,11 +11,6 @@ def system_cpu() -> str:
     return str(import_tvm().target.codegen.llvm_get_system_cpu())
 
 
-def check_target(target: dict[str, Any]) -> None:
-    """Let TVM read a target (dict form): ValueError or TypeError if it does not understand it."""
-    import_tvm().target.Target(target)
-
-
 def cpu_features(target: dict[str, Any]) -> frozenset[str]:
     """LLVM's features that code for a TVM target (dict form) may use."""
     tvm = import_tvm()

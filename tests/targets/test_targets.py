@@ -87,6 +87,31 @@ def test_the_vector_width_comes_from_mcpu_and_mattr(spec, bits):
         ('{"kind": "llvm", "num-cores": 0}', ["num-cores", "0"]),
         ('{"kind": "llvm", "num-cores": "two"}', ["num-cores"]),
         ('{"kind": "llvm", "mtriple": "aarch64-linux-gnu"}', ["aarch64", "x86-64"]),
+        ('{"kind": "llvm", "mtriple": "x86_64; rm"}', ["'x86_64; rm'", "x86_64-linux-gnu"]),
+        ('{"kind": "llvm", "mtriple": "x86_64-pc-windows-msvc"}', ["windows", "Linux"]),
+        ('{"kind": "llvm", "mtriple": 3}', ["mtriple", "3"]),
+        ('{"kind": "llvm", "mcpu": "pentium"}', ["pentium", "LLVM", "64-bit code requested"]),
+        ('{"kind": "llvm", "mcpu": "x86-64", "mattr": ["-sse2"]}', ["-sse2", "x86-64"]),
+        ('{"kind": "llvm", "mattr": ["+soft-float"]}', ["soft-float"]),
+        ('{"kind": "llvm", "mattr": ["+avx2", "-avx2"]}', ["avx2", "both"]),
+        ('{"kind": "llvm", "mattr": "+avx2"}', ["mattr", "list"]),
+        ('{"kind": "llvm", "mattr": [["+avx2"]]}', ["mattr", "list"]),
+        ('{"kind": "llvm", "num-cores": 1e400}', ["num-cores", "inf"]),
+        ('{"kind": "llvm", "num-cores": 1025}', ["num-cores", "1024"]),
+        ('{"kind": "llvm", "num-cores": %s}' % ("9" * 400), ["num-cores", "many digits"]),
+        ('{"kind": "llvm", "num-cores": %s}' % ("9" * 5000), ["looks like JSON"]),
+        ('{"kind": "llvm", "num-cores": true}', ["num-cores", "True"]),
+        ('{"kind": "llvm", "fast-math": true}', ["'fast-math'", "mattr"]),
+        ('{"kind": "llvm", "cl-opt": ["-x=1"]}', ["'cl-opt'"]),
+        ('{"kind": "llvm", "host": {"kind": "llvm"}}', ["'host'"]),
+        ('{"kind": "llvm", "opt-level": 4}', ["opt-level", "3"]),
+        ('{"kind": "llvm", "keys": ["gpu"]}', ["keys", "cpu"]),
+        ('{"kind": "llvm", "tag": {}}', ["tag"]),
+        ('{"kind": %s}' % ("[" * 900 + "]" * 900), ["kind", "llvm"]),
+        ('{"kind": ' * 100_000, ["looks like JSON"]),
+        ("[" * 100_000, ["looks like JSON"]),
+        ("[1]", ["no JSON object", "mcpu"]),
+        (7, ["target", "int"]),
     ],
 )
 def test_what_is_no_target_is_refused_in_one_line(spec, words):
@@ -96,6 +121,12 @@ def test_what_is_no_target_is_refused_in_one_line(spec, words):
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+def test_instructions_of_few_cpus_are_known_as_flags():
+    """Code with them would die of an illegal instruction elsewhere."""
+    assert {"fma4", "xop"} <= set(resolve({"kind": "llvm", "mcpu": "bdver4"}).features)
+    assert "apx" in resolve({"kind": "llvm", "mcpu": "x86-64-v3", "mattr": ["+egpr"]}).features
 
 
 def test_the_host_runs_what_it_claims():
@@ -115,3 +146,79 @@ def test_a_few_cores_have_their_share_of_a_large_cache(monkeypatch):
     assert host.detect_host().l3_bytes == 32 << 20
     monkeypatch.setattr(host.cpu, "caches", lambda: (32 << 10, 512 << 10, 16 << 20))
     assert host.detect_host().l3_bytes == 16 << 20
+
+
+WHOLE = """
+description = "a board"
+vector_bits = 256
+vector_registers = 16
+l1_kib = 48
+l2_kib = 2048
+l3_kib = 0
+features = [FEATURES]
+[tvm]
+kind = "llvm"
+mcpu = "x86-64-v3"
+num-cores = 3
+""".replace("FEATURES", ", ".join(f'"{flag}"' for flag in resolve("x86-64-v3").features))
+
+
+@pytest.fixture
+def board(tmp_path):
+    """A function that writes a target's file and reads it."""
+
+    def read(text):
+        (tmp_path / "board.toml").write_text(text)
+        return resolve(tmp_path / "board.toml")
+
+    return read
+
+
+def test_a_file_like_a_preset_is_a_target(board, tmp_path):
+    target = board(WHOLE)
+    assert (target.name, target.description, target.cores) == ("board", "a board", 3)
+    assert (target.vector_bits, target.vector_registers) == (256, 16)
+    assert (target.l1_bytes, target.l2_bytes, target.l3_bytes) == (48 << 10, 2048 << 10, 0)
+    assert target.features == resolve("x86-64-v3").features and resolve(str(tmp_path / "board.toml")).tvm == target.tvm
+
+
+def test_what_a_file_leaves_out_is_known_from_the_cpu(board):
+    target, like = board('[tvm]\nkind = "llvm"\nmcpu = "znver4"'), resolve("zen4")
+    assert (target.vector_bits, target.vector_registers, target.features) == (like.vector_bits, like.vector_registers, like.features)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ["[tvm]"]),
+        ("tvm = 3", ["[tvm]"]),
+        ("a = [", ["not TOML"]),
+        ("a = " + "[" * 10_000, ["not TOML"]),
+        ("# " + "x" * (1 << 17), ["too long"]),
+        (WHOLE.replace("l1_kib = 48", "l1_kib = -1"), ["l1_kib", "-1"]),
+        (WHOLE.replace("l1_kib = 48", "l1_kib = 48.5"), ["l1_kib", "48.5"]),
+        (WHOLE.replace("l1_kib = 48", "l1_kb = 48"), ["'l1_kb'", "l1_kib"]),
+        (WHOLE.replace("vector_bits = 256", "vector_bits = 512"), ["vector_bits", "512", "128, 256"]),
+        (WHOLE.replace("vector_bits = 256", "vector_bits = [256]"), ["vector_bits", "list"]),
+        (WHOLE.replace("vector_registers = 16", "vector_registers = 32"), ["vector_registers", "32"]),
+        (WHOLE.replace('"avx2", ', ""), ["features lack avx2"]),
+        (WHOLE.replace('description = "a board"', "description = 1"), ["description"]),
+        (WHOLE.replace('mcpu = "x86-64-v3"', 'mcpu = "pentium"'), ["pentium", "LLVM"]),
+        (WHOLE.replace('mcpu = "x86-64-v3"', 'mtriple = "x86_64; rm"'), ["x86_64; rm"]),
+    ],
+)
+def test_a_file_that_is_no_target_is_refused_by_name_in_one_line(board, text, words):
+    with pytest.raises(TenfoldError) as caught:
+        board(text)
+    message = str(caught.value)
+    assert "board.toml: " in message and "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_a_file_that_is_not_there_or_no_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "folder.toml").mkdir()
+    for name in ("none", "pipe", "folder"):
+        with pytest.raises(TenfoldError, match=f"{name}.toml: "):
+            resolve(tmp_path / f"{name}.toml")

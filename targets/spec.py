@@ -1,0 +1,98 @@
+"""The check of a TVM target that somebody wrote, before TVM or LLVM sees it: they abort, or worse, on what they do not understand."""
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import TenfoldError
+from . import cpu
+from .llvm import known_cpus, known_features
+from .registry import presets
+
+KINDS = ("llvm",)
+# An option of TVM's that is not here has no place in a target of Tenfold: fast-math, for one, would make NaN undetectable.
+FIELDS = ("kind", "mcpu", "mattr", "mtriple", "num-cores", "opt-level", "keys", "tag")
+TRIPLE = re.compile(r"x86_64(-[A-Za-z0-9_]+)?(-linux(-(gnu|musl)[a-z0-9.]*)?)?")
+MOST_CORES = 1024
+BASE = {"64bit", "cmov", "cx8", "fxsr", "mmx", "sse", "sse2", "x87"}  # of x86-64 itself: floats are passed in SSE registers
+LONGEST = 80  # characters of a value that are shown
+
+
+def checked(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The TVM target `spec` in dict form, with ``mcpu`` and ``num-cores``.
+
+    Raises
+    ------
+    TenfoldError
+        A field is unknown or of a wrong type; an unknown kind, CPU or feature; contradictory features; an architecture or system that
+        Tenfold does not compile for.
+    """
+    kind = spec.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise TenfoldError(f"unknown target kind {shown(kind)}: Tenfold compiles for {', '.join(KINDS)} (x86-64)")
+    refuse_unknown(spec, FIELDS, "the target")
+    _check_triple(spec.get("mtriple", "x86_64"))
+    _check_number("num-cores", cores := spec.get("num-cores", cpu.physical_cores()), 1, MOST_CORES)
+    _check_number("opt-level", spec.get("opt-level", 3), 0, 3)
+    if spec.get("keys", ["cpu"]) != ["cpu"]:
+        raise TenfoldError(f'the target\'s keys are {shown(spec["keys"])}: they can only be ["cpu"]')
+    if not isinstance(spec.get("tag", ""), str):
+        raise TenfoldError(f"the target's tag is {shown(spec['tag'])}: it must be a string")
+    mcpu = spec.get("mcpu", "x86-64")
+    _check_cpu(mcpu)
+    _check_features(spec.get("mattr", []))
+    return {**spec, "num-cores": cores, "mcpu": mcpu}
+
+
+def refuse_unknown(given: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    """TenfoldError for a key that is not known."""
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise TenfoldError(f"unknown field {shown(name)} in {where}{hint}: it can have {', '.join(known)}")
+
+
+def shown(value: Any) -> str:
+    """A value in a message: of what may be nested without end, only what it is."""
+    if value is not None and not isinstance(value, str | int | float):
+        return f"a {type(value).__name__}"
+    text = repr(value) if not isinstance(value, int) or abs(value) < 10**LONGEST else "a number of many digits"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def _check_triple(triple: Any) -> None:
+    if not isinstance(triple, str) or not TRIPLE.fullmatch(triple):
+        raise TenfoldError(
+            f"the target's mtriple {shown(triple)} is not x86-64 under Linux, for which alone Tenfold compiles: write x86_64-linux-gnu"
+        )
+
+
+def _check_number(name: str, number: Any, least: int, most: int) -> None:
+    if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= most:
+        raise TenfoldError(f"the target's {name} is {shown(number)}: it must be a whole number from {least} to {most}")
+
+
+def _check_cpu(mcpu: Any) -> None:
+    """LLVM only warns about a CPU that it does not know, and then compiles for a generic one."""
+    if not isinstance(mcpu, str) or mcpu not in (cpus := known_cpus({"kind": "llvm"})):
+        near = difflib.get_close_matches(str(mcpu), cpus, n=4) if isinstance(mcpu, str) else []
+        near = near or [preset.tvm["mcpu"] for preset in presets()]
+        raise TenfoldError(f"unknown mcpu {shown(mcpu)} in the target; LLVM knows, among others, {', '.join(near)}")
+
+
+def _check_features(mattr: Any) -> None:
+    if not isinstance(mattr, list | tuple):
+        raise TenfoldError(f'the target\'s mattr is {shown(mattr)}: it must be a list, such as ["+avx2", "+fma"]')
+    signs: dict[str, str] = {}
+    for entry in mattr:
+        if not isinstance(entry, str) or entry[:1] not in ("+", "-") or entry[1:] not in known_features():
+            near = difflib.get_close_matches(entry.lstrip("+-"), known_features(), n=4) if isinstance(entry, str) else []
+            example = f", such as +{near[0]}" if near else ""
+            raise TenfoldError(f"unknown mattr {shown(entry)} in the target: write +feature or -feature{example}")
+        if entry[0] == "-" and entry[1:] in BASE:
+            raise TenfoldError(f"the target's mattr {entry} can't be: every x86-64 CPU has {entry[1:]}")
+        if signs.setdefault(entry[1:], entry[0]) != entry[0]:
+            raise TenfoldError(f"the target's mattr both adds and removes {entry[1:]}: leave one of +{entry[1:]} and -{entry[1:]}")

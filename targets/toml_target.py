@@ -1,0 +1,88 @@
+"""A target in a file of the user's, of the form of the presets -> Target."""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ..errors import TenfoldError
+from . import cpu
+from .json_target import L1_BYTES, L2_BYTES, L3_BYTES, flags_for
+from .registry import tomllib
+from .spec import checked, refuse_unknown, shown
+from .target import Target
+
+LARGEST = 1 << 16  # bytes of a file
+SIZES = {"l1_kib": L1_BYTES >> 10, "l2_kib": L2_BYTES >> 10, "l3_kib": L3_BYTES >> 10}
+LARGEST_CACHE = 1 << 24  # KiB: 16 GiB
+FIELDS = ("description", "vector_bits", "vector_registers", *SIZES, "features", "tvm")
+BITS, REGISTERS = (128, 256, 512), (16, 32)
+
+
+def from_toml(path: str | os.PathLike[str]) -> Target:
+    """The target in a file like those in ``targets/presets``, named as the file. Only the table ``tvm`` must be there.
+
+    Raises
+    ------
+    TenfoldError
+        The file can't be read; a field is unknown or has a value that it can't have; what `spec.checked` refuses, and what LLVM can't
+        compile for. The message names the file.
+    """
+    path = Path(path)
+    try:
+        return _target(path.stem, _table(path))
+    except TenfoldError as error:
+        raise TenfoldError(f"{path}: {error}") from None
+
+
+def _table(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise TenfoldError("this is no file" if path.exists() else "no such file")
+    try:
+        if path.stat().st_size > LARGEST:
+            raise TenfoldError(f"this is too long for a target: it has more than {LARGEST} bytes")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TenfoldError(f"can't be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise TenfoldError(f"not TOML: {error}") from None
+
+
+def _target(name: str, table: dict[str, Any]) -> Target:
+    refuse_unknown(table, FIELDS, "the file")
+    if not isinstance(table.get("tvm"), dict):
+        raise TenfoldError('the table [tvm] is missing: it needs kind = "llvm" and mcpu')
+    tvm = checked(table["tvm"])
+    needed = flags_for(tvm)
+    bits, registers = cpu.vector_unit(needed)
+    bits = _one_of("vector_bits", table.get("vector_bits", bits), BITS, bits)
+    registers = _one_of("vector_registers", table.get("vector_registers", registers), REGISTERS, registers)
+    l1, l2, l3 = (_kib(size, table.get(size, default)) << 10 for size, default in SIZES.items())
+    description = table.get("description", "")
+    if not isinstance(description, str):
+        raise TenfoldError(f"description is {shown(description)}: it must be a string")
+    features = _features(table.get("features", list(needed)), needed)
+    return Target(name, tvm, bits, registers, tvm["num-cores"], l1, l2, l3, features=features, description=description)
+
+
+def _one_of(name: str, value: Any, choices: tuple[int, ...], most: int) -> int:
+    if isinstance(value, bool) or value not in choices or value > most:
+        allowed = ", ".join(str(choice) for choice in choices if choice <= most)
+        raise TenfoldError(f"{name} is {shown(value)}: code for the CPU of [tvm] can have {allowed}")
+    return value
+
+
+def _kib(name: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LARGEST_CACHE:
+        raise TenfoldError(f"{name} is {shown(value)}: it must be a whole number of KiB, 0 where unknown")
+    return value
+
+
+def _features(given: Any, needed: tuple[str, ...]) -> tuple[str, ...]:
+    """All that code may use must be there: it would die of an illegal instruction where a flag is missing."""
+    if not isinstance(given, list) or not all(isinstance(flag, str) for flag in given):
+        raise TenfoldError(f"features are {shown(given)}: they must be a list of flags as in /proc/cpuinfo")
+    missing = [flag for flag in needed if flag not in given]
+    if missing:
+        raise TenfoldError(f"features lack {', '.join(missing)}, which code for the CPU of [tvm] uses: leave the field out, or add them")
+    return tuple(given)
