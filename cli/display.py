@@ -10,7 +10,7 @@ from typing import Any, Protocol, TextIO
 from ..printable import printable
 from ..progress import in_words
 
-EVERY = 5.0  # seconds between lines
+FIRST, EVERY = 10.0, 5.0  # seconds before the first line, and between lines
 REDRAWN = 4.0  # times a second that a bar is: what is being measured meanwhile should not notice
 
 
@@ -106,7 +106,8 @@ class Lines(Nothing):
     def __init__(self, stderr: TextIO, each: bool) -> None:
         super().__init__(stderr)
         self._each = each
-        self._begin = self._last = time.monotonic()
+        self._begin = time.monotonic()
+        self._last = self._begin + FIRST - EVERY
         self._step, self._text = "", ""
         self._ended = threading.Event()
         self._lock = threading.Lock()

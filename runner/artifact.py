@@ -18,11 +18,16 @@ from ..targets.cpu import cpu_flags
 from . import runtime
 from .manifest import LIBRARY, MANIFEST, WEIGHTS, Manifest, Port, sha256_of
 from .manifest_fields import MOST_THREADS
+from .tensors import as_array, as_tensor, is_tensor
 from .weights import map_file, map_weights
+
+Array = Any  # ndarray, or torch.Tensor, which is not imported here
 
 
 class Artifact:
     """A compiled network. Call it with an array, or with a dict of arrays by input name.
+
+    Tensors of torch go in without a copy, and then tensors come out.
 
     Attributes
     ----------
@@ -46,18 +51,19 @@ class Artifact:
     def threads(self) -> int:
         return self._machine.threads
 
-    def __call__(self, inputs: np.ndarray | Mapping[str, np.ndarray]) -> np.ndarray | list[np.ndarray]:
+    def __call__(self, inputs: Array | Mapping[str, Array]) -> Array | list[Array]:
         """Run the network.
 
         Parameters
         ----------
-        inputs : ndarray or dict of str to ndarray
-            The one input, or every input by name; shapes and dtypes as in `inputs`, all numbers finite.
+        inputs : ndarray, torch.Tensor, or dict of str to these
+            The one input, or every input by name; shapes and dtypes as in `inputs`, all numbers finite. Tensors are on the CPU; no
+            gradient goes through the network.
 
         Returns
         -------
-        ndarray or list of ndarray
-            The one output, or all in the order of `outputs`.
+        ndarray, torch.Tensor, or list of these
+            The one output, or all in the order of `outputs`. Tensors, if any input is one.
 
         Raises
         ------
@@ -67,12 +73,12 @@ class Artifact:
         results = self._results(inputs)
         return results[0] if len(self.outputs) == 1 else results
 
-    def run(self, inputs: np.ndarray | Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def run(self, inputs: Array | Mapping[str, Array]) -> dict[str, Array]:
         """As calling it, with the outputs by name."""
         results = self._results(inputs)
         return {port.name: result for port, result in zip(self.outputs, results, strict=True)}
 
-    def record(self, inputs: np.ndarray | Mapping[str, np.ndarray]) -> list[tuple[str, Any, tuple[Any, ...]]]:
+    def record(self, inputs: Array | Mapping[str, Array]) -> list[tuple[str, Any, tuple[Any, ...]]]:
         """Run the network and list the functions that it called: (name, function, arguments). It is slow from then on."""
         arrays = self._check(inputs)
         try:
@@ -80,7 +86,7 @@ class Artifact:
         except Exception as error:
             raise self._failure(error) from error
 
-    def _results(self, inputs: np.ndarray | Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    def _results(self, inputs: Array | Mapping[str, Array]) -> list[Array]:
         arrays = self._check(inputs)
         try:
             results = self._machine(arrays)
@@ -90,7 +96,7 @@ class Artifact:
             raise self._failure(error) from error
         if len(results) != len(self.outputs):
             raise TenfoldError(f"{self._name}: the compiled code has {len(results)} outputs, its manifest {len(self.outputs)}")
-        return results
+        return list(map(as_tensor, results)) if _holds_tensor(inputs) else results
 
     def _failure(self, error: Exception) -> BaseException:
         if disguised(error):
@@ -98,7 +104,7 @@ class Artifact:
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         return TenfoldError(f"{self._name}: the compiled code failed: {line}; compile the network again")
 
-    def _check(self, inputs: np.ndarray | Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    def _check(self, inputs: Array | Mapping[str, Array]) -> list[np.ndarray]:
         if not isinstance(inputs, dict | Mapping):  # dict first: asking an abstract class takes microseconds
             if len(self.inputs) == 1:
                 return [self._check_array(self.inputs[0], inputs)]
@@ -114,12 +120,22 @@ class Artifact:
 
     def _check_array(self, port: Port, array: Any) -> np.ndarray:
         if not isinstance(array, np.ndarray):
-            raise TenfoldError(f"{self._name}: input {port.name!r} must be a NumPy array, not {type(array).__name__}")
+            array = self._converted(port, array)
         if array.shape != port.shape:
             raise TenfoldError(f"{self._name}: input {port.name!r} has shape {list(array.shape)}, expected {list(port.shape)}")
         if array.dtype != self._dtypes[port.dtype]:
             raise TenfoldError(f"{self._name}: input {port.name!r} has dtype {array.dtype}, expected {port.dtype}: convert it with .astype")
         return array
+
+    def _converted(self, port: Port, value: Any) -> np.ndarray:
+        """What is no array, as one."""
+        if is_tensor(value):
+            try:
+                return as_array(value)
+            except TypeError as error:
+                raise TenfoldError(f"{self._name}: input {port.name!r} {error}") from None
+        hint = f": convert it with np.asarray(x, {port.dtype!r})" if isinstance(value, list | tuple | int | float | np.generic) else ""
+        raise TenfoldError(f"{self._name}: input {port.name!r} must be a NumPy array or a torch tensor, not {type(value).__name__}{hint}")
 
     @property
     def _name(self) -> str:
@@ -131,6 +147,12 @@ class Artifact:
 
     def __repr__(self) -> str:
         return f"Artifact({str(self.folder)!r}, target={self.manifest.target['name']!r}, threads={self.threads})"
+
+
+def _holds_tensor(inputs: Array | Mapping[str, Array]) -> bool:
+    if isinstance(inputs, np.ndarray):
+        return False
+    return any(map(is_tensor, inputs.values())) if isinstance(inputs, dict | Mapping) else is_tensor(inputs)
 
 
 def load(folder: str | os.PathLike[str], threads: int | None = None) -> Artifact:
