@@ -1,11 +1,11 @@
 """A TVM target that the user wrote, as a dict or as JSON -> Target."""
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from ..errors import TenfoldError
+from ..files.json_text import parse_json
 from . import cpu
 from .llvm import cpu_features
 from .registry import presets
@@ -25,10 +25,7 @@ def from_json(text: str) -> Target:
     TenfoldError
         Malformed JSON, or what `from_dict` refuses.
     """
-    try:
-        spec = json.loads(text)
-    except (ValueError, RecursionError) as error:  # malformed, a number of thousands of digits, brackets of thousands of levels
-        raise TenfoldError(f"the target {shown(text)} looks like JSON but is not: {error}") from None
+    spec = parse_json(text, f"the target {shown(text)}, which looks like JSON")
     if not isinstance(spec, dict):
         raise TenfoldError(f"the target {shown(text)} is no JSON object: write {{\"kind\": \"llvm\", \"mcpu\": NAME}}")
     return from_dict(spec)

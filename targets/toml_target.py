@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TenfoldError
+from ..files.json_text import decode_text
+from ..files.regular import read_regular
 from . import cpu
 from .json_target import L1_BYTES, L2_BYTES, L3_BYTES, flags_for
 from .registry import tomllib
 from .spec import checked, refuse_unknown, shown
 from .target import Target
 
-LARGEST = 1 << 16  # bytes of a file
+LARGEST = 1 << 20  # bytes of a file
 SIZES = {"l1_kib": L1_BYTES >> 10, "l2_kib": L2_BYTES >> 10, "l3_kib": L3_BYTES >> 10}
 LARGEST_CACHE = 1 << 24  # KiB: 16 GiB
 FIELDS = ("description", "vector_bits", "vector_registers", *SIZES, "features", "tvm")
@@ -29,23 +31,13 @@ def from_toml(path: str | os.PathLike[str]) -> Target:
         compile for. The message names the file.
     """
     path = Path(path)
+    text = decode_text(read_regular(path, LARGEST), str(path))
     try:
-        return _target(path.stem, _table(path))
+        return _target(path.stem, tomllib.loads(text))
+    except (ValueError, RecursionError) as error:
+        raise TenfoldError(f"{path}: not TOML: {error}") from None
     except TenfoldError as error:
         raise TenfoldError(f"{path}: {error}") from None
-
-
-def _table(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise TenfoldError("this is no file" if path.exists() else "no such file")
-    try:
-        if path.stat().st_size > LARGEST:
-            raise TenfoldError(f"this is too long for a target: it has more than {LARGEST} bytes")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TenfoldError(f"can't be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise TenfoldError(f"not TOML: {error}") from None
 
 
 def _target(name: str, table: dict[str, Any]) -> Target:
