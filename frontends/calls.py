@@ -4,10 +4,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 import onnx
+import onnx.inliner
 
 from ..errors import TenfoldError
 
-MOST_NODES = 50_000  # of a network, written out; the largest published convolutional ones have a tenth of it
+MOST_NODES = 20_000  # of a network, written out; the largest published convolutional ones have a tenth of it
+MOST_CALLS = 500  # that onnx_ir's inliner writes out, in a time that grows with their square
 
 Key = tuple[str, str, str]
 Functions = Mapping[Key, onnx.FunctionProto]
@@ -34,37 +36,50 @@ def inner_graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
         yield from attribute.graphs
 
 
-def check_calls(proto: onnx.ModelProto, functions: Functions, name: str) -> None:
-    """Raise TenfoldError for functions that call themselves, and for more nodes than a network may have, counted before any is made.
+def inline(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """`proto` itself, or with thousands of calls of its own functions, the same model with them written out.
 
-    With n(f) the number of nodes of f: ``n(f) = sum over the nodes of f of (n(g) if it calls g else 1)``.
+    The rest is onnx_ir's inliner's: it keeps names better than onnx's own, but takes minutes for so many.
     """
-    called = {key: list(dict.fromkeys(_called(function.node, functions))) for key, function in functions.items()}
-    counts: dict[Key, int] = {}
-    for key in functions:
-        _count_function(key, functions, called, counts, name)
-    total = _count_nodes(proto.graph.node, counts)
+    functions = functions_of(proto, name)
+    calls = _total(proto, functions, name, node=0)
+    return onnx.inliner.inline_local_functions(proto) if calls > MOST_CALLS else proto
+
+
+def check_calls(proto: onnx.ModelProto, functions: Functions, name: str) -> None:
+    """Raise TenfoldError for functions that call themselves, and for more nodes than a network may have, counted before any is made."""
+    total = _total(proto, functions, name)
     if total > MOST_NODES:
         number = f"{total:,}" if total < 10**15 else "more than 10^15"
         written_out = ", once the functions in it are written out" if functions else ""
         raise TenfoldError(f"{name}: has {number} nodes{written_out}; the most that is read is {MOST_NODES:,}")
 
 
-def _count_function(start: Key, functions: Functions, called: Mapping[Key, list[Key]], counts: dict[Key, int], name: str) -> None:
-    """Enter the count of `start` and of all that it calls into `counts`; with a stack of its own, for a chain of calls may be long."""
-    waiting = [(start, iter(called[start]))]
-    open_calls = {start}
+def _total(proto: onnx.ModelProto, functions: Functions, name: str, node: int = 1) -> int:
+    """With n(f) the number of nodes of f, and 1 for the call: ``n(f) = 1 + sum over the nodes of f of (n(g) if it calls g else node)``."""
+    called = {key: list(dict.fromkeys(_called(function.node, functions))) for key, function in functions.items()}
+    counts: dict[Key, int] = {}
+    for start in functions:
+        for key in _callees_first(start, called, counts, name):
+            counts[key] = 1 + _count(functions[key].node, counts, node)
+    return _count(proto.graph.node, counts, node)
+
+
+def _callees_first(start: Key, called: Mapping[Key, list[Key]], done: Mapping[Key, int], name: str) -> Iterator[Key]:
+    """`start` and all that it calls and is not done yet, each behind those it calls; with a stack of its own, for chains may be long."""
+    waiting, under_way = [(start, iter(called[start]))], {start}
     while waiting:
         key, callees = waiting[-1]
-        callee = next((one for one in callees if one not in counts), None)
+        callee = next((one for one in callees if one not in done), None)
         if callee is None:
-            counts.setdefault(key, _count_nodes(functions[key].node, counts))
-            open_calls.discard(key)
             waiting.pop()
-        elif callee in open_calls:
+            under_way.discard(key)
+            if key not in done:
+                yield key
+        elif callee in under_way:
             raise TenfoldError(f"{name}: function {callee[1]!r} calls itself, directly or through others, without end")
         else:
-            open_calls.add(callee)
+            under_way.add(callee)
             waiting.append((callee, iter(called[callee])))
 
 
@@ -76,8 +91,5 @@ def _called(nodes: Iterable[onnx.NodeProto], functions: Functions) -> Iterator[K
             yield from _called(graph.node, functions)
 
 
-def _count_nodes(nodes: Iterable[onnx.NodeProto], counts: Mapping[Key, int]) -> int:
-    total = 0
-    for node in nodes:
-        total += counts.get(called_by(node), 1) + sum(_count_nodes(graph.node, counts) for graph in inner_graphs(node))
-    return total
+def _count(nodes: Iterable[onnx.NodeProto], counts: Mapping[Key, int], each: int) -> int:
+    return sum(counts.get(called_by(node), each) + sum(_count(graph.node, counts, each) for graph in inner_graphs(node)) for node in nodes)

@@ -14,13 +14,16 @@ from onnxscript.rewriter import rewrite
 from onnxscript.rewriter.rules.common import fuse_pad_into_conv_rule
 
 from ..errors import TenfoldError
+from .calls import inline
 from .expand import expand
 from .explicit_pads import explicit_pads
 from .fold_affine import fold_affine
+from .limits import FoldBudget, check_chunks, check_inputs, check_memory
 from .low_precision import has_short, in_float32
 from .names import name_layers
 from .reading import Reading
 from .shapes import check_static, fix_inputs
+from .step import step
 
 logger = logging.getLogger(__name__)
 
@@ -52,17 +55,20 @@ def normalize(proto: onnx.ModelProto, reading: Reading, name: str) -> onnx.Model
     TenfoldError
         A dynamic size that is not fixed, a size that depends on the data, or a batch norm in training mode.
     """
-    model = ir.serde.deserialize_model(proto)
+    with step(name, "read the graph"):
+        model = ir.serde.deserialize_model(inline(proto, name))
     model.ir_version = max(model.ir_version or 0, OLDEST_IR_VERSION)
-    passes.InlinePass()(model)
+    with step(name, "write out its functions"):
+        passes.InlinePass()(model)
     passes.RemoveInitializersFromInputsPass()(model)
     fix_inputs(model, reading.input_shapes, name)
+    check_inputs(model, name)
     model = _upgrade(model)
     if has_short(model):
         infer_shapes(model)
         in_float32(model, name)
     expand(model)
-    fold_shapes(model)
+    fold_shapes(model, name)
     _drop_dropout(model, name)
     _drop_identities(model)
     rewrite(model, pattern_rewrite_rules=[fuse_pad_into_conv_rule])
@@ -75,7 +81,10 @@ def normalize(proto: onnx.ModelProto, reading: Reading, name: str) -> onnx.Model
     _forget_the_exporter(model)
     infer_shapes(model)
     check_static(model.graph.outputs, name)
-    return ir.serde.serialize_model(model)
+    with step(name, "write the normalised graph"):
+        normalised = ir.serde.serialize_model(model)
+    check_memory(normalised, name)
+    return normalised
 
 
 def infer_shapes(model: ir.Model) -> None:
@@ -86,20 +95,27 @@ def infer_shapes(model: ir.Model) -> None:
     passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
 
 
-def fold_shapes(model: ir.Model) -> None:
+def fold_shapes(model: ir.Model, name: str) -> None:
     """Fold everything that is constant, the graph's own shape computations among it, into initializers.
 
-    Weights that the file makes with ConstantOfShape, Transpose or Cast nodes become plain initializers too: there is no size
-    limit, for a weight that stays behind such a node would not be seen as a weight.
+    Weights that the file makes with ConstantOfShape, Transpose or Cast nodes become plain initializers too, whatever their size: a
+    weight that stays behind such a node would not be seen as a weight.
+
+    Raises
+    ------
+    TenfoldError
+        The constants are larger than a network may be, or than memory allows.
     """
+    budget = FoldBudget(name)
     for _ in range(2):  # a folded Reshape or Resize may give the shapes that the next computation needs
         infer_shapes(model)
         while explicit_pads(model):
             infer_shapes(model)
+        check_chunks(model, name)
         try:
-            fold_constants(
-                model, onnx_shape_inference=True, input_size_limit=2**62, output_size_limit=2**62, should_fold=lambda node: True
-            )
+            fold_constants(model, onnx_shape_inference=True, input_size_limit=2**62, output_size_limit=2**62, should_fold=budget)
+        except TenfoldError:
+            raise
         except Exception as error:  # the folder gives up on operators it knows too little of; the graph itself is still sound
             logger.info("some constants of the graph were not folded: %s", error)
         passes.RemoveUnusedNodesPass()(model)

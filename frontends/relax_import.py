@@ -1,6 +1,7 @@
 """Normalised ONNX -> Relax: TVM's importer, with Tenfold's converters for the operators it names, loses or gets wrong."""
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import onnx
@@ -11,11 +12,13 @@ from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter, _get_conver
 from ..errors import TenfoldError
 from .converters import CONVERTERS
 from .quiet import quiet
+from .step import step
 
 # Operators of other domains that TVM's importer knows by their bare name.
 CONTRIB = frozenset(
     ("FastGelu", "BiasGelu", "Gelu", "SkipLayerNormalization", "EmbedLayerNormalization", "MatMulInteger16", "AllClassNMS", "Attention")
 )
+MOST_OPEN_BLOCKS = 1000
 
 
 def import_relax(model: onnx.ModelProto, name: str) -> tvm.IRModule:
@@ -41,8 +44,13 @@ def import_relax(model: onnx.ModelProto, name: str) -> tvm.IRModule:
     """
     _check_operators(model, name)
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
-    with quiet():  # the importer prints before it raises
-        return _Importer(name).from_onnx(model.graph, opset)
+    importer = _Importer(name)
+    try:
+        with quiet(), step(name, "import the graph"):  # the importer prints before it raises
+            return importer.from_onnx(model.graph, opset)
+    except TenfoldError:
+        importer.close()
+        raise
 
 
 def _check_operators(model: onnx.ModelProto, name: str) -> None:
@@ -80,6 +88,12 @@ class _Importer(ONNXGraphImporter):
         if wanted > made:
             raise TenfoldError(f"{where}: only {made} of its {wanted} outputs can be imported")
         return self.bb.emit(result) if isinstance(result, tvm.ir.Call) else result
+
+    def close(self) -> None:
+        """End the blocks that a failure left open: a block builder that is dropped with one says so on standard error."""
+        with contextlib.suppress(Exception):  # raised when there is none left
+            for _ in range(MOST_OPEN_BLOCKS):
+                self.bb._end_block()
 
     def _parse_attr(self, attr_proto: Any) -> dict[str, Any]:
         # The base class refuses attributes that are present but empty, such as axes=[].
