@@ -12,6 +12,10 @@ class VerificationError(TenfoldError):
     """A compiled network differs from its reference by more than the tolerance."""
 
 
+class TenfoldWarning(UserWarning):
+    """What a user should know, though nothing is refused: one line, as of `TenfoldError`."""
+
+
 @dataclass(frozen=True)
 class Refusal:
     """Why something that was asked about is not done, for example a layer that factoring would not make cheaper."""

@@ -64,7 +64,7 @@ class Layer:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of the whole batch."""
-        return self.batch * prod(self.output_size) * self.params
+        return self.batch * prod(self.output_size) * prod(self.weight_shape)
 
     @property
     def params(self) -> int:

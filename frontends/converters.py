@@ -71,28 +71,30 @@ def _conv_transpose(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -
 
 
 def _matmul(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr:
-    product = relax.op.matmul(inputs[0], inputs[1])
-    return bind(bb, product, attrs["tvm_custom"]["name"]) if value_of(inputs[1]) is not None else product
+    return bind(bb, relax.op.matmul(inputs[0], inputs[1]), attrs["tvm_custom"]["name"])
 
 
-def _gemm(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr | None:
-    """alpha * A' B' + beta * C with a constant B: alpha and transB go into the weight, beta into a constant C."""
-    data, weight, bias = inputs[0], value_of(inputs[1]), inputs[2]
-    if weight is None:
-        return None
+def _gemm(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr:
+    """alpha * A' B' + beta * C: alpha and transB go into a constant weight, beta into a constant C."""
+    data, weight, bias = inputs[0], inputs[1], inputs[2]
+    array, alpha, dtype = value_of(weight), attrs.get("alpha", 1.0), data.ty.dtype.dtype
     if attrs.get("transA", 0):
         data = relax.op.permute_dims(data, [1, 0])
-    weight = np.ascontiguousarray(weight.T) if attrs.get("transB", 0) else weight
-    if attrs.get("alpha", 1.0) != 1.0:
-        weight = weight * np.asarray(attrs["alpha"], weight.dtype)
-    product = bind(bb, relax.op.matmul(data, const(weight)), attrs["tvm_custom"]["name"])
+    if array is None:
+        weight = relax.op.permute_dims(weight, [1, 0]) if attrs.get("transB", 0) else weight
+    else:
+        array = np.ascontiguousarray(array.T) if attrs.get("transB", 0) else array
+        weight = const(array if alpha == 1.0 else array * np.asarray(alpha, array.dtype))
+    product = bind(bb, relax.op.matmul(data, weight), attrs["tvm_custom"]["name"])
+    if array is None and alpha != 1.0:
+        product = relax.op.multiply(product, relax.const(alpha, dtype))
     if bias is None:
         return product
-    beta, array = attrs.get("beta", 1.0), value_of(bias)
-    if beta != 1.0:
-        beta = np.asarray(beta, weight.dtype)
-        bias = const(array * beta) if array is not None else relax.op.multiply(bias, const(beta))
-    return relax.op.add(product, bias)
+    beta, offset = attrs.get("beta", 1.0), value_of(bias)
+    if beta == 1.0:
+        return relax.op.add(product, bias)
+    scaled = relax.op.multiply(bias, relax.const(beta, dtype)) if offset is None else const(offset * np.asarray(beta, offset.dtype))
+    return relax.op.add(product, scaled)
 
 
 CONVERTERS: dict[str, Converter] = {

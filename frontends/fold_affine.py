@@ -4,55 +4,52 @@
 """
 from __future__ import annotations
 
-import re
-
 import numpy as np
 from onnxscript import ir
 
-from ..errors import TenfoldError
-
-ONNX = ("", "ai.onnx")
+from .initializers import ONNX, constant, initializer, set_constant
 
 
-def fold_affine(model: ir.Model, name: str) -> None:
+def fold_affine(model: ir.Model) -> None:
     """Fold per-channel scales and shifts into the Conv, ConvTranspose, Gemm or MatMul(+Add) before them, in place.
 
-    A batch norm with no such layer before it becomes a Mul and an Add with constants. Sums are formed in float64.
-
-    Raises
-    ------
-    TenfoldError
-        A batch norm in training mode: it would normalise with the statistics of the batch.
+    A batch norm with no such layer before it becomes a Mul and an Add with constants. Sums are formed in float64. What does not
+    stay finite in the dtype of the network is left as it is.
     """
     for node in list(model.graph):
         if node.domain not in ONNX:
             continue
         if node.op_type == "BatchNormalization":
-            _fold_batch_norm(node, name)
+            _fold_batch_norm(node)
         elif node.op_type in ("Mul", "Div", "Add", "Sub"):
             _fold_arithmetic(node)
 
 
-def _fold_batch_norm(node: ir.Node, name: str) -> None:
-    if node.attributes.get_int("training_mode", 0):
-        raise TenfoldError(f"{name}: node {node.name!r} is a batch norm in training mode: export the network for inference (model.eval())")
-    gamma, beta, mean, variance = (constant(value) for value in node.inputs[1:5])
-    if any(part is None for part in (gamma, beta, mean, variance)):
-        return
-    scale = gamma / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5))
-    shift = beta - mean * scale
+def _fold_batch_norm(node: ir.Node) -> None:
+    parameters = [constant(value) for value in node.inputs[1:5]]
     x = node.inputs[0]
+    # Before opset 9, parameters may be one a pixel (spatial = 0).
+    if x.shape is None or len(x.shape) < 2 or any(part is None or part.shape != (x.shape[1],) for part in parameters):
+        return
+    gamma, beta, mean, variance = parameters
+    with np.errstate(all="ignore"):
+        scale = gamma / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5))
+        shift = beta - mean * scale
+    if not _finite(x, scale, shift):
+        return
     if _fold(x, scale, shift):
         _bypass(node, x)
     elif (result := _fold_dense(x, scale, shift)) is not None:
         _bypass(node, result)
-    elif x.shape is not None:
+    else:
         form = (-1,) + (1,) * (len(x.shape) - 2)
         product = _insert(node, "Mul", x, scale.reshape(form), "scale")
         _bypass(node, _insert(node, "Add", product, shift.reshape(form), "shift"))
 
 
 def _fold_arithmetic(node: ir.Node) -> None:
+    if "broadcast" in node.attributes:  # before opset 7 a shape was aligned by an attribute
+        return
     left, right = node.inputs
     x, value = (left, constant(right)) if constant(right) is not None else (right, constant(left))
     # a / x and a - x are not affine in x
@@ -66,8 +63,10 @@ def _fold_arithmetic(node: ir.Node) -> None:
     if vector is None:
         return
     one, zero = np.ones_like(vector), np.zeros_like(vector)
-    scale, shift = {"Mul": (vector, zero), "Div": (1 / vector, zero), "Add": (one, vector), "Sub": (one, -vector)}[node.op_type]
-    if np.all(np.isfinite(scale)) and _fold(x, scale, shift):
+    with np.errstate(all="ignore"):
+        inverse = 1 / vector
+    scale, shift = {"Mul": (vector, zero), "Div": (inverse, zero), "Add": (one, vector), "Sub": (one, -vector)}[node.op_type]
+    if _finite(x, scale, shift) and _fold(x, scale, shift):
         _bypass(node, x)
 
 
@@ -89,21 +88,26 @@ def _fold(x: ir.Value, scale: np.ndarray, shift: np.ndarray) -> bool:
         return False
     weight = constant(layer.inputs[1])
     bias = layer.inputs[2] if len(layer.inputs) > 2 else None
-    offset = constant(bias) if bias is not None else np.zeros(1)
-    if weight is None or offset is None or offset.size not in (1, scale.size):
+    offset = constant(bias) if bias is not None else np.zeros(scale.shape)
+    if weight is None or offset is None:
         return False
-    if layer.op_type == "Conv":
+    if layer.op_type == "Gemm":  # its C may be of any shape that broadcasts to (rows, channels)
+        weight = weight * (scale[:, None] if layer.attributes.get_int("transB", 0) else scale)
+        offset = offset * layer.attributes.get_float("beta", 1.0)
+    elif offset.shape != scale.shape:
+        return False
+    elif layer.op_type == "Conv":
         weight = weight * scale.reshape((-1,) + (1,) * (weight.ndim - 1))
-    elif layer.op_type == "ConvTranspose":  # (in, out / groups, ...): each group of inputs makes its own outputs
+    else:  # (in, out / groups, ...): each group of inputs makes its own outputs
         groups = layer.attributes.get_int("group", 1)
         parts = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
         weight = (parts * scale.reshape((groups, 1, -1) + (1,) * (weight.ndim - 2))).reshape(weight.shape)
-    else:
-        weight = weight * (scale[:, None] if layer.attributes.get_int("transB", 0) else scale)
-        offset = offset * layer.attributes.get_float("beta", 1.0)
-        layer.attributes.pop("beta", None)
+    offset = offset * scale + shift
+    if not _finite(x, weight, offset):
+        return False
+    layer.attributes.pop("beta", None)
     set_constant(layer, 1, weight)
-    set_constant(layer, 2, offset.reshape(-1) * scale + shift)
+    set_constant(layer, 2, offset)
     return True
 
 
@@ -119,53 +123,25 @@ def _fold_dense(x: ir.Value, scale: np.ndarray, shift: np.ndarray) -> ir.Value |
     if layer is None or layer.op_type != "MatMul" or x.shape is None or len(x.shape) != 2:
         return None
     weight = constant(layer.inputs[1])
-    offset = constant(add.inputs[index]) if add is not None else np.zeros(1)
-    if weight is None or weight.ndim != 2 or offset is None or offset.size not in (1, scale.size):
+    offset = constant(add.inputs[index]) if add is not None else np.zeros(scale.shape)
+    if weight is None or weight.ndim != 2 or weight.shape[1:] != scale.shape or offset is None:
         return None
-    set_constant(layer, 1, weight * scale)
+    weight, offset = weight * scale, offset * scale + shift  # the constant may be of any shape that broadcasts, as a C of Gemm
+    if not _finite(x, weight, offset):
+        return None
+    set_constant(layer, 1, weight)
     if add is None:
         (consumer, _), = x.uses()
         return _insert(consumer, "Add", x, shift, "shift")
-    set_constant(add, index, offset.reshape(-1) * scale + shift)
+    set_constant(add, index, offset)
     return x
 
 
-def constant(value: ir.Value | None) -> np.ndarray | None:
-    """The float64 value of a constant, or None."""
-    if value is None or value.const_value is None or value.is_graph_input():
-        return None
-    array = value.const_value.numpy()
-    return array.astype(np.float64) if array.dtype.kind == "f" else None
-
-
-def set_constant(node: ir.Node, index: int, array: np.ndarray) -> None:
-    """Make input `index` of `node` the float array given, in the dtype of its weight, under the old name where that is free."""
-    old = node.inputs[index] if index < len(node.inputs) else None
-    reference = old if old is not None else node.inputs[1]
-    array = np.ascontiguousarray(array, dtype=reference.const_value.numpy().dtype)
-    graph = node.graph
-    base = old.name if old is not None else re.sub(r"weight$|$", "bias", node.inputs[1].name, count=1)
-    if old is not None and len(old.uses()) == 1 and not old.is_graph_output():
-        node.replace_input_with(index, None)
-        if old.name in graph.initializers:
-            graph.initializers.pop(old.name)
-    value = initializer(graph, base, array)
-    if index >= len(node.inputs):
-        node.resize_inputs(index + 1)
-    node.replace_input_with(index, value)
-
-
-def initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
-    """A new initializer of `graph`; `name` gets a number behind it if it is taken."""
-    taken = set(graph.initializers) | {value.name for value in graph.inputs} | {out.name for node in graph for out in node.outputs}
-    unique, number = name, 0
-    while unique in taken:
-        number += 1
-        unique = f"{name}_{number}"
-    value = ir.Value(name=unique, const_value=ir.tensor(array, name=unique), shape=ir.Shape(array.shape))
-    value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
-    graph.register_initializer(value)
-    return value
+def _finite(x: ir.Value, *arrays: np.ndarray) -> bool:
+    """Whether the arrays stay finite in the dtype of `x`."""
+    dtype = x.dtype.numpy() if x.dtype is not None else np.float32
+    with np.errstate(over="ignore"):
+        return all(np.isfinite(array.astype(dtype)).all() for array in arrays)
 
 
 def _sole_producer(x: ir.Value) -> ir.Node | None:

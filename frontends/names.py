@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 
 from onnxscript import ir
 
@@ -18,41 +17,40 @@ SCOPES = "pkg.torch.onnx.name_scopes"
 RESERVED = re.compile(r"^(lv|gv)\d*$")
 
 
-def layers(model: ir.Model) -> Iterator[ir.Node]:
-    """The convolutions and dense layers of a model that have a constant weight, in graph order."""
-    for node in model.graph:
-        if node.op_type in LAYERS and node.domain in ("", "ai.onnx") and len(node.inputs) > 1:
-            weight = node.inputs[1]
-            if weight is not None and weight.const_value is not None:
-                yield node
+def layers(model: ir.Model) -> list[ir.Node]:
+    """The convolutions and matrix products of a model, in graph order: with a constant weight, or with a computed one."""
+    return [node for node in model.graph if node.op_type in LAYERS and node.domain in ("", "ai.onnx") and len(node.inputs) > 1]
 
 
-def name_layers(model: ir.Model) -> None:
-    """Name every layer, in place.
+def name_layers(model: ir.Model) -> list[ir.Node]:
+    """Name every layer, in place, and return them.
 
     A node keeps the name it has; one without gets the name of its weight less the suffix (``conv1`` for ``conv1.weight``), or,
-    where the weight has no telling name, its operator and number (``conv_3``). A name that is taken gets a number behind it.
+    where the weight is computed or has no telling name, its operator and number (``conv_3``). A name that is taken gets a number
+    behind it.
     Only a layer that torch.export traced gets the name of its module at once: the names that its exporter gives only count.
     """
-    taken = {value.name for value in model.graph.inputs}
-    for number, node in enumerate(layers(model), start=1):
-        name = from_module(node) or node.name or from_weight(node) or f"{node.op_type.lower()}_{number}"
+    taken, found, constants = {value.name for value in model.graph.inputs}, layers(model), _constants(model.graph)
+    for number, node in enumerate(found, start=1):
+        weight = (node.inputs[1].name or "") if node.inputs[1] in constants else ""
+        name = from_module(node, weight) or node.name or from_weight(weight) or f"{node.op_type.lower()}_{number}"
         node.name = _unique(name, taken)
         taken.add(node.name)
     # Other nodes make room: names of nodes are unique in a graph.
-    named = set(layers(model))
+    named = set(found)
     for node in model.graph.all_nodes():
         if node not in named and node.name in taken:
             node.name = None
+    return found
 
 
-def from_weight(node: ir.Node) -> str | None:
-    """The name of the layer that the name of the weight of `node` tells, or None where it only counts."""
-    name = WEIGHT_SUFFIX.sub("", node.inputs[1].name or "")
+def from_weight(weight: str) -> str | None:
+    """The name of the layer that the name of its weight tells, or None where it only counts."""
+    name = WEIGHT_SUFFIX.sub("", weight)
     return None if not name or COUNTED.match(name) else name
 
 
-def from_module(node: ir.Node) -> str | None:
+def from_module(node: ir.Node, weight: str) -> str | None:
     """The name of the torch module that `node` comes from, or None if it does not come from torch.export.
 
     The name of the weight tells it; where the exporter folded a transposition into a new weight, the scope of the node does.
@@ -60,8 +58,17 @@ def from_module(node: ir.Node) -> str | None:
     if SCOPES not in node.metadata_props:
         return None
     scopes = ast.literal_eval(node.metadata_props[SCOPES])
-    told = WEIGHT_SUFFIX.search(node.inputs[1].name or "")
-    return from_weight(node) if told else next((scope for scope in reversed(scopes[:-1]) if scope), None)
+    told = WEIGHT_SUFFIX.search(weight)
+    return from_weight(weight) if told else next((scope for scope in reversed(scopes[:-1]) if scope), None)
+
+
+def _constants(graph: ir.Graph) -> set[ir.Value]:
+    """Weights, and what is computed of weights only."""
+    constants = {value for value in graph.initializers.values() if not value.is_graph_input()}
+    for node in graph:
+        if all(value is None or value in constants for value in node.inputs):
+            constants.update(node.outputs)
+    return constants
 
 
 def _unique(name: str, taken: set[str]) -> str:

@@ -15,20 +15,23 @@ from onnxscript.rewriter.rules.common import fuse_pad_into_conv_rule
 
 from ..errors import TenfoldError
 from .calls import inline
+from .constant_nodes import OLDEST_OPSET, fold_constant_nodes, in_training, warn_of_constant_nodes
 from .expand import expand
 from .explicit_pads import explicit_pads
 from .fold_affine import fold_affine
+from .initializers import ONNX
 from .limits import FoldBudget, check_chunks, check_inputs, check_memory
 from .low_precision import has_short, in_float32
+from .mismatch import check_fit
 from .names import name_layers
 from .reading import Reading
-from .shapes import check_static, fix_inputs
+from .shapes import check_batch, check_static, fix_inputs
 from .step import step
 
 logger = logging.getLogger(__name__)
 
-# Before opset 13 several operators mean something else (Softmax flattens, Clip and Pad take attributes, Upsample exists).
-OLDEST_OPSET, UPGRADED_OPSET = 13, 17
+# Before `OLDEST_OPSET` several operators mean something else (Softmax flattens, Clip and Pad take attributes, Upsample exists).
+UPGRADED_OPSET = 17
 # The first IR version in which an initializer need not be an input of the graph is 4; 8 is what opset 17 was released with.
 OLDEST_IR_VERSION = 8
 
@@ -53,7 +56,7 @@ def normalize(proto: onnx.ModelProto, reading: Reading, name: str) -> onnx.Model
     Raises
     ------
     TenfoldError
-        A dynamic size that is not fixed, a size that depends on the data, or a batch norm in training mode.
+        A dynamic size that is not fixed, a size that depends on the data, shapes that do not fit, or a batch norm in training mode.
     """
     with step(name, "read the graph"):
         model = ir.serde.deserialize_model(inline(proto, name))
@@ -61,18 +64,22 @@ def normalize(proto: onnx.ModelProto, reading: Reading, name: str) -> onnx.Model
     with step(name, "write out its functions"):
         passes.InlinePass()(model)
     passes.RemoveInitializersFromInputsPass()(model)
-    fix_inputs(model, reading.input_shapes, name)
+    hint = fix_inputs(model, reading, name)
     check_inputs(model, name)
+    name_layers(model)  # before any pass gives names of its own
+    budget = FoldBudget(name)
+    _fold_training(model, budget, name)
     model = _upgrade(model)
     if has_short(model):
         infer_shapes(model)
         in_float32(model, name)
     expand(model)
-    fold_shapes(model, name)
+    fold_shapes(model, budget, name)
+    check_fit(model, name, hint)
     _drop_dropout(model, name)
     _drop_identities(model)
     rewrite(model, pattern_rewrite_rules=[fuse_pad_into_conv_rule])
-    fold_affine(model, name)
+    fold_affine(model)
     passes.RemoveUnusedNodesPass()(model)
     passes.RemoveUnusedFunctionsPass()(model)
     passes.RemoveUnusedOpsetsPass()(model)
@@ -81,6 +88,8 @@ def normalize(proto: onnx.ModelProto, reading: Reading, name: str) -> onnx.Model
     _forget_the_exporter(model)
     infer_shapes(model)
     check_static(model.graph.outputs, name)
+    check_batch(model.graph, reading.batch, name)
+    warn_of_constant_nodes(model, name)
     with step(name, "write the normalised graph"):
         normalised = ir.serde.serialize_model(model)
     check_memory(normalised, name)
@@ -95,7 +104,7 @@ def infer_shapes(model: ir.Model) -> None:
     passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
 
 
-def fold_shapes(model: ir.Model, name: str) -> None:
+def fold_shapes(model: ir.Model, budget: FoldBudget, name: str) -> None:
     """Fold everything that is constant, the graph's own shape computations among it, into initializers.
 
     Weights that the file makes with ConstantOfShape, Transpose or Cast nodes become plain initializers too, whatever their size: a
@@ -106,23 +115,47 @@ def fold_shapes(model: ir.Model, name: str) -> None:
     TenfoldError
         The constants are larger than a network may be, or than memory allows.
     """
-    budget = FoldBudget(name)
-    for _ in range(2):  # a folded Reshape or Resize may give the shapes that the next computation needs
+    changed, rounds = True, 0
+    while changed or rounds < 2:  # a folded Reshape or Resize may give the shapes that the next computation needs
         infer_shapes(model)
         while explicit_pads(model):
             infer_shapes(model)
         check_chunks(model, name)
         try:
-            fold_constants(model, onnx_shape_inference=True, input_size_limit=2**62, output_size_limit=2**62, should_fold=budget)
+            sizes = {"input_size_limit": 2**62, "output_size_limit": 2**62}
+            fold_constants(model, onnx_shape_inference=True, should_fold=lambda node: _reliable(node) and budget(node), **sizes)
         except TenfoldError:
             raise
         except Exception as error:  # the folder gives up on operators it knows too little of; the graph itself is still sound
             logger.info("some constants of the graph were not folded: %s", error)
+        changed = fold_constant_nodes(model, budget)
         passes.RemoveUnusedNodesPass()(model)
-    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+        rounds += 1
     passes.LiftSubgraphInitializersToMainGraphPass()(model)
     passes.OutputFixPass()(model)
     infer_shapes(model)
+
+
+def _reliable(node: ir.Node) -> bool:
+    # onnx's reference takes every BatchNormalization of opset 9 for one in training mode.
+    return node.op_type != "BatchNormalization"
+
+
+def _fold_training(model: ir.Model, budget: FoldBudget, name: str) -> None:
+    """Fold batch norms that standardise a weight, and refuse those that would normalise with the statistics of the batch.
+
+    It is done before the upgrade, while the number of outputs still tells the mode.
+    """
+    if _training_norms(model):
+        infer_shapes(model)
+        fold_constant_nodes(model, budget)
+    for node in _training_norms(model):
+        raise TenfoldError(f"{name}: node {node.name!r} is a batch norm in training mode: export the network for inference (model.eval())")
+
+
+def _training_norms(model: ir.Model) -> list[ir.Node]:
+    nodes = model.graph.all_nodes()
+    return [node for node in nodes if node.op_type == "BatchNormalization" and node.domain in ONNX and in_training(node)]
 
 
 def _upgrade(model: ir.Model) -> ir.Model:
@@ -145,7 +178,7 @@ def _upgrade(model: ir.Model) -> ir.Model:
 
 def _drop_dropout(model: ir.Model, name: str) -> None:
     for node in model.graph.all_nodes():
-        if node.op_type != "Dropout" or node.domain not in ("", "ai.onnx"):
+        if node.op_type != "Dropout" or node.domain not in ONNX:
             continue
         if len(node.outputs) > 1 and (node.outputs[1].uses() or node.outputs[1].is_graph_output()):
             raise TenfoldError(f"{name}: node {node.name!r} is a Dropout whose mask is used: export the network in eval mode")

@@ -8,9 +8,10 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from ..errors import TenfoldError
+from .cut import cut, give_types
 from .external_data import load_external_data
 from .files import LARGEST_MESSAGE, read_regular
-from .gate import check_model, tensors
+from .gate import check_model, check_tensors, tensors
 from .network import Network, tensor_specs
 from .normalize import normalize
 from .quiet import quiet
@@ -33,21 +34,24 @@ def load_onnx(source: Path | onnx.ModelProto, reading: Reading) -> Network:
     """
     name = _name(source)
     if isinstance(source, onnx.ModelProto):
-        check_model(source, name)
-        if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in tensors(source)):
+        part = cut(source, reading.outputs, name)
+        check_model(part, name)
+        if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in tensors(part)):
             raise TenfoldError(f"{name}: weights of this ModelProto are in a file outside it: give the path of the model instead")
-        proto, sha256 = source, digest(source)
+        whole, sha256 = source, digest(source)
     else:
-        proto, sha256 = _read(source)
+        whole, part, sha256 = _read(source, reading)
     with quiet("onnx_ir", "onnxscript"):  # they log what they can't infer or fold, with tracebacks
-        normalised = normalize(proto, reading, name)
+        normalised = normalize(part, reading, name)
+    if part is not whole:
+        give_types(part, normalised)
     return Network(
         name=name,
         onnx=normalised,
         inputs=tensor_specs(normalised.graph.input),
         outputs=tensor_specs(normalised.graph.output),
         sha256=sha256,
-        run_reference=Reference.of_onnx(source, proto),
+        run_reference=Reference.of_onnx(source if part is whole else part, part),
     )
 
 
@@ -60,17 +64,20 @@ def _name(source: Path | onnx.ModelProto) -> str:
     return (source.graph.name or "model") if isinstance(source, onnx.ModelProto) else str(source)
 
 
-def _read(path: Path) -> tuple[onnx.ModelProto, str]:
-    """The model in a file, checked, external data included, and the SHA-256 of all that was read."""
-    data = bytes(read_regular(path, str(path), most=LARGEST_MESSAGE))
+def _read(path: Path, reading: Reading) -> tuple[onnx.ModelProto, onnx.ModelProto, str]:
+    """The model in a file, the part of it that is asked for, checked, external data included, and the SHA-256 of all that was read."""
+    name, data = str(path), bytes(read_regular(path, str(path), most=LARGEST_MESSAGE))
     try:
-        proto = onnx.load_model_from_string(data)
+        whole = onnx.load_model_from_string(data)
     except DecodeError:
         raise TenfoldError(f"{path}: not an ONNX model, or cut short") from None
-    check_model(proto, str(path))
+    part = cut(whole, reading.outputs, name)
+    check_model(part, name)
+    if part is not whole:
+        check_tensors(whole, name)
     sha256 = hashlib.sha256(data)
-    load_external_data(tensors(proto), path, sha256)
-    return proto, sha256.hexdigest()
+    load_external_data(tensors(whole), path, sha256)  # of what is cut off too: it is one model, with one hash
+    return whole, cut(whole, reading.outputs, name), sha256.hexdigest()
 
 
 def _line(error: Exception) -> str:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import Any
 
 import onnx
@@ -56,11 +57,14 @@ def import_relax(model: onnx.ModelProto, name: str) -> tvm.IRModule:
 def _check_operators(model: onnx.ModelProto, name: str) -> None:
     # If is in TVM's importer but not here: what does not depend on the data is folded by now, and nothing after takes control flow.
     known = (set(_get_convert_map()) | {"Constant"} | set(CONVERTERS)) - {"If"}
+    made = {value for node in model.graph.node for value in node.output}
     for node in model.graph.node:
         domain = "" if node.domain in ("", "ai.onnx") else node.domain
         if node.op_type not in known or (domain and not (domain == "com.microsoft" and node.op_type in CONTRIB)):
             operator = f"{domain}.{node.op_type}" if domain else node.op_type
-            raise TenfoldError(f"{name}: operator {operator} (node {node.name!r}) can't be imported")
+            before = next((repr(value) for value in node.input if value in made), "NAME")
+            hint = f"cut the network before it (--outputs {before})"
+            raise TenfoldError(f"{name}: operator {operator} (node {node.name!r}) can't be imported: {hint}")
 
 
 class _Importer(ONNXGraphImporter):
@@ -109,5 +113,14 @@ def _is_static(ty: Any) -> bool:
 
 
 def _line(error: BaseException) -> str:
+    """The last line of an error of TVM's, its way of writing numbers and operators made readable."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    text = lines[-1] if lines else type(error).__name__
+    for pattern, plain in (
+        (r'(?:ir\.Op\(.*?name="|Op\()(?:relax\.)?([\w.]+)"?.*?support_level=\d+\)', r"\1"),
+        (r"# Metadata omitted\. Use show_meta=True in script\(\) method to show it\.\s*", ""),
+        (r"\b[TR]\.(?:int64|shape)\(([^()]*)\)", r"\1"),
+        (r"\b[TR]\.(?=\w)", ""),
+    ):
+        text = re.sub(pattern, plain, text)
+    return text

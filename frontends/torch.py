@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 
 from ..errors import TenfoldError
+from .cut import cut
 from .network import Network, tensor_specs
 from .normalize import normalize
 from .onnx import digest
@@ -51,8 +52,9 @@ def load_torch(source: Any, reading: Reading) -> Network:
     else:
         raise TenfoldError(f"can't read a {type(source).__name__}: give a path, an ONNX ModelProto, an ExportedProgram or an nn.Module")
     _refuse_training(program, name)
-    proto = _to_onnx(program, name)
-    key_outputs(proto, program.call_spec.out_spec)
+    whole = _to_onnx(program, name)
+    key_outputs(whole, program.call_spec.out_spec)
+    proto = cut(whole, reading.outputs, name)
     with quiet(*CHATTY):
         normalised = normalize(proto, reading, name)
     return Network(
@@ -61,7 +63,8 @@ def load_torch(source: Any, reading: Reading) -> Network:
         inputs=tensor_specs(normalised.graph.input),
         outputs=tensor_specs(normalised.graph.output),
         sha256=sha256 or digest(normalised),
-        run_reference=_torch_reference(name, program, module, proto),
+        # torch returns what the program returns: where that is cut, the graph that torch exported is run.
+        run_reference=_torch_reference(name, program, module, proto) if proto is whole else Reference.of_onnx(proto),
     )
 
 
@@ -83,14 +86,34 @@ def _trace(module: Any, example_inputs: Any) -> ExportedProgram:
 
 
 def _refuse_training(program: ExportedProgram, name: str) -> None:
-    """A program traced in training mode has batch statistics and random masks in it, which no switch turns off any more."""
+    """A program traced in training mode has batch statistics and random masks in it, which no switch turns off any more.
+
+    A batch norm of a weight (weight standardisation) takes the statistics of that weight in every mode: it is a constant.
+    """
+    inputs, dependent = set(program.graph_signature.user_inputs), set()
     for node in program.graph.nodes:
+        if node.name in inputs or not dependent.isdisjoint(node.all_input_nodes):
+            dependent.add(node)
         target = str(node.target)
-        trained = (target.startswith("aten.batch_norm.") and len(node.args) > 5 and node.args[5] is True) or (
-            target.startswith(("aten.dropout.", "aten.feature_dropout.")) and len(node.args) > 2 and node.args[2] is True
-        )
-        if trained or target.startswith("aten._native_batch_norm_legit_functional."):
-            raise TenfoldError(f"{name}: exported in training mode (node {node.name}): call model.eval() before torch.export.export")
+        drops = "dropout" in target
+        if not (drops or "batch_norm" in target and node in dependent):
+            continue
+        arguments = _arguments(node)
+        if "with_update" not in target and True not in (arguments.get("training"), arguments.get("train")):
+            continue
+        if not drops and arguments.get("running_mean") is None:
+            raise TenfoldError(
+                f"{name}: batch norm {node.name} has no running statistics (track_running_stats=False): it would normalise with those of"
+                " the batch, which Tenfold does not"
+            )
+        raise TenfoldError(f"{name}: exported in training mode (node {node.name}): call model.eval() before torch.export.export")
+
+
+def _arguments(node: torch.fx.Node) -> dict[str, Any]:
+    """The arguments of a call of an operator, by name."""
+    schema = getattr(node.target, "_schema", None)
+    names = [argument.name for argument in schema.arguments] if schema is not None else []
+    return {**dict(zip(names, node.args, strict=False)), **node.kwargs}
 
 
 def _to_onnx(program: ExportedProgram, name: str) -> onnx.ModelProto:

@@ -1,6 +1,7 @@
 """Which layers a network has: a list of `Layer` from the Relax module, with the reason where no method can factor one."""
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
@@ -13,6 +14,9 @@ from ..factorization import METHODS, Layer
 
 CONVOLUTIONS = {f"relax.nn.conv{dims}d": dims for dims in (1, 2, 3)}
 TRANSPOSED = {f"relax.nn.conv{dims}d_transpose": dims for dims in (1, 2, 3)}
+# What Relax calls the values that have no name of their own: no layer of the file, but a part of one of its other operators.
+UNNAMED = re.compile(r"^(lv|gv)\d*$")
+COMPUTED = "its weight is computed in every run: only constant weights are factored"
 
 
 @dataclass(frozen=True)
@@ -21,11 +25,25 @@ class TransposedLayer(Layer):
 
     @property
     def macs(self) -> int:
-        return self.batch * prod(self.input_size) * self.params
+        return self.batch * prod(self.input_size) * prod(self.weight_shape)
+
+
+@dataclass(frozen=True)
+class ComputedLayer(Layer):
+    """A layer whose weight is a value of the network: it costs as many MACs, but has no parameters."""
+
+    @property
+    def params(self) -> int:
+        return 0
+
+
+@dataclass(frozen=True)
+class ComputedTransposedLayer(ComputedLayer, TransposedLayer):
+    """Both."""
 
 
 def inventory(mod: tvm.IRModule) -> list[Layer]:
-    """Every convolution and dense layer with a constant weight, in the order in which they run.
+    """Every convolution and matrix product, in the order in which they run.
 
     Parameters
     ----------
@@ -36,7 +54,8 @@ def inventory(mod: tvm.IRModule) -> list[Layer]:
     -------
     list of Layer
         `reason` says why no method applies, else it is None. A convolution over one dimension is listed as one over an image of
-        height 1, one over three dimensions with depth and height merged; neither is factored, nor are transposed convolutions.
+        height 1, one over three dimensions with depth and height merged; neither is factored, nor are transposed convolutions, nor
+        layers whose weight is computed. A stack of matrices is listed as one matrix with the rows of all.
     """
     return [_with_reason(layer) for layer in (_layer(binding) for binding in _bindings(mod)) if layer is not None]
 
@@ -76,25 +95,49 @@ def _constant(call: ir.Call, index: int) -> ir.GenericConst | None:
 
 def _layer(binding: relax.VarBinding) -> Layer | None:
     call, name = binding.value, binding.var.name
-    operator, weight = call.op.name, _constant(call, 1)
-    if weight is None:
-        return None
-    data, kernel, out = (_shape(expr) for expr in (call.args[0], weight, call))
-    if operator == "relax.matmul" and len(kernel) == 2:
-        layer = Layer(name, "dense", kernel[::-1], batch=prod(data[:-1]))
-    elif operator in CONVOLUTIONS:
-        layer = Layer(name, "conv2d", _plane(kernel), **_geometry(call, data, out))
-        if CONVOLUTIONS[operator] != 2:
-            return replace(layer, reason=f"{CONVOLUTIONS[operator]}-D convolution: only 2-D ones are factored")
-    elif operator in TRANSPOSED:
-        groups = int(call.attrs.groups)
-        kernel = (kernel[1] * groups, kernel[0] // groups, *kernel[2:])
-        geometry = _geometry(call, data, out)
-        return TransposedLayer(name, "conv2d", _plane(kernel), **geometry, reason="transposed convolution: not factored")
+    operator = call.op.name
+    if operator == "relax.matmul":
+        layer = _product(name, call)
+    elif operator in CONVOLUTIONS or operator in TRANSPOSED:
+        layer = _convolution(name, call)
     else:
         return None
-    dtype = str(weight.ty.dtype)
-    return layer if dtype == "float32" else replace(layer, reason=f"weights are {dtype}: only float32 is factored")
+    if layer.reason is None and UNNAMED.match(name):
+        layer = replace(layer, reason="a part of another operator: not factored")
+    dtype = str(call.args[1].ty.dtype)
+    if layer.reason is None and dtype != "float32":
+        layer = replace(layer, reason=f"weights are {dtype}: only float32 is factored")
+    return layer
+
+
+def _convolution(name: str, call: ir.Call) -> Layer:
+    operator = call.op.name
+    data, kernel, out = (_shape(expr) for expr in (*call.args[:2], call))
+    geometry, computed = _geometry(call, data, out), _constant(call, 1) is None
+    if operator in TRANSPOSED:
+        groups = int(call.attrs.groups)
+        kernel = (kernel[1] * groups, kernel[0] // groups, *kernel[2:])
+        kind = ComputedTransposedLayer if computed else TransposedLayer
+        return kind(name, "conv2d", _plane(kernel), **geometry, reason=COMPUTED if computed else "transposed convolution: not factored")
+    if computed:
+        return ComputedLayer(name, "conv2d", _plane(kernel), **geometry, reason=COMPUTED)
+    dims = CONVOLUTIONS[operator]
+    reason = None if dims == 2 else f"{dims}-D convolution: only 2-D ones are factored"
+    return Layer(name, "conv2d", _plane(kernel), **geometry, reason=reason)
+
+
+def _product(name: str, call: ir.Call) -> Layer:
+    """A matrix product: of a constant on the right, else of one on the left, else of two computed matrices."""
+    left, right, out = (_shape(expr) for expr in (*call.args[:2], call))
+    if _constant(call, 1) is None and _constant(call, 0) is not None:
+        shape = (prod(left[:-1]), left[-1])
+        return Layer(name, "dense", shape, batch=prod(out) // max(shape[0], 1), reason="its weight is the left factor: not factored")
+    columns = right[-1] if len(right) > 1 else 1
+    shape = (prod(right[:-2]) * columns, right[-2] if len(right) > 1 else right[0])
+    options = {"batch": prod(out) // max(shape[0], 1)}
+    if _constant(call, 1) is None:
+        return ComputedLayer(name, "dense", shape, **options, reason=COMPUTED)
+    return Layer(name, "dense", shape, **options, reason=None if len(right) == 2 else "a stack of matrices: not factored")
 
 
 def _with_reason(layer: Layer) -> Layer:

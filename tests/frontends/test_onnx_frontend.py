@@ -74,8 +74,8 @@ def test_external_data(tmp_path, model):
 
 
 def test_a_dynamic_size_must_be_fixed(model):
-    refused(r"input 'x' has a dynamic size: dimension 0 of \[batch,3,h,8\]; fix it with --input-shape x=1,3,224,8", model)
-    refused(r"input 'other' has a dynamic size", graph("float[?,5] other => float y", "y = Relu (other)"))
+    refused(r"input 'x' has a dynamic size: dimension 2 of \[batch,3,h,8\]; fix it with --input-shape x=1,3,224,8", model)
+    refused(r"input 'other' has a dynamic size", graph("float[5,?] other => float y", "y = Relu (other)"))
     refused(r"there is no input 'image' to give a shape to; the inputs are 'x', 'other'", model, input_shapes={"image": (1, 3, 8, 8)})
     refused(r"dimension 1 is 3 in the model, 1 in the shape 1,1,8,8", model, input_shapes={"x": (1, 1, 8, 8)})
     refused(r"input 'x' is of shape \[batch,3,h,8\]: the given shape 3,8,8 has 3 dimensions", model, input_shapes={"x": (3, 8, 8)})

@@ -9,7 +9,7 @@ from frontend_checks import assert_imported_right, example, operators
 
 torch = pytest.importorskip("torch")
 
-from tenfold.errors import TenfoldError  # noqa: E402
+from tenfold.errors import TenfoldError, TenfoldWarning  # noqa: E402
 from tenfold.frontends import load  # noqa: E402
 from tenfold.passes.inventory import inventory  # noqa: E402
 from torch import nn  # noqa: E402
@@ -104,8 +104,9 @@ def test_the_hash_is_that_of_the_weights():
 def test_a_program_and_its_file(program, tmp_path):
     path = tmp_path / "net.pt2"
     torch.export.save(program, path)
-    refused("ExportedProgram: input 'image' has a dynamic size: dimension 0", program)
-    net = load(str(path), input_shapes={"image": (3, 3, 16, 16)})
+    with pytest.warns(TenfoldWarning, match="ExportedProgram: the first size of input 'image' is dynamic: taken as 1"):
+        assert load(program).inputs[0].shape == (1, 3, 16, 16)
+    net = load(str(path), batch=3)
     assert net.inputs[0].shape == (3, 3, 16, 16) and net.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     x = example(net)
     want = program.module()(torch.from_numpy(x["image"]))
@@ -127,6 +128,55 @@ def test_what_is_refused(module):
     training = torch.export.export(module.train(), (torch.randn(2, 3, 16, 16),))
     refused(r"exported in training mode .*: call model.eval\(\)", training)
     refused("can't read a list", [module])
+
+
+class Standardised(nn.Conv2d):
+    """As of NFNet: a batch norm, in training mode in every mode, of the weight."""
+
+    def forward(self, x):
+        rows = self.weight.reshape(1, self.out_channels, -1)
+        weight = nn.functional.batch_norm(rows, None, None, training=True, momentum=0.0, eps=1e-6).reshape_as(self.weight)
+        return nn.functional.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+
+class Centred(nn.Conv2d):
+    """As of BiT: the same in arithmetic."""
+
+    def forward(self, x):
+        variance, mean = torch.var_mean(self.weight, dim=[1, 2, 3], keepdim=True, unbiased=False)
+        return nn.functional.conv2d(x, (self.weight - mean) / torch.sqrt(variance + 1e-10), self.bias)
+
+
+@pytest.mark.parametrize("decomposed", [False, True])
+def test_weights_that_are_standardised_are_constants(decomposed, tmp_path):
+    norm = torch.nn.utils.parametrizations.weight_norm
+    module = nn.Sequential(Standardised(3, 8, 3, padding=1), nn.ReLU(), Centred(8, 6, 3), norm(nn.Conv2d(6, 5, 1))).eval()
+    program = torch.export.export(module, (torch.randn(1, 3, 8, 8),))
+    path = tmp_path / "net.pt2"
+    torch.export.save(program.run_decompositions() if decomposed else program, path)
+    net = load(path)
+    assert [(layer.name, layer.reason) for layer in inventory(net.mod)] == [("0", None), ("2", None), ("3", None)]
+    assert_imported_right(net)
+
+
+@pytest.mark.parametrize("part", [nn.BatchNorm2d(3), nn.Dropout(0.5), nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))])
+def test_training_mode_is_refused_in_every_form(part):
+    program = torch.export.export(part.train(), (torch.randn(2, 3, 4, 4),))
+    refused(r"exported in training mode \(node ", program)
+    refused(r"exported in training mode \(node ", program.run_decompositions())
+
+
+def test_a_batch_norm_without_statistics_is_refused():
+    program = torch.export.export(nn.BatchNorm2d(3, track_running_stats=False).eval(), (torch.randn(2, 3, 4, 4),))
+    refused("batch norm batch_norm has no running statistics", program)
+
+
+def test_a_program_that_is_cut(program, module):
+    net = load(program, batch=2, outputs=("stem.0", "hardswish"))
+    assert [layer.name for layer in inventory(net.mod)] == ["stem.0"] and len(net.outputs) == 2
+    assert_imported_right(net)
+    x = example(net)
+    np.testing.assert_allclose(net.reference(x)[1], module.eval().stem(torch.from_numpy(x["image"])).detach(), atol=1e-5)
 
 
 def test_without_torch(monkeypatch, tmp_path):

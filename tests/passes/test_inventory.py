@@ -2,8 +2,9 @@
 import numpy as np
 import pytest
 from factor_checks import graph, normal
-from tenfold.factorization import Layer
+from tenfold.factorization import Layer, Plan
 from tenfold.frontends import load
+from tenfold.passes.factorize import Factorize
 from tenfold.passes.inventory import applicable, inventory, weights
 
 
@@ -53,10 +54,51 @@ def test_methods_and_the_reasons_against_the_others():
     assert layer.reason is None
 
 
-def test_only_layers_with_a_constant_weight_are_listed():
-    nodes = "a = MatMul (x, x) b = MatMul (left, a) c = MatMul (b, batch) y = Conv (x4, dynamic)"
-    values = {"left": normal(5, 4), "batch": normal(2, 4, 3)}
-    assert layers("float[2,4,4] x, float[1,2,5,5] x4, float[3,2,1,1] dynamic => float c, float y", nodes, values) == []
+COMPUTED = "its weight is computed in every run: only constant weights are factored"
+
+
+@pytest.mark.parametrize(
+    "signature, node, shape, macs",
+    [
+        ("float[2,4,5,5] x, float[3,4,2,2] w", "Conv", (3, 4, 2, 2), 2 * 16 * 48),
+        ("float[2,4,5,5] x, float[6,2,2,2] w", "Conv <group = 2>", (6, 2, 2, 2), 2 * 16 * 48),
+        ("float[2,4,5] x, float[3,4,2] w", "Conv", (3, 4, 1, 2), 2 * 4 * 24),
+        ("float[2,4,5,5,5] x, float[3,4,1,1,1] w", "Conv", (3, 4, 1, 1), 2 * 125 * 12),
+        ("float[2,4,5,5] x, float[4,3,2,2] w", "ConvTranspose", (3, 4, 2, 2), 2 * 25 * 48),
+        ("float[2,4] x, float[3,4] w", "Gemm <transB = 1>", (3, 4), 2 * 12),
+        ("float[4,2] x, float[4,3] w", "Gemm <transA = 1, alpha = 0.5>", (3, 4), 2 * 12),
+        ("float[2,7,4] x, float[4,3] w", "MatMul", (3, 4), 14 * 12),
+        ("float[2,7,4] x, float[2,4,3] w", "MatMul", (6, 4), 2 * 7 * 12),
+        ("float[2,7,4] x, float[4] w", "MatMul", (1, 4), 14 * 4),
+    ],
+)
+def test_layers_whose_weight_is_computed_are_listed(signature, node, shape, macs):
+    (layer,) = layers(f"{signature} => float y", f"e = Exp (w) [it] y = {node} (x, e)")
+    assert (layer.name, layer.weight_shape, layer.macs, layer.params, layer.reason) == ("it", shape, macs, 0, COMPUTED)
+    assert applicable(layer)[0] == []
+
+
+@pytest.mark.parametrize(
+    "signature, node, weight, shape, reason, macs",
+    [
+        ("float[2,4,7] x", "MatMul (w, x)", (5, 4), (5, 4), "its weight is the left factor: not factored", 14 * 20),
+        ("float[2,7,4] x", "MatMul (x, w)", (2, 4, 3), (6, 4), "a stack of matrices: not factored", 2 * 7 * 12),
+        ("float[4,2] x", "Gemm (w, x)", (5, 4), (5, 4), "its weight is the left factor: not factored", 2 * 20),
+    ],
+)
+def test_products_that_are_no_dense_layer_are_listed(signature, node, weight, shape, reason, macs):
+    (layer,) = layers(f"{signature} => float y", f"[it] y = {node}", {"w": normal(*weight)})
+    assert (layer.name, layer.weight_shape, layer.macs, layer.reason) == ("it", shape, macs, reason)
+    assert layer.params == np.prod(weight)
+
+
+def test_a_plan_leaves_layers_with_computed_weights_alone():
+    nodes = "[a] h = Conv (x, w) g = Exp (k) [b] y = Conv (h, g)"
+    net = load(graph("float[1,16,8,8] x, float[4,32,1,1] k => float y", nodes, {"w": normal(32, 16, 3, 3)}))
+    found = inventory(net.mod)
+    plan = Plan.by_energy(found, weights(net.mod), net.sha256, "host", "auto", 0.5)
+    assert list(plan.layers) == ["a"] and plan.refused == {"b": COMPUTED}
+    assert [layer.name for layer in inventory(Factorize(plan.chains(found, weights(net.mod)))(net.mod))][-1] == "b"
 
 
 def test_weights_are_those_that_the_network_computes_with():
