@@ -71,9 +71,8 @@ def _foldable(node: ir.Node) -> bool:
 
 def _evaluate(node: ir.Node, model: ir.Model) -> list[np.ndarray] | None:
     own = OWN.get(node.op_type) if node.domain in EXTENDED else None
-    opset = model.opset_imports.get("", model.opset_imports.get("ai.onnx", OLDEST_OPSET))
     # onnx's reference computes many an operator as the newest opset has it.
-    others = (_in_reference, _in_onnxruntime) if opset >= OLDEST_OPSET else (_in_onnxruntime,)
+    others = (_in_reference, _in_onnxruntime) if opset_of(model) >= OLDEST_OPSET else (_in_onnxruntime,)
     for compute in (own,) if node.op_type == "BatchNormalization" else (own, *others):
         try:
             arrays = compute(node, model) if compute is not None else None
@@ -150,7 +149,7 @@ def _batch_norm(node: ir.Node, model: ir.Model) -> list[np.ndarray] | None:
         return None
     x, gamma, beta, mean, variance = (array.astype(np.float64) for array in _inputs(node))
     form = (-1,) + (1,) * (x.ndim - 2)
-    if in_training(node):
+    if in_training(node, opset_of(model)):
         axes = tuple(axis for axis in range(x.ndim) if axis != 1)
         mean, variance = x.mean(axes), x.var(axes)
     scale = gamma / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5))
@@ -158,9 +157,14 @@ def _batch_norm(node: ir.Node, model: ir.Model) -> list[np.ndarray] | None:
     return [y.astype(_inputs(node)[0].dtype)] + [np.zeros(0, np.float32)] * (len(outputs) - 1)
 
 
-def in_training(node: ir.Node) -> bool:
+def in_training(node: ir.Node, opset: int) -> bool:
     """Whether a BatchNormalization takes the statistics of its input: by its attribute, before opset 14 by its further outputs."""
-    return bool(node.attributes.get_int("training_mode", 0)) or any(value.name for value in node.outputs[1:])
+    return bool(node.attributes.get_int("training_mode", 0)) if opset >= 14 else any(value.name for value in node.outputs[1:])
+
+
+def opset_of(model: ir.Model) -> int:
+    """The version of ONNX's own operators that a model imports."""
+    return model.opset_imports.get("", model.opset_imports.get("ai.onnx", OLDEST_OPSET))
 
 
 OWN = {

@@ -10,6 +10,7 @@ from onnxscript import ir
 
 from ..errors import TenfoldError
 from .initializers import ONNX, is_constant
+from .nodes import where_is
 
 Shape = tuple[int, ...]
 
@@ -38,10 +39,8 @@ def check_fit(model: ir.Model, name: str, hint: str) -> None:
             reason = _inferred(node, model)
         if reason is not None:
             forms = " and ".join(_text(shape) for shape in shapes if shape is not None)
-            raise TenfoldError(
-                f"{name}: operator {node.op_type} (node {node.name!r}, which makes {node.outputs[0].name!r}) can't take inputs of shapes"
-                f" {forms}: {reason}{hint}"
-            )
+            where = where_is(ir.serde.serialize_node(node))
+            raise TenfoldError(f"{name}: {where} can't take inputs of shapes {forms}: {reason}{hint}")
 
 
 def _static(value: ir.Value) -> Shape | None:

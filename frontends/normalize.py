@@ -15,15 +15,16 @@ from onnxscript.rewriter.rules.common import fuse_pad_into_conv_rule
 
 from ..errors import TenfoldError
 from .calls import inline
-from .constant_nodes import OLDEST_OPSET, fold_constant_nodes, in_training, warn_of_constant_nodes
+from .constant_nodes import OLDEST_OPSET, fold_constant_nodes, in_training, opset_of, warn_of_constant_nodes
 from .expand import expand
 from .explicit_pads import explicit_pads
 from .fold_affine import fold_affine
-from .initializers import ONNX
+from .initializers import ONNX, is_constant
 from .limits import FoldBudget, check_chunks, check_inputs, check_memory
 from .low_precision import has_short, in_float32
 from .mismatch import check_fit
 from .names import name_layers
+from .nodes import where_is
 from .reading import Reading
 from .shapes import check_batch, check_static, fix_inputs
 from .step import step
@@ -150,12 +151,13 @@ def _fold_training(model: ir.Model, budget: FoldBudget, name: str) -> None:
         infer_shapes(model)
         fold_constant_nodes(model, budget)
     for node in _training_norms(model):
-        raise TenfoldError(f"{name}: node {node.name!r} is a batch norm in training mode: export the network for inference (model.eval())")
+        where = where_is(ir.serde.serialize_node(node))
+        raise TenfoldError(f"{name}: {where} is a batch norm in training mode: export the network for inference (model.eval())")
 
 
 def _training_norms(model: ir.Model) -> list[ir.Node]:
-    nodes = model.graph.all_nodes()
-    return [node for node in nodes if node.op_type == "BatchNormalization" and node.domain in ONNX and in_training(node)]
+    norms = [node for node in model.graph.all_nodes() if node.op_type == "BatchNormalization" and node.domain in ONNX]
+    return [node for node in norms if in_training(node, opset_of(model))]
 
 
 def _upgrade(model: ir.Model) -> ir.Model:
@@ -182,8 +184,20 @@ def _drop_dropout(model: ir.Model, name: str) -> None:
             continue
         if len(node.outputs) > 1 and (node.outputs[1].uses() or node.outputs[1].is_graph_output()):
             raise TenfoldError(f"{name}: node {node.name!r} is a Dropout whose mask is used: export the network in eval mode")
+        if _drops(node):
+            where = where_is(ir.serde.serialize_node(node))
+            raise TenfoldError(f"{name}: {where} is in training mode: export the network for inference (model.eval())")
         identity = ir.node("Identity", [node.inputs[0]], name=node.name)
         _replace(node, identity)
+
+
+def _drops(node: ir.Node) -> bool:
+    """Whether a Dropout drops anything: from opset 12 on its third input says so."""
+    mode = node.inputs[2] if len(node.inputs) > 2 else None
+    if mode is None or (is_constant(mode) and not mode.const_value.numpy().any()):
+        return False
+    ratio = node.inputs[1]
+    return not (is_constant(ratio) and not ratio.const_value.numpy().any())
 
 
 def _drop_identities(model: ir.Model) -> None:

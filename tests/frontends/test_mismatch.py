@@ -53,7 +53,7 @@ def test_a_node_whose_inputs_do_not_fit(signature, node, weights, reason):
     with pytest.raises(TenfoldError, match=reason) as caught:
         load(model)
     text, given = str(caught.value), signature[5:-2]
-    assert text.startswith(f"g: operator {node.split()[0]} (node 'it', which makes 'bad') can't take inputs of shapes {given}")
+    assert text.startswith(f"g: operator {node.split()[0]} (node 'it') can't take inputs of shapes {given}")
     assert "\n" not in text and "input-shape" not in text
 
 
@@ -63,6 +63,11 @@ def test_sizes_that_were_chosen_are_told_too():
     pattern = r"of shapes \[2,100\] and \[64,5\]: .*; with x=2,4,5,5, other sizes may fit \(--input-shape, --batch\)"
     with pytest.raises(TenfoldError, match=pattern):
         load(model, input_shapes={"x": (2, 4, 5, 5)})
+
+
+def test_a_node_without_a_name_is_told_by_what_it_makes():
+    with pytest.raises(TenfoldError, match=r"operator Add \(the node that makes 'y'\) can't take"):
+        load(graph("float[2,4] x => float y", "y = Add (x, a)", {"a": normal(3)}))
 
 
 def test_types_that_do_not_fit():

@@ -93,13 +93,23 @@ def test_batch_norm_in_training_mode_is_refused():
     nodes = "z = Conv (x, w) y, m, v = BatchNormalization <training_mode = 1> (z, gamma, beta, mean, var)"
     model = graph("float[1,4,8,8] x => float y", nodes, {"w": normal(6, 4, 3, 3), **NORM})
     model.graph.node[1].name = "bn"
-    with pytest.raises(TenfoldError, match="node 'bn' is a batch norm in training mode"):
+    with pytest.raises(TenfoldError, match=r"\(node 'bn'\) is a batch norm in training mode"):
         load(model)
 
 
 def test_dropout_and_identity_are_gone():
     nodes = "a = Identity (x) b, mask = Dropout (a) c = Relu (b) y = Identity (c)"
     assert types(normalised(graph("float[1,4] x => float y", nodes))) == ["Relu"]
+
+
+def test_dropout_in_training_mode_is_refused():
+    weights = {"half": np.float32(0.5), "none": np.float32(0), "yes": np.array(True), "no": np.array(False)}
+    for nodes in ("y = Dropout (x, half, no)", "y = Dropout (x, none, yes)", "y = Dropout (x, half)"):
+        normalised(graph("float[1,4] x => float y", f"{nodes}", weights))
+    with pytest.raises(TenfoldError, match=r"operator Dropout \(node 'd'\) is in training mode"):
+        load(graph("float[1,4] x => float y", "[d] y = Dropout (x, half, yes)", weights))
+    with pytest.raises(TenfoldError, match=r"operator Dropout \(node 'd'\) is in training mode"):
+        load(graph("float[1,4] x, bool training => float y", "[d] y = Dropout (x, half, training)", weights))
 
 
 @pytest.mark.parametrize("nodes", ["a = Relu (x) b = Identity (a)", "t = Relu (x) a = Identity (t) b = Identity (t)"])
