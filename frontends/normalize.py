@@ -24,6 +24,7 @@ from .limits import FoldBudget, check_chunks, check_inputs, check_memory
 from .low_precision import has_short, in_float32
 from .mismatch import check_fit
 from .names import name_layers
+from .quantized import refuse_own_operators
 from .reading import Reading
 from .shapes import check_batch, check_static, fix_inputs
 from .step import step
@@ -73,6 +74,7 @@ def normalize(proto: onnx.ModelProto, reading: Reading, name: str) -> onnx.Model
     if has_short(model):
         infer_shapes(model)
         in_float32(model, name)
+    refuse_own_operators(model, name)
     expand(model)
     fold_shapes(model, budget, name)
     check_fit(model, name, hint)
