@@ -24,7 +24,7 @@ from .limits import FoldBudget, check_chunks, check_inputs, check_memory
 from .low_precision import has_short, in_float32
 from .mismatch import check_fit
 from .names import name_layers
-from .quantized import refuse_own_operators
+from .quantized import drop_detours, refuse_own_operators
 from .reading import Reading
 from .shapes import check_batch, check_static, fix_inputs
 from .step import step
@@ -80,6 +80,7 @@ def normalize(proto: onnx.ModelProto, reading: Reading, name: str) -> onnx.Model
     check_fit(model, name, hint)
     _drop_dropout(model, name)
     _drop_identities(model)
+    drop_detours(model)
     rewrite(model, pattern_rewrite_rules=[fuse_pad_into_conv_rule])
     fold_affine(model)
     passes.RemoveUnusedNodesPass()(model)

@@ -28,6 +28,22 @@ def refuse_own_operators(model: ir.Model, name: str) -> None:
             )
 
 
+def drop_detours(model: ir.Model) -> None:
+    """Cast(float32) <- Cast(int32) <- Round becomes Round, in place: what is whole need not be an integer in between."""
+    for node in list(model.graph.all_nodes()):
+        back = _cast_of(node, ir.DataType.FLOAT)
+        there = None if back is None else _cast_of(back.producer(), ir.DataType.INT32)
+        if there is not None and there.producer() is not None and there.producer().op_type == "Round" and there.dtype == ir.DataType.FLOAT:
+            ir.convenience.replace_all_uses_with(node.outputs[0], there)
+
+
+def _cast_of(node: ir.Node | None, to: ir.DataType) -> ir.Value | None:
+    """What a node casts to a type, if that is what it does, and for other nodes alone."""
+    if node is None or node.op_type != "Cast" or node.attributes.get_int("to", 0) != to or node.outputs[0].is_graph_output():
+        return None
+    return node.inputs[0]
+
+
 def _qlinear_conv(make: Make, node: ir.Node, opset: int) -> ir.Value:
     x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, bias = _padded(node, 9)
     _check_scalar(node, x_scale)
