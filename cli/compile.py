@@ -55,7 +55,7 @@ def _facts(manifest: Manifest) -> Iterator[str]:
     yield f"cost      {count(manifest.macs)} MACs, {count(manifest.params)} parameters"
     yield (
         f"verified  against {check['reference']} on {check['inputs']} inputs: largest error {check['max_abs_error']:.1e},"
-        f" {check['max_rel_error']:.1e} of the largest output (tolerance {check['tolerance']:.1e}: {check['tolerance_reason']})"
+        f" {check['max_rel_error']:.1e} of the largest output (tolerance {check['tolerance']:.1e}, {check['tolerance_reason']})"
     )
     for note in check["notes"]:
         yield f"          {note}"

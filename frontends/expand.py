@@ -6,6 +6,8 @@ from collections.abc import Callable
 import numpy as np
 from onnxscript import ir
 
+from .quantized import QUANTIZED
+
 Make = Callable[..., ir.Value]
 
 
@@ -66,4 +68,4 @@ def _group_norm(make: Make, node: ir.Node, opset: int) -> ir.Value:
     return make("Add", make("Mul", back, make("Reshape", scale, channels)), make("Reshape", bias, channels))
 
 
-EXPANSIONS = {"Celu": _celu, "Swish": _swish, "GroupNormalization": _group_norm}
+EXPANSIONS = {"Celu": _celu, "Swish": _swish, "GroupNormalization": _group_norm, **QUANTIZED}

@@ -25,6 +25,7 @@ from .low_precision import has_short, in_float32
 from .mismatch import check_fit
 from .names import name_layers
 from .nodes import where_is
+from .quantized import drop_detours, refuse_own_operators
 from .reading import Reading
 from .shapes import check_batch, check_static, fix_inputs
 from .step import step
@@ -74,11 +75,13 @@ def normalize(proto: onnx.ModelProto, reading: Reading, name: str) -> onnx.Model
     if has_short(model):
         infer_shapes(model)
         in_float32(model, name)
+    refuse_own_operators(model, name)
     expand(model)
     fold_shapes(model, budget, name)
     check_fit(model, name, hint)
     _drop_dropout(model, name)
     _drop_identities(model)
+    drop_detours(model)
     rewrite(model, pattern_rewrite_rules=[fuse_pad_into_conv_rule])
     fold_affine(model)
     passes.RemoveUnusedNodesPass()(model)

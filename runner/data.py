@@ -23,12 +23,16 @@ class Spec(Protocol):
 
 
 def random_inputs(inputs: Sequence[Spec], seed: int = SEED) -> dict[str, np.ndarray]:
-    """One array for each input: standard normal floats, booleans, and 0 or 1 for whole numbers (they may be indices)."""
+    """One array for each input: standard normal floats, booleans, all 8-bit numbers, and 0 or 1 for longer ones (they may be indices)."""
     rng = np.random.default_rng(seed)
     arrays = {}
     for spec in inputs:
         dtype = np.dtype(spec.dtype)
-        values = rng.standard_normal(spec.shape) if dtype.kind == "f" else rng.integers(0, 2, spec.shape)
+        if dtype.kind == "f":
+            values = rng.standard_normal(spec.shape)
+        else:
+            low, high = (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype in (np.int8, np.uint8) else (0, 1)
+            values = rng.integers(low, high, spec.shape, endpoint=True)
         arrays[spec.name] = np.asarray(values).astype(dtype)
     return arrays
 

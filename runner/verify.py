@@ -27,7 +27,7 @@ class Place:
 
     def __str__(self) -> str:
         at = ", ".join(map(str, self.index))
-        return f"at [{at}] it is {self.actual:.6g}, not {self.expected:.6g}"
+        return f"at [{at}] it is {self.actual:.9g}, not {self.expected:.9g}"  # digits that tell float32 apart
 
 
 @dataclass(frozen=True)
