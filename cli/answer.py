@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json as json_text
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class Answer:
         from ..runner.folder import write_text
         from ..runner.report import console, show
 
-        text = json_text.dumps(self.content, indent=2) + "\n"
+        text = json_text.dumps(_finite(self.content), indent=2) + "\n"
         if json == STDOUT:
             sys.stdout.write(text)
             sys.stdout.flush()
@@ -44,6 +45,15 @@ class Answer:
         sys.stdout.flush()
         if json is not None:
             write_text(Path(json), text)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity and no NaN: null stands for them."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def check_json(json: str | None) -> None:

@@ -5,6 +5,10 @@ from pathlib import Path
 
 PRESETS = Path(__file__).parent.parent / "targets" / "presets"
 ENGINES = ("onnxruntime", "openvino", "torch", "torch-compile")
+METHODS = (
+    "svd", "spatial_svd", "channel_svd", "tucker2", "monochromatic", "biclustering_svd", "biclustering_outer", "separable_basis", "cp",
+    "flattened", "flattened_vhl", "decoupled", "decoupled_pointwise_first",
+)  # as in factorization, which imports NumPy
 PICTURES = ("filters", "parameters", "spectra")
 
 
@@ -14,11 +18,21 @@ def target_names(incomplete: str) -> list[str]:
 
 
 def engine_names(incomplete: str) -> list[str]:
-    """The rivals, behind those that are there and a comma."""
-    head, comma, last = incomplete.rpartition(",")
-    return [f"{head}{comma}{name}" for name in ENGINES if name.startswith(last) and name not in head.split(",")]
+    """The rivals, one or several."""
+    return _several(ENGINES, incomplete)
+
+
+def method_names(incomplete: str) -> list[str]:
+    """The methods, one or several."""
+    return _several(METHODS, incomplete.replace("-", "_"))
 
 
 def picture_names(incomplete: str) -> list[str]:
     """The kinds of pictures."""
     return [name for name in PICTURES if name.startswith(incomplete)]
+
+
+def _several(names: tuple[str, ...], incomplete: str) -> list[str]:
+    """Names behind those that are there and a comma."""
+    head, comma, last = incomplete.rpartition(",")
+    return [f"{head}{comma}{name}" for name in names if name.startswith(last) and name not in head.split(",")]

@@ -9,6 +9,7 @@ import typer
 from ..errors import TenfoldError
 from .answer import Answer
 from .app import command
+from .complete import method_names
 from .options import Batch, InputShape, Model, Outputs, TargetOption, Threads, Trust, reading
 from .work import Work
 
@@ -25,7 +26,10 @@ def compress(
     file_size: Annotated[float | None, typer.Option("--size", help="Of model.onnx.", metavar="MB")] = None,
     pareto: Annotated[bool, typer.Option("--pareto", help="Write accuracy over milliseconds, MACs and bytes too.")] = False,
     plan: Annotated[Path | None, typer.Option("--plan", help="Do what this plan says.", metavar="PLAN.json")] = None,
-    method: Annotated[str | None, typer.Option("--method", help="The form; several to choose from, with a budget.", metavar="M,M")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option("--method", help="The form; several to choose from, with a budget.", metavar="M,M", autocompletion=method_names),
+    ] = None,
     energy: Annotated[float | None, typer.Option("--energy", help="Part of each weight's norm to keep; default: 0.9.", metavar="E")] = None,
     cache: Annotated[Path | None, typer.Option("--cache", help="Of measurements; default: ~/.cache/tenfold.", metavar="DIR")] = None,
     threads: Threads = None,

@@ -82,11 +82,11 @@ class Bar:
     def __call__(self, step: str, done: int | None = None, total: int | None = None) -> None:
         counts = "" if done is None or total is None else f"{done} of {total}"
         if self._task is None or not self._goes_on(step, done, total):
-            if self._task is None:
+            before, self._task = self._task, self._progress.add_task(printable(step), total=total, counts=counts)
+            if before is None:
                 self._progress.start()
             else:
-                self._progress.remove_task(self._task)
-            self._task = self._progress.add_task("", total=total, counts=counts)
+                self._progress.remove_task(before)
         self._state = step, done, total
         self._progress.update(self._task, description=printable(step), completed=done or 0, counts=counts)
 

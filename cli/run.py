@@ -1,7 +1,6 @@
 """`tenfold run`: a compiled network on arrays of a file."""
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,6 +57,5 @@ def _summary(value: np.ndarray) -> str:
 def _facts(value: np.ndarray) -> dict[str, Any]:
     facts = {"dtype": str(value.dtype), "shape": list(value.shape)}
     if value.size and value.dtype.kind in "fiu":
-        least, most = (each if math.isfinite(each) else str(each) for each in (value.min().item(), value.max().item()))
-        facts |= {"min": least, "max": most, "largest_at": int(value.argmax())}
+        facts |= {"min": value.min().item(), "max": value.max().item(), "largest_at": int(value.argmax())}
     return facts

@@ -2,17 +2,20 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import TenfoldError
+from ..printable import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".svg")
+LONGEST = 40  # characters of a title
 WIDTH, HEIGHT = 4.2, 3.6  # inches of one panel
 
 
@@ -39,6 +42,12 @@ def panels(count: int, **options: object) -> tuple[Figure, list[Axes]]:
     return figure, [figure.add_subplot(rows, columns, index + 1, **options) for index in range(count)]
 
 
+def name_text(name: str) -> dict[str, object]:
+    """A user's name as keywords of a title: no mathematics between dollar signs, no line breaks, and the end of a long one."""
+    text = printable(name)
+    return {"label": text if len(text) <= LONGEST else f"...{text[-LONGEST:]}", "parse_math": False}
+
+
 def save(figure: Figure, paths: Iterable[Path]) -> None:
     """Write the picture; TenfoldError if that can't be done."""
     import matplotlib
@@ -47,7 +56,8 @@ def save(figure: Figure, paths: Iterable[Path]) -> None:
         check_suffix(path)
         dated = {"Date": None} if path.suffix.lower() == ".svg" else None
         try:
-            with matplotlib.rc_context({"svg.hashsalt": "tenfold"}):
+            with matplotlib.rc_context({"svg.hashsalt": "tenfold"}), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Glyph")  # a name in a script that the font lacks
                 figure.savefig(path, dpi=150, metadata=dated)
         except OSError as error:
             raise TenfoldError(f"{path}: can't be written: {error.strerror}") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .canvas import panels
+from .canvas import name_text, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,5 +24,6 @@ def draw(points: Sequence[Mapping[str, Any]], title: str, ylabel: str = "accurac
         panel.axhline(points[0]["accuracy"], color="grey", linestyle=":", linewidth=1)
         panel.set(xlabel=label, ylabel=ylabel, xlim=(0, None))
         panel.legend(fontsize="small", loc="lower right")
-    figure.suptitle(title)
+    words = name_text(title)
+    figure.suptitle(words.pop("label"), **words)
     return figure

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import TenfoldError
 from ..factorization import METHODS, Layer
-from .canvas import panels
+from .canvas import name_text, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,6 +39,7 @@ def draw(layers: Sequence[Layer], weights: Mapping[str, np.ndarray]) -> Figure:
     for panel, (name, curves) in zip(axes, found.items(), strict=True):
         for label, values in curves.items():
             panel.plot(np.arange(1, len(values) + 1) / len(values), values, label=f"{label} ({len(values)})")
-        panel.set(title=name, xlabel="rank, of the largest", ylabel="singular value, of the largest", ylim=(0, 1.02))
+        panel.set_title(**name_text(name))
+        panel.set(xlabel="rank, of the largest", ylabel="singular value, of the largest", ylim=(0, 1.02))
         panel.legend(fontsize="small")
     return figure

@@ -20,10 +20,16 @@ if TYPE_CHECKING:
 UNLIMITED = 10_000  # columns of a pipe or a file: what reads it wants a row in one line
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Raise, as a file does; the base class ends the process with exit code 1."""
+        raise BrokenPipeError
+
+
 def console(stream: TextIO | None = None) -> Console:
     """For what is shown on a stream; default: standard output. Nothing in a string is markup."""
     stream = stream or sys.stdout
-    return Console(file=stream, markup=False, emoji=False, highlight=False, width=None if stream.isatty() else UNLIMITED)
+    return _Console(file=stream, markup=False, emoji=False, highlight=False, width=None if stream.isatty() else UNLIMITED)
 
 
 def show(things: Iterable[str | Listing], out: Console) -> None:

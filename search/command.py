@@ -35,7 +35,7 @@ def by_recipe(
         f"{fewer}; outputs differ from the dense network's by up to {done.output_error:.2g} of the largest, on random inputs",
         f"wrote {output}: {MODEL} ({size(done.bytes)}), {PLAN}, {REPORT}",
     ]
-    return shown, {"output": str(output), "files": [MODEL, PLAN, REPORT], **done.to_dict()}
+    return shown, {"output": str(output), "wrote": [MODEL, PLAN, REPORT], **done.to_dict()}
 
 
 def by_budget(
@@ -60,7 +60,7 @@ def by_budget(
         outcome_line(done),
         f"wrote {output}: {MODEL} ({size(done.after.bytes)}), {', '.join(files[1:])}; {done.seconds:.0f} s",
     ]
-    return shown, {"output": str(output), "files": files, **done.to_dict()}
+    return shown, {"output": str(output), "wrote": files, **done.to_dict()}
 
 
 def kept(cache: Path | None) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import TenfoldError
 from ..factorization import METHODS, Layer
-from ..progress import Progress
+from ..progress import Progress, reporter
 from .candidates import Candidate, Field, spread
 from .evaluate import Verdict
 from .latency import LatencyTable, Trial
@@ -97,7 +97,7 @@ def survey(
     for trial in layers:
         if (error := table.failure(trial)) is not None:
             raise TenfoldError(f"{trial.layer.name}: the layer itself does not compile: {error}")
-    surveyor = _Surveyor(table, sensitivity, steps, progress, {field.layer.name: ms for field, ms in zip(fields, dense, strict=True)})
+    surveyor = _Surveyor(table, sensitivity, steps, reporter(progress), {field.layer.name: ms for field, ms in zip(fields, dense, strict=True)})
     found = surveyor.options([candidate for field in fields for candidate in field.coarse()], [])
     kept = {field.layer.name: promising([option for option in found if option.candidate.layer == field.layer]) for field in fields}
     known = {option.candidate for option in found}

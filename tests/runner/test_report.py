@@ -1,13 +1,30 @@
 """What tables say."""
 from __future__ import annotations
 
+import io
+
 import pytest
 from rich.console import Console
 from tenfold.factorization import Layer
 from tenfold.runner.compare import Comparison, Row
 from tenfold.runner.inspect import Inspection, LayerReport
+from tenfold.runner.listing import Listing
 from tenfold.runner.measure import Latency
-from tenfold.runner.report import comparison_table, count, inspection_table, milliseconds, size, targets_table
+from tenfold.runner.profile import KernelTime, Profile
+from tenfold.runner.profile_report import profile_table
+from tenfold.runner.report import (
+    UNLIMITED,
+    comparison_table,
+    console,
+    count,
+    inspection_table,
+    milliseconds,
+    show,
+    size,
+    targets_table,
+)
+from tenfold.search.compress import Compression, LayerChange
+from tenfold.search.tables import compression_table
 from tenfold.targets import presets
 
 
@@ -62,3 +79,64 @@ def test_presets_say_whether_they_run_here():
     shown = text(targets_table(presets(), flags), 120)
     lines = {line.split()[0]: line for line in shown.splitlines() if line.strip().startswith("zen")}
     assert "yes" in lines["zen3"] and " no " in lines["zen4"]
+
+
+LONG = ["backbone.layer1.0.downsample.0.conv_with_a_name[/x]", "model.encoder.blocks.11.attn.qkv", "x" * 120]
+FORMS = ("spatial_svd", "channel_svd", "biclustering_outer", "decoupled_pointwise_first")
+
+
+def long_layers():
+    sizes = {"input_size": (56, 56), "output_size": (56, 56)}
+    return [Layer(name, "conv2d", (512, 512, 3, 3), **sizes) for name in LONG]
+
+
+def tables():
+    """Every table, with long names: (table, words that must stay whole)."""
+    reports = tuple(LayerReport(layer, 1 / 3, FORMS, None) for layer in long_layers())
+    yield inspection_table(Inspection("net", "ab", [], [], reports, 10**9, 10**6)), [*LONG, *FORMS, "512x512x3x3"]
+    changes = tuple(LayerChange(name, "biclustering_outer", (24, 24, 4), 0.1, 10**6, 10**8, 1, 1, None) for name in LONG)
+    left = LayerChange("fc", None, (), None, 1, 1, 1, 1, "minor: 0.1% of the MACs and 2.3% of the parameters, not worth its error")
+    totals = {"macs": 1, "macs_before": 2, "params": 3, "params_before": 4, "bytes": 5, "output_error": 0.1, "reading": None}
+    done = Compression(plan=None, layers=(*changes, left), **totals)
+    yield compression_table(done), [*LONG, "biclustering_outer", "24, 24, 4", "parameters,"]
+    paths, engines = [f"/home/user/{name}.onnx" for name in LONG], ("tenfold", "torch-compile")
+    rows = [row(path, engine, 1.5, accuracy=0.8, max_error=5e-7) for path in paths for engine in engines]
+    machine = {"cpu": "A CPU", "physical_cores": 4, "versions": {"tenfold": "0.1", "onnxruntime": "1.31.1"}}
+    yield comparison_table(Comparison(machine, 3, rows)), [*paths, "torch-compile", "onnxruntime"]
+    yield targets_table(presets(), ()), ["sapphirerapids", "skylake-avx512", "generation),"]
+    kernel = KernelTime("fused_conv2d_relu_with_a_long_name", (LONG[0], LONG[1]), (1, 56, 56, 64), 1.0, 0.5, 10.0, 0.1)
+    yield profile_table(Profile((kernel, kernel), 2.5, 100.0), LONG[0]), [LONG[0], LONG[1], "conv2d_relu_with_a_long_name"]
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, UNLIMITED])
+def test_names_are_never_broken(width):
+    for table, words in tables():
+        out = Console(width=width, markup=False, highlight=False, color_system=None, file=(stream := io.StringIO()))
+        show([table], out)
+        lines = stream.getvalue().splitlines()
+        for word in words:
+            assert any(word in line for line in lines), (word, lines)
+
+
+def test_in_80_columns_only_names_are_wider():
+    for table, _ in tables():
+        stream = io.StringIO()
+        show([table], Console(width=80, markup=False, highlight=False, color_system=None, file=stream))
+        for line in stream.getvalue().splitlines():
+            assert len(line.rstrip()) <= 80 or any(name in line for name in LONG), line
+
+
+def test_in_a_pipe_a_row_is_a_line():
+    table, _ = next(tables())
+    stream = io.StringIO()
+    show([table], console(stream))
+    lines = [line for line in stream.getvalue().splitlines() if LONG[0] in line]
+    assert len(lines) == 1 and "decoupled_pointwise_first" in lines[0] and "512x512x3x3" in lines[0]
+
+
+def test_what_is_shown_is_no_markup():
+    stream = io.StringIO()
+    table = Listing(["a"], title="[bold]t[/x]", caption=":boom: [/]")
+    table.add_row("[/x]\x1b[31m\n")
+    show([table, "[link=x]l[/link] \x07"], console(stream))
+    assert all(words in stream.getvalue() for words in ("[bold]t[/x]", ":boom: [/]", r"[/x]\x1b[31m\n", r"[link=x]l[/link] \x07"))

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from tenfold.factorization import Choice, Layer
+from tenfold.progress import reporter
 from tenfold.search.candidates import Candidate
 from tenfold.search.costs import NODE, Costs, Whole
 from tenfold.search.latency import Trial
@@ -72,7 +73,7 @@ def test_the_dearest_ranks_are_factored_first_and_what_is_beaten_never():
     ranks = {"spatial_svd": (8, 16, 32), "channel_svd": (8, 16, 32)}
     candidates = [Candidate(LAYER, Choice(method, (rank,))) for method, each in ranks.items() for rank in each]
     errors = Errors(spatial_svd=1.0, channel_svd=50.0)
-    options = _Surveyor(Table(), errors, {}, lambda step: None, {"conv": 100.0}).options(candidates, [])
+    options = _Surveyor(Table(), errors, {}, reporter(None), {"conv": 100.0}).options(candidates, [])
     for method in ranks:
         asked = [rank for name, rank in errors.asked if name == method]
         assert asked == sorted(asked, reverse=True)
@@ -86,7 +87,7 @@ def test_what_is_not_faster_is_refused_with_both_times_and_not_factored():
     errors = Errors(channel_svd=0.1)
     candidates = [Candidate(LAYER, Choice("channel_svd", (rank,))) for rank in (8, 16)]
     fast, slow = (Table().ms([Trial(LAYER, c.outline())], None)[0] for c in candidates)
-    options = _Surveyor(Table(), errors, {}, lambda step: None, {"conv": slow}).options(candidates, [])
+    options = _Surveyor(Table(), errors, {}, reporter(None), {"conv": slow}).options(candidates, [])
     assert {o.candidate.choice.ranks[0]: o.refused for o in options} == {8: None, 16: f"not faster: {slow:.4f} ms, dense {slow:.4f} ms"}
     assert fast < slow and errors.asked == [("channel_svd", 8)]
 
@@ -98,7 +99,7 @@ def test_what_does_not_compile_is_refused_and_not_factored():
 
     errors = Errors(channel_svd=0.1)
     candidates = [Candidate(LAYER, Choice("channel_svd", (rank,))) for rank in (8, 16)]
-    options = _Surveyor(Broken(), errors, {}, lambda step: None, {"conv": 100.0}).options(candidates, [])
+    options = _Surveyor(Broken(), errors, {}, reporter(None), {"conv": 100.0}).options(candidates, [])
     refused = {o.candidate.choice.ranks[0]: o.refused for o in options}
     assert refused == {8: "does not compile: RuntimeError: a check failed", 16: None}
     assert errors.asked == [("channel_svd", 16)]
@@ -109,7 +110,7 @@ def test_factors_that_are_not_found_are_refused():
         def error(self, candidate):
             return None
 
-    (option,) = _Surveyor(Table(), Diverging(), {}, lambda step: None, {"conv": 100.0}).options([Candidate(LAYER, Choice("cp", (8,)))], [])
+    (option,) = _Surveyor(Table(), Diverging(), {}, reporter(None), {"conv": 100.0}).options([Candidate(LAYER, Choice("cp", (8,)))], [])
     assert "do not converge" in option.refused and option.error is None
 
 
