@@ -51,7 +51,7 @@ def load_onnx(source: Path | onnx.ModelProto, reading: Reading) -> Network:
         inputs=tensor_specs(normalised.graph.input),
         outputs=tensor_specs(normalised.graph.output),
         sha256=sha256,
-        run_reference=Reference.of_onnx(source if part is whole else part, part),
+        run_reference=Reference.of_onnx(source if part is whole else part, part, lambda: _read(source, reading)[0]),
     )
 
 

@@ -51,7 +51,8 @@ class Manifest:
     macs, params : int
         Multiply-accumulates of the convolutions and dense layers in one run; floating-point constants of the network.
     verification : dict
-        ``reference``, ``inputs`` (how many sets were run), ``max_abs_error``, ``max_rel_error``, ``tolerance``: see `verify`.
+        ``reference``, ``inputs`` (how many sets were run), ``max_abs_error``, ``max_rel_error``, ``tolerance``,
+        ``tolerance_reason``, ``notes`` (what was accepted beyond the tolerance, and why): see `judgement`.
     unscheduled : tuple of str
         Functions that no schedule rule took: they run in one thread, element by element.
     """

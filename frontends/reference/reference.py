@@ -44,7 +44,12 @@ class Reference:
         self.name = self._candidates[0][0]
 
     @classmethod
-    def of_onnx(cls, source: Path | onnx.ModelProto, proto: onnx.ModelProto | None = None) -> Reference:
+    def of_onnx(
+        cls,
+        source: Path | onnx.ModelProto,
+        proto: onnx.ModelProto | None = None,
+        reader: Callable[[], onnx.ModelProto] | None = None,
+    ) -> Reference:
         """For an ONNX model.
 
         ONNX Runtime; where it can't run the model, ONNX Runtime on a copy with explicit padding; then ONNX's own reference
@@ -56,6 +61,8 @@ class Reference:
         source : Path or onnx.ModelProto
         proto : onnx.ModelProto, optional
             What is in the file, where that was read already. It is not kept.
+        reader : callable, optional
+            Reads a file, external data included, as it was read and checked before. It is called if the inside of the model is needed.
         """
         given = isinstance(source, onnx.ModelProto)
         proto = proto if proto is not None else source if given else onnx.load(source, load_external_data=False)
@@ -65,7 +72,7 @@ class Reference:
         def read() -> onnx.ModelProto:
             nonlocal whole
             if whole is None:
-                whole = _inlined(source if given else onnx.load(source))
+                whole = _inlined(source if given else (reader or (lambda: onnx.load(source)))())
             return whole
 
         def padded(inputs: Inputs) -> onnx.ModelProto:
@@ -156,7 +163,7 @@ class Reference:
         if not tail.graph.node:
             raise TenfoldError(f"{self.model_name}: nothing follows its last layer")
         results = self._float64(tail, self.values(names, inputs))
-        kinds = list(dict.fromkeys(node.op_type for node in tail.graph.node))
+        kinds = dict.fromkeys(node.op_type for node in tail.graph.node if node.op_type != "Constant")
         return f"{self.name}, the last operators ({', '.join(kinds)}) in float64", results
 
     def in_float64(self, inputs: Inputs) -> tuple[str, list[np.ndarray]]:

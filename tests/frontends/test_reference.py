@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from frontend_checks import graph, normal
 from onnx import TensorProto, numpy_helper
@@ -151,3 +152,19 @@ def test_a_path_of_nodes_is_evaluated_with_its_constants():
     model = graph("float[4] x => uint8 y", text)
     nodes = [node for node in model.graph.node if node.op_type != "Constant"]
     np.testing.assert_array_equal(evaluate_path(model, nodes, np.array([-1, 2.5, 300], "float32")), np.array([0, 2, 200], "uint8"))
+
+
+def test_the_inside_of_a_file_is_read_as_the_file_was(tmp_path):
+    """Weights beside the model, and both links to blobs, as a download cache lays them out."""
+    from tenfold.frontends import load
+
+    blobs, cache = tmp_path / "blobs", tmp_path / "snapshot"
+    blobs.mkdir()
+    cache.mkdir()
+    model = graph("float[1,4,9,10] x => float y", "c = Conv (x, w) y = Sigmoid (c)", {"w": normal(5, 4, 3, 3)})
+    onnx.save(model, blobs / "m.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+    for name in ("m.onnx", "w.bin"):
+        (blobs / name).rename(blobs / f"{name}.blob")
+        (cache / name).symlink_to(blobs / f"{name}.blob")
+    net = load(cache / "m.onnx")
+    np.testing.assert_allclose(net.run_reference.in_float64({"x": X})[1][0], net.reference({"x": X})[0], rtol=0, atol=1e-6)
