@@ -97,7 +97,8 @@ def survey(
     for trial in layers:
         if (error := table.failure(trial)) is not None:
             raise TenfoldError(f"{trial.layer.name}: the layer itself does not compile: {error}")
-    surveyor = _Surveyor(table, sensitivity, steps, reporter(progress), {field.layer.name: ms for field, ms in zip(fields, dense, strict=True)})
+    milliseconds = {field.layer.name: ms for field, ms in zip(fields, dense, strict=True)}
+    surveyor = _Surveyor(table, sensitivity, steps, reporter(progress), milliseconds)
     found = surveyor.options([candidate for field in fields for candidate in field.coarse()], [])
     kept = {field.layer.name: promising([option for option in found if option.candidate.layer == field.layer]) for field in fields}
     known = {option.candidate for option in found}

@@ -126,6 +126,6 @@ def test_errors_and_targets_show_names_as_they_are(place):
         outcome = tenfold(*arguments)
         text = check(outcome, 2)
         assert outcome.complaint is None, (arguments, text)
-    description = json.dumps(name, ensure_ascii=True)
-    (folder / "board.toml").write_text(f'description = {description}\n[tvm]\nkind = "llvm"\nmcpu = "znver3"\n')
+    description = "".join(f"\\U{ord(character):08X}" for character in name)
+    (folder / "board.toml").write_text(f'description = "{description}"\n[tvm]\nkind = "llvm"\nmcpu = "znver3"\n')
     assert plain(name).strip() in check(tenfold("targets", folder / "board.toml"))
