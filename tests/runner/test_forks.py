@@ -167,6 +167,13 @@ release.set()
 thread.join()
 assert in_order()
 """
+PEAK = """
+from tenfold.runner.peak import measure_peak
+from tenfold.targets import resolve
+def measured():
+    return measure_peak(resolve("host"), 2, 0.01) > 0
+assert measured() and in_child(measured) == 0 and measured()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -221,3 +228,7 @@ def test_programs_that_a_thread_starts(networks):
 
 def test_while_tasks_wait_at_a_barrier(networks):
     passes(AT_A_BARRIER, networks / "straight")
+
+
+def test_kernels_on_the_pool_of_tvm(networks):
+    passes(PEAK, networks / "straight")
