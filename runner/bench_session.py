@@ -165,7 +165,7 @@ def within(folder: Path, name: str) -> Path:
 def start(
     connection: socket.socket, others: list[Any], server: Connection, folder: TemporaryFolder, limits: tuple[float, float]
 ) -> NoReturn:
-    """The process: `others` are connections of its parent that it must not keep open; `limits` on silence are the server's and the client's."""
+    """The process: `others` are connections of its parent that it must not keep open, `limits` the server's and the client's on silence."""
     for each in others:
         each.close()
     for number in (signal.SIGINT, signal.SIGTERM):
