@@ -13,7 +13,7 @@ import tenfold
 from onnx import TensorProto, helper, numpy_helper
 
 PROLOGUE = """
-import faulthandler, multiprocessing, os, signal, subprocess, sys, threading, time
+import multiprocessing, os, signal, subprocess, sys, threading, time
 import numpy as np
 import tenfold
 from tenfold.runner import thread_pool
@@ -31,7 +31,6 @@ def in_child(work):
     child = os.fork()
     if child == 0:
         signal.alarm(120)  # this long only on a machine that is very busy with other things
-        faulthandler.dump_traceback_later(100, exit=True)
         try:
             os._exit(0 if work() else 1)
         except BaseException:
