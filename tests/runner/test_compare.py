@@ -54,7 +54,7 @@ def test_one_row_for_each_network_and_engine(tiny_file, tiny_artifact, data):
 
 def test_json_has_the_fields_that_are_promised(tiny_artifact):
     content = json.loads(tenfold.compare(tiny_artifact, runs=2).to_json())
-    assert content.keys() == {"machine", "threads", "disturbance", "rows"}
+    assert content.keys() == {"machine", "threads", "disturbance", "rows", "skipped"}
     assert content["disturbance"].keys() == {"seconds", "cpus", "others", "stolen", "switches", "spread", "stable", "warning"}
     assert {"cpu", "physical_cores", "versions"} <= content["machine"].keys()
     (row,) = content["rows"]
