@@ -100,7 +100,7 @@ def test_an_engine_that_can_not_run_a_network_is_skipped_with_the_reason(tmp_pat
     assert [row.engine for row in result.rows] == ["tenfold"]
     ((path, engine, reason),) = result.skipped
     assert (path, engine) == (str(tmp_path / "odd.onnx"), "torch") and "Einsum" in reason
-    assert "skipped" not in json.loads(result.to_json())
+    assert json.loads(result.to_json())["skipped"] == [{"model": path, "engine": engine, "reason": reason}]
 
 
 def test_data_that_is_not_for_a_classifier_gives_no_accuracy(tmp_path):
