@@ -25,6 +25,9 @@ def bench(
     ] = "",
     data: Annotated[Path | None, typer.Option("--data", help="Images x (preprocessed), labels y.", metavar="D.npz")] = None,
     runs: Annotated[int, typer.Option("--runs", help="Timed runs of each row.", metavar="N", min=1)] = 50,
+    until_stable: Annotated[
+        float | None, typer.Option("--until-stable", help="Go on until rounds agree, for so many seconds at most.", metavar="S")
+    ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Show where the time of each network in Tenfold goes.")] = False,
     threads: Threads = None,
     target: TargetOption = "host",
@@ -40,8 +43,9 @@ def bench(
     from ..runner.report import comparison_table
 
     engines = [name.strip() for name in against.split(",") if name.strip()]
-    options = {"target": target, "profile": profile, **reading(input_shape, batch, outputs, trust)}
-    result = compare(what, against=engines, data=data, runs=runs, threads=threads, progress=work.say, **options)
+    how = {"runs": runs, "threads": threads, "until_stable": until_stable, "profile": profile}
+    network = {"target": target, **reading(input_shape, batch, outputs, trust)}
+    result = compare(what, against=engines, data=data, progress=work.say, **how, **network)
     for model, engine, reason in result.skipped:
         work.remark(f"no row for {model} in {engine}: {reason}")
     profiles = [profile_table(row.profile, row.model) for row in result.rows if row.profile is not None]

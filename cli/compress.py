@@ -10,7 +10,7 @@ from ..errors import TenfoldError
 from .answer import Answer
 from .app import command
 from .complete import method_names
-from .options import Batch, InputShape, Model, Outputs, TargetOption, Threads, Trust, reading
+from .options import Batch, InputShape, Model, Outputs, Silence, TargetOption, Threads, Trust, reading
 from .work import Work
 
 
@@ -35,6 +35,7 @@ def compress(
     threads: Threads = None,
     target: TargetOption = "host",
     device: Annotated[str | None, typer.Option("--device", help="Time there, where tenfold serve runs.", metavar="HOST:PORT")] = None,
+    silence: Silence = None,
     input_shape: InputShape = None,
     batch: Batch = None,
     outputs: Outputs = None,
@@ -48,9 +49,9 @@ def compress(
     recipe = {"plan": plan, "method": method, "energy": energy}
     how = reading(input_shape, batch, outputs, trust)
     if any(bound is not None for bound in bounds.values()):
-        settings = {"target": target, "threads": threads, "device": device, "cache": cache, "pareto": pareto}
+        settings = {"target": target, "threads": threads, "device": device, "silence": silence, "cache": cache, "pareto": pareto}
         work.kept = search.kept(cache)
         return Answer(*search.by_budget(model, output, data, bounds, recipe, settings, work.say, **how))
-    if device is not None:
+    if device is not None or silence is not None:
         raise TenfoldError(f"--device times candidates for a budget: give one too ({', '.join(search.OPTIONS.values())})")
     return Answer(*search.by_recipe(model, output, data, recipe, pareto, work.say, target=target, **how))

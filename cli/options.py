@@ -26,6 +26,9 @@ Outputs = Annotated[
 ]
 Trust = Annotated[bool, typer.Option("--trust", help="Read files that can run code when they are read (pickles in a .pt2).")]
 Threads = Annotated[int | None, typer.Option("--threads", help="Default: the physical cores.", metavar="N", min=1, max=MOST_THREADS)]
+Silence = Annotated[
+    float | None, typer.Option("--silence", help="Seconds without a sign of life after which a session ends; default: 60.", metavar="S")
+]
 
 
 def reading(input_shape: list[str] | None, batch: int | None, outputs: list[str] | None, trust: bool) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import functools
 import json
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -19,7 +20,7 @@ from .contestants import Contestant, Contestants, open_contestants
 from .data import Data, Spec, random_inputs
 from .engines import Tenfold, rival
 from .machine import describe_machine
-from .measure import Latency, measure
+from .measure import Latency, Measurement, observe
 from .memory import peak_bytes
 from .peak import host_peak
 from .profile import Profile
@@ -72,16 +73,17 @@ class Row:
 class Comparison:
     """What was measured, with the machine and the number of threads that all rows have in common.
 
-    `skipped` says which pairs have no row, and why: (model, engine, reason).
+    `skipped` says which pairs have no row, and why: (model, engine, reason). `measurement` says what else the machine did meanwhile.
     """
 
     machine: dict[str, Any]
     threads: int
     rows: list[Row]
     skipped: list[tuple[str, str, str]] = field(default_factory=list)
+    measurement: Measurement | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """``{"machine": {...}, "threads": N, "rows": [...], "skipped": [...]}``, for JSON."""
+        """``{"machine": {...}, "threads": N, "disturbance": {...}, "rows": [...], "skipped": [...]}``, for JSON."""
         rows = [asdict(row) for row in self.rows]
         for row in rows:
             if row["profile"] is None:
@@ -89,7 +91,8 @@ class Comparison:
             if row["max_error"] is not None and not math.isfinite(row["max_error"]):
                 row["max_error"] = None  # JSON has no infinity
         skipped = [dict(zip(("model", "engine", "reason"), each, strict=True)) for each in self.skipped]
-        return {"machine": self.machine, "threads": self.threads, "rows": rows, "skipped": skipped}
+        disturbance = None if self.measurement is None else self.measurement.disturbance
+        return {"machine": self.machine, "threads": self.threads, "disturbance": disturbance, "rows": rows, "skipped": skipped}
 
     def to_json(self) -> str:
         """`to_dict`, indented."""
@@ -107,6 +110,7 @@ def compare(
     threads: int | None = None,
     target: Any = "host",
     profile: bool = False,
+    until_stable: float | None = None,
     progress: Progress | None = None,
     **reading: Any,
 ) -> Comparison:
@@ -128,6 +132,9 @@ def compare(
         What model files are compiled for.
     profile : bool
         Measure each kernel of the networks in Tenfold too.
+    until_stable : float, optional
+        Go on, for at most so many seconds, until rounds agree and others take little of the CPUs. Where that does not come, and where
+        it was not asked for and the machine was disturbed, a RuntimeWarning says so.
     progress : callable, optional
         Called with a few words when a step begins, and with what is done of it; see `progress.Progress`.
     **reading
@@ -150,19 +157,26 @@ def compare(
         raise TenfoldError(f"runs must be 1 or more, not {runs}")
     if threads is not None and threads < 1:
         raise TenfoldError(f"threads must be 1 or more, not {threads}")
+    if until_stable is not None and not until_stable > 0:
+        raise TenfoldError(f"until-stable must be more than 0 seconds, not {until_stable:g}")
     threads = threads or physical_cores()
     against = list(dict.fromkeys(against))
     rivals = [rival(name) for name in against]
     images = None if data is None else Data.of(data)
     with TemporaryFolder() as folder:
         opened = open_contestants(paths, rivals, folder, threads, target, given, images, say)
-        rows = _rows(opened, images, runs, threads, say)
+        rows, measurement = _rows(opened, images, runs, threads, until_stable, say)
         if profile:
             rows = _profiled(rows, opened, images, runs, threads, say)
-        return Comparison(describe_machine(against), threads, rows, opened.skipped)
+    if measurement.warning:
+        hint = "" if until_stable else "; --until-stable SECONDS waits for quiet"
+        warnings.warn(measurement.warning + hint, RuntimeWarning, stacklevel=2)
+    return Comparison(describe_machine(against), threads, rows, opened.skipped, measurement)
 
 
-def _rows(opened: Contestants, images: Data | None, runs: int, threads: int, say: Progress) -> list[Row]:
+def _rows(
+    opened: Contestants, images: Data | None, runs: int, threads: int, until_stable: float | None, say: Progress
+) -> tuple[list[Row], Measurement]:
     expected = None
     if opened.reference is not None:
         feeds = _feeds(opened.reference.inputs, images)
@@ -173,13 +187,13 @@ def _rows(opened: Contestants, images: Data | None, runs: int, threads: int, say
         judged.append((_accuracy(one, images), _error(one, images, expected)))
     feeds = [_feeds(one.inputs, images)[0] for one in opened.contestants]
     calls = [functools.partial(one.engine.run, x) for one, x in zip(opened.contestants, feeds, strict=True)]
-    latencies = measure(calls, runs, progress=functools.partial(say, "measuring times"))
+    measurement = observe(calls, runs, progress=functools.partial(say, "measuring times"), until_stable=until_stable)
     rows = []
-    for one, x, latency, (accuracy, error) in zip(opened.contestants, feeds, latencies, judged, strict=True):
+    for one, x, latency, (accuracy, error) in zip(opened.contestants, feeds, measurement.latencies, judged, strict=True):
         say(f"measuring the memory of {one.model} in {one.engine_name}")
         peak = peak_bytes(one.engine_name, one.path, x, threads)
         rows.append(Row(one.model, one.engine_name, latency, one.macs, one.params, one.bytes, peak, accuracy, error))
-    return rows
+    return rows, measurement
 
 
 def _profiled(rows: list[Row], opened: Contestants, images: Data | None, runs: int, threads: int, say: Progress) -> list[Row]:

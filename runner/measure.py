@@ -4,33 +4,115 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
+from .disturbance import Load, Usage, cpus, usage
+
 ROUNDS = 10
+FEWEST_ROUNDS = 5  # that have to agree before a machine counts as stable
+AGREE = 0.05  # spread of the medians of rounds that agree
+DRIFT, SLOW, TAIL = 0.2, 1.5, 2.0  # spread, median over minimum and 90th percentile over median: from there on a user is warned
 WARM_UP_RUNS, WARM_UP_SECONDS, WARM_UP_LIMIT = 3, 0.02, 1.0
 QUIET_STEP, QUIET_STEPS, QUIET_SHARE, QUIET_LIMIT = 0.01, 2, 0.2, 1.0
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of one inference: the median, the 90th percentile and the fastest of `runs`."""
+    """Milliseconds of one inference.
+
+    Attributes
+    ----------
+    median, p90, min : float
+        Of all runs: the median, the 90th percentile, the fastest.
+    runs : int
+    spread : float
+        How far the medians of single rounds lie apart: from their 10th to their 90th percentile, over their median.
+    """
 
     median: float
     p90: float
     min: float
     runs: int
+    spread: float = 0.0
 
     @classmethod
-    def of(cls, seconds: Sequence[float]) -> Latency:
-        times = np.asarray(seconds) * 1e3
-        return cls(float(np.median(times)), float(np.percentile(times, 90)), float(times.min()), len(times))
+    def of(cls, rounds: Sequence[Sequence[float]]) -> Latency:
+        """From the seconds of the runs of each round."""
+        times = np.concatenate([np.asarray(each, float) for each in rounds]) * 1e3
+        low, middle, high = np.percentile([np.median(each) for each in rounds], [10, 50, 90])
+        figures = float(np.median(times)), float(np.percentile(times, 90)), float(times.min())
+        return cls(*figures, len(times), float((high - low) / middle) if middle > 0 else 0.0)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured, and what else the machine did meanwhile.
+
+    Attributes
+    ----------
+    latencies : list of Latency
+        Of each candidate.
+    load : Load
+    stable : bool or None
+        Whether the machine became stable; None where that was not waited for.
+    """
+
+    latencies: list[Latency]
+    load: Load
+    stable: bool | None = None
+
+    @property
+    def warning(self) -> str | None:
+        """Why the latencies are not to be trusted, in a few words; None if nothing speaks against them."""
+        slow = max((each.median / each.min for each in self.latencies if each.min > 0), default=1.0)
+        tail = max((each.p90 / each.median for each in self.latencies if each.median > 0), default=1.0)
+        signs = [] if self.load.quiet else [str(self.load)]
+        if slow > SLOW:
+            signs.append(f"a median is {slow:.1f} times the fastest run")
+        if tail > TAIL:
+            signs.append(f"a tenth of the runs takes {tail:.1f} times the median or longer")
+        if self.spread > (DRIFT if self.stable is None else AGREE):
+            signs.append(f"medians of rounds lie {self.spread:.0%} apart")
+        if self.stable is False:
+            return f"the machine never became stable: {', '.join(signs)}"
+        return f"the machine was disturbed: {', '.join(signs)}" if signs else None
+
+    @property
+    def disturbance(self) -> dict[str, Any]:
+        """For JSON: the numbers of `load`, and ``spread``, ``stable`` and ``warning``."""
+        return {**asdict(self.load), "spread": self.spread, "stable": self.stable, "warning": self.warning}
+
+    @property
+    def steady(self) -> bool:
+        """Others took little, and the rounds agree."""
+        return self.load.quiet and self.spread <= AGREE
+
+    @property
+    def spread(self) -> float:
+        """The largest of all candidates."""
+        return max((latency.spread for latency in self.latencies), default=0.0)
 
 
 def measure(
-    candidates: Sequence[Callable[[], object]], runs: int, rounds: int = ROUNDS, progress: Callable[[int, int], None] | None = None
+    candidates: Sequence[Callable[[], object]], runs: int, rounds: int = ROUNDS, progress: Progress | None = None
 ) -> list[Latency]:
+    """As `observe`; the latencies alone."""
+    return observe(candidates, runs, rounds, progress).latencies
+
+
+def observe(
+    candidates: Sequence[Callable[[], object]],
+    runs: int,
+    rounds: int = ROUNDS,
+    progress: Progress | None = None,
+    until_stable: float | None = None,
+    read: Callable[[], Usage] | None = None,
+) -> Measurement:
     """Time several functions against each other.
 
     In each round every candidate has a burst: it waits until the threads of the candidate before are asleep, warms up, and is timed
@@ -45,28 +127,63 @@ def measure(
         At most so many bursts for each.
     progress : callable, optional
         Called with the bursts done and in all.
+    until_stable : float, optional
+        Seconds. Rounds go on until the last ones agree and others take little of the CPUs meanwhile, but not for longer than this. Those
+        last rounds are what counts; where the machine never became stable, the ones that agreed most.
+    read : callable, optional
+        Gives the counters of the machine.
     """
-    rounds = min(rounds, runs)
-    seconds: list[list[float]] = [[] for _ in candidates]
+    fewest = 1 if until_stable is None else FEWEST_ROUNDS
+    race = _Race(candidates, runs, max(fewest, min(rounds, runs)), read or usage)
     collecting = gc.isenabled()
     gc.disable()
     try:
-        for turn in range(rounds):
-            burst = runs // rounds + (turn < runs % rounds)
-            order = range(len(candidates)) if turn % 2 == 0 else range(len(candidates) - 1, -1, -1)
-            for done, index in enumerate(order):
-                wait_until_quiet()
-                warm_up(candidates[index])
-                for _ in range(burst):
-                    begin = time.perf_counter()
-                    candidates[index]()
-                    seconds[index].append(time.perf_counter() - begin)
-                if progress is not None:
-                    progress(turn * len(candidates) + done + 1, rounds * len(candidates))
+        return race.run(progress or (lambda done, total: None), until_stable)
     finally:
         if collecting:
             gc.enable()
-    return [Latency.of(times) for times in seconds]
+
+
+class _Race:
+    """Rounds of bursts: as many as were asked for, or a window of so many that moves on."""
+
+    def __init__(self, candidates: Sequence[Callable[[], object]], runs: int, rounds: int, read: Callable[[], Usage]) -> None:
+        self._candidates, self._runs, self._rounds, self._read = candidates, runs, rounds, read
+        self._seconds: list[list[list[float]]] = []  # of each round, candidate and run
+        self._marks = [read()]  # before each round, and after the last
+
+    def run(self, progress: Progress, until_stable: float | None) -> Measurement:
+        end = time.perf_counter() + (until_stable or 0.0)
+        for _ in range(self._rounds):
+            self._round(progress)
+        best = self._window()
+        if until_stable is None:
+            return best
+        while not best.steady and time.perf_counter() < end:
+            self._round(progress)
+            best = min(self._window(), best, key=lambda each: (not each.steady, each.spread))
+        return Measurement(best.latencies, best.load, best.steady)
+
+    def _round(self, progress: Progress) -> None:
+        turn, count = len(self._seconds), len(self._candidates)
+        burst = max(1, self._runs // self._rounds + (turn % self._rounds < self._runs % self._rounds))
+        seconds: list[list[float]] = [[] for _ in self._candidates]
+        for done, index in enumerate(range(count) if turn % 2 == 0 else range(count - 1, -1, -1), start=1):
+            wait_until_quiet()
+            warm_up(self._candidates[index])
+            for _ in range(burst):
+                begin = time.perf_counter()
+                self._candidates[index]()
+                seconds[index].append(time.perf_counter() - begin)
+            progress(turn * count + done, max(self._rounds, turn + 1) * count)
+        self._seconds.append(seconds)
+        self._marks.append(self._read())
+
+    def _window(self) -> Measurement:
+        """The last rounds."""
+        rounds = self._seconds[-self._rounds :]
+        load = Load.between(self._marks[-len(rounds) - 1], self._marks[-1], len(cpus()))
+        return Measurement([Latency.of([each[index] for each in rounds]) for index in range(len(self._candidates))], load)
 
 
 def warm_up(candidate: Callable[[], object]) -> None:

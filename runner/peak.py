@@ -9,15 +9,16 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import TenfoldError
 from ..targets.cpu import physical_cores
+from . import forks
 
 if TYPE_CHECKING:
     from ..targets import Target
@@ -26,7 +27,23 @@ STEPS = 1_000_000
 ACCUMULATORS = 12  # more than latency times rate of the multiply-add units, fewer than the registers
 SECONDS = 0.5
 BIG_CORES = 1  # ThreadGroup::kBig, the only affinity mode that takes a number of threads
-_THREAD = threading.local()
+
+
+class _Caller:
+    """The thread that calls kernels on TVM's pool: there is such a pool for each thread that calls, and a forked child's is dead."""
+
+    settles = None
+
+    def __init__(self) -> None:
+        self.renew()
+        forks.know(self)
+
+    def renew(self) -> None:
+        self.thread = ThreadPoolExecutor(1)
+        self.threads = 0  # that its pool has; not started
+
+
+_caller = _Caller()
 
 
 def host_peak(threads: int) -> float | None:
@@ -50,6 +67,10 @@ def measure_peak(target: Target, threads: int, seconds: float = SECONDS) -> floa
         A CPU that this machine can run code for; its vectors are used.
     threads : int
     """
+    return _caller.thread.submit(_measure, target, threads, seconds).result()
+
+
+def _measure(target: Target, threads: int, seconds: float) -> float:
     import tvm
 
     _use_threads(threads)
@@ -74,16 +95,16 @@ def _use_threads(threads: int) -> None:
     """
     from .runtime import ffi
 
-    if getattr(_THREAD, "threads", None) == threads:
+    if _caller.threads == threads:
         return
-    if not hasattr(_THREAD, "threads"):
+    if not _caller.threads:
         os.environ["TVM_NUM_THREADS"] = str(max(threads, physical_cores()))
         os.environ.setdefault("TVM_BIND_THREADS", "0")
     ffi().get_global_func("runtime.config_threadpool")(BIG_CORES, threads)
     actual = ffi().get_global_func("runtime.NumThreads")()
     if actual != threads:
         warnings.warn(f"TVM's thread pool was started with {actual} threads before; {threads} were asked for", RuntimeWarning, stacklevel=3)
-    _THREAD.threads = threads
+    _caller.threads = threads
 
 
 def peak_kernel(target: Target, threads: int) -> Any:

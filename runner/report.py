@@ -53,6 +53,8 @@ def comparison_table(comparison: Comparison) -> Listing:
         caption=f"{versions}. File: what the engine loads. Peak: memory for the network, without libraries. Error: largest difference from"
         " the dense reference over its largest output.",
     )
+    if comparison.measurement is not None:
+        table.caption += f" While it was measured, {comparison.measurement.load}."
     fastest = min((row.latency_ms.median for row in comparison.rows), default=0.0)
     shown = None
     for row in comparison.rows:

@@ -1,22 +1,19 @@
 """This side of a session with a device that runs ``tenfold serve``: what is compiled here is sent there, run and timed."""
 from __future__ import annotations
 
-import json
 import socket
-import struct
+import weakref
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ..errors import TenfoldError
 from ..targets import Target
-from ..targets.light_import import import_tvm
 from .manifest import FORMAT
+from .wire import PIECE, SILENCE, Closed, Garbled, Lost, Wire, beat_of, check_silence
 
-ENTRY = "tenfold.session"
 PORT = 9190
 PATIENCE = 10.0  # seconds for a device to answer a greeting
-GREETING = b"client:greeting"  # no key that a server has
 
 
 def this_version() -> str:
@@ -31,6 +28,8 @@ class Session:
     ----------
     address : str
         ``HOST`` or ``HOST:PORT``.
+    silence : float
+        Seconds without a sign of life of the device after which the session is given up.
 
     Raises
     ------
@@ -38,18 +37,13 @@ class Session:
         Nothing answers there, it is no device that serves, it serves another session, or its Tenfold is another one.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, silence: float = SILENCE) -> None:
         self.address = address
+        check_silence(silence)
         host, port = _parse(address)
-        self._greet(host, port)
-        import_tvm()
-        from tvm import rpc
-
-        try:
-            self._rpc = rpc.connect(host, port)
-            self._entry = self._rpc.get_function(ENTRY)
-        except (RuntimeError, AttributeError) as error:
-            raise TenfoldError(f"device {address}: no session: {_last_line(error)}; start tenfold serve there") from None
+        self._wire: Wire | None = self._greet(host, port, silence)
+        self._unused: list[int] = []
+        weakref.finalize(self, self._wire.close)
         about = self.ask("describe")
         if about["version"] != this_version():
             self.close()
@@ -70,22 +64,15 @@ class Session:
         return Target(**{**self._target, "name": self.address, "features": tuple(self._target["features"])})
 
     def ask(self, work: str, **options: Any) -> Any:
-        """What the device answers, see `serve.Bench`.
+        """What the device answers, see `bench_session.Bench`.
 
         Raises
         ------
         TenfoldError
             The device says what is wrong, or the session has ended.
         """
-        if self._entry is None:
-            raise TenfoldError(f"device {self.address}: the session has ended")
-        try:
-            answer = json.loads(self._entry(json.dumps({"do": work, **options})))
-        except (RuntimeError, OSError) as error:
-            raise TenfoldError(f"device {self.address}: the session has ended: {_last_line(error)}") from None
-        if "error" in answer:
-            raise TenfoldError(f"device {self.address}: {answer['error']}")
-        return answer["value"]
+        unused, self._unused = self._unused, []
+        return self._ask({"do": work, "drop": unused, **options})
 
     def send(self, file: Path, name: str) -> None:
         """Put a file into the session's folder under a name.
@@ -93,33 +80,76 @@ class Session:
         Raises
         ------
         TenfoldError
-            The session has ended.
+            It can't be written there, or the session has ended.
         """
-        try:
-            self._rpc.upload(bytearray(file.read_bytes()), name)
-        except RuntimeError as error:
-            raise TenfoldError(f"device {self.address}: the session has ended: {_last_line(error)}") from None
+        self._ask({"do": "store", "name": name, "size": file.stat().st_size}, file)
+
+    def drop(self, module: int) -> None:
+        """Let the device forget a module: with the next question, so that nobody has to wait for it here."""
+        self._unused.append(module)
 
     def close(self) -> None:
         """End the session; the device is free for another."""
-        self._rpc = self._entry = None
+        if self._wire is not None:
+            self._wire.close()
+        self._wire = None
 
-    def _greet(self, host: str, port: int) -> None:
-        """See that a server is there and free: TVM's client waits without end for one that does not answer."""
-        from tvm.rpc import base
-
+    def _ask(self, question: dict[str, Any], file: Path | None = None) -> Any:
+        if self._wire is None:
+            raise TenfoldError(f"device {self.address}: the session has ended")
         try:
-            with socket.create_connection((host, port), PATIENCE) as connection:
-                connection.sendall(struct.pack("<ii", base.RPC_MAGIC, len(GREETING)) + GREETING)
-                (code,) = struct.unpack("<i", base.recvall(connection, 4))
+            answer = self._exchange(self._wire, question, file)
+        except Lost as error:
+            self.close()
+            raise TenfoldError(f"device {self.address}: the session has ended: {error}") from None
+        except BaseException:  # an interrupt: the answer is still to come, to a question that nobody will remember
+            self.close()
+            raise
+        if "error" in answer:
+            raise TenfoldError(f"device {self.address}: {answer['error']}")
+        return answer["value"]
+
+    def _exchange(self, wire: Wire, question: dict[str, Any], file: Path | None) -> dict[str, Any]:
+        try:
+            wire.send(question)
+            if file is not None:
+                with open(file, "rb") as content:
+                    while piece := content.read(PIECE):
+                        wire.send_piece(piece)
+        except Closed:  # its last words may be here
+            pass
+        answer = wire.receive()
+        if not isinstance(answer, dict):
+            raise Garbled("what it sends is no answer")
+        if "ended" in answer:
+            raise Lost(answer["ended"])
+        return answer
+
+    def _greet(self, host: str, port: int, silence: float) -> Wire:
+        hint = "is tenfold serve running there, and open to this machine (--host)?"
+        try:
+            wire = Wire(socket.create_connection((host, port), PATIENCE), min(PATIENCE, silence))
         except OSError as error:
             what = error.strerror or str(error) or type(error).__name__
-            hint = "is tenfold serve running there, and open to this machine (--host)?"
             raise TenfoldError(f"device {self.address}: {what}: {hint}") from None
-        if code == base.RPC_CODE_DUPLICATE:
-            raise TenfoldError(f"device {self.address}: it serves another session: try again when that has ended")
-        if code != base.RPC_CODE_MISMATCH:
-            raise TenfoldError(f"device {self.address}: what answers there is not tenfold serve")
+        try:
+            wire.send({"do": "greet", "silence": silence})
+            answer = wire.receive()
+            if "busy" in answer:
+                raise TenfoldError(f"device {self.address}: it serves another session ({answer['busy']}): try again when that has ended")
+            check_silence(answer["silence"])
+        except (Garbled, TypeError, KeyError):
+            wire.close()
+            raise TenfoldError(f"device {self.address}: what answers there is not tenfold serve") from None
+        except Lost as error:
+            wire.close()
+            raise TenfoldError(f"device {self.address}: {error}: {hint}") from None
+        except BaseException:
+            wire.close()
+            raise
+        wire.limit(silence)
+        wire.beat(beat_of(silence, answer["silence"]))
+        return wire
 
 
 def _parse(address: str) -> tuple[str, int]:
@@ -131,7 +161,3 @@ def _parse(address: str) -> tuple[str, int]:
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise TenfoldError(f"--device {address}: write it as HOST:PORT, for example board:{PORT}")
     return host, int(port)
-
-
-def _last_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

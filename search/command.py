@@ -41,7 +41,7 @@ def by_recipe(
 def by_budget(
     model: str, output: Path, data: Path | None, bounds: Options, recipe: Options, search: Options, say: Progress, **reading: Any
 ) -> Found:
-    """With a budget: by a search. `search` holds ``target``, ``threads``, ``device``, ``cache`` and ``pareto``."""
+    """With a budget: by a search. `search` holds ``target``, ``threads``, ``device``, ``silence``, ``cache`` and ``pareto``."""
     from .compress_within import compress_within, settings_for
 
     budget = Budget(**bounds)

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import TenfoldError
 from ..files.inputs import protect
 from ..plots.canvas import require_matplotlib, save
 from ..plots.pareto import draw
@@ -15,6 +16,7 @@ from ..runner.check_reading import check_reading
 from ..runner.data import Data
 from ..runner.folder import check_output, output_folder
 from ..runner.network_facts import count_params, total_macs
+from ..runner.wire import SILENCE
 from .budget import Budget
 from .compress import write_model
 from .evaluate import check
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
 
 
 
-def settings_for(target: Any, threads: int | None = None, device: str | None = None, **options: Any) -> Settings:
+def settings_for(
+    target: Any, threads: int | None = None, device: str | None = None, silence: float | None = None, **options: Any
+) -> Settings:
     """Settings of a search.
 
     Parameters
@@ -41,6 +45,8 @@ def settings_for(target: Any, threads: int | None = None, device: str | None = N
         Default: the target's cores.
     device : str, optional
         Where candidates are timed: the address of ``tenfold serve``, ``HOST:PORT``. Default: here.
+    silence : float, optional
+        Seconds without a sign of life of the device after which it is given up. Default: 60.
     **options
         Further fields of Settings.
 
@@ -59,7 +65,9 @@ def settings_for(target: Any, threads: int | None = None, device: str | None = N
         if name not in known:
             raise TypeError(f"settings_for() got an unexpected keyword argument {name!r}")
     require_compiler()
-    session = None if device is None else Session(device)
+    if silence is not None and device is None:
+        raise TenfoldError("--silence is a limit for a device: give --device HOST:PORT too")
+    session = None if device is None else Session(device, SILENCE if silence is None else silence)
     chosen = with_threads(session.target if session and target == "host" else resolve(target), threads)
     support_objects(chosen)  # a C++ compiler that is missing or fails is told now, not after an hour
     return Settings(chosen, Remote(chosen, session) if session else Host(chosen), **options)

@@ -105,13 +105,8 @@ class Remote:
         def burst() -> float:
             return session.ask("time", module=module)
 
-        weakref.finalize(burst, _drop, session, module).atexit = False
+        weakref.finalize(burst, session.drop, module).atexit = False
         return burst
-
-
-def _drop(session: Session, module: int) -> None:
-    with contextlib.suppress(TenfoldError):  # of a session that has ended, nothing is left to drop
-        session.ask("drop", module=module)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from conftest import tiny_network
 from onnx import helper
 from search_fakes import QUICK, ModelDevice, classifier, images, labels
 from tenfold import cli, interrupts
+from tenfold.runner.disturbance import Usage
 
 
 @pytest.fixture
@@ -102,6 +103,17 @@ def test_bench(tenfold, work, monkeypatch):
     pairs = [(row["model"], row["engine"]) for row in content["rows"]]
     assert pairs == [("net.onnx", "tenfold"), ("net.onnx", "onnxruntime"), ("net", "tenfold")]
     assert content["threads"] == 1 and all(row["peak_bytes"] > 0 for row in content["rows"])
+
+
+def test_bench_on_a_machine_that_others_use(tenfold, work, monkeypatch):
+    clock = iter(range(10**6))
+    monkeypatch.setattr("tenfold.runner.measure.wait_until_quiet", lambda: None)
+    monkeypatch.setattr("tenfold.runner.measure.usage", lambda: Usage(*[float(next(clock))] * 3, 0.0, 0))
+    cases = ([], "the machine was disturbed: others took 1 of"), (["--until-stable", 0.01], "the machine never became stable: ")
+    for options, words in cases:
+        code, out, err = tenfold("bench", "net", "--runs", 1, "--threads", 1, "--json", "bench.json", *options)
+        assert code == 0 and err.startswith(f"tenfold: warning: {words}") and err.count("\n") == 1
+        assert json.loads((work / "bench.json").read_text())["disturbance"]["warning"] in err
 
 
 def test_plot(tenfold, work):
@@ -222,6 +234,10 @@ MISTAKES = {
     "a device without a budget": (None, [*SMALL, "--device", "board"], ["--device", "--max-drop"]),
     "a device that is no address": (make_data, [*DATA, "--max-drop", "1", "--device", "board:x"], ["--device board:x", "HOST:PORT"]),
     "a device that does not answer": (make_data, [*DATA, "--max-drop", "1", "--device", "127.0.0.1:1"], ["127.0.0.1:1", "tenfold serve"]),
+    "a limit on silence without a budget": (None, [*SMALL, "--silence", "9"], ["--device", "--max-drop"]),
+    "a limit on silence without a device": (make_data, [*DATA, "--max-drop", "1", "--silence", "9"], ["--silence", "--device"]),
+    "a limit on silence of nothing": (None, ["serve", "--silence", "0"], ["--silence 0", "0.5"]),
+    "a stable machine in no time": (None, ["bench", "net", "--until-stable", "0"], ["until-stable", "more than 0"]),
     "a curve without a budget": (None, [*SMALL, "--pareto"], ["--pareto", "--max-drop"]),
     "too few images to correct with": (lambda w: make_data(w, count=9), DATA, ["d.npz", "9 images"]),
     "images of another shape to correct with": (lambda w: make_data(w, size=9), DATA, ["d.npz", "[64, 3, 9, 9]"]),

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from disturbance import Watch
 from peak import measure_peak
 from tenfold.runner.contestants import Contestants, open_contestants
 from tenfold.runner.data import random_inputs
+from tenfold.runner.disturbance import Watch
 from tenfold.runner.engines import ENGINES
 from tenfold.runner.measure import ROUNDS, WARM_UP_RUNS, measure
 from tenfold.runner.profile import profile
@@ -92,7 +92,7 @@ class Race:
         bits, watch = resolve("host").vector_bits, Watch()
         before = measure_peak(self.threads, bits, PEAK_SECONDS)
         times = self._times(opened)
-        return watch.cores(), max(before, measure_peak(self.threads, bits, PEAK_SECONDS)), times
+        return watch.load().others or 0.0, max(before, measure_peak(self.threads, bits, PEAK_SECONDS)), times
 
     def _times(self, opened: Contestants) -> dict[str, dict[str, Any]]:
         """Latencies by file and engine."""

@@ -12,6 +12,9 @@ from conftest import tiny_network
 from onnx import helper
 from tenfold.errors import TenfoldError
 from tenfold.runner import compare as module
+from tenfold.runner.disturbance import Usage
+
+pytestmark = pytest.mark.filterwarnings("ignore:the machine was disturbed")  # as it may well be while tests run
 
 
 @pytest.fixture(autouse=True)
@@ -51,12 +54,24 @@ def test_one_row_for_each_network_and_engine(tiny_file, tiny_artifact, data):
 
 def test_json_has_the_fields_that_are_promised(tiny_artifact):
     content = json.loads(tenfold.compare(tiny_artifact, runs=2).to_json())
-    assert content.keys() == {"machine", "threads", "rows"}
+    assert content.keys() == {"machine", "threads", "disturbance", "rows", "skipped"}
+    assert content["disturbance"].keys() == {"seconds", "cpus", "others", "stolen", "switches", "spread", "stable", "warning"}
     assert {"cpu", "physical_cores", "versions"} <= content["machine"].keys()
     (row,) = content["rows"]
     assert row.keys() == {"model", "engine", "latency_ms", "macs", "params", "bytes", "peak_bytes", "accuracy", "max_error"}
-    assert row["latency_ms"].keys() == {"median", "p90", "min", "runs"}
+    assert row["latency_ms"].keys() == {"median", "p90", "min", "runs", "spread"}
     assert row["accuracy"] is None and row["max_error"] is None
+
+
+@pytest.mark.parametrize(("until_stable", "words"), [(None, "was disturbed.*--until-stable"), (0.01, "never became stable")])
+def test_a_machine_that_is_disturbed(tiny_artifact, monkeypatch, until_stable, words):
+    """In which the others have all CPUs."""
+    clock = iter(range(10**6))
+    monkeypatch.setattr("tenfold.runner.measure.usage", lambda: Usage(*[float(next(clock))] * 3, 0.0, 0))
+    with pytest.warns(RuntimeWarning, match=words):
+        result = tenfold.compare(tiny_artifact, runs=2, until_stable=until_stable)
+    assert json.loads(result.to_json())["disturbance"]["stable"] is (None if until_stable is None else False)
+    assert result.measurement.load.others >= 1
 
 
 def test_errors_are_against_the_first_network(tiny_file, tmp_path):
@@ -85,7 +100,7 @@ def test_an_engine_that_can_not_run_a_network_is_skipped_with_the_reason(tmp_pat
     assert [row.engine for row in result.rows] == ["tenfold"]
     ((path, engine, reason),) = result.skipped
     assert (path, engine) == (str(tmp_path / "odd.onnx"), "torch") and "Einsum" in reason
-    assert "skipped" not in json.loads(result.to_json())
+    assert json.loads(result.to_json())["skipped"] == [{"model": path, "engine": engine, "reason": reason}]
 
 
 def test_data_that_is_not_for_a_classifier_gives_no_accuracy(tmp_path):
@@ -104,6 +119,8 @@ def test_data_that_is_not_for_a_classifier_gives_no_accuracy(tmp_path):
         ({"against": ["caffe"]}, "'caffe'"),
         ({"runs": 0}, "runs"),
         ({"threads": 0}, "threads"),
+        ({"until_stable": 0}, "until-stable"),
+        ({"until_stable": float("nan")}, "until-stable"),
         ({"data": {"x": np.zeros((1, 3, 9, 9), "float32")}}, "shape"),
         ({"data": {"y": np.zeros(1)}}, "'x'"),
     ],

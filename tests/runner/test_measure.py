@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,13 @@ from tenfold.runner.memory import peak_bytes
 
 def test_latency_is_in_milliseconds():
     seconds = [0.001 * i for i in range(1, 101)]
-    assert Latency.of(seconds) == Latency(pytest.approx(50.5), pytest.approx(np.percentile(range(1, 101), 90)), pytest.approx(1.0), 100)
+    assert Latency.of([seconds]) == Latency(pytest.approx(50.5), pytest.approx(np.percentile(range(1, 101), 90)), pytest.approx(1.0), 100)
+    assert Latency.of([seconds[:30], seconds[30:]]) == replace(Latency.of([seconds]), spread=pytest.approx(0.8 * 50 / 40.5))
+
+
+def test_the_spread_is_that_of_the_medians_of_rounds():
+    assert Latency.of([[1, 9], [2, 8], [3, 7, 5]]).spread == 0
+    assert Latency.of([[value] for value in range(1, 12)]).spread == pytest.approx((10 - 2) / 6)
 
 
 @pytest.mark.parametrize(("runs", "rounds"), [(1, 10), (7, 3), (10, 10), (23, 4)])

@@ -7,9 +7,10 @@ import pytest
 from rich.console import Console
 from tenfold.factorization import Layer
 from tenfold.runner.compare import Comparison, Row
+from tenfold.runner.disturbance import Load
 from tenfold.runner.inspect import Inspection, LayerReport
 from tenfold.runner.listing import Listing
-from tenfold.runner.measure import Latency
+from tenfold.runner.measure import Latency, Measurement
 from tenfold.runner.profile import KernelTime, Profile
 from tenfold.runner.profile_report import profile_table
 from tenfold.runner.report import (
@@ -60,8 +61,10 @@ def row(model, engine, median, **values):
 def test_a_comparison_fits_80_columns_with_the_threads_and_versions():
     machine = {"cpu": "A CPU", "physical_cores": 4, "versions": {"tenfold": "0.1", "onnxruntime": "1.31.1"}}
     rows = [row("net.onnx", "tenfold", 1.5, accuracy=0.8081, max_error=5e-7), row("net.onnx", "onnxruntime", 2.5, peak_bytes=35_000_000)]
-    shown = text(comparison_table(Comparison(machine, 3, rows)))
+    measurement = Measurement([each.latency_ms for each in rows], Load(2.0, 4, 1.2, 0.0, 5.0))
+    shown = text(comparison_table(Comparison(machine, 3, rows, measurement=measurement)))
     assert max(map(len, shown.splitlines())) <= 80
+    assert "While it was measured, others took 1.2 of 4 CPUs." in " ".join(shown.split())
     for words in ("threads of every engine: 3", "A CPU", "onnxruntime 1.31.1", "80.8%", "5e-07", "35.0", "1.50", "2.50"):
         assert words in shown
 

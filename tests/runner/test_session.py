@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os
-import queue
 import signal
 import socket
 import struct
@@ -11,6 +10,7 @@ import sys
 import threading
 
 import pytest
+from device_checks import Server
 from tenfold.errors import TenfoldError
 from tenfold.factorization import METHODS, Layer
 from tenfold.frontends import load
@@ -22,25 +22,6 @@ from tenfold.search.device import Remote
 from tenfold.targets import cpu, resolve
 
 CONV = Layer("conv", "conv2d", (32, 16, 3, 3), padding=(1, 1, 1, 1), input_size=(8, 8), output_size=(8, 8))
-
-
-class Server:
-    """`tenfold serve`, and the lines that it prints."""
-
-    def __init__(self):
-        command = [sys.executable, "-c", "from tenfold.cli import main; main()", "serve", "--port", "0"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        self._lines = queue.Queue()
-        threading.Thread(target=lambda: [self._lines.put(line.rstrip()) for line in self.process.stdout], daemon=True).start()
-        self.greeting = self.line()
-        self.address = self.greeting.split(" on ")[1].split(",")[0]
-
-    def line(self):
-        return self._lines.get(timeout=30)
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(20)
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +84,8 @@ def test_one_session_at_a_time(session, server):
 def test_a_session_that_crashes_ends_alone(server):
     session = Session(server.address)
     assert server.line() == "session with 127.0.0.1"
-    (child,) = subprocess.run(["ps", "-o", "pid=", "--ppid", str(server.process.pid)], capture_output=True, text=True).stdout.split()
-    os.kill(int(child), signal.SIGILL)
-    with pytest.raises(TenfoldError, match="the session has ended"):
+    os.kill(server.session(), signal.SIGILL)
+    with pytest.raises(TenfoldError, match="the session has ended: its process died of SIGILL"):
         session.ask("describe")
     assert server.line() == "session ended: its process died of SIGILL"
     Session(server.address).close()
