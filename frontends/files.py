@@ -36,10 +36,11 @@ def read_regular(path: Path, what: str, offset: int = 0, length: int | None = No
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise TenfoldError(f"{what}: can't be read: {error.strerror}") from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise TenfoldError(f"{what}: not a regular file")
     with open(descriptor, "rb", buffering=0) as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise TenfoldError(f"{what}: not a regular file")
         if length is None:
             length = max(status.st_size - offset, 0)
         if offset + length > status.st_size:

@@ -75,9 +75,9 @@ def check_memory(proto: onnx.ModelProto, name: str) -> None:
     readers, but it is verified against an engine that needs as much again.
     """
     free = free_memory()
-    needed, at = _peak(proto.graph)
-    if needed > free:
-        raise TenfoldError(f"{name}: needs {_giga(needed)} of memory when it has come to {at}, and {_giga(free)} are free")
+    for needed, at in _needed(proto.graph):
+        if needed > free:
+            raise TenfoldError(f"{name}: needs {_giga(needed)} of memory when it has come to {at}, and {_giga(free)} are free")
 
 
 def free_memory() -> int:
@@ -119,8 +119,8 @@ def _process_memory() -> Iterator[int]:
         yield limit - psutil.Process().memory_info().vms
 
 
-def _peak(graph: onnx.GraphProto) -> tuple[int, str]:
-    """The largest number of bytes that are needed at one time, and where."""
+def _needed(graph: onnx.GraphProto) -> Iterator[tuple[int, str]]:
+    """Bytes that are needed at one time, at the beginning and at each node."""
     sizes = {value.name: _value_bytes(value) for value in (*graph.input, *graph.output, *graph.value_info)}
     last: dict[str, int] = {}
     for number, node in enumerate(graph.node):
@@ -128,14 +128,12 @@ def _peak(graph: onnx.GraphProto) -> tuple[int, str]:
     kept = {value.name for value in (*graph.input, *graph.output)} | {tensor.name for tensor in graph.initializer}
     weights = sum(bytes_of(tensor.data_type, count_of(tensor.dims)) for tensor in graph.initializer if tensor.data_type != tensor.STRING)
     live = weights + sum(sizes[value.name] for value in graph.input)
-    peak, at = live, "its inputs"
+    yield live, "its inputs"
     for number, node in enumerate(graph.node):
         live += sum(sizes.get(value, 0) for value in node.output)
-        if live > peak:
-            peak, at = live, where_is(node)
+        yield live, where_is(node)
         done = {value for value in (*node.input, *node.output) if last.get(value, number) == number and value not in kept}
         live -= sum(sizes.get(value, 0) for value in done)
-    return peak, at
 
 
 def _value_bytes(value: onnx.ValueInfoProto) -> int:

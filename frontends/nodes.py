@@ -15,6 +15,8 @@ DEFAULT_DOMAINS = ("", "ai.onnx")
 LARGEST = 2**31 - 1
 # Attributes that are sizes and steps, by the least value that means something: 0 would be a division by 0 in many a kernel.
 LEAST = {"strides": 1, "dilations": 1, "kernel_shape": 1, "group": 1, "blocksize": 1, "size": 1, "output_padding": 0, "num_outputs": 1}
+# Entries that these have for each dimension of an image, in convolutions and pools.
+PER_DIMENSION = {"kernel_shape": 1, "strides": 1, "dilations": 1, "output_padding": 1, "pads": 2}
 FIELDS = {
     AttributeProto.FLOAT: "f",
     AttributeProto.INT: "i",
@@ -97,6 +99,15 @@ def _check_schema(node: onnx.NodeProto, schema: Any, where: str) -> None:
             raise TenfoldError(f"{where}: attribute {key!r} is {kinds.Name(attribute.type)}, and must be {kinds.Name(wanted.type.value)}")
         else:
             _check_range(attribute, where)
+    if "strides" in schema.attributes:
+        _check_dimensions(given, where)
+
+
+def _check_dimensions(given: dict[str, onnx.AttributeProto], where: str) -> None:
+    """That attributes with an entry for each dimension of an image speak of the same number of them."""
+    found = {key: len(given[key].ints) // PER_DIMENSION[key] for key in PER_DIMENSION if key in given and given[key].ints}
+    if len(set(found.values())) > 1 or any(len(given[key].ints) % PER_DIMENSION[key] for key in found):
+        raise TenfoldError(f"{where}: attributes {', '.join(found)} speak of different numbers of dimensions")
 
 
 def _check_attribute(attribute: onnx.AttributeProto, where: str) -> None:

@@ -25,6 +25,7 @@ from .low_precision import has_short, in_float32
 from .mismatch import check_fit
 from .names import name_layers
 from .nodes import where_is
+from .propagation import stays_small
 from .quantized import drop_detours, refuse_own_operators
 from .reading import Reading
 from .shapes import check_batch, check_static, fix_inputs
@@ -105,7 +106,9 @@ def infer_shapes(model: ir.Model) -> None:
     for node in model.graph.all_nodes():
         for output in node.outputs:
             output.shape = None
-    passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+    for follow_values in (False, True):
+        if not follow_values or stays_small(model):
+            passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=follow_values)(model)
 
 
 def fold_shapes(model: ir.Model, budget: FoldBudget, name: str) -> None:
@@ -122,8 +125,9 @@ def fold_shapes(model: ir.Model, budget: FoldBudget, name: str) -> None:
     changed, rounds = True, 0
     while changed or rounds < 2:  # a folded Reshape or Resize may give the shapes that the next computation needs
         infer_shapes(model)
-        while explicit_pads(model):
-            infer_shapes(model)
+        with step(name, "work out the pads of its convolutions and pools"):
+            while explicit_pads(model):
+                infer_shapes(model)
         check_chunks(model, name)
         try:
             sizes = {"input_size_limit": 2**62, "output_size_limit": 2**62}
@@ -169,8 +173,8 @@ def _upgrade(model: ir.Model) -> ir.Model:
     if opset >= OLDEST_OPSET:
         return model
     try:
-        proto = onnx.shape_inference.infer_shapes(ir.serde.serialize_model(model), data_prop=True)
-        upgraded = ir.serde.deserialize_model(onnx.version_converter.convert_version(proto, UPGRADED_OPSET))
+        infer_shapes(model)
+        upgraded = ir.serde.deserialize_model(onnx.version_converter.convert_version(ir.serde.serialize_model(model), UPGRADED_OPSET))
     except Exception as error:
         logger.info("the model stays at opset %d: %s", opset, error)
         return model

@@ -313,13 +313,16 @@ def test_weights_without_data(ordinary, tmp_path):
         load(path)
 
 
-@pytest.mark.parametrize("size", ["2*s0 + 1", "Symbol('s40', positive=True, integer=True)", "Max(1, FloorDiv(s0, Integer(2))**2)", "Pow(u0, Integer(2))"])
+@pytest.mark.parametrize(
+    "size", ["2*s0 + 1", "Symbol('s40', positive=True, integer=True)", "Max(1, FloorDiv(s0, Integer(2))**2)", "Pow(u0, Integer(2))"]
+)
 def test_formulas_pass(size):
     assert json.loads(safe_program(json.dumps({"graph_module": {"expr_str": size}}).encode()))["graph_module"]["expr_str"] == size
 
 
 @pytest.mark.parametrize(
-    "size", ["open('x')", "s0.__class__", "(lambda: 1)()", "[s0][0]", "f'{s0}'", "9**9**9", "LShift(1, 10**9)", "Symbol('x()')", "eval('1')", "("]
+    "size",
+    ["open('x')", "s0.__class__", "(lambda: 1)()", "[s0][0]", "f'{s0}'", "9**9**9", "LShift(1, 10**9)", "Symbol('x()')", "eval('1')", "("],
 )
 def test_other_texts_do_not(size):
     with pytest.raises(Unsafe):

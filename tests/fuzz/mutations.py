@@ -9,12 +9,15 @@ from onnx import AttributeProto, ModelProto, TensorProto, helper
 
 NUMBERS = (0, 1, -1, 2, 3, 7, 255, 65536, 10**6, 2**31 - 1, 2**31, -(2**31), 2**62, 2**63 - 1, -(2**63))
 FLOATS = (0.0, -1.0, 1e-30, 1e30, float("inf"), float("nan"))
+LOCATIONS = ("/proc/self/mem", "../x", "", ".", "absent.bin", "a" * 5000, "\0", "/dev/zero")
+KEYS = ("axis", "axes", "pads", "strides", "group", "to", "value", "mode", "kernel_shape", "keepdims", "perm", "auto_pad")
 OPERATORS = (
-    "Conv ConvTranspose MatMul Gemm Add Div Mod Pow Relu Reshape Resize Pad Tile Expand Range ConstantOfShape OneHot Gather GatherND ScatterND"
-    " Slice Split Concat TopK NonZero NonMaxSuppression Loop If Scan Squeeze Unsqueeze Transpose Where Cast Clip Einsum MaxPool AveragePool"
-    " LpPool GlobalMaxPool MaxUnpool RoiAlign GridSample DepthToSpace SpaceToDepth Compress Unique Identity SplitToSequence SequenceAt LSTM GRU"
-    " BatchNormalization InstanceNormalization LayerNormalization Dropout RandomNormal Constant DequantizeLinear QuantizeLinear CumSum"
-    " ReduceSum ReduceMean ArgMax Shape Size Softmax LRN Hardmax Det Bernoulli DFT STFT MelWeightMatrix StringNormalizer Optional"
+    "Conv ConvTranspose MatMul Gemm Add Div Mod Pow Relu Reshape Resize Pad Tile Expand Range ConstantOfShape OneHot Gather"
+    " GatherND ScatterND Slice Split Concat TopK NonZero NonMaxSuppression Loop If Scan Squeeze Unsqueeze Transpose Where Cast Clip"
+    " Einsum MaxPool AveragePool LpPool GlobalMaxPool MaxUnpool RoiAlign GridSample DepthToSpace SpaceToDepth Compress Unique"
+    " Identity SplitToSequence SequenceAt LSTM GRU BatchNormalization InstanceNormalization LayerNormalization Dropout RandomNormal"
+    " Constant DequantizeLinear QuantizeLinear CumSum ReduceSum ReduceMean ArgMax Shape Size Softmax LRN Hardmax Det Bernoulli DFT"
+    " STFT MelWeightMatrix StringNormalizer Optional"
 ).split()
 
 
@@ -48,7 +51,7 @@ def damage_bytes(data: bytes, random: Random) -> bytes:
 
 
 def damage_tensor(proto: ModelProto, random: Random) -> None:
-    tensors = [*proto.graph.initializer, *(s.values for s in proto.graph.sparse_initializer), *(s.indices for s in proto.graph.sparse_initializer)]
+    tensors = [*proto.graph.initializer, *(part for one in proto.graph.sparse_initializer for part in (one.values, one.indices))]
     tensors += [attribute.t for one in proto.graph.node for attribute in one.attribute if attribute.HasField("t")]
     if not tensors:
         return
@@ -75,16 +78,15 @@ def damage_tensor(proto: ModelProto, random: Random) -> None:
         ]
     else:
         tensor.data_location = TensorProto.EXTERNAL
-        for key, value in (("location", random.choice(("/proc/self/mem", "../x", "", ".", "absent.bin", "a" * 5000, "\0"))), ("offset", "-1")):
-            tensor.external_data.add(key=key, value=value)
+        tensor.external_data.add(key="location", value=random.choice(LOCATIONS))
+        tensor.external_data.add(key="offset", value=random.choice(("0", "-1", "9" * 30)))
 
 
 def damage_attribute(proto: ModelProto, random: Random) -> None:
     node = random.choice(_all_nodes(proto))
     kind = random.randrange(6)
     if not node.attribute or kind == 0:
-        key = random.choice(("axis", "axes", "pads", "strides", "group", "to", "value", "mode", "kernel_shape", "keepdims", "perm", "auto_pad"))
-        node.attribute.append(_any_attribute(key, random))
+        node.attribute.append(_any_attribute(random.choice(KEYS), random))
         return
     attribute = random.choice(node.attribute)
     if kind == 1:
@@ -109,7 +111,8 @@ def damage_attribute(proto: ModelProto, random: Random) -> None:
 
 def damage_inputs(proto: ModelProto, random: Random) -> None:
     node, kind = random.choice(_all_nodes(proto)), random.randrange(6)
-    names = [tensor.name for tensor in proto.graph.initializer] + [value for one in proto.graph.node for value in one.output] + ["x", "nowhere"]
+    names = [*(tensor.name for tensor in proto.graph.initializer), *(value for one in proto.graph.node for value in one.output)]
+    names += ["x", "nowhere"]
     if node.input and kind == 0:
         del node.input[random.randrange(len(node.input))]
     elif node.input and kind == 1:
@@ -185,8 +188,8 @@ KINDS += [damage_tensor, damage_attribute]  # where most can be wrong
 
 
 def _any_attribute(key: str, random: Random) -> onnx.AttributeProto:
-    value = random.choice((random.choice(NUMBERS), random.choice(FLOATS), "text", [random.choice(NUMBERS) for _ in range(random.randint(1, 4))], [0.5]))
-    return helper.make_attribute(key, value)
+    numbers = [random.choice(NUMBERS) for _ in range(random.randint(1, 4))]
+    return helper.make_attribute(key, random.choice((numbers[0], random.choice(FLOATS), "text", numbers, [0.5])))
 
 
 def _all_nodes(proto: ModelProto) -> list[onnx.NodeProto]:

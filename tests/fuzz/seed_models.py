@@ -14,10 +14,10 @@ def weights(*shape: int) -> np.ndarray:
     return np.random.default_rng(list(shape)).standard_normal(shape).astype(np.float32) / 4
 
 
-def model(nodes: list, tensors: dict, shape=(1, 4, 8, 8), opset: int = 17, dtype: int = TensorProto.FLOAT, functions: list = ()) -> onnx.ModelProto:
-    """One input x, one output y of unknown shape; tensors are arrays or TensorProtos."""
-    made = [array if isinstance(array, TensorProto) else numpy_helper.from_array(np.asarray(array), name) for name, array in tensors.items()]
-    ends = [helper.make_tensor_value_info(name, dtype, sizes) for name, sizes in (("x", shape), ("y", None))]
+def model(nodes: list, tensors: dict, opset: int = 17, dtype: int = TensorProto.FLOAT, functions: list = ()) -> onnx.ModelProto:
+    """One input x of (1, 4, 8, 8), one output y of unknown shape."""
+    made = [numpy_helper.from_array(np.asarray(array), name) for name, array in tensors.items()]
+    ends = [helper.make_tensor_value_info(name, dtype, sizes) for name, sizes in (("x", (1, 4, 8, 8)), ("y", None))]
     graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], made)
     opsets = [helper.make_opsetid("", opset), *([helper.make_opsetid("own", 1)] if functions else [])]
     return helper.make_model(graph, opset_imports=opsets, ir_version=8, functions=functions)
@@ -96,8 +96,8 @@ def constants() -> onnx.ModelProto:
             node("Add", ["c", "t"], ["a"]),
             node("Mul", ["a", "hs"], ["y"]),
         ],
-        {"cs": np.int64([4, 4, 3, 3]), "zero": np.int64(0), "four": np.int64(4), "one": np.int64(1), "k": weights(1, 1), "es": np.int64([2, 3]),
-         "ts": np.int64([3, 2]), "hot": np.int64([1, 0]), "depth": np.int64(3), "onoff": np.float32([0, 1])},
+        {"cs": np.int64([4, 4, 3, 3]), "zero": np.int64(0), "four": np.int64(4), "one": np.int64(1), "k": weights(1, 1),
+         "es": np.int64([2, 3]), "ts": np.int64([3, 2]), "hot": np.int64([1, 0]), "depth": np.int64(3), "onoff": np.float32([0, 1])},
     )  # fmt: skip
 
 
