@@ -5,13 +5,14 @@ import zipfile
 from pathlib import Path
 
 EXPORT = "torch.export.save(torch.export.export(model.eval(), (example_input,)), 'net.pt2')"
+UNKNOWN = "can't tell what this is; a model file ends in .onnx or .pt2"
 TORCH_SUFFIXES = frozenset((".pth", ".pt", ".ckpt", ".bin", ".pkl", ".safetensors", ".tar", ".ts", ".torchscript", ".jit"))
 KERAS_SUFFIXES = frozenset((".h5", ".keras", ".pb", ".tflite", ".savedmodel"))
 
 
 def hint(path: Path) -> str:
     """What the file seems to be, by its suffix and by the names in its archive (nothing in it is read), and what to do with it."""
-    kind = _archive_kind(path)
+    kind = archive_kind(path)
     if kind == "torch.export":
         return "this is a torch.export program: give it a name that ends in .pt2"
     if kind == "TorchScript":
@@ -19,13 +20,14 @@ def hint(path: Path) -> str:
     if kind == "weights" or path.suffix.lower() in TORCH_SUFFIXES:
         return f"this holds weights, not the network: load them into their nn.Module in Python, and write {EXPORT}"
     if path.suffix.lower() in KERAS_SUFFIXES:
-        return "this is a TensorFlow or Keras model: convert it to ONNX (tf2onnx) and give the .onnx file"
-    return "can't tell what this is; a model file ends in .onnx or .pt2"
+        return f"{UNKNOWN}; tf2onnx converts models of TensorFlow and Keras"
+    return UNKNOWN
 
 
-def _archive_kind(path: Path) -> str | None:
+def archive_kind(path: Path) -> str | None:
+    """``"torch.export"``, ``"TorchScript"``, ``"weights"``, or None for another archive or none at all."""
     try:
-        if not zipfile.is_zipfile(path):
+        if not path.is_file() or not zipfile.is_zipfile(path):
             return None
         with zipfile.ZipFile(path) as archive:
             names = {name.partition("/")[2] for name in archive.namelist()}

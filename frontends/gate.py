@@ -31,10 +31,10 @@ def check_model(proto: onnx.ModelProto, name: str) -> None:
     for function in proto.functions:
         place = f"{name}: function {function.name!r}"
         scope = Scope(function.input)
-        _check_nodes(function.node, scope, Opsets.of(function.opset_import, functions), place)
+        _check_nodes(function.node, scope, Opsets.of(function, functions), place)
         _check_outputs(function.output, scope, place)
     scope = Scope(_given(proto.graph))
-    _check_nodes(proto.graph.node, scope, Opsets.of(proto.opset_import, functions), name)
+    _check_nodes(proto.graph.node, scope, Opsets.of(proto, functions), name)
     _check_outputs([value.name for value in proto.graph.output], scope, name)
 
 

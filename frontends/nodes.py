@@ -1,7 +1,7 @@
 """One node of an ONNX graph: a known operator, with the inputs it can't do without, and attributes of the right type and range."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,14 +39,18 @@ LISTS = {
 
 @dataclass(frozen=True)
 class Opsets:
-    """Versions of the domains that a graph or function imports, and the model's own functions."""
+    """Versions of the domains that a graph or function imports, the model's own functions, and the function's own parameters."""
 
     versions: Mapping[str, int]
     functions: Functions
+    parameters: frozenset[str]
 
     @classmethod
-    def of(cls, imports: Iterable[onnx.OperatorSetIdProto], functions: Functions) -> Opsets:
-        return cls({"" if entry.domain in DEFAULT_DOMAINS else entry.domain: entry.version for entry in imports}, functions)
+    def of(cls, made_by: onnx.ModelProto | onnx.FunctionProto, functions: Functions) -> Opsets:
+        versions = {"" if entry.domain in DEFAULT_DOMAINS else entry.domain: entry.version for entry in made_by.opset_import}
+        if isinstance(made_by, onnx.ModelProto):
+            return cls(versions, functions, frozenset())
+        return cls(versions, functions, frozenset((*made_by.attribute, *(attribute.name for attribute in made_by.attribute_proto))))
 
 
 def where_is(node: onnx.NodeProto) -> str:
@@ -61,7 +65,7 @@ def check_node(node: onnx.NodeProto, opsets: Opsets, name: str) -> None:
     domain = "" if node.domain in DEFAULT_DOMAINS else node.domain
     where = f"{name}: {where_is(node)}"
     for attribute in node.attribute:
-        _check_attribute(attribute, where)
+        _check_attribute(attribute, opsets.parameters, where)
     if len({attribute.name for attribute in node.attribute}) != len(node.attribute):
         raise TenfoldError(f"{where} has an attribute twice")
     function = opsets.functions.get(called_by(node))
@@ -110,10 +114,12 @@ def _check_dimensions(given: dict[str, onnx.AttributeProto], where: str) -> None
         raise TenfoldError(f"{where}: attributes {', '.join(found)} speak of different numbers of dimensions")
 
 
-def _check_attribute(attribute: onnx.AttributeProto, where: str) -> None:
+def _check_attribute(attribute: onnx.AttributeProto, parameters: frozenset[str], where: str) -> None:
     """That the type that an attribute states is the type of its value."""
     kind = attribute.type
     if attribute.ref_attr_name:
+        if attribute.ref_attr_name not in parameters:
+            raise TenfoldError(f"{where}: attribute {attribute.name!r} refers to {attribute.ref_attr_name!r}, no parameter of its function")
         return  # the value is the caller's
     if kind not in FIELDS and kind not in LISTS:
         raise TenfoldError(f"{where}: attribute {attribute.name!r} has type {kind}, which is none of ONNX")

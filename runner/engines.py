@@ -127,9 +127,10 @@ class Torch(Engine):
         torch.set_num_threads(threads)
         self._names: list[str] | None = None
         if path.suffix == ".pt2":
+            from ..frontends.pt2_archive import load_program
             from .torch_operators import channels_last
 
-            module = self._optimized(torch.export.load(path).module().to(memory_format=torch.channels_last))
+            module = self._optimized(load_program(path)[0].module().to(memory_format=torch.channels_last))
             self._call = lambda *tensors: module(*map(channels_last, tensors))
         else:
             import onnx

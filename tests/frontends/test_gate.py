@@ -119,8 +119,22 @@ def test_attributes_whose_type_and_value_disagree():
     refused(r"operator Cast .* lacks attribute 'to'", graph("float[1] x => float y", "y = Cast (x)"))
 
 
+def test_attributes_of_a_caller():
+    model = conv(group=1)
+    model.graph.node[0].attribute[0].ref_attr_name = "g"
+    refused("attribute 'group' refers to 'g', no parameter of its function", model)
+    leaky = helper.make_node("LeakyRelu", ["a"], ["b"])
+    leaky.attribute.add(name="alpha", type=onnx.AttributeProto.FLOAT, ref_attr_name="slope")
+    model = graph("float[1,3] x => float y", "y = Relu (x)")
+    model.opset_import.append(helper.make_opsetid("f", 1))
+    model.functions.append(helper.make_function("f", "F", ["a"], ["b"], [leaky], [helper.make_opsetid("", 17)], ["slope"]))
+    model.graph.node[0].CopyFrom(helper.make_node("F", ["x"], ["y"], domain="f", slope=0.5))
+    assert load(model).onnx.graph.node[0].attribute[0].f == 0.5
+
+
 def test_inputs_and_outputs():
-    cases = {("x",): "lacks input W", ("x", ""): "lacks input W", (): "lacks input X", ("x", "w", "w", "w"): "has 4 inputs; it takes 2 to 3"}
+    cases = {("x",): "lacks input W", ("x", ""): "lacks input W", (): "lacks input X"}
+    cases["x", "w", "w", "w"] = "has 4 inputs; it takes 2 to 3"
     for inputs, pattern in cases.items():
         model = conv()
         model.graph.node[0].input[:] = inputs
