@@ -20,6 +20,10 @@ CONTRIB = frozenset(
     ("FastGelu", "BiasGelu", "Gelu", "SkipLayerNormalization", "EmbedLayerNormalization", "MatMulInteger16", "AllClassNMS", "Attention")
 )
 MOST_OPEN_BLOCKS = 1000
+COMPUTED = frozenset(
+    getattr(onnx.TensorProto, name)
+    for name in ("FLOAT", "DOUBLE", "FLOAT16", "BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")
+)
 
 
 def import_relax(model: onnx.ModelProto, name: str) -> tvm.IRModule:
@@ -44,6 +48,7 @@ def import_relax(model: onnx.ModelProto, name: str) -> tvm.IRModule:
         An operator or a use of it that can't be imported, with the node it is in.
     """
     _check_operators(model, name)
+    _check_types(model, name)
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
     importer = _Importer(name)
     try:
@@ -65,6 +70,21 @@ def _check_operators(model: onnx.ModelProto, name: str) -> None:
             before = next((repr(value) for value in node.input if value in made), "NAME")
             hint = f"cut the network before it (--outputs {before})"
             raise TenfoldError(f"{name}: operator {operator} (node {node.name!r}) can't be imported: {hint}")
+
+
+def _check_types(model: onnx.ModelProto, name: str) -> None:
+    """Types that NumPy can't hand to TVM, or TVM has no arithmetic for."""
+    for tensor in model.graph.initializer:
+        _check_type(tensor.data_type, f"{name}: tensor {tensor.name!r}")
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        if value.type.HasField("tensor_type"):
+            _check_type(value.type.tensor_type.elem_type, f"{name}: value {value.name!r}")
+
+
+def _check_type(dtype: int, where: str) -> None:
+    if dtype not in COMPUTED and dtype != onnx.TensorProto.UNDEFINED:
+        word = onnx.TensorProto.DataType.Name(dtype).lower()
+        raise TenfoldError(f"{where} is {word}, which networks can't be compiled in: cast it to float32 in the model, or export in float32")
 
 
 class _Importer(ONNXGraphImporter):
