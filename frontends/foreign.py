@@ -30,6 +30,8 @@ def archive_kind(path: Path) -> str | None:
         if not path.is_file() or not zipfile.is_zipfile(path):
             return None
         with zipfile.ZipFile(path) as archive:
+            if min((info.header_offset for info in archive.infolist()), default=0):
+                return None  # it begins in the middle: an archive within one that was cut short
             names = {name.partition("/")[2] for name in archive.namelist()}
     except (OSError, zipfile.BadZipFile, ValueError, RuntimeError, NotImplementedError):
         return None
