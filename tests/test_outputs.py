@@ -30,7 +30,8 @@ def work(tiny_file, tiny_artifact, tmp_path, monkeypatch):
 
 
 def state(folder):
-    return {str(path): os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+    """Everything in a folder."""
+    return {path: os.readlink(path) if path.is_symlink() else path.is_file() and path.read_bytes() for path in folder.rglob("*")}
 
 
 def refused(work, *arguments):
@@ -48,18 +49,30 @@ def in_folder(work):
 
 
 def external(work):
+    """A model whose weights are in a file of the folder."""
+    os.remove("fac/model.onnx")
     onnx.save(tiny_network(), work / "out.onnx", save_as_external_data=True, location="fac/model.onnx", size_threshold=0)
+
+
+def linked(work):
+    in_folder(work)
+    (work / "m.onnx").symlink_to("net/model.onnx")
+
+
+def hard_linked(work):
+    in_folder(work)
+    os.link("net/model.onnx", "m.onnx")
 
 
 INPUTS = {
     "the model": (in_folder, ["compress", "net/model.onnx", "-o", "net", *FACTOR]),
-    "the model over a link": (lambda w: [in_folder(w), (w / "m.onnx").symlink_to("net/model.onnx")], ["compress", "m.onnx", "-o", "net", *FACTOR]),
-    "the model by another name": (lambda w: [in_folder(w), os.link("net/model.onnx", "m.onnx")], ["compress", "m.onnx", "-o", "net", *FACTOR]),
+    "the model over a link": (linked, ["compress", "m.onnx", "-o", "net", *FACTOR]),
+    "the model by another name": (hard_linked, ["compress", "m.onnx", "-o", "net", *FACTOR]),
     "into a link to it": (lambda w: [in_folder(w), (w / "out").symlink_to("net")], ["compress", "net/model.onnx", "-o", "out", *FACTOR]),
     "a result of ours": (lambda w: None, ["compress", "fac/model.onnx", "-o", "fac", *FACTOR]),
     "the plan": (lambda w: None, ["compress", "net.onnx", "--plan", "fac/plan.json", "-o", "fac"]),
     "the plan compiled": (lambda w: None, ["compile", "net.onnx", "--plan", "fac/plan.json", "-o", "fac"]),
-    "the data": (lambda w: shutil.move("d.npz", "fac/model.onnx"), ["compress", "net.onnx", "--data", "fac/model.onnx", "-o", "fac", *FACTOR]),
+    "the data": (lambda w: shutil.move("d.npz", "fac/plan.json"), ["compress", "net.onnx", "--data", "fac/plan.json", "-o", "fac", *FACTOR]),
     "run": (lambda w: None, ["run", "art", "--input", "x.npz", "-o", "x.npz"]),
     "run over a link": (lambda w: (w / "y.npz").symlink_to("x.npz"), ["run", "art", "--input", "x.npz", "-o", "y.npz"]),
     "run over the artifact": (lambda w: (w / "y.npz").symlink_to("art/weights.bin"), ["run", "art", "--input", "x.npz", "-o", "y.npz"]),
@@ -80,12 +93,22 @@ def test_an_input_is_never_overwritten(work, name):
     assert "an input" in refused(work, *arguments)
 
 
+def other_report(out):
+    (out / "report.json").write_text('{"model": "net", "layers": []}')
+    shutil.copy("net.onnx", out / "model.onnx")
+
+
+def other_weights(out):
+    shutil.copytree("art", out, dirs_exist_ok=True)
+    (out / "weights.bin").write_bytes(b"others")
+
+
 FOREIGN = {
     "a manifest of others": lambda out: (out / "manifest.json").write_text('{"name": "app", "icons": []}'),
     "a manifest that is no JSON": lambda out: (out / "manifest.json").write_text("Main-Class: App"),
     "a model without a report": lambda out: shutil.copy("net.onnx", out / "model.onnx"),
-    "a report of others": lambda out: (out / "report.json").write_text('{"model": "net", "layers": []}') and shutil.copy("net.onnx", out / "model.onnx"),
-    "weights of others": lambda out: [shutil.copytree("art", out, dirs_exist_ok=True), (out / "weights.bin").write_bytes(b"others")],
+    "a report of others": other_report,
+    "weights of others": other_weights,
 }
 
 
@@ -106,14 +129,28 @@ def test_an_edited_plan_is_not_replaced(work):
 
 LONG = "n" * 300
 NAMES = [
-    ["compile", "net.onnx", "-o", LONG], ["compress", "net.onnx", "-o", LONG, *FACTOR], ["inspect", "net.onnx", "--json", LONG],
-    ["run", "art", "--input", "x.npz", "-o", f"{LONG}.npz"], ["plot", "parameters", "-o", f"{LONG}.png"], ["inspect", "net.onnx", "--json", "."],
-    ["bench", "art", "--json", "."], ["compile", "net.onnx", "-o", "net.onnx"], ["compile", "net.onnx", "-o", "net.onnx/out"],
-    ["inspect", "net.onnx", "--json", "net.onnx/a.json"], ["plot", "parameters", "-o", "none/p.png"], ["compile", "net.onnx", "-o", "dangling"],
-    ["compile", "net.onnx", "--plan", "/dev/zero", "-o", "out"], ["compile", "net.onnx", "--plan", "pipe", "-o", "out"],
-    ["compile", "net.onnx", "--plan", LONG, "-o", "out"], ["run", "art", "--input", "pipe"], ["run", "art", "--input", "/dev/zero"],
-    ["run", LONG, "--input", "x.npz"], ["run", "art", "--input", LONG], ["bench", "art", "--data", "pipe"], ["run", "pipes", "--input", "x.npz"],
-]  # fmt: skip
+    ["compile", "net.onnx", "-o", LONG],
+    ["compress", "net.onnx", "-o", LONG, *FACTOR],
+    ["inspect", "net.onnx", "--json", LONG],
+    ["run", "art", "--input", "x.npz", "-o", f"{LONG}.npz"],
+    ["plot", "parameters", "-o", f"{LONG}.png"],
+    ["inspect", "net.onnx", "--json", "."],
+    ["bench", "art", "--json", "."],
+    ["compile", "net.onnx", "-o", "net.onnx"],
+    ["compile", "net.onnx", "-o", "net.onnx/out"],
+    ["inspect", "net.onnx", "--json", "net.onnx/a.json"],
+    ["plot", "parameters", "-o", "none/p.png"],
+    ["compile", "net.onnx", "-o", "dangling"],
+    ["compile", "net.onnx", "--plan", "/dev/zero", "-o", "out"],
+    ["compile", "net.onnx", "--plan", "pipe", "-o", "out"],
+    ["compile", "net.onnx", "--plan", LONG, "-o", "out"],
+    ["run", "art", "--input", "pipe"],
+    ["run", "art", "--input", "/dev/zero"],
+    ["run", LONG, "--input", "x.npz"],
+    ["run", "art", "--input", LONG],
+    ["bench", "art", "--data", "pipe"],
+    ["run", "pipes", "--input", "x.npz"],
+]
 
 
 @pytest.mark.parametrize("arguments", NAMES, ids=lambda arguments: " ".join(arguments).replace(LONG, "long"))
@@ -175,7 +212,7 @@ def test_on_a_disk_that_takes_nothing(work, can_mount, disk):
 @pytest.mark.slow
 @pytest.mark.parametrize("before", [False, True])
 def test_kill_9_leaves_a_whole_result_or_none(work, monkeypatch, before):
-    """Killed at several moments of its work; then a run that is left alone removes what is left, in the output's folder and the system's."""
+    """Killed at several moments of its work; then a run that is left alone removes what is left, beside the output and elsewhere."""
     (work / "tmp").mkdir()
     (work / "outputs").mkdir()
     monkeypatch.setenv("TMPDIR", str(work / "tmp"))

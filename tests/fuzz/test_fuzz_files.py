@@ -145,8 +145,8 @@ IMAGES = (40, 3, 8, 8)
 ARRAYS = {
     "x": (np.float32(1), np.zeros(0), np.array(["a"]), np.zeros((3, 3, 8, 8)), np.full(IMAGES, np.nan, "f4"), np.zeros(IMAGES, "f4"),
           np.zeros((0, 3, 8, 8), "f4"), np.zeros(IMAGES, ">f4"), np.zeros(IMAGES, "M8[s]"), np.zeros(IMAGES, "c8")),
-    "y": (np.int64(1), np.arange(40), np.arange(40) - 20, np.full(40, 1 << 62), np.full(40, 0.5), np.full(40, np.nan), np.zeros((40, 1), int),
-          np.zeros(39, int), np.zeros(40, "S3"), np.zeros(40, "u8"), np.zeros(40, bool)),
+    "y": (np.int64(1), np.arange(40), np.arange(40) - 20, np.full(40, 1 << 62), np.full(40, 0.5), np.full(40, np.nan),
+          np.zeros((40, 1), int), np.zeros(39, int), np.zeros(40, "S3"), np.zeros(40, "u8"), np.zeros(40, bool)),
     "held_out": (True, np.zeros(40, bool), np.ones(40, bool), np.zeros(40), np.zeros((40, 1), bool), np.zeros(39, bool)),
 }  # fmt: skip
 SPOILT = [(name, index) for name, arrays in ARRAYS.items() for index in range(len(arrays))]
@@ -156,7 +156,8 @@ SPOILT = [(name, index) for name, arrays in ARRAYS.items() for index in range(le
 def test_calibration_data(work, name, index):
     arrays = dict(np.load(work / "d.npz"))
     np.savez(work / "d.npz", **{**arrays, name: ARRAYS[name][index]})
-    check("compress", work / "net.onnx", "--data", work / "d.npz", "--method", "svd", "--energy", "0.5", "-o", work / "out", "--target", "zen3")
+    recipe = "--method", "svd", "--energy", "0.5", "--target", "zen3"
+    check("compress", work / "net.onnx", "--data", work / "d.npz", "-o", work / "out", *recipe)
 
 
 @pytest.mark.parametrize("header", [
@@ -183,8 +184,8 @@ TARGETS = (
     '{"kind": "llvm"', "{}", "{1}", '{"kind":' * 50000, '{"kind": "llvm", "kind": "llvm"}', '{"kind": 3}', '{"kind": ["llvm"]}',
     '{"kind": "llvm", "num-cores": ' + "9" * 5000 + "}", '{"kind": "llvm", "num-cores": -1}', '{"kind": "llvm", "num-cores": 1e999}',
     '{"kind": "llvm", "num-cores": true}', '{"kind": "llvm", "mcpu": null}', '{"kind": "llvm", "mcpu": ["znver4"]}',
-    '{"kind": "llvm", "mcpu": "\\ud800"}', '{"kind": "llvm", "mattr": 3}', '{"kind": "llvm", "mattr": [""]}', '{"kind": "llvm", "mattr": [3]}',
-    '{"kind": "llvm", "mtriple": []}', '{"kind": "llvm", "mcpu": "znver4", "x": 1}',
+    '{"kind": "llvm", "mcpu": "\\ud800"}', '{"kind": "llvm", "mattr": 3}', '{"kind": "llvm", "mattr": [""]}',
+    '{"kind": "llvm", "mattr": [3]}', '{"kind": "llvm", "mtriple": []}', '{"kind": "llvm", "mcpu": "znver4", "x": 1}',
 )  # fmt: skip
 
 
