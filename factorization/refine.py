@@ -118,10 +118,11 @@ def _closed_form(piece: Piece, goal: Moment, weight: np.ndarray) -> np.ndarray:
     cross = np.stack([wanted[:, :, columns] @ piece.front.transpose(0, 2, 1) for columns in piece.taps], axis=-1)
     solved = np.empty_like(now)
     for g, (a, b) in enumerate(zip(piece.gram(goal.seen), cross.reshape(now.shape), strict=True)):
-        if not a.any():  # what reaches the stage is zero: every weight is as good
-            solved[g] = now[g]
-            continue
         ridge = RIDGE * np.trace(a) / len(a) + np.finfo(np.float64).tiny
         a[np.diag_indices(len(a))] += ridge
-        solved[g] = scipy.linalg.solve(a, (b + ridge * now[g]).T, assume_a="pos").T
+        target = (b + ridge * now[g]).T
+        try:
+            solved[g] = scipy.linalg.solve(a, target, assume_a="pos").T
+        except scipy.linalg.LinAlgError:  # the images are all alike, or zero: many weights are best
+            solved[g] = scipy.linalg.lstsq(a, target)[0].T
     return solved.reshape(piece.shape)

@@ -72,7 +72,7 @@ INPUTS = {
     "a result of ours": (lambda w: None, ["compress", "fac/model.onnx", "-o", "fac", *FACTOR]),
     "the plan": (lambda w: None, ["compress", "net.onnx", "--plan", "fac/plan.json", "-o", "fac"]),
     "the plan compiled": (lambda w: None, ["compile", "net.onnx", "--plan", "fac/plan.json", "-o", "fac"]),
-    "the data": (lambda w: shutil.move("d.npz", "fac/plan.json"), ["compress", "net.onnx", "--data", "fac/plan.json", "-o", "fac", *FACTOR]),
+    "the data": (lambda w: shutil.move("d.npz", "fac/plan.json"), ["compress", "net.onnx", "--data", "fac/plan.json", "-o", "fac"]),
     "run": (lambda w: None, ["run", "art", "--input", "x.npz", "-o", "x.npz"]),
     "run over a link": (lambda w: (w / "y.npz").symlink_to("x.npz"), ["run", "art", "--input", "x.npz", "-o", "y.npz"]),
     "run over the artifact": (lambda w: (w / "y.npz").symlink_to("art/weights.bin"), ["run", "art", "--input", "x.npz", "-o", "y.npz"]),
