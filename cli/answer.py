@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TenfoldError
+from ..files.whole import destination
 
 STDOUT = "-"
 
@@ -60,8 +61,6 @@ def check_json(json: str | None) -> None:
     """Raise TenfoldError, before any work, if the JSON can't be written there."""
     if json is None or json == STDOUT:
         return
-    path = Path(json)
-    if not json or path.is_dir():
-        raise TenfoldError(f"--json {json or repr(json)}: this is a folder: give the name of a file, or - for standard output")
-    if not path.absolute().parent.is_dir():
-        raise TenfoldError(f"--json {json}: there is no folder {path.parent}")
+    if not json:
+        raise TenfoldError("--json '': give the name of a file, or - for standard output")
+    destination(Path(json))

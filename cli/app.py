@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from .. import interrupts
+from ..files.inputs import protect
 from ..printable import one_line
 from .answer import Answer, check_json
 from .ending import MISTAKE, ending
@@ -20,6 +21,7 @@ UsageError = typer.BadParameter.__mro__[1]  # of the parser of options, which Ty
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only results and errors: no progress, no warnings.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Every step, what the tools below print, and tracebacks.")]
 Json = Annotated[str | None, typer.Option("--json", help="Write the result as JSON too; - for standard output.", metavar="FILE|-")]
+INPUTS = ("model", "what", "artifact", "inputs", "data", "plan")  # options that name what is read: no command writes over it
 LOUDNESS = {"quiet": (Quiet, False), "verbose": (Verbose, False)}
 
 app = typer.Typer(
@@ -54,7 +56,7 @@ def command(function: Callable[..., Answer]) -> Callable[..., None]:
     @functools.wraps(function)
     def run(context: typer.Context, json: str | None, quiet: bool, verbose: bool, **options: Any) -> None:
         work = _work(context, quiet, verbose)
-        with ending(work):
+        with ending(work), protect(*(options.get(name) for name in INPUTS)):
             check_json(json)
             with work.going_on():
                 answer = function(work, **options)

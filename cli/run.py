@@ -26,14 +26,14 @@ def run(
 ) -> Answer:
     """Run a compiled network on arrays of a file."""
     work.say("loading the artifact")
-    import numpy as np
-
+    from ..files.whole import destination
+    from ..runner.arrays import read_arrays, write_arrays
     from ..runner.artifact import load
-    from ..runner.data import read_arrays
-    from ..runner.folder import whole_file
 
-    if output is not None and output.suffix != ".npz":
-        raise TenfoldError(f"{output}: the outputs are written as .npz: give a name that ends in it")
+    if output is not None:
+        if output.suffix != ".npz":
+            raise TenfoldError(f"{output}: the outputs are written as .npz: give a name that ends in it")
+        destination(output)
     network = load(artifact, threads)
     work.say("reading the inputs")
     feeds = read_arrays(inputs)
@@ -42,8 +42,7 @@ def run(
     shown = [f"{name}: {value.dtype}{list(value.shape)}, {_summary(value)}" for name, value in results.items()]
     content = {"outputs": {name: _facts(value) for name, value in results.items()}, "output": output and str(output)}
     if output is not None:
-        with whole_file(output) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **results)
+        write_arrays(output, results)
         shown.append(f"wrote {output}")
     return Answer(shown, content)
 

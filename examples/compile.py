@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import tenfold
+from tenfold.runner.folder import write_text
 from tenfold.runner.report import comparison_table, console, inspection_table, show
 from tenfold.search.tables import compression_table
 
@@ -50,7 +51,7 @@ def main() -> None:
     networks = [options.model, options.output / "small" / "model.onnx"]
     comparison = tenfold.compare(networks, against=rivals, data=images, target=options.target)
     show([comparison_table(comparison)], out)
-    (options.output / "comparison.json").write_text(comparison.to_json(), encoding="utf-8")
+    write_text(options.output / "comparison.json", comparison.to_json())
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from tenfold.runner.arrays import write_arrays
 from tenfold.training.datasets import cifar10, fetch_cifar10, normalize, shuffled_rows
 from train import RECIPES
 
@@ -25,10 +26,10 @@ def main() -> None:
     shuffled = shuffled_rows(len(train_x))
     rows = np.sort(shuffled[: options.images])
     images = {"x": normalize(train_x[rows]), "y": train_y[rows]}
-    np.savez(options.output / "train.npz", **images)
+    write_arrays(options.output / "train.npz", images)
     held_out = np.isin(rows, shuffled[: RECIPES["vgg"].held_out])
-    np.savez(options.output / "train_vgg.npz", **images, held_out=held_out)
-    np.savez(options.output / "test.npz", x=normalize(test_x), y=test_y)
+    write_arrays(options.output / "train_vgg.npz", {**images, "held_out": held_out})
+    write_arrays(options.output / "test.npz", {"x": normalize(test_x), "y": test_y})
     print(f"wrote train.npz and train_vgg.npz ({len(rows)} images), test.npz ({len(test_x)} images) to {options.output}")
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from tenfold.runner.arrays import write_arrays
+from tenfold.runner.folder import write_text
 from tenfold.training.datasets import cifar10, fetch_cifar10, normalize, shuffled_rows
 from tenfold.training.networks import fold_batch_norm, jin_baseline, small_vgg
 from torch import nn
@@ -176,11 +178,11 @@ def export(recipe: Recipe, network: nn.Sequential, folder: Path, test_x: np.ndar
                       dynamo=True, external_data=False, verbose=False)
     forget_origin(path)
     rows = np.sort(np.random.default_rng(0).permutation(len(test_x))[:SAMPLES])
-    np.savez_compressed(folder / "cifar10_test_500.npz", x=test_x[rows], y=test_y[rows])
+    write_arrays(folder / "cifar10_test_500.npz", {"x": test_x[rows], "y": test_y[rows]}, compressed=True)
     sample = accuracy(network, torch.from_numpy(test_x[rows]), torch.from_numpy(test_y[rows]))
     crops = f", the first {recipe.crops:.0%} of them on crops of 24 pixels" if recipe.crops else ""
     bfloat16 = ", convolutions in bfloat16" if recipe.bfloat16 else ""
-    (folder / f"{recipe.file}.txt").write_text(f"""\
+    write_text(folder / f"{recipe.file}.txt", f"""\
 {recipe.file}.onnx
 {recipe.about}
     Trained by examples/train.py on {50000 - recipe.held_out:,} of the 50,000 training images of CIFAR-10: {epochs} epochs{crops},

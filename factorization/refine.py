@@ -120,5 +120,9 @@ def _closed_form(piece: Piece, goal: Moment, weight: np.ndarray) -> np.ndarray:
     for g, (a, b) in enumerate(zip(piece.gram(goal.seen), cross.reshape(now.shape), strict=True)):
         ridge = RIDGE * np.trace(a) / len(a) + np.finfo(np.float64).tiny
         a[np.diag_indices(len(a))] += ridge
-        solved[g] = scipy.linalg.solve(a, (b + ridge * now[g]).T, assume_a="pos").T
+        target = (b + ridge * now[g]).T
+        try:
+            solved[g] = scipy.linalg.solve(a, target, assume_a="pos").T
+        except scipy.linalg.LinAlgError:  # the images are all alike, or zero: many weights are best
+            solved[g] = scipy.linalg.lstsq(a, target)[0].T
     return solved.reshape(piece.shape)

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..errors import TenfoldError
 from .regular import read_regular
 
 JOURNAL, OLD, NEW = "journal", "old", "content"
@@ -60,17 +61,20 @@ def exchange(staging: Path, folder: Path, old: Mapping[str, Identity], key: str)
     except BaseException:
         roll_back(staging)
         raise
-    (staging / JOURNAL).unlink()
 
 
 def roll_back(staging: Path) -> bool:
     """Undo an exchange that did not come to its end; whether nothing of the user's is left in `staging`."""
     try:
-        content = json.loads(read_regular(staging / JOURNAL)) if (staging / JOURNAL).exists() else None
-    except (OSError, ValueError):
+        return _undo(staging)
+    except (OSError, ValueError, TenfoldError):  # a later run tries again
         return False
-    if content is None or not os.listdir(staging / NEW):  # nothing was moved, or everything
+
+
+def _undo(staging: Path) -> bool:
+    if not (staging / JOURNAL).exists() or not os.listdir(staging / NEW):  # nothing was moved, or everything: that is its end
         return True
+    content = json.loads(read_regular(staging / JOURNAL))
     folder, whole = staging.parent, True
     for name, inode in list(content["new"].items())[::-1]:
         if not (staging / NEW / name).exists() and os.path.lexists(folder / name) and os.lstat(folder / name).st_ino == inode:

@@ -60,6 +60,8 @@ def read_regular(path: str | os.PathLike[str], limit: int = TEXT_BYTES) -> bytes
 
 def reason(error: Exception) -> str:
     """Why a file could not be read or written, in a few words."""
+    if isinstance(error, FileNotFoundError) and error.filename is None:  # of os.getcwd
+        return "the current folder does not exist any more"
     return getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
 
 

@@ -22,7 +22,7 @@ import weakref
 from pathlib import Path
 
 from ..errors import TenfoldError
-from .exchange import roll_back
+from .exchange import JOURNAL, roll_back
 from .regular import reason
 
 PREFIX = "tenfold-"
@@ -93,11 +93,10 @@ def sweep(parent: Path) -> None:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether this is a folder of ours, in use or left behind."""
-    if not NAME.fullmatch(path.name) or not _is_own_folder(path):
-        return False
-    with contextlib.suppress(OSError), open(path / MARK, "rb") as file:
-        return file.read(len(TEXT) + 1) in (TEXT, b"")
+    """Whether this is a folder of ours: in use, left behind, or, without anything in it, just being made or removed."""
+    with contextlib.suppress(FileNotFoundError):
+        if NAME.fullmatch(path.name) and _is_own_folder(path):
+            return not os.listdir(path) or (path / MARK).is_file() and (path / MARK).read_bytes() in (TEXT, b"")
     return False
 
 
@@ -153,16 +152,15 @@ def _end(folder: Path, locks: list[int], process: int) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """The mark goes last: if this is interrupted, too, a later run goes on with it."""
+    """The journal goes first and the mark last: if this is interrupted, too, a later run goes on with it."""
     if not roll_back(folder):
         return
     with contextlib.suppress(OSError):
-        for name in os.listdir(folder):
-            if name != MARK:
-                path = folder / name
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink()
+        (folder / JOURNAL).unlink(missing_ok=True)
+        for path in [path for path in folder.iterdir() if path.name != MARK]:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
         (folder / MARK).unlink(missing_ok=True)
         folder.rmdir()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import TenfoldError
+from ..files.whole import whole_file
 from ..printable import printable
 
 if TYPE_CHECKING:
@@ -54,10 +55,8 @@ def save(figure: Figure, paths: Iterable[Path]) -> None:
 
     for path in paths:
         check_suffix(path)
-        dated = {"Date": None} if path.suffix.lower() == ".svg" else None
-        try:
-            with matplotlib.rc_context({"svg.hashsalt": "tenfold"}), warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Glyph")  # a name in a script that the font lacks
-                figure.savefig(path, dpi=150, metadata=dated)
-        except OSError as error:
-            raise TenfoldError(f"{path}: can't be written: {error.strerror}") from None
+        kind = path.suffix.lower().removeprefix(".")
+        dated = {"Date": None} if kind == "svg" else None
+        with whole_file(path) as temporary, matplotlib.rc_context({"svg.hashsalt": "tenfold"}), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph")  # a name in a script that the font lacks
+            figure.savefig(temporary, dpi=150, metadata=dated, format=kind)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TenfoldError
+from ..files.whole import destination
 from . import filters, parameters, spectra
 from .canvas import check_suffix, require_matplotlib, save
 
@@ -25,6 +26,7 @@ def plot(kind: str, model: str | None, output: Path, colors: int | None = None, 
         raise TenfoldError(f"there is no picture {kind!r}: it is one of {', '.join(KINDS)}")
     require_matplotlib()
     check_suffix(output)
+    destination(output)
     if kind == "parameters":
         save(parameters.draw(), [output])
         return

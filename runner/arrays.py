@@ -1,8 +1,9 @@
-"""Arrays in the user's .npy and .npz files, read within bounds: what a file says of its size is looked at before memory is taken for it."""
+"""Arrays in .npy and .npz files. They are read within bounds: what a file says of its size is looked at before memory is taken for it."""
 from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from typing import IO
@@ -12,6 +13,7 @@ from numpy.lib import format as npy
 
 from ..errors import TenfoldError
 from ..files.regular import open_regular
+from ..files.whole import whole_file
 
 MOST_ARRAYS = 4096
 KINDS = "biufc"  # NumPy's letters of numbers; the others need unpickling, or are texts and records
@@ -48,6 +50,21 @@ def read_arrays(path: str | os.PathLike[str]) -> np.ndarray | dict[str, np.ndarr
         except Exception as error:  # of zipfile, its decompressors and NumPy's parser of headers, which raise a dozen kinds
             line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise TenfoldError(f"{path}: not an .npy or .npz file of arrays: {line}") from None
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], compressed: bool = False) -> None:
+    """Write an ``.npz``, whole or not at all; names may be any (`numpy.savez` takes them for its own keywords).
+
+    Raises
+    ------
+    TenfoldError
+        It can't be written.
+    """
+    kind = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+    with whole_file(path) as temporary, zipfile.ZipFile(temporary, "w", kind) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                npy.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def _archive(file: IO[bytes], room: int) -> dict[str, np.ndarray]:

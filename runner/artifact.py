@@ -22,6 +22,7 @@ from .tensors import as_array, as_tensor, is_tensor
 from .weights import map_file, map_weights
 
 Array = Any  # ndarray, or torch.Tensor, which is not imported here
+LARGEST = 1 << 40  # bytes of a file: more than any machine has memory for
 
 
 class Artifact:
@@ -178,6 +179,8 @@ def load(folder: str | os.PathLike[str], threads: int | None = None) -> Artifact
     for name in (LIBRARY, WEIGHTS):
         if not os.path.isfile(path / name):
             raise TenfoldError(f"{path}: not an artifact: there is no {name} in it")
+        if os.path.getsize(path / name) > LARGEST:
+            raise TenfoldError(f"{path / name}: can't be loaded: it has {os.path.getsize(path / name) >> 40} TB")
     check_cpu(str(path), manifest.target)
     try:
         mapping = map_file(path / WEIGHTS)

@@ -84,6 +84,7 @@ def _look(output: str | os.PathLike[str], kind: Kind) -> Path:
     try:
         folder = Path(os.path.realpath(output))
         if folder.is_dir():
+            sweep(folder.parent)
             sweep(folder)
             _earlier(Path(output), folder, kind)
         elif folder.exists():

@@ -118,6 +118,8 @@ def sha256_of(path: Path) -> str:
     """Hex digest of a file's bytes."""
     digest, block = hashlib.sha256(), memoryview(bytearray(1 << 18))  # stays in the L2 cache, and out of the peak memory
     with open(path, "rb", buffering=0) as file:
-        while count := file.readinto(block):
+        left = os.fstat(file.fileno()).st_size
+        while left > 0 and (count := file.readinto(block)):  # a file of /proc has no end, and says that it is empty
             digest.update(block[:count])
+            left -= count
     return digest.hexdigest()

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..files.temporary import TemporaryFolder
+from .arrays import write_arrays
 from .engines import ENGINES
 
 RUNS = 3
@@ -24,7 +25,7 @@ def peak_bytes(engine: str, path: str | os.PathLike[str], inputs: dict[str, np.n
     """Measure in a fresh process; None where that fails, or where there is no /proc."""
     with TemporaryFolder() as folder:
         feeds = folder / "inputs.npz"
-        np.savez(feeds, **inputs)
+        write_arrays(feeds, inputs)
         command = [sys.executable, "-m", __name__, engine, os.fspath(path), str(feeds), str(threads)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=True)

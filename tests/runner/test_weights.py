@@ -13,13 +13,14 @@ from tenfold.runner.weights import map_weights, write_weights
 DTYPES = st.sampled_from(["float32", "float16", "float64", "int64", "int32", "int8", "uint8", "bool"])
 
 OPERANDS = st.builds(Operand, st.integers(0, 99), st.lists(st.integers(0, 9), max_size=4).map(tuple))
-STEPS = st.builds(Step, st.text("abcdefgh_0123456789", min_size=1, max_size=40), st.lists(OPERANDS, max_size=4).map(tuple))
+STEPS = st.builds(Step, st.text("abcdefgh_0123456789", max_size=40).map("f".__add__), st.lists(OPERANDS, max_size=4).map(tuple))
+PLACES = st.builds(Place, DTYPES, st.lists(st.integers(0, 9), max_size=4).map(tuple), st.integers(0, 10**10).map(lambda n: ALIGNMENT * n))
 ARRAYS = DTYPES.flatmap(lambda dtype: arrays.arrays(dtype, arrays.array_shapes(min_dims=0, min_side=0, max_dims=6)))
 
 
 @given(
     weights=st.lists(ARRAYS, max_size=6),
-    places=st.lists(st.builds(Place, DTYPES, st.lists(st.integers(0, 9), max_size=4).map(tuple), st.integers(0, 10**12)), max_size=4),
+    places=st.lists(PLACES, max_size=4),
     destinations=st.lists(st.builds(Destination, DTYPES, st.tuples(st.integers(0, 9), st.integers(0, 9)), st.integers(0, 9)), max_size=3),
     steps=st.lists(STEPS, max_size=4),
 )

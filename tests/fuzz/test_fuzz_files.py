@@ -1,0 +1,209 @@
+"""Seeded mutations of the files that a user gives beside models: every one is accepted, or refused in one line."""
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "runner"))
+
+from artifact_edits import edit, read_words, write_words  # noqa: E402
+from command_checks import tenfold  # noqa: E402
+
+CASES = 60  # of each kind of file
+NUMBERS = (-1, 0, 1, 2, 255, 1 << 31, 1 << 32, 1 << 62, -(1 << 63), 1 << 64, 10**400, 0.5, 1e300, float("nan"), float("inf"))
+VALUES = (*NUMBERS, None, True, "", "x" * 1000, "\u2028", "\ud800", [], {}, [[]] * 50, {"a": {"a": {}}})
+BYTES = (b"", b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"[" * 50000, b'{"a":' * 50000, b"9" * 5000, b"NaN", b"\n" * 100, bytes(range(256)))
+
+
+@pytest.fixture(scope="module")
+def seeds(tiny_artifact, tiny_file, tmp_path_factory):
+    """A folder with one of each kind of file, all of them good."""
+    from tenfold.frontends import load
+
+    folder = tmp_path_factory.mktemp("seeds")
+    shutil.copytree(tiny_artifact, folder / "net")
+    shutil.copy(tiny_file, folder / "net.onnx")
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1, 3, 8, 8)).astype("float32")
+    np.save(folder / "x.npy", x)
+    np.savez(folder / "x.npz", image=x)
+    images = rng.standard_normal((40, 3, 8, 8)).astype("float32")
+    np.savez_compressed(folder / "d.npz", x=images, y=np.arange(40) % 5, held_out=np.arange(40) < 20)
+    layers = {"conv": {"method": "channel_svd", "ranks": [2], "metric": "frobenius"}, "fc": {"method": "svd", "ranks": [2]}}
+    plan = {"version": 1, "model": load(tiny_file).sha256, "target": "zen3", "layers": layers, "refused": {"other": "too small"}}
+    (folder / "plan.json").write_text(json.dumps(plan))
+    return folder
+
+
+@pytest.fixture
+def work(seeds, tmp_path):
+    return shutil.copytree(seeds, tmp_path / "work")
+
+
+def spots(value, path=()):
+    """The paths to all values in a JSON document."""
+    yield path
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from spots(inner, (*path, key))
+
+
+def mutate_json(text, rng):
+    """Another value somewhere, a key dropped, renamed or doubled."""
+    document = json.loads(text)
+    path = rng.choice([spot for spot in spots(document) if spot])
+    holder = document
+    for key in path[:-1]:
+        holder = holder[key]
+    kind = rng.randrange(4) if isinstance(holder, dict) else 0
+    if kind == 0:
+        holder[path[-1]] = rng.choice(VALUES)
+    elif kind == 1:
+        del holder[path[-1]]
+    elif kind == 2:
+        holder[f"{path[-1]}_"] = holder.pop(path[-1])
+    else:
+        return json.dumps(document).replace(json.dumps(path[-1]) + ":", f"{json.dumps(path[-1])}: 1, {json.dumps(path[-1])}:", 1)
+    return json.dumps(document)
+
+
+def mutate_bytes(content, rng):
+    """Bytes flipped, cut out, put in or doubled; the end cut off."""
+    content = bytearray(content)
+    for _ in range(rng.choice((1, 1, 1, 4))):
+        at, size = rng.randrange(len(content) + 1), rng.choice((1, 2, 8, 100))
+        kind = rng.randrange(5)
+        if kind == 0 and content:
+            content[at % len(content)] ^= 1 << rng.randrange(8)
+        elif kind == 1:
+            del content[at : at + size]
+        elif kind == 2:
+            content[at:at] = rng.choice(BYTES)
+        elif kind == 3:
+            content[at:at] = content[at : at + size]
+        else:
+            del content[at:]
+    return bytes(content)
+
+
+def mutate_text(text, rng):
+    return mutate_json(text, rng).encode() if rng.random() < 0.7 else mutate_bytes(text.encode(), rng)
+
+
+def check(*arguments):
+    outcome = tenfold(*arguments)
+    assert outcome.complaint is None, f"{arguments}: {outcome.complaint}"
+    return outcome
+
+
+@pytest.mark.parametrize("seed", range(CASES))
+def test_manifests(work, seed):
+    rng = random.Random(seed)
+    (work / "net" / "manifest.json").write_bytes(mutate_text((work / "net" / "manifest.json").read_text(), rng))
+    check("run", work / "net", "--input", work / "x.npz")
+
+
+@pytest.mark.parametrize("seed", range(CASES))
+def test_tables_of_weights(work, seed):
+    """Their hash is right."""
+    rng, words = random.Random(seed), read_words(work / "net")
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        at = rng.randrange(1, len(words))
+        near = words[at] + rng.choice((-64, -1, 1, 64))
+        words[at] = rng.choice((near, near, *(n for n in NUMBERS if isinstance(n, int) and -(1 << 63) <= n < 1 << 63), rng.choice(words)))
+    write_words(work / "net", words)
+    if rng.random() < 0.2:
+        edit(work / "net", pieces=words[4] if 0 < words[4] < 1 << 60 else 1)
+    check("run", work / "net", "--input", work / "x.npz")
+
+
+@pytest.mark.parametrize("seed", range(CASES))
+def test_plans(work, seed):
+    rng = random.Random(seed)
+    (work / "plan.json").write_bytes(mutate_text((work / "plan.json").read_text(), rng))
+    check("compress", work / "net.onnx", "--plan", work / "plan.json", "-o", work / "out", "--target", "zen3")
+    names = [path.name for path in (work / "out").iterdir()] if (work / "out").exists() else []
+    assert sorted(names) in ([], ["model.onnx", "plan.json", "report.json"])
+
+
+@pytest.mark.parametrize("seed", range(CASES))
+def test_arrays(work, seed):
+    rng = random.Random(seed)
+    name = rng.choice(("x.npy", "x.npz"))
+    content = (work / name).read_bytes()
+    head = content[:140]  # where everything is that is not numbers
+    (work / name).write_bytes(mutate_bytes(head, rng) + content[140:] if rng.random() < 0.6 else mutate_bytes(content, rng))
+    check("run", work / "net", "--input", work / name, "-o", work / "y.npz")
+
+
+IMAGES = (40, 3, 8, 8)
+ARRAYS = {
+    "x": (np.float32(1), np.zeros(0), np.array(["a"]), np.zeros((3, 3, 8, 8)), np.full(IMAGES, np.nan, "f4"), np.zeros(IMAGES, "f4"),
+          np.zeros((0, 3, 8, 8), "f4"), np.zeros(IMAGES, ">f4"), np.zeros(IMAGES, "M8[s]"), np.zeros(IMAGES, "c8")),
+    "y": (np.int64(1), np.arange(40), np.arange(40) - 20, np.full(40, 1 << 62), np.full(40, 0.5), np.full(40, np.nan),
+          np.zeros((40, 1), int), np.zeros(39, int), np.zeros(40, "S3"), np.zeros(40, "u8"), np.zeros(40, bool)),
+    "held_out": (True, np.zeros(40, bool), np.ones(40, bool), np.zeros(40), np.zeros((40, 1), bool), np.zeros(39, bool)),
+}  # fmt: skip
+SPOILT = [(name, index) for name, arrays in ARRAYS.items() for index in range(len(arrays))]
+
+
+@pytest.mark.parametrize(("name", "index"), SPOILT)
+def test_calibration_data(work, name, index):
+    arrays = dict(np.load(work / "d.npz"))
+    np.savez(work / "d.npz", **{**arrays, name: ARRAYS[name][index]})
+    recipe = "--method", "svd", "--energy", "0.5", "--target", "zen3"
+    check("compress", work / "net.onnx", "--data", work / "d.npz", "-o", work / "out", *recipe)
+
+
+@pytest.mark.parametrize("header", [
+    "{'descr': '|O', 'fortran_order': False, 'shape': (1,), }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,), }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 3, 8, 8), }",
+    "{'descr': '<f4', 'fortran_order': 3, 'shape': (1,), }",
+    "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }",
+    "{'descr': '<U1000000000', 'fortran_order': False, 'shape': (1,), }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': " + "(" * 500 + ")" * 500 + ", }",
+    "__import__('os').system('touch executed')",
+    "{" * 5000,
+    "'" * 5001,
+    " " * 60000,
+])  # fmt: skip
+def test_headers_of_arrays(work, header):
+    size = len(header).to_bytes(2, "little")
+    (work / "x.npy").write_bytes(b"\x93NUMPY\x01\x00" + size + header.encode() + bytes(1000))
+    assert check("run", work / "net", "--input", work / "x.npy").code == 2
+    assert not list(work.rglob("executed"))
+
+
+TARGETS = (
+    '{"kind": "llvm"', "{}", "{1}", '{"kind":' * 50000, '{"kind": "llvm", "kind": "llvm"}', '{"kind": 3}', '{"kind": ["llvm"]}',
+    '{"kind": "llvm", "num-cores": ' + "9" * 5000 + "}", '{"kind": "llvm", "num-cores": -1}', '{"kind": "llvm", "num-cores": 1e999}',
+    '{"kind": "llvm", "num-cores": true}', '{"kind": "llvm", "mcpu": null}', '{"kind": "llvm", "mcpu": ["znver4"]}',
+    '{"kind": "llvm", "mcpu": "\\ud800"}', '{"kind": "llvm", "mattr": 3}', '{"kind": "llvm", "mattr": [""]}',
+    '{"kind": "llvm", "mattr": [3]}', '{"kind": "llvm", "mtriple": []}', '{"kind": "llvm", "mcpu": "znver4", "x": 1}',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda text: text[:40])
+def test_targets(target):
+    assert check("targets", target).code == 2
+
+
+@pytest.mark.parametrize("seed", range(CASES // 2))
+def test_reports_of_earlier_results(work, seed):
+    """A damaged report is no result of ours: nothing is replaced, or everything."""
+    rng = random.Random(seed)
+    arguments = ("compress", work / "net.onnx", "--energy", "0.5", "-o", work / "out", "--target", "zen3")
+    assert check(*arguments).code == 0
+    name = rng.choice(("report.json", "plan.json"))
+    mutated = mutate_text((work / "out" / name).read_text(), rng)
+    (work / "out" / name).write_bytes(mutated)
+    before = {path.name: path.read_bytes() for path in (work / "out").iterdir()}
+    outcome = check(*arguments)
+    after = {path.name: path.read_bytes() for path in (work / "out").iterdir()}
+    assert (outcome.code == 0) != (after == before) or mutated == after[name]
