@@ -83,7 +83,7 @@ class Capture:
         """Start the process that outlives this one. Where there is no shell, nothing is shown of a crash but its signal."""
         kept = os.open(path, os.O_RDONLY)  # with a position of its own
         try:
-            watcher = subprocess.Popen(["/bin/sh", "-c", WATCHER], stdin=subprocess.PIPE, stdout=kept, text=True, bufsize=1)
+            watcher = subprocess.Popen(["/bin/sh", "-c", WATCHER], cwd="/", stdin=subprocess.PIPE, stdout=kept, text=True, bufsize=1)
         except OSError:
             return
         finally:

@@ -69,9 +69,11 @@ def calibrate(
     Raises
     ------
     TenfoldError
-        The images do not fit the network, or ONNX Runtime can't run it.
+        The images do not fit the network, are all alike, or ONNX Runtime can't run it.
     """
     say = reporter(progress)
+    if len(images) and (images == images[0]).all():
+        raise TenfoldError("x: all images are the same one: there is nothing to calibrate with")
     chosen = [layer for layer in layers if layer.reason is None and layer.groups == 1 and _width(layer) <= WIDEST]
     model = free_batch(network.onnx, images)
     inputs = layer_values(model, chosen)

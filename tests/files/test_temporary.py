@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -144,6 +145,6 @@ def test_no_other_temporary_folders_are_made():
     users = [
         path.relative_to(package).as_posix()
         for path in package.rglob("*.py")
-        if "import tempfile" in path.read_text(encoding="utf-8") and path.relative_to(package).parts[0] != "tests"
+        if re.search("mkdtemp|TemporaryDirectory", path.read_text(encoding="utf-8")) and path.relative_to(package).parts[0] != "tests"
     ]
     assert users == ["files/temporary.py"]
