@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from host_model import force_from_environment
 from onnx import helper, numpy_helper
 
 os.environ.setdefault("TENFOLD_STRICT", "1")  # a function that no schedule rule takes is an error here
+force_from_environment()
 
 
 def tiny_network(features: int = 8, classes: int = 5, batch: int | str = 1, seed: int = 0) -> onnx.ModelProto:
