@@ -135,6 +135,11 @@ class Block:
         return _operations(self.stmt.body)
 
     @cached_property
+    def names(self) -> bool:
+        """Whether the body defines names: it can't be copied as it is."""
+        return bool(_collect(self.stmt.body, tirx.Let))
+
+    @cached_property
     def branches(self) -> bool:
         """Whether the body chooses between values, as padding does."""
         return bool(_collect(self.stmt.body, ir.Call, lambda c: call_name(c) == "if_then_else"))

@@ -12,7 +12,7 @@ import tvm_ffi
 from tvm import ir, s_tir, tirx
 
 from .analysis import call_name
-from .nests import changed, fresh, loads_in, nests_of, point, region, substitute, with_nests
+from .nests import add_region, changed, fresh, loads_in, nests_of, point, region, substitute, with_nests
 
 
 def store_names(func: tirx.PrimFunc) -> tirx.PrimFunc:
@@ -63,7 +63,9 @@ def _loop(loop: tirx.For, step: tuple[tirx.BufferStore, ir.Var]) -> tirx.For:
     store = tirx.BufferStore(store.buffer, substitute(store.value, names), [substitute(i, names) for i in store.indices])
     reads = [region(r.source, [(substitute(one.min, names), substitute(one.extent, names)) for one in r.region]) for r in block.reads]
     known = [r.source for r in reads]
-    reads += [point(ld.source, ld.indices) for ld in loads_in(store.value) if not any(ld.source.same_as(source) for source in known)]
+    for load in loads_in(store.value):
+        if not any(load.source.same_as(source) for source in known):
+            add_region(reads, point(load.source, load.indices))
     inner = changed(block, iter_vars=[*axes, counted], reads=reads, writes=[point(store.buffer, store.indices)], body=store)
     here = {loop.loop_var: count}
     values = [*(substitute(value, here) for value in realize.iter_values), count]

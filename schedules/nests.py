@@ -136,7 +136,7 @@ def nest_around(name: str, axes: Sequence[tirx.IterVar], store: tirx.BufferStore
             if whole is not None and load.source.same_as(whole[0]):
                 position = next(p for p, i in enumerate(load.indices) if i.same_as(whole[1]))
                 region[position] = ir.Range(tirx.const(0, str(whole[1].ty.dtype)), whole[0].shape[position])
-            reads.append(tirx.BufferRegion(load.source, region))
+            add_region(reads, tirx.BufferRegion(load.source, region))
     loops = [tirx.Var(v.var.name + "_loop", str(v.var.ty.dtype)) for v in axes]
     block = s_tir.SBlock(list(axes), reads, [point(store.buffer, store.indices)], name, store, init)
     body = s_tir.SBlockRealize(loops, tirx.const(True, "bool"), block)
@@ -159,6 +159,17 @@ def point(buffer: tirx.Buffer, indices: Sequence[ir.Expr]) -> tirx.BufferRegion:
     return tirx.BufferRegion(buffer, [_one(i) for i in indices])
 
 
+def add_region(regions: list[tirx.BufferRegion], new: tirx.BufferRegion) -> None:
+    """Add a part of a buffer to those that a block reads, of which schedules want one for each buffer: all of an axis where two differ."""
+    at = next((i for i, old in enumerate(regions) if old.source.same_as(new.source)), None)
+    if at is None:
+        regions.append(new)
+        return
+    both = zip(regions[at].region, new.region, new.source.shape, strict=True)
+    ranges = [a if tvm_ffi.structural_equal(a, b) else ir.Range(tirx.const(0, str(a.min.ty.dtype)), size) for a, b, size in both]
+    regions[at] = tirx.BufferRegion(new.source, ranges)
+
+
 def loads_in(expr) -> list[ir.TensorLoad]:
     """Every load within an expression."""
     found = []
@@ -177,3 +188,12 @@ def substitute(expr, values: dict):
         return next((new for old, new in values.items() if old.same_as(var)), var)
 
     return tvm_ffi.structural_map(expr, (ir.Var, replace), order="post")
+
+
+def with_fresh_names(expr: ir.Expr) -> ir.Expr:
+    """A copy of the expression that can stand in the same function."""
+    def renamed(let):
+        var = tirx.Var(let.var.name, str(let.value.ty.dtype))
+        return tirx.Let(var, let.value, substitute(let.body, {let.var: var}))
+
+    return tvm_ffi.structural_map(expr, (tirx.Let, renamed), order="post")

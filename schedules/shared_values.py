@@ -12,7 +12,7 @@ import tvm_ffi
 from tvm import ir, s_tir, tirx
 
 from .analysis import effort, outputs
-from .nests import block_in, changed, has_nests, loads_in, nests_of, region, substitute, with_nests
+from .nests import add_region, block_in, changed, has_nests, loads_in, nests_of, region, substitute, with_nests
 
 MOST_EFFORT = 250   # of one block: beyond, its code, which is repeated for all registers of a tile, takes seconds to compile
 COPIED_EFFORT = 4   # of all copies but the first, up to which a value is copied, without a name: LLVM sees that they are the same
@@ -141,9 +141,7 @@ def _with_value(reader: _Node, value: _Node) -> s_tir.SBlock:
     store = tirx.BufferStore(reader.buffer, expr if copied else tirx.Let(name, own, expr), reader.block.body.indices)
     reads = [r for r in reader.block.reads if not r.source.same_as(value.buffer)]
     for read in value.block.reads:
-        read = region(read.source, [(substitute(r.min, here), substitute(r.extent, here)) for r in read.region])
-        if not any(r.source.same_as(read.source) and tvm_ffi.structural_equal(r.region, read.region) for r in reads):
-            reads.append(read)
+        add_region(reads, region(read.source, [(substitute(r.min, here), substitute(r.extent, here)) for r in read.region]))
     return changed(reader.block, reads=reads, body=store)
 
 

@@ -30,6 +30,12 @@ def force_from_environment() -> None:
     targets.detect_host = functools.cache(lambda: as_host(resolve(name)))
 
 
+def model(name: str, cores: int = 2) -> Target:
+    """A preset's model, for any number of cores, with code that runs on this machine: for tests of what a schedule looks like."""
+    preset = resolve(name)
+    return as_host(replace(preset, cores=cores, tvm={**preset.tvm, "num-cores": cores}))
+
+
 def as_host(preset: Target) -> Target:
     """A preset's model with code that runs on this machine."""
     asked = {key: value for key, value in preset.tvm.items() if key != "mattr"}
