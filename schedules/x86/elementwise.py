@@ -68,6 +68,7 @@ def schedule_spatial(s: Schedule, rv: SBlockRV, target: Target) -> None:
         # 2b. A permute: contiguous loads along one axis, contiguous stores along the other.
         row = outer.pop(rows)
         outer = [*outer, *transposed_tiles(s, row, inner, lanes, loads_go_on)]
+        s.reorder(*outer)  # an axis between the two may be left
         parallel_outer(s, outer, block.work_ns, target)
         return
     # 2c. The plain case.
