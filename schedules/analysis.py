@@ -15,6 +15,8 @@ _LOADED_BYTES_PER_NS = 32   # one core, from L2
 _TRANSCENDENTAL_NS = 0.3    # one element of exp, log, tanh, ... as a vector polynomial
 _ROOT_NS = 0.05             # one element of a division or square root
 _ARITHMETIC_NS = 0.02       # one element of any other vector operation
+_TRANSCENDENTAL_INSTRUCTIONS = 24  # of the polynomials of `vector_math`
+_ROOT_INSTRUCTIONS = 2
 _TRANSCENDENTAL = set(
     "exp exp2 exp10 log log2 log10 log1p tanh sigmoid erf pow sin cos tan sinh cosh asin acos atan atan2 asinh acosh atanh".split())
 
@@ -120,19 +122,22 @@ class Block:
     @cached_property
     def transcendentals(self) -> int:
         """Calls of exp, log and the like in the body."""
-        return len(_collect(self.stmt.body, ir.Call, lambda c: call_name(c) in _TRANSCENDENTAL))
+        return transcendentals(self.stmt.body)
 
     @cached_property
     def roots(self) -> int:
         """Divisions and square roots in the body."""
-        calls = _collect(self.stmt.body, ir.Call, lambda c: call_name(c) in ("sqrt", "rsqrt"))
-        return len(calls) + len(_collect(self.stmt.body, tirx.Div, _is_float))
+        return _roots(self.stmt.body)
 
     @cached_property
     def operations(self) -> int:
         """Other arithmetic operations on numbers that are no indices."""
-        nodes = (tirx.Add, tirx.Sub, tirx.Mul, tirx.Max, tirx.Min, tirx.Select)
-        return sum(len(_collect(self.stmt.body, node, _is_float)) for node in nodes)
+        return _operations(self.stmt.body)
+
+    @cached_property
+    def names(self) -> bool:
+        """Whether the body defines names: it can't be copied as it is."""
+        return bool(_collect(self.stmt.body, tirx.Let))
 
     @cached_property
     def branches(self) -> bool:
@@ -205,6 +210,26 @@ def outputs(func: tirx.PrimFunc) -> list[tirx.Buffer]:
 def call_name(call: ir.Call) -> str:
     """Name of the intrinsic that is called, without the dialect it is of; empty for other calls."""
     return call.op.name.split(".")[-1] if isinstance(call.op, ir.Op) else ""
+
+
+def transcendentals(node) -> int:
+    """Calls of exp, log and the like within an expression or a statement."""
+    return len(_collect(node, ir.Call, lambda c: call_name(c) in _TRANSCENDENTAL))
+
+
+def effort(node) -> int:
+    """About how many vector instructions an expression or a statement becomes, polynomials and all."""
+    return _operations(node) + _ROOT_INSTRUCTIONS * _roots(node) + _TRANSCENDENTAL_INSTRUCTIONS * transcendentals(node)
+
+
+def _roots(node) -> int:
+    calls = _collect(node, ir.Call, lambda c: call_name(c) in ("sqrt", "rsqrt"))
+    return len(calls) + len(_collect(node, tirx.Div, _is_float))
+
+
+def _operations(node) -> int:
+    kinds = (tirx.Add, tirx.Sub, tirx.Mul, tirx.Max, tirx.Min, tirx.Select)
+    return sum(len(_collect(node, kind, _is_float)) for kind in kinds)
 
 
 def mentions(expr: ir.Expr, var: ir.Var) -> bool:

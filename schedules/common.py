@@ -56,8 +56,9 @@ def _inlinable(block: Block, readers: Sequence[Block], results: Sequence[tirx.Bu
         return False
     if block.branches and any(_pads_too_often(block, r) for r in readers if r.is_reduction):
         return False
+    copies = sum(ld.buffer.same_as(block.stores[0].buffer) for r in readers for ld in r.loads)
     runs = sum(r.points for r in readers) / block.points
-    return runs <= 1 or block.compute_ns <= CHEAP_NS
+    return copies == 1 >= runs or (block.compute_ns <= CHEAP_NS and not block.names)
 
 
 def _pads_too_often(padding: Block, reader: Block) -> bool:

@@ -13,8 +13,10 @@ from tvm.s_tir.schedule import ScheduleError
 
 from ..targets import Target
 from .analysis import block_names, calls_library, has_constant_shapes, has_parallel_loop
+from .named_values import store_names
 from .nests import has_nests
 from .rule import Rule
+from .shared_values import share_values
 
 SCHEDULED = "tirx.is_scheduled"
 STRICT = "TENFOLD_STRICT"  # environment variable; "1" turns warnings and failing rules into errors, as the tests do
@@ -89,7 +91,8 @@ class ApplySchedules:
             return func.with_attr(SCHEDULED, True) if has_parallel_loop(func) else self._missed(name, func, "it is loops without blocks")
         if not has_constant_shapes(func):
             return self._missed(name, func, "its shapes are not constant")
-        failures = []
+        failures, written = [], func
+        func = share_values(func)
         for rule in self.rules:
             try:
                 schedule = rule(func, self.target)
@@ -99,8 +102,8 @@ class ApplySchedules:
                 failures.append(f"{rule.__name__}: {_headline(error)}")
                 continue
             if schedule is not None:
-                return schedule.mod["main"].with_attr(SCHEDULED, True)
-        return self._missed(name, func, "; ".join(failures) or "no rule is made for it")
+                return store_names(schedule.mod["main"]).with_attr(SCHEDULED, True)
+        return self._missed(name, written, "; ".join(failures) or "no rule is made for it")
 
     def _missed(self, name: str, func: tirx.PrimFunc, reason: str) -> tirx.PrimFunc:
         missed = Unscheduled(name, tuple(block_names(func)), reason)

@@ -18,11 +18,12 @@ def nests_of(func: tirx.PrimFunc) -> list[tirx.Stmt]:
 def with_nests(func: tirx.PrimFunc, nests: Sequence[tirx.Stmt], buffers: Sequence[tirx.Buffer]) -> tirx.PrimFunc:
     """The function with other statements, and other buffers allocated, below the root block."""
     body = nests[0] if len(nests) == 1 else tirx.SeqStmt(list(nests))
-    block = _changed(func.body.block, body=body, alloc_buffers=list(buffers))
+    block = changed(func.body.block, body=body, alloc_buffers=list(buffers))
     return func.with_body(s_tir.SBlockRealize(func.body.iter_values, func.body.predicate, block))
 
 
-def _changed(block: s_tir.SBlock, **changes) -> s_tir.SBlock:
+def changed(block: s_tir.SBlock, **changes) -> s_tir.SBlock:
+    """The block with other fields."""
     names = "iter_vars", "reads", "writes", "name_hint", "body", "init", "alloc_buffers", "match_buffers", "annotations"
     return s_tir.SBlock(*(changes.get(name, getattr(block, name)) for name in names))
 
@@ -111,7 +112,7 @@ def simplify_indices(func: tirx.PrimFunc) -> tirx.PrimFunc:
 
         body = tvm_ffi.structural_map(block.body, [(ir.TensorLoad, load), (ir.Call, branch)], order="post")
         reads = [_simplified_region(r, analyzer) for r in block.reads]
-        return s_tir.SBlockRealize(realize.iter_values, realize.predicate, _changed(block, reads=reads, body=body))
+        return s_tir.SBlockRealize(realize.iter_values, realize.predicate, changed(block, reads=reads, body=body))
 
     nests = [tvm_ffi.structural_map(n, (s_tir.SBlockRealize, simplified), order="post") for n in nests_of(func)]
     return with_nests(func, nests, func.body.block.alloc_buffers)
@@ -135,9 +136,9 @@ def nest_around(name: str, axes: Sequence[tirx.IterVar], store: tirx.BufferStore
             if whole is not None and load.source.same_as(whole[0]):
                 position = next(p for p, i in enumerate(load.indices) if i.same_as(whole[1]))
                 region[position] = ir.Range(tirx.const(0, str(whole[1].ty.dtype)), whole[0].shape[position])
-            reads.append(tirx.BufferRegion(load.source, region))
+            add_region(reads, tirx.BufferRegion(load.source, region))
     loops = [tirx.Var(v.var.name + "_loop", str(v.var.ty.dtype)) for v in axes]
-    block = s_tir.SBlock(list(axes), reads, [tirx.BufferRegion(store.buffer, [_one(i) for i in store.indices])], name, store, init)
+    block = s_tir.SBlock(list(axes), reads, [point(store.buffer, store.indices)], name, store, init)
     body = s_tir.SBlockRealize(loops, tirx.const(True, "bool"), block)
     for loop, v in reversed(list(zip(loops, axes, strict=True))):
         body = tirx.For(loop, v.dom.min, v.dom.extent, tirx.ForKind.SERIAL, body)
@@ -146,6 +147,27 @@ def nest_around(name: str, axes: Sequence[tirx.IterVar], store: tirx.BufferStore
 
 def _one(index: ir.Expr) -> ir.Range:
     return ir.Range.from_min_extent(index, tirx.const(1, str(index.ty.dtype)))
+
+
+def region(buffer: tirx.Buffer, ranges: Sequence[tuple[ir.Expr, ir.Expr]]) -> tirx.BufferRegion:
+    """A part of a buffer: where it begins along each axis, and how long it is."""
+    return tirx.BufferRegion(buffer, [ir.Range.from_min_extent(begin, length) for begin, length in ranges])
+
+
+def point(buffer: tirx.Buffer, indices: Sequence[ir.Expr]) -> tirx.BufferRegion:
+    """One element of a buffer as a part of it."""
+    return tirx.BufferRegion(buffer, [_one(i) for i in indices])
+
+
+def add_region(regions: list[tirx.BufferRegion], new: tirx.BufferRegion) -> None:
+    """Add a part of a buffer to those that a block reads, of which schedules want one for each buffer: all of an axis where two differ."""
+    at = next((i for i, old in enumerate(regions) if old.source.same_as(new.source)), None)
+    if at is None:
+        regions.append(new)
+        return
+    both = zip(regions[at].region, new.region, new.source.shape, strict=True)
+    ranges = [a if tvm_ffi.structural_equal(a, b) else ir.Range(tirx.const(0, str(a.min.ty.dtype)), size) for a, b, size in both]
+    regions[at] = tirx.BufferRegion(new.source, ranges)
 
 
 def loads_in(expr) -> list[ir.TensorLoad]:
@@ -166,3 +188,12 @@ def substitute(expr, values: dict):
         return next((new for old, new in values.items() if old.same_as(var)), var)
 
     return tvm_ffi.structural_map(expr, (ir.Var, replace), order="post")
+
+
+def with_fresh_names(expr: ir.Expr) -> ir.Expr:
+    """A copy of the expression that can stand in the same function."""
+    def renamed(let):
+        var = tirx.Var(let.var.name, str(let.value.ty.dtype))
+        return tirx.Let(var, let.value, substitute(let.body, {let.var: var}))
+
+    return tvm_ffi.structural_map(expr, (tirx.Let, renamed), order="post")

@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from itertools import count
 from math import prod
 
-import tvm_ffi
 from tvm import ir, s_tir, tirx
 
-from .nests import block_in, fresh, loads_in, nest_around, nests_of, substitute, with_nests
+from .nests import block_in, fresh, loads_in, nest_around, nests_of, substitute, with_fresh_names, with_nests
 
 LANES, TASKS = "_lanes", "_tasks"  # what the names of the parts' blocks and buffers end in
 _OPERATIONS = (tirx.Add, tirx.Mul, tirx.Max, tirx.Min)
@@ -47,11 +46,9 @@ def split_into_tasks(func: tirx.PrimFunc, name: str, axes: Sequence[int], parts:
 
 
 def can_split(block: s_tir.SBlock) -> bool:
-    """Whether a block is `y[...] = y[...] (+, *, max, min) f(...)` with an initial value, and f defines no names: it is copied."""
+    """Whether a block is `y[...] = y[...] (+, *, max, min) f(...)` with an initial value."""
     body = block.body
     if not isinstance(body, tirx.BufferStore) or not isinstance(block.init, tirx.BufferStore) or not isinstance(body.value, _OPERATIONS):
-        return False
-    if tvm_ffi.structural_walk(body.value, (tirx.Let, tvm_ffi.VisitInterrupt)) is not None:
         return False
     own = [ld for ld in loads_in(body.value) if ld.source.same_as(body.buffer)]
     return len(own) == 1 and (own[0].same_as(body.value.a) or own[0].same_as(body.value.b))
@@ -98,7 +95,8 @@ def _split(block: s_tir.SBlock, axes: Sequence[int], parts: int, name: str, join
         others = [v for i, v in enumerate(block.iter_vars) if v.iter_type != tirx.IterVar.DataPar and i not in axes]
         if any(int(v.dom.extent) > 1 for v in others):
             raise ValueError(f"{parts} parts do not divide {length} in {block.name_hint}, which has other reduction axes")
-        left = substitute(term, {**to_whole, **{v.var: _int(0, v) for v in others}, **_unravel(q.var + (whole * parts - parts), cut)})
+        rest_at = {**to_whole, **{v.var: _int(0, v) for v in others}, **_unravel(q.var + (whole * parts - parts), cut)}
+        left = substitute(with_fresh_names(term), rest_at)
         value = tirx.if_then_else(q.var < parts, value, left)
     target = [substitute(i, to_whole) for i in store.indices]
     value = operation(tirx.BufferLoad(store.buffer, target), value)

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from host_model import force_from_environment, model
 from onnx import helper, numpy_helper
 
 os.environ.setdefault("TENFOLD_STRICT", "1")  # a function that no schedule rule takes is an error here
+force_from_environment()
 
 
 def tiny_network(features: int = 8, classes: int = 5, batch: int | str = 1, seed: int = 0) -> onnx.ModelProto:
@@ -28,6 +30,12 @@ def tiny_network(features: int = 8, classes: int = 5, batch: int | str = 1, seed
     outputs = [helper.make_tensor_value_info("scores", onnx.TensorProto.FLOAT, [batch, classes])]
     graph = helper.make_graph(nodes, "tiny", inputs, outputs, weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+@pytest.fixture(params=["zen3", "zen4"])
+def target(request: pytest.FixtureRequest):
+    """A named model, of AVX2 and of AVX-512, that code can be run for here whatever this machine is."""
+    return model(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -92,7 +92,7 @@ def schedule_chain(func: tirx.PrimFunc, target: Target) -> Schedule | None:
         columns = x, pixel
         _schedule_total(s, target.lanes)
     else:
-        n, f, y, x = s.get_loops(s.get_sblock("crop")) if transposed else (s.get_loops(stored)[axis] for axis in (0, 3, 1, 2))
+        n, f, y, x = s.get_loops(s.get_consumers(stored)[0]) if transposed else (s.get_loops(stored)[axis] for axis in (0, 3, 1, 2))
         t, r = s.split(y, [None, rows])
         columns = (x,)
     t, strip = s.split(t, [None, stages[0].strips])

@@ -59,6 +59,7 @@ def choose_tile(columns: int, rows: int, tasks: int, lanes: int, target: Target)
     count = max(1, most // max(length, lanes))
     vectors = max(v for v in range(1, count + 1) if columns // length % v == 0)
     fitting = min(target.vector_registers * 3 // 4 // (vectors * max(1, length // lanes)), stack // (vectors * length))
+    fitting = min(fitting, tasks * columns // (vectors * length) // target.cores)
     return Tile(max(r for r in range(1, max(1, fitting) + 1) if rows % r == 0), vectors, length)
 
 
@@ -113,9 +114,13 @@ def schedule_columns(s: Schedule, out: SBlockRV, others: Sequence[SBlockRV], row
 
 
 def _shared_axis(block: Block) -> int | None:
-    """The innermost spatial axis along which an operand with the columns does not change: neighbours can share its vectors."""
+    """The innermost spatial axis along which an operand with the columns does not change: neighbours can share its vectors.
+
+    One that does not change along the reduction either is in a register anyway.
+    """
     last = block.kinds.rfind("S")
-    operands = [ld for ld in block.loads if block.stride(ld, last) == 1]
+    reduced = [i for i, kind in enumerate(block.kinds) if kind == "R" and block.extents[i] > 1]
+    operands = [ld for ld in block.loads if block.stride(ld, last) == 1 and any(block.stride(ld, i) != 0 for i in reduced)]
     axes = [i for i in range(last) if block.kinds[i] == "S" and block.extents[i] > 1]
     return next((a for a in reversed(axes) if any(block.stride(ld, a) == 0 for ld in operands)), None)
 

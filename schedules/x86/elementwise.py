@@ -19,7 +19,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV, ScheduleError
 
 from ...targets import Target
 from ..analysis import Block, block_of, blocks_of
-from ..common import extent_of, lanes_for, parallel_outer, tidied, vector_tile
+from ..common import PARALLEL_NS, extent_of, lanes_for, parallel_outer, tidied, vector_tile
 from ..transpose_tiles import transposed_tiles
 
 VECTORS = 4           # vectors that one step computes: enough to hide the latency of a polynomial, few enough for 16 registers
@@ -68,6 +68,7 @@ def schedule_spatial(s: Schedule, rv: SBlockRV, target: Target) -> None:
         # 2b. A permute: contiguous loads along one axis, contiguous stores along the other.
         row = outer.pop(rows)
         outer = [*outer, *transposed_tiles(s, row, inner, lanes, loads_go_on)]
+        s.reorder(*outer)  # an axis between the two may be left
         parallel_outer(s, outer, block.work_ns, target)
         return
     # 2c. The plain case.
@@ -80,6 +81,17 @@ def schedule_spatial(s: Schedule, rv: SBlockRV, target: Target) -> None:
         # A single axis of prime length: tasks with a bounds check, vectorised by LLVM.
         outer = s.split(inner, [min(length, 4 * target.cores), None])[:1]
     parallel_outer(s, outer, block.work_ns, target)
+
+
+def schedule_untouched(s: Schedule, target: Target) -> Schedule:
+    """Schedule the element-wise blocks whose loop nests are as they were written, and worth more than one thread."""
+    for block in blocks_of(s):
+        loops = s.get_loops(block.rv)
+        written = len(loops) == len(block.kinds) and all(s.get(l).kind == tirx.ForKind.SERIAL and not s.get(l).annotations for l in loops)
+        alone = all(not isinstance(s.get(l).body, tirx.SeqStmt) for l in loops)
+        if block.plain and set(block.kinds) <= {"S"} and written and alone and block.work_ns >= PARALLEL_NS:
+            schedule_spatial(s, block.rv, target)
+    return s
 
 
 def merged_axes(block: Block, apart: dict[int, list]) -> int:

@@ -80,7 +80,7 @@ def shared_rows(func: tirx.PrimFunc) -> tuple[Schedule, SharedRows] | None:
     out = blocks[-1]
     if not all(st.buffer.same_as(results[0]) for st in out.stores) or any(len(b.stores) > 1 and not b.is_reduction for b in blocks):
         return None
-    groups = None if out.is_reduction else _groups(out, reductions)
+    groups = None if out.is_reduction else _groups(out, _of_rows(blocks))
     if groups is not None:
         s = _split_axis(s, out, *groups)
         blocks = blocks_of(s)
@@ -89,7 +89,7 @@ def shared_rows(func: tirx.PrimFunc) -> tuple[Schedule, SharedRows] | None:
     if out.is_reduction:
         row_axes = [i for i, k in enumerate(out.kinds) if k == "S"]
     else:
-        row_axes = _axes_of_results(out, reductions) if s.get_loops(out.rv) else []  # a scalar has one axis and no loop
+        row_axes = _axes_of_results(out, _of_rows(blocks)) if s.get_loops(out.rv) else []  # a scalar has one axis and no loop
     if row_axes is None or any(prod(b.sizes("S")) != prod(out.extents[a] for a in row_axes) for b in reductions):
         return None
     first = next(i for i, b in enumerate(blocks) if b.is_reduction)
@@ -124,10 +124,17 @@ def _share_columns(shape: SharedRows) -> bool:
     return all(b.vector_axis is not None for b in shape.reductions)
 
 
-def _axes_of_results(out: Block, reductions: Sequence[Block]) -> list[int] | None:
-    """The axes of `out` at which it reads the reductions' results; None if an index is more than an axis."""
+def _of_rows(blocks: Sequence[Block]) -> list[Block]:
+    """The blocks before the last with one result for each row: reductions, and what is dear to compute from their results (1 / sqrt)."""
+    first = next(i for i, b in enumerate(blocks) if b.is_reduction)
+    rows = prod(blocks[first].sizes("S"))
+    return [b for b in blocks[first:-1] if b.is_reduction or prod(b.extents) == rows]
+
+
+def _axes_of_results(out: Block, of_rows: Sequence[Block]) -> list[int] | None:
+    """The axes of `out` at which it reads results of rows; None if an index is more than an axis."""
     axes = set()
-    for index in _indices_of_results(out, reductions):
+    for index in _indices_of_results(out, of_rows):
         axis = next((i for i, v in enumerate(out.axes) if v.same_as(index)), None)
         if axis is None and not isinstance(index, tirx.IntImm):
             return None
@@ -136,15 +143,15 @@ def _axes_of_results(out: Block, reductions: Sequence[Block]) -> list[int] | Non
     return sorted(axes | {i for i, e in enumerate(out.extents) if e == 1})
 
 
-def _indices_of_results(out: Block, reductions: Sequence[Block]) -> list[ir.Expr]:
-    results = [st.buffer for b in reductions for st in b.stores]
+def _indices_of_results(out: Block, of_rows: Sequence[Block]) -> list[ir.Expr]:
+    results = [st.buffer for b in of_rows for st in b.stores]
     return [i for ld in out.loads if any(ld.buffer.same_as(r) for r in results) for i in ld.indices]
 
 
-def _groups(out: Block, reductions: Sequence[Block]) -> tuple[int, int] | None:
+def _groups(out: Block, of_rows: Sequence[Block]) -> tuple[int, int] | None:
     """The axis and the group size where results are read at `axis // size` (group normalisation)."""
     found = set()
-    for index in _indices_of_results(out, reductions):
+    for index in _indices_of_results(out, of_rows):
         if isinstance(index, tirx.FloorDiv) and isinstance(index.b, tirx.IntImm):
             found |= {(i, int(index.b.value)) for i, v in enumerate(out.axes) if v.same_as(index.a)}
     return found.pop() if len(found) == 1 else None
