@@ -30,10 +30,15 @@ def force_from_environment() -> None:
     targets.detect_host = functools.cache(lambda: as_host(resolve(name)))
 
 
-def model(name: str, cores: int = 2) -> Target:
-    """A preset's model, for any number of cores, with code that runs on this machine: for tests of what a schedule looks like."""
+def named(name: str, cores: int = 2) -> Target:
+    """A preset with a number of cores, for tests of what a schedule looks like: presets have as many as this machine otherwise."""
     preset = resolve(name)
-    return as_host(replace(preset, cores=cores, tvm={**preset.tvm, "num-cores": cores}))
+    return replace(preset, cores=cores, tvm={**preset.tvm, "num-cores": cores})
+
+
+def model(name: str, cores: int = 2) -> Target:
+    """The same with code that runs on this machine."""
+    return as_host(named(name, cores))
 
 
 def as_host(preset: Target) -> Target:

@@ -6,7 +6,7 @@ from onnx import helper
 from tenfold.passes.fuse_dense import find_dense_runs
 from tenfold.passes.kernel_calls import LayerWeights
 from tenfold.passes.pipeline import lower
-from test_fuse_chains import HOST, check, kernels, network
+from test_fuse_chains import check, kernels, network
 
 
 def layers(rows=1, between=(), outputs=("y",)):
@@ -19,48 +19,48 @@ def layers(rows=1, between=(), outputs=("y",)):
     return network(nodes, shapes, [rows, 400], outputs)
 
 
-def runs(net):
-    return [[layer.var.name for layer in run] for run in find_dense_runs(lower(net.mod, HOST, until="composites")["main"])]
+def runs(net, target):
+    return [[layer.var.name for layer in run] for run in find_dense_runs(lower(net.mod, target, until="composites")["main"])]
 
 
-def test_three_layers_are_one_kernel():
+def test_three_layers_are_one_kernel(target):
     net = layers()
-    assert runs(net) == [["first", "second", "third"]]
-    assert [name for name in kernels(net) if "matvec" in name] == ["fused_matvec_chain_add"]
-    check(net)
+    assert runs(net, target) == [["first", "second", "third"]]
+    assert [name for name in kernels(net, target) if "matvec" in name] == ["fused_matvec_chain_add"]
+    check(net, target)
 
 
-def test_the_kernel_knows_its_layers():
+def test_the_kernel_knows_its_layers(target):
     net = layers()
     weights = LayerWeights(net.mod)
-    [call] = weights.calls(lower(net.mod, HOST, watch=weights.watch))
+    [call] = weights.calls(lower(net.mod, target, watch=weights.watch))
     assert call.layers == ("first", "second", "third")
     assert call.macs == 400 * 200 + 200 * 99 + 99 * 10
 
 
-def test_several_rows_are_left_alone():
+def test_several_rows_are_left_alone(target):
     net = layers(rows=3)
-    assert not runs(net)
-    check(net)
+    assert not runs(net, target)
+    check(net, target)
 
 
 @pytest.mark.parametrize("outputs", [("y", "ar"), ("y", "a")])
-def test_a_value_that_is_also_an_output_is_kept(outputs):
+def test_a_value_that_is_also_an_output_is_kept(outputs, target):
     net = layers(outputs=outputs)
-    assert runs(net) == [["second", "third"]]
-    check(net)
+    assert runs(net, target) == [["second", "third"]]
+    check(net, target)
 
 
-def test_a_step_that_is_not_element_wise_ends_the_run():
+def test_a_step_that_is_not_element_wise_ends_the_run(target):
     net = layers(between=[helper.make_node("Softmax", ["b"], ["br"], axis=-1)])
-    assert runs(net) == [["first", "second"]]
-    check(net)
+    assert runs(net, target) == [["first", "second"]]
+    check(net, target)
 
 
-def test_activations_between():
+def test_activations_between(target):
     sigmoid = [helper.make_node("Sigmoid", ["b"], ["s"]), helper.make_node("Clip", ["s", "low", "high"], ["br"])]
     ends = [helper.make_node("MatMul", [a, w], [b], name) for a, w, b, name in (("x", "w0", "b", "first"), ("br", "w1", "c", "second"))]
     net = network([ends[0], *sigmoid, ends[1], helper.make_node("Relu", ["c"], ["y"])],
                   {"w0": (64, 30), "w1": (30, 20), "low": (), "high": ()}, [1, 64])
-    assert runs(net) == [["first", "second"]]
-    check(net)
+    assert runs(net, target) == [["first", "second"]]
+    check(net, target)

@@ -8,6 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 import tenfold
+from host_model import named
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
@@ -16,7 +17,6 @@ from tenfold.frontends import load
 from tenfold.passes.inventory import inventory
 from tenfold.passes.pieces import count_pieces, with_batch
 from tenfold.runner.profile import profile
-from tenfold.targets import resolve
 
 BATCH = 6
 
@@ -151,7 +151,7 @@ def wide(tmp_path, batch, filters, size):
 
 
 def test_pieces_that_fit_the_cache(tmp_path):
-    target = resolve("zen4")  # of its 32 MiB of L3 a quarter
+    target = named("zen4")  # of its 32 MiB of L3 a quarter
     assert count_pieces(wide(tmp_path, 16, 128, 64), target) == 16  # 2 MiB in, 2 MiB out, and weights besides
     assert count_pieces(wide(tmp_path, 16, 64, 64), target) == 8
     assert count_pieces(wide(tmp_path, 16, 16, 32), target) == 1  # all of it fits

@@ -101,33 +101,33 @@ def test_feature_pyramid():
     check(network(nodes, {**weights(wa=(24, 8, 3, 3), wb=(24, 8, 1, 1)), "scales": scales}, [1, 8, 12, 10]))
 
 
-def test_squeeze_and_excite_of_a_pointwise_gate():
+def test_squeeze_and_excite_of_a_pointwise_gate(target):
     """A gate of one pixel, broadcast over the map that it multiplies."""
     nodes = [conv("a", "x", "wa", "a", pads=[1] * 4), helper.make_node("GlobalAveragePool", ["a"], ["p"]), conv("b", "p", "wb", "b"),
              helper.make_node("Sigmoid", ["b"], ["g"]), helper.make_node("Mul", ["a", "g"], ["y"])]
     net = network(nodes, weights(wa=(20, 8, 3, 3), wb=(20, 20, 1, 1)), [1, 8, 40, 30])
-    [gate] = [func for var, func in lower(net.mod, HOST, until="schedule").functions_items() if "matvec" in var.name_hint]
+    [gate] = [func for var, func in lower(net.mod, target, until="schedule").functions_items() if "matvec" in var.name_hint]
     assert "T.parallel" in gate.script() and "T.vectorized" in gate.script()  # the map, too large for one thread
     check(net)
 
 
 @pytest.mark.parametrize(("size", "kernel", "pads", "streamed"), [
     ((6, 5), (6, 5), 0, True), ((1, 1), (1, 1), 0, True), ((6, 5), (5, 5), 0, False), ((1, 1), (3, 3), 1, False)])
-def test_kernel_that_covers_the_image(size, kernel, pads, streamed):
+def test_kernel_that_covers_the_image(size, kernel, pads, streamed, target):
     """Such a convolution is a matrix times a vector; one that slides, or is padded, is not."""
     nodes = [conv("a", "x", "wa", "a", pads=[pads] * 4), helper.make_node("Relu", ["a"], ["r"]), conv("b", "r", "wb", "y")]
     net = network(nodes, weights(wa=(21, 10, *kernel), wb=(9, 21, 1, 1)), [1, 10, *size])
-    names = [var.name_hint for var, _ in lower(net.mod, HOST, until="fuse").functions_items()]
+    names = [var.name_hint for var, _ in lower(net.mod, target, until="fuse").functions_items()]
     assert any("matvec" in name and "relu" in name for name in names) == streamed
     check(net)
 
 
-def test_identical_layers_are_compiled_once():
+def test_identical_layers_are_compiled_once(target):
     pool = {"kernel_shape": [3, 3], "pads": [1] * 4}
     nodes = [helper.make_node("AveragePool", ["x"], ["i"], **pool), conv("a", "i", "wa", "a", pads=[1] * 4),
              helper.make_node("AveragePool", ["a"], ["p"], **pool), conv("b", "p", "wb", "b", pads=[1] * 4),
              helper.make_node("AveragePool", ["b"], ["y"], **pool)]
     net = network(nodes, weights(wa=(8, 8, 3, 3), wb=(8, 8, 3, 3)), [1, 8, 12, 10])
-    lowered = lower(net.mod, HOST, until="schedule")
+    lowered = lower(net.mod, target, until="schedule")
     assert sum("conv2d" in var.name_hint for var, _ in lowered.functions_items()) == 1
     check(net)

@@ -4,12 +4,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tvm
+from host_model import named
 from tenfold.passes.legalize import legalize
 from tenfold.passes.pipeline import lower
-from tenfold.targets import resolve
 from tvm import relax, tirx
 
-HOST = resolve("host")
+TARGET = named("zen4")
 
 
 def network(op, channels: int, filters: int, size: int, kernel: int = 3, residual: bool = False, **attrs) -> tvm.IRModule:
@@ -37,24 +37,24 @@ def convolution(**attrs):
 
 
 def test_three_by_three_with_stride_one():
-    with HOST.tvm_target():
-        assert "winograd" in kernels(legalize(convolution(), HOST))
+    with TARGET.tvm_target():
+        assert "winograd" in kernels(legalize(convolution(), TARGET))
 
 
 @pytest.mark.parametrize("attrs", [{"strides": 2}, {"dilation": 2}, {"kernel": 5}, {"channels": 3}, {"filters": 63}])
 def test_others_stay_direct(attrs):
-    with HOST.tvm_target():
-        names = kernels(legalize(convolution(**attrs), HOST))
+    with TARGET.tvm_target():
+        names = kernels(legalize(convolution(**attrs), TARGET))
     assert "conv2d" in names and "winograd" not in names
 
 
 def test_transposed_convolutions_stay_direct():
     mod = network(relax.op.nn.conv2d_transpose, 64, 64, 28, kernel_layout="OHWI", strides=2, padding=1)
-    with HOST.tvm_target():
-        names = kernels(legalize(mod, HOST))
+    with TARGET.tvm_target():
+        names = kernels(legalize(mod, TARGET))
     assert "winograd" not in names
 
 
 def test_epilogue_joins_the_kernel():
-    [name] = kernels(lower(convolution(residual=True), HOST, until="schedule"))
+    [name] = kernels(lower(convolution(residual=True), TARGET, until="schedule"))
     assert name.startswith("fused_winograd")

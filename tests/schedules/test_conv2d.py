@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import tvm
+from host_model import named
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tenfold.passes.on_stack import PIPELINE
@@ -199,7 +200,7 @@ def test_accumulators_shrink_to_one_tile(flat, groups):
 @pytest.mark.parametrize("name", ["zen3", "zen4"])
 def test_inner_loop_is_a_register_tile_without_stores(name, prefetch, filters):
     """Between two branches of the hottest loop: multiply-adds, loads and broadcasts, but nothing written to memory, nor around it."""
-    target, geometry = resolve(name), Geometry(filters, (5, 5), (1, 1), (2, 2, 2, 2))
+    target, geometry = named(name), Geometry(filters, (5, 5), (1, 1), (2, 2, 2, 2))
     tile = replace(choose_tile(geometry.shape(1, 32, 32, 128), target), prefetch=prefetch)
     assert tile.pixels * tile.vectors >= target.vector_registers // 2
     shape = (1, 32, 4 * tile.pixels, 128)

@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 import tvm
 import tvm_ffi
+from host_model import named
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
@@ -30,7 +31,7 @@ from tenfold.targets import resolve
 from tvm import sym, te, tirx
 
 HOST = resolve("host")
-RUNNABLE = [HOST, *([resolve("zen3")] if HOST.vector_bits > 256 else [])]  # with 16 lanes and with 8
+RUNNABLE = [HOST, *([named("zen3")] if HOST.vector_bits > 256 else [])]  # with 16 lanes and with 8
 
 
 def onnx_reference(x, weights, biases, geometries, orders):
@@ -311,7 +312,7 @@ def test_groups_of_one_channel(target, colors, each, averages):
 
 def test_groups_that_share_vectors_are_added_up_in_whole_vectors():
     """Not in pieces of as many filters as lie side by side in the order of the channels: four of 16 lanes, of four groups."""
-    target, geometries = resolve("zen4"), [Geometry(8, (1, 1)), Geometry(96, (3, 3), groups=8)]
+    target, geometries = named("zen4"), [Geometry(8, (1, 1)), Geometry(96, (3, 3), groups=8)]
     links = links_of((1, 9, 13, 3), geometries)
     second = next(stage for stage in stage_options(links[1], target, True) if stage.interleaved == 4)
     stages = [stage_options(links[0], target, False)[0], second]
@@ -338,7 +339,7 @@ def test_groups_of_one_channel_before_others(target, colors, each):
 def test_few_filters_share_vectors():
     """24 filters of a group leave no lane of 16 idle if a second group works in the same vectors."""
     link = Link(Geometry(96, (7, 7), (2, 2), (1, 1, 1, 1), groups=4), (224, 224), 4, 1)
-    (best,) = [stage for stage in stage_options(link, resolve("zen4"), True) if stage.interleaved > 1][:1]
+    (best,) = [stage for stage in stage_options(link, named("zen4"), True) if stage.interleaved > 1][:1]
     assert best.per_set % (best.vectors * 16) == 0 and best.natural_order(16)[:4].tolist() == [0, 24, 1, 25]
 
 
@@ -353,15 +354,15 @@ def flattened(size, batch=1, sets=2):
 @pytest.mark.parametrize("size", [16, 32, 48])
 def test_a_flattened_layer_is_few_kernels(size, target):
     """A batch that no cache holds makes the way once, and all six convolutions join; with one image the model cuts."""
-    assert [segment.count for segment in segments(flattened(size, batch=128), resolve(target))] == [6]
-    cut = segments(flattened(size), resolve(target))
+    assert [segment.count for segment in segments(flattened(size, batch=128), named(target))] == [6]
+    cut = segments(flattened(size), named(target))
     assert sum(segment.count for segment in cut) == 6 and max(segment.count for segment in cut) >= 3
 
 
 @pytest.mark.parametrize(("batch", "tasks"), [(1, 2), (16, 1)])
 def test_a_task_goes_through_a_large_image_in_strips(batch, tasks):
     """No cache of a core holds half of it, but a few rows of everything; where there are enough images, none is cut."""
-    [segment] = segments(flattened(64, batch), resolve("zen4"))
+    [segment] = segments(flattened(64, batch), named("zen4"))
     assert segment.count == 6 and segment.cut.strips > 1
     assert ceil(64 / (segment.cut.rows * segment.cut.strips)) == tasks
 
@@ -370,7 +371,7 @@ def test_a_task_goes_through_a_large_image_in_strips(batch, tasks):
 def test_depthwise_stages_alone_go_row_by_row(target):
     """Nothing else keeps what lies between them in the L1 cache, and a strip costs them nothing."""
     links = flattened(80)[1:3]
-    _, cut = Work(links, fused_stages(links, resolve(target)), CHANNELS_LAST, resolve(target)).cheapest_cut()
+    _, cut = Work(links, fused_stages(links, named(target)), CHANNELS_LAST, named(target)).cheapest_cut()
     assert cut.rows == 1 and cut.strips > 1
 
 
@@ -392,14 +393,14 @@ def test_large_dense_convolutions_stay_apart():
 def test_weights_that_no_cache_of_a_core_holds_are_not_read_by_all(channels, rank, kernels):
     """A low rank's two convolutions on 7 x 7 pixels: together they are cut by rows, each by itself by its filters."""
     links = [Link(Geometry(rank, (1, 1)), (7, 7), channels, 1), Link(Geometry(512, (1, 1)), (7, 7), rank, 1)]
-    assert len(segments(links, resolve("zen4"))) == kernels
+    assert len(segments(links, named("zen4"))) == kernels
 
 
 @pytest.mark.parametrize(("size", "in_place", "transposed"), [((28, 28), True, False), ((32, 32), False, True), ((256, 12), False, False)])
 def test_an_image_whose_channels_share_no_lines_is_read_as_it_lies(size, in_place, transposed):
     """Where they do, tasks transpose their rows, if these fill a vector."""
     links = [Link(Geometry(32, (1, 1)), size, 256, 1), Link(Geometry(128, (1, 1)), size, 32, 1)]
-    [segment] = segments(links, resolve("zen4"), Ends(source_nchw=True))
+    [segment] = segments(links, named("zen4"), Ends(source_nchw=True))
     assert segment.ends == Ends(in_place or transposed, False, in_place)
 
 
@@ -407,13 +408,13 @@ def test_an_image_whose_channels_share_no_lines_is_read_as_it_lies(size, in_plac
 def test_what_lies_in_many_pages_is_read_as_it_lies_only_once(filters, in_place):
     """Not again for every block of filters."""
     links = [Link(Geometry(filters, (1, 1)), (56, 56), 252, 1), Link(Geometry(32, (3, 3)), (56, 56), filters, 1)]
-    assert transposable(links, fused_stages(links, resolve("zen4")), Ends(source_nchw=True), resolve("zen4")).in_place is in_place
+    assert transposable(links, fused_stages(links, named("zen4")), Ends(source_nchw=True), named("zen4")).in_place is in_place
 
 
 @pytest.mark.parametrize(("name", "pixels"), [("zen3", 5), ("zen4", 14)])
 def test_sums_over_few_channels_stay_in_registers(name, pixels):
     """LLVM spilled a vector for every third product where one loop had all kernel columns."""
-    target, geometry = resolve(name), Geometry(64, (7, 7), (2, 2), (3, 3, 3, 3))
+    target, geometry = named(name), Geometry(64, (7, 7), (2, 2), (3, 3, 3, 3))
     schedule, _, _ = kernel_of((1, 112, 112, 3), [geometry], [ChainStage(geometry, pixels, 2)], Cut(4), target=target)
     loops = TransposeTiles()(BoundLoops()(lower_blocks(schedule.mod)))
     lines = tvm.tirx.build(loops, target=target.tvm_target(), pipeline=PIPELINE).inspect_source("asm").splitlines()

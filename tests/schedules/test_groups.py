@@ -3,9 +3,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from host_model import named
 from tenfold.schedules.x86.conv2d import Geometry
 from tenfold.schedules.x86.groups import block_diagonal, merge_groups
-from tenfold.targets import resolve
 
 
 @pytest.mark.parametrize(("filters", "groups", "merged"), [(12, 6, 2), (12, 6, 3), (8, 4, 4)])
@@ -25,6 +25,6 @@ def test_block_diagonal_computes_the_same(filters, groups, merged):
 )
 def test_groups_are_merged_until_vectors_are_full(target, filters, channels, groups, left):
     weight = np.ones((filters, channels // groups, 1, 1), "float32")
-    geometry, merged = merge_groups(Geometry(filters, (1, 1), groups=groups), weight, 1, (27, 27), resolve(target))
+    geometry, merged = merge_groups(Geometry(filters, (1, 1), groups=groups), weight, 1, (27, 27), named(target))
     assert geometry.groups == left and merged.shape[1] == channels // left
     assert merged.sum() == weight.sum()

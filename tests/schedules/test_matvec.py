@@ -6,13 +6,14 @@ from math import ceil
 import numpy as np
 import pytest
 import tvm
+from host_model import named
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tenfold.schedules.x86.matvec import STREAM_COST, Streams, choose_streams, matvec, pack_matrix, schedule_matvec
 from tenfold.targets import resolve
 from tvm import te, tirx
 
-HOST, AVX2, AVX512 = resolve("host"), resolve("zen3"), resolve("zen4")
+HOST, AVX2, AVX512 = resolve("host"), named("zen3"), named("zen4")
 
 
 def function(shape, filters, streams, lanes, epilogue=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tvm
+from host_model import named
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tenfold.schedules.x86.matvec import pack_matrix, schedule_matvec
@@ -11,7 +12,7 @@ from tenfold.schedules.x86.matvec_chain import DenseStage, choose_chain, matvec_
 from tenfold.targets import resolve
 from tvm import te, tirx
 
-HOST, AVX2, AVX512 = resolve("host"), resolve("zen3"), resolve("zen4")
+HOST, AVX2, AVX512 = resolve("host"), named("zen3"), named("zen4")
 RELU = ("relax.nn.relu",)
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tvm
+from host_model import named
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from schedule_checks import HOST, blocks, fused, kernel, kernels, noise, run, scheduled
 from tenfold.schedules.analysis import blocks_of
 from tenfold.schedules.split_reduction import can_split, split_into_lanes, split_into_tasks
 from tenfold.schedules.x86.columns import Tile, choose_tile
-from tenfold.targets import resolve
 from tvm.relax import op
 from tvm.s_tir import Schedule
 
-AVX2 = resolve("zen3")
+AVX2 = named("zen3")
 few = settings(max_examples=14, deadline=None, derandomize=True)
 lengths = st.sampled_from([1, 2, 3, 7, 8, 16, 17, 40, 97])
 REDUCTIONS = {"sum": (op.sum, np.sum), "mean": (op.mean, np.mean), "max": (op.max, np.max), "min": (op.min, np.min)}

@@ -5,13 +5,13 @@ from dataclasses import replace
 from math import ceil
 
 import pytest
+from host_model import named
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tenfold.schedules.x86.conv2d import Geometry
 from tenfold.schedules.x86.tiles import MEMORY_BYTES_PER_CYCLE, ConvShape, choose_tile, cycles, fits_registers, from_memory, step_cycles
-from tenfold.targets import resolve
 
-AVX2, AVX512 = resolve("zen3"), resolve("zen4")
+AVX2, AVX512 = named("zen3"), named("zen4")
 
 shapes = st.builds(
     ConvShape, batch=st.sampled_from([1, 2, 64]), groups=st.sampled_from([1, 2, 4]),

@@ -7,6 +7,7 @@ from math import ceil
 import numpy as np
 import pytest
 import tvm
+from host_model import named
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from schedule_checks import AVX512, HOST
@@ -15,11 +16,10 @@ from tenfold.schedules.x86.tiles import ConvShape
 from tenfold.schedules.x86.winograd import pack_winograd, winograd
 from tenfold.schedules.x86.winograd_model import Blocking, candidates, choose_winograd, direct_cycles, tile_count, winograd_cycles
 from tenfold.schedules.x86.winograd_schedule import schedule_winograd
-from tenfold.targets import resolve
 from test_conv2d import reference, run
 from tvm import te, tirx
 
-AVX2 = resolve("zen3")
+AVX2 = named("zen3")
 
 
 def function(geometry: Geometry, blocking: Blocking, x: np.ndarray, packed: np.ndarray, residual: bool, step=None):
