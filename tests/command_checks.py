@@ -1,6 +1,7 @@
 """The `tenfold` command in a child process of its own: what a fuzz test says of every outcome, a crash and a hang among them."""
 from __future__ import annotations
 
+import gc
 import io
 import os
 import resource
@@ -53,6 +54,7 @@ def tenfold(*arguments: object, seconds: float = SECONDS) -> Outcome:
 
 
 def _child(arguments: list[str], streams: list[Path]) -> None:
+    gc.freeze()  # garbage of the parent, such as an engine, would wait in its destructor for threads that are not in this process
     code = 99
     try:
         for number, path in enumerate(streams, start=1):
