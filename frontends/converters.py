@@ -16,8 +16,10 @@ from ..errors import TenfoldError
 from .operators.common import Attributes, Converter, Inputs, const, value_of
 from .operators.elementwise import ELEMENTWISE
 from .operators.indexing import INDEXING
+from .operators.normalization import NORMALIZATION
 from .operators.recurrent import RECURRENT
 from .operators.spatial import SPATIAL
+from .operators.wider import WIDER
 from .resize import resize, upsample
 
 
@@ -106,6 +108,8 @@ CONVERTERS: dict[str, Converter] = {
     "Upsample": upsample,
     **ELEMENTWISE,
     **INDEXING,
+    **NORMALIZATION,
     **SPATIAL,
     **RECURRENT,
+    **WIDER,
 }
