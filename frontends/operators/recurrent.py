@@ -15,7 +15,7 @@ import numpy as np
 from tvm import relax
 
 from ...errors import TenfoldError
-from .common import Attributes, Converter, Inputs, const, dtype_of, shape_of, text, value_of
+from .common import Attributes, Converter, Inputs, bind, const, dtype_of, shape_of, text, value_of
 
 op = relax.op
 Activation = Callable[[relax.Expr], relax.Expr]
@@ -47,43 +47,50 @@ class _Cell:
     Everything is (1, batch, ...): a constant of three axes is no layer of its own, which a plan could name.
     """
 
+    name: str
     hidden: int
     recurrent: list[relax.Expr]
     activations: list[Activation]
     attrs: Attributes
     recurrent_bias: relax.Expr | None = None
     peephole: list[relax.Expr] | None = None
+    products: int = 0
 
     def bounded(self, bb: relax.BlockBuilder, x: relax.Expr) -> relax.Expr:
         limit = self.attrs.get("clip")
         return bb.emit(op.clip(x, -limit, limit) if limit else x)
 
+    def times(self, bb: relax.BlockBuilder, h: relax.Expr, part: int = 0) -> relax.Expr:
+        """h R', under a name by which listings put all steps together."""
+        self.products += 1
+        return bind(bb, op.matmul(h, self.recurrent[part]), f"{self.name}.step{self.products}")
+
     def gates(self, bb: relax.BlockBuilder, total: relax.Expr, count: int) -> list[relax.Expr]:
         return _split(bb, total, self.hidden, count)
 
     def rnn(self, bb: relax.BlockBuilder, row: relax.Expr, state: tuple[relax.Expr, ...]) -> tuple[relax.Expr, ...]:
-        total = op.add(row, bb.emit(op.matmul(state[0], self.recurrent[0])))
+        total = op.add(row, self.times(bb, state[0]))
         return (bb.emit(self.activations[0](self.bounded(bb, total))),)
 
     def gru(self, bb: relax.BlockBuilder, row: relax.Expr, state: tuple[relax.Expr, ...]) -> tuple[relax.Expr, ...]:
         """Gates in the order update, reset, candidate."""
         (h,), (f, g) = state, self.activations
         update, reset, candidate = self.gates(bb, row, 3)
-        update_h, reset_h, *candidate_h = self.gates(bb, bb.emit(op.matmul(h, self.recurrent[0])), 4 - len(self.recurrent))
+        update_h, reset_h, *candidate_h = self.gates(bb, self.times(bb, h), 4 - len(self.recurrent))
         z = bb.emit(f(self.bounded(bb, op.add(update, update_h))))
         r = bb.emit(f(self.bounded(bb, op.add(reset, reset_h))))
         if candidate_h:  # linear_before_reset
             part = candidate_h[0] if self.recurrent_bias is None else op.add(candidate_h[0], self.recurrent_bias)
             inner = op.multiply(r, part)
         else:
-            inner = bb.emit(op.matmul(bb.emit(op.multiply(r, h)), self.recurrent[1]))
+            inner = self.times(bb, bb.emit(op.multiply(r, h)), 1)
         new = bb.emit(g(self.bounded(bb, op.add(candidate, inner))))
         return (bb.emit(op.add(new, op.multiply(z, op.subtract(h, new)))),)
 
     def lstm(self, bb: relax.BlockBuilder, row: relax.Expr, state: tuple[relax.Expr, ...]) -> tuple[relax.Expr, ...]:
         """Gates in the order input, output, forget, cell; a state is (h, c)."""
         (h, c), (f, g, k), peep = state, self.activations, self.peephole
-        total = bb.emit(op.add(row, bb.emit(op.matmul(h, self.recurrent[0]))))
+        total = bb.emit(op.add(row, self.times(bb, h)))
         i, o, forget, cell = self.gates(bb, total, 4)
         if peep:
             i, forget = op.add(i, op.multiply(peep[0], c)), op.add(forget, op.multiply(peep[2], c))
@@ -125,12 +132,13 @@ def _recurrent(kind: _Kind) -> Converter:
             matrix = _part(bb, recurrence, i, transpose=True)
             two_parts = kind.gates == 3 and not attrs.get("linear_before_reset", 0)
             matrices = [_columns(bb, matrix, 0, 2 * hidden), _columns(bb, matrix, 2 * hidden, 3 * hidden)] if two_parts else [matrix]
-            cell = _Cell(hidden, matrices, _activations(attrs, kind, i), attrs)
+            backward = direction == "reverse" or i == 1
+            name = f"{attrs['tvm_custom']['name']}.{'backward' if backward else 'forward'}"
+            cell = _Cell(name, hidden, matrices, _activations(attrs, kind, i), attrs)
             if peephole is not None and kind.gates == 4:
                 cell.peephole = _split(bb, _part(bb, peephole, i), hidden, 3)
             rows = _input_part(bb, x, weight, bias, cell, kind, i)
             start = tuple(_initial(bb, state, i, (1, batch, hidden), dtype_of(x), first) for state in states)
-            backward = direction == "reverse" or i == 1
             results.append(_run(bb, rows, start, lambda row, state, cell=cell: kind.step(cell, bb, row, state), backward))
         return _outputs(bb, results, attrs)
 
@@ -169,7 +177,7 @@ def _input_part(
     bb: relax.BlockBuilder, x: relax.Expr, weight: relax.Expr, bias: relax.Expr | None, cell: _Cell, kind: _Kind, i: int
 ) -> relax.Expr:
     """x W' + b of all steps. Both biases are in it, but the recurrent one of a GRU's candidate where the reset gate comes after."""
-    rows, width = bb.emit(op.matmul(x, _part(bb, weight, i, transpose=True))), kind.gates * cell.hidden
+    rows, width = bind(bb, op.matmul(x, _part(bb, weight, i, transpose=True)), f"{cell.name}.input"), kind.gates * cell.hidden
     if bias is None:
         return rows
     own, other = _split(bb, _part(bb, bias, i), width, 2)

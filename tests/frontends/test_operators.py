@@ -260,5 +260,6 @@ def test_integer_convolutions_are_layers():
 def test_what_finds_rows_in_the_data_says_where_to_cut():
     nodes = "b = Relu (boxes) s = Sigmoid (scores) y = NonMaxSuppression (b, s, most)"
     model = graph("float[1,6,4] boxes, float[1,2,6] scores => int64 y", nodes, {"most": np.array([3])})
-    with pytest.raises(TenfoldError, match=r"NonMaxSuppression .* gives as many rows as it finds in the data: cut .* \(--outputs 'b' --outputs 's'\)$"):
+    message = r"NonMaxSuppression .* gives as many rows as it finds in the data: cut .* \(--outputs 'b' --outputs 's'\)$"
+    with pytest.raises(TenfoldError, match=message):
         load(model)

@@ -7,7 +7,6 @@ import pytest
 import tenfold
 from frontend_checks import assert_imported_right, graph, normal
 from tenfold.frontends import load
-from tenfold.passes.inventory import inventory
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 OPTIONS = {
@@ -63,14 +62,19 @@ def recogniser(steps: int, hidden: int) -> onnx.ModelProto:
         parts = weights("LSTM", 2, features, hidden, 1)
         given |= {f"{name}{layer}": parts[name] / 8 for name in "wrb"}
     model = graph(f"float[1,3,8,{steps}] x => float y", nodes, given)
-    model.graph.node[0].name, model.graph.node[-1].name = "conv", "scores"
+    for node, name in {0: "conv", 3: "first", 6: "second", -1: "scores"}.items():
+        model.graph.node[node].name = name
     return model
 
 
 def test_a_recogniser_is_compiled_with_shared_kernels_and_its_convolution_is_a_layer():
     steps = 20
     model = recogniser(steps, 32)
-    assert [(layer.name, layer.reason) for layer in inventory(load(model).mod)] == [("conv", None), ("scores", None)]
+    listed = {report.layer.name: report.layer for report in tenfold.inspect(model)}
+    parts = [f"{layer}.{way}{part}" for layer in ("first", "second") for way in ("forward", "backward") for part in (".input", "")]
+    assert list(listed) == ["conv", *parts, "scores"]
+    assert [name for name, layer in listed.items() if layer.reason is None] == ["conv", "scores"]
+    assert listed["first.forward"].macs == steps * 32 * 4 * 32
     artifact = tenfold.compile(model, "host")
     kernels = Counter(kernel["function"] for kernel in artifact.manifest.kernels)
     assert sum(kernels.values()) > 4 * steps * 3  # directions and layers, three kernels a step
