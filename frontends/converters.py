@@ -13,20 +13,14 @@ import numpy as np
 from tvm import relax
 
 from ..errors import TenfoldError
-from .operators.common import Attributes, Converter, Inputs, const, value_of
+from .operators.common import Attributes, Converter, Inputs, bind, const, value_of
 from .operators.elementwise import ELEMENTWISE
 from .operators.indexing import INDEXING
+from .operators.normalization import NORMALIZATION
 from .operators.recurrent import RECURRENT
 from .operators.spatial import SPATIAL
+from .operators.wider import WIDER
 from .resize import resize, upsample
-
-
-def bind(bb: relax.BlockBuilder, call: relax.Expr, name: str) -> relax.Var:
-    """Bind `call` to a variable of exactly the name given; `BlockBuilder.emit` would replace dots and number duplicates."""
-    call = bb.normalize(call)
-    var = relax.DataflowVar(name, call.ty)
-    bb.emit_normalized(relax.VarBinding(var, call))
-    return var
 
 
 def _along_axis_1(bias: relax.Expr, rank: int) -> relax.Expr:
@@ -106,6 +100,8 @@ CONVERTERS: dict[str, Converter] = {
     "Upsample": upsample,
     **ELEMENTWISE,
     **INDEXING,
+    **NORMALIZATION,
     **SPATIAL,
     **RECURRENT,
+    **WIDER,
 }

@@ -1,18 +1,16 @@
 """Operators that TVM does not have, or onnx infers no shapes for, written out in operators that both know."""
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from onnxscript import ir
 
-from .quantized import QUANTIZED
-
-Make = Callable[..., ir.Value]
+from .functions import inline_definitions
+from .quantized import QUANTIZED, Make
 
 
 def expand(model: ir.Model) -> None:
-    """Write out every Celu, Swish and GroupNormalization, in place."""
+    """Write out every operator of `EXPANSIONS` and `functions.DEFINED`, in place."""
+    inline_definitions(model)
     opset = model.opset_imports.get("", 21)
     for node in list(model.graph.all_nodes()):
         rule = EXPANSIONS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
@@ -20,23 +18,37 @@ def expand(model: ir.Model) -> None:
             continue
         nodes: list[ir.Node] = []
 
-        def make(op_type: str, *inputs: ir.Value | float | list[int], nodes: list[ir.Node] = nodes, like: ir.Node = node) -> ir.Value:
+        def make(
+            op_type: str, *inputs: ir.Value | float | list[int] | np.ndarray, nodes: list[ir.Node] = nodes, like: ir.Node = node
+        ) -> ir.Value:
             values = [x if isinstance(x, ir.Value) else _constant(x, like, nodes) for x in inputs]
             nodes.append(ir.node(op_type, values, name=f"{like.name}.{len(nodes)}" if like.name else None))
             return nodes[-1].outputs[0]
 
         result, old = rule(make, node, opset), node.outputs[0]
+        if result is None:
+            continue
         node.graph.insert_before(node, nodes)
         result.type, result.name, old.name = old.type, old.name, None
         ir.convenience.replace_all_uses_with(old, result, replace_graph_outputs=True)
         node.graph.remove(node, safe=True)
 
 
-def _constant(value: float | list[int], like: ir.Node, nodes: list[ir.Node]) -> ir.Value:
+def _constant(value: float | list[int] | np.ndarray, like: ir.Node, nodes: list[ir.Node]) -> ir.Value:
     dtype = like.inputs[0].dtype
     kind = "int64" if isinstance(value, list) else dtype.numpy() if dtype is not None else "float32"
     nodes.append(ir.node("Constant", [], {"value": ir.tensor(np.asarray(value, kind))}))
     return nodes[-1].outputs[0]
+
+
+def drop_unused_outputs(model: ir.Model) -> None:
+    """Leave out the last outputs of a node where nothing reads them: the indices of a MaxPool, the mask of a Dropout, in place."""
+    for node in model.graph.all_nodes():
+        count = len(node.outputs)
+        while count > 1 and not node.outputs[count - 1].uses() and not node.outputs[count - 1].is_graph_output():
+            count -= 1
+        if count < len(node.outputs):
+            node.resize_outputs(count)
 
 
 def _celu(make: Make, node: ir.Node, opset: int) -> ir.Value:
@@ -68,4 +80,19 @@ def _group_norm(make: Make, node: ir.Node, opset: int) -> ir.Value:
     return make("Add", make("Mul", back, make("Reshape", scale, channels)), make("Reshape", bias, channels))
 
 
-EXPANSIONS = {"Celu": _celu, "Swish": _swish, "GroupNormalization": _group_norm, **QUANTIZED}
+def _affine_grid(make: Make, node: ir.Node, opset: int) -> ir.Value | None:
+    """(x, y, z, 1) of every point times the affine matrix. onnx infers no shape for it."""
+    theta, size = node.inputs[0], ir.convenience.get_const_tensor(node.inputs[1])
+    if size is None:
+        return None
+    images, _, *lengths = (int(length) for length in size.numpy())
+    corners = node.attributes.get_int("align_corners", 0)
+    axes = [np.linspace(-1, 1, n) if corners else (2 * np.arange(n) + 1) / n - 1 for n in lengths]
+    points = [axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")][::-1]  # x first
+    base = np.stack([*points, np.ones_like(points[0])], axis=-1)[None]
+    turned = make("Transpose", theta)
+    turned.producer().attributes["perm"] = ir.AttrInt64s("perm", [0, 2, 1])
+    return make("Reshape", make("MatMul", base, turned), [images, *lengths, len(lengths)])
+
+
+EXPANSIONS = {"AffineGrid": _affine_grid, "Celu": _celu, "Swish": _swish, "GroupNormalization": _group_norm, **QUANTIZED}

@@ -1,4 +1,4 @@
-"""auto_pad and ceil_mode of convolutions and pools -> explicit pads, so that one formula gives every output size."""
+"""auto_pad, output_shape and ceil_mode of convolutions and pools -> explicit pads, so that one formula gives every output size."""
 from __future__ import annotations
 
 from onnxscript import ir
@@ -7,7 +7,7 @@ POOLS = ("MaxPool", "AveragePool", "LpPool")
 
 
 def explicit_pads(model: ir.Model) -> bool:
-    """Replace ``auto_pad`` and, where the result is the same, ``ceil_mode`` by the ``pads`` they stand for, in place.
+    """Replace ``auto_pad``, ``output_shape`` and, where the result is the same, ``ceil_mode`` by the ``pads`` they stand for, in place.
 
     Returns True if it stopped at a pool whose inferred size was wrong: infer shapes again, and come back for the rest.
 
@@ -25,6 +25,8 @@ def explicit_pads(model: ir.Model) -> bool:
         size, ones = list(shape)[2:], [1] * len(kernel)
         stride, dilation = node.attributes.get_ints("strides", ones), node.attributes.get_ints("dilations", ones)
         reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+        if node.op_type == "ConvTranspose" and node.attributes.get_ints("output_shape", None):
+            _explicit_output_shape(node, size, reach, stride)
         _explicit_auto_pad(node, size, reach, stride)
         if node.op_type in POOLS and node.attributes.get_int("ceil_mode", 0):
             if _explicit_ceil(node, size, reach, stride):
@@ -47,6 +49,23 @@ def _explicit_auto_pad(node: ir.Node, size: list[int], reach: list[int], stride:
     less = [max(total, 0) // 2 for total in totals]
     more = [max(total, 0) - half for total, half in zip(totals, less, strict=True)]
     node.attributes["pads"] = ir.AttrInt64s("pads", less + more if mode == "SAME_UPPER" else more + less)
+
+
+def _explicit_output_shape(node: ir.Node, size: list[int], reach: list[int], stride: list[int]) -> None:
+    """The padding that leaves just this shape; where none does, the end is widened, as ONNX Runtime does it.
+
+    ``pad = stride * (in - 1) + output_padding + (kernel - 1) * dilation + 1 - out``; only SAME_UPPER puts an odd row at the end.
+    """
+    wanted = list(node.attributes.pop("output_shape").as_ints())[-len(size) :]
+    extra = list(node.attributes.get_ints("output_padding", [0] * len(size)))
+    totals = [s * (i - 1) + e + r - out for i, s, e, r, out in zip(size, stride, extra, reach, wanted, strict=True)]
+    extra = [e + max(0, -total) for e, total in zip(extra, totals, strict=True)]
+    less = [max(0, total) // 2 for total in totals]
+    more = [max(0, total) - half for total, half in zip(totals, less, strict=True)]
+    upper = node.attributes.get_string("auto_pad", "NOTSET") == "SAME_UPPER"
+    node.attributes.pop("auto_pad", None)
+    node.attributes["pads"] = ir.AttrInt64s("pads", less + more if upper else more + less)
+    node.attributes["output_padding"] = ir.AttrInt64s("output_padding", extra)
 
 
 def _explicit_ceil(node: ir.Node, size: list[int], reach: list[int], stride: list[int]) -> bool:

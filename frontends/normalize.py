@@ -16,7 +16,8 @@ from onnxscript.rewriter.rules.common import fuse_pad_into_conv_rule
 from ..errors import TenfoldError
 from .calls import inline
 from .constant_nodes import OLDEST_OPSET, fold_constant_nodes, in_training, opset_of, warn_of_constant_nodes
-from .expand import expand
+from .data_dependent import refuse_data_dependent
+from .expand import drop_unused_outputs, expand
 from .explicit_pads import explicit_pads
 from .fold_affine import fold_affine
 from .initializers import ONNX, is_constant
@@ -86,12 +87,14 @@ def normalize(proto: onnx.ModelProto, reading: Reading, name: str) -> onnx.Model
     rewrite(model, pattern_rewrite_rules=[fuse_pad_into_conv_rule])
     fold_affine(model)
     passes.RemoveUnusedNodesPass()(model)
+    drop_unused_outputs(model)
     passes.RemoveUnusedFunctionsPass()(model)
     passes.RemoveUnusedOpsetsPass()(model)
     name_layers(model)
     passes.NameFixPass()(model)
     _forget_the_exporter(model)
     infer_shapes(model)
+    refuse_data_dependent(model, name)
     check_static(model.graph.outputs, name)
     check_batch(model.graph, reading.batch, name)
     warn_of_constant_nodes(model, name)

@@ -93,6 +93,14 @@ class _Importer(ONNXGraphImporter):
     def __init__(self, model_name: str):
         super().__init__({}, "float32", keep_params_in_input=False, sanitize=False)
         self.model_name = model_name
+        self.declared: dict[str, str] = {}  # node -> dtype of its first output
+
+    def from_onnx(self, graph: onnx.GraphProto, opset: int) -> tvm.IRModule:
+        types = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.output)}
+        self.declared = {
+            node.name: str(onnx.helper.tensor_dtype_to_np_dtype(types[node.output[0]])) for node in graph.node if types.get(node.output[0])
+        }
+        return super().from_onnx(graph, opset)
 
     def _convert_operator(self, op_name: str, inputs: list[relax.Expr], attrs: dict[str, Any], opset: int) -> relax.Expr:
         where = f"{self.model_name}: operator {op_name} (node {attrs['tvm_custom']['name']!r})"
@@ -101,17 +109,30 @@ class _Importer(ONNXGraphImporter):
             result = converter(self.bb, inputs, attrs) if converter else None
             if result is None:  # no converter of ours, or it leaves this case to TVM's
                 result = super()._convert_operator(op_name, inputs, attrs, opset)
-            result = self.bb.normalize(result)
+            result = self._as_declared(self.bb.normalize(result), attrs["tvm_custom"]["name"])
         except TenfoldError as error:
             raise TenfoldError(f"{where}: {error}") from None
         except Exception as error:
-            raise TenfoldError(f"{where} can't be imported: {_line(error)}") from error
+            text, dtype = _line(error), str(getattr(inputs[0].ty, "dtype", "float32")) if inputs else "float32"
+            if dtype != "float32" and ("datatype" in text or "dtype" in text):
+                raise TenfoldError(f"{where} can't be imported for inputs of {dtype}: cast them to float32") from error
+            raise TenfoldError(f"{where} can't be imported: {text}") from error
         if not _is_static(result.ty):
             raise TenfoldError(f"{where}: the size of its output is not known before the network runs")
         wanted, made = attrs["tvm_custom"]["num_outputs"], len(result.ty.fields) if isinstance(result.ty, relax.TupleType) else 1
         if wanted > made:
             raise TenfoldError(f"{where}: only {made} of its {wanted} outputs can be imported")
         return self.bb.emit(result) if isinstance(result, tvm.ir.Call) else result
+
+    def _as_declared(self, result: relax.Expr, node: str) -> relax.Expr:
+        """`result` in the dtype that the model declares for it: some operators are computed in a wider one."""
+        dtype = self.declared.get(node)
+        if dtype is None or not isinstance(result.ty, relax.TensorType) or str(result.ty.dtype) == dtype:
+            return result
+        return self.bb.normalize(relax.op.astype(self.bb.emit(result) if isinstance(result, tvm.ir.Call) else result, dtype))
+
+    def _check_for_unsupported_ops(self, graph: onnx.GraphProto) -> None:
+        """Done by `_check_operators`, which knows the operators of both."""
 
     def close(self) -> None:
         """End the blocks that a failure left open: a block builder that is dropped with one says so on standard error."""

@@ -1,10 +1,12 @@
-"""ONNX Resize and Upsample -> relax.image.resize2d where that computes the same, else two gathers or interpolation matrices.
+"""ONNX Resize and Upsample -> relax.image.resize2d where that computes the same, else gathers or interpolation matrices.
 
 TVM scales coordinates by ``in / out``, ONNX by the scale given; the two part where ``in * scale`` is no whole number. Antialiased
-and cropped resizing TVM does not have at all. Every resize is separable and linear in the image, so that, with A and B
-the one-dimensional operators that ONNX Runtime computes from unit vectors:
+and cropped resizing TVM does not have at all. Every resize is separable and linear in the image, over any number of axes, so that, with
+A and B the one-dimensional operators that ONNX Runtime computes from unit vectors:
 
     Resize(x) = A x B^T        (a gather of rows and columns where mode is nearest)
+
+Where ONNX Runtime and the specification differ (align_corners with a length that is no whole number), it is as in ONNX Runtime.
 """
 from __future__ import annotations
 
@@ -17,6 +19,7 @@ from onnx import helper
 from tvm import ir, relax
 
 from ..errors import TenfoldError
+from .operators.common import const
 
 MODES = {"nearest": "nearest_neighbor", "linear": "linear", "cubic": "cubic"}
 COORDINATES = ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel")
@@ -35,23 +38,21 @@ class _Axis:
         return self.scale is None or abs(self.size * self.scale - self.out) < 1e-5
 
 
-def resize(bb: relax.BlockBuilder, inputs: list[relax.Expr], attrs: dict[str, Any]) -> relax.Expr | None:
-    """Convert a Resize of any opset from 10 on; volumes (5-D) and sequences (3-D) are left to TVM."""
+def resize(bb: relax.BlockBuilder, inputs: list[relax.Expr], attrs: dict[str, Any]) -> relax.Expr:
+    """Convert a Resize of any opset from 10 on."""
     data = inputs[0]
-    if data.ty.ndim != 4:
-        return None
     if len(inputs) == 2:  # opset 10: (x, scales), coordinates as Upsample had them
         return _scaled(bb, data, _value(inputs[1]), {"coordinate_transformation_mode": b"asymmetric", "nearest_mode": b"floor", **attrs})
     roi, scales, sizes = (_value(inputs[i]) for i in (1, 2, 3))
     return _scaled(bb, data, scales, attrs, sizes, roi)
 
 
-def upsample(bb: relax.BlockBuilder, inputs: list[relax.Expr], attrs: dict[str, Any]) -> relax.Expr | None:
-    """Convert an Upsample (opset 7 to 9) of an image."""
+def upsample(bb: relax.BlockBuilder, inputs: list[relax.Expr], attrs: dict[str, Any]) -> relax.Expr:
+    """Convert an Upsample (opset 7 to 9)."""
     scales = attrs["scales"] if "scales" in attrs else _value(inputs[1])
     mode = attrs.get("mode", b"nearest")
     options = {"mode": mode, "coordinate_transformation_mode": b"asymmetric", "nearest_mode": b"floor"}
-    return _scaled(bb, inputs[0], np.asarray(scales), options) if inputs[0].ty.ndim == 4 else None
+    return _scaled(bb, inputs[0], np.asarray(scales), options)
 
 
 def _value(expr: relax.Expr | None) -> np.ndarray | None:
@@ -74,24 +75,14 @@ def _scaled(
     roi: np.ndarray | None = None,
 ) -> relax.Expr:
     shape = [int(size) for size in data.ty.shape.values]
-    if attrs.get("keep_aspect_ratio_policy", b"stretch") != b"stretch":
-        raise TenfoldError("keep_aspect_ratio_policy is not supported; give the size itself")
-    given = [int(axis) % 4 for axis in attrs.get("axes", range(4))]
-    axes = [_Axis(size, size, None, (0.0, 1.0)) for size in shape]
-    for i, axis in enumerate(given):
-        out = int(sizes[i]) if sizes is not None else int(np.float32(shape[axis]) * np.float32(scales[i]))
-        crop = (float(roi[i]), float(roi[i + len(given)])) if roi is not None and len(roi) == 2 * len(given) else (0.0, 1.0)
-        axes[axis] = _Axis(shape[axis], out, None if sizes is not None else float(scales[i]), crop)
-    if any(axis.out != axis.size for axis in axes[:2]):
-        raise TenfoldError("only the two image axes of NCHW can be resized")
+    axes = _axes(shape, scales, attrs, sizes, roi)
+    if data.ty.dtype.dtype not in ("float32", "float64", "float16") and attrs.get("mode", b"nearest") != b"nearest":
+        raise TenfoldError(f"interpolation of {data.ty.dtype.dtype} is not supported: cast its input to float32")
+    moved = [i for i, axis in enumerate(axes) if axis.out != axis.size or axis.roi != (0.0, 1.0)]
+    if len(shape) != 4 or any(i < 2 for i in moved) or not _as_tvm(axes[2:], attrs):
+        return _separable(bb, data, axes, attrs)
     mode = attrs.get("mode", b"nearest").decode()
     coordinates = attrs.get("coordinate_transformation_mode", b"half_pixel").decode()
-    exact = all(axis.whole and axis.out > 1 for axis in axes[2:]) and coordinates in COORDINATES and not attrs.get("antialias", 0)
-    # Where a nearest neighbour is nearly a tie, TVM's rounding decides otherwise than ONNX Runtime's; doubling has no ties.
-    if mode == "nearest" and any(axis.out % axis.size for axis in axes[2:]):
-        exact = False
-    if not exact:
-        return _separable(bb, data, axes, attrs)
     return relax.op.image.resize2d(
         data,
         size=relax.ShapeExpr([axis.out for axis in axes[2:]]),
@@ -105,30 +96,80 @@ def _scaled(
     )
 
 
+def _axes(
+    shape: list[int], scales: np.ndarray | None, attrs: dict[str, Any], sizes: np.ndarray | None, roi: np.ndarray | None
+) -> list[_Axis]:
+    """What happens to each axis. A policy that keeps the aspect ratio makes one scale of the sizes."""
+    given = [int(axis) % len(shape) for axis in attrs.get("axes", range(len(shape)))]
+    policy = attrs.get("keep_aspect_ratio_policy", b"stretch")
+    if sizes is not None and policy != b"stretch":
+        ratios = [float(size) / shape[axis] for size, axis in zip(sizes, given, strict=True)]
+        ratio = min(ratios) if policy == b"not_larger" else max(ratios)
+        if any(int(ratio * shape[axis] + 0.5) != int(np.float32(shape[axis]) * np.float32(ratio)) for axis in given):
+            raise TenfoldError("keep_aspect_ratio_policy with a size that is rounded up is not supported; give the size itself")
+        sizes, scales = None, np.array([ratio] * len(given))
+    axes = [_Axis(size, size, None, (0.0, 1.0)) for size in shape]
+    cropped = roi is not None and attrs.get("coordinate_transformation_mode") == b"tf_crop_and_resize"
+    for i, axis in enumerate(given):
+        out = int(sizes[i]) if sizes is not None else int(np.float32(shape[axis]) * np.float32(scales[i]))
+        crop = (float(roi[i]), float(roi[i + len(given)])) if cropped else (0.0, 1.0)
+        axes[axis] = _Axis(shape[axis], out, None if sizes is not None else float(scales[i]), crop)
+    return axes
+
+
+def _as_tvm(axes: list[_Axis], attrs: dict[str, Any]) -> bool:
+    """Whether TVM's resize of an image computes the same."""
+    if attrs.get("coordinate_transformation_mode", b"half_pixel").decode() not in COORDINATES or attrs.get("antialias", 0):
+        return False
+    # Where a nearest neighbour is nearly a tie, TVM's rounding decides otherwise than ONNX Runtime's; doubling has no ties.
+    if attrs.get("mode", b"nearest") == b"nearest" and any(axis.out % axis.size for axis in axes):
+        return False
+    return all(axis.whole and axis.out > 1 for axis in axes)
+
+
 def _separable(bb: relax.BlockBuilder, data: relax.Expr, axes: list[_Axis], attrs: dict[str, Any]) -> relax.Expr:
-    """The resize as one constant operator on each image axis."""
-    for i in (2, 3):
-        matrix = _operator(axes[i], attrs)
-        if np.array_equal(matrix, np.eye(axes[i].size)):
+    """The resize as one constant operator on each axis; what lies outside of a crop is set last."""
+    dtype = data.ty.dtype.dtype
+    outside = np.zeros((1,) * len(axes), bool)
+    for i, axis in enumerate(axes):
+        matrix = _operator(axis, attrs)
+        beyond = np.isnan(matrix).any(axis=1)
+        outside = outside | beyond.reshape([-1 if j == i else 1 for j in range(len(axes))])
+        matrix = np.where(beyond[:, None], np.eye(1, axis.size, dtype="float32"), matrix)
+        if np.array_equal(matrix, np.eye(axis.size)):
             continue
         picks = np.count_nonzero(matrix, axis=1) == 1
         if np.all(picks) and np.all(matrix.max(axis=1) == 1):
-            data = bb.emit(relax.op.take(data, relax.const(matrix.argmax(axis=1).astype("int64")), axis=i, mode="clip"))
-        elif i == 2:  # four axes on the constant: a dense layer has two
-            data = bb.emit(relax.op.matmul(relax.const(matrix[None, None]), data))
+            data = bb.emit(relax.op.take(data, relax.const(matrix.argmax(axis=1), "int64"), axis=i, mode="clip"))
         else:
-            data = bb.emit(relax.op.matmul(data, relax.const(np.ascontiguousarray(matrix.T)[None, None])))
-    return data
+            data = _along(bb, data, matrix.astype(dtype), i)
+    if not outside.any():
+        return data
+    return bb.emit(relax.op.where(relax.const(outside), relax.const(float(attrs.get("extrapolation_value", 0.0)), dtype), data))
+
+
+def _along(bb: relax.BlockBuilder, data: relax.Expr, matrix: np.ndarray, axis: int) -> relax.Expr:
+    """A matrix times one axis. As a constant it has more axes than two: a dense layer has two."""
+    shape = [int(size) for size in data.ty.shape.values]
+    if len(shape) > 2 and axis == len(shape) - 1:
+        lead = (1,) * (len(shape) - 2)
+        return bb.emit(relax.op.matmul(data, const(np.ascontiguousarray(matrix.T).reshape(*lead, *matrix.T.shape))))
+    if len(shape) > 2 and axis == len(shape) - 2:
+        return bb.emit(relax.op.matmul(const(matrix.reshape((1,) * axis + matrix.shape)), data))
+    before, after = shape[:axis], shape[axis + 1 :]
+    flat = bb.emit(relax.op.reshape(data, (int(np.prod(before)), shape[axis], int(np.prod(after)))))
+    product = bb.emit(relax.op.matmul(const(matrix[None]), flat))
+    return bb.emit(relax.op.reshape(product, (*before, matrix.shape[0], *after)))
 
 
 def _operator(axis: _Axis, attrs: dict[str, Any]) -> np.ndarray:
-    """The (out, in) matrix of the resize along one axis: ONNX Runtime's Resize applied to the unit vectors."""
+    """The (out, in) matrix of the resize along one axis: ONNX Runtime's Resize applied to the unit vectors. NaN: outside of a crop."""
+    if axis.out == axis.size and axis.roi == (0.0, 1.0) and axis.scale in (None, 1.0):
+        return np.eye(axis.size, dtype="float32")
     import onnxruntime
 
-    if attrs.get("extrapolation_value", 0.0) and attrs.get("coordinate_transformation_mode") == b"tf_crop_and_resize":
-        raise TenfoldError("an extrapolation_value other than 0 is not supported")
     keep = ("mode", "coordinate_transformation_mode", "nearest_mode", "cubic_coeff_a", "exclude_outside", "antialias")
-    options = {key: attrs[key] for key in keep if key in attrs}
+    options = {key: attrs[key] for key in keep if key in attrs} | {"extrapolation_value": float("nan")}
     if axis.scale is not None:
         names, target = ["scales"], np.array([1, 1, axis.scale, 1], "float32")
     else:

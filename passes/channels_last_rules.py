@@ -46,6 +46,8 @@ def convolution(call: ir.Call, args: list, out: Emitter, name: str) -> Value | N
     attrs = call.attrs
     if attrs.data_layout != "NCHW" or attrs.out_layout != "NCHW" or sorted(attrs.kernel_layout) != sorted("OIHW"):
         return None
+    if call.op.name == "relax.nn.conv2d_transpose" and (not isinstance(call.args[1], ir.GenericConst) or str(call.ty.dtype) != "float32"):
+        return None  # TVM's own, which weights that are computed or not float32 get, knows NCHW alone
     kernel = out.get(args[1], Layout(tuple(attrs.kernel_layout.index(axis) for axis in "HWIO")))
     new = with_attrs(call, [out.get(args[0], NHWC), kernel], data_layout="NHWC", kernel_layout="HWIO", out_layout="NHWC")
     return out.store(new, tensor_shape(call.ty), NHWC, name)

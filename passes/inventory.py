@@ -16,6 +16,8 @@ CONVOLUTIONS = {f"relax.nn.conv{dims}d": dims for dims in (1, 2, 3)}
 TRANSPOSED = {f"relax.nn.conv{dims}d_transpose": dims for dims in (1, 2, 3)}
 # What Relax calls the values that have no name of their own: no layer of the file, but a part of one of its other operators.
 UNNAMED = re.compile(r"^(lv|gv)\d*$")
+STEP = re.compile(r"\.step\d+$")  # behind the name of a recurrent layer that is written out step by step
+STACK, STEPS = "a stack of matrices: not factored", "a recurrent layer: not factored"
 COMPUTED = "its weight is computed in every run: only constant weights are factored"
 
 
@@ -58,6 +60,16 @@ def inventory(mod: tvm.IRModule) -> list[Layer]:
         layers whose weight is computed. A stack of matrices is listed as one matrix with the rows of all.
     """
     return [_with_reason(layer) for layer in (_layer(binding) for binding in _bindings(mod)) if layer is not None]
+
+
+def steps_joined(layers: list[Layer]) -> list[Layer]:
+    """The layers with all steps of each recurrent one as a single entry, which has their work."""
+    joined: dict[str, Layer] = {}
+    for layer in layers:
+        name = STEP.sub("", layer.name) if layer.reason == STEPS else layer.name
+        first = joined.get((name, layer.weight_shape))
+        joined[name, layer.weight_shape] = replace(layer, name=name) if first is None else replace(first, batch=first.batch + layer.batch)
+    return list(joined.values())
 
 
 def applicable(layer: Layer) -> tuple[list[str], dict[str, str]]:
@@ -137,7 +149,7 @@ def _product(name: str, call: ir.Call) -> Layer:
     options = {"batch": prod(out) // max(shape[0], 1)}
     if _constant(call, 1) is None:
         return ComputedLayer(name, "dense", shape, **options, reason=COMPUTED)
-    return Layer(name, "dense", shape, **options, reason=None if len(right) == 2 else "a stack of matrices: not factored")
+    return Layer(name, "dense", shape, **options, reason=None if len(right) == 2 else STEPS if STEP.search(name) else STACK)
 
 
 def _with_reason(layer: Layer) -> Layer:

@@ -105,9 +105,9 @@ def inspect(model: Any, **reading: Any) -> Inspection:
 
 def inspect_network(network: Network) -> Inspection:
     """`inspect` for a network that is read already."""
-    from ..passes.inventory import applicable, inventory
+    from ..passes.inventory import applicable, inventory, steps_joined
 
-    layers = inventory(network.mod)
+    layers = steps_joined(inventory(network.mod))
     macs = total_macs(layers)
     reports = tuple(LayerReport(layer, layer.macs / macs if macs else 0.0, tuple(applicable(layer)[0]), layer.reason) for layer in layers)
     return Inspection(network.name, network.sha256, network.inputs, network.outputs, reports, macs, count_params(network.onnx))

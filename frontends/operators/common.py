@@ -30,6 +30,14 @@ def dtype_of(expr: relax.Expr) -> str:
     return str(expr.ty.dtype)
 
 
+def bind(bb: relax.BlockBuilder, call: relax.Expr, name: str) -> relax.Var:
+    """Bind `call` to a variable of exactly the name given; `BlockBuilder.emit` would replace dots and number duplicates."""
+    call = bb.normalize(call)
+    var = relax.DataflowVar(name, call.ty)
+    bb.emit_normalized(relax.VarBinding(var, call))
+    return var
+
+
 def text(attrs: Attributes, key: str, default: str) -> str:
     """A string attribute, which arrives as bytes."""
     value = attrs.get(key, default)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from tvm import relax
 
-from .common import Attributes, Converter, Inputs, dtype_of, value_of
+from .common import Attributes, Converter, Inputs, dtype_of, shape_of, value_of
 
 op = relax.op
 
@@ -64,27 +64,60 @@ def _mod(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Exp
         return None
     rest = bb.emit(op.mod(x, y))
     zero = relax.const(0, dtype)
-    other_sign = bb.emit(op.not_equal(op.less(rest, zero), op.less(y, zero)))
+    other_sign = bb.emit(op.logical_xor(op.less(rest, zero), op.less(y, zero)))
     return op.where(op.logical_and(other_sign, op.not_equal(rest, zero)), op.add(rest, y), rest)
 
 
 def _bit_shift(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr | None:
-    """A shift by the width or more gives 0: the processor would take it modulo the width."""
+    """A shift by the width or more, or by a negative number, leaves nothing but the sign: the processor would take it modulo the width."""
     x, by = inputs
-    dtype = dtype_of(x)
-    width = int(np.dtype(dtype).itemsize * 8)
-    shift = op.left_shift if attrs["direction"] in (b"LEFT", "LEFT") else op.right_shift
-    inside = op.less(by, relax.const(width, dtype_of(by)))
-    if not dtype.startswith("u"):
-        inside = op.logical_and(inside, op.greater_equal(by, relax.const(0, dtype_of(by))))
-    return op.where(bb.emit(inside), bb.emit(shift(x, by)), relax.const(0, dtype))
+    dtype, left = dtype_of(x), attrs["direction"] in (b"LEFT", "LEFT")
+    width, signed = int(np.dtype(dtype).itemsize * 8), not dtype.startswith("u")
+    inside = op.less(by, relax.const(width, dtype))
+    inside = bb.emit(op.logical_and(inside, op.greater_equal(by, relax.const(0, dtype))) if signed else inside)
+    if signed and not left:
+        return op.right_shift(x, bb.emit(op.where(inside, by, relax.const(width - 1, dtype))))
+    shifted = bb.emit((op.left_shift if left else op.right_shift)(x, by))
+    return op.where(inside, shifted, relax.const(0, dtype))
 
 
 def _is_inf(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr | None:
     x, infinity = inputs[0], relax.const(np.inf, dtype_of(inputs[0]))
     signs = [(attrs.get("detect_positive", 1), infinity), (attrs.get("detect_negative", 1), relax.const(-np.inf, dtype_of(x)))]
     found = [bb.emit(op.equal(x, value)) for wanted, value in signs if wanted]
-    return functools.reduce(op.logical_or, found) if found else op.not_equal(x, x) & relax.const(False)
+    return functools.reduce(op.logical_or, found) if found else op.less(x, x)
+
+
+def _prelu(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr | None:
+    """Before opset 7 a slope of (channels,) belonged to axis 1, not to the last."""
+    x, slope = inputs
+    if slope.ty.ndim != 1 or x.ty.ndim < 3 or shape_of(slope)[0] in (1, shape_of(x)[-1]) or shape_of(slope)[0] != shape_of(x)[1]:
+        return None
+    return op.nn.prelu(x, slope, 1)
+
+
+def _sign(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr | None:
+    """Of unsigned numbers, of which TVM forms -1."""
+    x, dtype = inputs[0], dtype_of(inputs[0])
+    return op.astype(op.greater(x, relax.const(0, dtype)), dtype) if dtype.startswith("u") else None
+
+
+def _shrink(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr | None:
+    """Of unsigned numbers, none of which lies below."""
+    x, dtype = inputs[0], dtype_of(inputs[0])
+    if not dtype.startswith("u"):
+        return None
+    bound, bias = (relax.const(int(attrs.get(key, default)), dtype) for key, default in (("lambd", 0.5), ("bias", 0.0)))
+    return op.where(op.greater(x, bound), bb.emit(op.subtract(x, bias)), relax.const(0, dtype))
+
+
+def _elu(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr | None:
+    """TVM's is for float32 alone."""
+    x, dtype = inputs[0], dtype_of(inputs[0])
+    if dtype == "float32":
+        return None
+    curve = op.multiply(op.subtract(op.exp(x), relax.const(1, dtype)), relax.const(attrs.get("alpha", 1.0), dtype))
+    return op.where(op.greater(x, relax.const(0, dtype)), x, bb.emit(curve))
 
 
 def _hyperbolic(combine: Callable[[relax.Expr, relax.Expr], relax.Expr]) -> Converter:
@@ -108,6 +141,10 @@ ELEMENTWISE: dict[str, Converter] = {
     "Mod": _mod,
     "BitShift": _bit_shift,
     "IsInf": _is_inf,
+    "PRelu": _prelu,
+    "Sign": _sign,
+    "Shrink": _shrink,
+    "Elu": _elu,
     "Sinh": _hyperbolic(op.subtract),
     "Cosh": _hyperbolic(op.add),
 }

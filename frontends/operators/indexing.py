@@ -2,15 +2,24 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 from tvm import relax
 
 from ...errors import TenfoldError
-from .common import Attributes, Converter, Inputs, dtype_of, shape_of, value_of
+from .common import Attributes, Converter, Inputs, const, dtype_of, shape_of, value_of
 
 op = relax.op
 
 # The dtypes that TVM's sort has code for; others are ordered as one of these that holds all their values.
 SORTED = {"uint8": "int32", "int8": "int32", "int16": "int32", "uint16": "int32", "uint32": "int64", "float16": "float32"}
+
+
+def _constant(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr | None:
+    """Constants written as numbers. Of an empty list nothing arrives: it is a list of sizes."""
+    for key, dtype in (("value_float", "float32"), ("value_floats", "float32"), ("value_int", "int64"), ("value_ints", "int64")):
+        if key in attrs:
+            return relax.const(np.asarray(attrs[key], dtype), dtype)
+    return None if set(attrs) - {"tvm_custom"} else relax.const(np.zeros(0, "int64"), "int64")
 
 
 def _gather(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr | None:
@@ -22,7 +31,7 @@ def _gather(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.
     size = shape_of(data)[axis]
     if indices.size and (indices.min() < -size or indices.max() >= size):
         raise TenfoldError(f"an index is out of range: axis {axis} has {size} entries")
-    return op.take(data, relax.const(np.mod(indices, size)), axis=axis, mode="clip")
+    return op.take(data, const(np.mod(indices, size)), axis=axis, mode="clip")
 
 
 def _tile(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr | None:
@@ -32,7 +41,7 @@ def _tile(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Ex
         return None
     for axis, (size, times) in enumerate(zip(shape_of(x), repeats, strict=True)):
         if times != 1:
-            x = bb.emit(op.take(x, relax.const(np.tile(np.arange(size), int(times))), axis=axis, mode="clip"))
+            x = bb.emit(op.take(x, const(np.tile(np.arange(size), int(times))), axis=axis, mode="clip"))
     return x
 
 
@@ -50,6 +59,27 @@ def _top_k(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.E
     ordered = bb.emit(op.astype(data, SORTED[dtype])) if dtype in SORTED else data
     best = bb.emit(op.topk(ordered, int(k.item()), axis, ret_type="both", largest=bool(attrs.get("largest", 1)), dtype="int64"))
     return best if ordered is data else relax.Tuple([bb.emit(op.astype(bb.emit(best[0]), dtype)), bb.emit(best[1])])
+
+
+def _one_hot(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr:
+    """Negative indices count from the end; what is out of range is off everywhere."""
+    indices, depth, values = inputs
+    if value_of(depth) is None:
+        raise TenfoldError("depth computed from the data is not supported: make it a constant")
+    depth, rank = int(value_of(depth).item()), indices.ty.ndim
+    axis = int(attrs.get("axis", -1)) % (rank + 1)
+    indices = bb.emit(op.astype(indices, "int64"))
+    wrapped = bb.emit(op.where(op.less(indices, relax.const(0, "int64")), op.add(indices, relax.const(depth, "int64")), indices))
+    each = relax.const(np.arange(depth).reshape([-1 if i == axis else 1 for i in range(rank + 1)]), "int64")
+    hot = bb.emit(op.equal(op.expand_dims(wrapped, axis), each))
+    off, on = (bb.emit(op.squeeze(op.strided_slice(values, [0], [i], [i + 1]), [0])) for i in range(2))
+    return op.where(hot, on, off)
+
+
+def _eye_like(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr:
+    dtype = attrs.get("dtype")
+    dtype = dtype_of(inputs[0]) if dtype is None else str(onnx.helper.tensor_dtype_to_np_dtype(int(dtype)))
+    return relax.const(np.eye(*shape_of(inputs[0]), k=int(attrs.get("k", 0)), dtype=dtype), dtype)
 
 
 def _reduce_bool(operator: str) -> Converter:
@@ -70,27 +100,13 @@ def _reduce_bool(operator: str) -> Converter:
     return convert
 
 
-def _layer_norm(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr | None:
-    """With the mean and the inverse deviation, where they are used; TVM's has no such outputs."""
-    outputs = attrs["tvm_custom"]["num_outputs"]
-    if outputs < 2:
-        return None
-    x, scale, bias = inputs[0], inputs[1], inputs[2] if len(inputs) > 2 else None
-    axes = list(range(int(attrs.get("axis", -1)) % x.ty.ndim, x.ty.ndim))
-    mean = bb.emit(op.mean(x, axes, keepdims=True))
-    centred = bb.emit(op.subtract(x, mean))
-    variance = bb.emit(op.mean(op.multiply(centred, centred), axes, keepdims=True))
-    inverse = bb.emit(op.rsqrt(op.add(variance, relax.const(attrs.get("epsilon", 1e-5), dtype_of(x)))))
-    result = bb.emit(op.multiply(op.multiply(centred, inverse), scale))
-    result = result if bias is None else bb.emit(op.add(result, bias))
-    return relax.Tuple([result, mean, inverse][:outputs])
-
-
 INDEXING: dict[str, Converter] = {
+    "Constant": _constant,
     "Gather": _gather,
     "Tile": _tile,
     "TopK": _top_k,
+    "OneHot": _one_hot,
+    "EyeLike": _eye_like,
     "ReduceMax": _reduce_bool("max"),
     "ReduceMin": _reduce_bool("min"),
-    "LayerNormalization": _layer_norm,
 }

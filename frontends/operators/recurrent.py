@@ -15,7 +15,7 @@ import numpy as np
 from tvm import relax
 
 from ...errors import TenfoldError
-from .common import Attributes, Converter, Inputs, dtype_of, shape_of, text, value_of
+from .common import Attributes, Converter, Inputs, bind, const, dtype_of, shape_of, text, value_of
 
 op = relax.op
 Activation = Callable[[relax.Expr], relax.Expr]
@@ -47,51 +47,58 @@ class _Cell:
     Everything is (1, batch, ...): a constant of three axes is no layer of its own, which a plan could name.
     """
 
+    name: str
     hidden: int
     recurrent: list[relax.Expr]
     activations: list[Activation]
     attrs: Attributes
     recurrent_bias: relax.Expr | None = None
     peephole: list[relax.Expr] | None = None
+    products: int = 0
 
-    def bounded(self, x: relax.Expr) -> relax.Expr:
+    def bounded(self, bb: relax.BlockBuilder, x: relax.Expr) -> relax.Expr:
         limit = self.attrs.get("clip")
-        return op.clip(x, -limit, limit) if limit else x
+        return bb.emit(op.clip(x, -limit, limit) if limit else x)
+
+    def times(self, bb: relax.BlockBuilder, h: relax.Expr, part: int = 0) -> relax.Expr:
+        """h R', under a name by which listings put all steps together."""
+        self.products += 1
+        return bind(bb, op.matmul(h, self.recurrent[part]), f"{self.name}.step{self.products}")
 
     def gates(self, bb: relax.BlockBuilder, total: relax.Expr, count: int) -> list[relax.Expr]:
         return _split(bb, total, self.hidden, count)
 
     def rnn(self, bb: relax.BlockBuilder, row: relax.Expr, state: tuple[relax.Expr, ...]) -> tuple[relax.Expr, ...]:
-        total = op.add(row, bb.emit(op.matmul(state[0], self.recurrent[0])))
-        return (bb.emit(self.activations[0](self.bounded(total))),)
+        total = op.add(row, self.times(bb, state[0]))
+        return (bb.emit(self.activations[0](self.bounded(bb, total))),)
 
     def gru(self, bb: relax.BlockBuilder, row: relax.Expr, state: tuple[relax.Expr, ...]) -> tuple[relax.Expr, ...]:
         """Gates in the order update, reset, candidate."""
         (h,), (f, g) = state, self.activations
         update, reset, candidate = self.gates(bb, row, 3)
-        update_h, reset_h, *candidate_h = self.gates(bb, bb.emit(op.matmul(h, self.recurrent[0])), 4 - len(self.recurrent))
-        z = bb.emit(f(self.bounded(op.add(update, update_h))))
-        r = bb.emit(f(self.bounded(op.add(reset, reset_h))))
+        update_h, reset_h, *candidate_h = self.gates(bb, self.times(bb, h), 4 - len(self.recurrent))
+        z = bb.emit(f(self.bounded(bb, op.add(update, update_h))))
+        r = bb.emit(f(self.bounded(bb, op.add(reset, reset_h))))
         if candidate_h:  # linear_before_reset
             part = candidate_h[0] if self.recurrent_bias is None else op.add(candidate_h[0], self.recurrent_bias)
             inner = op.multiply(r, part)
         else:
-            inner = bb.emit(op.matmul(bb.emit(op.multiply(r, h)), self.recurrent[1]))
-        new = bb.emit(g(self.bounded(op.add(candidate, inner))))
+            inner = self.times(bb, bb.emit(op.multiply(r, h)), 1)
+        new = bb.emit(g(self.bounded(bb, op.add(candidate, inner))))
         return (bb.emit(op.add(new, op.multiply(z, op.subtract(h, new)))),)
 
     def lstm(self, bb: relax.BlockBuilder, row: relax.Expr, state: tuple[relax.Expr, ...]) -> tuple[relax.Expr, ...]:
         """Gates in the order input, output, forget, cell; a state is (h, c)."""
         (h, c), (f, g, k), peep = state, self.activations, self.peephole
-        total = bb.emit(op.add(row, bb.emit(op.matmul(h, self.recurrent[0]))))
+        total = bb.emit(op.add(row, self.times(bb, h)))
         i, o, forget, cell = self.gates(bb, total, 4)
         if peep:
             i, forget = op.add(i, op.multiply(peep[0], c)), op.add(forget, op.multiply(peep[2], c))
-        i = bb.emit(f(self.bounded(i)))
-        forget = op.subtract(relax.const(1.0, dtype_of(i)), i) if self.attrs.get("input_forget", 0) else f(self.bounded(forget))
-        c = bb.emit(op.add(op.multiply(forget, c), op.multiply(i, g(self.bounded(cell)))))
+        i = bb.emit(f(self.bounded(bb, i)))
+        forget = op.subtract(relax.const(1.0, dtype_of(i)), i) if self.attrs.get("input_forget", 0) else f(self.bounded(bb, forget))
+        c = bb.emit(op.add(op.multiply(forget, c), op.multiply(i, g(self.bounded(bb, cell)))))
         o = op.add(o, op.multiply(peep[1], c)) if peep else o
-        return bb.emit(op.multiply(f(self.bounded(o)), k(c))), c
+        return bb.emit(op.multiply(f(self.bounded(bb, o)), k(c))), c
 
 
 @dataclass(frozen=True)
@@ -125,12 +132,13 @@ def _recurrent(kind: _Kind) -> Converter:
             matrix = _part(bb, recurrence, i, transpose=True)
             two_parts = kind.gates == 3 and not attrs.get("linear_before_reset", 0)
             matrices = [_columns(bb, matrix, 0, 2 * hidden), _columns(bb, matrix, 2 * hidden, 3 * hidden)] if two_parts else [matrix]
-            cell = _Cell(hidden, matrices, _activations(attrs, kind, i), attrs)
+            backward = direction == "reverse" or i == 1
+            name = f"{attrs['tvm_custom']['name']}.{'backward' if backward else 'forward'}"
+            cell = _Cell(name, hidden, matrices, _activations(attrs, kind, i), attrs)
             if peephole is not None and kind.gates == 4:
                 cell.peephole = _split(bb, _part(bb, peephole, i), hidden, 3)
             rows = _input_part(bb, x, weight, bias, cell, kind, i)
             start = tuple(_initial(bb, state, i, (1, batch, hidden), dtype_of(x), first) for state in states)
-            backward = direction == "reverse" or i == 1
             results.append(_run(bb, rows, start, lambda row, state, cell=cell: kind.step(cell, bb, row, state), backward))
         return _outputs(bb, results, attrs)
 
@@ -143,7 +151,7 @@ def _run(bb: relax.BlockBuilder, rows: relax.Expr, state: tuple, step: Callable,
     outputs: list[relax.Expr] = []
     for t in reversed(range(steps)) if backward else range(steps):
         # An index of one entry is an argument of the kernel, a number would be part of it.
-        state = step(bb.emit(op.take(rows, relax.const(np.array([t], "int64")), axis=0, mode="clip")), state)
+        state = step(bb.emit(op.take(rows, relax.const(np.array([t]), "int64"), axis=0, mode="clip")), state)
         outputs.append(state[0])
     outputs = outputs[::-1] if backward else outputs
     while len(outputs) > 1:
@@ -169,13 +177,13 @@ def _input_part(
     bb: relax.BlockBuilder, x: relax.Expr, weight: relax.Expr, bias: relax.Expr | None, cell: _Cell, kind: _Kind, i: int
 ) -> relax.Expr:
     """x W' + b of all steps. Both biases are in it, but the recurrent one of a GRU's candidate where the reset gate comes after."""
-    rows, width = bb.emit(op.matmul(x, _part(bb, weight, i, transpose=True))), kind.gates * cell.hidden
+    rows, width = bind(bb, op.matmul(x, _part(bb, weight, i, transpose=True)), f"{cell.name}.input"), kind.gates * cell.hidden
     if bias is None:
         return rows
     own, other = _split(bb, _part(bb, bias, i), width, 2)
     if kind.gates == 3 and cell.attrs.get("linear_before_reset", 0):
         *_, cell.recurrent_bias = parts = _split(bb, other, cell.hidden, 3)
-        nothing = relax.const(np.zeros((1, 1, cell.hidden), dtype_of(x)))
+        nothing = relax.const(np.zeros((1, 1, cell.hidden)), dtype_of(x))
         other = bb.emit(op.concat([*parts[:2], nothing], 2))
     return bb.emit(op.add(rows, bb.emit(op.add(own, other))))
 
@@ -197,7 +205,7 @@ def _initial(
     bb: relax.BlockBuilder, state: relax.Expr | None, i: int, shape: tuple[int, ...], dtype: str, first: bool
 ) -> relax.Expr:
     if state is None:
-        return relax.const(np.zeros(shape, dtype))
+        return relax.const(np.zeros(shape), dtype)
     return _part(bb, bb.emit(op.permute_dims(state, [1, 0, 2])) if first else state, i)
 
 
@@ -206,7 +214,7 @@ def _part(bb: relax.BlockBuilder, x: relax.Expr, i: int, transpose: bool = False
     array = value_of(x)
     if array is not None:
         array = array[i : i + 1] if array.ndim == 3 else array[None, i : i + 1]
-        return relax.const(np.ascontiguousarray(array.swapaxes(1, 2) if transpose else array))
+        return const(np.ascontiguousarray(array.swapaxes(1, 2) if transpose else array))
     part = op.strided_slice(x, [0], [i], [i + 1])
     part = bb.emit(part if x.ty.ndim == 3 else op.expand_dims(part, 0))
     return bb.emit(op.permute_dims(part, [0, 2, 1])) if transpose else part
@@ -214,7 +222,7 @@ def _part(bb: relax.BlockBuilder, x: relax.Expr, i: int, transpose: bool = False
 
 def _columns(bb: relax.BlockBuilder, x: relax.Expr, start: int, end: int) -> relax.Expr:
     array = value_of(x)
-    return bb.emit(op.strided_slice(x, [2], [start], [end])) if array is None else relax.const(np.ascontiguousarray(array[..., start:end]))
+    return bb.emit(op.strided_slice(x, [2], [start], [end])) if array is None else const(np.ascontiguousarray(array[..., start:end]))
 
 
 def _split(bb: relax.BlockBuilder, x: relax.Expr, width: int, count: int) -> list[relax.Expr]:

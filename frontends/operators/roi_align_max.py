@@ -4,7 +4,9 @@ from __future__ import annotations
 from tvm import te, tirx
 
 
-def roi_align_max(x: te.Tensor, rois: te.Tensor, images: te.Tensor, size: tuple[int, int], scale: float, ratio: int, half: bool) -> te.Tensor:
+def roi_align_max(
+    x: te.Tensor, rois: te.Tensor, images: te.Tensor, size: tuple[int, int], scale: float, ratio: int, half: bool
+) -> te.Tensor:
     """The largest ``weight * corner`` over the corners of all sampled points of a bin.
 
     Parameters

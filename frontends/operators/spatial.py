@@ -1,6 +1,7 @@
 """Blocks to depth and back, padding, regions of interest, max-pooling with indices."""
 from __future__ import annotations
 
+import functools
 import itertools
 
 import numpy as np
@@ -9,6 +10,7 @@ from tvm import relax
 from ...errors import TenfoldError
 from .common import Attributes, Converter, Inputs, dtype_of, shape_of, text, value_of
 from .roi_align_max import roi_align_max
+from .wider import HALF, computed_in
 
 op = relax.op
 
@@ -61,7 +63,7 @@ def _cut(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes, pads: list[i
     if "pads" in attrs:
         attrs["pads"] = pads
     else:
-        inputs[1] = relax.const(np.asarray(pads, "int64"))
+        inputs[1] = relax.const(np.asarray(pads), "int64")
     return pads
 
 
@@ -86,49 +88,46 @@ def _roi_align(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> rel
 
 
 def _max_pool(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr | None:
-    """With indices: the positions of the window one by one, the first of equal values wins. Without: TVM's."""
+    """With indices: the least index, over the positions of the window, at which the largest value stands. Without: TVM's."""
     if attrs["tvm_custom"]["num_outputs"] < 2:
         return None
     x, kernel = inputs[0], [int(size) for size in attrs["kernel_shape"]]
     dims, dtype = len(kernel), dtype_of(x)
-    if text(attrs, "auto_pad", "NOTSET") not in ("NOTSET", "") or attrs.get("ceil_mode", 0):
-        raise TenfoldError("indices of a pool whose pads are not explicit are not supported")
-    ones, pads = [1] * dims, [int(pad) for pad in attrs.get("pads", [0] * 2 * dims)]
-    strides, dilations = attrs.get("strides", ones), attrs.get("dilations", ones)
-    size = shape_of(x)[2:]
+    if text(attrs, "auto_pad", "NOTSET") not in ("NOTSET", "") or attrs.get("ceil_mode", 0) or attrs.get("storage_order", 0):
+        raise TenfoldError("indices of a pool by columns, or whose pads are not explicit, are not supported")
+    (images, channels, *size), ones = shape_of(x), [1] * dims
+    pads, strides, dilations = (
+        [int(v) for v in attrs.get(key, default)] for key, default in (("pads", [0, 0] * dims), ("strides", ones), ("dilations", ones))
+    )
     out = [(s + pads[i] + pads[i + dims] - (kernel[i] - 1) * dilations[i] - 1) // strides[i] + 1 for i, s in enumerate(size)]
     lowest = float(np.finfo(dtype).min) if dtype.startswith("float") else int(np.iinfo(dtype).min)
     widths = [0, 0, 0, 0, *(pads[side * dims + i] for i in range(dims) for side in (0, 1))]
     padded = bb.emit(op.nn.pad(x, widths, pad_value=lowest)) if any(pads) else x
-    best = where = None
+    values, places, beyond = [], [], relax.const(int(np.prod(size)), "int64")
     for offset in itertools.product(*map(range, kernel)):
         begin = [o * d for o, d in zip(offset, dilations, strict=True)]
         end = [b + (n - 1) * s + 1 for b, n, s in zip(begin, out, strides, strict=True)]
-        value = bb.emit(op.strided_slice(padded, list(range(2, 2 + dims)), begin, end, list(strides)))
-        index = relax.const(_places(begin, out, strides, pads[:dims], size, bool(attrs.get("storage_order", 0))))
-        if best is None:
-            best, where = value, bb.emit(op.add(index, relax.const(np.zeros((*shape_of(x)[:2], *([1] * dims)), "int64"))))
-            continue
-        better = bb.emit(op.greater(value, best))
-        best, where = bb.emit(op.maximum(best, value)), bb.emit(op.where(better, index, where))
-    planes = np.arange(np.prod(shape_of(x)[:2]), dtype="int64") * int(np.prod(size))
-    where = bb.emit(op.add(where, relax.const(planes.reshape(*shape_of(x)[:2], *([1] * dims)))))
-    return relax.Tuple([best, where])
+        values.append(bb.emit(op.strided_slice(padded, list(range(2, 2 + dims)), begin, end, strides)))
+        places.append(relax.const(_places(begin, out, strides, pads[:dims], size), "int64"))
+    best = functools.reduce(lambda a, b: bb.emit(op.maximum(a, b)), values)
+    found = [bb.emit(op.where(op.equal(v, best), place, beyond)) for v, place in zip(values, places, strict=True)]
+    index = functools.reduce(lambda a, b: bb.emit(op.minimum(a, b)), found)
+    planes = np.arange(images * channels).reshape(images, channels, *ones) * int(np.prod(size))
+    return relax.Tuple([best, bb.emit(op.add(index, relax.const(planes, "int64")))])
 
 
-def _places(begin: list[int], out: list[int], strides: list[int], pads: list[int], size: list[int], by_columns: bool) -> np.ndarray:
-    """For one position of the window: which element of its plane each output reads."""
-    axes = [np.arange(n) * s + b - p for n, s, b, p in zip(out, strides, begin, pads, strict=True)]
-    steps = np.cumprod([1, *size[:-1]]) if by_columns else np.cumprod([1, *size[:0:-1]])[::-1]
-    total = sum(np.clip(axis, 0, n - 1).reshape([-1 if j == i else 1 for j in range(len(out))]) * step
-                for i, (axis, n, step) in enumerate(zip(axes, size, steps, strict=True)))  # fmt: skip
-    return np.asarray(total, "int64")[None, None]
+def _places(begin: list[int], out: list[int], strides: list[int], pads: list[int], size: list[int]) -> np.ndarray:
+    """For one position of the window: which element of its plane each output reads; one past the plane where it is padding."""
+    axes = np.meshgrid(*(np.arange(n) * s + b - p for n, s, b, p in zip(out, strides, begin, pads, strict=True)), indexing="ij")
+    inside = functools.reduce(np.logical_and, [(axis >= 0) & (axis < n) for axis, n in zip(axes, size, strict=True)])
+    flat = np.ravel_multi_index([np.clip(axis, 0, n - 1) for axis, n in zip(axes, size, strict=True)], size)
+    return np.where(inside, flat, np.prod(size)).astype("int64")[None, None]
 
 
 SPATIAL: dict[str, Converter] = {
     "DepthToSpace": _depth_to_space,
     "SpaceToDepth": _space_to_depth,
     "Pad": _pad,
-    "RoiAlign": _roi_align,
+    "RoiAlign": computed_in(HALF, _roi_align),
     "MaxPool": _max_pool,
 }

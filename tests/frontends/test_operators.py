@@ -1,9 +1,10 @@
 """Operators one by one: each output of one model is one operator applied to the input, compared with ONNX Runtime."""
 import numpy as np
 import pytest
-from frontend_checks import assert_imported_right, graph, normal, operators
+from frontend_checks import assert_imported_right, assert_same, example, graph, normal, operators, run_relax
 from tenfold.errors import TenfoldError
 from tenfold.frontends import load
+from tenfold.passes.inventory import inventory
 
 X = "float[1,4,9,10] x"
 
@@ -164,17 +165,18 @@ def test_dense_layers():
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("y = LSTM <hidden_size = 3> (x, w, r)", r"operator LSTM \(node 'bad'\) can't be imported"),
+        ("y = LSTM <hidden_size = 3> (x, w, r, , lengths)", r"operator LSTM \(node 'bad'\): sequences of different lengths"),
+        ("y = ReverseSequence <batch_axis = 1, time_axis = 0> (x, ones)", r"operator ReverseSequence \(node 'bad'\) can't be imported"),
         ("y = MaxPool <kernel_shape = [2, 2]> (x) z = Shrink (y)", None),
-        ("y, i = MaxPool <kernel_shape = [2, 2]> (x)", r"operator MaxPool \(node 'bad'\): only 1 of its 2 outputs"),
-        ("y = Pad (x, pads)", r"operator Pad \(node 'bad'\): negative pads"),
-        ("y = ConvTranspose <output_shape = [20, 21], strides = [2, 2]> (x, wt)", r"operator ConvTranspose \(node 'bad'\): output_shape"),
+        ("y, i = MaxPool <kernel_shape = [2, 2], storage_order = 1> (x)", r"operator MaxPool \(node 'bad'\): indices of a pool by columns"),
+        ("y = Pad (x, pads)", r"operator Pad \(node 'bad'\): negative pads leave nothing"),
         ("y = custom.Scale (x)", r"operator custom.Scale \(node 'bad'\) can't be imported"),
     ],
     ids=lambda value: value.split("(")[0] if value else None,
 )
 def test_what_cannot_be_imported_is_named(text, message):
-    weights = {"w": normal(1, 12, 4), "r": normal(1, 12, 3), "pads": np.array([0, 0, -1, 0, 0, 0, 0, 0]), "wt": normal(4, 2, 3, 3)}
+    weights = {"w": normal(1, 12, 4), "r": normal(1, 12, 3), "pads": np.array([0, 0, -4, 0, 0, 0, -5, 0])}
+    weights |= {"lengths": np.array([1], "int32"), "ones": np.ones(4, "int64")}
     indices = ", int64[1,4,8,9] i" if " i =" in text else ""
     model = graph(f"float[1,4,9,10] x => float[1,4,8,9] y{indices}", text, weights)
     model.opset_import.add(domain="custom", version=1)
@@ -188,3 +190,76 @@ def test_what_cannot_be_imported_is_named(text, message):
     with pytest.raises(TenfoldError, match=message) as caught:
         load(model).mod  # noqa: B018
     assert "\n" not in str(caught.value)
+
+
+def test_bounds_of_clip_that_contradict_or_are_not_numbers():
+    """The upper one is applied last; what is not a number is no bound, as in ONNX Runtime."""
+    weights = {"one": np.float32(1), "minus": np.float32(-1), "nan": np.float32(np.nan)}
+    check(["Clip (x, one, minus)", "Clip (x, nan, one)", "Clip (x, minus, nan)", "Clip (x, nan, nan)"], weights)
+
+
+@pytest.mark.parametrize("mode", ["avg", "max"])
+@pytest.mark.parametrize("coordinates", ["half_pixel", "output_half_pixel"])
+@pytest.mark.parametrize("ratio", [0, 2])
+def test_regions_of_interest(mode, coordinates, ratio):
+    options = f'mode = "{mode}", coordinate_transformation_mode = "{coordinates}", output_height = 3, output_width = 2'
+    text = f"RoiAlign <{options}, sampling_ratio = {ratio}, spatial_scale = 0.8> (x, rois, images)"
+    weights = {"rois": np.array([[0.5, 0.7, 6, 5], [1, 1, 3, 7], [-3, -2, 20, 4]], "float32"), "images": np.array([0, 1, 0])}
+    check([text], weights, "float[2,3,8,9] x", opset=16)
+
+
+def test_pools_with_indices_and_their_inverse():
+    options = "kernel_shape = [3, 2], strides = [2, 2], pads = [1, 0, 1, 1], dilations = [1, 2]"
+    nodes = f"y, i = MaxPool <{options}> (x) z, unused = MaxPool <kernel_shape = [2, 2]> (x)"
+    nodes += " u, j = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (x) v = MaxUnpool <kernel_shape = [2, 2], strides = [2, 2]> (u, j)"
+    net = load(graph("float[2,3,8,10] x => float y, int64 i, float z, float v", nodes))
+    assert_imported_right(net)
+    assert "relax.nn.max_pool2d" in operators(net)  # where nothing reads the indices
+
+
+def test_negative_pads_cut():
+    weights = {"both": np.array([0, 0, -2, 3, 0, 0, 1, -1]), "all": np.array([0, -1, -2, 0, 0, 0, -1, -4])}
+    check(["Pad (x, both)", "Pad (x, all)", 'Pad <mode = "reflect"> (x, both)', 'Pad <mode = "edge"> (x, both)'], weights)
+
+
+@pytest.mark.parametrize("auto_pad", ["NOTSET", "SAME_UPPER", "SAME_LOWER"])
+@pytest.mark.parametrize("shape", [[18, 20], [17, 19], [20, 21]], ids=str)
+def test_transposed_convolution_of_a_given_shape(auto_pad, shape):
+    weights = {"w": normal(4, 2, 3, 3), "b": normal(2)}
+    check([f'ConvTranspose <output_shape = {shape}, strides = [2, 2], auto_pad = "{auto_pad}"> (x, w, b)'], weights)
+
+
+def test_whole_numbers_to_a_power():
+    model = graph("int32[4] x, int64[4] k => int32 a, int32 b", "a = Pow (x, three) b = Pow (x, k)", {"three": np.int32(3)})
+    net = load(model)
+    x = {"x": np.array([-3, 0, 2, 7], "int32"), "k": np.array([2, 3, 10, 1])}
+    assert_same(run_relax(net.mod, list(x.values())), net.reference(x), ["a", "b"], 0)
+
+
+def test_integer_convolutions_are_layers():
+    """Written out in float32: what is in their weights can be listed and factored."""
+    weights = {
+        "w": np.random.default_rng(0).integers(-127, 127, (8, 4, 3, 3)).astype("int8"), "ws": np.abs(normal(8)) / 100,
+        "wz": np.zeros(8, "int8"), "xs": np.float32(0.02), "xz": np.uint8(128), "ys": np.float32(0.05), "yz": np.uint8(100),
+        "b": np.arange(8, dtype="int32") * 100,
+    }  # fmt: skip
+    text = """
+        q = QuantizeLinear (x, xs, xz)
+        r = QLinearConv <pads = [1, 1, 1, 1]> (q, xs, xz, w, ws, wz, ys, yz, b)
+        y = DequantizeLinear (r, ys, yz)
+    """
+    model = graph(f"{X} => float y", text, weights)
+    model.graph.node[1].name = "first"
+    net = load(model)
+    assert [layer.name for layer in inventory(net.mod)] == ["first"]
+    x = example(net)
+    got, want = run_relax(net.mod, list(x.values()))[0], net.reference(x)[0]
+    assert np.abs(got - want).max() <= 0.0501  # one step of the output
+
+
+def test_what_finds_rows_in_the_data_says_where_to_cut():
+    nodes = "b = Relu (boxes) s = Sigmoid (scores) y = NonMaxSuppression (b, s, most)"
+    model = graph("float[1,6,4] boxes, float[1,2,6] scores => int64 y", nodes, {"most": np.array([3])})
+    message = r"NonMaxSuppression .* gives as many rows as it finds in the data: cut .* \(--outputs 'b' --outputs 's'\)$"
+    with pytest.raises(TenfoldError, match=message):
+        load(model)

@@ -1,7 +1,9 @@
-"""Resize in all its modes against ONNX Runtime: the cases that TVM computes, and those that become matrices or gathers."""
+"""Resize in all its modes against ONNX Runtime or ONNX's reference: what TVM computes, and what becomes matrices or gathers."""
 import numpy as np
+import onnx
 import pytest
-from frontend_checks import assert_imported_right, graph, normal, operators
+from frontend_checks import assert_imported_right, assert_same, example, graph, operators, run_relax
+from onnx.reference import ReferenceEvaluator
 from tenfold.errors import TenfoldError
 from tenfold.frontends import load
 
@@ -52,14 +54,50 @@ def test_the_common_cases_stay_one_operator():
     assert operators(load(graph("float[1,2,8,8] x => float b", nodes, weights))) == ["relax.image.resize2d"] * 2
 
 
-@pytest.mark.parametrize(
-    "text, message",
-    [
-        ('y = Resize <keep_aspect_ratio_policy = "not_larger", axes = [2, 3]> (x, , , small)', "keep_aspect_ratio_policy"),
-        ("y = Resize (x, , channels)", "only the two image axes"),
-    ],
-)
-def test_what_is_refused(text, message):
-    weights = {"small": np.array([3, 4]), "channels": np.array([1, 2, 1, 1], "float32"), "unused": normal(1)}
-    with pytest.raises(TenfoldError, match=f"operator Resize.*{message}"):
-        load(graph("float[1,2,8,8] x => float y", text, weights, opset=18)).mod  # noqa: B018
+RANKS = {"sequence": "1,4,5", "plane": "4,6", "volume": "1,2,3,4,5"}
+FRACTIONS = {2: [2.5, 0.6], 3: [1, 1, 2.5], 5: [1, 1, 1.5, 0.7, 1.3]}
+
+
+@pytest.mark.parametrize("coordinates", COORDINATES)
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+@pytest.mark.parametrize("rank", RANKS)
+def test_any_number_of_axes_by_fractions(rank, mode, coordinates):
+    shape = [int(size) for size in RANKS[rank].split(",")]
+    scales = np.array(FRACTIONS[len(shape)], "float32")
+    if coordinates == "align_corners":  # of a length that is no whole number ONNX and ONNX Runtime think differently
+        scales = np.array([int(size * scale) / size for size, scale in zip(shape, scales, strict=True)], "float32")
+    text = f'y = Resize <mode = "{mode}", coordinate_transformation_mode = "{coordinates}"> (x, , scales)'
+    model = graph(f"float[{RANKS[rank]}] x => float y", text, {"scales": scales})
+    net = load(model)
+    x = example(net)
+    # ONNX Runtime has linear up to volumes, and cubic for images only.
+    want = ReferenceEvaluator(model).run(None, x)[0]
+    assert_same(run_relax(net.mod, list(x.values())), [want], ["y"], 2e-5)
+
+
+def _keeping(policy: str, sizes: list[int]) -> onnx.ModelProto:
+    text = f'y = Resize <keep_aspect_ratio_policy = "{policy}", mode = "linear", axes = [2, 3]> (x, , , sizes)'
+    return graph("float[1,2,8,10] x => float y", text, {"sizes": np.array(sizes)}, opset=18)
+
+
+@pytest.mark.parametrize("policy", ["not_larger", "not_smaller"])
+def test_a_policy_that_keeps_the_aspect_ratio(policy):
+    assert_imported_right(load(_keeping(policy, [4, 3])))
+
+
+def test_a_policy_that_rounds_up_is_refused():
+    with pytest.raises(TenfoldError, match="operator Resize.*keep_aspect_ratio_policy with a size that is rounded up"):
+        load(_keeping("not_larger", [3, 4])).mod  # noqa: B018 - the width would be 3.75
+
+
+def test_channels_are_resized_too():
+    text = 'y = Resize <mode = "nearest"> (x, , channels)'
+    assert_imported_right(load(graph("float[1,2,8,8] x => float y", text, {"channels": np.array([1, 2, 1, 1], "float32")}, opset=18)))
+
+
+def test_what_lies_outside_of_a_crop():
+    options = 'mode = "linear", coordinate_transformation_mode = "tf_crop_and_resize", extrapolation_value = 10.0'
+    weights = {"sizes": np.array([1, 2, 5, 3]), "roi": np.array([0, 0, -0.4, 0.2, 1, 1, 0.9, 1.7], "float32")}
+    net = load(graph("float[1,2,8,8] x => float y", f"y = Resize <{options}> (x, roi, , sizes)", weights, opset=18))
+    assert (run_relax(net.mod, list(example(net).values()))[0] == 10).any()
+    assert_imported_right(net)
