@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TenfoldError
+from .regular import LARGEST_MESSAGE
 
-LARGEST_PROTO = 2 << 30  # bytes of an ONNX file: protobuf's own limit
 _protected: ContextVar[tuple[Path, ...]] = ContextVar("protected", default=())
 
 
@@ -71,7 +71,7 @@ def _companions(path: Path) -> list[Path]:
         if path.is_dir():
             return [entry for entry in path.iterdir() if entry.is_file()]
         found = path.stat()
-        if path.suffix.lower() == ".onnx" and stat.S_ISREG(found.st_mode) and found.st_size < LARGEST_PROTO:
+        if path.suffix.lower() == ".onnx" and stat.S_ISREG(found.st_mode) and found.st_size <= LARGEST_MESSAGE:
             parents = {path.parent, Path(os.path.realpath(path)).parent}
             return [parent / location for location in _external(path) for parent in sorted(parents)]
     return []

@@ -8,6 +8,8 @@ from typing import BinaryIO
 from ..errors import TenfoldError
 
 TEXT_BYTES = 64 << 20  # a manifest or a plan is a thousand times smaller
+# Protobuf's own limit of a message, and with it that of every ONNX file and of every constant in it.
+LARGEST_MESSAGE = 2**31 - 1
 _KINDS = (
     (stat.S_ISDIR, "this is a folder, not a file"),
     (stat.S_ISFIFO, "this is a pipe, not a file"),
@@ -47,14 +49,23 @@ def open_regular(path: str | os.PathLike[str], limit: int | None = None) -> Bina
 
 
 def read_regular(path: str | os.PathLike[str], limit: int = TEXT_BYTES) -> bytes:
-    """All bytes of a file, at most `limit`; TenfoldError as of `open_regular`."""
+    """All bytes of a file, as many as it says that it has.
+
+    Raises
+    ------
+    TenfoldError
+        As of `open_regular`, or the file has more bytes than it says: those of ``/proc`` say that they have none.
+    """
     with open_regular(path, limit) as file:
+        size = os.fstat(file.fileno()).st_size
         try:
-            content = file.read(limit + 1)
+            content = file.read(size + 1)
+        except MemoryError:
+            raise TenfoldError(f"{os.fspath(path)}: can't be read: {size / 1e9:.1f} GB don't fit into memory") from None
         except OSError as error:
             raise TenfoldError(f"{os.fspath(path)}: can't be read: {reason(error)}") from None
-    if len(content) > limit:  # files of /proc say that they are empty
-        raise _too_large(os.fspath(path), limit)
+    if len(content) > size:
+        raise TenfoldError(f"{os.fspath(path)}: can't be read: it has more bytes than it says: made by the system, or just being written")
     return content
 
 
@@ -74,4 +85,4 @@ def _check(found: os.stat_result, name: str, limit: int | None) -> None:
 
 
 def _too_large(name: str, limit: int) -> TenfoldError:
-    return TenfoldError(f"{name}: can't be read: it is larger than {limit >> 20} MB, which no such file is")
+    return TenfoldError(f"{name}: can't be read: it is larger than {-(-limit >> 20)} MB, which no such file is")

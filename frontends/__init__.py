@@ -7,8 +7,7 @@ from typing import Any
 import onnx as onnx_package
 
 from ..errors import TenfoldError
-from .files import check_model_path
-from .foreign import hint
+from .foreign import check_model_path, hint
 from .network import Network, TensorSpec
 from .onnx import load_onnx
 from .reading import Reading

@@ -13,7 +13,7 @@ import onnx
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 from onnxscript import ir
 
-from ..errors import TenfoldWarning
+from ..errors import TenfoldError, TenfoldWarning
 from .initializers import ONNX, initializer, is_constant
 from .quantized_constants import dequantize, quantize
 
@@ -76,6 +76,8 @@ def _evaluate(node: ir.Node, model: ir.Model) -> list[np.ndarray] | None:
     for compute in (own,) if node.op_type == "BatchNormalization" else (own, *others):
         try:
             arrays = compute(node, model) if compute is not None else None
+        except MemoryError:
+            raise TenfoldError(f"what operator {node.op_type} (node {node.name!r}) makes of constants does not fit into memory") from None
         except Exception as error:  # an operator that it does not have, or a use of it
             logger.info("node %r can't be computed beforehand in this way: %s", node.name, error)
             continue

@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto
 
 from ..errors import TenfoldError
-from .files import LARGEST_MESSAGE, read_regular
+from ..files.regular import LARGEST_MESSAGE, read_regular
 from .tensors import bytes_of, count_of, describe
 
 # ONNX Runtime takes this location for "at that address in memory".
@@ -53,10 +53,17 @@ def load_external_data(tensors: Iterable[onnx.TensorProto], model: Path, digest:
         raise TenfoldError(f"{model}: the weights are larger than 2 GiB, the most that a network may have here")
     for location in sorted({part.location for part in parts}):
         chosen = [part for part in parts if part.location == location]
-        data = read_regular(chosen[0].file, f"{model}: the weights in {location}", most=2 * LARGEST_MESSAGE)
+        data = _read(chosen[0].file, f"{model}: the weights in {location}")
         digest.update(data)
         for part in chosen:
             _fill(part, data, model)
+
+
+def _read(file: Path, what: str) -> bytes:
+    try:
+        return read_regular(file, 2 * LARGEST_MESSAGE)
+    except TenfoldError as error:
+        raise TenfoldError(f"{what}: {error}") from None
 
 
 def _part(tensor: onnx.TensorProto, model: Path) -> Part:

@@ -1,8 +1,11 @@
 """Files that are no network in a form that Tenfold reads: what they are, and how to make one of them."""
 from __future__ import annotations
 
+import stat
 import zipfile
 from pathlib import Path
+
+from ..errors import TenfoldError
 
 EXPORT = "torch.export.save(torch.export.export(model.eval(), (example_input,)), 'net.pt2')"
 UNKNOWN = "can't tell what this is; a model file ends in .onnx or .pt2"
@@ -40,3 +43,16 @@ def archive_kind(path: Path) -> str | None:
     if "constants.pkl" in names or any(name.startswith("code/") for name in names):
         return "TorchScript"
     return "weights" if "data.pkl" in names else None
+
+
+def check_model_path(path: Path) -> None:
+    """Raise TenfoldError unless `path` is a regular file, or a link to one."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        missing = isinstance(error, (FileNotFoundError, NotADirectoryError, ValueError))
+        raise TenfoldError(f"{path}: {'no such file' if missing else error.strerror}") from None
+    if stat.S_ISDIR(mode):
+        raise TenfoldError(f"{path}: this is a folder, not a model file")
+    if not stat.S_ISREG(mode):
+        raise TenfoldError(f"{path}: not a regular file; a model can't be read from a pipe or a device")

@@ -11,7 +11,7 @@ import onnx
 from onnxscript import ir
 
 from ..errors import TenfoldError
-from .files import LARGEST_MESSAGE
+from ..files.regular import LARGEST_MESSAGE
 from .nodes import where_is
 from .tensors import bytes_of, count_of
 

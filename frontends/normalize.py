@@ -137,6 +137,8 @@ def fold_shapes(model: ir.Model, budget: FoldBudget, name: str) -> None:
             fold_constants(model, onnx_shape_inference=True, should_fold=lambda node: _reliable(node) and budget(node), **sizes)
         except TenfoldError:
             raise
+        except MemoryError:
+            raise TenfoldError(f"{name}: the constants that the network computes don't fit into memory") from None
         except Exception as error:  # the folder gives up on operators it knows too little of; the graph itself is still sound
             logger.info("some constants of the graph were not folded: %s", error)
         changed = fold_constant_nodes(model, budget)

@@ -8,9 +8,9 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from ..errors import TenfoldError
+from ..files.regular import LARGEST_MESSAGE, read_regular
 from .cut import cut, give_types
 from .external_data import load_external_data
-from .files import LARGEST_MESSAGE, read_regular
 from .gate import check_model, check_tensors, tensors
 from .network import Network, tensor_specs
 from .normalize import normalize
@@ -66,7 +66,7 @@ def _name(source: Path | onnx.ModelProto) -> str:
 
 def _read(path: Path, reading: Reading) -> tuple[onnx.ModelProto, onnx.ModelProto, str]:
     """The model in a file, the part of it that is asked for, checked, external data included, and the SHA-256 of all that was read."""
-    name, data = str(path), bytes(read_regular(path, str(path), most=LARGEST_MESSAGE))
+    name, data = str(path), read_regular(path, LARGEST_MESSAGE)
     try:
         whole = onnx.load_model_from_string(data)
     except DecodeError:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TenfoldError
-from .files import LARGEST_MESSAGE, read_regular
+from ..files.regular import LARGEST_MESSAGE, read_regular
 from .foreign import archive_kind, hint
 from .pickles import strange_globals
 from .pt2_program import Unsafe, safe_config, safe_program
@@ -61,7 +61,7 @@ def load_program(path: Path, trust: bool = False) -> tuple[ExportedProgram, byte
     """
     import torch
 
-    data = bytes(read_regular(path, str(path), most=LARGEST_ARCHIVE))
+    data = read_regular(path, LARGEST_ARCHIVE)
     if archive_kind(path) in ("TorchScript", "weights"):
         raise TenfoldError(f"{path}: {hint(path)}")
     archive = data if trust else safe_archive(data, str(path))

@@ -7,7 +7,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from ..errors import TenfoldError
-from .files import LARGEST_MESSAGE
+from ..files.regular import LARGEST_MESSAGE
 
 # Elements of these lie in a byte together.
 PACKED_BITS = {
