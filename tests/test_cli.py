@@ -88,7 +88,9 @@ def test_compress_compile_run(tenfold, work):
 
 
 def test_a_dynamic_network_with_its_shape_given(tenfold, work):
-    onnx.save(tiny_network(batch="N"), work / "dynamic.onnx")
+    model = tiny_network(batch="N")
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
+    onnx.save(model, work / "dynamic.onnx")
     code, out, _ = tenfold("inspect", "dynamic.onnx", "--input-shape", "image=2,3,8,8")
     assert code == 0 and "27.6 k" in out
 
@@ -182,7 +184,9 @@ def make_unknown_operator(work):
 
 
 def make_dynamic(work):
-    onnx.save(tiny_network(batch="N"), work / "dynamic.onnx")
+    model = tiny_network(batch="N")
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
+    onnx.save(model, work / "dynamic.onnx")
 
 
 def plan(work, model=None, **layers):
