@@ -204,7 +204,7 @@ def test_on_a_disk_that_takes_nothing(work, can_mount, disk):
     (work / "disk").mkdir()
     commands = ["compile net.onnx -o disk/out", f"compress net.onnx -o disk/fac {' '.join(FACTOR)}", "plot parameters -o disk/p.png"]
     for command in commands:
-        script = f"mount -t tmpfs {DISKS[disk]} none disk && {sys.executable} -m tenfold {command}; code=$?; ls -A disk; exit $code"
+        script = f"mount -t tmpfs {DISKS[disk]} none disk && {sys.executable} -m tenfold -q {command}; code=$?; ls -A disk; exit $code"
         done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, timeout=300)
         assert done.returncode == 2 and done.stdout == "" and done.stderr.startswith("tenfold: ") and done.stderr.count("\n") == 1, done
 
