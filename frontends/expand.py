@@ -80,6 +80,16 @@ def _group_norm(make: Make, node: ir.Node, opset: int) -> ir.Value:
     return make("Add", make("Mul", back, make("Reshape", scale, channels)), make("Reshape", bias, channels))
 
 
+def _prelu(make: Make, node: ir.Node, opset: int) -> ir.Value | None:
+    """Before opset 7 a slope of (channels,) belonged to axis 1, not to the last."""
+    x, slope = node.inputs
+    if x.shape is None or slope.shape is None or len(x.shape) < 3 or len(slope.shape) != 1:
+        return None
+    if slope.shape[0] in (1, x.shape[-1]) or slope.shape[0] != x.shape[1]:
+        return None
+    return make("PRelu", x, make("Reshape", slope, [-1] + [1] * (len(x.shape) - 2)))
+
+
 def _affine_grid(make: Make, node: ir.Node, opset: int) -> ir.Value | None:
     """(x, y, z, 1) of every point times the affine matrix. onnx infers no shape for it."""
     theta, size = node.inputs[0], ir.convenience.get_const_tensor(node.inputs[1])
@@ -95,4 +105,11 @@ def _affine_grid(make: Make, node: ir.Node, opset: int) -> ir.Value | None:
     return make("Reshape", make("MatMul", base, turned), [images, *lengths, len(lengths)])
 
 
-EXPANSIONS = {"AffineGrid": _affine_grid, "Celu": _celu, "Swish": _swish, "GroupNormalization": _group_norm, **QUANTIZED}
+EXPANSIONS = {
+    "AffineGrid": _affine_grid,
+    "Celu": _celu,
+    "Swish": _swish,
+    "GroupNormalization": _group_norm,
+    "PRelu": _prelu,
+    **QUANTIZED,
+}

@@ -60,7 +60,8 @@ def _is_dynamic(dim: int | ir.SymbolicDim) -> bool:
 
 
 def _symbol(dim: int | ir.SymbolicDim) -> str | None:
-    return None if isinstance(dim, int) else dim.value
+    """The name of a dynamic size, which several may share. Exporters that have none write a question mark."""
+    return None if isinstance(dim, int) or dim.value == "?" else dim.value
 
 
 def _first_is_open(value: ir.Value, symbols: dict[str, int]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from tvm import relax
 
-from .common import Attributes, Converter, Inputs, dtype_of, shape_of, value_of
+from .common import Attributes, Converter, Inputs, dtype_of, value_of
 
 op = relax.op
 
@@ -88,14 +88,6 @@ def _is_inf(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.
     return functools.reduce(op.logical_or, found) if found else op.less(x, x)
 
 
-def _prelu(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr | None:
-    """Before opset 7 a slope of (channels,) belonged to axis 1, not to the last."""
-    x, slope = inputs
-    if slope.ty.ndim != 1 or x.ty.ndim < 3 or shape_of(slope)[0] in (1, shape_of(x)[-1]) or shape_of(slope)[0] != shape_of(x)[1]:
-        return None
-    return op.nn.prelu(x, slope, 1)
-
-
 def _sign(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr | None:
     """Of unsigned numbers, of which TVM forms -1."""
     x, dtype = inputs[0], dtype_of(inputs[0])
@@ -141,7 +133,6 @@ ELEMENTWISE: dict[str, Converter] = {
     "Mod": _mod,
     "BitShift": _bit_shift,
     "IsInf": _is_inf,
-    "PRelu": _prelu,
     "Sign": _sign,
     "Shrink": _shrink,
     "Elu": _elu,
