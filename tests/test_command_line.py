@@ -240,7 +240,10 @@ def test_json_has_no_infinity(work, monkeypatch, tiny_artifact):
     assert json.loads((work / "a.json").read_text()) == {"a": [None, 1.5], "b": {"c": None}}
 
 
-@pytest.mark.parametrize(("path", "words"), [(".", "this is a folder"), ("", "--json '': give the name of a file"), ("none/a.json", "none does not exist")])
+NOWHERE = [(".", "this is a folder"), ("", "--json '': give the name of a file"), ("none/a.json", "none does not exist")]
+
+
+@pytest.mark.parametrize(("path", "words"), NOWHERE)
 def test_json_that_cannot_be_written_is_refused_before_the_work(work, monkeypatch, path, words):
     replace_inspect(monkeypatch, lambda: pytest.fail("it has begun"))
     outcome = tenfold("inspect", "net.onnx", "--json", path)
