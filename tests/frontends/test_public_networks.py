@@ -30,8 +30,11 @@ def _find(package: str, name: str) -> Path:
     return path
 
 
+IDS = [f"{package}-{Path(name).stem}" for package, name, *_ in NETWORKS]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("package, name, shapes, factorable", NETWORKS, ids=[f"{package}-{Path(name).stem}" for package, name, *_ in NETWORKS])
+@pytest.mark.parametrize("package, name, shapes, factorable", NETWORKS, ids=IDS)
 def test_compiled_and_verified(package, name, shapes, factorable, tmp_path):
     path = _find(package, name)
     layers = tenfold.inspect(path, input_shapes=shapes)
