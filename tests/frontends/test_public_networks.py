@@ -18,6 +18,7 @@ NETWORKS = [
     ("ddddocr", "common.onnx", {"input1": (1, 1, 64, 160)}, 20),  # an LSTM behind convolutions
     ("ddddocr", "common_det.onnx", None, 70),
 ]
+IDS = [f"{package}-{Path(name).stem}" for package, name, *_ in NETWORKS]
 
 
 def _find(package: str, name: str) -> Path:
