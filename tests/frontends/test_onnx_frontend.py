@@ -90,7 +90,9 @@ def test_a_size_given_for_one_input_holds_for_the_symbol(model):
 
 def test_an_output_of_unknown_size_is_refused():
     model = graph("float[4] x => int64 y", "[nz] y = NonZero (x)")
-    refused(r"size of output 'y' is not known before the network runs, because of operator NonZero \(node 'nz'\)", model)
+    refused(r"operator NonZero \(node 'nz'\) gives as many rows as it finds in the data", model)
+    model = graph("int64[2] x => float y", "[cs] y = ConstantOfShape (x)")
+    refused(r"size of output 'y' is not known before the network runs, because of operator ConstantOfShape \(node 'cs'\)", model)
 
 
 def test_hash_is_of_the_file_or_of_the_serialized_model(tmp_path, model):
