@@ -30,6 +30,7 @@ from .propagation import stays_small
 from .quantized import drop_detours, refuse_own_operators
 from .reading import Reading
 from .shapes import check_batch, check_static, fix_inputs
+from .sparse import with_dense_weights
 from .step import step
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def normalize(proto: onnx.ModelProto, reading: Reading, name: str) -> onnx.Model
         A dynamic size that is not fixed, a size that depends on the data, shapes that do not fit, or a batch norm in training mode.
     """
     with step(name, "read the graph"):
-        model = ir.serde.deserialize_model(inline(proto, name))
+        model = ir.serde.deserialize_model(inline(with_dense_weights(proto, name), name))
     model.ir_version = max(model.ir_version or 0, OLDEST_IR_VERSION)
     with step(name, "write out its functions"):
         passes.InlinePass()(model)
