@@ -5,6 +5,7 @@ The limits on silence are a second or two here. Nothing is asserted of how long 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import signal
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -348,3 +350,12 @@ def test_limits_that_are_none(silence):
         check_silence(silence)
     with pytest.raises(TenfoldError, match="--silence .*: give seconds"):
         Session("127.0.0.1:1", silence)
+
+
+def test_events_as_json(tmp_path):
+    with serving("--json", str(tmp_path / "events")) as server:
+        Session(server.address).close()
+        assert [server.line(), server.line()] == ["session with 127.0.0.1", "session ended"]
+    events = [json.loads(line) for line in (tmp_path / "events").read_text().splitlines()]
+    assert [event["event"] for event in events] == [server.greeting, "session with 127.0.0.1", "session ended"]
+    assert all(datetime.fromisoformat(event["time"]).tzinfo for event in events)
