@@ -6,6 +6,7 @@ import io
 import os
 import resource
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -51,6 +52,13 @@ def tenfold(*arguments: object, seconds: float = SECONDS) -> Outcome:
             _child([str(argument) for argument in arguments], streams)
         code = _wait(child, seconds)
         return Outcome(code, *(path.read_text(errors="replace") if path.exists() else "" for path in streams))
+
+
+def tenfold_anew(*arguments: object, seconds: float = SECONDS) -> Outcome:
+    """Run the command in a process that is no fork: for what trains with torch, whose autograd refuses to work in a fork."""
+    command = [sys.executable, "-m", "tenfold", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, errors="replace")
+    return Outcome(done.returncode, done.stdout, done.stderr)
 
 
 def _child(arguments: list[str], streams: list[Path]) -> None:

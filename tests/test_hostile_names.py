@@ -7,7 +7,7 @@ import unicodedata
 import numpy as np
 import onnx
 import pytest
-from command_checks import tenfold
+from command_checks import tenfold, tenfold_anew
 from conftest import tiny_network
 from search_fakes import classifier, images, labels
 
@@ -101,7 +101,7 @@ def test_a_search_shows_names_as_they_are(place, tmp_path):
     onnx.save(named(model, name), folder / "c.onnx")
     np.savez(folder / "d.npz", x=x, y=y)
     options = ["--data", folder / "d.npz", "--max-drop", "20", "--pareto", "--cache", folder / "cache", "--method", "channel-svd"]
-    outcome = tenfold("compress", folder / "c.onnx", "-o", folder / "small", *options, seconds=600)
+    outcome = tenfold_anew("compress", folder / "c.onnx", "-o", folder / "small", *options, seconds=600)
     assert outcome.complaint is None
     check(outcome, outcome.code)  # whether anything pays is the machine's to say
 

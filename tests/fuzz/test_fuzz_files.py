@@ -4,7 +4,6 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "runner"))
 
 from artifact_edits import edit, read_words, write_words  # noqa: E402
-from command_checks import Outcome, tenfold  # noqa: E402
+from command_checks import tenfold, tenfold_anew  # noqa: E402
 
 CASES = 60  # of each kind of file
 NUMBERS = (-1, 0, 1, 2, 255, 1 << 31, 1 << 32, 1 << 62, -(1 << 63), 1 << 64, 10**400, 0.5, 1e300, float("nan"), float("inf"))
@@ -165,8 +164,7 @@ def test_calibration_data(work, name, index):
     if name != "y":
         check(*arguments)
         return
-    done = subprocess.run([sys.executable, "-m", "tenfold", *arguments], capture_output=True, text=True, timeout=300)
-    outcome = Outcome(done.returncode, done.stdout, done.stderr)
+    outcome = tenfold_anew(*arguments, seconds=300)
     assert outcome.complaint is None, outcome.complaint
 
 
