@@ -36,7 +36,7 @@ def archive_kind(path: Path) -> str | None:
             if min((info.header_offset for info in archive.infolist()), default=0):
                 return None  # it begins in the middle: an archive within one that was cut short
             names = {name.partition("/")[2] for name in archive.namelist()}
-    except (OSError, zipfile.BadZipFile, ValueError, RuntimeError, NotImplementedError):
+    except (OSError, zipfile.BadZipFile, ValueError, RuntimeError):
         return None
     if any(name.startswith("models/") for name in names) and "archive_format" in names:
         return "torch.export"
