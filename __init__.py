@@ -5,30 +5,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .errors import TenfoldError, VerificationError
     from .factorization.choice import Choice
     from .factorization.plan import Plan
-    from .runner.artifact import Artifact, load
-    from .runner.compare import Comparison, compare
+    from .runner.bench.compare import Comparison, compare
     from .runner.compile import compile
     from .runner.inspect import inspect
+    from .runtime.artifact import Artifact, load
     from .search.compress import compress
+    from .support.errors import TenfoldError, VerificationError
     from .targets import Target
 
 # Imported when they are first asked for: `import tenfold` must not wait for TVM.
 _HOMES = {
-    "Artifact": "runner.artifact",
+    "Artifact": "runtime.artifact",
     "Choice": "factorization.choice",
-    "Comparison": "runner.compare",
+    "Comparison": "runner.bench.compare",
     "Plan": "factorization.plan",
     "Target": "targets",
-    "TenfoldError": "errors",
-    "VerificationError": "errors",
-    "compare": "runner.compare",
+    "TenfoldError": "support.errors",
+    "VerificationError": "support.errors",
+    "compare": "runner.bench.compare",
     "compile": "runner.compile",
     "compress": "search.compress",
     "inspect": "runner.inspect",
-    "load": "runner.artifact",
+    "load": "runtime.artifact",
 }
 
 __all__ = [

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import TenfoldError
-from ..files.whole import destination
+from ..support.errors import TenfoldError
+from ..support.files.whole import destination
 
 STDOUT = "-"
 
@@ -32,8 +32,8 @@ class Answer:
 
     def publish(self, json: str | None, quiet: bool) -> None:
         """Show it, and write the JSON to a file, or to standard output: then people are spoken to on standard error, if not `quiet`."""
-        from ..runner.folder import write_text
         from ..runner.report import console, show
+        from ..support.files.folder import write_text
 
         text = json_text.dumps(_finite(self.content), indent=2) + "\n"
         if json == STDOUT:

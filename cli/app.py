@@ -9,9 +9,9 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from .. import interrupts
-from ..files.inputs import protect
-from ..printable import one_line
+from ..support import interrupts
+from ..support.files.inputs import protect
+from ..support.printable import one_line
 from .answer import Answer, check_json
 from .ending import MISTAKE, ending
 from .work import Work

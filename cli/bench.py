@@ -38,8 +38,8 @@ def bench(
 ) -> Answer:
     """Compare networks and engines side by side: milliseconds, memory, accuracy and error."""
     work.say("loading the compiler")
-    from ..runner.compare import compare
-    from ..runner.profile_report import profile_table
+    from ..runner.bench.compare import compare
+    from ..runner.bench.profile_report import profile_table
     from ..runner.report import comparison_table
 
     engines = [name.strip() for name in against.split(",") if name.strip()]

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from typing import TextIO
 
-from ..printable import printable
+from ..support.printable import printable
 
 # It reads the steps of the command, one a line. An empty line: all went well. No more lines: the process has died. What was captured is
 # its descriptor 1, to read.

@@ -15,7 +15,7 @@ from .options import Batch, InputShape, Model, Outputs, TargetOption, Threads, T
 from .work import Work
 
 if TYPE_CHECKING:
-    from ..runner.manifest import Manifest
+    from ..runtime.manifest import Manifest
 
 
 @command

@@ -14,7 +14,7 @@ PICTURES = ("filters", "parameters", "spectra")
 
 def target_names(incomplete: str) -> list[str]:
     """The presets and host."""
-    return [name for name in ("host", *sorted(path.stem for path in PRESETS.glob("*.toml"))) if name.startswith(incomplete)]
+    return [name for name in ("host", *sorted(path.stem for path in PRESETS.glob("*/*.toml"))) if name.startswith(incomplete)]
 
 
 def engine_names(incomplete: str) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import TenfoldError
+from ..support.errors import TenfoldError
 from .answer import Answer
 from .app import command
 from .complete import method_names

@@ -7,8 +7,8 @@ import time
 from types import TracebackType
 from typing import Any, Protocol, TextIO
 
-from ..printable import printable
-from ..progress import in_words
+from ..support.printable import printable
+from ..support.progress import in_words
 
 FIRST, EVERY = 10.0, 5.0  # seconds before the first line, and between lines
 REDRAWN = 4.0  # times a second that a bar is: what is being measured meanwhile should not notice

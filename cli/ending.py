@@ -12,9 +12,9 @@ from importlib import metadata
 
 import typer
 
-from .. import interrupts
-from ..errors import TenfoldError, VerificationError
-from ..printable import one_line
+from ..support import interrupts
+from ..support.errors import TenfoldError, VerificationError
+from ..support.printable import one_line
 from .work import Work
 
 DIFFERS, MISTAKE, UNFORESEEN = 1, 2, 70

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import TenfoldError
+from ..support.errors import TenfoldError
 from .complete import target_names
 
 MOST_THREADS = 1024

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import TenfoldError
+from ..support.errors import TenfoldError
 from .answer import Answer
 from .app import command
 from .options import Threads
@@ -26,9 +26,9 @@ def run(
 ) -> Answer:
     """Run a compiled network on arrays of a file."""
     work.say("loading the artifact")
-    from ..files.whole import destination
-    from ..runner.arrays import read_arrays, write_arrays
-    from ..runner.artifact import load
+    from ..runtime.arrays import read_arrays, write_arrays
+    from ..runtime.artifact import load
+    from ..support.files.whole import destination
 
     if output is not None:
         if output.suffix != ".npz":

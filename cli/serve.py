@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from ..files.whole import destination
-from ..printable import printable
+from ..support.files.whole import destination
+from ..support.printable import printable
 from .answer import STDOUT, check_json
 from .app import service
 from .options import Silence
@@ -31,7 +31,7 @@ def serve(
 ) -> None:
     """Let another machine time networks on this one (compress --device), until Ctrl-C."""
     check_json(json)
-    from ..runner.serve import serve as listen
+    from ..runner.devices.serve import serve as listen
 
     work.step, work.kept = "serving", "no session is open any more"
     with _journal(json) as note:

@@ -23,11 +23,12 @@ def targets(
     """List the devices to compile for, or describe one."""
     work.say("looking at the devices")
     from ..runner.report import target_lines, targets_table
-    from ..targets import cpu, presets, resolve
+    from ..targets import detection, presets, resolve
 
     if name is not None:
         target = resolve(name)
         return Answer([f"{key:<24}{value}" for key, value in target_lines(target)], asdict(target))
-    host = f"this machine, {cpu.cpu_model()}, {cpu.physical_cores()} physical cores"
-    content = {"host": {"cpu": cpu.cpu_model(), "cores": cpu.physical_cores()}, "presets": [asdict(preset) for preset in presets()]}
-    return Answer([targets_table(presets(), cpu.cpu_flags()), f"host: {host}; tenfold targets host tells more"], content)
+    host = f"this machine, {detection.cpu_model()}, {detection.physical_cores()} physical cores"
+    host = {"cpu": detection.cpu_model(), "cores": detection.physical_cores()}
+    content = {"host": host, "presets": [asdict(preset) for preset in presets()]}
+    return Answer([targets_table(presets(), detection.cpu_flags()), f"host: {host}; tenfold targets host tells more"], content)

@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 
-from ..printable import one_line
+from ..support.printable import one_line
 from .capture import Capture
 from .display import Display, Nothing, display
 

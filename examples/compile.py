@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import tenfold
-from tenfold.runner.folder import write_text
 from tenfold.runner.report import comparison_table, console, inspection_table, show
 from tenfold.search.tables import compression_table
+from tenfold.support.files.folder import write_text
 
 MODELS = Path(os.path.relpath(Path(__file__).parent / "models"))
 BUNDLED = MODELS / "cifar10_jin_baseline.onnx"

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from tenfold.runner.arrays import write_arrays
+from tenfold.runtime.arrays import write_arrays
 from tenfold.training.datasets import cifar10, fetch_cifar10, normalize, shuffled_rows
 from train import RECIPES
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from tenfold.runner.arrays import write_arrays
-from tenfold.runner.folder import write_text
+from tenfold.runtime.arrays import write_arrays
+from tenfold.support.files.folder import write_text
 from tenfold.training.datasets import cifar10, fetch_cifar10, normalize, shuffled_rows
 from tenfold.training.networks import fold_batch_norm, jin_baseline, small_vgg
 from torch import nn

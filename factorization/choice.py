@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import Refusal
+from ..support.errors import Refusal
 from .layer import Layer
 from .method import Method
 

@@ -8,12 +8,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..errors import Refusal
+from ..support.errors import Refusal
 from .chain import FactorChain, Stage
 from .layer import Layer
-from .linalg import smallest_rank
 from .metrics import FROBENIUS, Metric
-from .refine import refine
+from .solvers.chain_als import refine
+from .solvers.linalg import smallest_rank
 
 Shapes = tuple[tuple[int, int, int, int], ...]
 ROUNDING = 1e-12  # of a squared relative error: the weights of a chain are float32

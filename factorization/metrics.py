@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from .kronecker import Whitener
+from .solvers.kronecker import Whitener
 
 
 class Metric(ABC):

@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..errors import Refusal, TenfoldError
-from ..files.json_text import decode_text
-from ..files.regular import read_regular
-from ..files.whole import write_text
-from ..progress import Progress, reporter
+from ..support.errors import Refusal, TenfoldError
+from ..support.files.json_text import decode_text
+from ..support.files.regular import read_regular
+from ..support.files.whole import write_text
+from ..support.progress import Progress, reporter
 from .chain import FactorChain
 from .choice import Choice, choose_by_energy, minor_layers
 from .layer import Layer
-from .methods import AUTO, METHODS, method_name
 from .metrics import FROBENIUS
 from .plan_json import check_names, decode, encode
+from .registry import AUTO, METHODS, method_name
 from .statistics import Statistics
 
 

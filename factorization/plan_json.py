@@ -5,11 +5,11 @@ import json
 from collections.abc import Callable
 from typing import NoReturn
 
-from ..errors import TenfoldError
-from ..files.json_text import parse_json
+from ..support.errors import TenfoldError
+from ..support.files.json_text import parse_json
 from .choice import Choice
-from .methods import METHODS
 from .metrics import METRICS
+from .registry import METHODS
 
 VERSION = 1
 CORRECTIONS = ("none", "bias", "moments", "response", "fisher")

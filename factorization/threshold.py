@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import Refusal
+from ..support.errors import Refusal
 from .choice import Choice
 from .conditions import svd_rank_bound
 from .layer import Layer
-from .methods import METHODS
+from .registry import METHODS
 
 
 def rank_within(squared: np.ndarray, allowed: float) -> int:

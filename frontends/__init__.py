@@ -6,10 +6,10 @@ from typing import Any
 
 import onnx as onnx_package
 
-from ..errors import TenfoldError
+from ..support.errors import TenfoldError
 from .foreign import check_model_path, hint
 from .network import Network, TensorSpec
-from .onnx import load_onnx
+from .onnx.reader import load_onnx
 from .reading import Reading
 
 __all__ = ["Network", "Reading", "TensorSpec", "load"]
@@ -48,6 +48,6 @@ def load(model: Any, **reading: Any) -> Network:
             return load_onnx(path, options)
         model = path
     # Imported here: torch is an extra, and a network in ONNX never needs it.
-    from .torch import load_torch
+    from .torch.reader import load_torch
 
     return load_torch(model, options)

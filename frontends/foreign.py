@@ -5,7 +5,7 @@ import stat
 import zipfile
 from pathlib import Path
 
-from ..errors import TenfoldError
+from ..support.errors import TenfoldError
 
 EXPORT = "torch.export.save(torch.export.export(model.eval(), (example_input,)), 'net.pt2')"
 UNKNOWN = "can't tell what this is; a model file ends in .onnx or .pt2"

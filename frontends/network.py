@@ -81,7 +81,7 @@ class Network:
         TenfoldError
             An operator that has no Relax counterpart, by name and node.
         """
-        from .relax_import import import_relax
+        from .relax.importer import import_relax
 
         return import_relax(self.onnx, self.name)
 

@@ -7,7 +7,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 
-from ..errors import TenfoldWarning
+from ..support.errors import TenfoldWarning
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ..errors import TenfoldError
+from ..support.errors import TenfoldError
 
 
 @dataclass(frozen=True)

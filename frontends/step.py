@@ -4,7 +4,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from ..errors import TenfoldError
+from ..support.errors import TenfoldError
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import tvm
 from tvm import ir, relax
 
 from .channels_last_rules import RULES
-from .stored_values import Emitter, Stored, Value, tensor_shape
+from .layout_emitter import Emitter, Stored, Value, tensor_shape
 
 
 @tvm.transform.module_pass(opt_level=0, name="ChannelsLast")

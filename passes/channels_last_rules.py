@@ -13,8 +13,8 @@ from math import prod
 import numpy as np
 from tvm import ir, relax, tirx
 
-from .permutes import NHWC, Layout, identity, relabel, replaced, reshaped, widened, without
-from .stored_values import Emitter, Stored, Value, tensor_shape
+from .layout import NHWC, Layout, identity, relabel, replaced, reshaped, widened, without
+from .layout_emitter import Emitter, Stored, Value, tensor_shape
 
 Rule = Callable[[ir.Call, list, Emitter, str], Value | None]
 

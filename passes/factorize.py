@@ -11,9 +11,9 @@ import tvm_ffi
 from tvm import ir, relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from ..errors import TenfoldError
 from ..factorization import FactorChain, Stage
-from .chains import check_names, dense_weight, push_permutations
+from ..support.errors import TenfoldError
+from .factor_chains import check_names, dense_weight, push_permutations
 from .inventory import inventory
 
 # A pass is called through TVM's C++, which turns an error of a class that it does not know into a RuntimeError.

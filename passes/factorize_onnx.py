@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from ..errors import TenfoldError
 from ..factorization import FactorChain, Stage
-from .chains import check_names, dense_weight, push_permutations
+from ..support.errors import TenfoldError
+from .factor_chains import check_names, dense_weight, push_permutations
 
 FACTORED = ("Conv", "Gemm", "MatMul")
 

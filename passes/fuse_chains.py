@@ -13,14 +13,14 @@ import tvm
 from tvm import ir, relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from ..schedules.x86.chain import WITH_OPERAND, Ends, activated, chain
-from ..schedules.x86.chain_model import Segment, segments
-from ..schedules.x86.chain_stage import ChannelLayout, layouts, pack_chain
-from ..schedules.x86.groups import block_diagonal
-from ..schedules.x86.winograd import pack_winograd, winograd
+from ..schedules.cpu.chain.compute import WITH_OPERAND, Ends, activated, chain
+from ..schedules.cpu.chain.partition import Segment, segments
+from ..schedules.cpu.chain.stage import ChannelLayout, layouts, pack_chain
+from ..schedules.cpu.conv2d.groups import block_diagonal
+from ..schedules.cpu.winograd.compute import pack_winograd, winograd
 from ..targets import Target
-from .chain_runs import Convolution, find_runs
-from .channel_orders import order_of
+from .convolution_runs import Convolution, find_runs
+from .fold_permutations import order_of
 from .legalize import FUSABLE
 
 JOINED = " + "  # between the names of the layers in the name of a chain's variable; its weights are its first constants, in that order

@@ -8,14 +8,14 @@ import tvm
 from tvm import ir, relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from ..schedules.x86.chain import WITH_OPERAND
-from ..schedules.x86.matvec import pack_matrix
-from ..schedules.x86.matvec_chain import DenseStage, choose_chain, matvec_chain, stored_outputs
+from ..schedules.cpu.chain.compute import WITH_OPERAND
+from ..schedules.cpu.dense.matvec import pack_matrix
+from ..schedules.cpu.dense.matvec_chain import DenseStage, choose_chain, matvec_chain, stored_outputs
 from ..targets import Target
-from .chain_runs import step_of
+from .convolution_runs import step_of
 from .fuse_chains import JOINED
 from .legalize import FUSABLE, one_row
-from .uses import count_uses
+from .use_counts import count_uses
 
 
 @tvm.transform.module_pass(opt_level=0, name="FuseDense")

@@ -17,13 +17,13 @@ import numpy as np
 import tvm
 from tvm import ir, relax
 
-from ..schedules.x86.conv2d import Geometry, conv2d, dense, pack_weights
-from ..schedules.x86.depthwise import depthwise, pack_depthwise
-from ..schedules.x86.groups import merge_groups
-from ..schedules.x86.matvec import choose_streams, matvec, pack_matrix
-from ..schedules.x86.tiles import ConvShape, choose_tile
-from ..schedules.x86.winograd import pack_winograd, winograd
-from ..schedules.x86.winograd_model import choose_winograd
+from ..schedules.cpu.conv2d.compute import Geometry, conv2d, dense, pack_weights
+from ..schedules.cpu.conv2d.cost import ConvShape, choose_tile
+from ..schedules.cpu.conv2d.depthwise import depthwise, pack_depthwise
+from ..schedules.cpu.conv2d.groups import merge_groups
+from ..schedules.cpu.dense.matvec import choose_streams, matvec, pack_matrix
+from ..schedules.cpu.winograd.compute import pack_winograd, winograd
+from ..schedules.cpu.winograd.cost import choose_winograd
 from ..targets import Target
 
 FUSABLE = {"op_pattern": 4}  # kOutEWiseFusable: element-wise consumers join the kernel

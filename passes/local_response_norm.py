@@ -10,7 +10,7 @@ import numpy as np
 import tvm
 from tvm import ir, relax
 
-from ..schedules.x86.response_norm import LONGEST, Window, response_norm
+from ..schedules.cpu.reduction.response_norm import LONGEST, Window, response_norm
 from ..targets import Target
 from .channels_last_rules import ints
 

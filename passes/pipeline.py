@@ -20,10 +20,10 @@ from tvm import relax
 
 from ..schedules import rules_for
 from ..schedules.driver import ApplySchedules
-from ..schedules.vector_math import VectorMath
+from ..schedules.tir.vector_math import VectorMath
 from ..targets import Target
-from .channel_orders import ChannelOrders
 from .channels_last import ChannelsLast
+from .fold_permutations import ChannelOrders
 from .fuse_chains import FuseChains
 from .fuse_dense import FuseDense
 from .legalize import legalize

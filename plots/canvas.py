@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import TenfoldError
-from ..files.whole import whole_file
-from ..printable import printable
+from ..support.errors import TenfoldError
+from ..support.files.whole import whole_file
+from ..support.printable import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,8 +4,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..errors import TenfoldError
-from ..files.whole import destination
+from ..support.errors import TenfoldError
+from ..support.files.whole import destination
 from . import filters, parameters, spectra
 from .canvas import check_suffix, require_matplotlib, save
 

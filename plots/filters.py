@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import TenfoldError
 from ..factorization import METHODS, Layer
+from ..support.errors import TenfoldError
 from .canvas import panels
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import TenfoldError
 from ..factorization import METHODS, Layer
+from ..support.errors import TenfoldError
 from .canvas import name_text, panels
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import TenfoldError
-from ..passes.memory_plan import arena_bytes
-from ..progress import Progress, reporter
+from ..runtime.manifest import LIBRARY, WEIGHTS
+from ..runtime.manifest_fields import MOST_THREADS
+from ..runtime.memory_plan import arena_bytes
+from ..runtime.weights import write_weights
+from ..support.errors import TenfoldError
+from ..support.progress import Progress, reporter
 from ..targets.light_import import import_tvm
-from .manifest import LIBRARY, WEIGHTS
-from .manifest_fields import MOST_THREADS
-from .weights import write_weights
 
 if TYPE_CHECKING:
     import onnx
@@ -112,9 +112,9 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Pro
         There is no C++ compiler, or it fails.
     """
     import_tvm()
-    from ..passes.codegen import support_objects, write_library
-    from ..passes.external_memory import externalize_memory
-    from ..passes.pieces import count_pieces
+    from ..codegen.batch_split import count_pieces
+    from ..codegen.external_memory import externalize_memory
+    from ..codegen.library import support_objects, write_library
     from ..schedules.driver import UnscheduledWarning
 
     support_objects(target)  # before the work that takes long: a compiler that is missing or fails is told now
@@ -140,7 +140,7 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Pro
 
 def _piece(mod: tvm.IRModule, pieces: int) -> tvm.IRModule:
     """The network for one of several pieces of its batch."""
-    from ..passes.pieces import with_batch
+    from ..codegen.batch_split import with_batch
 
     return mod if pieces == 1 else with_batch(mod, int(mod["main"].params[0].ty.shape.values[0]) // pieces)
 

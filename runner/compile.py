@@ -10,20 +10,20 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import VerificationError
-from ..files.inputs import protect
-from ..files.temporary import TemporaryFolder
-from ..passes.memory_plan import tensor_bytes
-from ..progress import Progress, reporter
-from .artifact import Artifact, check_cpu, load
+from ..runtime.artifact import Artifact, check_cpu, load
+from ..runtime.manifest import LIBRARY, MANIFEST, WEIGHTS, Manifest, Port, sha256_of
+from ..runtime.memory_plan import tensor_bytes
+from ..support.errors import VerificationError
+from ..support.files.folder import output_folder
+from ..support.files.inputs import protect
+from ..support.files.temporary import TemporaryFolder
+from ..support.progress import Progress, reporter
 from .build import Built, Variant, build_library, describe_target, make_variant, read_plan, require_compiler, with_threads
 from .check_reading import check_images, check_reading, verification_inputs
 from .data import Data
-from .divergence import first_difference
 from .earlier import ARTIFACT
-from .folder import output_folder
+from .first_difference import first_difference
 from .judgement import judge
-from .manifest import LIBRARY, MANIFEST, WEIGHTS, Manifest, Port, sha256_of
 from .network_facts import count_params, total_macs
 from .tolerance import Tolerance
 

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..errors import TenfoldError
-from .arrays import read_arrays
+from ..runtime.arrays import read_arrays
+from ..support.errors import TenfoldError
 
 SEED = 0
 

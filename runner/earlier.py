@@ -3,10 +3,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import TenfoldError
-from ..files.json_text import read_json
-from .folder import Kind
-from .manifest import LIBRARY, MANIFEST, WEIGHTS, sha256_of
+from ..runtime.manifest import LIBRARY, MANIFEST, WEIGHTS, sha256_of
+from ..support.errors import TenfoldError
+from ..support.files.folder import Kind
+from ..support.files.json_text import read_json
 
 FIELDS = {"format": int, "name": str, "model_sha256": str, "target": dict, "versions": dict, "library_sha256": str, "verification": dict}
 HASHES = {LIBRARY: "library_sha256", WEIGHTS: "weights_sha256"}

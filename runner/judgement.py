@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import TenfoldError, VerificationError
+from ..support.errors import TenfoldError, VerificationError
 from .near_ties import NearTies
 from .tolerance import Tolerance
 from .verify import Errors, Run, compare_arrays, compare_outputs

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import TenfoldError
+from ..support.errors import TenfoldError
 from .tolerance import SPREAD
 
 if TYPE_CHECKING:

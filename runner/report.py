@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 from rich.console import Console
 from rich.text import Text
 
-from ..printable import printable
-from .listing import Listing
+from ..support.listing import Listing
+from ..support.printable import printable
 
 if TYPE_CHECKING:
     from ..factorization.layer import Layer
     from ..targets import Target
-    from .compare import Comparison
+    from .bench.compare import Comparison
     from .inspect import Inspection
 
 UNLIMITED = 10_000  # columns of a pipe or a file: what reads it wants a row in one line

@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import TenfoldError
+from ..support.errors import TenfoldError
 from .verify import TOLERANCE, Errors
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..errors import VerificationError
+from ..support.errors import VerificationError
 
 # Two correct float32 engines sum in different orders. A sum of n products then differs by about sqrt(n) * 2^-24 of its magnitude:
 # 1e-5 for the 25088 inputs of VGG's first dense layer, and as much again over tens of layers. What a wrong stride, a lost bias or a bad

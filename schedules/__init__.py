@@ -10,6 +10,6 @@ if TYPE_CHECKING:
 
 def rules_for(target: Target) -> list[Rule]:
     """The rules for a target, in the order in which they are tried (imports TVM)."""
-    from .x86 import RULES
+    from .cpu import RULES
 
     return RULES

@@ -12,11 +12,11 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import ScheduleError
 
 from ..targets import Target
-from .analysis import block_names, calls_library, has_constant_shapes, has_parallel_loop
-from .named_values import store_names
-from .nests import has_nests
 from .rule import Rule
-from .shared_values import share_values
+from .tir.analysis import block_names, calls_library, has_constant_shapes, has_parallel_loop
+from .tir.loop_nests import has_nests
+from .tir.named_values import store_names
+from .tir.shared_values import share_values
 
 SCHEDULED = "tirx.is_scheduled"
 STRICT = "TENFOLD_STRICT"  # environment variable; "1" turns warnings and failing rules into errors, as the tests do

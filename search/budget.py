@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from math import isfinite
 
-from ..errors import TenfoldError
+from ..support.errors import TenfoldError
 
 OPTIONS = {"max_drop": "--max-drop", "speedup": "--speedup", "latency": "--latency", "size": "--size"}
 

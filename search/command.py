@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import TenfoldError
 from ..factorization import method_name
-from ..progress import Progress
 from ..runner.report import size
+from ..support.errors import TenfoldError
+from ..support.progress import Progress
 from .budget import OPTIONS, Budget
 from .compress import ENERGY, compress
 from .result_files import CURVE, MODEL, PICTURES, PLAN, REPORT

@@ -8,16 +8,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import TenfoldError
-from ..files.inputs import protect
-from ..progress import Progress, reporter
 from ..runner.build import read_plan, require_compiler
 from ..runner.check_reading import check_images, check_reading
 from ..runner.data import Data, random_inputs
-from ..runner.folder import check_output, output_folder
 from ..runner.network_facts import count_params
 from ..runner.verify import verify
-from .material import Material
+from ..support.errors import TenfoldError
+from ..support.files.folder import check_output, output_folder
+from ..support.files.inputs import protect
+from ..support.progress import Progress, reporter
+from .calibration.network_rewriter import Material
 from .result_files import MODEL, PLAN, RESULT, write_report
 
 if TYPE_CHECKING:
@@ -124,7 +124,8 @@ def compress(
     energy : float
         In (0, 1]: the part of each weight's squared norm that is kept.
     data : path, dict or ndarray, optional
-        Images, labelled or not, to correct the factored layers with (`search.correct`). With a plan: those that it was made with.
+        Images, labelled or not, to correct the factored layers with (`search.calibration.correction`). With a plan: those that it
+        was made with.
     target : str, Target or dict
         Its vector length is what ranks are rounded to.
     progress : callable, optional

@@ -6,20 +6,20 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import TenfoldError
-from ..files.inputs import protect
 from ..plots.canvas import require_matplotlib, save
 from ..plots.pareto import draw
-from ..progress import Progress, reporter
 from ..runner.build import require_compiler, with_threads
 from ..runner.check_reading import check_reading
 from ..runner.data import Data
-from ..runner.folder import check_output, output_folder
+from ..runner.devices.wire import SILENCE
 from ..runner.network_facts import count_params, total_macs
-from ..runner.wire import SILENCE
+from ..support.errors import TenfoldError
+from ..support.files.folder import check_output, output_folder
+from ..support.files.inputs import protect
+from ..support.progress import Progress, reporter
 from .budget import Budget
+from .calibration.evaluation import check
 from .compress import write_model
-from .evaluate import check
 from .outcome import Figures, LayerOutcome, Outcome
 from .pareto import curve, to_json
 from .result_files import CURVE, MODEL, PICTURES, PLAN, RESULT, write_report
@@ -28,7 +28,7 @@ from .search import Search, Settings
 if TYPE_CHECKING:
     import onnx
 
-    from .timing import Indices
+    from .timing.network_timing import Indices
 
 
 
@@ -55,10 +55,10 @@ def settings_for(
     TenfoldError
         There is no such target, its code does not run where candidates are timed, or the device does not answer.
     """
-    from ..passes.codegen import support_objects
-    from ..runner.session import Session
+    from ..codegen.library import support_objects
+    from ..runner.devices.session import Session
     from ..targets import resolve
-    from .device import Host, Remote
+    from .timing.device import Host, Remote
 
     known = {field.name for field in fields(Settings)} - {"target", "device"}
     for name in options:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..factorization import Plan
+    from .accuracy_model import Estimate
     from .budget import Budget
-    from .evaluate import Verdict
-    from .loss import Estimate
+    from .calibration.evaluation import Verdict
     from .survey import LayerSurvey
 
 

@@ -13,7 +13,7 @@ from .candidates import spread
 
 if TYPE_CHECKING:
     from .search import Search
-    from .timing import Indices
+    from .timing.network_timing import Indices
 
 POINTS = 10
 MOST = 20.0  # points of accuracy: where the curve ends

@@ -5,11 +5,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..errors import TenfoldError
 from ..factorization.plan import Plan
-from ..files.json_text import read_json
-from ..runner.folder import Kind
-from ..runner.manifest import sha256_of
+from ..runtime.manifest import sha256_of
+from ..support.errors import TenfoldError
+from ..support.files.folder import Kind
+from ..support.files.json_text import read_json
 
 MODEL, PLAN, REPORT = "model.onnx", "plan.json", "report.json"
 CURVE, PICTURES = "pareto.json", ("pareto.png", "pareto.svg")

@@ -19,29 +19,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtri
 
-from ..code_version import code_version
-from ..errors import TenfoldError
 from ..factorization import METHODS, Method, Plan, method_name
-from ..progress import Progress, reporter
 from ..runner.data import Data
+from ..support.code_version import code_version
+from ..support.errors import TenfoldError
+from ..support.progress import Progress, reporter
+from .accuracy_model import LEAST, Estimate, Trend, layer_factors, points_per_loss
+from .bounded_search import GROW, TRIES, Found, Pick, loosest, within
 from .budget import Budget
+from .calibration.evaluation import Judge, Verdict, check, first, is_verdict, split
+from .calibration.network_rewriter import Material
 from .candidates import fields
-from .evaluate import Judge, Verdict, check, first, is_verdict, split
-from .latency import LatencyTable
-from .loss import LEAST, Estimate, Trend, layer_factors, points_per_loss
-from .material import Material
+from .infeasible import best_accurate, best_reachable
 from .sensitivity import KEY, Sensitivity, is_sound
 from .store import SEARCHES, TUNE_LOGS, Store, cache_folder
 from .survey import LayerSurvey, survey
-from .tighten import GROW, TRIES, Found, Pick, loosest, within
-from .timing import Indices, Timing
-from .unreachable import best_accurate, best_reachable
+from .timing.latency_table import LatencyTable
+from .timing.network_timing import Indices, Timing
 
 if TYPE_CHECKING:
     from ..factorization import FactorChain
     from ..frontends import Network
     from ..targets import Target
-    from .device import Device
+    from .timing.device import Device
 
 EVALUATED = 512  # calibration images that single candidates are evaluated on
 RISK = 0.05  # that a plan breaks the budget on further images although it passed
@@ -119,7 +119,7 @@ class Search:
         self.costs = self.timing.costs
         self.judge = Judge(network, held_out)
         self._plans = Store(self._cache("plans"), PLAN_KEY, is_sound=lambda record: is_verdict(record.get("verdict")))
-        self._context = {"held_out": self.judge.digest, "code": code_version("factorization", "search", "passes")}
+        self._context = {"held_out": self.judge.digest, "code": code_version("factorization", "search", "passes", "codegen")}
         self._verdicts: dict[Indices, Verdict] = {}
         self._chains: dict[Indices, dict[str, FactorChain]] = {}
 
@@ -325,7 +325,7 @@ class Search:
         return json.dumps({"correction": self.correction, **layers}, sort_keys=True)
 
     def _survey(self, images: Data) -> list[LayerSurvey]:
-        from ..passes.activation import steps_behind
+        from ..passes.epilogues import steps_behind
 
         material = self.material
         sensitivity = Sensitivity(material, Judge(self.network, images), Store(self._cache("layers"), KEY, is_sound=is_sound))

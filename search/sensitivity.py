@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from ..code_version import code_version
 from ..factorization import METHODS, FactorChain
 from ..factorization.chain import nearest_part
-from ..factorization.refine import refine
+from ..factorization.solvers.chain_als import refine
+from ..support.code_version import code_version
+from .calibration.evaluation import Judge, Verdict, is_verdict
+from .calibration.network_rewriter import Material
 from .candidates import Candidate
-from .evaluate import Judge, Verdict, is_verdict
-from .material import Material
 from .store import Store, is_number
 
 KEY = ("what", "layer", "method", "ranks", "metric", "model", "data", "code")
-CODE = ("factorization", *(f"search/{name}.py" for name in ("calibration", "patches", "inside", "free_batch", "evaluate", "sensitivity")))
+CODE = ("factorization", "search/calibration", "frontends/reference/graph_activations.py", "search/sensitivity.py")
 REMEMBERED = 64  # chains: most are asked for twice in a row
 
 

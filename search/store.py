@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import TenfoldError
-from ..files.regular import read_regular, reason
+from ..support.errors import TenfoldError
+from ..support.files.regular import read_regular, reason
 
 CACHE = "TENFOLD_CACHE"  # environment variable: the folder that everything below is kept in
 LARGEST = 1 << 30  # bytes of a file of records

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
-from ..errors import TenfoldError
 from ..factorization import METHODS, Layer
-from ..progress import Progress, reporter
+from ..support.errors import TenfoldError
+from ..support.progress import Progress, reporter
+from .accuracy_model import Curve
+from .calibration.evaluation import Verdict
 from .candidates import Candidate, Field, spread
-from .evaluate import Verdict
-from .latency import LatencyTable, Trial
-from .loss import Curve
 from .sensitivity import Sensitivity
+from .timing.latency_table import LatencyTable, Trial
 
 BEATEN = 0.8  # of its time, at no more error: another form is that much better
 EVALUATED = 7  # candidates of a layer that are tried on real images

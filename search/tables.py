@@ -3,8 +3,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..runner.listing import Listing
 from ..runner.report import count, dim, milliseconds, size
+from ..support.listing import Listing
 
 if TYPE_CHECKING:
     from .compress import Compression

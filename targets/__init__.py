@@ -5,7 +5,7 @@ import difflib
 import os
 from typing import Any
 
-from ..errors import TenfoldError
+from ..support.errors import TenfoldError
 from .registry import presets
 from .target import Target
 

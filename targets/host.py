@@ -4,8 +4,8 @@ from __future__ import annotations
 import platform
 from collections.abc import Collection
 
-from ..errors import TenfoldError
-from . import cpu
+from ..support.errors import TenfoldError
+from . import detection
 from .llvm import cpu_features, system_cpu
 from .target import Target
 
@@ -36,7 +36,7 @@ def choose(mcpu: str, claimed: Collection[str], flags: Collection[str]) -> tuple
     """
     if mcpu in ("", "generic", "x86-64"):  # LLVM does not know this CPU
         return next(level for level, needed in LEVELS.items() if set(needed) <= set(flags)), []
-    absent = [feature for feature, flag in cpu.FLAG_OF_FEATURE.items() if feature in claimed and flag not in flags]
+    absent = [feature for feature, flag in detection.FLAG_OF_FEATURE.items() if feature in claimed and flag not in flags]
     return mcpu, [f"-{feature}" for feature in absent]
 
 
@@ -48,16 +48,16 @@ def detect_host() -> Target:
     TenfoldError
         If this is not an x86-64 machine with /proc/cpuinfo.
     """
-    flags = cpu.cpu_flags()
+    flags = detection.cpu_flags()
     if platform.machine() not in ("x86_64", "AMD64") or not flags:
         machine = f"{platform.system()} {platform.machine()}"
         raise TenfoldError(f"can't detect this machine ({machine}): Tenfold compiles for x86-64 under Linux; give --target NAME")
     name = system_cpu()
     mcpu, mattr = choose(name, cpu_features({"kind": "llvm", "mcpu": name}), flags)
-    cores = cpu.physical_cores()
+    cores = detection.physical_cores()
     tvm = {"kind": "llvm", "mcpu": mcpu, **({"mattr": mattr} if mattr else {}), "num-cores": cores}
-    features = cpu.flags_of(cpu_features(tvm))
-    bits, registers = cpu.vector_unit(features)
-    l1, l2, l3 = cpu.caches()
+    features = detection.flags_of(cpu_features(tvm))
+    bits, registers = detection.vector_unit(features)
+    l1, l2, l3 = detection.caches()
     l3 = min(l3, cores * L3_OF_A_CORE)
-    return Target("host", tvm, bits, registers, cores, l1, l2, l3, features=features, description=cpu.cpu_model())
+    return Target("host", tvm, bits, registers, cores, l1, l2, l3, features=features, description=detection.cpu_model())

@@ -4,9 +4,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import TenfoldError
-from ..files.json_text import parse_json
-from . import cpu
+from ..support.errors import TenfoldError
+from ..support.files.json_text import parse_json
+from . import detection
 from .llvm import cpu_features
 from .registry import presets
 from .spec import checked, shown
@@ -41,7 +41,7 @@ def from_dict(spec: Mapping[str, Any]) -> Target:
     """
     tvm = checked(spec)
     features = flags_for(tvm)
-    bits, registers = cpu.vector_unit(features)
+    bits, registers = detection.vector_unit(features)
     like = next((preset for preset in presets() if preset.tvm["mcpu"] == tvm["mcpu"]), None)
     l1, l2, l3 = (like.l1_bytes, like.l2_bytes, like.l3_bytes) if like else (L1_BYTES, L2_BYTES, L3_BYTES)
     return Target(tvm["mcpu"], tvm, bits, registers, tvm["num-cores"], l1, l2, l3, features=features)
@@ -57,5 +57,5 @@ def flags_for(tvm: dict[str, Any]) -> tuple[str, ...]:
     """
     plain = not tvm.get("mattr") and "mtriple" not in tvm
     if plain and any(preset.tvm["mcpu"] == tvm["mcpu"] for preset in presets()):  # it is known to compile
-        return cpu.flags_of(cpu_features(tvm))
-    return cpu.flags_of(trial_features(tvm))
+        return detection.flags_of(cpu_features(tvm))
+    return detection.flags_of(trial_features(tvm))

@@ -5,7 +5,7 @@ import functools
 import sys
 from pathlib import Path
 
-from .cpu import physical_cores
+from .detection import physical_cores
 from .target import Target
 
 if sys.version_info >= (3, 11):
@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parent / "presets"
 @functools.cache
 def presets() -> tuple[Target, ...]:
     """All presets, by name. A preset says what a family of CPUs is; how many cores to use is this machine's business."""
-    return tuple(_read(path) for path in sorted(FOLDER.glob("*.toml")))
+    return tuple(_read(path) for path in sorted(FOLDER.glob("*/*.toml")))
 
 
 def _read(path: Path) -> Target:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import TenfoldError
-from . import cpu
+from ..support.errors import TenfoldError
+from . import detection
 from .llvm import known_cpus, known_features
 from .registry import presets
 
@@ -34,7 +34,7 @@ def checked(spec: Mapping[str, Any]) -> dict[str, Any]:
         raise TenfoldError(f"unknown target kind {shown(kind)}: Tenfold compiles for {', '.join(KINDS)} (x86-64)")
     refuse_unknown(spec, FIELDS, "the target")
     _check_triple(spec.get("mtriple", "x86_64"))
-    _check_number("num-cores", cores := spec.get("num-cores", cpu.physical_cores()), 1, MOST_CORES)
+    _check_number("num-cores", cores := spec.get("num-cores", detection.physical_cores()), 1, MOST_CORES)
     _check_number("opt-level", spec.get("opt-level", 3), 0, 3)
     if spec.get("keys", ["cpu"]) != ["cpu"]:
         raise TenfoldError(f'the target\'s keys are {shown(spec["keys"])}: they can only be ["cpu"]')

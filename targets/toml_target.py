@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..errors import TenfoldError
-from ..files.json_text import decode_text
-from ..files.regular import read_regular
-from . import cpu
+from ..support.errors import TenfoldError
+from ..support.files.json_text import decode_text
+from ..support.files.regular import read_regular
+from . import detection
 from .json_target import L1_BYTES, L2_BYTES, L3_BYTES, flags_for
 from .registry import tomllib
 from .spec import checked, refuse_unknown, shown
@@ -46,7 +46,7 @@ def _target(name: str, table: dict[str, Any]) -> Target:
         raise TenfoldError('the table [tvm] is missing: it needs kind = "llvm" and mcpu')
     tvm = checked(table["tvm"])
     needed = flags_for(tvm)
-    bits, registers = cpu.vector_unit(needed)
+    bits, registers = detection.vector_unit(needed)
     bits = _one_of("vector_bits", table.get("vector_bits", bits), BITS, bits)
     registers = _one_of("vector_registers", table.get("vector_registers", registers), REGISTERS, registers)
     l1, l2, l3 = (_kib(size, table.get(size, default)) << 10 for size, default in SIZES.items())

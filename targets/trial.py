@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import Any
 
-from ..errors import TenfoldError
+from ..support.errors import TenfoldError
 from .light_import import import_tvm
 
 SECONDS = 300.0

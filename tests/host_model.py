@@ -10,7 +10,7 @@ import os
 from dataclasses import replace
 
 from tenfold import targets
-from tenfold.targets import Target, cpu, registry, resolve
+from tenfold.targets import Target, detection, registry, resolve
 from tenfold.targets.host import choose
 from tenfold.targets.llvm import cpu_features
 
@@ -44,6 +44,6 @@ def model(name: str, cores: int = 2) -> Target:
 def as_host(preset: Target) -> Target:
     """A preset's model with code that runs on this machine."""
     asked = {key: value for key, value in preset.tvm.items() if key != "mattr"}
-    mcpu, mattr = choose(asked["mcpu"], cpu_features(asked), cpu.cpu_flags())
+    mcpu, mattr = choose(asked["mcpu"], cpu_features(asked), detection.cpu_flags())
     tvm = {**asked, "mcpu": mcpu, **({"mattr": mattr} if mattr else {})}
-    return replace(preset, name="host", tvm=tvm, features=cpu.flags_of(cpu_features(tvm)))
+    return replace(preset, name="host", tvm=tvm, features=detection.flags_of(cpu_features(tvm)))

@@ -23,9 +23,9 @@ from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from models import chain_model, flattened  # noqa: E402
 from networks import WRITERS  # noqa: E402
-from tenfold.errors import TenfoldError  # noqa: E402
 from tenfold.factorization import FactorChain  # noqa: E402
-from tenfold.runner.measure import Latency  # noqa: E402
+from tenfold.runner.bench.measure import Latency  # noqa: E402
+from tenfold.support.errors import TenfoldError  # noqa: E402
 
 SETTINGS = suites.Settings((1,), Path("/nowhere"))
 

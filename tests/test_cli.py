@@ -14,8 +14,9 @@ import pytest
 from conftest import tiny_network
 from onnx import helper
 from search_fakes import QUICK, ModelDevice, classifier, images, labels
-from tenfold import cli, interrupts
-from tenfold.runner.disturbance import Usage
+from tenfold import cli
+from tenfold.runner.bench.disturbance import Usage
+from tenfold.support import interrupts
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_a_dynamic_network_with_its_shape_given(tenfold, work):
 
 
 def test_bench(tenfold, work, monkeypatch):
-    monkeypatch.setattr("tenfold.runner.measure.wait_until_quiet", lambda: None)
+    monkeypatch.setattr("tenfold.runner.bench.measure.wait_until_quiet", lambda: None)
     np.savez(work / "d.npz", x=np.ones((4, 3, 8, 8), "float32"), y=np.zeros(4, "int64"))
     arguments = ["--against", "onnxruntime", "--data", "d.npz", "--runs", 2, "--threads", 1, "--json", "bench.json"]
     code, out, _ = tenfold("bench", "net.onnx", "net", *arguments)
@@ -109,8 +110,8 @@ def test_bench(tenfold, work, monkeypatch):
 
 def test_bench_on_a_machine_that_others_use(tenfold, work, monkeypatch):
     clock = iter(range(10**6))
-    monkeypatch.setattr("tenfold.runner.measure.wait_until_quiet", lambda: None)
-    monkeypatch.setattr("tenfold.runner.measure.usage", lambda: Usage(*[float(next(clock))] * 3, 0.0, 0))
+    monkeypatch.setattr("tenfold.runner.bench.measure.wait_until_quiet", lambda: None)
+    monkeypatch.setattr("tenfold.runner.bench.measure.usage", lambda: Usage(*[float(next(clock))] * 3, 0.0, 0))
     cases = ([], "the machine was disturbed: others took 1 of"), (["--until-stable", 0.01], "the machine never became stable: ")
     for options, words in cases:
         code, out, err = tenfold("bench", "net", "--runs", 1, "--threads", 1, "--json", "bench.json", *options)
@@ -126,7 +127,7 @@ def test_plot(tenfold, work):
 
 def test_compress_within_a_budget(tenfold, work, monkeypatch):
     """With a device that computes its times: those of this machine would make another choice every time."""
-    monkeypatch.setattr("tenfold.search.device.Host", lambda target: ModelDevice())
+    monkeypatch.setattr("tenfold.search.timing.device.Host", lambda target: ModelDevice())
     model, x = classifier(), images(400)
     onnx.save(model, work / "c.onnx")
     np.savez(work / "d.npz", x=x, y=labels(model, x))
@@ -287,7 +288,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(tenfold, work, mistake):
 
 
 def test_an_engine_that_is_not_installed(tenfold, work, monkeypatch):
-    monkeypatch.setattr("tenfold.runner.engines.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("tenfold.runner.bench.engines.importlib.util.find_spec", lambda name: None)
     code, _, err = tenfold("bench", "net", "--against", "openvino")
     assert code == 2 and 'openvino is not installed: pip install "tenfold[rivals]"' in err
 
@@ -300,7 +301,7 @@ def test_a_wrong_option_is_exit_code_2(tenfold, work):
 
 
 def test_a_network_that_differs_is_exit_code_1(tenfold, work, monkeypatch):
-    from tenfold.errors import VerificationError
+    from tenfold.support.errors import VerificationError
 
     def differ(*args, **keywords):
         raise VerificationError("net.onnx differs")
@@ -340,7 +341,8 @@ def test_an_interrupt_inside_tvm_is_no_traceback(tenfold, work, monkeypatch, num
 def test_warnings_are_one_line(tenfold, work, monkeypatch):
     import warnings
 
-    monkeypatch.setattr("tenfold.targets.cpu.cpu_flags", lambda: warnings.warn("two\nlines", UserWarning, stacklevel=1) or frozenset())
+    loud = lambda: warnings.warn("two\nlines", UserWarning, stacklevel=1) or frozenset()  # noqa: E731
+    monkeypatch.setattr("tenfold.targets.detection.cpu_flags", loud)
     code, _, err = tenfold("targets")
     assert code == 0 and err == "tenfold: warning: two lines\n"
 

@@ -17,10 +17,10 @@ import onnx
 import pytest
 from command_checks import tenfold
 from conftest import tiny_network
-from tenfold import interrupts
 from tenfold.cli import display
-from tenfold.errors import TenfoldError
-from tenfold.progress import reporter
+from tenfold.support import interrupts
+from tenfold.support.errors import TenfoldError
+from tenfold.support.progress import reporter
 
 INSPECT = "tenfold.runner.inspect.inspect"
 
@@ -67,7 +67,7 @@ def test_what_completion_offers_is_what_there_is():
     from tenfold.cli import complete
     from tenfold.factorization import METHODS
     from tenfold.plots.command import KINDS
-    from tenfold.runner.engines import RIVALS
+    from tenfold.runner.bench.engines import RIVALS
     from tenfold.targets import presets
 
     assert set(complete.target_names("")) == {"host", *(preset.name for preset in presets())}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files.temporary import TemporaryFolder
+from ..support.files.temporary import TemporaryFolder
 
 CIFAR10_MEAN = np.array([0.4914, 0.4822, 0.4465], "float32")
 CIFAR10_STD = np.array([0.2470, 0.2435, 0.2616], "float32")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ...errors import TenfoldError
+from ...support.errors import TenfoldError
 from ..quiet import quiet
 
 SECONDS = 60.0  # for one set of inputs

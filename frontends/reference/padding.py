@@ -1,6 +1,6 @@
 """A copy of a model with the padding of ``auto_pad`` written out, for engines that don't know it of dilated windows.
 
-The sizes come from ONNX's own shape inference; `frontends.explicit_pads`, which the compiler relies on, has no part in it.
+The sizes come from ONNX's own shape inference; `frontends.onnx.explicit_pads`, which the compiler relies on, has no part in it.
 """
 from __future__ import annotations
 

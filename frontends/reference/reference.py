@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from ...errors import TenfoldError
+from ...support.errors import TenfoldError
 from .double import tail_of
 from .evaluator import TooSlow, evaluator_run
 from .padding import asks, with_explicit_pads

@@ -96,7 +96,7 @@ def _write_light(name: str, path: Path) -> None:
 def _write_module(make: Callable[[], nn.Module], path: Path) -> None:
     import torch
     from tenfold.frontends.quiet import quiet
-    from tenfold.frontends.torch import CHATTY
+    from tenfold.frontends.torch.reader import CHATTY
     from torch import nn
 
     torch.manual_seed(0)
@@ -121,7 +121,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
 
 def network(name: str, folder: Path) -> Path:
     """The file of a network, in a folder that keeps it for the next time."""
-    from tenfold.runner.folder import whole_file
+    from tenfold.support.files.folder import whole_file
 
     path = folder / f"{name}.onnx"
     if not path.exists():

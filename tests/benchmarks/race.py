@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from peak import measure_peak
-from tenfold.runner.contestants import Contestants, open_contestants
+from tenfold.runner.bench.disturbance import Watch
+from tenfold.runner.bench.engines import ENGINES
+from tenfold.runner.bench.entries import Contestants, open_contestants
+from tenfold.runner.bench.measure import ROUNDS, WARM_UP_RUNS, measure
+from tenfold.runner.bench.profile import profile
 from tenfold.runner.data import random_inputs
-from tenfold.runner.disturbance import Watch
-from tenfold.runner.engines import ENGINES
-from tenfold.runner.measure import ROUNDS, WARM_UP_RUNS, measure
-from tenfold.runner.profile import profile
 from tenfold.targets import resolve
 
 OURS = "tenfold"

@@ -7,8 +7,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from tenfold.errors import TenfoldError
-from tenfold.runner.folder import write_text
+from tenfold.support.errors import TenfoldError
+from tenfold.support.files.folder import write_text
 
 
 @dataclass

@@ -23,11 +23,11 @@ from rich.console import Console
 from rich.table import Table
 from suites import BATCHES, SUITES, Settings, chosen
 from table import full_table, mean_line
-from tenfold import interrupts
-from tenfold.errors import TenfoldError
-from tenfold.runner.engines import RIVALS, describe, rival
-from tenfold.runner.machine import describe_machine
-from tenfold.targets.cpu import physical_cores
+from tenfold.runner.bench.engines import RIVALS, describe, rival
+from tenfold.runner.bench.environment import describe_machine
+from tenfold.support import interrupts
+from tenfold.support.errors import TenfoldError
+from tenfold.targets.detection import physical_cores
 
 
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:

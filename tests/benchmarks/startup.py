@@ -69,7 +69,7 @@ def _first(files: dict[str, Path], inputs: Path, race: Any) -> dict[str, Any]:
 
 def _memory(files: dict[str, Path], inputs: Path, race: Any) -> dict[str, Any]:
     import numpy as np
-    from tenfold.runner.memory import peak_bytes
+    from tenfold.runner.bench.peak_memory import peak_bytes
 
     with np.load(inputs) as content:
         arrays = dict(content)
@@ -105,7 +105,7 @@ def _first_inference(name: str, path: str, inputs: str, threads: str) -> float:
         begin = time.perf_counter()
         tenfold.load(path, int(threads)).run(feeds)
         return time.perf_counter() - begin
-    from tenfold.runner.engines import ENGINES
+    from tenfold.runner.bench.engines import ENGINES
 
     engine = ENGINES[name]()
     engine.start()

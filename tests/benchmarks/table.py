@@ -16,9 +16,9 @@ from statistics import geometric_mean, median
 from typing import Any
 
 from results import read
-from tenfold.errors import TenfoldError
-from tenfold.runner.folder import write_text
 from tenfold.runner.report import count, milliseconds
+from tenfold.support.errors import TenfoldError
+from tenfold.support.files.folder import write_text
 
 HERE = Path(__file__).parent
 OURS = "tenfold"

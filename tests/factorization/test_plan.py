@@ -8,8 +8,8 @@ import pytest
 from factor_reference import PROPERTY, conv_layer, random_weight, run_chain, run_layer
 from hypothesis import given
 from hypothesis import strategies as st
-from tenfold.errors import TenfoldError
 from tenfold.factorization import METHODS, Choice, Layer, Plan
+from tenfold.support.errors import TenfoldError
 
 HASH = "0123456789abcdef" * 4
 

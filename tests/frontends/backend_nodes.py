@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import compose, numpy_helper
-from tenfold.errors import TenfoldError
 from tenfold.frontends import load
+from tenfold.support.errors import TenfoldError
 
 TABLE = Path(__file__).parents[2] / "docs" / "operators.md"
 # Kinds of operators that no convolutional network has: text, sequences, training, losses, random numbers, attention, signals, pictures.
@@ -156,7 +156,7 @@ def _compiled(group: list[tuple[Case, object]]) -> Iterator[tuple[Case, str]]:
 
 def _run(networks: list, inputs: list[dict[str, np.ndarray]]) -> list[list[np.ndarray]]:
     import tvm
-    from tenfold.frontends.relax_import import import_relax
+    from tenfold.frontends.relax.importer import import_relax
     from tenfold.passes.pipeline import build
     from tenfold.targets import resolve
     from tvm import relax

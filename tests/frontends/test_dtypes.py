@@ -6,10 +6,10 @@ import onnx
 import pytest
 from frontend_checks import example, graph, normal, run_relax
 from onnx import numpy_helper
-from tenfold.errors import TenfoldError
 from tenfold.frontends import load
 from tenfold.frontends.reference.session import session_run
 from tenfold.passes.inventory import inventory
+from tenfold.support.errors import TenfoldError
 
 W, V = normal(16, 8, 3, 3) / 8, normal(8, 16, 3, 3, seed=1) / 12
 

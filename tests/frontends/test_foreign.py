@@ -4,8 +4,8 @@ import pickle
 import zipfile
 
 import pytest
-from tenfold.errors import TenfoldError
 from tenfold.frontends import load
+from tenfold.support.errors import TenfoldError
 
 
 def hint(path) -> str:

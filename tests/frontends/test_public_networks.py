@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import tenfold
-from tenfold.errors import TenfoldError
+from tenfold.support.errors import TenfoldError
 
 # package, file, sizes of the input, how many layers at least can be factored
 NETWORKS = [

@@ -4,14 +4,9 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "runner"))
-
 from artifact_edits import edit, read_words, write_words  # noqa: E402
 from command_checks import tenfold, tenfold_anew  # noqa: E402
 

@@ -15,12 +15,12 @@ from factor_checks import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tenfold.errors import TenfoldError
 from tenfold.factorization import METHODS, FactorChain, Stage
 from tenfold.frontends import load
-from tenfold.passes.chains import push_permutations
+from tenfold.passes.factor_chains import push_permutations
 from tenfold.passes.factorize import Factorize
 from tenfold.passes.inventory import inventory
+from tenfold.support.errors import TenfoldError
 from tvm import relax
 
 CONV = ("float[1,4,8,8] x => float y", '["block.conv"] c = Conv <pads = [1, 1, 1, 1]> (x, w, b) y = Relu (c)')

@@ -14,11 +14,11 @@ from factor_checks import (
     run_relax,
     truncated,
 )
-from tenfold.errors import TenfoldError
 from tenfold.factorization import FactorChain, Stage
 from tenfold.frontends import load
 from tenfold.passes.factorize import Factorize
 from tenfold.passes.factorize_onnx import factorize_onnx
+from tenfold.support.errors import TenfoldError
 
 
 @pytest.fixture

@@ -2,25 +2,12 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import pytest
-import tvm
+from fusion_checks import check, kernels, network
 from onnx import helper, numpy_helper
-from tenfold.frontends import load
-from tenfold.passes.chain_runs import find_runs
+from tenfold.passes.convolution_runs import find_runs
 from tenfold.passes.kernel_calls import LayerWeights
-from tenfold.passes.pipeline import build, lower
-from tvm import relax
-
-
-def network(nodes, shapes, shape, outputs=("y",)):
-    """A graph from `x` with random constants."""
-    rng = np.random.default_rng(0)
-    constants = [numpy_helper.from_array((rng.standard_normal(s) / np.sqrt(max(1, np.prod(s[1:])))).astype("float32"), k)
-                 for k, s in shapes.items()]
-    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", 1, shape)],
-                              [helper.make_tensor_value_info(name, 1, None) for name in outputs], constants)
-    return load(onnx.shape_inference.infer_shapes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)))
+from tenfold.passes.pipeline import lower
 
 
 def conv(name, inputs, output, **attributes):
@@ -34,19 +21,6 @@ def bottleneck(**changes):
              conv("project", ["br", "w2"], "c"), helper.make_node("Add", ["c", "x"], ["y"])]
     shapes = {"w0": (96, 16, 1, 1), "b0": (96,), "w1": (96, 1, 3, 3), "b1": (96,), "w2": (16, 96, 1, 1)}
     return network(nodes, shapes, [1, 16, 14, 14], **changes)
-
-
-def kernels(net, target):
-    return [var.name_hint for var, function in lower(net.mod, target, until="schedule").functions_items()
-            if isinstance(function, tvm.tirx.PrimFunc)]
-
-
-def check(net, target):
-    rng = np.random.default_rng(1)
-    inputs = {spec.name: rng.standard_normal(spec.shape, "float32") for spec in net.inputs}
-    out = relax.VirtualMachine(build(net.mod, target), tvm.cpu())["main"](*[tvm.runtime.tensor(v) for v in inputs.values()])
-    for ours, theirs in zip([out] if hasattr(out, "numpy") else list(out), net.reference(inputs), strict=True):
-        np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-4, atol=1e-4 * max(1, abs(theirs).max()))
 
 
 def test_an_inverted_bottleneck_is_one_kernel_with_its_residual(target):

@@ -2,11 +2,11 @@
 from __future__ import annotations
 
 import pytest
+from fusion_checks import check, kernels, network
 from onnx import helper
 from tenfold.passes.fuse_dense import find_dense_runs
 from tenfold.passes.kernel_calls import LayerWeights
 from tenfold.passes.pipeline import lower
-from test_fuse_chains import check, kernels, network
 
 
 def layers(rows=1, between=(), outputs=("y",)):

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tenfold.errors import TenfoldError
 from tenfold.factorization import METHODS, Layer
 from tenfold.plots import canvas, filters, parameters, pareto, spectra
+from tenfold.support.errors import TenfoldError
 
 FIRST = Layer("conv1", "conv2d", (24, 3, 5, 5), padding=(2, 2, 2, 2), input_size=(16, 16), output_size=(16, 16))
 DENSE = Layer("fc", "dense", (20, 30))

@@ -6,8 +6,8 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from tenfold.runner.manifest import sha256_of
-from tenfold.runner.weights import HEADER, WORD
+from tenfold.runtime.manifest import sha256_of
+from tenfold.runtime.weights import HEADER, WORD
 
 HASHES = {"model.so": "library_sha256", "weights.bin": "weights_sha256"}
 

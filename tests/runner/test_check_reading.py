@@ -8,16 +8,16 @@ import tenfold
 from command_checks import tenfold as command
 from conftest import tiny_network
 from onnx import TensorProto, helper, numpy_helper
-from tenfold.errors import TenfoldError, VerificationError
 from tenfold.frontends import load
 from tenfold.frontends.reference import Reference
 from tenfold.runner.check_reading import check_reading
+from tenfold.support.errors import TenfoldError, VerificationError
 
 
 @pytest.fixture
 def misread(monkeypatch):
     """Every network is read with a weight that is 1.5 times too large."""
-    from tenfold.frontends import onnx as frontend
+    from tenfold.frontends.onnx import reader as frontend
 
     real = frontend.normalize
 
@@ -89,7 +89,7 @@ def test_the_report_says_how_the_reading_was_checked(tiny_file, tmp_path):
 @pytest.mark.parametrize("error", [RuntimeError("no"), TenfoldError("no"), KeyError("c"), AttributeError("x"), AssertionError()])
 def test_what_fails_in_looking_for_the_layer_hides_no_difference(tiny_file, tmp_path, monkeypatch, error):
     from tenfold.passes import pipeline
-    from tenfold.runner import divergence
+    from tenfold.runner import first_difference
 
     def fail(*arguments):
         raise error
@@ -100,21 +100,21 @@ def test_what_fails_in_looking_for_the_layer_hides_no_difference(tiny_file, tmp_
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) + np.float32(1), tensor.name))
     mod, real = load(wrong).mod, pipeline.lower
     monkeypatch.setattr(pipeline, "lower", lambda _, target, **options: real(mod, target, **options))
-    monkeypatch.setattr(divergence, "expose_relax", fail)
+    monkeypatch.setattr(first_difference, "expose_relax", fail)
     with pytest.raises(VerificationError, match=r"'scores' of the compiled network differs .* at \[0, \d\] it is [-\d.]+, not [-\d.]+$"):
         tenfold.compile(tiny_file, output=tmp_path / "out", threads=1)
     assert not list(tmp_path.iterdir())
 
 
 def test_an_interrupt_in_looking_for_the_layer_is_one(tiny_file, monkeypatch):
-    from tenfold.runner import divergence
+    from tenfold.runner import first_difference
 
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(divergence, "expose_onnx", interrupt)
+    monkeypatch.setattr(first_difference, "expose_onnx", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        divergence.first_difference(type("V", (), {"onnx": None})(), None)
+        first_difference.first_difference(type("V", (), {"onnx": None})(), None)
 
 
 # What is said on the screen and in the manifest.

@@ -10,10 +10,10 @@ import pytest
 import tenfold
 from conftest import tiny_network
 from onnx import TensorProto, helper, numpy_helper
-from tenfold.errors import TenfoldError, VerificationError
 from tenfold.runner import build
 from tenfold.runner.verify import TOLERANCE
-from tenfold.targets.cpu import physical_cores
+from tenfold.support.errors import TenfoldError, VerificationError
+from tenfold.targets.detection import physical_cores
 
 
 def names(folder):
@@ -141,7 +141,7 @@ def test_a_network_compiled_wrong_is_not_written(tmp_path, tiny_file, monkeypatc
 
 def exposed_like(mod, wrong):
     """`wrong`, returning its layers as well if `mod` does."""
-    from tenfold.runner.divergence import expose_relax
+    from tenfold.runner.first_difference import expose_relax
     from tvm import ir
 
     several = isinstance(mod["main"].ret_ty, ir.TupleType)
@@ -149,7 +149,7 @@ def exposed_like(mod, wrong):
 
 
 def test_a_cpu_that_this_machine_is_not_can_not_be_verified(tiny_file, tmp_path, monkeypatch):
-    monkeypatch.setattr("tenfold.runner.artifact.cpu_flags", lambda: frozenset(["avx2"]))
+    monkeypatch.setattr("tenfold.runtime.artifact.cpu_flags", lambda: frozenset(["avx2"]))
     with pytest.raises(TenfoldError, match="target zen4.*another CPU.*needs"):
         tenfold.compile(tiny_file, "zen4", tmp_path / "out")
     assert names(tmp_path) == []

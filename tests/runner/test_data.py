@@ -3,9 +3,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tenfold.errors import TenfoldError
 from tenfold.runner.data import Data, random_inputs, read_arrays
-from tenfold.runner.manifest import Port
+from tenfold.runtime.manifest import Port
+from tenfold.support.errors import TenfoldError
 
 IMAGE = Port("image", (2, 3, 4, 4), "float32")
 

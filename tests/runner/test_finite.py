@@ -8,7 +8,7 @@ import tenfold
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
-from tenfold.errors import TenfoldError
+from tenfold.support.errors import TenfoldError
 
 SMALL, ODD, LARGE = 1, 12_293, 1_000_003  # numbers: the last are looked at by all threads
 KINDS = {"float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE, "int32": TensorProto.INT32}

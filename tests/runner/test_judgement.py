@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper, parser
-from tenfold.errors import TenfoldError, VerificationError
 from tenfold.frontends.reference import Precision, Reference
 from tenfold.runner.judgement import FARTHEST, judge
 from tenfold.runner.tolerance import Tolerance
 from tenfold.runner.verify import TOLERANCE
+from tenfold.support.errors import TenfoldError, VerificationError
 
 X = np.random.default_rng(0).standard_normal((1, 8, 6, 6)).astype("float32")
 WEIGHT = (np.random.default_rng(1).standard_normal((8, 8, 1, 1)) / 3).astype("float32")

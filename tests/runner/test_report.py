@@ -6,13 +6,12 @@ import io
 import pytest
 from rich.console import Console
 from tenfold.factorization import Layer
-from tenfold.runner.compare import Comparison, Row
-from tenfold.runner.disturbance import Load
+from tenfold.runner.bench.compare import Comparison, Row
+from tenfold.runner.bench.disturbance import Load
+from tenfold.runner.bench.measure import Latency, Measurement
+from tenfold.runner.bench.profile import KernelTime, Profile
+from tenfold.runner.bench.profile_report import profile_table
 from tenfold.runner.inspect import Inspection, LayerReport
-from tenfold.runner.listing import Listing
-from tenfold.runner.measure import Latency, Measurement
-from tenfold.runner.profile import KernelTime, Profile
-from tenfold.runner.profile_report import profile_table
 from tenfold.runner.report import (
     UNLIMITED,
     comparison_table,
@@ -26,6 +25,7 @@ from tenfold.runner.report import (
 )
 from tenfold.search.compress import Compression, LayerChange
 from tenfold.search.tables import compression_table
+from tenfold.support.listing import Listing
 from tenfold.targets import presets
 
 

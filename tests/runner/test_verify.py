@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tenfold.errors import VerificationError
 from tenfold.runner.verify import Errors, compare_arrays, verify
+from tenfold.support.errors import VerificationError
 
 B = np.array([[1.0, -4.0], [0.0, 2.0]], "float32")
 

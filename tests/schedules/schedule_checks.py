@@ -7,10 +7,10 @@ import numpy as np
 import tvm
 from host_model import model, named
 from tenfold.passes.pipeline import phases
-from tenfold.schedules.analysis import block_names
+from tenfold.schedules.cpu import RULES
 from tenfold.schedules.driver import ApplySchedules
-from tenfold.schedules.vector_math import VectorMath
-from tenfold.schedules.x86 import RULES
+from tenfold.schedules.tir.analysis import block_names
+from tenfold.schedules.tir.vector_math import VectorMath
 from tenfold.targets import Target, resolve
 from tvm import relax, tirx
 

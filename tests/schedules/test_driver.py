@@ -6,8 +6,8 @@ import pytest
 import tvm
 from schedule_checks import HOST, fused, kernels, noise, run
 from tenfold.schedules import rules_for
+from tenfold.schedules.cpu import RULES
 from tenfold.schedules.driver import ApplySchedules, UnscheduledWarning, is_scheduled, schedule_function
-from tenfold.schedules.x86 import RULES
 from tvm import relax
 from tvm.relax import op
 from tvm.s_tir import Schedule

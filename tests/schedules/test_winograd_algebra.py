@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tenfold.runner.verify import TOLERANCE
-from tenfold.schedules.winograd import BY_OUTPUTS, F2, F4, Winograd
-from tenfold.schedules.x86.winograd_model import ERROR, MOST_ERROR, error_bound
+from tenfold.schedules.cpu.winograd.cost import ERROR, MOST_ERROR, error_bound
+from tenfold.schedules.winograd_algebra import BY_OUTPUTS, F2, F4, Winograd
 
 LAVIN = Winograd((1.0, 2.0))
 

@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 import pytest
-from tenfold.errors import TenfoldError
 from tenfold.search.budget import Budget
+from tenfold.support.errors import TenfoldError
 
 
 @pytest.mark.parametrize(

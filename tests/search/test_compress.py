@@ -10,7 +10,7 @@ import pytest
 import tenfold
 from conftest import tiny_network
 from search_fakes import classifier, images
-from tenfold.errors import TenfoldError
+from tenfold.support.errors import TenfoldError
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import onnx
 import pytest
 import tenfold
 from search_fakes import QUICK, ModelDevice, classifier, images, labels
-from tenfold.errors import TenfoldError
 from tenfold.passes.inventory import inventory
 from tenfold.runner.data import Data
 from tenfold.search.budget import Budget
+from tenfold.search.calibration.evaluation import Judge, split
 from tenfold.search.compress_within import compress_within
-from tenfold.search.evaluate import Judge, split
 from tenfold.search.search import SURE, SURE_OF_ALL, Search, Settings
+from tenfold.support.errors import TenfoldError
 from tenfold.targets import resolve
 
 IMAGES = 400
@@ -220,7 +220,7 @@ def test_bounds_together(work, small, bounds):
 
 def test_bytes_are_predicted_and_suggested_ranks_looked_at(work, monkeypatch):
     asked = []
-    monkeypatch.setattr("tenfold.factorization.tucker2.suggested_ranks", lambda weight: asked.append(weight.shape) or (5, 9))
+    monkeypatch.setattr("tenfold.factorization.methods.tucker2.suggested_ranks", lambda weight: asked.append(weight.shape) or (5, 9))
     searching = Search(tenfold.frontends.load(work / "net.onnx"), Data.of(work / "d.npz"), settings(work))
     assert asked == [(32, 4, 3, 3), (32, 32, 3, 3)]
     assert (8, 16) in [option.candidate.choice.ranks for option in searching.surveys[1].options]

@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 import pytest
-from tenfold.errors import TenfoldError
 from tenfold.search.store import Store, cache_folder
+from tenfold.support.errors import TenfoldError
 
 
 def test_what_was_put_is_there_again(tmp_path):

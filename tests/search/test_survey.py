@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 from tenfold.factorization import Choice, Layer
-from tenfold.progress import reporter
 from tenfold.search.candidates import Candidate
 from tenfold.search.costs import NODE, Costs, Whole
-from tenfold.search.latency import Trial
 from tenfold.search.survey import LayerSurvey, Option, _Surveyor, beaten, frontier, promising
+from tenfold.search.timing.latency_table import Trial
+from tenfold.support.progress import reporter
 
 LAYER = Layer("conv", "conv2d", (64, 48, 3, 3), padding=(1, 1, 1, 1), input_size=(14, 14), output_size=(14, 14))
 

@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from tenfold.errors import TenfoldError
-from tenfold.targets import Target, cpu, detect_host, presets, resolve
+from tenfold.support.errors import TenfoldError
+from tenfold.targets import Target, detect_host, detection, presets, resolve
 
 
 def test_listing_presets_does_not_import_tvm():
@@ -21,8 +21,8 @@ def test_a_preset_says_what_llvm_says(preset):
     from tenfold.targets.llvm import cpu_features, known_cpus
 
     assert preset.tvm["mcpu"] in known_cpus({"kind": "llvm"})
-    assert preset.features == cpu.flags_of(cpu_features(preset.tvm))
-    assert (preset.vector_bits, preset.vector_registers) == cpu.vector_unit(preset.features)
+    assert preset.features == detection.flags_of(cpu_features(preset.tvm))
+    assert (preset.vector_bits, preset.vector_registers) == detection.vector_unit(preset.features)
     assert preset.lanes == preset.vector_bits // 32 and preset.rank_multiple % preset.lanes == 0
     assert 0 < preset.l1_bytes < preset.l2_bytes
 
@@ -132,8 +132,8 @@ def test_instructions_of_few_cpus_are_known_as_flags():
 def test_the_host_runs_what_it_claims():
     host = detect_host()
     assert isinstance(host, Target) and host.name == "host"
-    assert set(host.features) <= cpu.cpu_flags()
-    assert host.cores == host.tvm["num-cores"] == cpu.physical_cores() <= (os.cpu_count() or 1)
+    assert set(host.features) <= detection.cpu_flags()
+    assert host.cores == host.tvm["num-cores"] == detection.physical_cores() <= (os.cpu_count() or 1)
 
 
 def test_nothing_named_is_the_host():

@@ -1,19 +1,14 @@
 """Structures in the place of a convolution: their weights against the papers' counts, and chains as modules against NumPy."""
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tenfold
 import torch
+from factor_reference import conv_layer, random_weight, run_chain  # noqa: E402
 from tenfold.factorization import METHODS, FactorChain, Stage, kernel_composing_width_bound
 from tenfold.training.networks import jin_baseline, jin_flattened
 from tenfold.training.structures import flattened, from_chain, kernel_composing, separable
 from torch import nn
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "factorization"))
-
-from factor_reference import conv_layer, random_weight, run_chain  # noqa: E402
 
 RNG = np.random.default_rng(0)
 

@@ -1,0 +1,1 @@
+"""Lowered functions -> a shared library: memory plan, call list, threads, machine code."""

@@ -1,0 +1,156 @@
+"""A lowered module -> a shared library: machine code for the kernels in several threads, then one link.
+
+Kernels are told apart by shape and tile, not by weights: layers that are alike share one, and each is generated once.
+"""
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
+from pathlib import Path
+
+import tvm
+import tvm_ffi
+from tvm import relax, tirx
+from tvm.relax import _ffi_api as relax_api
+from tvm.runtime import _ffi_api as runtime_api
+from tvm.support import cc
+
+from ..schedules.tir.bound_loops import BoundLoops, lower_blocks
+from ..schedules.tir.transpose_tiles import TransposeTiles
+from ..support.errors import TenfoldError
+from ..support.files.temporary import TemporaryFolder
+from ..support.progress import Progress, reporter
+from ..targets import Target
+from ..targets.detection import physical_cores
+from .stack_buffers import PIPELINE
+from .unaligned_parameters import AnyAlignment
+from .workspaces import WorkspaceMeter
+
+Kernel = tuple[tvm.ir.GlobalVar, tirx.PrimFunc]
+SUPPORT = "thread_pool.cc", "call_list.cc"  # what every library has besides its kernels
+INSTALL = "install g++ (Debian, Ubuntu: apt install g++; Fedora: dnf install gcc-c++), or name a compiler in CXX"
+PARTS = 4  # for each thread: some kernels take ten times as long as others
+
+
+def write_library(mod: tvm.IRModule, target: Target, path: Path, progress: Progress | None = None) -> int:
+    """Generate code and link it.
+
+    Parameters
+    ----------
+    mod : tvm.IRModule
+        Lowered: kernels, and Relax functions that call them.
+    target : Target
+        The device to generate code for.
+    path : Path
+        The shared library to write. The virtual machine loads it by its function ``vm_load_executable``.
+    progress : Progress, optional
+
+    Returns
+    -------
+    int
+        Bytes of the workspaces that kernels need while they run, on the threads of the target.
+    """
+    builder = relax.ExecBuilder()
+    kernels = _kernels(relax_api.VMCodeGen(builder, mod))
+    meter, say = WorkspaceMeter(target.cores), reporter(progress)
+    threads = physical_cores()  # of this machine, not of the target
+    with TemporaryFolder() as folder, ThreadPoolExecutor(threads) as pool:
+        parts = [part for index in range(PARTS * threads) if (part := kernels[index :: PARTS * threads])]
+        objects = [folder / f"kernels{index}.o" for index in range(len(parts))]
+        # TVM and LLVM let go of Python's lock while they work.
+        support = support_objects(target)
+        libraries = []
+        for library in pool.map(_generate, parts, objects, repeat(target), repeat(meter)):
+            libraries.append(library)
+            say("compiling: generating code", len(libraries), len(parts))
+        first, rest = (libraries[0], libraries[1:]) if libraries else (None, [])
+        executable = relax_api.VMLink(builder, target.tvm_target(), first, rest, {})
+        objects.append(folder / "executable.o")
+        _write(runtime_api.ModulePackImportsToLLVM(executable, False, str(target.tvm_target()), ""), objects[-1])
+        for source, content in support.items():
+            objects.append((folder / source).with_suffix(".o"))
+            objects[-1].write_bytes(content)
+        _compile([cpp_compiler(), "-shared", "-fPIC", "-o", str(path), "-pthread", *map(str, objects)])
+    return meter.bytes
+
+
+def cpp_compiler() -> str:
+    """The C++ compiler: that of CXX, or the first that is found.
+
+    Raises
+    ------
+    TenfoldError
+        There is none; it says what to install.
+    """
+    compiler = cc.get_cc()
+    if compiler is None:
+        raise TenfoldError(f"no C++ compiler was found to link the compiled network with: {INSTALL}")
+    if shutil.which(compiler) is None:
+        raise TenfoldError(f"the C++ compiler {compiler!r}, which CXX or CC names, is no program that can be run: {INSTALL}")
+    return compiler
+
+
+def support_objects(target: Target) -> dict[str, bytes]:
+    """Object files of what every library has besides its kernels, by the name of the source; TenfoldError if the compiler fails."""
+    return {source: _object(source, cpp_compiler(), _vectors(target)) for source in SUPPORT}
+
+
+def _vectors(target: Target) -> tuple[str, ...]:
+    """Options of the C++ compiler for the vectors of a target."""
+    return tuple(f"-m{feature}" for feature in ("avx2", "avx512f") if feature in target.features)
+
+
+@functools.cache
+def _object(source: str, compiler: str, options: tuple[str, ...]) -> bytes:
+    """The object file of a source in this folder."""
+    with TemporaryFolder() as folder:
+        path = folder / "object.o"
+        headers = [f"-I{include}" for include in tvm_ffi.libinfo.include_paths()]
+        command = [compiler, "-std=c++17", "-O3", "-fPIC", "-pthread", *options, *headers, "-c", str(Path(__file__).with_name(source))]
+        _compile([*command, "-o", str(path)])
+        return path.read_bytes()
+
+
+def _compile(command: list[str]) -> None:
+    """Run the C++ compiler; what it says goes into an error of one line."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+    except OSError as error:
+        raise TenfoldError(f"the C++ compiler {command[0]} can't be run: {error.strerror}") from None
+    if done.returncode:
+        said = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        why = next((line for line in said if "rror" in line or "No space" in line), said[0] if said else f"exit code {done.returncode}")
+        hint = f"; {INSTALL}" if "cc1plus" in why else ""  # gcc without its C++ part
+        raise TenfoldError(f"the C++ compiler {command[0]} failed: {why[:300]}{hint}")
+
+
+def _kernels(mod: tvm.IRModule) -> list[Kernel]:
+    """The kernels of a module by name, so that the same network gives the same library."""
+    functions = [(var, func) for var, func in mod.functions_items() if isinstance(func, tirx.PrimFunc)]
+    return sorted(functions, key=lambda item: item[0].name_hint)
+
+
+def _generate(kernels: Sequence[Kernel], path: Path, target: Target, meter: WorkspaceMeter) -> tvm.runtime.Module:
+    with tvm.transform.PassContext(instruments=[meter]):  # a context belongs to its thread
+        loops = BoundLoops()(lower_blocks(tvm.IRModule(dict(kernels))))
+        loops = AnyAlignment()(TransposeTiles()(loops))
+        library = tvm.tirx.build(loops, target=target.tvm_target(), pipeline=PIPELINE)
+    _write(library, path)
+    return library
+
+
+def _write(library: tvm.runtime.Module, path: Path) -> None:
+    """Write an object file, by way of a file in memory: on a full disk LLVM ends the process."""
+    memory = os.memfd_create("object")
+    try:
+        library.write_to_file(f"/proc/self/fd/{memory}", "o")
+        with open(memory, "rb", closefd=False) as content, open(path, "wb") as file:
+            content.seek(0)
+            shutil.copyfileobj(content, file)
+    finally:
+        os.close(memory)

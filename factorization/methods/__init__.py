@@ -1,0 +1,1 @@
+"""The methods of factorization, one a file."""

@@ -1,0 +1,1 @@
+"""The algebra that several methods share."""

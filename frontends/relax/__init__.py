@@ -1,0 +1,1 @@
+"""A normalised ONNX graph -> a Relax module."""

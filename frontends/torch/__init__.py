@@ -1,0 +1,1 @@
+"""torch programs: read without running them, and exported to ONNX."""

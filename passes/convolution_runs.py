@@ -1,0 +1,136 @@
+"""Runs of convolutions in a channels-last graph, with what lies between and behind them that can be part of their kernel."""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from tvm import ir, relax
+
+from ..schedules.cpu.chain.compute import STEPS, WITH_OPERAND
+from ..schedules.cpu.chain.stage_options import Link
+from ..schedules.cpu.conv2d.compute import Geometry
+from .fold_permutations import order_of
+from .legalize import plain_convolution
+from .use_counts import count_uses
+
+TO_CHANNELS_LAST, FROM_CHANNELS_LAST = (0, 2, 3, 1), (0, 3, 1, 2)
+
+
+@dataclass
+class Convolution:
+    """A convolution of a run: its variable, what it reads, its geometry and weight (OIHW), and the steps behind it.
+
+    Without a weight it is a max-pooling or, if it `averages`, the average over the whole image.
+    """
+
+    var: relax.Var
+    data: relax.Expr
+    geometry: Geometry
+    weight: np.ndarray | None
+    gather: ir.Call | None = None  # that brings the channels into order before it, its only reader
+    averages: bool = False
+    steps: list[tuple] = field(default_factory=list)  # as `ChainStage` has them, with arrays in the place of operands
+    between: list[relax.Var] = field(default_factory=list)  # the variables of the steps
+    entering: relax.Expr | None = None  # the image as (N, C, H, W) that only this convolution reads, permuted
+    leaving: relax.Var | None = None  # the permuted result, its only reader
+
+    @property
+    def source(self) -> relax.Expr:
+        """What it reads, before its channels are brought into order."""
+        return self.data if self.gather is None else self.gather.args[0]
+
+    def link(self) -> Link:
+        batch, height, width, channels = (int(d) for d in self.data.ty.shape)
+        return Link(self.geometry, (height, width), channels, batch, self.gather is not None, self.weight is None and not self.averages,
+                    self.averages)
+
+
+def find_runs(main: relax.Function) -> list[list[Convolution]]:
+    """Runs of convolutions, and of pooling behind them, each the only reader of the one before; most of one convolution alone."""
+    uses, bindings = count_uses(main), [b for block in main.body.blocks for b in block.bindings if isinstance(b, relax.VarBinding)]
+    runs: list[list[Convolution]] = []
+    entering: dict[relax.Var, relax.Expr] = {}  # images as (N, C, H, W), by the variables of their permuted forms
+    gathers: dict[relax.Var, ir.Call] = {}
+    open_runs: dict[relax.Var, list[Convolution]] = {}  # by the variable that a run's next convolution or step has to read
+    for binding in bindings:
+        value = binding.value
+        if not isinstance(value, ir.Call) or not isinstance(value.op, ir.Op):
+            continue
+        source = value.args[0] if value.args else None
+        run = open_runs.pop(source, None) if isinstance(source, relax.Var) and uses[source] == 1 else None
+        gather = gathers.get(source) if uses[source] == 1 else None
+        plain = plain_convolution(value) or (_max_pool(value) if run is not None and gather is None else None)
+        if plain is not None:
+            if run is None:
+                run = []
+                runs.append(run)
+            run.append(Convolution(binding.var, source, *plain, gather))
+            if uses[source] == uses[run[-1].source] == 1:
+                run[-1].entering = entering.get(run[-1].source)
+        elif run is not None and gather is None and _averages(value):
+            geometry = Geometry(run[-1].geometry.filters, run[-1].link().output, groups=run[-1].geometry.filters)
+            run.append(Convolution(binding.var, source, geometry, None, averages=True))
+            continue
+        elif order_of(value, axis=3) is not None:
+            gathers[binding.var] = value
+            if run is None or gather is not None:
+                continue
+        elif run is not None and gather is None and (step := step_of(value, run[-1].geometry.filters)) is not None:
+            run[-1].steps.append(step)
+            run[-1].between.append(binding.var)
+        else:
+            axes = _permuted(value)
+            if axes == TO_CHANNELS_LAST:
+                entering[binding.var] = source
+            elif run is not None and gather is None and axes == FROM_CHANNELS_LAST:
+                run[-1].leaving = binding.var
+            continue
+        open_runs[binding.var] = run
+    return runs
+
+
+def _max_pool(call: ir.Call) -> tuple[Geometry, None] | None:
+    """The geometry of a channels-last float32 max-pooling whose windows begin on the image; None for every other call."""
+    if call.op.name != "relax.nn.max_pool2d" or call.attrs.layout != "NHWC" or str(call.ty.dtype) != "float32":
+        return None
+    _, height, width, channels = (int(size) for size in call.args[0].ty.shape)
+    kernel, strides, padding, dilation = (tuple(int(value) for value in values) for values in (
+        call.attrs.pool_size, call.attrs.strides, call.attrs.padding, call.attrs.dilation))
+    geometry = Geometry(channels, kernel, strides, padding, dilation, channels)
+    _, *output, _ = (int(size) for size in call.ty.shape)
+    return (geometry, None) if geometry.output(height, width) == tuple(output) else None  # of `ceil_mode` there may be more
+
+
+def _averages(call: ir.Call) -> bool:
+    """Whether a call gives the average of each channel of a channels-last float32 image, as an image of one pixel."""
+    if call.op.name != "relax.mean" or not call.attrs.keepdims or str(call.ty.dtype) != "float32" or call.attrs.axis is None:
+        return False
+    shape = [int(size) for size in call.args[0].ty.shape]
+    return sorted(int(axis) for axis in call.attrs.axis) == [1, 2] and len(shape) == 4 and shape[1] * shape[2] > 1
+
+
+def _permuted(call: ir.Call) -> tuple[int, ...] | None:
+    """The axes of a permute of float32 numbers; None for every other call."""
+    if call.op.name != "relax.permute_dims" or str(call.ty.dtype) != "float32" or call.attrs.axes is None:
+        return None
+    return tuple(int(axis) for axis in call.attrs.axes)
+
+
+def step_of(call: ir.Call, channels: int) -> tuple | None:
+    """An element-wise call as a step, with an array of one value per channel in the place of its operand."""
+    name = call.op.name
+    if name not in STEPS or str(call.ty.dtype) != "float32":
+        return None
+    if name == "relax.clip":
+        return (name, *(float(bound.value.value if hasattr(bound.value, "value") else bound.value) for bound in call.args[1:]))
+    if name not in WITH_OPERAND:
+        return (name,)
+    operand = call.args[1]
+    if not isinstance(operand, ir.Constant):
+        return None
+    values = operand.value.numpy()
+    if values.size == 1:
+        values = np.full(channels, values.reshape(()), "float32")
+    elif values.shape[-1] != channels or values.size != channels:
+        return None
+    return name, values.reshape(channels)

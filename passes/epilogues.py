@@ -1,0 +1,52 @@
+"""What follows each layer of a network element by element: its bias and activation, which the layer's kernel will take in."""
+from __future__ import annotations
+
+import tvm
+from tvm import ir, relax
+
+from ..schedules.cpu.chain.compute import STEPS, WITH_OPERAND
+from .use_counts import count_uses
+
+Steps = tuple[str, ...]
+
+
+def steps_behind(mod: tvm.IRModule) -> dict[str, Steps]:
+    """For each variable of `main` that holds a result, the element-wise operators behind it, as far as nothing else reads what is between.
+
+    Returns
+    -------
+    dict of str to tuple of str
+        By the name of the variable, such as ``("relax.add", "relax.nn.relu")``; a clip has its bounds: ``"relax.clip 0 6"``. Operators with
+        an operand count where that is a constant. Variables with nothing behind them are missing.
+    """
+    uses = count_uses(mod["main"])
+    open_runs: dict[relax.Var, str] = {}  # variable to read -> the name of the variable that the run began with
+    found: dict[str, Steps] = {}
+    for block in mod["main"].body.blocks:
+        for binding in block.bindings:
+            call = binding.value
+            source = call.args[0] if isinstance(call, ir.Call) and call.args else None
+            step = _step(call) if isinstance(source, relax.Var) and uses[source] == 1 else None
+            start = open_runs.pop(source, None) if step is not None else None
+            if start is None:
+                start = binding.var.name
+            else:
+                found[start] = (*found.get(start, ()), step)
+            open_runs[binding.var] = start
+    return found
+
+
+def _step(call: ir.Call) -> str | None:
+    if not isinstance(call.op, ir.Op) or call.op.name not in STEPS:
+        return None
+    name = call.op.name
+    if name in WITH_OPERAND:
+        return name if isinstance(call.args[1], ir.GenericConst) else None
+    if name == "relax.clip":
+        return " ".join([name, *(f"{bound(arg):g}" for arg in call.args[1:])])
+    return name
+
+
+def bound(expr: ir.Expr) -> float:
+    """A bound of a clip."""
+    return float(expr.value.value if hasattr(expr.value, "value") else expr.value)

@@ -1,0 +1,1 @@
+"""Networks and engines side by side: time, memory, accuracy."""

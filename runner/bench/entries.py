@@ -1,0 +1,149 @@
+"""The rows of a comparison, opened: every network in every engine that can run it."""
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...support.errors import TenfoldError
+from ...support.progress import Progress
+from ..data import Data, Spec, random_inputs
+from .engines import Engine, Tenfold, describe
+
+if TYPE_CHECKING:
+    from ...frontends import Network
+
+
+@dataclass
+class Contestant:
+    """A network, loaded in an engine."""
+
+    model: str  # as the user gave it
+    engine: Engine
+    path: Path  # what the engine loaded
+    inputs: Sequence[Spec]
+    macs: int
+    params: int
+    bytes: int
+
+    @property
+    def engine_name(self) -> str:
+        return self.engine.name
+
+
+@dataclass
+class Contestants:
+    """All of them, the network that errors are measured from (the first model file), and what could not be opened, with the reason."""
+
+    contestants: list[Contestant] = field(default_factory=list)
+    reference: Network | None = None
+    skipped: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+def open_contestants(
+    paths: Sequence[str | os.PathLike[str]],
+    rivals: Sequence[type[Engine]],
+    folder: Path,
+    threads: int,
+    target: Any,
+    reading: Mapping[str, Any],
+    images: Data | None,
+    say: Progress,
+) -> Contestants:
+    """Compile the model files into `folder`, and load everything.
+
+    Raises
+    ------
+    TenfoldError
+        A path that is neither model nor artifact, or data that does not fit. A rival that can't run a network is no error.
+    """
+    opened = Contestants()
+    for number, given in enumerate(paths):
+        model, path = os.fspath(given), Path(given)
+        if path.is_dir():
+            opened.contestants.append(_artifact(model, path, threads))
+        else:
+            _model(opened, model, folder / str(number), rivals, threads, target, reading, say)
+        if images is not None:
+            _check_images(images, opened.contestants[-1])
+    return opened
+
+
+def _artifact(model: str, folder: Path, threads: int) -> Contestant:
+    engine = Tenfold()
+    engine.start()
+    engine.prepare(folder, threads)
+    manifest = engine.artifact.manifest
+    return Contestant(model, engine, folder, manifest.inputs, manifest.macs, manifest.params, manifest.bytes)
+
+
+def _model(
+    opened: Contestants,
+    model: str,
+    folder: Path,
+    rivals: Sequence[type[Engine]],
+    threads: int,
+    target: Any,
+    reading: Mapping[str, Any],
+    say: Progress,
+) -> None:
+    import onnx
+
+    from ...frontends import load as load_network
+    from ...targets import resolve
+    from ..compile import compile_network
+
+    say(f"reading {model}")
+    network = load_network(model, **reading)
+    compile_network(
+        network,
+        resolve(target),
+        folder / "artifact",
+        threads=threads,
+        progress=lambda step, done=None, total=None: say(f"{step} ({model})", done, total),
+    )
+    ours = _artifact(model, folder / "artifact", threads)
+    opened.contestants.append(ours)
+    opened.reference = opened.reference or network
+    normalised = folder / "normalised.onnx"
+    onnx.save(network.onnx, normalised)
+    feeds = random_inputs(network.inputs)
+    for kind in rivals:
+        path = _file_for(kind, Path(model), normalised, bool(reading))
+        say(f"loading {model} in {kind.name}")
+        try:
+            engine = kind()
+            engine.start()
+            engine.prepare(path, threads)
+            engine.run(feeds)
+        except Exception as error:  # whatever a foreign engine raises, the others still have their rows
+            opened.skipped.append((model, kind.name, describe(error)))
+            continue
+        opened.contestants.append(Contestant(model, engine, path, network.inputs, ours.macs, ours.params, _size(Path(model))))
+
+
+def _file_for(kind: type[Engine], model: Path, normalised: Path, fixed: bool) -> Path:
+    """The file as the user gave it where the engine can run it as it is; otherwise the normalised ONNX graph."""
+    if model.suffix.lower() == kind.reads[0] and not fixed:
+        return model
+    return normalised
+
+
+def _size(path: Path) -> int:
+    """Bytes of a model file, with the files that it keeps its weights in."""
+    import onnx
+
+    size = path.stat().st_size
+    if path.suffix.lower() == ".onnx":
+        proto = onnx.load(path, load_external_data=False)
+        entries = (entry for tensor in proto.graph.initializer for entry in tensor.external_data if entry.key == "location")
+        size += sum((path.parent / name).stat().st_size for name in {entry.value for entry in entries})
+    return size
+
+
+def _check_images(images: Data, one: Contestant) -> None:
+    if len(one.inputs) != 1:
+        raise TenfoldError(f"{one.model}: it has {len(one.inputs)} inputs; data can be given for networks of one input only")
+    images.check(one.inputs[0], one.model)

@@ -1,0 +1,28 @@
+"""The machine and the software that numbers were measured with."""
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable
+from importlib import metadata
+from typing import Any
+
+from ...targets import detection
+from .engines import ENGINES
+
+
+def describe_machine(engines: Iterable[str]) -> dict[str, Any]:
+    """What the tables of a comparison say of where they come from."""
+    l1, l2, l3 = detection.caches()
+    bits, _ = detection.vector_unit(detection.cpu_flags())
+    versions = {name: ENGINES[name].version() for name in dict.fromkeys(["tenfold", *engines])}
+    return {
+        "cpu": detection.cpu_model(),
+        "physical_cores": detection.physical_cores(),
+        "logical_cpus": os.cpu_count(),
+        "vector_bits": bits,
+        "cache_bytes": {"l1": l1, "l2": l2, "l3": l3},
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "versions": {**versions, "tvm": metadata.version("apache-tvm")},
+    }

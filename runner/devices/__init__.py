@@ -1,0 +1,1 @@
+"""Devices that run what was compiled: this machine, and others over the network."""

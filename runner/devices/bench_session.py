@@ -1,0 +1,176 @@
+"""The process of one session on a device: it loads what a client sends, runs and times it, and answers. See `serve`, which starts it."""
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import shutil
+import signal
+import socket
+import threading
+from dataclasses import asdict
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ...runtime.artifact import check_cpu
+from ...runtime.manifest import LIBRARY, WEIGHTS, Port
+from ...support.errors import TenfoldError
+from ...support.files.temporary import TemporaryFolder
+from ...targets import detect_host
+from ..bench.timed_module import Burst, load_burst
+from .session import this_version
+from .wire import Closed, Garbled, Lost, Wire, beat_of
+
+WAITING = 16  # messages that may wait while the bench is at work
+
+
+class Bench:
+    """What one session asks of the device: its answers, and the modules that it has loaded."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._bursts: dict[int, Burst] = {}
+        self._count = 0
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """``{"do": NAME, "drop": [MODULE, ...], ...}`` -> ``{"value": ...}`` or ``{"error": MESSAGE}``."""
+        work = {"describe": self.describe, "check": self.check, "load": self.load, "time": self.time}
+        try:
+            options = dict(request)
+            for module in options.pop("drop", ()):
+                self._bursts.pop(module, None)
+            return {"value": work[options.pop("do")](**options)}
+        except TenfoldError as error:
+            return {"error": str(error)}
+        except Exception as error:  # whatever a request leads to, the session can go on
+            return {"error": f"{type(error).__name__}: {error}"}
+
+    def describe(self) -> dict[str, Any]:
+        """What compiles for this device: its version of Tenfold, and its target, or why that is not known."""
+        try:
+            return {"version": this_version(), "target": asdict(detect_host()), "reason": None}
+        except TenfoldError as error:
+            return {"version": this_version(), "target": None, "reason": str(error)}
+
+    def check(self, target: dict[str, Any]) -> None:
+        """Whether code for a target (as in a manifest) runs here."""
+        check_cpu(f"target {target['name']}", target)
+
+    def load(self, folder: str, inputs: list[dict[str, Any]], kernels: list[str], threads: int, part: str) -> int:
+        """Load a module from the session's folder; what it is called from now on."""
+        place = within(self._folder, folder)
+        ports = [Port(each["name"], tuple(each["shape"]), each["dtype"]) for each in inputs]
+        burst = load_burst(place, ports, frozenset(kernels), threads, part)
+        for name in (LIBRARY, WEIGHTS):
+            (place / name).unlink()  # both are mapped
+        self._count += 1
+        self._bursts[self._count] = burst
+        return self._count
+
+    def time(self, module: int) -> float:
+        """Milliseconds of a burst."""
+        return self._bursts[module]()
+
+
+class BenchSession:
+    """A bench at the end of a wire.
+
+    Parameters
+    ----------
+    wire : Wire
+        To the client.
+    server : Connection
+        Takes signs of life, which are empty, and last words.
+    folder : TemporaryFolder
+        For what is sent. The server removes it; where there is none any more, it is removed here.
+    """
+
+    def __init__(self, wire: Wire, server: Connection, folder: TemporaryFolder) -> None:
+        self._wire, self._server, self._folder = wire, server, folder
+        self._bench = Bench(folder.path)
+        self._messages: queue.Queue[Any] = queue.Queue(WAITING)
+        self._working = threading.Event()
+
+    def run(self, every: float) -> NoReturn:
+        """Answer, and give a sign of life every so many seconds, until the client ends the session or is silent."""
+        self._wire.beat(every, self._working)
+        for work in (lambda: self._sign(every), self._read):
+            threading.Thread(target=work, daemon=True).start()
+        try:
+            while True:
+                request = self._next(dict)
+                self._working.set()
+                answer = self._store(**request) if request.get("do") == "store" else self._bench.answer(request)
+                self._working.clear()
+                self._wire.send(answer)
+        except Lost as error:
+            self._end(error)
+
+    def _next(self, kind: type) -> Any:
+        message = self._messages.get()
+        if not isinstance(message, kind):
+            raise Garbled("what it sends is no request")
+        return message
+
+    def _read(self) -> None:
+        """Take messages, also while the bench is at work: a client that is gone is not worked for."""
+        try:
+            while True:
+                self._messages.put(self._wire.receive())
+        except Lost as error:
+            self._end(error)
+
+    def _store(self, name: str, size: int, **_: Any) -> dict[str, Any]:
+        """Write the pieces of a file that follow. All are taken, also of one that can't be written."""
+        answer: dict[str, Any] = {"value": None}
+        try:
+            path = within(self._folder.path, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path, "wb", buffering=0) as file:
+                while size > 0:
+                    size -= len(piece := self._next(bytes))
+                    file.write(piece)
+        except (OSError, TenfoldError) as error:
+            answer = {"error": f"{name}: can't be written: {getattr(error, 'strerror', None) or error}"}
+        while size > 0:
+            size -= len(self._next(bytes))
+        return answer
+
+    def _sign(self, every: float) -> None:
+        waiter = threading.Event()
+        while True:
+            try:
+                self._server.send_bytes(b"")
+            except OSError:  # the server is gone
+                shutil.rmtree(self._folder.whole, ignore_errors=True)
+                os._exit(1)
+            waiter.wait(every)
+
+    def _end(self, error: Lost) -> NoReturn:
+        """What the bench is at work on dies with the process: the client does not wait for it any more."""
+        with contextlib.suppress(OSError):
+            self._server.send_bytes(b"" if isinstance(error, Closed) else f"the client: {error}".encode())
+        os._exit(0)
+
+
+def within(folder: Path, name: str) -> Path:
+    """A path in the session's folder. Raises TenfoldError for one that leads out of it."""
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise TenfoldError(f"{name}: this is not in the session's folder")
+    return path
+
+
+def start(
+    connection: socket.socket, others: list[Any], server: Connection, folder: TemporaryFolder, limits: tuple[float, float]
+) -> NoReturn:
+    """The process: `others` are connections of its parent that it must not keep open, `limits` the server's and the client's on silence."""
+    for each in others:
+        each.close()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    wire = Wire(connection, limits[0])
+    with contextlib.suppress(Lost):  # seen again below
+        wire.send({"silence": limits[0]})
+    BenchSession(wire, server, folder).run(beat_of(*limits))

@@ -1,0 +1,163 @@
+"""This side of a session with a device that runs ``tenfold serve``: what is compiled here is sent there, run and timed."""
+from __future__ import annotations
+
+import socket
+import weakref
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ...runtime.manifest import FORMAT
+from ...support.errors import TenfoldError
+from ...targets import Target
+from .wire import PIECE, SILENCE, Closed, Garbled, Lost, Wire, beat_of, check_silence
+
+PORT = 9190
+PATIENCE = 10.0  # seconds for a device to answer a greeting
+
+
+def this_version() -> str:
+    """What both sides must have the same of."""
+    return f"{metadata.version('tenfold')}, format {FORMAT}"
+
+
+class Session:
+    """A device that is connected.
+
+    Parameters
+    ----------
+    address : str
+        ``HOST`` or ``HOST:PORT``.
+    silence : float
+        Seconds without a sign of life of the device after which the session is given up.
+
+    Raises
+    ------
+    TenfoldError
+        Nothing answers there, it is no device that serves, it serves another session, or its Tenfold is another one.
+    """
+
+    def __init__(self, address: str, silence: float = SILENCE) -> None:
+        self.address = address
+        check_silence(silence)
+        host, port = _parse(address)
+        self._wire: Wire | None = self._greet(host, port, silence)
+        self._unused: list[int] = []
+        weakref.finalize(self, self._wire.close)
+        about = self.ask("describe")
+        if about["version"] != this_version():
+            self.close()
+            raise TenfoldError(f"device {address}: it has Tenfold {about['version']}, this is {this_version()}: install the same on both")
+        self._target, self._reason = about["target"], about["reason"]
+
+    @property
+    def target(self) -> Target:
+        """The device as a target, as it sees itself.
+
+        Raises
+        ------
+        TenfoldError
+            It can't tell.
+        """
+        if self._target is None:
+            raise TenfoldError(f"device {self.address}: {self._reason}")
+        return Target(**{**self._target, "name": self.address, "features": tuple(self._target["features"])})
+
+    def ask(self, work: str, **options: Any) -> Any:
+        """What the device answers, see `bench_session.Bench`.
+
+        Raises
+        ------
+        TenfoldError
+            The device says what is wrong, or the session has ended.
+        """
+        unused, self._unused = self._unused, []
+        return self._ask({"do": work, "drop": unused, **options})
+
+    def send(self, file: Path, name: str) -> None:
+        """Put a file into the session's folder under a name.
+
+        Raises
+        ------
+        TenfoldError
+            It can't be written there, or the session has ended.
+        """
+        self._ask({"do": "store", "name": name, "size": file.stat().st_size}, file)
+
+    def drop(self, module: int) -> None:
+        """Let the device forget a module: with the next question, so that nobody has to wait for it here."""
+        self._unused.append(module)
+
+    def close(self) -> None:
+        """End the session; the device is free for another."""
+        if self._wire is not None:
+            self._wire.close()
+        self._wire = None
+
+    def _ask(self, question: dict[str, Any], file: Path | None = None) -> Any:
+        if self._wire is None:
+            raise TenfoldError(f"device {self.address}: the session has ended")
+        try:
+            answer = self._exchange(self._wire, question, file)
+        except Lost as error:
+            self.close()
+            raise TenfoldError(f"device {self.address}: the session has ended: {error}") from None
+        except BaseException:  # an interrupt: the answer is still to come, to a question that nobody will remember
+            self.close()
+            raise
+        if "error" in answer:
+            raise TenfoldError(f"device {self.address}: {answer['error']}")
+        return answer["value"]
+
+    def _exchange(self, wire: Wire, question: dict[str, Any], file: Path | None) -> dict[str, Any]:
+        try:
+            wire.send(question)
+            if file is not None:
+                with open(file, "rb") as content:
+                    while piece := content.read(PIECE):
+                        wire.send_piece(piece)
+        except Closed:  # its last words may be here
+            pass
+        answer = wire.receive()
+        if not isinstance(answer, dict):
+            raise Garbled("what it sends is no answer")
+        if "ended" in answer:
+            raise Lost(answer["ended"])
+        return answer
+
+    def _greet(self, host: str, port: int, silence: float) -> Wire:
+        hint = "is tenfold serve running there, and open to this machine (--host)?"
+        try:
+            wire = Wire(socket.create_connection((host, port), PATIENCE), min(PATIENCE, silence))
+        except OSError as error:
+            what = error.strerror or str(error) or type(error).__name__
+            raise TenfoldError(f"device {self.address}: {what}: {hint}") from None
+        try:
+            wire.send({"do": "greet", "silence": silence})
+            answer = wire.receive()
+            if "busy" in answer:
+                raise TenfoldError(f"device {self.address}: it serves another session ({answer['busy']}): try again when that has ended")
+            check_silence(answer["silence"])
+        except (Garbled, TypeError, KeyError):
+            wire.close()
+            raise TenfoldError(f"device {self.address}: what answers there is not tenfold serve") from None
+        except Lost as error:
+            wire.close()
+            raise TenfoldError(f"device {self.address}: {error}: {hint}") from None
+        except BaseException:
+            wire.close()
+            raise
+        wire.limit(silence)
+        wire.beat(beat_of(silence, answer["silence"]))
+        return wire
+
+
+def _parse(address: str) -> tuple[str, int]:
+    """``board:9190`` -> ``("board", 9190)``."""
+    host, port = address, str(PORT)
+    if address.count(":") == 1 or "]:" in address:
+        host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise TenfoldError(f"--device {address}: write it as HOST:PORT, for example board:{PORT}")
+    return host, int(port)

@@ -1,0 +1,125 @@
+"""manifest.json: what an artifact folder says about the library and the weights beside it."""
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..support.errors import TenfoldError
+from ..support.files.json_text import read_json
+from .manifest_fields import READERS, Port
+
+__all__ = ["FORMAT", "LIBRARY", "MANIFEST", "WEIGHTS", "Manifest", "Port", "sha256_of"]
+
+FORMAT = 4
+LIBRARY, WEIGHTS, MANIFEST = "model.so", "weights.bin", "manifest.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is in manifest.json.
+
+    Attributes
+    ----------
+    name : str
+        The model, as it was given.
+    model_sha256 : str
+        Of the network that was compiled.
+    inputs, outputs : tuple of Port
+    target : dict
+        ``name``; ``tvm``: the TVM target; ``architecture``; ``features``: flags of /proc/cpuinfo that the code needs.
+    threads : int
+        What the network was compiled for, and runs on by default.
+    versions : dict
+        Of tenfold, tvm, python, numpy.
+    plan : dict or None
+        The plan that was applied.
+    library_sha256, weights_sha256 : str
+        Of model.so and weights.bin.
+    bytes : int
+        Size of both together.
+    memory : dict
+        Bytes that the network takes while it runs: ``weights``, ``activations`` (intermediate tensors, as planned), ``workspaces`` (what
+        kernels use for themselves), ``outputs``; ``planned`` is their sum. Inputs are read where the caller has them.
+    kernels : tuple of dict
+        The kernels in the order in which they are called: ``function``, the ``layers`` that it computes, shape of its ``output``, ``macs``.
+    pieces : int
+        Equal parts of the batch that the kernels are called for, one after the other (`codegen.batch_split`).
+    macs, params : int
+        Multiply-accumulates of the convolutions and dense layers in one run; floating-point constants of the network.
+    verification : dict
+        ``reference``, ``inputs`` (how many sets were run), ``max_abs_error``, ``max_rel_error``, ``tolerance``,
+        ``tolerance_reason``, ``notes`` (what was accepted beyond the tolerance, and why): see `judgement`.
+    unscheduled : tuple of str
+        Functions that no schedule rule took: they run in one thread, element by element.
+    """
+
+    name: str
+    model_sha256: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    target: dict[str, Any]
+    threads: int
+    versions: dict[str, str]
+    plan: dict[str, Any] | None
+    library_sha256: str
+    weights_sha256: str
+    bytes: int
+    memory: dict[str, int]
+    kernels: tuple[dict[str, Any], ...]
+    pieces: int
+    macs: int
+    params: int
+    verification: dict[str, Any]
+    unscheduled: tuple[str, ...] = field(default=())
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """Indented JSON."""
+        return json.dumps({"format": self.format, **asdict(self)}, indent=2) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """Read a file.
+
+        Every field is of its type, and every number within its bounds (`manifest_fields`): shapes are those of tensors, names of ports
+        differ. What is said of the files beside it is checked where these are loaded.
+
+        Raises
+        ------
+        TenfoldError
+            If it is not there, not JSON, of another format version, or lacks something.
+        """
+        if not os.path.lexists(path):
+            raise TenfoldError(f"{path.parent}: not an artifact: there is no {path.name} in it")
+        content = read_json(path)
+        if not isinstance(content, dict) or "format" not in content:
+            raise TenfoldError(f"{path}: not a manifest: it has no field 'format'")
+        if content["format"] != FORMAT or isinstance(content["format"], bool):
+            found = repr(content["format"])[:40]
+            raise TenfoldError(f"{path}: format {found}, this Tenfold reads {FORMAT}: compile the network again")
+        if missing := sorted(set(READERS) - set(content)):
+            raise TenfoldError(f"{path}: not a manifest: it has no field {missing[0]!r}")
+        values = {}
+        for name, reader in READERS.items():
+            try:
+                values[name] = reader(content[name])
+            except KeyError as error:
+                raise TenfoldError(f"{path}: not a manifest: field {name!r}: {error} is missing") from None
+            except (TypeError, ValueError) as error:
+                raise TenfoldError(f"{path}: not a manifest: field {name!r}: {error}") from None
+        return cls(**values)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    digest, block = hashlib.sha256(), memoryview(bytearray(1 << 18))  # stays in the L2 cache, and out of the peak memory
+    with open(path, "rb", buffering=0) as file:
+        left = os.fstat(file.fileno()).st_size
+        while left > 0 and (count := file.readinto(block)):  # a file of /proc has no end, and says that it is empty
+            digest.update(block[:count])
+            left -= count
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Convolutions that follow each other as one kernel."""

@@ -1,0 +1,238 @@
+"""The stages of a fused chain: their register tiles, how channels lie between them, and weights packed to match.
+
+Groups of few filters are interleaved, so that the lanes of a vector belong to several groups: lane l of m groups works for group l % m.
+
+    m = 1    a a a a a a a a    one group's filters fill the vector                   its input is broadcast
+    m = 2    a b a b a b a b    lanes / 2 filters of two groups                       a pair of channels is
+    m = 8    a b c d e f g h    one filter each of as many groups as lanes            a vector of channels, as of a depthwise convolution
+
+For that the channels of the m groups lie interleaved in the plane that is read.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+
+from ..conv2d.compute import Geometry
+from ..conv2d.depthwise import pack_depthwise
+
+
+@dataclass(frozen=True)
+class ChainStage:
+    """One convolution of a chain, or a max-pooling.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        Of the convolution.
+    pixels, vectors : int
+        The register tile. A depthwise stage says 0 vectors, and has one.
+    steps : tuple of (str, ...)
+        Element-wise operators behind it, by the names of Relax: ``("relax.add", i)`` and ``("relax.multiply", i)`` with operand i of the
+        chain, one value per channel; ``("relax.clip", low, high)``; ``("relax.nn.relu",)`` and others of `chain.STEPS`.
+    interleaved : int
+        Groups whose filters share a vector: 1, or as many as fill it with the same number of filters each.
+    table : int, optional
+        The operand of the chain that says where the channels lie that it reads, one after another (`ChannelLayout.places`), if that is
+        another order than they are made in. Not of a stage that is depthwise or has interleaved groups.
+    pools : bool
+        The largest number of each window, channel by channel: a depthwise stage without weights.
+    """
+
+    geometry: Geometry
+    pixels: int
+    vectors: int
+    steps: tuple[tuple, ...] = ()
+    interleaved: int = 1
+    table: int | None = None
+    pools: bool = False
+
+    @property
+    def depthwise(self) -> bool:
+        return self.vectors == 0
+
+    @property
+    def sets(self) -> int:
+        """Of groups that are interleaved."""
+        return self.geometry.groups // self.interleaved
+
+    @property
+    def per_set(self) -> int:
+        """Filters of a set."""
+        return self.geometry.filters // self.sets
+
+    def block(self, lanes: int) -> int:
+        """Channels of a register tile."""
+        return max(1, self.vectors) * lanes
+
+    def blocks(self, lanes: int) -> int:
+        """Register tiles for the filters of a set."""
+        return ceil(self.per_set / self.block(lanes))
+
+    def spread_evenly(self, lanes: int) -> bool:
+        """Whether all blocks can have the same number of filters: what the last stage needs, which has no padding to store.
+
+        Of interleaved groups one block takes all, so that its stores are of whole groups.
+        """
+        return self.per_set == self.block(lanes) if self.interleaved > 1 else self.per_set % self.blocks(lanes) == 0
+
+    @property
+    def adds_up_in_own_order(self) -> bool:
+        """An average behind it adds up its filters as the lanes compute them: the few sums that come out are put in order, not every
+        pixel. It has no padding, as a last stage."""
+        return self.interleaved > 1
+
+    def natural_order(self, lanes: int) -> np.ndarray:
+        """Filters in the order in which the lanes compute them."""
+        if self.interleaved == 1:
+            return np.arange(self.geometry.filters)
+        filters = np.arange(self.geometry.filters).reshape(self.sets, self.interleaved, -1, lanes // self.interleaved)
+        return filters.transpose(0, 2, 3, 1).ravel()
+
+    def input_order(self, channels: int) -> np.ndarray:
+        """Input channels in the order in which an interleaved stage can read them."""
+        return np.arange(channels).reshape(self.sets, self.interleaved, channels // self.geometry.groups).transpose(0, 2, 1).ravel()
+
+
+@dataclass(frozen=True)
+class ChannelLayout:
+    """`groups` of `used` channels, each filled up to `stored` with zeros, in the order of `order`, or as they are numbered.
+
+    Where they lie `apart`, a group has its rows for itself: who reads one group only gets no others into the cache.
+    """
+
+    groups: int
+    used: int
+    stored: int
+    order: tuple[int, ...] | None = None
+    apart: bool = False
+
+    @property
+    def parts(self) -> int:
+        """How many planes there are."""
+        return self.groups if self.apart else 1
+
+    @property
+    def size(self) -> int:
+        return self.groups * self.stored
+
+    @property
+    def identity(self) -> bool:
+        """Every channel lies where its number says."""
+        return (self.groups == 1 or self.used == self.stored) and self.order is None
+
+    @property
+    def channels(self) -> np.ndarray:
+        """Numbers of the channels, in order."""
+        return np.arange(self.groups * self.used) if self.order is None else np.array(self.order)
+
+    def at(self, rank):
+        """Where the channel lies that comes at `rank` in the order."""
+        return rank if self.groups == 1 or self.used == self.stored else rank // self.used * self.stored + rank % self.used
+
+    def places(self, channels: np.ndarray) -> np.ndarray:
+        """Where channels lie, by their numbers."""
+        ranks = np.argsort(self.channels)
+        return self.at(ranks[channels])
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """An array whose last axis is channels, as they lie."""
+        split = values[..., self.channels].reshape(*values.shape[:-1], self.groups, self.used)
+        padded = np.pad(split, [(0, 0)] * (split.ndim - 1) + [(0, self.stored - self.used)])
+        return np.ascontiguousarray(padded.reshape(*values.shape[:-1], self.size))
+
+
+def layouts(stages: Sequence[ChainStage], lanes: int) -> list[ChannelLayout]:
+    """How the channels of every stage's output lie: a depthwise one keeps the layout of its input."""
+    found: list[ChannelLayout] = []
+    for i, stage in enumerate(stages):
+        if stage.depthwise:
+            filters = stage.geometry.filters
+            found.append(found[-1] if found else ChannelLayout(1, filters, ceil(filters / lanes) * lanes))
+            continue
+        order = stage.natural_order(lanes)
+        reader = next((behind for behind in stages[i + 1:] if not behind.depthwise), None)
+        if stage.interleaved == 1 and reader is not None and reader.interleaved > 1:
+            order = reader.input_order(stage.geometry.filters)
+        identity = np.array_equal(order, np.arange(len(order)))
+        groups = stage.sets, stage.per_set, stage.blocks(lanes) * stage.block(lanes)
+        apart = False
+        if i + 1 < len(stages) and not stages[i + 1].depthwise:
+            each = stage.per_set // stages[i + 1].sets
+            apart = stage.sets == 1 < stages[i + 1].sets and stage.blocks(lanes) == 1 and each > 0 and lanes % each == 0
+            apart = apart and stages[i + 1].table is None
+            if apart:
+                groups = stages[i + 1].sets, each, each
+            elif 2 * stage.per_set <= lanes:
+                groups = stage.sets, stage.per_set, 1 << (stage.per_set - 1).bit_length()
+        found.append(ChannelLayout(*groups, None if identity else tuple(order.tolist()), apart))
+    return found
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """Which weight meets what: for every set of groups, block and lane the filter (-1: none), and for every step its input channel.
+
+    Parameters
+    ----------
+    filters : ndarray
+        (set, block, lane).
+    channels : ndarray
+        (set, step, block, lane): of the filter's group.
+    """
+
+    filters: np.ndarray
+    channels: np.ndarray
+
+
+def wiring(stage: ChainStage, source: ChannelLayout, result: ChannelLayout, last: bool, lanes: int) -> Wiring | None:
+    """For a stage that is not depthwise; None if what it reads does not lie as it has to."""
+    sets, m, blocks, block = stage.sets, stage.interleaved, stage.blocks(lanes), stage.block(lanes)
+    inputs, channels = source.groups * source.used // stage.geometry.groups, source.channels.reshape(sets, -1, m)
+    filled = stage.per_set // blocks if last else block
+    rank = np.arange(blocks)[:, None] * filled + np.arange(block)
+    exists = (np.arange(block) < filled) & (rank < stage.per_set)
+    order = (stage.natural_order(lanes) if last else result.channels).reshape(sets, -1)
+    filters = np.where(exists, order[:, np.minimum(rank, stage.per_set - 1)], -1)
+    groups = np.where(filters < 0, np.arange(sets)[:, None, None] * m, filters // (stage.geometry.filters // stage.geometry.groups))
+    read = channels[:, :, np.arange(block) % m][:, :, None, :] - (groups * inputs)[:, None]
+    valid = np.broadcast_to((filters >= 0)[:, None], read.shape)
+    own_set = np.all((groups // m == np.arange(sets)[:, None, None]) | (filters < 0))
+    place = source.at(np.arange(source.groups * source.used)).reshape(sets, -1, m)
+    if not own_set or np.any(valid & ((read < 0) | (read >= inputs))) or np.any(place - place[..., :1] != np.arange(m)):
+        return None
+    return Wiring(filters, np.where(valid, read, 0))
+
+
+def wirings(stages: Sequence[ChainStage], channels: int, lanes: int) -> list[Wiring | None] | None:
+    """Of all stages, None for depthwise ones; None if one can't read what the one before makes."""
+    found, source = [], ChannelLayout(1, channels, channels)
+    for i, (stage, result) in enumerate(zip(stages, layouts(stages, lanes), strict=True)):
+        if stage.table is not None:
+            source = ChannelLayout(1, source.groups * source.used, source.groups * source.used)  # as the table shows it
+        found.append(None if stage.depthwise else wiring(stage, source, result, i + 1 == len(stages), lanes))
+        if found[-1] is None and not stage.depthwise:
+            return None
+        source = result
+    return found
+
+
+def pack_chain(weights: Sequence[np.ndarray | None], stages: Sequence[ChainStage], lanes: int) -> list[np.ndarray]:
+    """The weights (OIHW) of all stages as `chain` wants them: (set, block, kernel row, kernel column, input channel, lane), or, of a
+    depthwise stage, (kernel row, kernel column, channel). One that pools has None, and adds nothing."""
+    packed = []
+    wires = wirings(stages, weights[0].shape[1] * stages[0].geometry.groups, lanes)
+    for weight, stage, wired, layout in zip(weights, stages, wires, layouts(stages, lanes), strict=True):
+        if stage.pools:
+            continue
+        if stage.depthwise:
+            packed.append(layout.spread(pack_depthwise(weight)))
+            continue
+        taken = weight[wired.filters[:, None], wired.channels]  # (set, step, block, lane, kernel row, kernel column)
+        taken = np.where((wired.filters >= 0)[:, None, :, :, None, None], taken, np.zeros((), weight.dtype))
+        packed.append(np.ascontiguousarray(taken.transpose(0, 2, 4, 5, 1, 3)))
+    return packed
+

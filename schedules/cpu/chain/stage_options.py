@@ -1,0 +1,156 @@
+"""What one convolution of a chain costs, and the ways to compute it: an analytical model over its shape and the target."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from math import ceil, gcd
+
+from ....targets import Target
+from ..conv2d.compute import Geometry
+from ..conv2d.cost import STORE_CYCLES, fits_registers, line_cycles
+from ..conv2d.groups import divisors
+from .stage import ChainStage, layouts
+
+DEPTHWISE_PIXELS = (8, 7, 6, 5)   # accumulators: enough to hide the multiply-add's latency, few enough for registers
+FEWEST_PIXELS = 4                 # where they are too many: 128 channels, 1 x 5, measured 15 % faster than with 8 in 16 registers
+LINE_BYTES, FLOAT_BYTES = 64, 4   # of a line of the caches, of a number
+DEPTHWISE_CYCLES = 0.75           # of one multiply-add of a vector: its input comes from memory, two loads in a cycle at best
+
+
+@dataclass(frozen=True)
+class Link:
+    """A convolution in a sequence: its geometry, and the size (height, width), channels and batch of its input.
+
+    It is `gathered` if it reads the channels in another order than they lie in. One that `pools` is no convolution but a max-pooling, one
+    that `averages` does so over the whole image: both have a group for each channel.
+    """
+
+    geometry: Geometry
+    size: tuple[int, int]
+    channels: int
+    batch: int
+    gathered: bool = False
+    pools: bool = False
+    averages: bool = False
+
+    @cached_property
+    def output(self) -> tuple[int, int]:
+        return self.geometry.output(*self.size)
+
+    @property
+    def depthwise(self) -> bool:
+        return self.geometry.groups == self.channels == self.geometry.filters
+
+    @property
+    def streams_weights(self) -> bool:
+        """A matrix times a vector: its weights, each of use only once, take the time, and all cores read them best."""
+        return self.batch == 1 and self.geometry == Geometry(self.geometry.filters, self.size)
+
+    @property
+    def meets_image(self) -> bool:
+        """Not all columns that it reads are padding."""
+        kernel, stride, dilation = (pair[1] for pair in (self.geometry.kernel, self.geometry.stride, self.geometry.dilation))
+        return self.geometry.padding[1] <= (self.output[1] - 1) * stride + (kernel - 1) * dilation
+
+    @property
+    def weight_bytes(self) -> int:
+        taps = 0 if self.pools else self.geometry.kernel[0] * self.geometry.kernel[1]
+        return 4 * self.geometry.filters * self.channels // self.geometry.groups * taps
+
+    def shape(self):
+        """For the tile model."""
+        return self.geometry.shape(self.batch, *self.size, self.channels)
+
+
+@lru_cache(maxsize=256)  # all sequences that a convolution is part of ask for it
+def stage_options(link: Link, target: Target, last: bool, whole: bool = False) -> tuple[ChainStage, ...]:
+    """Ways to compute a convolution within a chain: its groups as they are, some of them merged or interleaved; the best tile of each.
+
+    What is neither cheaper than another nor takes less room in a plane is left out. `whole`: channels have to fill the blocks, without
+    padding between them, as of a chain that ends in a depthwise stage.
+    """
+    if link.depthwise:
+        stage = ChainStage(link.geometry, depthwise_pixels(link, target), 0, pools=link.pools)
+        return () if last and link.channels % target.lanes else (stage,)
+    plain = [_best_tile(replace(link.geometry, groups=link.geometry.groups // merged), 1, link, target, last, whole)
+             for merged in divisors(link.geometry, target.lanes)]
+    together = [] if whole or link.gathered else interleavable(link.geometry, target.lanes)
+    ways = [_best_tile(link.geometry, m, link, target, last, whole) for m in together]
+    price = {stage: (dense_cycles(link, stage, last, target), stage.sets * stage.blocks(target.lanes) * stage.vectors)
+             for stage in (*plain, *ways) if stage is not None}
+
+    def undominated(stage: ChainStage, kept: Sequence[ChainStage]) -> bool:
+        return all(price[stage][0] < price[other][0] or price[stage][1] < price[other][1] for other in kept)
+
+    kept: list[ChainStage] = []
+    for stage in sorted(filter(None, plain), key=price.__getitem__):
+        if undominated(stage, kept):
+            kept.append(stage)
+    return (*kept, *(stage for stage in filter(None, ways) if undominated(stage, kept)))  # both, for not every neighbour reads these
+
+
+def interleavable(geometry: Geometry, lanes: int) -> list[int]:
+    """Numbers of groups that fill whole vectors together, with the same number of filters each."""
+    groups, each = geometry.groups, geometry.filters // geometry.groups
+    return [m for m in range(2, min(groups, lanes) + 1) if lanes % m == 0 and groups % m == 0 and each % (lanes // m) == 0]
+
+
+def _best_tile(geometry: Geometry, interleaved: int, link: Link, target: Target, last: bool, whole: bool) -> ChainStage | None:
+    """The cheapest register tile within one row."""
+    found = []
+    for vectors in range(1, 5):
+        for pixels in range(1, min(target.vector_registers, link.output[1]) + 1):
+            stage = ChainStage(geometry, pixels, vectors, interleaved=interleaved, table=0 if link.gathered else None)
+            # Of a single channel LLVM keeps what several kernel columns read: half of the registers are for that.
+            roomy = link.channels > link.geometry.groups or 2 * pixels * vectors < target.vector_registers
+            allowed = roomy and fits_registers(pixels, vectors, target) and (stage.spread_evenly(target.lanes) or not last)
+            # LLVM keeps what it has spread over the lanes for the next kernel columns, too: with a single vector it runs out of registers.
+            if allowed and (interleaved == 1 or vectors > 1) and not (whole and stage.per_set % stage.block(target.lanes)):
+                found.append((dense_cycles(link, stage, last, target), -pixels, vectors, stage))
+    return min(found, key=lambda option: option[:3])[-1] if found else None
+
+
+def dense_cycles(link: Link, stage: ChainStage, last: bool, target: Target) -> float:
+    """Of one output row, all channels, one image, where `stage` computes a convolution that is not depthwise."""
+    lanes, blocks, m = target.lanes, stage.blocks(target.lanes), stage.interleaved
+    geometry = stage.geometry
+    shape = replace(geometry.shape(1, *link.size, link.channels), groups=stage.sets, filters=stage.per_set)
+    narrow = 0
+    if last and m > 1:
+        narrow = 2 * m * stage.vectors - stage.vectors  # a shuffle and a store for the channels of each group
+    elif last:
+        filled = stage.per_set // blocks
+        narrow = filled // gcd(filled, lanes) - stage.vectors
+    work = line_cycles(shape, stage.pixels, stage.vectors, False, target) + STORE_CYCLES * max(0, narrow) * link.output[1]
+    return stage.sets * blocks * work
+
+
+def depthwise_pixels(link: Link, target: Target) -> int:
+    """Of its register tile: those that leave the fewest idle at the end of a row.
+
+    LLVM keeps the inputs that several columns of the kernel read, and the weights of a kernel row: they need registers too.
+    """
+    width, columns = link.output[1], link.geometry.kernel[1]
+    kept = 1 if columns == 1 else columns
+    fitting = [p for p in DEPTHWISE_PIXELS if p + p * (columns > 1) + kept < target.vector_registers]
+    narrow = [FEWEST_PIXELS] if len(fitting) < len(DEPTHWISE_PIXELS) else []
+    return min(fitting + narrow, key=lambda p: ceil(width / p) * p)
+
+
+def line_of_channels(channels: int, lanes: int) -> int:
+    """Channels that a chain takes at a time which begins with a depthwise convolution: all of a cache line, in whole vectors."""
+    return gcd(channels, max(lanes, LINE_BYTES // FLOAT_BYTES))
+
+
+def depthwise_cycles(link: Link, pixels: int, vectors: int) -> float:
+    """Of one output row, one image; `vectors` of channels, padding included."""
+    taps = link.geometry.kernel[0] * link.geometry.kernel[1]
+    return ceil(link.output[1] / pixels) * pixels * vectors * (taps * DEPTHWISE_CYCLES + STORE_CYCLES)
+
+
+def row_cycles(links: Sequence[Link], stages: Sequence[ChainStage], target: Target) -> list[float]:
+    """Of one output row of every stage, all channels, one image."""
+    return [depthwise_cycles(link, stage.pixels, ceil(layout.size / target.lanes)) if link.depthwise
+            else dense_cycles(link, stage, stage is stages[-1], target)
+            for link, stage, layout in zip(links, stages, layouts(stages, target.lanes), strict=True)]

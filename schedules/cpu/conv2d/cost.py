@@ -1,0 +1,245 @@
+"""The register tile of a convolution: an analytical model over its shape and the target, no table of constants.
+
+The inner loop adds one input channel of one kernel position to a tile of `pixels` x `vectors` accumulators: it loads
+`vectors` weight vectors, broadcasts `pixels` inputs, and issues `pixels * vectors` multiply-adds. The model prices
+such a step, counts the steps, and takes the cheapest tile that the registers hold.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, gcd, prod
+
+from ....targets import Target
+
+FMA_PER_CYCLE = 2         # vector multiply-adds that the cores since Haswell and Zen 2 issue in a cycle
+LOADS_PER_CYCLE = 2       # vector loads and broadcasts, likewise
+LOAD_COST = 0.3           # cycles that a load takes from multiply-adds in shared issue slots: 6 x 2 measured 4 % faster than 4 x 2
+ODD_COST = 0.5            # cycles of a step of three vectors: 3 x 3 measured 7 to 10 % behind 6 x 2, whose arithmetic is the same
+FMA_LATENCY = 4           # cycles; fewer accumulators than latency * rate leave multiply-adds idle
+POINTER_CYCLES = 25       # one pixel of a flat tile: a division and a remainder, and a pointer of its own in every loop
+RAGGED_PRICE = 1.05       # times the work where filters don't fill the last block: outputs go through memory once more
+STORE_CYCLES = 1          # epilogue of one accumulator: bias, activation, store
+ROW_CYCLES = 1            # loop control of one kernel position, mostly unrolled
+TASK_CYCLES = 1500        # handing one task to a thread, and the first touch of its weights
+LAUNCH_CYCLES = 2000      # handing a loop to the other threads (400), and waiting for the last one
+POINTERS = 8              # general registers left for pointers to the pixels of a flat tile
+TASKS_PER_CORE = 4        # enough for the last task not to leave the other cores waiting long
+L1_SHARE = 0.5            # of the L1 cache for the weights of a tile; inputs and accumulators take the rest
+PAGE_BYTES = 4096         # addresses that are equal within a page share a set of the L1 cache
+L2_SHARE = 0.25           # of the L2 cache for the outputs of a task, and for its inputs where the next one takes them again
+L2_WEIGHTS_SHARE = 0.5    # likewise, for the weights that are read again for every line
+IMAGES_SHARE = 0.5        # of the bytes of the images: more weights than that are not worth being read by every core
+L2_BYTES_PER_CYCLE = 20   # sustained from L2 to registers, of 32 (Zen 3) and 64 (Golden Cove) at best
+MEMORY_BYTES_PER_CYCLE = 7  # of all cores: weights come from memory once in a run of a network
+EXPOSED = 0.2             # of the time to read weights that prefetching does not hide
+WORTH_PREFETCHING = 0.05  # of the work: weights that take longer to read are asked for before
+FEWEST_PASSES = 4         # over a block of weights, while the next is asked for line by line
+
+
+
+@dataclass(frozen=True)
+class ConvShape:
+    """Geometry of one convolution, NHWC: `channels` and `filters` are those of one group, sizes are (height, width).
+
+    `rows_on_image` is the share of kernel rows that meet the image and not its padding, over all output rows.
+    """
+
+    batch: int
+    groups: int
+    channels: int
+    filters: int
+    output: tuple[int, int]
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    rows_on_image: float = 1.0
+
+    @property
+    def pixels(self) -> int:
+        return self.output[0] * self.output[1]
+
+    @property
+    def pixel_bytes(self) -> int:
+        """From a pixel of the input to that of the next output."""
+        return 4 * self.groups * self.channels * self.stride[1]
+
+    @property
+    def taps(self) -> int:
+        return self.kernel[0] * self.kernel[1]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """What one task computes, and in which order.
+
+    Parameters
+    ----------
+    pixels, vectors : int
+        Accumulators of the register tile: output pixels x vectors of output channels.
+    flat : bool
+        A tile runs over the image's pixels in a line, across the ends of rows, with one pointer for each pixel;
+        otherwise over pixels of one row, with one pointer for all.
+    rows : int
+        Of a task: rows of the image, or register tiles where `flat`.
+    weights_inner : bool
+        A task has all blocks of output channels for its lines, one line after the other: right where all weights stay in L2. Input,
+        output and what is added to it then come and go once, whole pixels side by side; but each core reads all weights.
+    parallel : bool
+        The work is worth waking the other threads for.
+    prefetch : bool
+        Weights come from memory, and a task has all lines: while it works on one block, it asks for the next.
+    """
+
+    pixels: int
+    vectors: int
+    flat: bool
+    rows: int
+    weights_inner: bool
+    parallel: bool = True
+    prefetch: bool = False
+
+
+def fits_registers(pixels: int, vectors: int, target: Target) -> bool:
+    """Whether accumulators, weights and broadcasts fit: a tile that spills costs two to three times.
+
+    One register stays free: LLVM spills exact fits in some surroundings. AVX-512 broadcasts from memory within the
+    multiply-add; AVX2 needs a register for it, and with a single weight vector LLVM keeps all broadcasts of a step.
+    """
+    accumulators = pixels * vectors
+    if vectors == 1 and target.vector_registers < 32:
+        return 2 * accumulators + 2 <= target.vector_registers
+    return accumulators + vectors + 1 < target.vector_registers
+
+
+def step_cycles(shape: ConvShape, pixels: int, vectors: int, target: Target) -> float:
+    """Cycles to add one input channel at one kernel position to the whole tile.
+
+    Weights that don't fit in L1 stream from L2 for every tile, which bounds tiles of few pixels and many vectors. Pixels that share sets
+    of L1 drive each other out, which bounds those of many.
+    """
+    weight_bytes = 4 * vectors * target.lanes
+    streamed = shape.taps * shape.channels * weight_bytes > L1_SHARE * target.l1_bytes
+    bound = max(pixels * vectors / FMA_PER_CYCLE, (pixels + vectors) / LOADS_PER_CYCLE, FMA_LATENCY,
+                weight_bytes / L2_BYTES_PER_CYCLE if streamed else 0)
+    ways = target.l1_bytes // PAGE_BYTES - vectors  # a line of each weight vector needs one, too
+    crowded = LOAD_COST * pixels if pixels * gcd(shape.pixel_bytes, PAGE_BYTES) > ways * PAGE_BYTES else 0
+    return bound + LOAD_COST * (pixels + vectors) + ODD_COST * (vectors == 3) + crowded
+
+
+def line_tiles(shape: ConvShape, pixels: int, flat: bool) -> tuple[tuple[int, int], ...]:
+    """Register tiles of a line, as (how many, pixels): a flat line is one tile, a row ends in a tile of the pixels that are left."""
+    if flat:
+        return ((1, pixels),)
+    whole, left = divmod(shape.output[1], pixels)
+    return ((whole, pixels), (int(left > 0), left))
+
+
+def lines(shape: ConvShape, pixels: int, flat: bool) -> int:
+    """Rows of one image, or flat tiles."""
+    return ceil(shape.pixels / pixels) if flat else shape.output[0]
+
+
+def line_cycles(shape: ConvShape, pixels: int, vectors: int, flat: bool, target: Target) -> float:
+    """Predicted cycles of one line for one block of output channels."""
+    steps = shape.taps * shape.channels * (1 if flat else shape.rows_on_image)  # within one row, padding is passed over
+    total = 0.0
+    for count, width in line_tiles(shape, pixels, flat):
+        tile = steps * step_cycles(shape, width, vectors, target) + width * vectors * STORE_CYCLES + shape.taps * ROW_CYCLES
+        total += count * (tile + (width * POINTER_CYCLES if flat and not _one_pointer(shape) else 0))
+    return total
+
+
+def cycles(shape: ConvShape, pixels: int, vectors: int, flat: bool, target: Target) -> float:
+    """Predicted cycles of the whole convolution on one core."""
+    block = vectors * target.lanes
+    work = shape.batch * shape.groups * lines(shape, pixels, flat) * line_cycles(shape, pixels, vectors, flat, target)
+    return ceil(shape.filters / block) * work * (RAGGED_PRICE if shape.filters % block else 1.0)
+
+
+def _one_pointer(shape: ConvShape) -> bool:
+    """Pixels that follow each other in the image also do in memory: flat tiles cost nothing extra."""
+    return shape.kernel == (1, 1) and shape.stride == (1, 1)
+
+
+def _widest(shape: ConvShape, flat: bool) -> int:
+    """Most pixels that a tile can have: of one row, or with a pointer each."""
+    if not flat:
+        return shape.output[1]
+    return shape.pixels if _one_pointer(shape) else POINTERS
+
+
+def task_rows(count: int, line_bytes: int, cycles_each: float, other_tasks: int, target: Target) -> int:
+    """Lines (rows, or flat tiles) of a task: what L2 holds of them, and still enough tasks for every core, evenly.
+
+    Among the candidates the time of the busiest core decides: its lines of computing, and a constant for each task.
+    """
+    def busiest(rows: int) -> float:
+        tasks = other_tasks * ceil(count / rows)
+        return ceil(tasks / target.cores) * (rows * cycles_each + TASK_CYCLES)
+
+    most = max(1, min(count, int(L2_SHARE * target.l2_bytes / line_bytes)))
+    enough = [rows for rows in range(1, most + 1) if other_tasks * ceil(count / rows) >= target.cores * TASKS_PER_CORE]
+    return min(enough or [1], key=busiest)
+
+
+def choose_tile(shape: ConvShape, target: Target) -> Tile:
+    """The cheapest tile for a convolution on a target.
+
+    Parameters
+    ----------
+    shape : ConvShape
+        Geometry of the convolution.
+    target : Target
+        Gives lanes, registers, caches and cores.
+    """
+    most = max(1, ceil(shape.filters / target.lanes))
+    candidates = [
+        (cycles(shape, pixels, vectors, flat, target), flat, -pixels, vectors)
+        for vectors in range(1, min(4, most) + 1)
+        for pixels in range(1, min(target.vector_registers, shape.pixels) + 1)
+        for flat in ((True,) if _one_pointer(shape) else (False, True))
+        if fits_registers(pixels, vectors, target) and pixels <= _widest(shape, flat)
+    ]
+    work, flat, pixels, vectors = min(candidates)
+    pixels = -pixels
+    count, cycles_each = lines(shape, pixels, flat), line_cycles(shape, pixels, vectors, flat, target)
+    passes = count * sum(tiles for tiles, _ in line_tiles(shape, pixels, flat))
+    block = vectors * target.lanes
+    blocks = ceil(shape.filters / block)
+    weights = 4 * shape.groups * shape.taps * shape.channels * blocks * block
+    slow = weights / MEMORY_BYTES_PER_CYCLE > WORTH_PREFETCHING * work / target.cores
+    weights_inner = shape.groups * blocks > 1 and _worth_reading_everywhere(weights, shape, target)
+    prefetch = slow and not weights_inner and shape.batch * shape.groups * blocks >= target.cores and passes >= FEWEST_PASSES
+    line_bytes = 4 * block * (pixels if flat else shape.output[1])
+    if prefetch:
+        rows = count
+    elif weights_inner:
+        each = shape.groups * blocks
+        rows = task_rows(count, each * line_bytes, each * cycles_each, shape.batch, target)
+    else:
+        rows = task_rows(count, line_bytes, cycles_each, shape.batch * shape.groups * blocks, target)
+    parallel = work * (1 - 1 / target.cores) > LAUNCH_CYCLES
+    return Tile(pixels, vectors, flat, rows, weights_inner, parallel, prefetch)
+
+
+def _worth_reading_everywhere(weights: int, shape: ConvShape, target: Target) -> bool:
+    """Whether every core had better read all weights, of so many bytes, than the images once for every block."""
+    images = 4 * shape.batch * shape.groups * shape.pixels * (shape.channels * prod(shape.stride) + shape.filters)
+    return weights <= min(L2_WEIGHTS_SHARE * target.l2_bytes, IMAGES_SHARE * images)
+
+
+def weight_bytes(shape: ConvShape) -> int:
+    """Of all weights, without the padding of blocks."""
+    return 4 * shape.groups * shape.taps * shape.channels * shape.filters
+
+
+def from_memory(work: float, shape: ConvShape, tile: Tile, target: Target) -> float:
+    """Cycles of all cores to do `work`, of a core, with weights that come from memory: before it, or those of later blocks beside it."""
+    reading = weight_bytes(shape) / MEMORY_BYTES_PER_CYCLE
+    blocks = shape.batch * shape.groups * ceil(shape.filters / (tile.vectors * target.lanes))
+    later = reading * max(0.0, 1 - target.cores / blocks) * tile.prefetch
+    return reading - later + beside(work, later)
+
+
+def beside(work: float, reading: float) -> float:
+    """Cycles to work while what is needed next is read from memory."""
+    return max(work, reading) + EXPOSED * min(work, reading)

@@ -1,0 +1,182 @@
+"""Schedule of the direct convolution.
+
+The loop nest made (rows: lines are rows of the image; flat: lines are register tiles):
+
+    parallel task (image, block of output channels, lines)              tile.rows lines each; or (image, lines), where `weights_inner`
+        line, tile of a row                                             then with all blocks of output channels within a line
+            kernel row, kernel column, input channel
+                unrolled pixels x vectors, vectorised lanes             the register tile
+            unrolled pixels x vectors, vectorised lanes                 the epilogue, fused into the store
+
+The last tile of a row has the pixels that are left, in code of its own; kernel rows that meet nothing but padding are passed over.
+Flat, pixels beyond the end of the image are computed from valid memory and dropped by the epilogue.
+"""
+from __future__ import annotations
+
+from math import prod
+
+from tvm import tirx
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV, SBlockRV
+from tvm.s_tir.stmt import SBlock
+
+from ....targets import Target
+from ...tir.bound_loops import SPLIT
+from ..common import ON_STACK, extent_of
+from ..epilogue import inline_epilogue
+from ..predicates import Condition, guarded
+from .compute import ANNOTATION, LIMITS, ravel
+from .prefetch import prefetch_rows, share_of
+
+
+def schedule_padding(s: Schedule, lanes: int, parallel: bool) -> None:
+    """The padded copy, where there is one: parallel over rows, whole vectors of channels."""
+    block = next((b for b in s.get_child_blocks(s.get_sblock("root")) if s.get(b).name_hint.startswith("padded")), None)
+    if block is None:
+        return
+    n, y, x, c = s.get_loops(block)
+    channels = int(s.get(c).extent)
+    if channels % lanes == 0:
+        _, lane = s.split(c, [None, lanes])
+        s.vectorize(lane)
+    s.parallel(s.fuse(n, y))
+
+
+def schedule_conv2d(func: tirx.PrimFunc, target: Target) -> Schedule | None:
+    """Rule for functions around `conv2d`, with any element-wise epilogue."""
+    s = Schedule(func)
+    conv = find_annotated(s, ANNOTATION)
+    if conv is None:
+        return None
+    pixels, vectors, flat, rows, weights_inner, parallel, prefetch = (int(v) for v in s.get(conv).annotations[ANNOTATION])
+    # 1. One block after the accumulators: crop, bias, activation, residual.
+    out = inline_epilogue(s, conv)
+    if whole_blocks(s, conv, out):
+        # 2. Its loops: tasks, then lines, tiles, pixels, and the channels of a block as vectors. The accumulators of a tile stay
+        # in registers from the first product to the epilogue.
+        order, inner = _split_output(s, out, conv, target.lanes, bool(flat), pixels, rows)
+        *passes, pixel, vector, lane = inner
+        task, innermost = _ordered(s, order, passes, inner[len(passes):], bool(flat), bool(weights_inner))
+        s.unroll(pixel)
+        s.unroll(vector)
+        s.vectorize(lane)
+        s.compute_at(conv, innermost, preserve_unit_loops=True)
+    else:
+        # 2. Channels that don't fill the last block: sums of whole blocks in a nest of their own, cut to size in a second one.
+        sums = s.cache_write(conv, 0, ON_STACK)
+        order, inner = _split_sums(s, sums, bool(flat), pixels, rows)
+        *passes, pixel, channel = inner
+        task, innermost = _ordered(s, order, passes, inner[len(passes):], bool(flat), bool(weights_inner))
+        s.unroll(pixel)
+        vector, lane = s.split(channel, [None, target.lanes])
+        s.unroll(vector)
+        s.vectorize(lane)
+        s.compute_at(conv, innermost, preserve_unit_loops=True)
+        if parallel:
+            s.parallel(s.fuse(*s.get_loops(out)[:2]))
+    if parallel:
+        s.parallel(task)
+    # 3. A register tile: unrolled, vectorised.
+    pixel, channel, ky, kx, ci = s.get_loops(conv)[-5:]
+    vector, lane = s.split(channel, [None, target.lanes])
+    steps = [ci]
+    if prefetch:
+        steps = s.split(ci, [None, share_of(prod(extent_of(s, loop) for loop in passes), extent_of(s, ci))])
+    s.reorder(ky, kx, *steps, pixel, vector, lane)
+    s.unroll(pixel)
+    s.unroll(vector)
+    s.vectorize(lane)
+    weight = s.get(conv).reads[-1].source
+    s.decompose_reduction(conv, ky)
+    # 4. What comes before.
+    schedule_padding(s, target.lanes, bool(parallel))
+    # 5. What nobody wants is left out; the weights of the next block are asked for, a part of them in every pass over those of this one.
+    limits = {} if flat else _limits(s, conv, passes[-1])
+    if prefetch:
+        s = prefetch_rows(s, steps[0], weight.name, passes, taps=int(weight.shape[-4]) * int(weight.shape[-3]))
+    return guarded(s, limits) if limits else s
+
+
+def _limits(s: Schedule, conv: SBlockRV, tile: LoopRV) -> dict[str, Condition]:
+    """Which products to compute: not those of pixels that are not there, nor those of kernel rows that lie on zeros of the padding.
+
+    A tile lies in one row of the image, so its pixels agree on the kernel rows. The loop over tiles is split where the answer changes.
+    """
+    *_, high, wide, _, kernel, _, _ = (int(v.dom.extent) for v in s.get(conv).iter_vars)
+    height, width, stride, dilation, begin, end = (int(v) for v in s.get(conv).annotations[LIMITS])
+    if wide > width:
+        s.annotate(tile, SPLIT, 1)
+
+    def wanted(block: SBlock):
+        *_, y, x, _channel, ky, _kx, _ci = (v.var for v in block.iter_vars)
+        row = y * stride + ky * dilation
+        conditions = [(wide > width, x < width), (high > height, y < height), (begin > 0, row >= begin),
+                      ((height - 1) * stride + (kernel - 1) * dilation >= end, row < end)]
+        needed = [condition for can_fail, condition in conditions if can_fail]
+        return tirx.all(*needed) if needed else None
+
+    return {s.get(conv).name_hint: wanted}
+
+
+def find_annotated(s: Schedule, key: str) -> SBlockRV | None:
+    """The block that carries an annotation."""
+    for block in s.get_child_blocks(s.get_sblock("root")):
+        if key in s.get(block).annotations:
+            return block
+    return None
+
+
+def whole_blocks(s: Schedule, conv: SBlockRV, out: SBlockRV) -> bool:
+    """Whether the output's channels fill the accumulators' blocks, so that both can share their loops."""
+    _, blocks, *_, block = (int(v.dom.extent) for v in s.get(conv).iter_vars if v.iter_type == tirx.IterVar.DataPar)
+    return int(s.get(out).iter_vars[-1].dom.extent) == blocks * block
+
+
+def _split_output(s, out, conv, lanes, flat, pixels, rows):
+    """The output's loops: (image, block, lines) of tasks; lines, tiles, pixels, vector, lane within a task."""
+    blocks = int(s.get(conv).iter_vars[1].dom.extent)
+    if flat:
+        n, line, f = _flat_output(s, out, conv)
+        line_out, *inner = s.split(line, [None, rows, pixels])
+    else:
+        n, y, x, f = s.get_loops(out)
+        line_out, line = s.split(y, [None, rows])
+        inner = [line, *s.split(x, [None, pixels])]
+    block, vector, lane = s.split(f, [blocks, None, lanes])
+    return [n, block, line_out], [*inner, vector, lane]
+
+
+def _flat_output(s, out, conv):
+    """Loops (image, pixel, channel) of the output: a convolution's rows in a line, a dense layer's leading axes in a line."""
+    shape = [int(v.dom.extent) for v in s.get(out).iter_vars[:-1]]
+    if s.get(conv).name_hint.startswith("dense"):
+        dtype = str(s.get(out).iter_vars[0].var.ty.dtype)
+        in_a_line = tirx.IndexMap.from_func(lambda *i: (ravel(i[:-1], shape), i[-1]), ndim=len(shape) + 1, index_dtype=dtype)
+        s.transform_block_layout(out, in_a_line)
+        line, f = s.get_loops(out)
+        return s.add_unit_loop(line), line, f
+    s.transform_block_layout(out, lambda n, y, x, f: (n, y * shape[2] + x, f))
+    return s.get_loops(out)
+
+
+def _ordered(s, outer, passes, rest, flat, weights_inner):
+    """Bring loops (image, block, lines of tasks), (lines, tiles), and those of a tile, into the order in which they run. Returns that over
+    tasks, and the innermost one around a tile."""
+    n, block, line = outer
+    if weights_inner:
+        around = [*passes, block] if flat else [*passes[:-1], block, passes[-1]]
+        s.reorder(n, line, *around, *rest)
+        return s.fuse(n, line), around[-1]
+    s.reorder(n, block, line, *passes, *rest)
+    return s.fuse(n, block, line), passes[-1]
+
+
+def _split_sums(s, sums, flat, pixels, rows):
+    """Loops of sums without an output to follow: (image, block, lines) of tasks; lines, tiles, pixels, channel within a task."""
+    n, block, *space, channel = s.get_loops(sums)
+    if flat:
+        line_out, *inner = s.split(space[0], [None, rows, pixels])
+    else:
+        line_out, line = s.split(space[0], [None, rows])
+        inner = [line, *s.split(space[1], [None, pixels])]
+    return [n, block, line_out], [*inner, channel]

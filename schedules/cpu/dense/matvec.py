@@ -1,0 +1,168 @@
+"""A fully connected layer of one image: a matrix times a vector, bound by the stream of weights out of memory.
+
+Every weight is used once, so what counts is how many cache lines are on their way at a time. A core that reads one stream of
+addresses is served by one prefetcher; a core that reads four gets 20 to 30 % more of the memory's bandwidth.
+
+The loop nest made:
+
+    parallel group of blocks of outputs
+        input
+            unrolled blocks of the group (one stream each) x vectors of a block, vectorised lanes     accumulators in registers
+        unrolled blocks x vectors, vectorised lanes                                                   the epilogue, fused into the store
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, prod
+
+import numpy as np
+from tvm import te
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import SBlockRV
+
+from ....targets import Target
+from ..common import vector_tile
+from ..conv2d.cost import LAUNCH_CYCLES
+from ..conv2d.schedule import find_annotated
+from ..epilogue import inline_epilogue
+from ..injective.elementwise import schedule_spatial
+
+ANNOTATION = "tenfold.matvec"  # of the accumulating block: streams, vectors, parallel, as integers
+CACHE_LINE_BYTES = 64    # of each stream in one step: whole lines
+STREAM_COST = {1: 1.3, 2: 1.1, 3: 1.03, 4: 1.0}  # time of one byte with so many streams a core, as measured; more of them gain nothing
+BYTES_PER_CYCLE = 16     # of weights, from L2 or L3: decides only whether waking the other threads pays
+
+
+@dataclass(frozen=True)
+class Streams:
+    """How the outputs are grouped.
+
+    Parameters
+    ----------
+    count : int
+        Blocks of a group: read side by side, each in one run of addresses.
+    vectors : int
+        Vectors of outputs of a block.
+    parallel : bool
+        The work is worth waking the other threads for.
+    """
+
+    count: int
+    vectors: int
+    parallel: bool = True
+
+
+def choose_streams(channels: int, filters: int, target: Target) -> Streams:
+    """The grouping that is done first on the core with most groups.
+
+    Parameters
+    ----------
+    channels, filters : int
+        Inputs and outputs of the layer.
+    target : Target
+        Gives lanes and cores.
+    """
+    vectors = max(1, CACHE_LINE_BYTES // (4 * target.lanes))
+    blocks = ceil(filters / (vectors * target.lanes))
+    parallel = 4 * channels * filters / BYTES_PER_CYCLE * (1 - 1 / target.cores) > LAUNCH_CYCLES
+    cores = target.cores if parallel else 1
+
+    def busiest(count: int) -> float:
+        return ceil(ceil(blocks / count) / cores) * count * STREAM_COST[count]
+
+    return Streams(min((s for s in STREAM_COST if s <= blocks), key=busiest), vectors, parallel)
+
+
+def pack_matrix(weight: np.ndarray, streams: Streams, lanes: int) -> np.ndarray:
+    """(F, C) -> (group, block, input, output of the block); outputs are padded with zeros to whole groups."""
+    filters, channels = weight.shape
+    block = streams.vectors * lanes
+    groups = ceil(filters / (streams.count * block))
+    padded = np.zeros((groups * streams.count * block, channels), weight.dtype)
+    padded[:filters] = weight
+    return np.ascontiguousarray(padded.reshape(groups, streams.count, block, channels).transpose(0, 1, 3, 2))
+
+
+def matvec(data: te.Tensor, weight: te.Tensor, filters: int, streams: Streams) -> te.Tensor:
+    """The product as TE.
+
+    Parameters
+    ----------
+    data : te.Tensor
+        Of any shape, C elements in all.
+    weight : te.Tensor
+        As `pack_matrix` makes it.
+
+    Returns
+    -------
+    te.Tensor
+        (1, ..., 1, F), of as many axes as `data`.
+    """
+    groups, count, channels, block = (int(d) for d in weight.shape)
+    shape = [int(d) for d in data.shape]
+    k = te.reduce_axis((0, channels), "k")
+    acc = te.compute((groups, count, block), lambda g, b, v: te.sum(data[_index(k, shape)] * weight[g, b, k, v], axis=k), name="matvec",
+                     attrs={ANNOTATION: [streams.vectors, int(streams.parallel)]})
+    return te.compute((1,) * (len(shape) - 1) + (filters,), lambda *i: acc[
+        i[-1] // (count * block), i[-1] % (count * block) // block, i[-1] % block], name="crop")
+
+
+def _index(position, shape):
+    """The index of an element from its position in row-major order; axes of length 1 cost no division."""
+    index = []
+    for axis, size in reversed(list(enumerate(shape))):
+        outer = prod(shape[:axis])
+        index.append(0 if size == 1 else position if outer == 1 else position % size)
+        if size != 1 and outer != 1:
+            position = position // size
+    return tuple(reversed(index))
+
+
+def schedule_matvec(func, target: Target) -> Schedule | None:
+    """Rule for functions around `matvec`, with any element-wise epilogue."""
+    s = Schedule(func)
+    acc = find_annotated(s, ANNOTATION)
+    if acc is None:
+        return None
+    # One block after the accumulators: crop, bias, activation, residual.
+    out = inline_epilogue(s, acc)
+    tile_matvec(s, acc, out, target)
+    # What is larger than the result: a map that a gate multiplies.
+    blocks = s.get_child_blocks(s.get_sblock("root"))
+    last = [s.get(b).name_hint for b in blocks].index(s.get(out).name_hint)
+    for block in blocks[last + 1:]:
+        schedule_spatial(s, block, target)
+    return s
+
+
+def tile_matvec(s: Schedule, acc: SBlockRV, out: SBlockRV, target: Target) -> None:
+    """Schedule one product and the block that stores what becomes of it."""
+    vectors, parallel = (int(v) for v in s.get(acc).annotations[ANNOTATION])
+    groups, count, block, _ = (int(v.dom.extent) for v in s.get(acc).iter_vars)
+    # 1. The loops of the block behind: groups of blocks, then the outputs of a group as vectors.
+    f = s.fuse(*s.get_loops(out))
+    filters = int(s.get(f).extent)
+    if filters == groups * count * block:
+        task, *stored = s.split(f, [groups, count, vectors, target.lanes])
+        s.compute_at(acc, task, preserve_unit_loops=True)
+        _tile(s, *stored)
+    else:
+        # Outputs that don't fill the last group: accumulators in a nest of their own, cut to size in a second one.
+        task = s.get_loops(acc)[0]
+        tile = vector_tile(filters, target.lanes, 1)
+        if tile is not None:
+            s.vectorize(s.split(f, [None, tile])[1])
+    if parallel:
+        s.parallel(task)
+    # 2. The accumulators of a group: unrolled, vectorised.
+    stream, channel, k = s.get_loops(acc)[-3:]
+    vector, lane = s.split(channel, [vectors, None])
+    s.reorder(k, stream, vector, lane)
+    _tile(s, stream, vector, lane)
+    s.decompose_reduction(acc, k)
+
+
+def _tile(s: Schedule, stream, vector, lane) -> None:
+    s.unroll(stream)
+    s.unroll(vector)
+    s.vectorize(lane)

@@ -1,0 +1,1 @@
+"""Rewrites of TensorIR functions that no target is needed for."""

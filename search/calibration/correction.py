@@ -1,0 +1,162 @@
+"""After the choice: layer by layer, chains are made to answer as the dense network does, on images without labels.
+
+`bias`      the mean of every output channel is restored
+`moments`   its mean and deviation are, which is what re-estimating the batch norm behind the layer would do; the frontends fold
+            every batch norm into the layer before it, or into constants
+`response`  all stages are fitted to what the dense layer answers, by alternating least squares; then the last one and the bias to what
+            a ReLU behind the layer, and a max-pooling behind that, let through (`factorization.solvers.last_stage_fit`)
+`fisher`    likewise, and where the ranks leave no room for all that a layer answers, the stages before the last keep what the network's
+            answer depends on, by the Fisher information of the layer's output (`frontends.reference.fisher`, which needs PyTorch)
+
+Each layer is measured in the network as factored and corrected before it, so that it sees, and makes up for, the errors that reach it.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from math import prod
+
+import numpy as np
+import onnx
+
+from ...factorization import FactorChain, Layer
+from ...factorization.plan_json import CORRECTIONS
+from ...factorization.solvers.chain_als import refined
+from ...factorization.solvers.kronecker import roots
+from ...factorization.solvers.last_stage_fit import Responses, response, solve
+from ...factorization.solvers.objective import Moment
+from ...factorization.solvers.stage_view import Pieces
+from ...frontends import Network
+from ...passes.factor_chains import push_permutations
+from ...passes.factorize_onnx import factorize_onnx
+from ...support.errors import TenfoldError
+from ...support.progress import Progress, reporter
+from .free_batch import free_batch
+from .layer_sites import Place, answers
+from .moments import WIDEST, Moments, evenly_spaced
+
+IMAGES = 4096  # of those given, evenly spaced
+INFORMING = 2048  # of these that gradients are taken of
+SMOOTHING = 1e-3  # part of the mean variance that every direction of a layer's input is given: images are fewer than dimensions at times
+LARGEST_GAIN = 2.0  # of a channel's deviation: what shrank more was lost, not scaled
+
+
+def correct(
+    network: Network,
+    layers: Sequence[Layer],
+    chains: dict[str, FactorChain],
+    images: np.ndarray,
+    kind: str,
+    *,
+    weightings: dict[str, np.ndarray] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, FactorChain]:
+    """Correct factor chains, in the order of the network.
+
+    Parameters
+    ----------
+    network
+        Dense, of one input.
+    layers
+        Of the network, in order.
+    chains
+        By layer, without the layers' own biases, as `Plan.chains` gives them.
+    images
+        (N, ...), preprocessed; no labels are needed. At most 4096 of them are used.
+    kind
+        One of ``CORRECTIONS``.
+    weightings
+        What ``fisher`` found out of layers with these images before; what it finds out now is added.
+    progress
+        Told before each layer.
+
+    Returns
+    -------
+    dict of str to FactorChain
+        Of the same geometry.
+
+    Raises
+    ------
+    TenfoldError
+        An unknown kind, one that needs PyTorch without it, images that do not fit the network, or a chain that does not fit its layer.
+    """
+    if kind not in CORRECTIONS:
+        raise TenfoldError(f"unknown correction {kind!r}: choose {', '.join(CORRECTIONS)}")
+    if kind == "none" or not chains:
+        return dict(chains)
+    say = reporter(progress)
+    images = images[evenly_spaced(len(images), IMAGES)]
+    model, batch = free_batch(network.onnx, images), network.inputs[0].shape[0]
+    places = [Place.of(model, layer, len(images), batch) for layer in layers if layer.name in chains]
+    weightings = {} if weightings is None else weightings
+    unknown = [place for place in places if place.layer.name not in weightings]
+    if kind == "fisher" and unknown:
+        weightings |= _weightings(model, unknown, images, say)
+    done: dict[str, FactorChain] = {}
+    for place, wanted in answers(model, places, images):
+        name = place.layer.name
+        say(f"correcting {name}", len(done), len(places))
+
+        def graph(chain: FactorChain, name: str = name) -> onnx.ModelProto:
+            return factorize_onnx(model, {**done, name: chain})
+
+        chain = push_permutations(chains[name])
+        order = slice(None) if chain.permutation is None else np.argsort(chain.permutation)
+        wanted, own = wanted[:, order], place.bias[order]
+        solved = kind in ("response", "fisher")
+        if solved and len(chain.stages) > 1 and Pieces(chain).width == _width(place) <= WIDEST:
+            weighting = weightings[name][order][:, order] if kind == "fisher" else None
+            chain = _refit(chain, _width(place), place.inputs(graph(chain), images), wanted, weighting)
+        data = Responses(place.features(graph(chain), chain, images), wanted, place.pool.window if place.pool else 1)
+        weight, bias = _respond(chain, own, data, place.rectified) if solved else _restore(chain, data, kind == "moments")
+        last = replace(chain.stages[-1], weight=weight, bias=bias - own)
+        done[name] = replace(chain, stages=(*chain.stages[:-1], last))
+    return {name: done[name] for name in chains}
+
+
+def _width(place: Place) -> int:
+    return prod(place.layer.weight_shape[1:])
+
+
+def _weightings(model: onnx.ModelProto, places: Sequence[Place], images: np.ndarray, say: Progress) -> dict[str, np.ndarray]:
+    """For each layer the root of the Fisher information of its output, of about 1 on the average; of one that nothing depends on, 1."""
+    if find_spec("torch") is None:
+        raise TenfoldError("the correction 'fisher' needs PyTorch: pip install torch")
+    from ...frontends.reference.fisher import output_fisher  # torch is an extra
+
+    some = images[evenly_spaced(len(images), INFORMING)]
+    say(f"finding what the network's answer depends on, by the gradients of {len(some)} images")
+    found = output_fisher(model, {place.layer.name: place.output for place in places}, some)
+    scales = {name: np.trace(fisher) / len(fisher) for name, fisher in found.items()}
+    return {name: roots(fisher / scales[name])[0] if scales[name] > 0 else np.eye(len(fisher)) for name, fisher in found.items()}
+
+
+def _refit(
+    chain: FactorChain, width: int, inputs: Iterable[np.ndarray], wanted: np.ndarray, weighting: np.ndarray | None
+) -> FactorChain:
+    """All stages, so that the chain follows what is wanted of it as its input varies."""
+    moments, start = Moments(width, wanted.shape[1]), 0
+    for rows in inputs:
+        moments.add(rows, wanted[start : start + len(rows)])
+        start += len(rows)
+    goal = Moment(moments.covariance(), Pieces(chain).kernel(), moments.cross_covariance(), moments.variance(), SMOOTHING)
+    return refined(chain, goal, weighting=weighting)
+
+
+def _respond(chain: FactorChain, own: np.ndarray, data: Responses, rectified: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Weight and whole bias of the last stage, solved again."""
+    last = chain.stages[-1]
+    return solve(last.weight, own if last.bias is None else own + last.bias, last.groups, data, rectified)
+
+
+def _restore(chain: FactorChain, data: Responses, deviation: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Weight and whole bias of the last stage that restore the mean, and with ``deviation`` the deviation, of its channels."""
+    last = chain.stages[-1]
+    found = response(last.weight, last.groups, data.features)
+    gain = np.ones(last.out_channels)
+    if deviation:
+        before, after = data.targets.std(axis=0, dtype=np.float64), found.std(axis=0, dtype=np.float64)
+        gain = np.clip(np.divide(before, after, out=gain, where=after > 0), 1 / LARGEST_GAIN, LARGEST_GAIN)
+    bias = data.targets.mean(axis=0, dtype=np.float64) - gain * found.mean(axis=0, dtype=np.float64)
+    return last.weight * gain[:, None, None, None], bias

@@ -1,0 +1,184 @@
+"""How good a factored network is on real images: its accuracy where labels are known, and how far it is from the dense network."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...frontends.reference.graph_activations import Inside
+from ...passes.factorize_onnx import factorize_onnx
+from ...runner.data import Data
+from ...support.errors import TenfoldError
+from ..store import is_number
+from .free_batch import free_batch
+from .moments import digest
+
+if TYPE_CHECKING:
+    from ...factorization import FactorChain
+    from ...frontends import Network
+
+SEED = 0
+HELD_OUT = 0.5  # of the images: what budgets are verified on
+LEAST = 8  # images in each part
+LOWEST = -30.0  # log of a probability: what float32 can't tell from zero
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of one network on some images.
+
+    Attributes
+    ----------
+    accuracy : float or None
+        Fraction of the images whose largest score is the label; None without labels.
+    agreement : float
+        Fraction whose largest score is that of the dense network.
+    kl : float
+        Mean Kullback-Leibler divergence of the dense network's probabilities from this one's, in nats.
+    drop : float
+        Points of accuracy lost against the dense network; without labels, points of agreement, which no loss of accuracy can exceed.
+    uncertainty : float
+        Standard error of `drop` as an estimate for further images of the same kind.
+    kl_uncertainty : float
+        Standard error of `kl`, likewise.
+    """
+
+    accuracy: float | None
+    agreement: float
+    kl: float
+    drop: float
+    uncertainty: float
+    kl_uncertainty: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def is_verdict(fields: Any) -> bool:
+    """Whether these are the fields of a verdict, as a record keeps them."""
+    if not isinstance(fields, Mapping) or not set(Verdict.__dataclass_fields__) <= set(fields):
+        return False
+    return all(is_number(fields[name]) or (name == "accuracy" and fields[name] is None) for name in Verdict.__dataclass_fields__)
+
+
+class Judge:
+    """Evaluates factored forms of one network on fixed images, in ONNX Runtime.
+
+    Parameters
+    ----------
+    network : Network
+        Dense; a classifier of one input.
+    data : Data
+        Images, and labels where known.
+
+    Raises
+    ------
+    TenfoldError
+        The network is no classifier, or the data does not fit it.
+    """
+
+    def __init__(self, network: Network, data: Data) -> None:
+        check(network, data)
+        self.data = data
+        self._model = free_batch(network.onnx, data.x)
+        self._output = network.onnx.graph.output[0].name
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells apart the data that verdicts depend on: images, and labels if there are any."""
+        labels = "agreement" if self.data.y is None else digest(self.data.y)[:12]
+        return f"{digest(self.data.x)[:12]} {labels}"
+
+    def judge(self, chains: Mapping[str, FactorChain]) -> Verdict:
+        """The verdict on the network with chains in the places of layers."""
+        return self.verdict(self._scores(dict(chains)) if chains else self.dense)
+
+    def verdict(self, scores: np.ndarray) -> Verdict:
+        """On scores, (images, classes)."""
+        ours, dense, labels = scores.argmax(axis=1), self.dense.argmax(axis=1), self.data.y
+        ours_log, dense_log = log_probabilities(scores), log_probabilities(self.dense)
+        divergence = (np.exp(dense_log) * (dense_log - ours_log)).sum(axis=1)
+        truth = dense if labels is None else labels
+        lost, won = int(((dense == truth) & (ours != truth)).sum()), int(((dense != truth) & (ours == truth)).sum())
+        count = len(scores)
+        # Of paired answers, as in McNemar's test; where none differs, as if one did.
+        uncertainty = sqrt(max(lost + won - (lost - won) ** 2 / count, 1.0)) / count
+        accuracy = None if labels is None else float((ours == labels).mean())
+        agreement, kl = float((ours == dense).mean()), max(float(divergence.mean()), 0.0)
+        return Verdict(accuracy, agreement, kl, 100 * (lost - won) / count, 100 * uncertainty, float(divergence.std()) / sqrt(count))
+
+    @cached_property
+    def dense(self) -> np.ndarray:
+        """The scores of the dense network."""
+        return self._scores({})
+
+    def _scores(self, chains: dict[str, FactorChain]) -> np.ndarray:
+        model = factorize_onnx(self._model, chains) if chains else self._model
+        scores = np.concatenate([values[self._output] for values in Inside(model, [self._output]).batches(self.data.x)])
+        if not np.isfinite(scores).all():
+            raise TenfoldError("the network gives NaN or infinity on the data")
+        return scores.reshape(len(scores), -1)
+
+
+def log_probabilities(scores: np.ndarray) -> np.ndarray:
+    """Of rows of logits, or of probabilities: rows that are not negative and sum up to 1."""
+    scores = scores.astype(np.float64)
+    if scores.min() >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-3):
+        return np.maximum(np.log(np.maximum(scores, 1e-300)), LOWEST)
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    return np.maximum(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), LOWEST)
+
+
+def check(network: Network, data: Data) -> None:
+    """Raise TenfoldError unless `data` can be told right from wrong by `network`."""
+    if len(network.inputs) != 1 or len(network.outputs) != 1:
+        ports = f"{len(network.inputs)} inputs and {len(network.outputs)} outputs"
+        raise TenfoldError(f"{network.name}: a budget needs a classifier of one input and one output, this network has {ports}")
+    data.check(network.inputs[0], network.name)
+    batch, shape = network.inputs[0].shape[0], network.outputs[0].shape
+    classes = int(np.prod(shape)) // batch
+    if shape[0] != batch or classes < 2:
+        raise TenfoldError(f"{network.name}: a budget needs a classifier, the output {network.outputs[0].name!r} is {list(shape)}")
+    if data.y is None:
+        return
+    if data.y.dtype.kind not in "iu":
+        raise TenfoldError(f"{data.name}: y has dtype {data.y.dtype}: labels are whole numbers")
+    if len(data.y) and not 0 <= data.y.min() <= data.y.max() < classes:
+        raise TenfoldError(f"{data.name}: y goes from {data.y.min()} to {data.y.max()}: the network has classes 0 to {classes - 1}")
+
+
+def split(data: Data) -> tuple[Data, Data]:
+    """Two parts of the images, one to calibrate with, one held out; both in the order of the file.
+
+    Which are held out, the data says, or a draw with a fixed seed.
+
+    Raises
+    ------
+    TenfoldError
+        There are too few images.
+    """
+    count = len(data.x)
+    if count < 2 * LEAST:
+        raise TenfoldError(f"{data.name}: x has {count} images: at least {2 * LEAST} are needed, half of them to verify with")
+    held_out = data.held_out
+    if held_out is None:
+        held_out = np.zeros(count, bool)
+        held_out[np.random.default_rng(SEED).permutation(count)[: round(HELD_OUT * count)]] = True
+    elif not LEAST <= held_out.sum() <= count - LEAST:
+        facts = f"{held_out.sum()} of {count} images are held_out"
+        raise TenfoldError(f"{data.name}: {facts}: at least {LEAST} are needed to verify with, and as many to calibrate with")
+    return _part(data, ~held_out), _part(data, held_out)
+
+
+def first(data: Data, count: int) -> Data:
+    """The first `count` images, or all there are."""
+    return _part(data, slice(count))
+
+
+def _part(data: Data, which: np.ndarray | slice) -> Data:
+    return Data(np.ascontiguousarray(data.x[which]), None if data.y is None else data.y[which], data.name)

@@ -1,0 +1,162 @@
+"""The place of a layer in its network: what the dense layer answers there, and what a chain reads when it takes the place."""
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from ...factorization import FactorChain, Layer, Stage
+from ...frontends.reference.graph_activations import Inside
+from .moments import layer_values
+from .patches import Pool, Positions, patches, pixels
+
+SAMPLES = 16384  # pixels of a layer's output at the least
+PATCHES = 5  # at the least, for each dimension of a layer's patches
+WINDOWED = 2  # times as many pixels where they come in windows: those of one say less than as many apart
+LARGEST_WINDOW = 16  # pixels: of larger ones each image would give too many
+HELD = 2**29  # bytes of answers that are held at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """One layer in the dense graph, and the pixels of its output that are looked at.
+
+    Attributes
+    ----------
+    layer : Layer
+    input, output : str
+        The values that the layer, or the chain in its place, reads and makes.
+    transposed : bool
+        It reads its input transposed.
+    bias : ndarray
+        (F,): what the graph adds to a chain in the place of the layer.
+    rectified : bool
+        A ReLU, and nothing else, reads the output.
+    pool : Pool or None
+        A max-pooling, and nothing else, reads what the ReLU lets through, or stands before it.
+    at : Positions
+        Of a pooled output whole windows.
+    """
+
+    layer: Layer
+    input: str
+    output: str
+    transposed: bool
+    bias: np.ndarray
+    rectified: bool
+    pool: Pool | None
+    at: Positions
+
+    @classmethod
+    def of(cls, model: onnx.ModelProto, layer: Layer, images: int, batch: int) -> Place:
+        """For so many images; ``batch``: the images of one run that the layer was listed for."""
+        source, output, transposed = layer_values(model, [layer])[layer.name]
+        rectified, pool = _behind(model, output) if layer.kind == "conv2d" else (_behind(model, output)[0], None)
+        if pool is not None and not all(pool.windows(layer.output_size)):
+            pool = None
+        samples = max(SAMPLES, PATCHES * prod(layer.weight_shape[1:]))
+        if pool is None:
+            at = Positions.draw(layer, images, samples, batch)
+        else:
+            at = Positions.draw_windows(layer, images, WINDOWED * samples // pool.window, pool)
+        return cls(layer, source, output, transposed, _bias(model, layer), rectified, pool, at)
+
+    def features(self, graph: onnx.ModelProto, chain: FactorChain, images: np.ndarray) -> np.ndarray:
+        """What the last stage of the chain, which is in its place in ``graph``, reads there: (n, I Y X), channels of all groups."""
+        source, layer = _last_stage(graph, self.output).input[0], _as_layer(self.layer, chain.stages[-1])
+        return np.concatenate([patches(layer, values[source], at[0]) for values, at in walk(graph, [source], images, [self.at])])
+
+    def inputs(self, graph: onnx.ModelProto, images: np.ndarray) -> Iterator[np.ndarray]:
+        """What the layer itself would read there, batch by batch: (n, C Y X)."""
+        for values, at in walk(graph, [self.input], images, [self.at]):
+            x = values[self.input]
+            yield patches(self.layer, x.T if self.transposed else x, at[0])
+
+
+def answers(model: onnx.ModelProto, places: Sequence[Place], images: np.ndarray) -> Iterator[tuple[Place, np.ndarray]]:
+    """Each place with what the dense layer answers there, (n, F); of several places from one pass, as memory allows."""
+    waiting = list(places)
+    while waiting:
+        held, size = [], 0
+        while waiting and (not held or size + _bytes(waiting[0]) <= HELD):
+            size += _bytes(waiting[0])
+            held.append(waiting.pop(0))
+        parts = [[] for _ in held]
+        for values, positions in walk(model, [place.output for place in held], images, [place.at for place in held]):
+            for part, place, at in zip(parts, held, positions, strict=True):
+                part.append(pixels(values[place.output], at))
+        yield from zip(held, map(np.concatenate, parts), strict=True)
+
+
+def walk(
+    model: onnx.ModelProto, values: Sequence[str], images: np.ndarray, positions: Sequence[Positions]
+) -> Iterator[tuple[dict[str, np.ndarray], list[Positions]]]:
+    """Values of a graph batch by batch, each with the positions that belong to its images."""
+    done = 0
+    for found in Inside(model, values).batches(images):
+        count = len(next(iter(found.values())))
+        yield found, [at[done : done + count] for at in positions]
+        done += count
+
+
+def _bytes(place: Place) -> int:
+    return 4 * place.at.rows.size * place.layer.out_channels
+
+
+def _as_layer(layer: Layer, stage: Stage) -> Layer:
+    """The stage, without its groups, as a layer whose patches can be taken."""
+    shape = (stage.out_channels, stage.in_channels, *stage.kernel)
+    if layer.kind == "dense":
+        return replace(layer, weight_shape=shape[:2])
+    geometry = {"stride": stage.stride, "padding": stage.padding, "dilation": stage.dilation}
+    return Layer(layer.name, "conv2d", shape, output_size=layer.output_size, **geometry)
+
+
+def _last_stage(model: onnx.ModelProto, output: str) -> onnx.NodeProto:
+    """The convolution or dense node of a chain that makes ``output``, behind a gather or the addition of a bias."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    node = makers[output]
+    while node.op_type in ("Gather", "Add"):
+        node = makers[node.input[0]]
+    return node
+
+
+def _bias(model: onnx.ModelProto, layer: Layer) -> np.ndarray:
+    node = next(node for node in model.graph.node if node.name == layer.name)
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    if len(node.input) < 3 or node.input[2] not in constants:
+        return np.zeros(layer.out_channels)
+    attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    bias = numpy_helper.to_array(constants[node.input[2]]).astype(np.float64) * attributes.get("beta", 1.0)
+    return np.broadcast_to(bias.reshape(-1), (layer.out_channels,))
+
+
+def _behind(model: onnx.ModelProto, value: str) -> tuple[bool, Pool | None]:
+    """Whether all that reads a value is a ReLU; and the max-pooling, if there is one behind it, or between them."""
+    first = _only_reader(model, value)
+    second = None if first is None else _only_reader(model, first.output[0])
+    kinds = [node.op_type if node is not None else "" for node in (first, second)]
+    if kinds == ["Relu", "MaxPool"]:
+        return True, _pool(second)
+    if kinds == ["MaxPool", "Relu"]:
+        return True, _pool(first)
+    return kinds[0] == "Relu", None
+
+
+def _only_reader(model: onnx.ModelProto, value: str) -> onnx.NodeProto | None:
+    readers = [node for node in model.graph.node if value in node.input]
+    return readers[0] if len(readers) == 1 and all(output.name != value for output in model.graph.output) else None
+
+
+def _pool(node: onnx.NodeProto) -> Pool | None:
+    """None for one that is too large, or not said in numbers."""
+    attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    kernel, ones = attributes["kernel_shape"], [1, 1]
+    if len(kernel) != 2 or prod(kernel) > LARGEST_WINDOW or attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
+        return None
+    geometry = attributes.get("strides", ones), attributes.get("pads", [0, 0])[:2], attributes.get("dilations", ones)
+    return Pool(tuple(kernel), *map(tuple, geometry))

@@ -1,0 +1,122 @@
+"""What a plan is carried out on: a network with its layers and weights, and what calibration images say of them.
+
+A search and the replay of its plan both come here for their chains, which is why they give the same bytes.
+"""
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...passes.inventory import inventory, weights
+from ...runner.data import Data
+from ...support.errors import TenfoldError
+from ...support.progress import Progress, reporter
+from .correction import correct
+from .evaluation import first, split
+from .moments import Calibration, calibrate, digest
+
+if TYPE_CHECKING:
+    from ...factorization import Choice, FactorChain, Layer, Plan
+    from ...frontends import Network
+
+IMAGES = 8192  # of the calibration part that statistics are taken from: a dense layer sees one patch of each
+CORRECTED = 4096  # of these that corrections are taken from
+NONE = "none"  # what follows a rewrite where there is no data
+
+
+
+@dataclass(frozen=True)
+class Material:
+    """A network, opened.
+
+    Attributes
+    ----------
+    network : Network
+    layers : list of Layer
+    weights : dict of str to ndarray
+    images : ndarray or None
+        To calibrate with.
+    calibration : Calibration or None
+        Of these images; None where nothing asks for it.
+    factored : dict
+        The chains, not corrected, that were found so far, by layer and choice.
+    weightings : dict
+        What the correction `fisher` found out of layers so far.
+    """
+
+    network: Network
+    layers: list[Layer]
+    weights: Mapping[str, np.ndarray]
+    images: np.ndarray | None = None
+    calibration: Calibration | None = None
+    factored: dict[tuple[str, Choice], FactorChain] = field(default_factory=dict, repr=False)
+    weightings: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, network: Network, calibrating: Data | None = None, labels: bool = False, progress: Progress | None = None) -> Material:
+        """Collect statistics from the first images of `calibrating`, if given; with `labels`, those that need labels too."""
+        layers, arrays = inventory(network.mod), weights(network.mod)
+        if calibrating is None:
+            return cls(network, layers, arrays)
+        some = first(calibrating, IMAGES)
+        calibration = calibrate(network, layers, some.x, some.y if labels else None, progress=progress)
+        return cls(network, layers, arrays, some.x, calibration)
+
+    @classmethod
+    def correcting(cls, network: Network, data: Data, progress: Progress | None = None) -> Material:
+        """For a plan that no data chooses, whose chains are corrected with the images of `data`, labels or not."""
+        data.check(network.inputs[0], network.name)
+        return cls.of(network, split(data)[0], progress=progress)
+
+    @classmethod
+    def for_plan(cls, network: Network, plan: Plan, data: Data | None, progress: Progress | None = None) -> Material:
+        """What `plan` needs.
+
+        Raises
+        ------
+        TenfoldError
+            The plan was made with data, and there is none, or other data.
+        """
+        if plan.data is None:
+            return cls.of(network)
+        if data is None:
+            raise TenfoldError("the plan was made with data: give the same data again (--data)")
+        data.check(network.inputs[0], network.name)
+        part = split(data)[0]
+        if digest(first(part, IMAGES).x) != plan.data:
+            raise TenfoldError(f"{data.name}: the plan was made with other data: its factors would come out differently")
+        return cls.of(network, part, any(choice.metric == "mahalanobis" for choice in plan.layers.values()), progress)
+
+    def correction(self) -> str:
+        """The best one that there is for the network here."""
+        if find_spec("torch") is None:
+            return "response"
+        from ...frontends.reference.fisher import runs  # torch is an extra
+
+        return "fisher" if runs(self.network.onnx) else "response"
+
+    def chains(self, plan: Plan, progress: Progress | None = None) -> dict[str, FactorChain]:
+        """The chains of a plan, corrected as it says."""
+        say, count = reporter(progress), len(plan.layers)
+        chains = {}
+        for number, name in enumerate(plan.layers):
+            chains[name] = self._factored(plan, name, functools.partial(say, done=number, total=count))
+        if plan.correction == NONE or not chains:
+            return chains
+        options = {"weightings": self.weightings, "progress": progress}
+        return correct(self.network, self.layers, chains, self.images[:CORRECTED], plan.correction, **options)
+
+    def _factored(self, plan: Plan, name: str, say: Callable[[str], None]) -> FactorChain:
+        """The chain of one layer: plans that are tried after each other differ in few."""
+        key = name, plan.layers[name]
+        if key not in self.factored:
+            say(f"factoring {name}")
+            statistics = None if self.calibration is None else self.calibration.statistics
+            part = replace(plan, layers={name: plan.layers[name]}, correction=NONE)
+            self.factored[key] = part.chains(self.layers, self.weights, statistics)[name]
+        return self.factored[key]

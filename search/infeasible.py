@@ -1,0 +1,44 @@
+"""What is said where a budget can't be met: the best that can be reached."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .budget import Budget
+    from .calibration.evaluation import Verdict
+    from .search import Search
+    from .timing.network_timing import Indices
+
+
+def best_reachable(search: Search, budget: Budget, limits: Mapping[str, float]) -> str:
+    """For a budget that no choice was found for; `limits` are its bounds on ``ms`` and ``bytes``."""
+    nearest = search.costs.pick("loss", limits)
+    if nearest is None or budget.minimise == "loss":
+        return f"{_failed(budget)}: {', '.join(_least(search, name) for name in limits)}"
+    careful = [search.verdict(nearest)] if any(nearest) else search.verdicts
+    if not careful:
+        return f"{_failed(budget)}: no factored form of any layer is faster than the layer on {search.settings.target.name}"
+    return f"{_failed(budget)}: the most careful plan loses {_loss(search, min(careful, key=lambda verdict: verdict.drop))}"
+
+
+def best_accurate(search: Search, budget: Budget, indices: Indices) -> str:
+    """For a budget whose bounds on time and size are met only by choices that lose too much, `indices` the least."""
+    loss = _loss(search, search.verdict(indices))
+    return f"{_failed(budget)}: the most accurate network within the other bounds loses {loss}"
+
+
+def _failed(budget: Budget) -> str:
+    return f"the budget ({budget}) can't be met"
+
+
+def _loss(search: Search, verdict: Verdict) -> str:
+    return f"{verdict.drop:.2f} points, known to +-{verdict.uncertainty:.2f} from {len(search.judge.data.x)} held-out images"
+
+
+def _least(search: Search, name: str) -> str:
+    """Of one quantity, whatever the others are: measured."""
+    least = search.measured(search.costs.pick(name, {}), [name])[name]
+    if name == "bytes":
+        return f"the smallest network has {least / 1e6:.3g} MB"
+    return f"the fastest network takes {least:.3g} ms, {search.costs.whole.ms / least:.2f} times faster than the dense one"

@@ -1,0 +1,1 @@
+"""What layers and networks cost in milliseconds on a device."""

@@ -1,0 +1,160 @@
+"""The latency table: milliseconds of layers, dense and factored, on a target, by shape and not by network.
+
+What was measured once is a record in ``tune_logs/``, keyed by the layer's geometry, the chain's structure, the activation behind it, the
+machine, the threads and the schedules: for a second model with the same layers nothing is left to measure. Records of the same form that
+are shipped with the package are read first.
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...factorization import FactorChain, Layer
+from ...support.code_version import code_version
+from ...support.errors import TenfoldError
+from ...support.interrupts import disguised
+from ...support.progress import Progress, reporter
+from ..store import TUNE_LOGS, Store, cache_folder, is_number
+from .device import Device
+from .stopwatch import QUIET, Stopwatch
+
+if TYPE_CHECKING:
+    import os
+
+    from ...targets import Target
+
+KEY = ("layer", "chain", "steps", "machine", "threads", "schedules")
+SHIPPED = Path(__file__).parents[2] / TUNE_LOGS
+SHORTEST = 1e-6  # milliseconds that a record can state
+BATCH = 12  # trials that are timed against each other
+YARDSTICK = Layer("yardstick", "conv2d", (64, 64, 3, 3), padding=(1, 1, 1, 1), input_size=(14, 14), output_size=(14, 14))
+
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is timed: a layer, the outline of a chain in its place (None: dense), and the steps behind it (`steps_behind`)."""
+
+    layer: Layer
+    chain: FactorChain | None = None
+    steps: tuple[str, ...] = ()
+
+    def key(self) -> dict[str, Any]:
+        """Its part of a record's key: no names, no weights."""
+        return {"layer": _layer_key(self.layer), "chain": _chain_key(self.chain), "steps": list(self.steps)}
+
+
+class LatencyTable:
+    """Milliseconds of trials on one target.
+
+    Parameters
+    ----------
+    target : Target
+    device : Device
+        Measures what the table does not have yet.
+    folder : path, optional
+        Of the table's file; default: ``tune_logs`` in the cache.
+    """
+
+    def __init__(self, target: Target, device: Device, folder: str | os.PathLike[str] | None = None) -> None:
+        self.device = device
+        name = re.sub(r"[^\w-]+", "-", str(target.tvm.get("mcpu", target.name))) + ".jsonl"
+        machine = {"tvm": target.tvm, "name": target.description}
+        schedules = code_version("schedules", "passes", "codegen", package="apache-tvm")
+        self._context = {"machine": machine, "threads": target.cores, "schedules": schedules}
+        self._store = Store(Path(folder or cache_folder() / TUNE_LOGS) / name, KEY, [SHIPPED / name], _is_sound)
+        self._stopwatch: Stopwatch | None = None
+        self._failures: dict[str, str] = {}
+
+    def ms(self, trials: Sequence[Trial], progress: Progress | None = None) -> list[float]:
+        """Of each trial, on the machine as fast as it was when the table was opened.
+
+        Those that are not in the table are measured, each shape once. So are those that were measured while the machine was disturbed, if
+        it is quiet now. What can't be compiled takes forever (`failure` says why); it is tried again when the table is opened again.
+        """
+        say = reporter(progress)
+        found = {str(trial.key()): (trial, self._store.get(self._key(trial))) for trial in trials if self.failure(trial) is None}
+        waiting = [trial for trial, record in found.values() if record is None]
+        disturbed = [trial for trial, record in found.values() if record is not None and self._disturbed(record)]
+        if disturbed and self.stopwatch().quiet():
+            waiting += disturbed
+        for start in range(0, len(waiting), BATCH):
+            say("timing candidates", start, len(waiting))
+            self._measure(waiting[start : start + BATCH])
+        records = [None if self.failure(trial) else self._store.get(self._key(trial)) for trial in trials]
+        return [inf if record is None else record["ms"] * self.yardstick / record["yardstick_ms"] for record in records]
+
+    def failure(self, trial: Trial) -> str | None:
+        """Why a trial could not be compiled, in a line."""
+        return self._failures.get(str(trial.key()))
+
+    @cached_property
+    def yardstick(self) -> float:
+        """Milliseconds of the yardstick that all times of the table are scaled to: the fastest known."""
+        return self._fastest() or self.stopwatch().fastest
+
+    def stopwatch(self) -> Stopwatch:
+        """The one that all of the table's times come from."""
+        if self._stopwatch is None:
+            from ...passes.layer_module import trial
+
+            self._stopwatch = Stopwatch(self.device.kernels(trial(YARDSTICK)), self._fastest())
+        return self._stopwatch
+
+    def _measure(self, trials: Sequence[Trial]) -> None:
+        from ...passes.layer_module import trial as module
+
+        stopwatch, bursts = self.stopwatch(), {}
+        for trial in trials:
+            try:
+                bursts[trial] = self.device.kernels(module(trial.layer, trial.chain, trial.steps))
+            except TenfoldError:
+                raise
+            except Exception as error:  # of the compiler: whatever TVM and LLVM raise
+                if disguised(error):
+                    raise KeyboardInterrupt from None
+                self._failures[str(trial.key())] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        if not bursts:
+            return
+        times = stopwatch.time(list(bursts.values()))
+        for trial, ms in zip(bursts, times.ms, strict=True):
+            self._store.put({**self._key(trial), "ms": round(ms, 6), "yardstick_ms": round(times.yardstick, 6)})
+
+    def _disturbed(self, record: dict[str, Any]) -> bool:
+        fastest = self._fastest() or record["yardstick_ms"]
+        return record["yardstick_ms"] > QUIET * fastest
+
+    def _fastest(self) -> float | None:
+        """Of the yardstick in all records of this machine."""
+        here = [record["yardstick_ms"] for record in self._store if all(record[name] == value for name, value in self._context.items())]
+        return min(here, default=None)
+
+    def _key(self, trial: Trial) -> dict[str, Any]:
+        return {**trial.key(), **self._context}
+
+
+def _is_sound(record: Mapping[str, Any]) -> bool:
+    return all(is_number(record.get(name), SHORTEST) for name in ("ms", "yardstick_ms"))
+
+
+def _layer_key(layer: Layer) -> dict[str, Any]:
+    names = ("kind", "weight_shape", "stride", "padding", "dilation", "groups", "input_size", "batch")
+    values = ((name, getattr(layer, name)) for name in names)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
+
+
+def _chain_key(chain: FactorChain | None) -> list[dict[str, Any]] | None:
+    """Structure only. A permutation costs what it costs in any order; where it can be pushed into weights depends on groups alone."""
+    if chain is None:
+        return None
+    stages = []
+    for stage in chain.stages:
+        geometry = {name: list(getattr(stage, name)) for name in ("stride", "padding", "dilation")}
+        extra = {"bias": stage.bias is not None, "permuted": stage.input_permutation is not None}
+        stages.append({"weight": list(stage.weight.shape), **geometry, "groups": stage.groups, **extra})
+    return [*stages, {"permuted": chain.permutation is not None}]

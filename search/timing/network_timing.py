@@ -1,0 +1,118 @@
+"""Whole networks on the target: what compiled choices take, timed in turns, and what was to be expected of them."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ...support.progress import Progress
+from ..costs import Costs, Whole, fastest
+
+if TYPE_CHECKING:
+    from ...factorization import FactorChain
+    from ...frontends import Network
+    from ...runner.bench.timed_module import Burst
+    from ..survey import LayerSurvey, Option
+    from .device import Device
+    from .latency_table import LatencyTable
+
+Indices = tuple[int, ...]
+Chains = Callable[[Indices], "Mapping[str, FactorChain]"]
+
+
+class Timing:
+    """The whole networks of one search.
+
+    Parameters
+    ----------
+    network : Network
+        Dense.
+    surveys : sequence of LayerSurvey
+    table : LatencyTable
+        Whose stopwatch and yardstick are used.
+    device : Device
+    chains : callable
+        Of a choice.
+    progress : callable
+
+    Attributes
+    ----------
+    costs : Costs
+    """
+
+    def __init__(self, network: Network, surveys: Sequence[LayerSurvey], table: LatencyTable, device: Device, chains: Chains,
+                 progress: Progress) -> None:
+        self._network, self._table, self._device, self._chains, self._say = network, table, device, chains, progress
+        self.costs = Costs(surveys, self._whole(surveys))
+        self.dense: Indices = (0,) * len(surveys)
+        self._first: Indices | None = None
+        self._together: dict[Indices, dict[Indices, float]] = {}
+        self._foretold: dict[Indices, float] = {}
+
+    def burst(self, indices: Indices) -> Burst:
+        """The compiled network of a choice, to be timed."""
+        from ...passes.factorize import Factorize
+
+        chains = self._chains(indices)
+        self._say("compiling the whole network")
+        return self._device.network(Factorize(chains)(self._network.mod))
+
+    def race(self, bursts: Sequence[Burst]) -> list[float]:
+        """Milliseconds of networks, timed in turns."""
+        self._say("timing whole networks")
+        return list(self._table.stopwatch().time(bursts).ms)
+
+    def know(self, indices: Indices | None) -> None:
+        """Time the network of a first choice: what is chosen in the end is most likely near it."""
+        if indices is None or not any(indices):
+            return
+        self._say("timing a first choice")
+        dense, fastest_ms, ms = self.race([self._outlined(each) for each in (self.dense, self.costs.fastest, indices)])
+        if dense > fastest_ms:  # whichever of the machine's speeds this was: what counts is where the network lies between the others
+            self._first = indices
+            self.costs.know(indices, self.costs.at((ms - fastest_ms) / (dense - fastest_ms)))
+
+    def together(self, choices: Sequence[Indices]) -> dict[Indices, float]:
+        """Milliseconds of choices, of the dense network, and of those that times are foretold from, timed in turns."""
+        references = [self.dense]
+        references += [each for each in dict.fromkeys((self.costs.fastest, self._first)) if each is not None and any(each)]
+        bursts = [self.burst(self.dense), *map(self._outlined, references[1:]), *map(self.burst, choices)]
+        ms = self.race(bursts)
+        beside = dict(zip(references, ms, strict=False))
+        times = {**beside, **dict(zip(choices, ms[len(references):], strict=True))}
+        for indices in choices:
+            # A first choice that is the one in the end does not foretell itself.
+            others = {each: ms for each, ms in beside.items() if each != indices or each == self.costs.fastest}
+            self._together[indices], self._foretold[indices] = times, self.costs.foretold(indices, others)
+        return times
+
+    def ms(self, indices: Indices) -> float:
+        """Measured, in the time of the dense network's first measurement, as limits are."""
+        return self._at_first(indices, self._times(indices)[indices])
+
+    def foreseen(self, indices: Indices) -> float:
+        """By the layers' times and the other networks beside which it was timed: the machine's speed is not always the same. Likewise."""
+        times = self._times(indices)
+        return self._at_first(indices, self._foretold.get(indices, times[indices]))
+
+    def _times(self, indices: Indices) -> dict[Indices, float]:
+        return self._together[indices] if indices in self._together else self.together([indices])
+
+    def _at_first(self, indices: Indices, ms: float) -> float:
+        return ms * self.costs.whole.ms / self._times(indices)[self.dense]
+
+    def _whole(self, surveys: Sequence[LayerSurvey]) -> Whole:
+        self._say("timing the dense network and the fastest one")
+        options = {survey.layer.name: option for survey in surveys if (option := fastest(survey)) is not None}
+        times = self._table.stopwatch().time([self._compiled({}), self._compiled(options)])
+        return Whole(*times.at(self._table.yardstick), self._network.onnx.ByteSize())
+
+    def _outlined(self, indices: Indices) -> Burst:
+        """The compiled network of a choice, its weights random."""
+        return self._compiled({name: option for name, option in self.costs.chosen(indices).items() if option is not None})
+
+    def _compiled(self, options: Mapping[str, Option]) -> Burst:
+        from ...passes.factorize import Factorize
+        from ...passes.layer_module import with_random_weights
+
+        chains = {name: with_random_weights(option.candidate.outline()) for name, option in options.items()}
+        return self._device.network(Factorize(chains)(self._network.mod) if chains else self._network.mod)

@@ -1,0 +1,83 @@
+"""Times of several things on a machine that other work disturbs: interleaved, each round held against a yardstick.
+
+A virtual machine may run at half its speed for seconds. So a fixed small network, the yardstick, is timed at both ends of every round: a
+round counts if it was about as fast as ever seen, or, where the machine does not become quiet in time, if it is among the quietest.
+Within the rounds that count times are taken in yardsticks: what slows both alike makes no difference.
+"""
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...runner.bench.timed_module import Burst
+
+QUIET = 1.15  # times the fastest yardstick: what still counts as undisturbed
+ROUNDS = 7  # quiet ones that are waited for
+PATIENCE, EACH = 3.0, 0.25  # seconds to wait for them, and further ones for each thing to time
+PAUSE = 0.05  # seconds after a disturbed round
+
+
+@dataclass(frozen=True)
+class Times:
+    """Milliseconds of each thing, and of the yardstick in the rounds that counted."""
+
+    ms: tuple[float, ...]
+    yardstick: float
+
+    def at(self, yardstick: float) -> tuple[float, ...]:
+        """Milliseconds of each thing on a machine that takes so many for the yardstick."""
+        return tuple(ms * yardstick / self.yardstick for ms in self.ms)
+
+
+class Stopwatch:
+    """Times bursts against a yardstick.
+
+    Parameters
+    ----------
+    yardstick : Burst
+    fastest : float, optional
+        Milliseconds of the yardstick, as seen before on this machine.
+    """
+
+    def __init__(self, yardstick: Burst, fastest: float | None = None) -> None:
+        self._yardstick = yardstick
+        self.fastest = min(fastest or np.inf, *(yardstick() for _ in range(3 * ROUNDS)))
+
+    def quiet(self) -> bool:
+        """Whether the machine is undisturbed just now."""
+        return max(self._yardstick() for _ in range(3)) <= QUIET * self.fastest
+
+    def time(self, bursts: Sequence[Burst]) -> Times:
+        """The median of each over the quiet rounds."""
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            rounds, sticks, worst = self._rounds(bursts)
+        finally:
+            if collecting:
+                gc.enable()
+        counts = worst <= QUIET * self.fastest
+        if counts.sum() < min(ROUNDS, 3):
+            counts = np.argsort(worst)[:ROUNDS]
+        yardstick = float(np.median(sticks[counts]))
+        ratios = np.median(rounds[counts] / sticks[counts, None], axis=0)
+        return Times(tuple(float(ratio) * yardstick for ratio in ratios), yardstick)
+
+    def _rounds(self, bursts: Sequence[Burst]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Milliseconds of each thing, the yardstick's mean and the worse of its two, round by round."""
+        rounds: list[list[float]] = []
+        sticks: list[tuple[float, float]] = []
+        quiet, end = 0, time.perf_counter() + PATIENCE + EACH * len(bursts)
+        while quiet < ROUNDS and (time.perf_counter() < end or len(rounds) < ROUNDS):
+            before = self._yardstick()
+            rounds.append([burst() for burst in bursts])
+            sticks.append((before, self._yardstick()))
+            self.fastest = min(self.fastest, max(sticks[-1]))
+            quiet = int((np.max(sticks, axis=1) <= QUIET * self.fastest).sum())
+            if max(sticks[-1]) > QUIET * self.fastest:
+                time.sleep(PAUSE)
+        return np.array(rounds).reshape(len(rounds), -1), np.mean(sticks, axis=1), np.max(sticks, axis=1)

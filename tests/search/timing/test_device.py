@@ -1,0 +1,33 @@
+"""This machine as a device: what is compiled runs, and its parts add up."""
+from __future__ import annotations
+
+import pytest
+from tenfold.factorization import METHODS, Layer
+from tenfold.frontends import load
+from tenfold.passes.layer_module import trial
+from tenfold.search.timing.device import Host
+from tenfold.support.errors import TenfoldError
+from tenfold.targets import detection, resolve
+
+CONV = Layer("conv", "conv2d", (32, 16, 3, 3), padding=(1, 1, 1, 1), input_size=(8, 8), output_size=(8, 8))
+
+
+@pytest.fixture(scope="module")
+def host():
+    return Host(resolve("host"))
+
+
+def test_kernels_of_a_layer_and_of_a_chain(host):
+    for chain in (None, METHODS["tucker2"].outline(CONV, (8, 8))):
+        assert 0 < host.kernels(trial(CONV, chain, ("relax.add", "relax.nn.relu")))() < 1000
+
+
+def test_a_network(host, tiny_file):
+    mod = load(tiny_file).mod
+    assert 0 < host.network(mod)() < 1000
+
+
+def test_a_target_that_can_not_run_here(monkeypatch):
+    monkeypatch.setattr("tenfold.runtime.artifact.cpu_flags", lambda: frozenset(detection.cpu_flags() - {"avx2"}))
+    with pytest.raises(TenfoldError, match="another CPU.*avx2.*can't be timed here"):
+        Host(resolve("zen3"))
