@@ -7,8 +7,7 @@ import numpy as np
 from tvm import ir, relax
 
 from ..schedules.cpu.chain.compute import STEPS, WITH_OPERAND
-from ..schedules.cpu.chain.stage_options import Link
-from ..schedules.cpu.conv2d.compute import Geometry
+from ..schedules.shapes import ConvGeometry, ConvWorkload
 from .fold_permutations import order_of
 from .legalize import plain_convolution
 from .use_counts import count_uses
@@ -25,7 +24,7 @@ class Convolution:
 
     var: relax.Var
     data: relax.Expr
-    geometry: Geometry
+    geometry: ConvGeometry
     weight: np.ndarray | None
     gather: ir.Call | None = None  # that brings the channels into order before it, its only reader
     averages: bool = False
@@ -39,10 +38,10 @@ class Convolution:
         """What it reads, before its channels are brought into order."""
         return self.data if self.gather is None else self.gather.args[0]
 
-    def link(self) -> Link:
+    def link(self) -> ConvWorkload:
         batch, height, width, channels = (int(d) for d in self.data.ty.shape)
-        return Link(self.geometry, (height, width), channels, batch, self.gather is not None, self.weight is None and not self.averages,
-                    self.averages)
+        pools = self.weight is None and not self.averages
+        return ConvWorkload(self.geometry, (height, width), channels, batch, self.gather is not None, pools, self.averages)
 
 
 def find_runs(main: relax.Function) -> list[list[Convolution]]:
@@ -68,7 +67,7 @@ def find_runs(main: relax.Function) -> list[list[Convolution]]:
             if uses[source] == uses[run[-1].source] == 1:
                 run[-1].entering = entering.get(run[-1].source)
         elif run is not None and gather is None and _averages(value):
-            geometry = Geometry(run[-1].geometry.filters, run[-1].link().output, groups=run[-1].geometry.filters)
+            geometry = ConvGeometry(run[-1].geometry.filters, run[-1].link().output, groups=run[-1].geometry.filters)
             run.append(Convolution(binding.var, source, geometry, None, averages=True))
             continue
         elif order_of(value, axis=3) is not None:
@@ -89,14 +88,14 @@ def find_runs(main: relax.Function) -> list[list[Convolution]]:
     return runs
 
 
-def _max_pool(call: ir.Call) -> tuple[Geometry, None] | None:
+def _max_pool(call: ir.Call) -> tuple[ConvGeometry, None] | None:
     """The geometry of a channels-last float32 max-pooling whose windows begin on the image; None for every other call."""
     if call.op.name != "relax.nn.max_pool2d" or call.attrs.layout != "NHWC" or str(call.ty.dtype) != "float32":
         return None
     _, height, width, channels = (int(size) for size in call.args[0].ty.shape)
     kernel, strides, padding, dilation = (tuple(int(value) for value in values) for values in (
         call.attrs.pool_size, call.attrs.strides, call.attrs.padding, call.attrs.dilation))
-    geometry = Geometry(channels, kernel, strides, padding, dilation, channels)
+    geometry = ConvGeometry(channels, kernel, strides, padding, dilation, channels)
     _, *output, _ = (int(size) for size in call.ty.shape)
     return (geometry, None) if geometry.output(height, width) == tuple(output) else None  # of `ceil_mode` there may be more
 

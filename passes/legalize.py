@@ -17,13 +17,14 @@ import numpy as np
 import tvm
 from tvm import ir, relax
 
-from ..schedules.cpu.conv2d.compute import Geometry, conv2d, dense, pack_weights
-from ..schedules.cpu.conv2d.cost import ConvShape, choose_tile
+from ..schedules.cpu.conv2d.compute import conv2d, dense, pack_weights
+from ..schedules.cpu.conv2d.cost import choose_tile
 from ..schedules.cpu.conv2d.depthwise import depthwise, pack_depthwise
 from ..schedules.cpu.conv2d.groups import merge_groups
 from ..schedules.cpu.dense.matvec import choose_streams, matvec, pack_matrix
 from ..schedules.cpu.winograd.compute import pack_winograd, winograd
 from ..schedules.cpu.winograd.cost import choose_winograd
+from ..schedules.shapes import ConvGeometry, ConvShape
 from ..targets import Target
 
 FUSABLE = {"op_pattern": 4}  # kOutEWiseFusable: element-wise consumers join the kernel
@@ -72,8 +73,8 @@ def _conv2d(builder: relax.BlockBuilder, call: relax.Call, target: Target) -> re
     return _convolution(builder, call.args[0], oihw, geometry, target)
 
 
-def plain_convolution(call: relax.Call) -> tuple[Geometry, np.ndarray] | None:
-    """Geometry and weight (OIHW) of a channels-last float32 convolution with a constant weight; None for every other call."""
+def plain_convolution(call: relax.Call) -> tuple[ConvGeometry, np.ndarray] | None:
+    """ConvGeometry and weight (OIHW) of a channels-last float32 convolution with a constant weight; None for every other call."""
     if call.op.name != "relax.nn.conv2d":
         return None
     data, weight = call.args
@@ -82,7 +83,7 @@ def plain_convolution(call: relax.Call) -> tuple[Geometry, np.ndarray] | None:
         return None
     oihw = _to_oihw(weight.value.numpy(), attrs.kernel_layout)
     strides, padding, dilation = (_ints(values) for values in (attrs.strides, attrs.padding, attrs.dilation))
-    return Geometry(oihw.shape[0], oihw.shape[2:], strides, padding, dilation, int(attrs.groups)), oihw
+    return ConvGeometry(oihw.shape[0], oihw.shape[2:], strides, padding, dilation, int(attrs.groups)), oihw
 
 
 def _conv2d_transpose(builder: relax.BlockBuilder, call: relax.Call, target: Target) -> relax.Expr:
@@ -100,17 +101,17 @@ def _conv2d_transpose(builder: relax.BlockBuilder, call: relax.Call, target: Tar
     top, left, bottom, right = _ints(attrs.padding)
     reach_h, reach_w = (height - 1) * dilation[0], (width - 1) * dilation[1]
     padding = (reach_h - top, reach_w - left, reach_h - bottom + extra[0], reach_w - right + extra[1])
-    geometry = Geometry(groups * per_group, (height, width), (1, 1), padding, dilation, groups, upsample=_ints(attrs.strides))
+    geometry = ConvGeometry(groups * per_group, (height, width), (1, 1), padding, dilation, groups, upsample=_ints(attrs.strides))
     return _convolution(builder, data, oihw, geometry, target)
 
 
-def _convolution(builder: relax.BlockBuilder, data: relax.Expr, oihw: np.ndarray, geometry: Geometry, target: Target) -> relax.Expr:
+def _convolution(builder: relax.BlockBuilder, data: relax.Expr, oihw: np.ndarray, geometry: ConvGeometry, target: Target) -> relax.Expr:
     batch, height, width, channels = _shape(data)
     up_h, up_w = geometry.upsample
     if geometry.groups == channels == geometry.filters and geometry.upsample == (1, 1):
         packed = relax.const(pack_depthwise(oihw))
         return _call(builder, "depthwise", lambda x, w: depthwise(x, w, geometry), data, packed)
-    if batch == 1 and geometry == Geometry(geometry.filters, (height, width)):
+    if batch == 1 and geometry == ConvGeometry(geometry.filters, (height, width)):
         return _matvec(builder, data, oihw.transpose(0, 2, 3, 1).reshape(geometry.filters, -1), target)
     blocking = choose_winograd(geometry.shape(batch, height, width, channels), target) if geometry.plain else None
     if blocking is not None:

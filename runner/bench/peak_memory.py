@@ -1,8 +1,8 @@
 """Peak memory of one engine with one network, in a process of its own.
 
-``python -m tenfold.runner.bench.peak_memory ENGINE PATH INPUTS.npz THREADS`` prints the bytes: the peak of the resident set (VmHWM)
-while the network is loaded and run three times, less the resident set just before it is loaded. The interpreter and the engine's libraries are thus not
-counted; weights, packed copies of them, code made at run time, activations and thread stacks are.
+``python -m tenfold.runner.bench.peak_memory ENGINE PATH INPUTS.npz THREADS`` prints the bytes: the peak of the resident set
+(VmHWM) while the network is loaded and run three times, less the resident set just before it is loaded. The interpreter and the engine's
+libraries are thus not counted; weights, packed copies of them, code made at run time, activations and thread stacks are.
 """
 from __future__ import annotations
 

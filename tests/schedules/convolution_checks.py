@@ -5,14 +5,14 @@ import numpy as np
 import onnx
 import onnxruntime
 import tvm
-from tenfold.schedules.cpu.conv2d.compute import Geometry
+from tenfold.schedules.shapes import ConvGeometry
 from tenfold.schedules.tir.bound_loops import BoundLoops, lower_blocks
 from tenfold.targets import resolve
 
 HOST = resolve("host")
 
 
-def reference(x: np.ndarray, weight: np.ndarray, geometry: Geometry) -> np.ndarray:
+def reference(x: np.ndarray, weight: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
     """ONNX Runtime's convolution, NHWC in and out."""
     node = onnx.helper.make_node("Conv", ["x", "w"], ["y"], strides=geometry.stride, pads=geometry.padding, dilations=geometry.dilation,
                                  group=geometry.groups)

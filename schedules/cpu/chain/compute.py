@@ -19,7 +19,7 @@ from math import ceil
 
 from tvm import ir, te, tirx
 
-from ..conv2d.compute import Geometry
+from ...shapes import ConvGeometry
 from .stage import ChainStage, ChannelLayout, layouts
 
 RESULT = "result"  # the block of a task's rows that are transposed on their way out
@@ -76,7 +76,7 @@ class Limits:
     dilation_w: int
 
 
-def lines(geometries: Sequence[Geometry], rows: int) -> list[Lines]:
+def lines(geometries: Sequence[ConvGeometry], rows: int) -> list[Lines]:
     """Rows of every stage's output, after those of the chain's input, for strips of `rows` rows of the last."""
     found = [Lines(rows, rows, 0)]
     for geometry in reversed(geometries):

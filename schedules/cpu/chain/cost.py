@@ -7,10 +7,11 @@ from functools import cached_property
 from math import ceil
 
 from ....targets import Target
+from ...shapes import ConvWorkload
 from ..conv2d.cost import LAUNCH_CYCLES, MEMORY_BYTES_PER_CYCLE, TASK_CYCLES
 from .compute import Cut, Ends, Lines, lines
 from .stage import ChainStage, layouts
-from .stage_options import Link, line_of_channels, row_cycles
+from .stage_options import line_of_channels, row_cycles
 
 NEAR_BYTES_PER_CYCLE = 16         # of one core, to an L2 cache that holds what is written until it is read
 SHARED_BYTES_PER_CYCLE = 8        # likewise, to the L3 cache: of a Xeon; Zen 5 has 12
@@ -25,7 +26,7 @@ WEIGHTS_SHARE = 0.6               # likewise, for the weights that every task re
 class Work:
     """What one kernel does, however the rows of its result are cut."""
 
-    links: Sequence[Link]
+    links: Sequence[ConvWorkload]
     stages: Sequence[ChainStage]
     ends: Ends
     target: Target
@@ -122,17 +123,17 @@ def rows_on_image(span: Lines, strips: int, task: int, height: int) -> int:
     return max(0, min(first + span.count + (strips - 1) * (span.count - span.again), height) - max(first, 0))
 
 
-def shares_weights(link: Link, target: Target) -> bool:
+def shares_weights(link: ConvWorkload, target: Target) -> bool:
     """Whether every task can read all weights: they are by far slower from the L3 cache than a part of them is from L2."""
     return link.weight_bytes <= WEIGHTS_SHARE * target.l2_bytes
 
 
-def _alone_by_rows(links: Sequence[Link], ends: Ends) -> bool:
+def _alone_by_rows(links: Sequence[ConvWorkload], ends: Ends) -> bool:
     """Whether a convolution of its own is cut by rows, since it reads an image (N, C, H, W); otherwise it is cut by filters."""
     return len(links) == 1 and ends.source_nchw and not links[0].depthwise
 
 
-def remote_cycles(link: Link, cuts: int, target: Target) -> float:
+def remote_cycles(link: ConvWorkload, cuts: int, target: Target) -> float:
     """Cycles to fetch from other cores what they wrote of the input: everything but its own part, for a core that reads it all.
 
     Kernels cut by images or rows, `cuts` of them, give each core what it wrote itself but for the borders.

@@ -13,7 +13,7 @@ from itertools import product
 from math import ceil, prod
 
 from ....targets import Target
-from ..conv2d.compute import Geometry
+from ...shapes import ConvGeometry, ConvWorkload
 from ..conv2d.cost import LAUNCH_CYCLES, PAGE_BYTES, STORE_CYCLES, choose_tile, cycles, from_memory
 from ..conv2d.groups import mergeable
 from ..winograd.compute import POOL
@@ -28,7 +28,7 @@ from .cost import (
     shares_weights,
 )
 from .stage import ChainStage, wirings
-from .stage_options import LINE_BYTES, Link, depthwise_cycles, depthwise_pixels, row_cycles, stage_options
+from .stage_options import LINE_BYTES, depthwise_cycles, depthwise_pixels, row_cycles, stage_options
 
 CROWDED = 6                       # times as many lines as a set holds: in 12 ways, 64 are 10 % faster than transposed, 128 5 to 12 % slower
 PAGES_AT_HAND = 96                # addresses in the first TLB, of Golden Cove and Zen 5: 256 channels, 56 x 56, are 27 % faster transposed
@@ -51,7 +51,7 @@ class Segment:
     blocking: Blocking | None = None
 
 
-def segments(links: Sequence[Link], target: Target, ends: Ends = CHANNELS_LAST) -> list[Segment]:
+def segments(links: Sequence[ConvWorkload], target: Target, ends: Ends = CHANNELS_LAST) -> list[Segment]:
     """The cheapest cut of a sequence into kernels, whose image comes, or is wanted, as (N, C, H, W) where `ends` says so."""
     best: list[tuple[float, list[Segment]]] = [(0.0, [])]
     for end in range(1, len(links) + 1):
@@ -67,7 +67,7 @@ def segments(links: Sequence[Link], target: Target, ends: Ends = CHANNELS_LAST) 
     return best[-1][1]
 
 
-def _alone(link: Link, ends: Ends, target: Target) -> bool:
+def _alone(link: ConvWorkload, ends: Ends, target: Target) -> bool:
     """Whether a chain of this convolution alone can be better: it spares a copy, or a gather. Its kernel columns are unrolled, which a loop
     over fewer channels than a vector has lanes repays only if no kernel transposes the image before."""
     if link.gathered:
@@ -78,7 +78,7 @@ def _alone(link: Link, ends: Ends, target: Target) -> bool:
     return copied and not link.depthwise and link.channels // link.geometry.groups >= target.lanes
 
 
-def _permutes(links: Sequence[Link], wanted: Ends, done: Ends, target: Target) -> float:
+def _permutes(links: Sequence[ConvWorkload], wanted: Ends, done: Ends, target: Target) -> float:
     """Cycles of the kernels that bring images from (N, C, H, W) and back, where the chain does not do it itself."""
     first, last = links[0], links[-1]
     source, result = first.size[0] * first.size[1] * first.channels, last.output[0] * last.output[1] * last.geometry.filters
@@ -86,7 +86,7 @@ def _permutes(links: Sequence[Link], wanted: Ends, done: Ends, target: Target) -
     return sum(LAUNCH_CYCLES + _there_and_back(4 * first.batch * size, target) for size in sizes)
 
 
-def transposable(links: Sequence[Link], stages: Sequence[ChainStage], wanted: Ends, target: Target) -> Ends:
+def transposable(links: Sequence[ConvWorkload], stages: Sequence[ChainStage], wanted: Ends, target: Target) -> Ends:
     """Which of the wanted ends a chain can take as they lie: its source if it is read number by number, or can be transposed, since there
     are vectors of channels and of columns, and no two tasks want the same rows."""
     if wanted.source_nchw and _read_in_place(links[0], stages, target):
@@ -98,7 +98,7 @@ def transposable(links: Sequence[Link], stages: Sequence[ChainStage], wanted: En
     return Ends(wanted.source_nchw and whole_vectors and not by_channels, wanted.result_nchw)
 
 
-def _read_in_place(link: Link, stages: Sequence[ChainStage], target: Target) -> bool:
+def _read_in_place(link: ConvWorkload, stages: Sequence[ChainStage], target: Target) -> bool:
     """Whether a convolution that is not depthwise reads an image (N, C, H, W) as it lies. Lines of all channels are read side by side: they
     must not lie as far apart as the places that share a set of the L1 cache, nor, where they are read again for every block of filters, in
     more pages than have an address at hand. By itself it is cut by rows then."""
@@ -111,17 +111,17 @@ def _read_in_place(link: Link, stages: Sequence[ChainStage], target: Target) -> 
     return not (link.depthwise or crowded or far) and (not alone or shares_weights(link, target))
 
 
-def _single(link: Link, target: Target) -> tuple[float, Segment]:
+def _single(link: ConvWorkload, target: Target) -> tuple[float, Segment]:
     """Cycles of a kernel of its own, and of its output's way to the next."""
     return _own_kernel(link, target) + _round_trip(link, target), Segment(1)
 
 
-def _pooled(links: Sequence[Link], target: Target) -> list[tuple[float, Segment]]:
+def _pooled(links: Sequence[ConvWorkload], target: Target) -> list[tuple[float, Segment]]:
     """Likewise of a Winograd convolution that keeps the largest of each 2 x 2 pixels, if that is what two links are."""
     if len(links) != 2 or not links[1].pools or links[0].gathered or not links[0].geometry.plain or links[0].geometry.groups > 1:
         return []
     whole = all(size % POOL == 0 for size in links[0].output)
-    if not whole or links[1].geometry != Geometry(links[1].channels, (POOL, POOL), (POOL, POOL), groups=links[1].channels):
+    if not whole or links[1].geometry != ConvGeometry(links[1].channels, (POOL, POOL), (POOL, POOL), groups=links[1].channels):
         return []
     blocking = choose_winograd(links[0].shape(), target)
     if blocking is None:
@@ -129,7 +129,7 @@ def _pooled(links: Sequence[Link], target: Target) -> list[tuple[float, Segment]
     return [(_own_kernel(links[0], target) + _round_trip(links[1], target), Segment(2, blocking=blocking))]
 
 
-def _own_kernel(link: Link, target: Target) -> float:
+def _own_kernel(link: ConvWorkload, target: Target) -> float:
     """Cycles of a kernel of its own."""
     remote = read = 0.0
     if link.averages:
@@ -154,13 +154,13 @@ def _own_kernel(link: Link, target: Target) -> float:
     return work / target.cores + read + LAUNCH_CYCLES + remote
 
 
-def _padded_bytes(link: Link) -> int:
+def _padded_bytes(link: ConvWorkload) -> int:
     """Of the copy of its input with zeros around it."""
     top, left, bottom, right = link.geometry.padding
     return 4 * link.batch * (link.size[0] + top + bottom) * (link.size[1] + left + right) * link.channels
 
 
-def _round_trip(link: Link, target: Target) -> float:
+def _round_trip(link: ConvWorkload, target: Target) -> float:
     """Cycles to write the output of a kernel, and to read it in the next, spread over the cores."""
     return _there_and_back(4 * link.batch * link.output[0] * link.output[1] * link.geometry.filters, target)
 
@@ -174,7 +174,7 @@ def _there_and_back(bytes_: int, target: Target) -> float:
     return 2 * bytes_ / rate / target.cores
 
 
-def fused_stages(links: Sequence[Link], target: Target) -> tuple[ChainStage, ...] | None:
+def fused_stages(links: Sequence[ConvWorkload], target: Target) -> tuple[ChainStage, ...] | None:
     """The links as stages of one kernel, the cheapest that fit each other; None where that can't be."""
     if any(p < 0 for link in links for p in link.geometry.padding) or any(link.geometry.upsample != (1, 1) for link in links):
         return None
@@ -195,7 +195,7 @@ def fused_stages(links: Sequence[Link], target: Target) -> tuple[ChainStage, ...
     return next((stages for stages in ways if wirings(stages, links[0].channels, target.lanes) is not None), None)
 
 
-def _fused(links: Sequence[Link], target: Target, wanted: Ends) -> tuple[float, Segment]:
+def _fused(links: Sequence[ConvWorkload], target: Target, wanted: Ends) -> tuple[float, Segment]:
     """Cycles of one kernel for all of them, its rows cut in the best way; infinite where that can't be."""
     if links[-1].averages and len(links) > 1:
         cost, segment = _fused(links[:-1], target, wanted)
@@ -208,7 +208,7 @@ def _fused(links: Sequence[Link], target: Target, wanted: Ends) -> tuple[float, 
     return cost + _round_trip(links[-1], target), Segment(len(links), cut, stages, ends)
 
 
-def _repays_rows(link: Link, target: Target) -> bool:
+def _repays_rows(link: ConvWorkload, target: Target) -> bool:
     """Whether a convolution of its own that transposes its image can be cut by rows: a kernel of several rows has those at the border of
     two tasks transposed by both."""
     return link.geometry.kernel == (1, 1) and shares_weights(link, target)

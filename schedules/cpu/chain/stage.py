@@ -16,7 +16,7 @@ from math import ceil
 
 import numpy as np
 
-from ..conv2d.compute import Geometry
+from ...shapes import ConvGeometry
 from ..conv2d.depthwise import pack_depthwise
 
 
@@ -26,7 +26,7 @@ class ChainStage:
 
     Parameters
     ----------
-    geometry : Geometry
+    geometry : ConvGeometry
         Of the convolution.
     pixels, vectors : int
         The register tile. A depthwise stage says 0 vectors, and has one.
@@ -42,7 +42,7 @@ class ChainStage:
         The largest number of each window, channel by channel: a depthwise stage without weights.
     """
 
-    geometry: Geometry
+    geometry: ConvGeometry
     pixels: int
     vectors: int
     steps: tuple[tuple, ...] = ()

@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from dataclasses import replace
+from functools import lru_cache
 from math import ceil, gcd
 
 from ....targets import Target
-from ..conv2d.compute import Geometry
+from ...shapes import ConvGeometry, ConvWorkload
 from ..conv2d.cost import STORE_CYCLES, fits_registers, line_cycles
 from ..conv2d.groups import divisors
 from .stage import ChainStage, layouts
@@ -18,53 +18,8 @@ LINE_BYTES, FLOAT_BYTES = 64, 4   # of a line of the caches, of a number
 DEPTHWISE_CYCLES = 0.75           # of one multiply-add of a vector: its input comes from memory, two loads in a cycle at best
 
 
-@dataclass(frozen=True)
-class Link:
-    """A convolution in a sequence: its geometry, and the size (height, width), channels and batch of its input.
-
-    It is `gathered` if it reads the channels in another order than they lie in. One that `pools` is no convolution but a max-pooling, one
-    that `averages` does so over the whole image: both have a group for each channel.
-    """
-
-    geometry: Geometry
-    size: tuple[int, int]
-    channels: int
-    batch: int
-    gathered: bool = False
-    pools: bool = False
-    averages: bool = False
-
-    @cached_property
-    def output(self) -> tuple[int, int]:
-        return self.geometry.output(*self.size)
-
-    @property
-    def depthwise(self) -> bool:
-        return self.geometry.groups == self.channels == self.geometry.filters
-
-    @property
-    def streams_weights(self) -> bool:
-        """A matrix times a vector: its weights, each of use only once, take the time, and all cores read them best."""
-        return self.batch == 1 and self.geometry == Geometry(self.geometry.filters, self.size)
-
-    @property
-    def meets_image(self) -> bool:
-        """Not all columns that it reads are padding."""
-        kernel, stride, dilation = (pair[1] for pair in (self.geometry.kernel, self.geometry.stride, self.geometry.dilation))
-        return self.geometry.padding[1] <= (self.output[1] - 1) * stride + (kernel - 1) * dilation
-
-    @property
-    def weight_bytes(self) -> int:
-        taps = 0 if self.pools else self.geometry.kernel[0] * self.geometry.kernel[1]
-        return 4 * self.geometry.filters * self.channels // self.geometry.groups * taps
-
-    def shape(self):
-        """For the tile model."""
-        return self.geometry.shape(self.batch, *self.size, self.channels)
-
-
 @lru_cache(maxsize=256)  # all sequences that a convolution is part of ask for it
-def stage_options(link: Link, target: Target, last: bool, whole: bool = False) -> tuple[ChainStage, ...]:
+def stage_options(link: ConvWorkload, target: Target, last: bool, whole: bool = False) -> tuple[ChainStage, ...]:
     """Ways to compute a convolution within a chain: its groups as they are, some of them merged or interleaved; the best tile of each.
 
     What is neither cheaper than another nor takes less room in a plane is left out. `whole`: channels have to fill the blocks, without
@@ -90,13 +45,13 @@ def stage_options(link: Link, target: Target, last: bool, whole: bool = False) -
     return (*kept, *(stage for stage in filter(None, ways) if undominated(stage, kept)))  # both, for not every neighbour reads these
 
 
-def interleavable(geometry: Geometry, lanes: int) -> list[int]:
+def interleavable(geometry: ConvGeometry, lanes: int) -> list[int]:
     """Numbers of groups that fill whole vectors together, with the same number of filters each."""
     groups, each = geometry.groups, geometry.filters // geometry.groups
     return [m for m in range(2, min(groups, lanes) + 1) if lanes % m == 0 and groups % m == 0 and each % (lanes // m) == 0]
 
 
-def _best_tile(geometry: Geometry, interleaved: int, link: Link, target: Target, last: bool, whole: bool) -> ChainStage | None:
+def _best_tile(geometry: ConvGeometry, interleaved: int, link: ConvWorkload, target: Target, last: bool, whole: bool) -> ChainStage | None:
     """The cheapest register tile within one row."""
     found = []
     for vectors in range(1, 5):
@@ -111,7 +66,7 @@ def _best_tile(geometry: Geometry, interleaved: int, link: Link, target: Target,
     return min(found, key=lambda option: option[:3])[-1] if found else None
 
 
-def dense_cycles(link: Link, stage: ChainStage, last: bool, target: Target) -> float:
+def dense_cycles(link: ConvWorkload, stage: ChainStage, last: bool, target: Target) -> float:
     """Of one output row, all channels, one image, where `stage` computes a convolution that is not depthwise."""
     lanes, blocks, m = target.lanes, stage.blocks(target.lanes), stage.interleaved
     geometry = stage.geometry
@@ -126,7 +81,7 @@ def dense_cycles(link: Link, stage: ChainStage, last: bool, target: Target) -> f
     return stage.sets * blocks * work
 
 
-def depthwise_pixels(link: Link, target: Target) -> int:
+def depthwise_pixels(link: ConvWorkload, target: Target) -> int:
     """Of its register tile: those that leave the fewest idle at the end of a row.
 
     LLVM keeps the inputs that several columns of the kernel read, and the weights of a kernel row: they need registers too.
@@ -143,13 +98,13 @@ def line_of_channels(channels: int, lanes: int) -> int:
     return gcd(channels, max(lanes, LINE_BYTES // FLOAT_BYTES))
 
 
-def depthwise_cycles(link: Link, pixels: int, vectors: int) -> float:
+def depthwise_cycles(link: ConvWorkload, pixels: int, vectors: int) -> float:
     """Of one output row, one image; `vectors` of channels, padding included."""
     taps = link.geometry.kernel[0] * link.geometry.kernel[1]
     return ceil(link.output[1] / pixels) * pixels * vectors * (taps * DEPTHWISE_CYCLES + STORE_CYCLES)
 
 
-def row_cycles(links: Sequence[Link], stages: Sequence[ChainStage], target: Target) -> list[float]:
+def row_cycles(links: Sequence[ConvWorkload], stages: Sequence[ChainStage], target: Target) -> list[float]:
     """Of one output row of every stage, all channels, one image."""
     return [depthwise_cycles(link, stage.pixels, ceil(layout.size / target.lanes)) if link.depthwise
             else dense_cycles(link, stage, stage is stages[-1], target)

@@ -1,53 +1,17 @@
 """Direct convolution as TE, NHWC, with packed weights: any kernel, stride, padding, dilation, groups; fully connected layers too."""
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import ceil, prod
 
 import numpy as np
 from tvm import te, tirx
 
-from .cost import ConvShape, Tile
+from ...shapes import ConvGeometry
+from .cost import Tile
 
 ANNOTATION = "tenfold.conv2d"  # of the accumulating block: the tile, as integers
 LIMITS = "tenfold.conv2d.limits"  # likewise: output height and width; stride, dilation, and the rows of the padded image
 #                                   between which the image lies
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """A convolution's attributes; `padding` is (top, left, bottom, right), all others are (vertical, horizontal)."""
-
-    filters: int
-    kernel: tuple[int, int]
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
-    dilation: tuple[int, int] = (1, 1)
-    groups: int = 1
-    upsample: tuple[int, int] = (1, 1)  # input pixels with upsample - 1 zeros between them: a transposed convolution's stride
-
-    @property
-    def plain(self) -> bool:
-        """Neither dilated nor upsampled."""
-        return self.dilation == (1, 1) == self.upsample
-
-    def output(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of the output, from those of the input after upsampling."""
-        return self._positions(0, height), self._positions(1, width)
-
-    def _positions(self, axis: int, size: int) -> int:
-        span = (self.kernel[axis] - 1) * self.dilation[axis] + 1
-        return (size + self.padding[axis] + self.padding[axis + 2] - span) // self.stride[axis] + 1
-
-    def shape(self, batch: int, height: int, width: int, channels: int) -> ConvShape:
-        """What the tile model wants to know."""
-        return ConvShape(batch, self.groups, channels // self.groups, self.filters // self.groups, self.output(height, width),
-                         self.kernel, self.stride, self._rows_on_image(height))
-
-    def _rows_on_image(self, height: int) -> float:
-        """Share of (output row, kernel row) pairs that meet a row of the image; all others meet zeros of the padding."""
-        rows = self.stride[0] * np.arange(self._positions(0, height))[:, None] + self.dilation[0] * np.arange(self.kernel[0])
-        return float(np.mean((rows >= self.padding[0]) & (rows < self.padding[0] + height)))
 
 
 def pack_weights(weight: np.ndarray, groups: int, tile: Tile, lanes: int) -> np.ndarray:
@@ -63,7 +27,7 @@ def pack_weights(weight: np.ndarray, groups: int, tile: Tile, lanes: int) -> np.
     return np.ascontiguousarray(padded.reshape(groups, blocks, block, channels, height, width).transpose(0, 1, 4, 5, 3, 2))
 
 
-def conv2d(data: te.Tensor, weight: te.Tensor, geometry: Geometry, tile: Tile) -> te.Tensor:
+def conv2d(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: Tile) -> te.Tensor:
     """The convolution as TE.
 
     Parameters

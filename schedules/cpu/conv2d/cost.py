@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import ceil, gcd, prod
 
 from ....targets import Target
+from ...shapes import ConvShape
 
 FMA_PER_CYCLE = 2         # vector multiply-adds that the cores since Haswell and Zen 2 issue in a cycle
 LOADS_PER_CYCLE = 2       # vector loads and broadcasts, likewise
@@ -35,36 +36,6 @@ EXPOSED = 0.2             # of the time to read weights that prefetching does no
 WORTH_PREFETCHING = 0.05  # of the work: weights that take longer to read are asked for before
 FEWEST_PASSES = 4         # over a block of weights, while the next is asked for line by line
 
-
-
-@dataclass(frozen=True)
-class ConvShape:
-    """Geometry of one convolution, NHWC: `channels` and `filters` are those of one group, sizes are (height, width).
-
-    `rows_on_image` is the share of kernel rows that meet the image and not its padding, over all output rows.
-    """
-
-    batch: int
-    groups: int
-    channels: int
-    filters: int
-    output: tuple[int, int]
-    kernel: tuple[int, int] = (1, 1)
-    stride: tuple[int, int] = (1, 1)
-    rows_on_image: float = 1.0
-
-    @property
-    def pixels(self) -> int:
-        return self.output[0] * self.output[1]
-
-    @property
-    def pixel_bytes(self) -> int:
-        """From a pixel of the input to that of the next output."""
-        return 4 * self.groups * self.channels * self.stride[1]
-
-    @property
-    def taps(self) -> int:
-        return self.kernel[0] * self.kernel[1]
 
 
 @dataclass(frozen=True)
@@ -187,7 +158,7 @@ def choose_tile(shape: ConvShape, target: Target) -> Tile:
     Parameters
     ----------
     shape : ConvShape
-        Geometry of the convolution.
+        ConvGeometry of the convolution.
     target : Target
         Gives lanes, registers, caches and cores.
     """

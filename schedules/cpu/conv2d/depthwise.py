@@ -18,8 +18,9 @@ from tvm import te, tirx
 from tvm.s_tir import Schedule
 
 from ....targets import Target
+from ...shapes import ConvGeometry
 from ..epilogue import inline_epilogue
-from .compute import Geometry, pad
+from .compute import pad
 from .schedule import find_annotated
 
 ANNOTATION = "tenfold.depthwise"
@@ -33,7 +34,7 @@ def pack_depthwise(weight: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(weight[:, 0].transpose(1, 2, 0))
 
 
-def depthwise(data: te.Tensor, weight: te.Tensor, geometry: Geometry) -> te.Tensor:
+def depthwise(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry) -> te.Tensor:
     """Depthwise convolution as TE: data (N, H, W, C), weight (KH, KW, C) -> (N, OH, OW, C)."""
     batch, height, width, channels = (int(d) for d in data.shape)
     kernel_h, kernel_w, _ = (int(d) for d in weight.shape)

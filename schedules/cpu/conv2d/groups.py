@@ -7,19 +7,20 @@ from math import ceil
 import numpy as np
 
 from ....targets import Target
-from .compute import Geometry
+from ...shapes import ConvGeometry
 from .cost import choose_tile, cycles
 
 GAIN = 0.95         # of the cycles as they were, at most
 STORED_CYCLES = 6   # of one vector of the output: written, and read by what follows, idle lanes too
 
 
-def merge_groups(geometry: Geometry, weight: np.ndarray, batch: int, size: tuple[int, int], target: Target) -> tuple[Geometry, np.ndarray]:
+def merge_groups(geometry: ConvGeometry, weight: np.ndarray, batch: int, size: tuple[int, int],
+                 target: Target) -> tuple[ConvGeometry, np.ndarray]:
     """The same convolution with fewer groups, where the tile model predicts that it is faster.
 
     Parameters
     ----------
-    geometry : Geometry
+    geometry : ConvGeometry
     weight : ndarray
         (F, C / groups, KH, KW).
     batch : int
@@ -29,7 +30,7 @@ def merge_groups(geometry: Geometry, weight: np.ndarray, batch: int, size: tuple
 
     Returns
     -------
-    Geometry, ndarray
+    ConvGeometry, ndarray
         As given, or with G of every m * G groups left, and zeros in the weight.
     """
     groups = geometry.groups
@@ -37,13 +38,13 @@ def merge_groups(geometry: Geometry, weight: np.ndarray, batch: int, size: tuple
     return (geometry, weight) if best == 1 else (replace(geometry, groups=groups // best), block_diagonal(weight, groups, best))
 
 
-def divisors(geometry: Geometry, lanes: int) -> list[int]:
+def divisors(geometry: ConvGeometry, lanes: int) -> list[int]:
     """Numbers of groups that can become one: together they have no more filters than the widest register tile."""
     groups = geometry.groups
     return [m for m in range(1, groups + 1) if groups % m == 0 and (m == 1 or m * geometry.filters // groups <= 4 * lanes)]
 
 
-def mergeable(geometry: Geometry, channels: int, batch: int, size: tuple[int, int], target: Target) -> int:
+def mergeable(geometry: ConvGeometry, channels: int, batch: int, size: tuple[int, int], target: Target) -> int:
     """How many groups to merge into one: 1 where that does not pay."""
     def price(merged: int) -> float:
         shape = replace(geometry, groups=geometry.groups // merged).shape(batch, *size, channels)

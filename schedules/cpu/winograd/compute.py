@@ -19,8 +19,8 @@ from math import ceil
 import numpy as np
 from tvm import te, tirx
 
+from ...shapes import ConvGeometry
 from ...winograd_algebra import BY_OUTPUTS
-from ..conv2d.compute import Geometry
 from .cost import Blocking
 
 ANNOTATION = "tenfold.winograd"  # of the accumulating block: the blocking, as integers; rows of its result that become one
@@ -38,7 +38,7 @@ def pack_winograd(weight: np.ndarray, blocking: Blocking, lanes: int) -> np.ndar
     return np.ascontiguousarray(transformed.reshape(size, size, -1, blocking.blocks, block, channels).transpose(2, 0, 1, 3, 5, 4))
 
 
-def winograd(data: te.Tensor, weight: te.Tensor, geometry: Geometry, blocking: Blocking, step: Callable | None = None) -> te.Tensor:
+def winograd(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, blocking: Blocking, step: Callable | None = None) -> te.Tensor:
     """The convolution as TE.
 
     Parameters

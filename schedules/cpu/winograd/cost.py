@@ -12,13 +12,13 @@ from functools import lru_cache
 from math import ceil, sqrt
 
 from ....targets import Target
+from ...shapes import ConvShape
 from ...winograd_algebra import BY_OUTPUTS
 from ..conv2d.cost import (
     LAUNCH_CYCLES,
     MEMORY_BYTES_PER_CYCLE,
     STORE_CYCLES,
     TASK_CYCLES,
-    ConvShape,
     beside,
     choose_tile,
     cycles,

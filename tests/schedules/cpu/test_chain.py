@@ -20,9 +20,9 @@ from tenfold.schedules.cpu.chain.cost import Work, rows_on_image
 from tenfold.schedules.cpu.chain.partition import fused_stages, segments, transposable
 from tenfold.schedules.cpu.chain.schedule import schedule_chain
 from tenfold.schedules.cpu.chain.stage import ChainStage, ChannelLayout, layouts, pack_chain, wirings
-from tenfold.schedules.cpu.chain.stage_options import Link, stage_options
-from tenfold.schedules.cpu.conv2d.compute import Geometry
+from tenfold.schedules.cpu.chain.stage_options import stage_options
 from tenfold.schedules.cpu.conv2d.groups import block_diagonal
+from tenfold.schedules.shapes import ConvGeometry, ConvWorkload
 from tenfold.schedules.tir.analysis import mentions
 from tenfold.schedules.tir.bound_loops import BoundLoops, lower_blocks
 from tenfold.schedules.tir.loop_nests import substitute
@@ -71,7 +71,7 @@ def links_of(shape, geometries):
     """The convolutions of a chain with the sizes of their inputs."""
     links, (batch, *size, channels) = [], shape
     for geometry in geometries:
-        links.append(Link(geometry, tuple(size), channels, batch))
+        links.append(ConvWorkload(geometry, tuple(size), channels, batch))
         size, channels = geometry.output(*size), geometry.filters
     return links
 
@@ -158,9 +158,9 @@ def chains(draw):
             groups, filters = 2, 2 * filters
         if kind == "pool":  # not all of a window may be padding
             padding = tuple(min(pad, (k - 1) // 2) for pad, k in zip(padding, kernel * 2, strict=True))
-        geometry = Geometry(filters, kernel, stride, padding, dilation, groups)
+        geometry = ConvGeometry(filters, kernel, stride, padding, dilation, groups)
         assume(min(geometry.output(*size)) >= 1)
-        links.append(Link(geometry, size, channels, shape[0], groups < filters and draw(st.booleans()), kind == "pool"))
+        links.append(ConvWorkload(geometry, size, channels, shape[0], groups < filters and draw(st.booleans()), kind == "pool"))
         size, channels = geometry.output(*size), filters
     target = draw(st.sampled_from(RUNNABLE))
     stages = fused_stages(links, target)
@@ -184,11 +184,11 @@ def grouped_chains(draw):
     assume(groups * each <= 256)
     size, channels = (draw(st.integers(1, 12)), draw(st.integers(1, 12))), draw(st.sampled_from([3, 8]))
     kernel, stride = draw(st.sampled_from([(1, 1), (3, 3), (5, 2)])), draw(st.sampled_from([(1, 1), (2, 2), (1, 2)]))
-    geometries = [Geometry(groups * inputs, (1, 1)),
-                  Geometry(groups * each, kernel, stride, draw(st.tuples(*[st.integers(0, 2)] * 4)), groups=groups)]
+    geometries = [ConvGeometry(groups * inputs, (1, 1)),
+                  ConvGeometry(groups * each, kernel, stride, draw(st.tuples(*[st.integers(0, 2)] * 4)), groups=groups)]
     if draw(st.booleans()):
         behind = draw(st.sampled_from([d for d in (1, 2, groups) if groups % d == 0]))
-        geometries.append(Geometry(behind * draw(st.sampled_from([4, 6, 12, 24, 36])), (1, 1), groups=behind))
+        geometries.append(ConvGeometry(behind * draw(st.sampled_from([4, 6, 12, 24, 36])), (1, 1), groups=behind))
     links = links_of((1, *size, channels), geometries)
     assume(all(min(link.output) >= 1 and link.meets_image for link in links))
     target, random = draw(st.sampled_from(RUNNABLE)), draw(st.randoms(use_true_random=False))
@@ -208,19 +208,19 @@ def test_any_grouped_chain(case):
 
 PAPERS = {
     "flattened layer, lateral vertical horizontal": (
-        (1, 12, 12, 16), [Geometry(32, (1, 1)), Geometry(32, (5, 1), padding=(2, 0, 2, 0), groups=32),
-                          Geometry(32, (1, 5), padding=(0, 2, 0, 2), groups=32)]),
+        (1, 12, 12, 16), [ConvGeometry(32, (1, 1)), ConvGeometry(32, (5, 1), padding=(2, 0, 2, 0), groups=32),
+                          ConvGeometry(32, (1, 5), padding=(0, 2, 0, 2), groups=32)]),
     "spatial SVD, stride 2": (
-        (2, 13, 11, 16), [Geometry(12, (5, 1), (2, 1), (2, 0, 2, 0)), Geometry(32, (1, 5), (1, 2), (0, 2, 0, 2))]),
-    "Tucker-2": ((1, 9, 9, 32), [Geometry(8, (1, 1)), Geometry(16, (3, 3), padding=(1, 1, 1, 1)), Geometry(32, (1, 1))]),
-    "monochromatic": ((1, 20, 20, 3), [Geometry(6, (1, 1)), Geometry(96, (7, 7), (2, 2), (3, 3, 3, 3), groups=6)]),
-    "biclustering": ((1, 9, 9, 32), [Geometry(10, (1, 1), groups=2), Geometry(6, (3, 3), padding=(1, 1, 1, 1), groups=2),
-                                     Geometry(32, (1, 1), groups=2)]),
+        (2, 13, 11, 16), [ConvGeometry(12, (5, 1), (2, 1), (2, 0, 2, 0)), ConvGeometry(32, (1, 5), (1, 2), (0, 2, 0, 2))]),
+    "Tucker-2": ((1, 9, 9, 32), [ConvGeometry(8, (1, 1)), ConvGeometry(16, (3, 3), padding=(1, 1, 1, 1)), ConvGeometry(32, (1, 1))]),
+    "monochromatic": ((1, 20, 20, 3), [ConvGeometry(6, (1, 1)), ConvGeometry(96, (7, 7), (2, 2), (3, 3, 3, 3), groups=6)]),
+    "biclustering": ((1, 9, 9, 32), [ConvGeometry(10, (1, 1), groups=2), ConvGeometry(6, (3, 3), padding=(1, 1, 1, 1), groups=2),
+                                     ConvGeometry(32, (1, 1), groups=2)]),
     "two depthwise stages on groups that don't fill vectors": (
-        (1, 9, 9, 16), [Geometry(12, (1, 1), groups=2), Geometry(12, (3, 1), padding=(1, 0, 1, 0), groups=12),
-                        Geometry(12, (1, 3), padding=(0, 1, 0, 1), groups=12), Geometry(16, (1, 1))]),
+        (1, 9, 9, 16), [ConvGeometry(12, (1, 1), groups=2), ConvGeometry(12, (3, 1), padding=(1, 0, 1, 0), groups=12),
+                        ConvGeometry(12, (1, 3), padding=(0, 1, 0, 1), groups=12), ConvGeometry(16, (1, 1))]),
     "inverted bottleneck": (
-        (1, 14, 14, 16), [Geometry(96, (1, 1)), Geometry(96, (3, 3), (2, 2), (1, 1, 1, 1), groups=96), Geometry(24, (1, 1))]),
+        (1, 14, 14, 16), [ConvGeometry(96, (1, 1)), ConvGeometry(96, (3, 3), (2, 2), (1, 1, 1, 1), groups=96), ConvGeometry(24, (1, 1))]),
 }
 
 
@@ -245,8 +245,9 @@ def test_one_parallel_loop():
 def test_no_plane_is_made_twice_for_a_task(order):
     """The pointwise filters of a second set read all channels of the first one again and again: these are there by then. Horizontal ones
     behind pointwise ones read row by row what these make of all vectors of a tile."""
-    lateral = Geometry(128, (1, 1))
-    vertical, horizontal = Geometry(128, (3, 1), padding=(1, 0, 1, 0), groups=128), Geometry(128, (1, 3), padding=(0, 1, 0, 1), groups=128)
+    lateral = ConvGeometry(128, (1, 1))
+    vertical = ConvGeometry(128, (3, 1), padding=(1, 0, 1, 0), groups=128)
+    horizontal = ConvGeometry(128, (1, 3), padding=(0, 1, 0, 1), groups=128)
     flattened_set = [lateral, vertical, horizontal] if order.endswith("horizontal") else [lateral, horizontal, vertical]
     stages = [ChainStage(geometry, 8, vectors) for geometry, vectors in zip(2 * flattened_set, 2 * (2, 0, 0), strict=True)]
     schedule, _, _ = kernel_of((1, 8, 8, 32), 2 * flattened_set, stages, Cut(4))
@@ -259,7 +260,7 @@ def test_no_plane_is_made_twice_for_a_task(order):
 
 def test_lines_of_a_strip():
     """Nine rows of the vertical filters make four of the strided ones; the next four need eight more, and one that is there."""
-    vertical, strided = Geometry(8, (5, 1), padding=(2, 0, 2, 0)), Geometry(8, (3, 3), (2, 2), (1, 1, 1, 1))
+    vertical, strided = ConvGeometry(8, (5, 1), padding=(2, 0, 2, 0)), ConvGeometry(8, (3, 3), (2, 2), (1, 1, 1, 1))
     found = lines([vertical, strided], 4)
     assert [(span.count, span.step, span.before) for span in found] == [(13, 8, 3), (9, 8, 1), (4, 4, 0)]
     assert [(span.again, span.kept) for span in found] == [(5, 4), (1, 1), (0, 0)]
@@ -267,7 +268,7 @@ def test_lines_of_a_strip():
 
 def test_rows_that_two_strips_read_are_computed_once():
     """All rows of the first convolution are there once for a task: of four strips of four, the first computes eight, the others four."""
-    geometries = [Geometry(16, (1, 1)), Geometry(16, (5, 1), padding=(2, 0, 2, 0), groups=16)]
+    geometries = [ConvGeometry(16, (1, 1)), ConvGeometry(16, (5, 1), padding=(2, 0, 2, 0), groups=16)]
     stages = [ChainStage(geometries[0], 6, 1), ChainStage(geometries[1], 6, 0)]
     schedule, _, _ = kernel_of((1, 16, 6, 16), geometries, stages, Cut(4, 4))
     loops = []
@@ -279,7 +280,7 @@ def test_rows_that_two_strips_read_are_computed_once():
 
 def test_planes_of_a_task_outlive_its_strips():
     """And rows that no later strip reads lie where they are, whichever strip computes them: no index changes with the strip."""
-    geometries = [Geometry(16, (1, 1)), Geometry(16, (1, 1)), Geometry(16, (5, 1), padding=(2, 0, 2, 0), groups=16)]
+    geometries = [ConvGeometry(16, (1, 1)), ConvGeometry(16, (1, 1)), ConvGeometry(16, (5, 1), padding=(2, 0, 2, 0), groups=16)]
     stages = [ChainStage(geometry, 6, vectors) for geometry, vectors in zip(geometries, (1, 1, 0), strict=True)]
     schedule, _, _ = kernel_of((1, 16, 6, 16), geometries, stages, Cut(4, 4))
     lines = lower_blocks(schedule.mod).script().splitlines()
@@ -302,7 +303,7 @@ def test_channel_layout_spreads_groups():
 def test_groups_of_one_channel(target, colors, each, averages):
     """Filters that fill vectors together: interleaved or not, each way to compute them; and to add them up."""
     shape = (1, 9, 13, 3)
-    geometries = [Geometry(colors, (1, 1)), Geometry(colors * each, (3, 3), (2, 2), (1, 1, 1, 1), groups=colors)]
+    geometries = [ConvGeometry(colors, (1, 1)), ConvGeometry(colors * each, (3, 3), (2, 2), (1, 1, 1, 1), groups=colors)]
     links = links_of(shape, geometries)
     for stage in stage_options(links[1], target, True):
         first = stage_options(links[0], target, False)[0]
@@ -312,7 +313,7 @@ def test_groups_of_one_channel(target, colors, each, averages):
 
 def test_groups_that_share_vectors_are_added_up_in_whole_vectors():
     """Not in pieces of as many filters as lie side by side in the order of the channels: four of 16 lanes, of four groups."""
-    target, geometries = named("zen4"), [Geometry(8, (1, 1)), Geometry(96, (3, 3), groups=8)]
+    target, geometries = named("zen4"), [ConvGeometry(8, (1, 1)), ConvGeometry(96, (3, 3), groups=8)]
     links = links_of((1, 9, 13, 3), geometries)
     second = next(stage for stage in stage_options(links[1], target, True) if stage.interleaved == 4)
     stages = [stage_options(links[0], target, False)[0], second]
@@ -326,8 +327,8 @@ def test_groups_of_one_channel_before_others(target, colors, each):
     """Likewise, read by a depthwise stage."""
     shape = (1, 9, 13, colors)
     filters = colors * each
-    depthwise = Geometry(filters, (3, 3), (1, 1), (1, 1, 1, 1), groups=filters)
-    geometries = [Geometry(filters, (1, 1), groups=colors), depthwise, Geometry(16, (1, 1))]
+    depthwise = ConvGeometry(filters, (3, 3), (1, 1), (1, 1, 1, 1), groups=filters)
+    geometries = [ConvGeometry(filters, (1, 1), groups=colors), depthwise, ConvGeometry(16, (1, 1))]
     links = links_of(shape, geometries)
     behind = [stage_options(links[1], target, False)[0], stage_options(links[2], target, True)[0]]
     ways = [stage for stage in stage_options(links[0], target, False) if wirings([stage, *behind], colors, target.lanes) is not None]
@@ -338,15 +339,15 @@ def test_groups_of_one_channel_before_others(target, colors, each):
 
 def test_few_filters_share_vectors():
     """24 filters of a group leave no lane of 16 idle if a second group works in the same vectors."""
-    link = Link(Geometry(96, (7, 7), (2, 2), (1, 1, 1, 1), groups=4), (224, 224), 4, 1)
+    link = ConvWorkload(ConvGeometry(96, (7, 7), (2, 2), (1, 1, 1, 1), groups=4), (224, 224), 4, 1)
     (best,) = [stage for stage in stage_options(link, named("zen4"), True) if stage.interleaved > 1][:1]
     assert best.per_set % (best.vectors * 16) == 0 and best.natural_order(16)[:4].tolist() == [0, 24, 1, 25]
 
 
 def flattened(size, batch=1, sets=2):
-    one = [Link(Geometry(128, (1, 1)), (size, size), 128, batch),
-           Link(Geometry(128, (5, 1), padding=(2, 0, 2, 0), groups=128), (size, size), 128, batch),
-           Link(Geometry(128, (1, 5), padding=(0, 2, 0, 2), groups=128), (size, size), 128, batch)]
+    one = [ConvWorkload(ConvGeometry(128, (1, 1)), (size, size), 128, batch),
+           ConvWorkload(ConvGeometry(128, (5, 1), padding=(2, 0, 2, 0), groups=128), (size, size), 128, batch),
+           ConvWorkload(ConvGeometry(128, (1, 5), padding=(0, 2, 0, 2), groups=128), (size, size), 128, batch)]
     return one * sets
 
 
@@ -377,29 +378,29 @@ def test_depthwise_stages_alone_go_row_by_row(target):
 
 def test_rows_at_borders_that_are_not_there_cost_nothing():
     """Of two tasks, each has one border with the other, and one with nothing."""
-    link = Link(Geometry(16, (1, 1)), (16, 6), 16, 1)
-    _, span, _ = lines([link.geometry, Geometry(16, (5, 1), padding=(2, 0, 2, 0), groups=16)], 4)
+    link = ConvWorkload(ConvGeometry(16, (1, 1)), (16, 6), 16, 1)
+    _, span, _ = lines([link.geometry, ConvGeometry(16, (5, 1), padding=(2, 0, 2, 0), groups=16)], 4)
     assert [rows_on_image(span, 2, task, 16) for task in range(2)] == [10, 10]
     assert [rows_on_image(span, 1, task, 16) for task in range(4)] == [6, 8, 8, 6]
 
 
 def test_large_dense_convolutions_stay_apart():
     """Rows at the borders would be computed twice, and there is nothing to gain."""
-    links = [Link(Geometry(512, (3, 3), padding=(1, 1, 1, 1)), (28, 28), 512, 1)] * 3
+    links = [ConvWorkload(ConvGeometry(512, (3, 3), padding=(1, 1, 1, 1)), (28, 28), 512, 1)] * 3
     assert [segment.count for segment in segments(links, HOST)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(("channels", "rank", "kernels"), [(512, 64, 1), (8192, 512, 2)])
 def test_weights_that_no_cache_of_a_core_holds_are_not_read_by_all(channels, rank, kernels):
     """A low rank's two convolutions on 7 x 7 pixels: together they are cut by rows, each by itself by its filters."""
-    links = [Link(Geometry(rank, (1, 1)), (7, 7), channels, 1), Link(Geometry(512, (1, 1)), (7, 7), rank, 1)]
+    links = [ConvWorkload(ConvGeometry(rank, (1, 1)), (7, 7), channels, 1), ConvWorkload(ConvGeometry(512, (1, 1)), (7, 7), rank, 1)]
     assert len(segments(links, named("zen4"))) == kernels
 
 
 @pytest.mark.parametrize(("size", "in_place", "transposed"), [((28, 28), True, False), ((32, 32), False, True), ((256, 12), False, False)])
 def test_an_image_whose_channels_share_no_lines_is_read_as_it_lies(size, in_place, transposed):
     """Where they do, tasks transpose their rows, if these fill a vector."""
-    links = [Link(Geometry(32, (1, 1)), size, 256, 1), Link(Geometry(128, (1, 1)), size, 32, 1)]
+    links = [ConvWorkload(ConvGeometry(32, (1, 1)), size, 256, 1), ConvWorkload(ConvGeometry(128, (1, 1)), size, 32, 1)]
     [segment] = segments(links, named("zen4"), Ends(source_nchw=True))
     assert segment.ends == Ends(in_place or transposed, False, in_place)
 
@@ -407,14 +408,14 @@ def test_an_image_whose_channels_share_no_lines_is_read_as_it_lies(size, in_plac
 @pytest.mark.parametrize(("filters", "in_place"), [(32, True), (256, False)])
 def test_what_lies_in_many_pages_is_read_as_it_lies_only_once(filters, in_place):
     """Not again for every block of filters."""
-    links = [Link(Geometry(filters, (1, 1)), (56, 56), 252, 1), Link(Geometry(32, (3, 3)), (56, 56), filters, 1)]
+    links = [ConvWorkload(ConvGeometry(filters, (1, 1)), (56, 56), 252, 1), ConvWorkload(ConvGeometry(32, (3, 3)), (56, 56), filters, 1)]
     assert transposable(links, fused_stages(links, named("zen4")), Ends(source_nchw=True), named("zen4")).in_place is in_place
 
 
 @pytest.mark.parametrize(("name", "pixels"), [("zen3", 5), ("zen4", 14)])
 def test_sums_over_few_channels_stay_in_registers(name, pixels):
     """LLVM spilled a vector for every third product where one loop had all kernel columns."""
-    target, geometry = named(name), Geometry(64, (7, 7), (2, 2), (3, 3, 3, 3))
+    target, geometry = named(name), ConvGeometry(64, (7, 7), (2, 2), (3, 3, 3, 3))
     schedule, _, _ = kernel_of((1, 112, 112, 3), [geometry], [ChainStage(geometry, pixels, 2)], Cut(4), target=target)
     loops = TransposeTiles()(BoundLoops()(lower_blocks(schedule.mod)))
     lines = tvm.tirx.build(loops, target=target.tvm_target(), pipeline=PIPELINE).inspect_source("asm").splitlines()
@@ -424,6 +425,6 @@ def test_sums_over_few_channels_stay_in_registers(name, pixels):
 
 
 def test_what_a_chain_can_not_do_stays_apart():
-    cut = Link(Geometry(32, (3, 3), padding=(-1, 0, 0, 0)), (9, 9), 16, 1)
-    odd = Link(Geometry(30, (1, 1)), (6, 7), 32, 1)
+    cut = ConvWorkload(ConvGeometry(32, (3, 3), padding=(-1, 0, 0, 0)), (9, 9), 16, 1)
+    odd = ConvWorkload(ConvGeometry(30, (1, 1)), (6, 7), 32, 1)
     assert [segment.count for segment in segments([cut, odd], HOST)] == [1, 1]

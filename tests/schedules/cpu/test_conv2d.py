@@ -13,10 +13,11 @@ from host_model import named
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tenfold.codegen.stack_buffers import PIPELINE
-from tenfold.schedules.cpu.conv2d.compute import ANNOTATION, Geometry, conv2d, dense, pack_weights
-from tenfold.schedules.cpu.conv2d.cost import ConvShape, choose_tile
+from tenfold.schedules.cpu.conv2d.compute import ANNOTATION, conv2d, dense, pack_weights
+from tenfold.schedules.cpu.conv2d.cost import choose_tile
 from tenfold.schedules.cpu.conv2d.depthwise import depthwise, pack_depthwise, schedule_depthwise
 from tenfold.schedules.cpu.conv2d.schedule import find_annotated, schedule_conv2d
+from tenfold.schedules.shapes import ConvGeometry, ConvShape
 from tenfold.schedules.tir.bound_loops import BoundLoops, lower_blocks
 from tenfold.targets import resolve
 from tvm import s_tir, te, tirx
@@ -51,7 +52,7 @@ def geometries(draw):
     padding = draw(st.tuples(*[st.integers(0, 3)] * 4))
     spans = [(k - 1) * d + 1 - before - behind for k, d, before, behind in zip(kernel, dilation, padding[:2], padding[2:], strict=True)]
     size = tuple(draw(st.integers(max(1, span), max(1, span) + 11)) for span in spans)  # smaller than the kernel, too
-    geometry = Geometry(filters, kernel, draw(st.tuples(st.integers(1, 3), st.integers(1, 3))), padding, dilation, groups)
+    geometry = ConvGeometry(filters, kernel, draw(st.tuples(st.integers(1, 3), st.integers(1, 3))), padding, dilation, groups)
     return geometry, (draw(st.integers(1, 2)), *size, channels)
 
 
@@ -69,7 +70,7 @@ def test_any_geometry(case, seed):
 @pytest.mark.parametrize("rows", [1, 2])
 def test_images_smaller_than_the_kernel(size, kernel, rows):
     """Every row of the output meets as many rows of the image, at other places of the kernel."""
-    geometry = Geometry(32, (kernel, kernel), padding=(kernel // 2,) * 4)
+    geometry = ConvGeometry(32, (kernel, kernel), padding=(kernel // 2,) * 4)
     rng = np.random.default_rng(0)
     x, weight = rng.standard_normal((1, size, size, 8), "float32"), rng.standard_normal((32, 8, kernel, kernel), "float32")
     check(x, weight, geometry, replace(choose_tile(geometry.shape(*x.shape), HOST), pixels=min(2, size), vectors=1, flat=False, rows=rows))
@@ -83,7 +84,7 @@ def test_kernel_rows_on_padding_are_passed_over(seed, size, kernel, padding, str
     top, bottom = padding
     if size + top + bottom < (kernel - 1) * dilation + 1 or size + min(padding) < 1:
         return
-    geometry = Geometry(8, (kernel, 1), (stride, 1), (top, 0, bottom, 0), (dilation, 1))
+    geometry = ConvGeometry(8, (kernel, 1), (stride, 1), (top, 0, bottom, 0), (dilation, 1))
     rng = np.random.default_rng(seed)
     x, weight = rng.standard_normal((1, size, 6, 5), "float32"), rng.standard_normal((8, 5, kernel, 1), "float32")
     check(x, weight, geometry, replace(choose_tile(geometry.shape(*x.shape), HOST), pixels=3, vectors=1, flat=False, rows=1))
@@ -96,7 +97,7 @@ def test_kernel_rows_on_padding_are_passed_over(seed, size, kernel, padding, str
 def test_any_tile_is_right(flat, weights_inner, prefetch, pixels, vectors, rows):
     """What the model chooses is a matter of speed alone."""
     rng = np.random.default_rng(0)
-    geometry = Geometry(48, (3, 3), (1, 1), (1, 1, 1, 1))
+    geometry = ConvGeometry(48, (3, 3), (1, 1), (1, 1, 1, 1))
     shape = (1, 9, 11, 16)
     tile = replace(choose_tile(geometry.shape(*shape), HOST), pixels=pixels, vectors=vectors, flat=flat, rows=rows,
                    weights_inner=weights_inner, prefetch=prefetch)
@@ -109,7 +110,7 @@ def test_any_tile_is_right(flat, weights_inner, prefetch, pixels, vectors, rows)
 def test_order_of_blocks_and_lines(flat, filters, weights_inner):
     """Tasks are (image, block, lines), or (image, lines) with the loop over blocks of filters within that over lines; a row's tiles are
     innermost."""
-    geometry, shape = Geometry(filters, (1, 1)), (1, 9, 16, 16)
+    geometry, shape = ConvGeometry(filters, (1, 1)), (1, 9, 16, 16)
     tile = replace(choose_tile(geometry.shape(*shape), HOST), pixels=4, vectors=1, flat=flat, rows=3, weights_inner=weights_inner)
     rng = np.random.default_rng(0)
     schedule = check(rng.standard_normal(shape, "float32"), rng.standard_normal((filters, 16, 1, 1), "float32"), geometry, tile)
@@ -146,7 +147,7 @@ def test_dense(lead, channels, filters):
 @settings(deadline=None, max_examples=25, derandomize=True)
 def test_depthwise(batch, channels, size, kernel, stride, padding, seed):
     rng = np.random.default_rng(seed)
-    geometry = Geometry(channels, kernel, stride, padding, (1, 1), channels)
+    geometry = ConvGeometry(channels, kernel, stride, padding, (1, 1), channels)
     x = rng.standard_normal((batch, *size, channels), "float32")
     weight = rng.standard_normal((channels, 1, *kernel), "float32")
     bias, packed = rng.standard_normal(channels, "float32"), pack_depthwise(weight)
@@ -161,7 +162,7 @@ def test_depthwise(batch, channels, size, kernel, stride, padding, seed):
 @pytest.mark.parametrize("flat", [False, True])
 def test_accumulators_shrink_to_one_tile(flat, groups):
     """Larger, they would be allocated on the heap for every tile, and stored and loaded again."""
-    geometry = Geometry(64, (3, 3), padding=(1, 1, 1, 1), groups=groups)
+    geometry = ConvGeometry(64, (3, 3), padding=(1, 1, 1, 1), groups=groups)
     tile = replace(choose_tile(geometry.shape(1, 14, 14, 8), HOST), pixels=5, vectors=2, flat=flat, rows=7)
     packed = pack_weights(np.zeros((64, 8 // groups, 3, 3), "float32"), groups, tile, HOST.lanes)
     data, weights, bias = te.placeholder((1, 14, 14, 8)), te.placeholder(packed.shape), te.placeholder((64,))
@@ -179,7 +180,7 @@ def test_accumulators_shrink_to_one_tile(flat, groups):
 @pytest.mark.parametrize("name", ["zen3", "zen4"])
 def test_inner_loop_is_a_register_tile_without_stores(name, prefetch, filters):
     """Between two branches of the hottest loop: multiply-adds, loads and broadcasts, but nothing written to memory, nor around it."""
-    target, geometry = named(name), Geometry(filters, (5, 5), (1, 1), (2, 2, 2, 2))
+    target, geometry = named(name), ConvGeometry(filters, (5, 5), (1, 1), (2, 2, 2, 2))
     tile = replace(choose_tile(geometry.shape(1, 32, 32, 128), target), prefetch=prefetch)
     assert tile.pixels * tile.vectors >= target.vector_registers // 2
     shape = (1, 32, 4 * tile.pixels, 128)

@@ -8,16 +8,8 @@ import pytest
 from host_model import named
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tenfold.schedules.cpu.conv2d.compute import Geometry
-from tenfold.schedules.cpu.conv2d.cost import (
-    MEMORY_BYTES_PER_CYCLE,
-    ConvShape,
-    choose_tile,
-    cycles,
-    fits_registers,
-    from_memory,
-    step_cycles,
-)
+from tenfold.schedules.cpu.conv2d.cost import MEMORY_BYTES_PER_CYCLE, choose_tile, cycles, fits_registers, from_memory, step_cycles
+from tenfold.schedules.shapes import ConvGeometry, ConvShape
 
 AVX2, AVX512 = named("zen3"), named("zen4")
 
@@ -70,7 +62,7 @@ def test_odd_sizes_waste_little():
 
 
 def test_rows_of_padding_cost_nothing_in_tiles_of_one_row():
-    padded = Geometry(128, (5, 5), padding=(2, 2, 2, 2)).shape(1, 15, 15, 96)
+    padded = ConvGeometry(128, (5, 5), padding=(2, 2, 2, 2)).shape(1, 15, 15, 96)
     assert padded.rows_on_image == pytest.approx((2 * (3 + 4) + 11 * 5) / 75)
     whole = replace(padded, rows_on_image=1.0)
     assert cycles(padded, 5, 2, False, AVX2) < 0.95 * cycles(whole, 5, 2, False, AVX2)

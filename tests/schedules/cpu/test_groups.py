@@ -4,8 +4,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from host_model import named
-from tenfold.schedules.cpu.conv2d.compute import Geometry
 from tenfold.schedules.cpu.conv2d.groups import block_diagonal, merge_groups
+from tenfold.schedules.shapes import ConvGeometry
 
 
 @pytest.mark.parametrize(("filters", "groups", "merged"), [(12, 6, 2), (12, 6, 3), (8, 4, 4)])
@@ -25,6 +25,6 @@ def test_block_diagonal_computes_the_same(filters, groups, merged):
 )
 def test_groups_are_merged_until_vectors_are_full(target, filters, channels, groups, left):
     weight = np.ones((filters, channels // groups, 1, 1), "float32")
-    geometry, merged = merge_groups(Geometry(filters, (1, 1), groups=groups), weight, 1, (27, 27), named(target))
+    geometry, merged = merge_groups(ConvGeometry(filters, (1, 1), groups=groups), weight, 1, (27, 27), named(target))
     assert geometry.groups == left and merged.shape[1] == channels // left
     assert merged.sum() == weight.sum()

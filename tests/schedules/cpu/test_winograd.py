@@ -12,17 +12,16 @@ from host_model import named
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from schedule_checks import AVX512, HOST
-from tenfold.schedules.cpu.conv2d.compute import Geometry
-from tenfold.schedules.cpu.conv2d.cost import ConvShape
 from tenfold.schedules.cpu.winograd.compute import pack_winograd, winograd
 from tenfold.schedules.cpu.winograd.cost import Blocking, candidates, choose_winograd, direct_cycles, tile_count, winograd_cycles
 from tenfold.schedules.cpu.winograd.schedule import schedule_winograd
+from tenfold.schedules.shapes import ConvGeometry, ConvShape
 from tvm import te, tirx
 
 AVX2 = named("zen3")
 
 
-def function(geometry: Geometry, blocking: Blocking, x: np.ndarray, packed: np.ndarray, residual: bool, step=None):
+def function(geometry: ConvGeometry, blocking: Blocking, x: np.ndarray, packed: np.ndarray, residual: bool, step=None):
     """The convolution, perhaps pooled, bias, maybe another tensor added, clipped to [0, 2]; and the shape of the result."""
     data, weights = te.placeholder(x.shape, name="x"), te.placeholder(packed.shape, name="w")
     biases = te.placeholder((geometry.filters,), name="b")
@@ -62,7 +61,7 @@ def cases(draw):
     padding = draw(st.tuples(*[st.integers(-1, 3)] * 4))
     size = [max(1, 3 - padding[a] - padding[a + 2]) + draw(st.integers(0, 13)) for a in (0, 1)]
     shape = (draw(st.integers(1, 3)), *size, draw(st.integers(1, 20)))
-    geometry = Geometry(filters, (3, 3), padding=padding)
+    geometry = ConvGeometry(filters, (3, 3), padding=padding)
     outputs, pixels = draw(st.sampled_from([2, 4])), draw(st.integers(1, 6))
     vectors = draw(st.sampled_from([v for v in (1, 2) if filters % (v * HOST.lanes) == 0]))
     blocks = filters // (vectors * HOST.lanes)
@@ -90,7 +89,7 @@ def test_largest_of_each_two_by_two(case, residual, seed):
 
 @pytest.mark.parametrize(("size", "channels", "filters"), [((14, 14), 64, 64), ((7, 9), 128, 128), ((30, 17), 32, 96), ((1, 40), 64, 32)])
 def test_chosen_blocking(size, channels, filters):
-    geometry = Geometry(filters, (3, 3), padding=(1, 1, 1, 1))
+    geometry = ConvGeometry(filters, (3, 3), padding=(1, 1, 1, 1))
     shape = (1, *size, channels)
     blocking = min(candidates(geometry.shape(*shape), HOST), key=lambda b: winograd_cycles(geometry.shape(*shape), b, HOST))
     check(shape, geometry, blocking)
@@ -126,7 +125,7 @@ def test_first_layers_stay_direct():
                                                   (AVX512, Blocking(4, 7, 2, 49, 1, False)), (AVX512, Blocking(4, 7, 2, 49, 1, True))])
 def test_inner_loop_is_a_register_tile_without_stores(target, blocking):
     """Between two branches of the hottest loop: multiply-adds, loads and broadcasts, but nothing written to memory."""
-    geometry, shape = Geometry(64, (3, 3), padding=(1, 1, 1, 1)), (1, 28, 28, 64)
+    geometry, shape = ConvGeometry(64, (3, 3), padding=(1, 1, 1, 1)), (1, 28, 28, 64)
     packed = pack_winograd(np.zeros((64, 64, 3, 3), "float32"), blocking, target.lanes)
     func, _ = function(geometry, blocking, np.zeros(shape, "float32"), packed, False)
     loop = product_loop(tvm.compile(schedule_winograd(func, target).mod, target=target.tvm_target()).mod.inspect_source("asm"))
