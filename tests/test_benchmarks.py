@@ -279,7 +279,8 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_the_pages_have_markers_for_every_suite():
-    marked = {name: {match[2] for match in table.MARKED.finditer((ROOT / name).read_text())} for name in ("README.md", "docs/benchmarks.md")}
+    pages = ("README.md", "docs/benchmarks.md")
+    marked = {page: {match[2] for match in table.MARKED.finditer((ROOT / page).read_text())} for page in pages}
     assert marked == {"README.md": {"networks"}, "docs/benchmarks.md": {*suites.SUITES, "startup", *table.SEARCHES}}
 
 

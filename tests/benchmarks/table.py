@@ -3,8 +3,9 @@
     python tests/benchmarks/table.py [--check]
     python tests/benchmarks/table.py --results DIR --page FILE [--check]
 
-The command puts each table between its markers ``<!-- benchmark NAME -->`` and ``<!-- end -->``. Without ``--page`` it writes README.md, which has
-one table of milliseconds, and docs/benchmarks.md, which has them all. With ``--check`` it writes nothing, and fails where a page differs from the results.
+The command puts each table between its markers ``<!-- benchmark NAME -->`` and ``<!-- end -->``. Without ``--page`` it writes README.md,
+which has one table of milliseconds, and docs/benchmarks.md, which has them all. With ``--check`` it writes nothing, and fails where a page
+differs from the results.
 """
 from __future__ import annotations
 
@@ -225,7 +226,7 @@ def house_pages() -> dict[Path, dict[str, str]]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Put the tables of the results into the pages.")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="a page for the results in DIR; default: README.md and docs/benchmarks.md")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="a page for these results; default: README.md and docs/benchmarks.md")
     parser.add_argument("--check", action="store_true", help="write nothing; fail where a page differs from the results")
     options = parser.parse_args(arguments)
     try:
