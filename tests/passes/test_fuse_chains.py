@@ -44,8 +44,8 @@ def test_steps_and_shapes_of_a_run(target):
     mod = lower(bottleneck().mod, target, until="channels_last")
     (run,) = find_runs(mod["main"])
     assert [c.geometry.filters for c in run] == [96, 96, 16]
-    assert [[step[0] for step in c.steps] for c in run] == [["relax.add", "relax.nn.relu"]] * 2 + [[]]
-    assert [c.link().size for c in run] == [(14, 14)] * 3
+    assert [[step.name for step in c.steps] for c in run] == [["relax.add", "relax.nn.relu"]] * 2 + [[]]
+    assert [c.workload().size for c in run] == [(14, 14)] * 3
 
 
 @pytest.mark.parametrize("outputs", [("y", "ar"), ("y", "a")])
