@@ -53,7 +53,7 @@ class Space:
     alternatives: tuple[Knobs, ...]
 
     def __contains__(self, point: Point) -> bool:
-        return any(point in knobs for knobs in self.alternatives)
+        return point == self.chosen or any(point in knobs for knobs in self.alternatives)
 
     def __iter__(self) -> Iterator[Point]:
         """Go through all points, the model's choice first, each once."""

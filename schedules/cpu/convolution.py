@@ -211,8 +211,12 @@ def stream_knobs(filters: int, target: Target, **fixed: str) -> Knobs:
     """Return the knobs of a matrix with `filters` rows times a vector."""
     vectors = ceil(filters / target.lanes)
     values = {knob: (value,) for knob, value in fixed.items()}
-    return Knobs({**values, "count": range(1, min(MOST_STREAMS, vectors) + 1), "vectors": (1, 2, 4), "parallel": (True, False)},
-                 lambda point: int(point["count"]) * int(point["vectors"]) < target.vector_registers)
+
+    def allowed(point: Point) -> bool:
+        together = int(point["count"]) * int(point["vectors"])  # vectors of a group; one group alone is no work for several threads
+        return together < target.vector_registers and (together < vectors or not point["parallel"])
+
+    return Knobs({**values, "count": range(1, min(MOST_STREAMS, vectors) + 1), "vectors": (1, 2, 4), "parallel": (True, False)}, allowed)
 
 
 def _direct_knobs(convolution: ConvWorkload, target: Target, chosen: Point) -> Knobs:
@@ -226,7 +230,7 @@ def _direct_knobs(convolution: ConvWorkload, target: Target, chosen: Point) -> K
         shape = convolution.with_groups(geometry.groups // int(point["merged"])).shape()
         if not fits_registers(pixels, vectors, target) or pixels > widest(shape, bool(flat)) or (one_pointer(shape) and not flat):
             return False
-        if vectors > max(1, ceil(shape.filters / target.lanes)) or rows > lines(shape, pixels, bool(flat)):
+        if vectors > max(1, ceil(shape.filters / target.lanes)) or rows >= lines(shape, pixels, bool(flat)):
             return False
         # Weights are asked for ahead by a task that has all lines, and one block after the other.
         return not point["prefetch"] or (rows == ALL_LINES and not point["weights_inner"])

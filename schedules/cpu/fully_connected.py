@@ -47,7 +47,7 @@ class Dense(Kernel):
 
         def allowed(point: Point) -> bool:
             pixels, vectors, rows = (int(point[knob]) for knob in ("pixels", "vectors", "rows"))
-            if not fits_registers(pixels, vectors, target) or rows * pixels > layer.rows + pixels - 1:
+            if not fits_registers(pixels, vectors, target) or rows >= -(-layer.rows // pixels):
                 return False
             return not point["prefetch"] or (rows == ALL_LINES and not point["weights_inner"])
 
