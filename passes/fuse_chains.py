@@ -9,8 +9,8 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from ..schedules.backend import Backend, Part
-from .convolution_runs import Convolution, find_runs
+from ..schedules.backend import Backend, RunPart
+from .convolution_runs import ConvolutionMember, find_runs
 from .legalize import call_kernel
 
 JOINED = " + "  # between the names of the layers in the name of a chain's variable; its weights are its first constants, in that order
@@ -47,10 +47,10 @@ class _Rewriter(PyExprMutator):
     def __init__(self, mod: tvm.IRModule, backend: Backend):
         super().__init__(mod)
         self.backend = backend
-        self.ends: dict[relax.Var, tuple[list[Convolution], Part]] = {}
+        self.ends: dict[relax.Var, tuple[list[ConvolutionMember], RunPart]] = {}
         self.inner: set[relax.Var] = set()
 
-    def plan(self, run: list[Convolution]) -> None:
+    def plan(self, run: list[ConvolutionMember]) -> None:
         """Cut a run into kernels."""
         begin = 0
         workloads = [convolution.workload() for convolution in run]

@@ -8,7 +8,7 @@ import tvm
 from tvm import ir, relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from ..schedules.backend import Backend, Kernel, LayerConstants, Step
+from ..schedules.backend import Backend, EpilogueStep, Kernel, LayerConstants
 from ..schedules.shapes import DenseWorkload
 from .convolution_runs import step_of
 from .fuse_chains import JOINED
@@ -41,21 +41,21 @@ class FuseDense:
 
 
 @dataclass
-class Dense:
+class DenseMember:
     """A layer of a run: its variable, what it reads, its weight (OI), and the steps behind it, arrays in the place of operands."""
 
     var: relax.Var
     data: relax.Expr
     weight: np.ndarray
     workload: DenseWorkload
-    steps: list[Step] = field(default_factory=list)
+    steps: list[EpilogueStep] = field(default_factory=list)
     between: list[relax.Var] = field(default_factory=list)
 
 
-def find_dense_runs(main: relax.Function) -> list[list[Dense]]:
+def find_dense_runs(main: relax.Function) -> list[list[DenseMember]]:
     """Runs of two and more fully connected layers of one row, each the only reader of the one before."""
     uses, runs = count_uses(main), []
-    open_runs: dict[relax.Var, list[Dense]] = {}  # by the variable that a run's next layer or step has to read
+    open_runs: dict[relax.Var, list[DenseMember]] = {}  # by the variable that a run's next layer or step has to read
     for binding in (b for block in main.body.blocks for b in block.bindings):
         call = binding.value
         if not isinstance(binding, relax.VarBinding) or not isinstance(call, ir.Call) or not isinstance(call.op, ir.Op) or not call.args:
@@ -67,7 +67,7 @@ def find_dense_runs(main: relax.Function) -> list[list[Dense]]:
             if run is None:
                 run = []
                 runs.append(run)
-            run.append(Dense(binding.var, source, weight, workload))
+            run.append(DenseMember(binding.var, source, weight, workload))
         elif run is not None and (step := step_of(call, len(run[-1].weight))) is not None:
             run[-1].steps.append(step)
             run[-1].between.append(binding.var)
@@ -81,7 +81,7 @@ def find_dense_runs(main: relax.Function) -> list[list[Dense]]:
 class _Rewriter(PyExprMutator):
     """Emits one call for a run in the place of its last layer, and nothing for those before."""
 
-    def __init__(self, mod: tvm.IRModule, runs: list[tuple[list[Dense], Kernel]]):
+    def __init__(self, mod: tvm.IRModule, runs: list[tuple[list[DenseMember], Kernel]]):
         super().__init__(mod)
         self.ends = {run[-1].var: (run, kernel) for run, kernel in runs}
         self.inner = {var for run, _ in runs for layer in run[:-1] for var in (layer.var, *layer.between)}

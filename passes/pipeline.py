@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 import tvm
 from tvm import relax
 
-from ..schedules.backend import Choices, backend_of
+from ..schedules.backend import KernelChoices, backend_of
 from ..schedules.driver import ApplySchedules
 from ..schedules.tir.vector_math import VectorMath
 from ..targets import Target
@@ -33,14 +33,14 @@ Phase = tuple[str, Callable[[tvm.IRModule], tvm.IRModule]]
 Watch = Callable[[str, tvm.IRModule], None]
 
 
-def phases(target: Target, choices: Choices | None = None) -> Iterator[Phase]:
+def phases(target: Target, choices: KernelChoices | None = None) -> Iterator[Phase]:
     """The phases in order, each with its name.
 
     Parameters
     ----------
     target : Target
         The device to compile for.
-    choices : Choices, optional
+    choices : KernelChoices, optional
         What kernels are built from, where it is not the model's choice; notes what was taken.
     """
     backend = backend_of(target, choices)
@@ -77,7 +77,7 @@ def phases(target: Target, choices: Choices | None = None) -> Iterator[Phase]:
 
 
 def lower(mod: tvm.IRModule, target: Target, until: str | None = None, watch: Watch | None = None,
-          choices: Choices | None = None) -> tvm.IRModule:
+          choices: KernelChoices | None = None) -> tvm.IRModule:
     """Run the phases.
 
     Parameters
@@ -90,7 +90,7 @@ def lower(mod: tvm.IRModule, target: Target, until: str | None = None, watch: Wa
         Stop after the phase of this name, to look at what it made.
     watch : callable, optional
         Called after each phase with its name and what it made.
-    choices : Choices, optional
+    choices : KernelChoices, optional
         As for `phases`.
     """
     with target.tvm_target():

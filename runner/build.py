@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..frontends import Network
     from ..frontends.reference import Reference
     from ..passes.kernel_calls import LayerWeights
-    from ..schedules.backend import Choices
+    from ..schedules.backend import KernelChoices
     from ..schedules.space import Point
     from ..targets import Target
 
@@ -132,19 +132,19 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Pro
     from ..codegen.batch_split import count_pieces
     from ..codegen.external_memory import externalize_memory
     from ..codegen.library import support_objects, write_library
-    from ..schedules.backend import Choices
+    from ..schedules.backend import KernelChoices
     from ..schedules.driver import UnscheduledWarning
 
     support_objects(target)  # before the work that takes long: a compiler that is missing or fails is told now
     say = reporter(progress)
     pieces = count_pieces(mod, target)
-    choices = Choices(wanted or {})
+    choices = KernelChoices(wanted or {})
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnscheduledWarning)
         lowered, weights = _lowered(_piece(mod, pieces), target, say, choices)
         external, memory = externalize_memory(lowered)
         if pieces > 1 and not memory.steps:  # only a straight line of kernels is run piece by piece
-            pieces, choices = 1, Choices(wanted or {})
+            pieces, choices = 1, KernelChoices(wanted or {})
             lowered, weights = _lowered(mod, target, say, choices)
             external, memory = externalize_memory(lowered)
     for warning in caught:
@@ -164,7 +164,7 @@ def _piece(mod: tvm.IRModule, pieces: int) -> tvm.IRModule:
     return mod if pieces == 1 else with_batch(mod, int(mod["main"].params[0].ty.shape.values[0]) // pieces)
 
 
-def _lowered(mod: tvm.IRModule, target: Target, say: Progress, choices: Choices) -> tuple[tvm.IRModule, LayerWeights]:
+def _lowered(mod: tvm.IRModule, target: Target, say: Progress, choices: KernelChoices) -> tuple[tvm.IRModule, LayerWeights]:
     """The module as kernels and their calls, and which layers' weights these read."""
     from ..passes.kernel_calls import LayerWeights
     from ..passes.pipeline import lower, phases

@@ -26,7 +26,7 @@ FOLDERS = {"llvm": "cpu"}  # by the kind of a TVM target, the folder of its back
 
 
 @dataclass(frozen=True)
-class Step:
+class EpilogueStep:
     """An element-wise operator behind a layer.
 
     Attributes
@@ -49,19 +49,19 @@ class LayerConstants:
     ----------
     weight : ndarray, optional
         (F, C / groups, KH, KW), or (F, C) of a dense layer. None for pooling.
-    steps : tuple of Step
+    steps : tuple of EpilogueStep
         Element-wise operators behind it.
     order : ndarray, optional
         The order in which it reads the channels of its input.
     """
 
     weight: np.ndarray | None
-    steps: tuple[Step, ...] = ()
+    steps: tuple[EpilogueStep, ...] = ()
     order: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
-class Bound:
+class BoundKernel:
     """A kernel with its constants.
 
     Attributes
@@ -110,12 +110,12 @@ class Kernel(ABC):
         """
 
     @abstractmethod
-    def bind(self, *layers: LayerConstants) -> Bound:
+    def bind(self, *layers: LayerConstants) -> BoundKernel:
         """Pack the constants of its layers."""
 
 
 @dataclass(frozen=True)
-class Part:
+class RunPart:
     """Some layers of a run, one after the other, in one kernel.
 
     Attributes
@@ -136,7 +136,7 @@ class Part:
 
 
 @dataclass
-class Choices:
+class KernelChoices:
     """Points that kernels are built from, by workload: those that are wanted, and those that were taken.
 
     Attributes
@@ -165,15 +165,15 @@ class Backend(ABC):
     Parameters
     ----------
     target : Target
-    choices : Choices, optional
+    choices : KernelChoices, optional
         What kernels are built from, where it is not the model's choice.
     """
 
     rules: Sequence[Rule]  # in the order in which they are tried
 
-    def __init__(self, target: Target, choices: Choices | None = None):
+    def __init__(self, target: Target, choices: KernelChoices | None = None):
         self.target = target
-        self.choices = Choices() if choices is None else choices
+        self.choices = KernelChoices() if choices is None else choices
 
     def convolution(self, workload: ConvWorkload) -> Kernel | None:
         """Return the kernel of a channels-last float32 convolution with constant weight; None for TVM's own."""
@@ -183,7 +183,7 @@ class Backend(ABC):
         """Return the kernel of a fully connected layer with constant weight; None for TVM's own."""
         return None
 
-    def convolution_run(self, run: Sequence[ConvWorkload], source_nchw: bool, result_nchw: bool) -> list[Part]:
+    def convolution_run(self, run: Sequence[ConvWorkload], source_nchw: bool, result_nchw: bool) -> list[RunPart]:
         """Cut a run of convolutions and poolings, each the only reader of the one before, into kernels.
 
         Parameters
@@ -192,13 +192,13 @@ class Backend(ABC):
         source_nchw, result_nchw : bool
             The image comes, or is wanted, as (N, C, H, W).
         """
-        return [Part(1) for _ in run]
+        return [RunPart(1) for _ in run]
 
     def dense_run(self, run: Sequence[DenseWorkload]) -> Kernel | None:
         """Return one kernel for fully connected layers of one row that follow each other; None where each gets its own."""
         return None
 
-    def response_norm(self, shape: tuple[int, ...], norm: ResponseNorm) -> Bound | None:
+    def response_norm(self, shape: tuple[int, ...], norm: ResponseNorm) -> BoundKernel | None:
         """Return the kernel of a local response normalisation over the last axis; None for TVM's operators."""
         return None
 
@@ -232,7 +232,7 @@ class BatchTraffic:
     kernels: int
 
 
-def backend_of(target: Target, choices: Choices | None = None) -> Backend:
+def backend_of(target: Target, choices: KernelChoices | None = None) -> Backend:
     """Return the backend of a target, found by the target's kind."""
     module = importlib.import_module(f".{FOLDERS[target.tvm['kind']]}.backend", __package__)
     return module.BACKEND(target, choices)

@@ -6,7 +6,7 @@ from functools import partial
 
 import tvm
 
-from ..backend import Backend, BatchTraffic, Bound, Kernel, Part
+from ..backend import Backend, BatchTraffic, BoundKernel, Kernel, RunPart
 from ..shapes import ConvWorkload, DenseWorkload, ResponseNorm
 from ..tir.bound_loops import BoundLoops, lower_blocks
 from ..tir.transpose_tiles import TransposeTiles
@@ -30,7 +30,7 @@ class CpuBackend(Backend):
     def dense(self, workload: DenseWorkload) -> Kernel | None:
         return self.choices.apply(choose_dense(workload, self.target))
 
-    def convolution_run(self, run: Sequence[ConvWorkload], source_nchw: bool, result_nchw: bool) -> list[Part]:
+    def convolution_run(self, run: Sequence[ConvWorkload], source_nchw: bool, result_nchw: bool) -> list[RunPart]:
         whole = ConvolutionRun(tuple(run), self.target, Ends(source_nchw, result_nchw))
         segments = whole.cut(self.choices.wanted.get(whole.workload))
         parts, begin = [], 0
@@ -44,10 +44,10 @@ class CpuBackend(Backend):
     def dense_run(self, run: Sequence[DenseWorkload]) -> Kernel | None:
         return self.choices.apply(choose_dense_run(run, self.target))
 
-    def response_norm(self, shape: tuple[int, ...], norm: ResponseNorm) -> Bound | None:
+    def response_norm(self, shape: tuple[int, ...], norm: ResponseNorm) -> BoundKernel | None:
         if norm.before + norm.behind >= LONGEST:
             return None
-        return Bound([], partial(response_norm, norm=norm, target=self.target))
+        return BoundKernel([], partial(response_norm, norm=norm, target=self.target))
 
     def batch_pieces(self, traffic: BatchTraffic) -> int:
         return pieces(traffic, self.target)

@@ -13,7 +13,7 @@ import numpy as np
 from tvm import te
 
 from ...targets import Target
-from ..backend import Bound, Kernel, LayerConstants
+from ..backend import BoundKernel, Kernel, LayerConstants
 from ..shapes import ConvWorkload
 from ..space import Knobs, Point, Space
 from .chain.compute import activated, numbered
@@ -51,7 +51,7 @@ class ConvolutionKernel(Kernel):
 
 
 @dataclass(frozen=True)
-class Direct(ConvolutionKernel):
+class DirectKernel(ConvolutionKernel):
     """The direct convolution, some of its groups merged."""
 
     merged: int
@@ -70,15 +70,15 @@ class Direct(ConvolutionKernel):
         """The convolution with the groups that it is computed in."""
         return self.convolution.with_groups(self.convolution.geometry.groups // self.merged)
 
-    def bind(self, *layers: LayerConstants) -> Bound:
+    def bind(self, *layers: LayerConstants) -> BoundKernel:
         [weight], geometry = _weights(layers), self.merged_convolution.geometry
         weight = block_diagonal(weight, self.convolution.geometry.groups, self.merged) if self.merged > 1 else weight
         packed = pack_weights(weight, geometry.groups, self.tile, self.target.lanes)
-        return Bound([packed], lambda x, w: conv2d(x, w, geometry, self.tile))
+        return BoundKernel([packed], lambda x, w: conv2d(x, w, geometry, self.tile))
 
 
 @dataclass(frozen=True)
-class Winograd(ConvolutionKernel):
+class WinogradKernel(ConvolutionKernel):
     """A 3 x 3 convolution by Winograd's algorithm; where it pools, the largest of each 2 x 2 pixels."""
 
     blocking: Blocking
@@ -104,25 +104,25 @@ class Winograd(ConvolutionKernel):
         checked = self.space().check(point, self.workload)
         return replace(self, blocking=_blocking(checked))
 
-    def bind(self, *layers: LayerConstants) -> Bound:
+    def bind(self, *layers: LayerConstants) -> BoundKernel:
         weight = _weights(layers[:1])[0]
         groups = self.convolution.geometry.groups
         weight = block_diagonal(weight, groups, groups) if groups > 1 else weight
         packed = pack_winograd(weight, self.blocking, self.target.lanes)
         geometry = replace(self.convolution.geometry, groups=1)
         if self.pooling is None:
-            return Bound([packed], lambda x, w: winograd(x, w, geometry, self.blocking))
+            return BoundKernel([packed], lambda x, w: winograd(x, w, geometry, self.blocking))
         operands: list[np.ndarray] = []
         steps = numbered(layers[0].steps, operands)
 
         def compute(x: te.Tensor, w: te.Tensor, *values: te.Tensor) -> te.Tensor:
             return winograd(x, w, geometry, self.blocking, lambda value, f: activated(value, steps, values, f))
 
-        return Bound([packed, *operands], compute)
+        return BoundKernel([packed, *operands], compute)
 
 
 @dataclass(frozen=True)
-class Depthwise(ConvolutionKernel):
+class DepthwiseKernel(ConvolutionKernel):
     """A filter for each channel."""
 
     tile: DepthwiseTile
@@ -132,13 +132,13 @@ class Depthwise(ConvolutionKernel):
     def point(self) -> Point:
         return {"algorithm": "depthwise", **_fields(self.tile)}
 
-    def bind(self, *layers: LayerConstants) -> Bound:
+    def bind(self, *layers: LayerConstants) -> BoundKernel:
         [weight] = _weights(layers)
-        return Bound([pack_depthwise(weight)], lambda x, w: depthwise(x, w, self.convolution.geometry, self.tile))
+        return BoundKernel([pack_depthwise(weight)], lambda x, w: depthwise(x, w, self.convolution.geometry, self.tile))
 
 
 @dataclass(frozen=True)
-class MatrixVector(ConvolutionKernel):
+class MatrixVectorKernel(ConvolutionKernel):
     """A kernel as large as the one image: a matrix times a vector."""
 
     streams: Streams
@@ -148,11 +148,11 @@ class MatrixVector(ConvolutionKernel):
     def point(self) -> Point:
         return {"algorithm": "matvec", **_fields(self.streams)}
 
-    def bind(self, *layers: LayerConstants) -> Bound:
+    def bind(self, *layers: LayerConstants) -> BoundKernel:
         [weight], filters, groups = _weights(layers), self.convolution.geometry.filters, self.convolution.geometry.groups
         weight = block_diagonal(weight, groups, groups) if groups > 1 else weight
         packed = pack_matrix(weight.transpose(0, 2, 3, 1).reshape(filters, -1), self.streams, self.target.lanes)
-        return Bound([packed], lambda x, w: matvec(x, w, filters, self.streams))
+        return BoundKernel([packed], lambda x, w: matvec(x, w, filters, self.streams))
 
 
 def choose_convolution(convolution: ConvWorkload, target: Target) -> Kernel:
@@ -161,14 +161,14 @@ def choose_convolution(convolution: ConvWorkload, target: Target) -> Kernel:
     plain = geometry.upsample == (1, 1)
     merged = mergeable(geometry, convolution.channels, convolution.batch, convolution.size, target) if plain else 1
     if convolution.depthwise and plain:
-        return Depthwise(convolution, target, choose_depthwise(convolution, target))
+        return DepthwiseKernel(convolution, target, choose_depthwise(convolution, target))
     computed = convolution.with_groups(geometry.groups // merged)
     if computed.streams_weights:
-        return MatrixVector(convolution, target, _streams(computed, target))
+        return MatrixVectorKernel(convolution, target, _streams(computed, target))
     blocking = choose_winograd(computed.shape(), target) if geometry.plain else None
     if blocking is not None:
-        return Winograd(convolution, target, blocking)
-    return Direct(convolution, target, merged, choose_tile(computed.shape(), target))
+        return WinogradKernel(convolution, target, blocking)
+    return DirectKernel(convolution, target, merged, choose_tile(computed.shape(), target))
 
 
 def convolution_at(convolution: ConvWorkload, target: Target, point: Point) -> Kernel:
@@ -176,15 +176,15 @@ def convolution_at(convolution: ConvWorkload, target: Target, point: Point) -> K
     values: dict[str, Any] = {knob: value for knob, value in point.items() if knob != "algorithm"}
     algorithm = point["algorithm"]
     if algorithm == "depthwise":
-        return Depthwise(convolution, target, DepthwiseTile(**values))
+        return DepthwiseKernel(convolution, target, DepthwiseTile(**values))
     if algorithm == "matvec":
-        return MatrixVector(convolution, target, Streams(**values))
+        return MatrixVectorKernel(convolution, target, Streams(**values))
     if algorithm == "winograd":
-        return Winograd(convolution, target, _blocking(point))
+        return WinogradKernel(convolution, target, _blocking(point))
     merged = values.pop("merged")
     shape = convolution.with_groups(convolution.geometry.groups // merged).shape()
     rows = values["rows"] or lines(shape, values["pixels"], values["flat"])
-    return Direct(convolution, target, merged, Tile(**{**values, "rows": rows}))
+    return DirectKernel(convolution, target, merged, Tile(**{**values, "rows": rows}))
 
 
 def convolution_space(convolution: ConvWorkload, target: Target) -> Space:

@@ -17,7 +17,7 @@ from tvm import te
 
 from ...support.errors import TenfoldError
 from ...targets import Target
-from ..backend import Bound, Kernel, LayerConstants, Part
+from ..backend import BoundKernel, Kernel, LayerConstants, RunPart
 from ..shapes import ConvWorkload
 from ..space import Knobs, Point, Space
 from .chain.compute import Cut, Ends, chain, numbered
@@ -26,7 +26,7 @@ from .chain.stage import ChainStage, layouts, pack_chain, wirings
 from .chain.stage_options import DEPTHWISE_PIXELS, FEWEST_PIXELS, interleavable
 from .conv2d.cost import fits_registers
 from .conv2d.groups import block_diagonal, divisors
-from .convolution import MOST_VECTORS, Winograd, sizes
+from .convolution import MOST_VECTORS, WinogradKernel, sizes
 
 KINDS = ("own", "pooled", "chain", "joins")
 
@@ -94,12 +94,12 @@ class ConvolutionRun:
         """Return the kernel of a segment that begins at a link; None for one that is left as it is."""
         links = self.links[begin : begin + segment.count]
         if segment.blocking is not None:
-            return Winograd(links[0], self.target, segment.blocking, links[1])
-        return Chain(links, self.target, segment) if segment.stages else None
+            return WinogradKernel(links[0], self.target, segment.blocking, links[1])
+        return ChainKernel(links, self.target, segment) if segment.stages else None
 
 
 @dataclass(frozen=True)
-class Chain(Kernel):
+class ChainKernel(Kernel):
     """Convolutions in one kernel; an average behind them may belong to it."""
 
     links: tuple[ConvWorkload, ...]
@@ -133,13 +133,13 @@ class Chain(Kernel):
                  "source": ("nhwc", "nchw", "in place")}
         return Space(own, (Knobs(knobs, lambda point: self._built(point) is not None),))
 
-    def at(self, point: Point) -> Chain:
+    def at(self, point: Point) -> ChainKernel:
         built = self._built(self.space().check(point, self.workload))
         if built is None:
             raise TenfoldError(f"{self.workload} can't be built so")
         return replace(self, segment=built)
 
-    def bind(self, *layers: LayerConstants) -> Bound:
+    def bind(self, *layers: LayerConstants) -> BoundKernel:
         lanes, segment = self.target.lanes, self.segment
         stages: list[ChainStage] = []
         operands: list[np.ndarray] = []
@@ -162,7 +162,7 @@ class Chain(Kernel):
         def compute(x: te.Tensor, *constants: te.Tensor) -> te.Tensor:
             return chain(x, constants[:count], constants[count:], stages, segment.cut, lanes, segment.ends, segment.averages)
 
-        return Bound([*weights, *operands], compute)
+        return BoundKernel([*weights, *operands], compute)
 
     @property
     def _computed(self) -> tuple[ConvWorkload, ...]:
@@ -221,11 +221,11 @@ def point_of(segments: Sequence[Segment]) -> Point:
     return {f"layer{i}": kind for i, kind in enumerate(kinds)}
 
 
-def part_of(count: int, kernel: Kernel | None) -> Part:
+def part_of(count: int, kernel: Kernel | None) -> RunPart:
     """Return a kernel as a part of a run."""
-    if isinstance(kernel, Chain):
-        return Part(count, kernel, kernel.segment.ends.source_nchw, kernel.segment.ends.result_nchw)
-    return Part(count, kernel)
+    if isinstance(kernel, ChainKernel):
+        return RunPart(count, kernel, kernel.segment.ends.source_nchw, kernel.segment.ends.result_nchw)
+    return RunPart(count, kernel)
 
 
 def _merged(weight: np.ndarray | None, link: ConvWorkload, stage: ChainStage) -> np.ndarray | None:

@@ -8,7 +8,7 @@ import numpy as np
 from tvm import te
 
 from ...targets import Target
-from ..backend import Bound, Kernel, LayerConstants
+from ..backend import BoundKernel, Kernel, LayerConstants
 from ..operators import has_operand
 from ..shapes import ConvShape, DenseWorkload
 from ..space import Knobs, Point, Space
@@ -20,7 +20,7 @@ from .dense.matvec_chain import DenseStage, choose_chain, matvec_chain, stored_o
 
 
 @dataclass(frozen=True)
-class Dense(Kernel):
+class DenseKernel(Kernel):
     """A matrix times many vectors: a 1 x 1 convolution whose pixels are the vectors."""
 
     layer: DenseWorkload
@@ -61,22 +61,22 @@ class Dense(Kernel):
         }
         return Space(own, (Knobs(knobs, allowed),))
 
-    def at(self, point: Point) -> Dense:
+    def at(self, point: Point) -> DenseKernel:
         checked = self.space().check(point, self.workload)
         pixels = int(checked["pixels"])
         rows = int(checked["rows"]) or -(-self.layer.rows // pixels)
         tile = Tile(pixels, int(checked["vectors"]), True, rows, *(bool(checked[k]) for k in ("weights_inner", "parallel", "prefetch")))
         return replace(self, tile=tile)
 
-    def bind(self, *layers: LayerConstants) -> Bound:
+    def bind(self, *layers: LayerConstants) -> BoundKernel:
         weight = layers[0].weight
         assert weight is not None
         packed = pack_weights(weight[:, :, None, None], 1, self.tile, self.target.lanes)
-        return Bound([packed], lambda x, w: dense(x, w, self.layer.filters, self.tile))
+        return BoundKernel([packed], lambda x, w: dense(x, w, self.layer.filters, self.tile))
 
 
 @dataclass(frozen=True)
-class DenseRun(Kernel):
+class DenseRunKernel(Kernel):
     """A vector through one layer, or several in one kernel."""
 
     layers: tuple[DenseWorkload, ...]
@@ -109,16 +109,16 @@ class DenseRun(Kernel):
 
         return Space(self.point, (Knobs(values, allowed),))
 
-    def at(self, point: Point) -> DenseRun:
+    def at(self, point: Point) -> DenseRunKernel:
         checked = self.space().check(point, self.workload)
         each = [[checked[f"{knob}{i}"] for knob in ("count", "vectors", "parallel")] for i in range(len(self.layers))]
         return replace(self, streams=tuple(Streams(int(count), int(vectors), bool(parallel)) for count, vectors, parallel in each))
 
-    def bind(self, *layers: LayerConstants) -> Bound:
+    def bind(self, *layers: LayerConstants) -> BoundKernel:
         matrices = [layer.weight for layer in layers if layer.weight is not None]
         weights = [pack_matrix(matrix, streams, self.target.lanes) for matrix, streams in zip(matrices, self.streams, strict=True)]
         if len(weights) == 1:
-            return Bound(weights, lambda x, w: matvec(x, w, self.layers[0].filters, self.streams[0]))
+            return BoundKernel(weights, lambda x, w: matvec(x, w, self.layers[0].filters, self.streams[0]))
         stages, operands = [], []
         for layer, workload, streams, packed in zip(layers, self.layers, self.streams, weights, strict=True):
             steps = []
@@ -134,18 +134,18 @@ class DenseRun(Kernel):
         def compute(x: te.Tensor, *arrays: te.Tensor) -> te.Tensor:
             return matvec_chain(x, arrays[:count], arrays[count:], stages)
 
-        return Bound([*weights, *operands], compute)
+        return BoundKernel([*weights, *operands], compute)
 
 
 def choose_dense(layer: DenseWorkload, target: Target) -> Kernel:
     """Return the kernel that the models choose for one layer."""
     if layer.rows == 1:
-        return DenseRun((layer,), target, (choose_streams(layer.channels, layer.filters, target),))
+        return DenseRunKernel((layer,), target, (choose_streams(layer.channels, layer.filters, target),))
     shape = ConvShape(1, 1, layer.channels, layer.filters, (layer.rows, 1))
-    return Dense(layer, target, choose_tile(shape, target))
+    return DenseKernel(layer, target, choose_tile(shape, target))
 
 
 def choose_dense_run(layers: Sequence[DenseWorkload], target: Target) -> Kernel:
     """Return the kernel that the models choose for layers of one row that follow each other."""
     streams = choose_chain(layers[0].channels, [layer.filters for layer in layers], target)
-    return DenseRun(tuple(layers), target, tuple(streams))
+    return DenseRunKernel(tuple(layers), target, tuple(streams))

@@ -15,7 +15,7 @@ from fusion_checks import bottleneck
 from host_model import named
 from tenfold.passes.pipeline import lower
 from tenfold.schedules import backend as backends
-from tenfold.schedules.backend import Backend, Bound, Choices, Kernel, backend_of
+from tenfold.schedules.backend import Backend, BoundKernel, Kernel, KernelChoices, backend_of
 from tenfold.schedules.space import Knobs, Space
 from tenfold.schedules.tir.bound_loops import lower_blocks
 from tvm import relax, te
@@ -62,7 +62,7 @@ class PlainConvolution(Kernel):
 
             return te.compute((self.convolution.batch, height, width, geometry.filters), product, name="plain")
 
-        return Bound([layers[0].weight], compute)
+        return BoundKernel([layers[0].weight], compute)
 
 
 class PlainBackend(Backend):
@@ -93,7 +93,7 @@ def plain(monkeypatch):
 
 def test_a_network_is_compiled_with_plain_loops(plain):
     assert isinstance(backend_of(plain), PlainBackend)
-    net, choices = bottleneck(), Choices()
+    net, choices = bottleneck(), KernelChoices()
     mod = lower(net.mod, plain, choices=choices)
     names = [var.name_hint for var, func in mod.functions_items() if isinstance(func, tvm.tirx.PrimFunc)]
     assert sum("plain_conv2d" in name for name in names) == 3
@@ -106,10 +106,10 @@ def test_a_network_is_compiled_with_plain_loops(plain):
 
 
 def test_a_record_reaches_the_kernel(plain):
-    first = Choices()
+    first = KernelChoices()
     lower(bottleneck().mod, plain, choices=first)
     wanted = {workload: {"parallel": True} for workload in first.taken}
-    again = Choices(wanted)
+    again = KernelChoices(wanted)
     lower(bottleneck().mod, plain, choices=again)
     assert again.taken == wanted
 

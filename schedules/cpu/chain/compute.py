@@ -20,7 +20,7 @@ from math import ceil
 import numpy as np
 from tvm import ir, te, tirx
 
-from ...backend import Step
+from ...backend import EpilogueStep
 from ...operators import ELEMENTWISE, has_operand
 from ...shapes import ConvGeometry
 from .stage import ChainStage, ChannelLayout, layouts
@@ -340,7 +340,7 @@ def activated(value, steps: Sequence[tuple], operands: Sequence[te.Tensor], chan
     return value
 
 
-def numbered(steps: Sequence[Step], operands: list[np.ndarray], layout: ChannelLayout | None = None) -> tuple[tuple, ...]:
+def numbered(steps: Sequence[EpilogueStep], operands: list[np.ndarray], layout: ChannelLayout | None = None) -> tuple[tuple, ...]:
     """Return steps that name their arrays by number, and append these to `operands`: in order, or as channels lie in a layout."""
     found = []
     for step in steps:

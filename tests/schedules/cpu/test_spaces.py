@@ -13,8 +13,8 @@ from fusion_checks import bottleneck, conv, network
 from host_model import named
 from onnx import helper
 from tenfold.passes.pipeline import lower
-from tenfold.schedules.backend import Choices, LayerConstants, backend_of
-from tenfold.schedules.cpu.convolution_run import Chain
+from tenfold.schedules.backend import KernelChoices, LayerConstants, backend_of
+from tenfold.schedules.cpu.convolution_run import ChainKernel
 from tenfold.schedules.shapes import ConvGeometry, ConvWorkload, DenseWorkload
 from tenfold.support.errors import TenfoldError
 from tenfold.targets import resolve
@@ -109,7 +109,7 @@ CHAINS = {
 @pytest.mark.parametrize("name", CHAINS)
 def test_points_of_a_chain_compute_the_same(name):
     run_, rng = CHAINS[name], np.random.default_rng(1)
-    kernel = next(part.kernel for part in backend_of(HOST).convolution_run(run_, False, False) if isinstance(part.kernel, Chain))
+    kernel = next(part.kernel for part in backend_of(HOST).convolution_run(run_, False, False) if isinstance(part.kernel, ChainKernel))
     x = rng.standard_normal((1, *kernel.links[0].size, kernel.links[0].channels), "float32")
     layers, expected = [], x
     for link in kernel.links:
@@ -140,10 +140,10 @@ def other(choices, net, target):
 
 def kernels_of(net, target):
     """The kernels that a network asks for."""
-    found, choices = [], Choices()
-    apply = Choices.apply
+    found, choices = [], KernelChoices()
+    apply = KernelChoices.apply
 
-    class Watching(Choices):
+    class Watching(KernelChoices):
         def apply(self, kernel):
             found.append(apply(choices, kernel))
             return found[-1]
@@ -153,23 +153,23 @@ def kernels_of(net, target):
 
 
 def test_records_reproduce_the_kernels(target):
-    net, first = bottleneck(), Choices()
+    net, first = bottleneck(), KernelChoices()
     as_chosen = compiled(net, target, first)
     record = json.loads(json.dumps(first.taken))
-    again = Choices(record)
+    again = KernelChoices(record)
     assert compiled(net, target, again) == as_chosen and again.taken == first.taken
-    changed = Choices(other(record, net, target))
+    changed = KernelChoices(other(record, net, target))
     scripts = compiled(net, target, changed)
     assert scripts != as_chosen
-    assert compiled(net, target, Choices(json.loads(json.dumps(changed.taken)))) == scripts
+    assert compiled(net, target, KernelChoices(json.loads(json.dumps(changed.taken)))) == scripts
 
 
 def test_a_run_is_cut_as_its_record_says(target):
-    net, first = bottleneck(), Choices()
+    net, first = bottleneck(), KernelChoices()
     lower(net.mod, target, until="schedule", choices=first)
     [(run_, point)] = [(workload, point) for workload, point in first.taken.items() if "layer0" in point]
     assert point == {"layer0": "chain", "layer1": "joins", "layer2": "joins"}
-    wanted = Choices({run_: dict.fromkeys(point, "own")})
+    wanted = KernelChoices({run_: dict.fromkeys(point, "own")})
     names = compiled(net, target, wanted)
     assert not any("chain" in name for name in names) and any("depthwise" in name for name in names)
 
@@ -177,7 +177,7 @@ def test_a_run_is_cut_as_its_record_says(target):
 def test_winograd_is_a_choice(target):
     nodes = [conv("c", ["x", "w"], "a", pads=[1] * 4), helper.make_node("Relu", ["a"], ["y"])]
     net = network(nodes, {"w": (64, 64, 3, 3)}, [1, 64, 28, 28])
-    first = Choices()
+    first = KernelChoices()
     lower(net.mod, target, until="schedule", choices=first)
     names = {workload: point for workload, point in first.taken.items() if "algorithm" in point}
     for workload, point in names.items():
