@@ -90,6 +90,7 @@ def test_a_second_search_measures_nothing_again(small, work):
     assert (work / "warm" / "model.onnx").read_bytes() == (work / "small" / "model.onnx").read_bytes()
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_goes_on(work, small, tmp_path):
     def cut(step, done=None, total=None):
         if step.startswith("evaluating candidates") and done == 1:
@@ -108,6 +109,7 @@ def test_an_interrupted_search_goes_on(work, small, tmp_path):
     assert done.plan == small[0].plan
 
 
+@pytest.mark.slow
 def test_a_verdict_is_kept(work, small, monkeypatch):
     def judge(self, chains):
         raise AssertionError("a plan was verified again")
@@ -117,6 +119,7 @@ def test_a_verdict_is_kept(work, small, monkeypatch):
     assert done.verdict == small[0].verdict
 
 
+@pytest.mark.slow
 def test_time_is_bounded_and_accuracy_the_best(work):
     done = compress_within(work / "net.onnx", work / "fast", work / "d.npz", Budget(speedup=2), settings=settings(work))
     assert done.before.ms / done.after.ms >= 2
@@ -149,12 +152,14 @@ class Apart(ModelDevice):
         return lambda: burst() + (0.05 if self.networks > 2 and layers > 3 else 0)
 
 
+@pytest.mark.slow
 def test_predictions_are_for_the_machine_as_it_is(work, small):
     done = compress_within(work / "net.onnx", work / "apart", work / "d.npz", Budget(max_drop=5), settings=settings(work, Apart()))
     assert done.after.ms == pytest.approx(small[0].after.ms + 0.05)
     assert done.predicted_ms == pytest.approx(done.after.ms, rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("others_hold", [True, False])
 def test_where_no_plan_holds_any_more_the_next_are_more_careful(work, monkeypatch, others_hold):
     """As when a plan that was verified last moves the trend. Where none holds in the end, that is an error."""
@@ -192,6 +197,7 @@ def test_size_is_bounded(work):
     assert (work / "tight" / "model.onnx").stat().st_size == done.after.bytes <= limit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["flattened", "flattened_vhl"])
 def test_a_structure_that_is_a_start_for_training(work, tmp_path, method):
     """Asked for by name: its kernel has more taps than the layer's; what it loses without training is told."""
@@ -203,6 +209,7 @@ def test_a_structure_that_is_a_start_for_training(work, tmp_path, method):
     assert (tmp_path / "again" / "model.onnx").read_bytes() == (tmp_path / "out" / "model.onnx").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bounds", [{"max_drop": 5}, {"speedup": 2}, {"latency": 0.3}, {"max_drop": 5, "speedup": 2, "latency": 0.3}])
 def test_bounds_together(work, small, bounds):
     """With a size that a network is known to have: predictions that are off by a little do not make it unreachable."""
@@ -218,6 +225,7 @@ def test_bounds_together(work, small, bounds):
         assert max(done.verdict.drop, done.expected.drop + SURE * done.expected.uncertainty) <= most
 
 
+@pytest.mark.slow
 def test_bytes_are_predicted_and_suggested_ranks_looked_at(work, monkeypatch):
     asked = []
     monkeypatch.setattr("tenfold.factorization.methods.tucker2.suggested_ranks", lambda weight: asked.append(weight.shape) or (5, 9))
@@ -247,12 +255,14 @@ def test_a_budget_that_can_not_be_met_says_what_can(work, tmp_path, bounds, word
     assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_without_labels_agreement_is_bounded(work, tmp_path):
     x = Data.of(work / "d.npz").x
     done = compress_within(work / "net.onnx", tmp_path / "out", x, Budget(max_drop=8), settings=settings(work))
     assert not done.labels and done.before.accuracy == 1 and done.after.accuracy == pytest.approx(1 - done.verdict.drop / 100)
 
 
+@pytest.mark.slow
 def test_the_curve_goes_from_dense_to_fast(work, tmp_path):
     out = tmp_path / "curve"
     compress_within(work / "net.onnx", out, work / "d.npz", Budget(max_drop=5), settings=settings(work), pareto=True)
