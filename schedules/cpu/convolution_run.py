@@ -19,7 +19,7 @@ from ...support.errors import TenfoldError
 from ...targets import Target
 from ..backend import BoundKernel, Kernel, LayerConstants, RunPart
 from ..shapes import ConvWorkload
-from ..space import Knobs, Point, Space, number
+from ..space import Knobs, Point, Space, Value, number
 from .chain.compute import Cut, Ends, chain, numbered
 from .chain.partition import Segment, segment_as, segments, transposable
 from .chain.stage import ChainStage, layouts, pack_chain, wirings
