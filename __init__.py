@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .runner.bench.compare import Comparison, compare
     from .runner.compile import compile
     from .runner.inspect import inspect
+    from .runner.verification import verify
     from .runtime.artifact import Artifact, load
     from .search.compress import compress
     from .support.errors import TenfoldError, VerificationError
@@ -29,6 +30,7 @@ _HOMES = {
     "compress": "search.compress",
     "inspect": "runner.inspect",
     "load": "runtime.artifact",
+    "verify": "runner.verification",
 }
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "compress",
     "inspect",
     "load",
+    "verify",
 ]
 
 

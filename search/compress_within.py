@@ -11,7 +11,6 @@ from ..plots.pareto import draw
 from ..runner.build import require_compiler, with_threads
 from ..runner.check_reading import check_reading
 from ..runner.data import Data
-from ..runner.devices.wire import SILENCE
 from ..runner.network_facts import count_params, total_macs
 from ..support.errors import TenfoldError
 from ..support.files.folder import check_output, output_folder
@@ -44,7 +43,7 @@ def settings_for(
     threads : int, optional
         Default: the target's cores.
     device : str, optional
-        Where candidates are timed: the address of ``tenfold serve``, ``HOST:PORT``. Default: here.
+        Where candidates are timed: ``here``, or the address of ``tenfold serve``, ``HOST:PORT``. Default: here.
     silence : float, optional
         Seconds without a sign of life of the device after which it is given up. Default: 60.
     **options
@@ -56,9 +55,11 @@ def settings_for(
         There is no such target, its code does not run where candidates are timed, or the device does not answer.
     """
     from ..codegen.library import support_objects
-    from ..runner.devices.session import Session
+    from ..runner.bench.timed_module import TimedModules
+    from ..runner.devices.choose import device_of
+    from ..runner.devices.device import HERE
+    from ..runner.devices.remote import Remote
     from ..targets import resolve
-    from .timing.device import Host, Remote
 
     known = {field.name for field in fields(Settings)} - {"target", "device"}
     for name in options:
@@ -67,10 +68,10 @@ def settings_for(
     require_compiler()
     if silence is not None and device is None:
         raise TenfoldError("--silence is a limit for a device: give --device HOST:PORT too")
-    session = None if device is None else Session(device, SILENCE if silence is None else silence)
-    chosen = with_threads(session.target if session and target == "host" else resolve(target), threads)
+    where = device_of(HERE if device is None else device, silence=silence)
+    chosen = with_threads(where.target if isinstance(where, Remote) and target == "host" else resolve(target), threads)
     support_objects(chosen)  # a C++ compiler that is missing or fails is told now, not after an hour
-    return Settings(chosen, Remote(chosen, session) if session else Host(chosen), **options)
+    return Settings(chosen, TimedModules(chosen, where), **options)
 
 
 def compress_within(

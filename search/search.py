@@ -40,8 +40,8 @@ from .timing.network_timing import Indices, Timing
 if TYPE_CHECKING:
     from ..factorization import FactorChain
     from ..frontends import Network
+    from ..runner.bench.timed_module import TimedModules
     from ..targets import Target
-    from .timing.device import Device
 
 EVALUATED = 512  # calibration images that single candidates are evaluated on
 RISK = 0.05  # that a plan breaks the budget on further images although it passed
@@ -65,7 +65,7 @@ class Settings:
     Attributes
     ----------
     target : Target
-    device : Device
+    device : TimedModules
         What networks are timed on.
     cache : path, optional
         Folder for the latency table and for what was found out about candidates.
@@ -76,7 +76,7 @@ class Settings:
     """
 
     target: Target
-    device: Device
+    device: TimedModules
     cache: str | os.PathLike[str] | None = None
     correction: str | None = None
     methods: tuple[str, ...] | None = None

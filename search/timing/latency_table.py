@@ -20,12 +20,12 @@ from ...support.errors import TenfoldError
 from ...support.interrupts import disguised
 from ...support.progress import Progress, reporter
 from ..store import TUNE_LOGS, Store, cache_folder, is_number
-from .device import Device
 from .stopwatch import QUIET, Stopwatch
 
 if TYPE_CHECKING:
     import os
 
+    from ...runner.bench.timed_module import TimedModules
     from ...targets import Target
 
 KEY = ("layer", "chain", "steps", "machine", "threads", "schedules")
@@ -55,13 +55,13 @@ class LatencyTable:
     Parameters
     ----------
     target : Target
-    device : Device
+    device : TimedModules
         Measures what the table does not have yet.
     folder : path, optional
         Of the table's file; default: ``tune_logs`` in the cache.
     """
 
-    def __init__(self, target: Target, device: Device, folder: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, target: Target, device: TimedModules, folder: str | os.PathLike[str] | None = None) -> None:
         self.device = device
         name = re.sub(r"[^\w-]+", "-", str(target.tvm.get("mcpu", target.name))) + ".jsonl"
         machine = {"tvm": target.tvm, "name": target.description}

@@ -10,9 +10,8 @@ from ..costs import Costs, Whole, fastest
 if TYPE_CHECKING:
     from ...factorization import FactorChain
     from ...frontends import Network
-    from ...runner.bench.timed_module import Burst
+    from ...runner.bench.timed_module import Burst, TimedModules
     from ..survey import LayerSurvey, Option
-    from .device import Device
     from .latency_table import LatencyTable
 
 Indices = tuple[int, ...]
@@ -29,7 +28,7 @@ class Timing:
     surveys : sequence of LayerSurvey
     table : LatencyTable
         Whose stopwatch and yardstick are used.
-    device : Device
+    device : TimedModules
     chains : callable
         Of a choice.
     progress : callable
@@ -39,7 +38,7 @@ class Timing:
     costs : Costs
     """
 
-    def __init__(self, network: Network, surveys: Sequence[LayerSurvey], table: LatencyTable, device: Device, chains: Chains,
+    def __init__(self, network: Network, surveys: Sequence[LayerSurvey], table: LatencyTable, device: TimedModules, chains: Chains,
                  progress: Progress) -> None:
         self._network, self._table, self._device, self._chains, self._say = network, table, device, chains, progress
         self.costs = Costs(surveys, self._whole(surveys))

@@ -14,10 +14,11 @@ from device_checks import Server
 from tenfold.factorization import METHODS, Layer
 from tenfold.frontends import load
 from tenfold.passes.layer_module import trial
+from tenfold.runner.bench.timed_module import TimedModules
 from tenfold.runner.devices import session as session_module
+from tenfold.runner.devices.remote import Remote
 from tenfold.runner.devices.session import Session
 from tenfold.search.compress_within import settings_for
-from tenfold.search.timing.device import Remote
 from tenfold.support.errors import TenfoldError
 from tenfold.targets import detection
 from tenfold.targets.host import detect_host
@@ -53,7 +54,7 @@ def test_the_device_is_this_machine(session):
 
 
 def test_a_layer_a_chain_and_a_network(session, tiny_file):
-    device = Remote(session.target, session)
+    device = TimedModules(session.target, Remote(session))
     for mod in (trial(CONV), trial(CONV, METHODS["tucker2"].outline(CONV, (8, 8)), ("relax.add", "relax.nn.relu"))):
         assert 0 < device.kernels(mod)() < 1000
     first = device.network(load(tiny_file).mod)
@@ -64,7 +65,7 @@ def test_a_layer_a_chain_and_a_network(session, tiny_file):
 
 def test_a_session_that_is_closed(server):
     session = Session(server.address)
-    burst = Remote(session.target, session).kernels(trial(CONV))
+    burst = TimedModules(session.target, Remote(session)).kernels(trial(CONV))
     session.close()
     with pytest.raises(TenfoldError, match="the session has ended"):
         burst()
@@ -140,9 +141,9 @@ def test_addresses(address, parts):
 
 def test_settings_of_a_search_there(server):
     settings = settings_for("host", threads=1, device=server.address)
-    assert isinstance(settings.device, Remote) and settings.target.cores == 1 and settings.target.tvm["num-cores"] == 1
+    assert isinstance(settings.device.device, Remote) and settings.target.cores == 1 and settings.target.tvm["num-cores"] == 1
     assert settings.target.description == detection.cpu_model()
-    settings.device.session.close()
+    settings.device.device.close()
     assert [server.line(), server.line()] == ["session with 127.0.0.1", "session ended"]
 
 
