@@ -73,7 +73,7 @@ def port(value: Any) -> Port:
 
 
 def ports(value: Any) -> tuple[Port, ...]:
-    """All inputs or all outputs: their names differ."""
+    """Read all inputs or all outputs. Their names must differ."""
     found = sequence(value, port)
     if len({each.name for each in found}) != len(found):
         raise ValueError("two of them have the same name")
