@@ -17,7 +17,7 @@ from ..support.errors import TenfoldError
 from ..support.files.folder import check_output, output_folder
 from ..support.files.inputs import protect
 from ..support.progress import Progress, reporter
-from .calibration.network_rewriter import Material
+from .calibration.network_rewriter import NetworkRewriter
 from .result_files import MODEL, PLAN, RESULT, write_report
 
 if TYPE_CHECKING:
@@ -164,20 +164,20 @@ def compress(
     say("comparing the network as it was read with the file")
     check_reading(network, images)
     if plan is None:
-        material = Material.of(network) if images is None else Material.correcting(network, images, say)
-        plan = Plan.by_energy(material.layers, material.weights, network.sha256, device.name, method, energy, device.rank_multiple, say)
+        rewriter = NetworkRewriter.of(network) if images is None else NetworkRewriter.correcting(network, images, say)
+        plan = Plan.by_energy(rewriter.layers, rewriter.weights, network.sha256, device.name, method, energy, device.rank_multiple, say)
         if images is not None:
-            plan = replace(plan, data=material.calibration.sha256, correction=material.correction())
+            plan = replace(plan, data=rewriter.calibration.sha256, correction=rewriter.correction())
     else:
-        material = Material.for_plan(network, plan, images, say)
-    plan.check(material.layers, network.sha256)
+        rewriter = NetworkRewriter.for_plan(network, plan, images, say)
+    plan.check(rewriter.layers, network.sha256)
     if not plan.layers:
         raise TenfoldError(f"{network.name}: no layer is factored: {_first_reason(plan)}")
-    chains = material.chains(plan, say)
+    chains = rewriter.chains(plan, say)
     say("comparing with the dense network")
     small = factorize_onnx(network.onnx, chains)
     with protect(model, given, data), output_folder(output, RESULT) as folder:
-        done = _compression(material, plan, chains, small, write_model(small, folder / MODEL))
+        done = _compression(rewriter, plan, chains, small, write_model(small, folder / MODEL))
         plan.write(folder / PLAN)
         write_report(folder, done.to_json())
     return done
@@ -192,15 +192,15 @@ def write_model(model: onnx.ModelProto, path: Path) -> int:
     return path.stat().st_size
 
 
-def layer_changes(material: Material, plan: Plan, chains: Mapping[str, FactorChain]) -> tuple[LayerChange, ...]:
+def layer_changes(rewriter: NetworkRewriter, plan: Plan, chains: Mapping[str, FactorChain]) -> tuple[LayerChange, ...]:
     """What a plan does with each layer."""
-    return tuple(_change(layer, chains.get(layer.name), material, plan) for layer in material.layers)
+    return tuple(_change(layer, chains.get(layer.name), rewriter, plan) for layer in rewriter.layers)
 
 
 def _compression(
-    material: Material, plan: Plan, chains: Mapping[str, FactorChain], small: onnx.ModelProto, size: int
+    rewriter: NetworkRewriter, plan: Plan, chains: Mapping[str, FactorChain], small: onnx.ModelProto, size: int
 ) -> Compression:
-    network, changes = material.network, layer_changes(material, plan, chains)
+    network, changes = rewriter.network, layer_changes(rewriter, plan, chains)
     return Compression(
         plan=plan,
         layers=changes,
@@ -214,7 +214,7 @@ def _compression(
     )
 
 
-def _change(layer: Layer, chain: FactorChain | None, material: Material, plan: Plan) -> LayerChange:
+def _change(layer: Layer, chain: FactorChain | None, rewriter: NetworkRewriter, plan: Plan) -> LayerChange:
     if chain is None:
         reason = layer.reason or plan.refused.get(layer.name, "not in the plan")
         return LayerChange(layer.name, None, (), None, layer.macs, layer.macs, layer.params, layer.params, reason)
@@ -223,7 +223,7 @@ def _change(layer: Layer, chain: FactorChain | None, material: Material, plan: P
         name=layer.name,
         method=choice.method,
         ranks=tuple(choice.ranks),
-        error=chain.relative_error(material.weights[layer.name]),
+        error=chain.relative_error(rewriter.weights[layer.name]),
         macs=layer.batch * chain.macs(*layer.input_size),
         macs_before=layer.macs,
         params=chain.params,

@@ -167,7 +167,7 @@ def _outcome(search: Search, budget: Budget, chosen: Indices, small: onnx.ModelP
         predicted_ms=search.timing.foreseen(chosen),
         verdict=verdict,
         expected=search.expected(chosen) if any(chosen) else None,
-        images={"calibration": search.material.calibration.images, "held_out": len(search.judge.data.x)},
+        images={"calibration": search.rewriter.calibration.images, "held_out": len(search.judge.data.x)},
         tried=len(search.verdicts),
         seconds=search.seconds,
         labels=labels,

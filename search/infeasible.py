@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .budget import Budget
     from .calibration.evaluation import Verdict
+    from .knapsack import Indices
     from .search import Search
-    from .timing.network_timing import Indices
 
 
 def best_reachable(search: Search, budget: Budget, limits: Mapping[str, float]) -> str:

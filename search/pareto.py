@@ -12,11 +12,11 @@ from ..factorization import Choice
 from .candidates import spread
 
 if TYPE_CHECKING:
+    from .knapsack import Indices
     from .search import Search
-    from .timing.network_timing import Indices
 
-POINTS = 10
-MOST = 20.0  # points of accuracy: where the curve ends
+CURVE_POINTS = 10
+MAX_DROP = 20.0  # points of accuracy: where the curve ends
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Point:
         return {**asdict(self), "layers": {name: asdict(choice) for name, choice in self.layers.items()}}
 
 
-def curve(search: Search, count: int = POINTS) -> list[Point]:
+def curve(search: Search, count: int = CURVE_POINTS) -> list[Point]:
     """The points from the dense network, the first, to the fastest.
 
     Parameters
@@ -67,7 +67,7 @@ def curve(search: Search, count: int = POINTS) -> list[Point]:
             choices.append(chosen)
     every, bursts = [(0,) * len(search.surveys)], [search.timing.burst((0,) * len(search.surveys))]
     for chosen in spread(choices, count):
-        if search.verdict(chosen).drop <= MOST:
+        if search.verdict(chosen).drop <= MAX_DROP:
             every.append(chosen)
             bursts.append(search.timing.burst(chosen))
     return [_point(search, chosen, ms) for chosen, ms in zip(every, search.timing.race(bursts), strict=True)]

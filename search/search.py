@@ -24,11 +24,11 @@ from ..runner.data import Data
 from ..support.code_version import code_version
 from ..support.errors import TenfoldError
 from ..support.progress import Progress, reporter
-from .accuracy_model import LEAST, Estimate, Trend, layer_factors, points_per_loss
-from .bounded_search import GROW, TRIES, Found, Pick, loosest, within
+from .accuracy_model import SMALLEST, Estimate, Trend, layer_factors, points_per_loss
+from .bounded_search import MAX_CHECKS, MAX_STEP, Found, Pick, loosest, within
 from .budget import Budget
 from .calibration.evaluation import Judge, Verdict, check, first, is_verdict, split
-from .calibration.network_rewriter import Material
+from .calibration.network_rewriter import NetworkRewriter
 from .candidates import fields
 from .infeasible import best_accurate, best_reachable
 from .sensitivity import KEY, Sensitivity, is_sound
@@ -43,18 +43,20 @@ if TYPE_CHECKING:
     from ..targets import Target
     from .timing.device import Device
 
-EVALUATED = 512  # calibration images that single candidates are evaluated on
+CANDIDATE_IMAGES = 512  # calibration images that single candidates are evaluated on
 RISK = 0.05  # that a plan breaks the budget on further images although it passed
-SURE = float(ndtri(1 - RISK))  # standard errors to spare
-SURE_OF_ALL = float(ndtri(1 - RISK / TRIES))  # where plans are judged by their own errors: any of them may pass by luck (Bonferroni)
-STEP = 1.15  # by which the first limits of the loss differ, once there is a trend
-PROBES = 2.0, 4.0, 8.0  # points of accuracy that plans shall lose, roughly, which the trend is taken from
+STANDARD_ERRORS = float(ndtri(1 - RISK))  # to spare
+# Where plans are judged by their own errors, any of them may pass by luck (Bonferroni).
+STANDARD_ERRORS_OF_ALL = float(ndtri(1 - RISK / MAX_CHECKS))
+LIMIT_STEP = 1.15  # by which the first limits of the loss differ, once there is a trend
+PROBE_POINTS = 2.0, 4.0, 8.0  # points of accuracy that plans shall lose, roughly, which the trend is taken from
 PLAN_KEY = ("plan", "held_out", "code")
-FURTHER = 4  # plans that are verified after the bisection: losses that single layers predict badly may hide a faster one
-AROUND = 1.0, 1.03, 1.06, 0.97, 0.94  # of the loss that is allowed: where these are looked for
-FASTER = 0.99  # of the milliseconds of the best: what is worth a try
-FINAL, CLOSE = 3, 1.1  # plans that hold and are timed against each other, and how many times the predicted time of the best they may have
-REMEMBERED = 3  # plans whose chains are kept
+FURTHER_PLANS = 4  # plans that are verified after the bisection: losses that single layers predict badly may hide a faster one
+LOSS_FACTORS = 1.0, 1.03, 1.06, 0.97, 0.94  # of the loss that is allowed: where these are looked for
+WORTHWHILE_RATIO = 0.99  # of the milliseconds of the best: what is worth a try
+FINALISTS = 3  # plans that hold and are timed against each other
+FINALIST_RATIO = 1.1  # times the predicted time of the best that they may have
+CHAINS_CACHED = 3  # plans whose chains are kept
 
 
 
@@ -111,10 +113,10 @@ class Search:
         self._begin = time.perf_counter()
         check(network, data)
         calibrating, held_out = split(data)
-        self.material = Material.of(network, calibrating, progress=self.say)
-        self.correction = settings.correction or self.material.correction()
+        self.rewriter = NetworkRewriter.of(network, calibrating, progress=self.say)
+        self.correction = settings.correction or self.rewriter.correction()
         self.table = LatencyTable(settings.target, settings.device, cache_folder(settings.cache) / TUNE_LOGS)
-        self.surveys = self._survey(first(calibrating, EVALUATED))
+        self.surveys = self._survey(first(calibrating, CANDIDATE_IMAGES))
         self.timing = Timing(network, self.surveys, self.table, settings.device, self.chains, self.say)
         self.costs = self.timing.costs
         self.judge = Judge(network, held_out)
@@ -135,15 +137,15 @@ class Search:
             target=self.settings.target.name,
             layers=self.costs.choices(indices),
             refused=self.costs.reasons(indices),
-            data=self.material.calibration.sha256,
+            data=self.rewriter.calibration.sha256,
             correction=self.correction,
         )
 
     def chains(self, indices: Indices) -> dict[str, FactorChain]:
         """Of a choice, corrected."""
         if indices not in self._chains:
-            self._chains[indices] = self.material.chains(self.plan(indices), self.say)
-            if len(self._chains) > REMEMBERED:
+            self._chains[indices] = self.rewriter.chains(self.plan(indices), self.say)
+            if len(self._chains) > CHAINS_CACHED:
                 self._chains.pop(next(iter(self._chains)))
         return self._chains[indices]
 
@@ -224,7 +226,7 @@ class Search:
         if "ms" in limits:  # they were timed one by one, against the limit
             return holding[0]
         best = self.costs.predicted(holding[0]).ms
-        final = [choice for choice in holding if self.costs.predicted(choice).ms <= CLOSE * best][:FINAL]
+        final = [choice for choice in holding if self.costs.predicted(choice).ms <= FINALIST_RATIO * best][:FINALISTS]
         times = self.timing.together(final)
         return min(final, key=times.__getitem__)
 
@@ -238,15 +240,16 @@ class Search:
             return sorted(choices, key=lambda choice: self.costs.predicted(choice).ms)
 
         allowed, kept = inf, holding()
-        for _ in range(FURTHER):
-            fast_enough = FASTER * self.costs.predicted(kept[0]).ms if kept else inf
+        for _ in range(FURTHER_PLANS):
+            fast_enough = WORTHWHILE_RATIO * self.costs.predicted(kept[0]).ms if kept else inf
             verified = [choice for choice in self._verdicts if any(choice)]
             factors = layer_factors([self.costs.losses(choice) for choice in verified], [self._verdicts[c].kl for c in verified])
             if kept:
                 allowed = self._most_loss(kept[0], max_drop)
             else:
-                allowed = min(allowed, *(float(np.dot(factors, self.costs.losses(choice))) for choice in found.tried if any(choice))) / STEP
-            near = (self.costs.pick("ms", {"loss": around * allowed, **limits}, factors) for around in AROUND)
+                losses = [float(np.dot(factors, self.costs.losses(choice))) for choice in found.tried if any(choice)]
+                allowed = min(allowed, *losses) / LIMIT_STEP
+            near = (self.costs.pick("ms", {"loss": around * allowed, **limits}, factors) for around in LOSS_FACTORS)
             choice = next((c for c in near if c not in (None, *found.tried) and self.costs.predicted(c).ms < fast_enough), None)
             if choice is None and kept:
                 break
@@ -263,7 +266,7 @@ class Search:
     def _most_loss(self, best: Indices, max_drop: float) -> float:
         """That a plan may have: by the trend, or if there is none, as much as the best one that is known to hold."""
         trend = None if self.judge.data.y is None else Trend.fit(self.verdicts)
-        return self.verdict(best).kl if trend is None else max_drop / (trend.slope + SURE * trend.uncertainty)
+        return self.verdict(best).kl if trend is None else max_drop / (trend.slope + STANDARD_ERRORS * trend.uncertainty)
 
     def _within(self, pick: Pick, limits: dict[str, float]) -> Indices | None:
         """The choice whose ms and bytes, as measured, keep limits; None if there is none."""
@@ -278,9 +281,9 @@ class Search:
         probes = self._probe(max_drop)
         trend = Trend.fit(self.verdict(probe) for probe in probes)
         if trend is None:
-            return max_drop / self._points_per_loss(), GROW
+            return max_drop / self._points_per_loss(), MAX_STEP
         ratio = float(np.mean([self.verdict(probe).kl / self._predicted_loss(probe) for probe in probes]))
-        return max_drop / (trend.slope + SURE * trend.uncertainty) / ratio, STEP
+        return max_drop / (trend.slope + STANDARD_ERRORS * trend.uncertainty) / ratio, LIMIT_STEP
 
     def _probe(self, max_drop: float) -> list[Indices]:
         """Verify plans that are beyond the budget, for the trend."""
@@ -288,13 +291,13 @@ class Search:
             return []
         slope = self._points_per_loss()
         probes: list[Indices] = []
-        for points in (points for points in PROBES if points > max_drop):
+        for points in (points for points in PROBE_POINTS if points > max_drop):
             probe = self.costs.pick("ms", {"loss": points / slope})
             if probe is None or not any(probe) or probe in probes:
                 continue
             probes.append(probe)
             found = self.verdict(probe).drop / self._predicted_loss(probe)
-            slope = float(np.clip(found, slope / GROW, slope * GROW))  # the next one goes by it
+            slope = float(np.clip(found, slope / MAX_STEP, slope * MAX_STEP))  # the next one goes by it
         return probes
 
     def _points_per_loss(self) -> float:
@@ -304,19 +307,19 @@ class Search:
 
     def _predicted_loss(self, indices: Indices) -> float:
         """Above 0."""
-        return max(self.costs.predicted(indices).loss, LEAST)
+        return max(self.costs.predicted(indices).loss, SMALLEST)
 
     def _holds(self, indices: Indices, max_drop: float) -> bool:
         if not any(indices):
             return True
         verdict, expected = self.verdict(indices), self.expected(indices)
         if expected is None:
-            return verdict.drop + SURE_OF_ALL * verdict.uncertainty <= max_drop
-        return max(verdict.drop, expected.drop + SURE * expected.uncertainty) <= max_drop
+            return verdict.drop + STANDARD_ERRORS_OF_ALL * verdict.uncertainty <= max_drop
+        return max(verdict.drop, expected.drop + STANDARD_ERRORS * expected.uncertainty) <= max_drop
 
     def _cache(self, kind: str) -> Path:
         """The file of what is known of this network and data."""
-        model, data = self.network.sha256[:12], self.material.calibration.sha256[:12]
+        model, data = self.network.sha256[:12], self.rewriter.calibration.sha256[:12]
         return cache_folder(self.settings.cache) / SEARCHES / f"{model}-{data}-{kind}.jsonl"
 
     def _text(self, indices: Indices) -> str:
@@ -327,8 +330,8 @@ class Search:
     def _survey(self, images: Data) -> list[LayerSurvey]:
         from ..passes.epilogues import steps_behind
 
-        material = self.material
-        sensitivity = Sensitivity(material, Judge(self.network, images), Store(self._cache("layers"), KEY, is_sound=is_sound))
-        informed, lanes = material.calibration.statistics, self.settings.target.lanes
-        candidates = fields(material.layers, lanes, informed, self.settings.tried(), material.weights)
+        rewriter = self.rewriter
+        sensitivity = Sensitivity(rewriter, Judge(self.network, images), Store(self._cache("layers"), KEY, is_sound=is_sound))
+        informed, lanes = rewriter.calibration.statistics, self.settings.target.lanes
+        candidates = fields(rewriter.layers, lanes, informed, self.settings.tried(), rewriter.weights)
         return survey(candidates, self.table, sensitivity, steps_behind(self.network.mod), self.say)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...support.progress import Progress
 from ..costs import Costs, Whole, fastest
+from ..knapsack import Indices
 
 if TYPE_CHECKING:
     from ...factorization import FactorChain
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from .device import Device
     from .latency_table import LatencyTable
 
-Indices = tuple[int, ...]
 Chains = Callable[[Indices], "Mapping[str, FactorChain]"]
 
 

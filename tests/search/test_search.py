@@ -13,7 +13,7 @@ from tenfold.runner.data import Data
 from tenfold.search.budget import Budget
 from tenfold.search.calibration.evaluation import Judge, split
 from tenfold.search.compress_within import compress_within
-from tenfold.search.search import SURE, SURE_OF_ALL, Search, Settings
+from tenfold.search.search import STANDARD_ERRORS, STANDARD_ERRORS_OF_ALL, Search, Settings
 from tenfold.support.errors import TenfoldError
 from tenfold.targets import resolve
 
@@ -213,9 +213,9 @@ def test_bounds_together(work, small, bounds):
     assert done.before.ms / done.after.ms >= bounds.get("speedup", 1) and done.after.ms <= bounds.get("latency", 1)
     most = bounds.get("max_drop", 100)
     if done.expected is None:
-        assert done.verdict.drop + SURE_OF_ALL * done.verdict.uncertainty <= most
+        assert done.verdict.drop + STANDARD_ERRORS_OF_ALL * done.verdict.uncertainty <= most
     else:
-        assert max(done.verdict.drop, done.expected.drop + SURE * done.expected.uncertainty) <= most
+        assert max(done.verdict.drop, done.expected.drop + STANDARD_ERRORS * done.expected.uncertainty) <= most
 
 
 def test_bytes_are_predicted_and_suggested_ranks_looked_at(work, monkeypatch):

@@ -18,7 +18,7 @@ from tenfold.runner.data import Data
 from tenfold.search.calibration import moments
 from tenfold.search.calibration.evaluation import split
 from tenfold.search.calibration.moments import calibrate
-from tenfold.search.calibration.network_rewriter import IMAGES
+from tenfold.search.calibration.network_rewriter import CALIBRATION_IMAGES
 from tenfold.support.errors import TenfoldError
 
 pytest.importorskip("torch")
@@ -97,7 +97,7 @@ def test_a_plan_in_the_mahalanobis_metric(tmp_path):
     model, x = classifier(), images(300)
     y = labels(model, x)
     network, data = load(model), Data(x, y)
-    calibrating = split(data)[0].x[:IMAGES]
+    calibrating = split(data)[0].x[:CALIBRATION_IMAGES]
     plan = {"version": 1, "model": network.sha256, "target": "zen3", "data": moments.digest(calibrating)}
     plan["layers"] = {"conv2": {"method": "channel_svd", "ranks": [4], "metric": "mahalanobis"}}
     (tmp_path / "plan.json").write_text(json.dumps(plan))

@@ -13,7 +13,7 @@ import pytest
 from device_checks import Server
 from tenfold.factorization import METHODS, Layer
 from tenfold.frontends import load
-from tenfold.passes.layer_module import trial
+from tenfold.passes.layer_module import layer_module
 from tenfold.runner.devices import session as session_module
 from tenfold.runner.devices.session import Session
 from tenfold.search.compress_within import settings_for
@@ -54,17 +54,17 @@ def test_the_device_is_this_machine(session):
 
 def test_a_layer_a_chain_and_a_network(session, tiny_file):
     device = Remote(session.target, session)
-    for mod in (trial(CONV), trial(CONV, METHODS["tucker2"].outline(CONV, (8, 8)), ("relax.add", "relax.nn.relu"))):
+    for mod in (layer_module(CONV), layer_module(CONV, METHODS["tucker2"].outline(CONV, (8, 8)), ("relax.add", "relax.nn.relu"))):
         assert 0 < device.kernels(mod)() < 1000
     first = device.network(load(tiny_file).mod)
-    second = device.network(trial(CONV))
+    second = device.network(layer_module(CONV))
     assert all(0 < burst() < 1000 for burst in (first, second, first))
     del first, second
 
 
 def test_a_session_that_is_closed(server):
     session = Session(server.address)
-    burst = Remote(session.target, session).kernels(trial(CONV))
+    burst = Remote(session.target, session).kernels(layer_module(CONV))
     session.close()
     with pytest.raises(TenfoldError, match="the session has ended"):
         burst()
