@@ -9,7 +9,7 @@ import typer
 from .answer import Answer
 from .app import command
 from .complete import engine_names
-from .options import Batch, InputShape, Outputs, TargetOption, Threads, Trust, reading
+from .options import Keywords, TargetOption, Threads
 from .work import Work
 
 
@@ -31,20 +31,18 @@ def bench(
     profile: Annotated[bool, typer.Option("--profile", help="Show where the time of each network in Tenfold goes.")] = False,
     threads: Threads = None,
     target: TargetOption = "host",
-    input_shape: InputShape = None,
-    batch: Batch = None,
-    outputs: Outputs = None,
-    trust: Trust = False,
+    *,
+    reading: Keywords,
 ) -> Answer:
     """Compare networks and engines side by side: milliseconds, memory, accuracy and error."""
     work.say("loading the compiler")
-    from ..runner.bench.compare import compare
+    from ..runner.bench.compare import bench as compare
     from ..runner.bench.profile_report import profile_table
     from ..runner.report import comparison_table
 
     engines = [name.strip() for name in against.split(",") if name.strip()]
     how = {"runs": runs, "threads": threads, "until_stable": until_stable, "profile": profile}
-    network = {"target": target, **reading(input_shape, batch, outputs, trust)}
+    network = {"target": target, **reading}
     result = compare(what, against=engines, data=data, progress=work.say, **how, **network)
     for model, engine, reason in result.skipped:
         work.remark(f"no row for {model} in {engine}: {reason}")

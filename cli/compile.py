@@ -11,7 +11,7 @@ import typer
 
 from .answer import Answer
 from .app import command
-from .options import Batch, InputShape, Model, Outputs, TargetOption, Threads, Trust, reading
+from .options import Keywords, Model, TargetOption, Threads
 from .work import Work
 
 if TYPE_CHECKING:
@@ -27,10 +27,8 @@ def compile(
     threads: Threads = None,
     plan: Annotated[Path | None, typer.Option("--plan", help="Factor the layers that this plan names.", metavar="PLAN.json")] = None,
     tolerance: Annotated[float | None, typer.Option("--tolerance", help="Largest error that passes.", metavar="T")] = None,
-    input_shape: InputShape = None,
-    batch: Batch = None,
-    outputs: Outputs = None,
-    trust: Trust = False,
+    *,
+    reading: Keywords,
 ) -> Answer:
     """Compile a network to a shared library and its weights, and verify it against an independent engine."""
     work.say("loading the compiler")
@@ -38,8 +36,7 @@ def compile(
     from ..runner.report import size
 
     begin = time.perf_counter()
-    how = reading(input_shape, batch, outputs, trust)
-    artifact = compiler.compile(model, target, output, plan=plan, threads=threads, tolerance=tolerance, progress=work.say, **how)
+    artifact = compiler.compile(model, target, output, plan=plan, threads=threads, tolerance=tolerance, progress=work.say, **reading)
     manifest, seconds = artifact.manifest, time.perf_counter() - begin
     content = {"output": str(output), "seconds": round(seconds, 3), "manifest": json.loads(manifest.to_json())}
     return Answer([*_facts(manifest), f"wrote     {output} ({size(manifest.bytes)}) in {seconds:.1f} s"], content)

@@ -21,7 +21,7 @@ from .registry import AUTO, METHODS, method_name
 from .statistics import Statistics
 
 
-@dataclass
+@dataclass(frozen=True)
 class Plan:
     """What is done to the layers of one network.
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..factorization import Choice
+from ..plots.canvas import save
+from ..plots.pareto import draw
 from .candidates import spread
+from .result_files import CURVE, PICTURES
+from .search_report import accuracy
 
 if TYPE_CHECKING:
     from .knapsack import Indices
@@ -51,6 +56,15 @@ class Point:
         return {**asdict(self), "layers": {name: asdict(choice) for name, choice in self.layers.items()}}
 
 
+def write_curve(search: Search, folder: Path) -> None:
+    """Write the curve, as JSON and drawn."""
+    points = curve(search)
+    (folder / CURVE).write_text(to_json(points, search.labelled), encoding="utf-8")
+    name = f"{Path(search.network.name).stem} on {search.target.description or search.target.name}"
+    figure = draw([point.to_dict() for point in points], name, "accuracy" if search.labelled else "agreement")
+    save(figure, [folder / picture for picture in PICTURES])
+
+
 def curve(search: Search, count: int = CURVE_POINTS) -> list[Point]:
     """The points from the dense network, the first, to the fastest.
 
@@ -65,7 +79,7 @@ def curve(search: Search, count: int = CURVE_POINTS) -> list[Point]:
         chosen = search.costs.pick("ms", {"loss": limit})
         if chosen is not None and any(chosen) and chosen not in choices:
             choices.append(chosen)
-    every, bursts = [(0,) * len(search.surveys)], [search.timing.burst((0,) * len(search.surveys))]
+    every, bursts = [search.dense], [search.timing.burst(search.dense)]
     for chosen in spread(choices, count):
         if search.verdict(chosen).drop <= MAX_DROP:
             every.append(chosen)
@@ -88,6 +102,5 @@ def _point(search: Search, chosen: Indices, ms: float) -> Point:
     layers = [(survey.layer, options[survey.layer.name]) for survey in search.surveys]
     macs = sum(layer.macs if option is None else option.candidate.macs for layer, option in layers)
     verdict, predicted = search.verdict(chosen), search.costs.predicted(chosen)
-    accuracy = verdict.agreement if verdict.accuracy is None else verdict.accuracy
-    figures = (ms, predicted.ms, macs, int(predicted.bytes), accuracy, verdict.drop, verdict.uncertainty)
+    figures = (ms, predicted.ms, macs, int(predicted.bytes), accuracy(verdict), verdict.drop, verdict.uncertainty)
     return Point(*figures, search.costs.choices(chosen))

@@ -100,8 +100,7 @@ class Comparison:
 
 
 
-
-def compare(
+def bench(
     what: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     against: Sequence[str] = (),
@@ -147,7 +146,7 @@ def compare(
     """
     from ...frontends import Reading
 
-    options = Reading.of("compare", reading)
+    options = Reading.of("bench", reading)
     given = {name: value for name, value in reading.items() if getattr(Reading(), name) != getattr(options, name)}
     say = reporter(progress)
     paths = [what] if isinstance(what, (str, os.PathLike)) else list(what)

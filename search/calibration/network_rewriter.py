@@ -94,6 +94,13 @@ class NetworkRewriter:
             raise TenfoldError(f"{data.name}: the plan was made with other data: its factors would come out differently")
         return cls.of(network, part, any(choice.metric == "mahalanobis" for choice in plan.layers.values()), progress)
 
+    @property
+    def calibrated(self) -> Calibration:
+        """The calibration, where there is one; ValueError elsewhere."""
+        if self.calibration is None:
+            raise ValueError("there is no data")
+        return self.calibration
+
     def correction(self) -> str:
         """The best one that there is for the network here."""
         if find_spec("torch") is None:

@@ -20,13 +20,13 @@ from ...support.errors import TenfoldError
 from ...support.interrupts import disguised
 from ...support.progress import Progress, reporter
 from ..store import TUNE_LOGS, Store, cache_folder, is_number
-from .device import Device
 from .stopwatch import QUIET_RATIO, Stopwatch
 
 if TYPE_CHECKING:
     import os
 
     from ...targets import Target
+    from .timer import Timer
 
 KEY = ("layer", "chain", "steps", "machine", "threads", "schedules")
 SHIPPED = Path(__file__).parents[2] / TUNE_LOGS
@@ -55,13 +55,13 @@ class LatencyTable:
     Parameters
     ----------
     target : Target
-    device : Device
+    device : Timer
         Measures what the table does not have yet.
     folder : path, optional
         Of the table's file; default: ``tune_logs`` in the cache.
     """
 
-    def __init__(self, target: Target, device: Device, folder: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, target: Target, device: Timer, folder: str | os.PathLike[str] | None = None) -> None:
         self.device = device
         name = re.sub(r"[^\w-]+", "-", str(target.tvm.get("mcpu", target.name))) + ".jsonl"
         machine = {"tvm": target.tvm, "name": target.description}

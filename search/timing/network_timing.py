@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from ...frontends import Network
     from ...runner.bench.timed_module import Burst
     from ..survey import LayerSurvey, Option
-    from .device import Device
     from .latency_table import LatencyTable
+    from .timer import Timer
 
 Chains = Callable[[Indices], "Mapping[str, FactorChain]"]
 
@@ -29,7 +29,7 @@ class Timing:
     surveys : sequence of LayerSurvey
     table : LatencyTable
         Whose stopwatch and yardstick are used.
-    device : Device
+    device : Timer
     chains : callable
         Of a choice.
     progress : callable
@@ -39,7 +39,7 @@ class Timing:
     costs : Costs
     """
 
-    def __init__(self, network: Network, surveys: Sequence[LayerSurvey], table: LatencyTable, device: Device, chains: Chains,
+    def __init__(self, network: Network, surveys: Sequence[LayerSurvey], table: LatencyTable, device: Timer, chains: Chains,
                  progress: Progress) -> None:
         self._network, self._table, self._device, self._chains, self._say = network, table, device, chains, progress
         self.costs = Costs(surveys, self._whole(surveys))

@@ -16,8 +16,9 @@ from tenfold.frontends import load
 from tenfold.passes.layer_module import layer_module
 from tenfold.runner.devices import session as session_module
 from tenfold.runner.devices.session import Session
-from tenfold.search.compress_within import settings_for
+from tenfold.search.settings import Settings
 from tenfold.search.timing.device import Remote
+from tenfold.search.timing.timer import open_timer
 from tenfold.support.errors import TenfoldError
 from tenfold.targets import detection
 from tenfold.targets.host import detect_host
@@ -138,11 +139,10 @@ def test_addresses(address, parts):
     assert session_module._parse(address) == parts
 
 
-def test_settings_of_a_search_there(server):
-    settings = settings_for("host", threads=1, device=server.address)
-    assert isinstance(settings.device, Remote) and settings.target.cores == 1 and settings.target.tvm["num-cores"] == 1
-    assert settings.target.description == detection.cpu_model()
-    settings.device.session.close()
+def test_a_search_is_timed_there(server):
+    with open_timer(server.address, None, Settings(threads=1)) as (target, timer):
+        assert isinstance(timer, Remote) and target.cores == 1 and target.tvm["num-cores"] == 1
+        assert target.description == detection.cpu_model()
     assert [server.line(), server.line()] == ["session with 127.0.0.1", "session ended"]
 
 

@@ -1,0 +1,67 @@
+"""What the modules of a search are timed by: this machine, another one, or whatever the caller brings."""
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from ...runner.bench.timed_module import Burst
+from ...runner.build import with_threads
+from ...support.errors import TenfoldError
+
+if TYPE_CHECKING:
+    import tvm
+
+    from ...targets import Target
+    from ..settings import Settings
+
+
+@runtime_checkable
+class Timer(Protocol):
+    """Compiles modules and gives back timed ones: functions that run the module a few times and return the median, in milliseconds."""
+
+    def kernels(self, mod: tvm.IRModule) -> Burst:
+        """Without what a call takes besides its kernels."""
+
+    def network(self, mod: tvm.IRModule) -> Burst:
+        """The whole call."""
+
+
+@contextlib.contextmanager
+def open_timer(device: str | Timer | None, target: Any, settings: Settings) -> Iterator[tuple[Target, Timer]]:
+    """The target of a search, and what its modules are timed by.
+
+    Parameters
+    ----------
+    device : str, Timer or None
+        ``HOST:PORT``, where ``tenfold serve`` runs; a Timer of the caller's; None: this machine.
+    target : str, Target, dict or None
+        None or ``host``: the machine that modules are timed on.
+    settings : Settings
+        Its threads and its silence.
+
+    Raises
+    ------
+    TenfoldError
+        There is no such target, its code does not run where modules are timed, or the device does not answer.
+    """
+    from ...codegen.library import support_objects
+    from ...runner.devices.session import Session
+    from ...runner.devices.wire import SILENCE
+    from ...targets import resolve
+    from .device import Host, Remote
+
+    if settings.silence is not None and not isinstance(device, str):
+        raise TenfoldError("--silence is a limit for a device: give --device HOST:PORT too")
+    with contextlib.ExitStack() as stack:
+        session = None
+        if isinstance(device, str):
+            session = Session(device, SILENCE if settings.silence is None else settings.silence)
+            stack.callback(session.close)
+        ours = session is None or target not in (None, "host")
+        chosen = with_threads(resolve("host" if target is None else target) if ours else session.target, settings.threads)
+        support_objects(chosen)  # a C++ compiler that is missing or fails is told now, not after an hour
+        if device is not None and not isinstance(device, str):
+            yield chosen, device
+        else:
+            yield chosen, Host(chosen) if session is None else Remote(chosen, session)
