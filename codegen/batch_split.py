@@ -14,12 +14,9 @@ import tvm
 from tvm import ir, relax
 
 from ..passes.layout_emitter import tensor_shape
-from ..schedules.cpu.chain.cost import FAR_BYTES_PER_CYCLE, SHARED_BYTES_PER_CYCLE
-from ..schedules.cpu.conv2d.cost import LAUNCH_CYCLES
+from ..schedules.backend import BatchTraffic, backend_of
+from ..schedules.operators import ELEMENTWISE
 from ..targets import Target
-
-L3_SHARE = 0.25  # of the L3 cache, which other programs use too, for a piece's tensors
-WORTH = 2.0      # times what the pieces cost: what they have to save at least, by an estimate this coarse
 
 Rule = Callable[[ir.Call, set[relax.Var]], bool]  # of a call, and the variables that have a row for each image
 
@@ -36,15 +33,7 @@ def count_pieces(mod: tvm.IRModule, target: Target) -> int:
     images = _images(mod["main"])
     if images <= 1 or with_batch(mod, 1) is None:
         return 1
-    weights, widest, between, kernels = _traffic(mod, images)
-    room = L3_SHARE * target.l3_bytes
-    fitting = [size for size in range(1, images) if images % size == 0 and weights + size * widest <= room]
-    if not fitting or weights + images * widest <= room:
-        return 1
-    pieces = images // max(fitting)
-    saved = images * between * (1 / FAR_BYTES_PER_CYCLE - 1 / SHARED_BYTES_PER_CYCLE) / target.cores
-    spent = (pieces - 1) * (weights / SHARED_BYTES_PER_CYCLE / target.cores + kernels * LAUNCH_CYCLES)
-    return pieces if saved > WORTH * spent else 1
+    return backend_of(target).batch_pieces(_traffic(mod, images))
 
 
 def with_batch(mod: tvm.IRModule, batch: int) -> tvm.IRModule | None:
@@ -110,8 +99,8 @@ def _changed(value: ir.Expr, values: dict[relax.Var, ir.Expr], batch: int | None
     return values.get(value, value) if isinstance(value, relax.Var) else value
 
 
-def _traffic(mod: tvm.IRModule, images: int) -> tuple[int, float, float, int]:
-    """Bytes of the weights; of one image: what the widest layer reads and writes, and what all of them do; the number of layers."""
+def _traffic(mod: tvm.IRModule, images: int) -> BatchTraffic:
+    """What the layers of a network move."""
     constants: dict[ir.Expr, int] = {}
     each = []
     for binding in mod["main"].body.blocks[0].bindings:
@@ -119,7 +108,7 @@ def _traffic(mod: tvm.IRModule, images: int) -> tuple[int, float, float, int]:
         constants.update({arg: _bytes(arg) for arg in tensors if isinstance(arg, ir.GenericConst)})
         if isinstance(binding.value, ir.Call) and isinstance(binding.value.op, ir.Op) and binding.value.op.name in LAYERS:
             each.append((_bytes(tensors[0]) + _bytes(binding.var)) / images)
-    return sum(constants.values()), max(each, default=0.0), sum(each), len(each)
+    return BatchTraffic(images, sum(constants.values()), max(each, default=0.0), sum(each), len(each))
 
 
 def _bytes(tensor: ir.Expr) -> int:
@@ -174,11 +163,9 @@ def _padded(call: ir.Call, batched: set[relax.Var]) -> bool:
 
 LAYERS = {f"relax.nn.conv{n}d{kind}" for n in (1, 2, 3) for kind in ("", "_transpose")} | {"relax.matmul"}
 LAYERS |= {f"relax.nn.{kind}_pool{n}d" for n in (1, 2, 3) for kind in ("max", "avg", "adaptive_avg")}
-BROADCAST = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "power", "abs", "exp", "log", "sqrt", "rsqrt", "tanh",
-             "sigmoid", "negative", "clip", "erf", "floor", "round", "nn.relu", "nn.leakyrelu", "nn.gelu", "nn.silu", "nn.softplus")
 RULES: dict[str, Rule] = {
     **dict.fromkeys(LAYERS, _data_alone),
-    **{f"relax.{name}": _broadcast for name in BROADCAST},
+    **dict.fromkeys(ELEMENTWISE, _broadcast),
     **{f"relax.{name}": _but_first for name in ("mean", "sum", "max", "min", "squeeze", "expand_dims", "nn.softmax", "nn.log_softmax")},
     "relax.concat": _joined,
     "relax.reshape": _reshaped,

@@ -192,7 +192,7 @@ class FactorChain:
         for stage in self.stages[1:]:
             # Taps of this stage lie stride * its dilation apart, counted in pixels of the chain's input.
             kernel, dilation = _convolve(stage, tuple(s * d for s, d in zip(stride, stage.dilation, strict=True)), kernel, dilation)
-            stride = tuple(a * b for a, b in zip(stride, stage.stride, strict=True))
+            stride = stride[0] * stage.stride[0], stride[1] * stage.stride[1]
         return kernel if self.permutation is None else kernel[self.permutation]
 
 

@@ -82,4 +82,4 @@ class Layer:
     @property
     def kernel(self) -> tuple[int, int]:
         """Height and width of the kernel; (1, 1) for dense."""
-        return self.weight_shape[2:] if self.kind == "conv2d" else (1, 1)
+        return (self.weight_shape[2], self.weight_shape[3]) if self.kind == "conv2d" else (1, 1)

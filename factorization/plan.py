@@ -20,6 +20,8 @@ from .plan_json import check_names, decode, encode
 from .registry import AUTO, METHODS, method_name
 from .statistics import Statistics
 
+_NO_WEIGHT = np.zeros(0, np.float32)  # stands for the weight of a layer that no method factors
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -98,7 +100,7 @@ class Plan:
             if layer.name not in weights and any(m.check(layer) is None for m in methods):
                 raise TenfoldError(f"layer {layer.name!r}: its weight is missing")
             try:
-                choice = choose_by_energy(layer, weights.get(layer.name), methods, energy, multiple)
+                choice = choose_by_energy(layer, weights.get(layer.name, _NO_WEIGHT), methods, energy, multiple)
             except ValueError as error:
                 raise TenfoldError(f"layer {layer.name!r}: {error}") from error
             if isinstance(choice, Choice):

@@ -83,7 +83,7 @@ def arena_bytes(places: Sequence[Place]) -> int:
     return max((place.end for place in places), default=0)
 
 
-def tensor_bytes(dtype: str, shape: Sequence[int]) -> int:
+def tensor_bytes(dtype: str | np.dtype, shape: Sequence[int]) -> int:
     return prod(shape) * np.dtype(dtype).itemsize
 
 

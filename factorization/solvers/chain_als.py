@@ -66,7 +66,11 @@ def refined(
     pieces = Pieces(chain)
     last = len(pieces) - 1
     error = _improve_last(pieces, goal, steps)
-    weighted = goal if weighting is None else goal.weighted(weighting)
+    weighted = goal
+    if weighting is not None:
+        if not isinstance(goal, Moment):
+            raise ValueError("only a Moment can be weighted")
+        weighted = goal.weighted(weighting)
     for _ in range(sweeps if last else 0):
         for index in range(last):
             pieces.weights[index] = _conjugate(pieces.piece(index).weighted(weighting), weighted, pieces.weights[index], steps)

@@ -33,11 +33,13 @@ def outer_products(tensors: np.ndarray, rank: int) -> Terms:
         n x I x K, n x J x K, n x L x K, float64. The three vectors of a term have the same length.
     """
     folded = tuple(np.ascontiguousarray(np.moveaxis(tensors, mode, 1)).reshape(len(tensors), tensors.shape[mode], -1) for mode in (1, 2, 3))
-    terms: Terms = tuple(np.zeros((len(tensors), size, 0)) for size in tensors.shape[1:])
+    a, b, c = (np.zeros((len(tensors), size, 0)) for size in tensors.shape[1:])
+    terms: Terms = a, b, c
     norm = float(np.vdot(tensors, tensors))
     for count in range(1, rank + 1):
         left = tensors - np.matmul(terms[0], products(terms[1], terms[2])).reshape(tensors.shape)
-        terms = tuple(np.concatenate(pair, axis=2) for pair in zip(terms, nearest_term(left), strict=True))
+        a, b, c = (np.concatenate(pair, axis=2) for pair in zip(terms, nearest_term(left), strict=True))
+        terms = a, b, c
         error = float(np.vdot(left, left))
         for _ in range(MAX_SWEEPS if count % (count // EVERY + 1) == 0 else 0):
             before = error
@@ -82,7 +84,7 @@ def _sweep(folded: tuple[np.ndarray, ...], terms: Terms, norm: float) -> tuple[T
         change = np.linalg.solve(normal + size * np.eye(normal.shape[1]), (right - factors[mode] @ normal).transpose(0, 2, 1))
         factors[mode] = factors[mode] + change.transpose(0, 2, 1)
     error = norm + np.vdot(factors[2] @ normal - 2 * right, factors[2])
-    return tuple(factors), float(error)
+    return (factors[0], factors[1], factors[2]), float(error)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

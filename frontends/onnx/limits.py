@@ -162,8 +162,8 @@ def _counted(node: ir.Node) -> int:
     read = max((tensor.size for tensor in values if tensor is not None), default=1)
 
     def numbers(i: int) -> list[float]:
-        small = i < len(values) and values[i] is not None and values[i].size <= 64
-        return [float(number) for number in np.ravel(values[i].numpy())] if small else []
+        value = values[i] if i < len(values) else None
+        return [] if value is None or value.size > 64 else [float(number) for number in np.ravel(value.numpy())]
 
     if node.op_type == "OneHot":
         return _whole([read, *numbers(1)])

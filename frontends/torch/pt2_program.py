@@ -173,7 +173,9 @@ def _is_arithmetic(node: ast.AST) -> bool:
         return node.id in FUNCTIONS or node.id in ("oo", "int_oo") or _is_symbol(node.id)
     if isinstance(node, ast.Constant):
         # A text is the name of a symbol: whatever else has one as argument is refused here.
-        return isinstance(node.value, bool) or (type(node.value) in (int, float) and abs(node.value) < 2**63) or _is_symbol(node.value)
+        if isinstance(node.value, bool) or _is_symbol(node.value):
+            return True
+        return isinstance(node.value, (int, float)) and abs(node.value) < 2**63
     return isinstance(node, (*SYNTAX, ast.Pow))
 
 

@@ -90,7 +90,8 @@ def _refuse_training(program: ExportedProgram, name: str) -> None:
 
     A batch norm of a weight (weight standardisation) takes the statistics of that weight in every mode: it is a constant.
     """
-    inputs, dependent = set(program.graph_signature.user_inputs), set()
+    inputs = set(program.graph_signature.user_inputs)
+    dependent: set[Any] = set()
     for node in program.graph.nodes:
         if node.name in inputs or not dependent.isdisjoint(node.all_input_nodes):
             dependent.add(node)

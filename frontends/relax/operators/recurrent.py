@@ -121,7 +121,7 @@ def _recurrent(kind: _Kind) -> Converter:
         first = bool(attrs.get("layout", 0))
         x = bb.emit(op.permute_dims(x, [1, 0, 2])) if first else x
         steps, batch, _ = shape_of(x)
-        if lengths is not None and (value_of(lengths) is None or (value_of(lengths) != steps).any()):
+        if lengths is not None and ((given := value_of(lengths)) is None or not np.all(given == steps)):
             raise TenfoldError("sequences of different lengths (sequence_lens) are not supported: leave that input out")
         if steps > LONGEST:
             raise TenfoldError(f"sequences of {steps} steps are not supported, at most {LONGEST}")
