@@ -41,9 +41,10 @@ def bench(
     from ..runner.report import comparison_table
 
     engines = [name.strip() for name in against.split(",") if name.strip()]
-    how = {"runs": runs, "threads": threads, "until_stable": until_stable, "profile": profile}
-    network = {"target": target, **reading}
-    result = compare(what, against=engines, data=data, progress=work.say, **how, **network)
+    result = compare(
+        what, against=engines, data=data, runs=runs, threads=threads, target=target, profile=profile, until_stable=until_stable,
+        progress=work.say, **reading,
+    )
     for model, engine, reason in result.skipped:
         work.remark(f"no row for {model} in {engine}: {reason}")
     profiles = [profile_table(row.profile, row.model) for row in result.rows if row.profile is not None]

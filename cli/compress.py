@@ -80,7 +80,8 @@ def _how(bounds: dict[str, float | None], plan: Path | None, method: str | None,
             raise TenfoldError(f"give either a budget or {given[0]}: a budget chooses the ranks of every layer by itself")
         return Budget(**bounds)
     if plan is None:
-        return Recipe(**{name: value for name, value in (("method", method), ("energy", energy)) if value is not None})
+        usual = Recipe()
+        return Recipe(usual.method if method is None else method, usual.energy if energy is None else energy)
     if method is not None or energy is not None:
         raise TenfoldError("give either --plan or --method and --energy: a plan holds the method and ranks of every layer")
     return plan

@@ -52,12 +52,12 @@ class Curve:
 
 def points_per_loss(losses: Sequence[float], drops: Sequence[float]) -> float:
     """Points of accuracy for each unit of loss, by least squares through the origin: where tightening begins; above 0."""
-    losses, drops = np.asarray(losses, float), np.asarray(drops, float)
-    slope = float((losses * drops).sum() / max((losses**2).sum(), SMALLEST))
+    x, y = np.asarray(losses, float), np.asarray(drops, float)
+    slope = float((x * y).sum() / max((x**2).sum(), SMALLEST))
     return max(slope, 1.0)
 
 
-def layer_factors(predicted: np.ndarray, actual: Sequence[float]) -> np.ndarray:
+def layer_factors(predicted: np.ndarray | Sequence[Sequence[float]], actual: Sequence[float]) -> np.ndarray:
     """What the losses predicted for each layer have to be multiplied by, from plans that were verified.
 
     Least squares of the plans' relative errors; what plans do not tell apart stays near the factor that all layers share.
@@ -74,12 +74,12 @@ def layer_factors(predicted: np.ndarray, actual: Sequence[float]) -> np.ndarray:
     ndarray
         (layers,), above 0.
     """
-    predicted, actual = np.asarray(predicted, float), np.maximum(np.asarray(actual, float), SMALLEST)
-    plans, layers = predicted.shape
+    losses, truth = np.asarray(predicted, float), np.maximum(np.asarray(actual, float), SMALLEST)
+    plans, layers = losses.shape
     if not plans:
         return np.ones(layers)
-    shared = float(np.exp(np.log(actual / np.maximum(predicted.sum(axis=1), SMALLEST)).mean()))
-    errors = shared * predicted / actual[:, None] / PLAN_SCATTER  # of a factor that is off by its own size, in standard errors of the plans
+    shared = float(np.exp(np.log(truth / np.maximum(losses.sum(axis=1), SMALLEST)).mean()))
+    errors = shared * losses / truth[:, None] / PLAN_SCATTER  # of a factor that is off by its own size, in standard errors of the plans
     system = np.vstack([errors, np.eye(layers) / LAYER_SCATTER])
     wanted = np.concatenate([np.full(plans, 1 / PLAN_SCATTER), np.full(layers, 1 / LAYER_SCATTER)])
     return shared * np.clip(np.linalg.lstsq(system, wanted, rcond=None)[0], 0.25, 4.0)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,7 +125,7 @@ class _Factored:
 
     rewriter: NetworkRewriter
     plan: Plan
-    chains: Mapping[str, FactorChain]
+    chains: dict[str, FactorChain]
     search: Search | None = None
     indices: Indices = ()
 
@@ -211,13 +211,14 @@ def _write(factored: _Factored, folder: Path, asked: Budget | Recipe | Plan, set
     )
     plan.write(folder / PLAN)
     if search is not None and isinstance(asked, Budget):
-        done = with_search(done, search, factored.indices, search_report(search, asked, factored.indices))
+        found = search_report(search, asked, factored.indices)
+        done = with_search(done, search, factored.indices, found)
         if settings.pareto:
             from .pareto import write_curve
 
             write_curve(search, folder)
             done = replace(done, files=(*done.files, CURVE, *PICTURES))
-        done = replace(done, search=replace(done.search, seconds=search.seconds))
+        done = replace(done, search=replace(found, seconds=search.seconds))
     write_report(folder, done.to_json())
     return done
 

@@ -8,7 +8,7 @@ from itertools import accumulate
 import numpy as np
 
 from ..factorization import Choice, Layer
-from .knapsack import Item, choose, total
+from .knapsack import Indices, Item, choose, total
 from .survey import LayerSurvey, Option
 
 FLOAT_BYTES = 4  # bytes of a weight
@@ -71,7 +71,9 @@ class Costs:
             return ms - begin[edge] + end[edge]
         return float(np.interp(ms, begin, end))
 
-    def pick(self, minimise: str, limits: Mapping[str, float], factors: Sequence[float] | None = None) -> tuple[int, ...] | None:
+    def pick(
+        self, minimise: str, limits: Mapping[str, float], factors: Sequence[float] | np.ndarray | None = None
+    ) -> Indices | None:
         """The best choice within limits of the whole network's ms, bytes and loss; None if there is none.
 
         `factors` of the layers' losses correct what was predicted.
@@ -95,11 +97,11 @@ class Costs:
         return [group[i].loss for group, i in zip(self.groups, chosen, strict=True)]
 
     @property
-    def fastest(self) -> tuple[int, ...]:
+    def fastest(self) -> Indices:
         """The choice of the fastest option of every layer."""
         return tuple(options.index(fastest(survey)) for survey, options in zip(self.surveys, self.options, strict=True))
 
-    def foretold(self, chosen: Sequence[int], measured: Mapping[tuple[int, ...], float]) -> float:
+    def foretold(self, chosen: Sequence[int], measured: Mapping[Indices, float]) -> float:
         """The milliseconds of a choice beside networks that are measured now, on the broken line through these."""
         line = sorted((total(self.groups, other).ms, ms) for other, ms in measured.items())
         at = np.array([position for position, _ in line])

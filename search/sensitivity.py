@@ -109,7 +109,7 @@ class Sensitivity:
 
     def _kept(self, what: str, candidate: Candidate, compute: Callable[[Candidate], dict[str, Any]]) -> dict[str, Any]:
         choice = candidate.choice
-        key = {"what": what, "layer": candidate.layer.name, **self._context}
+        key: dict[str, Any] = {"what": what, "layer": candidate.layer.name, **self._context}
         key |= {"method": choice.method, "ranks": list(choice.ranks), "metric": choice.metric}
         record = self._store.get(key)
         if record is None:

@@ -81,11 +81,12 @@ def answers(model: onnx.ModelProto, sites: Sequence[LayerSite], images: np.ndarr
     """Each site with what the dense layer answers there, (n, F); of several sites from one pass, as memory allows."""
     waiting = list(sites)
     while waiting:
-        held, size = [], 0
+        held: list[LayerSite] = []
+        size = 0
         while waiting and (not held or size + _bytes(waiting[0]) <= ANSWER_BYTES):
             size += _bytes(waiting[0])
             held.append(waiting.pop(0))
-        parts = [[] for _ in held]
+        parts: list[list[np.ndarray]] = [[] for _ in held]
         for values, positions in walk(model, [site.output for site in held], images, [site.at for site in held]):
             for part, site, at in zip(parts, held, positions, strict=True):
                 part.append(pixels(values[site.output], at))
@@ -112,8 +113,7 @@ def _as_layer(layer: Layer, stage: Stage) -> Layer:
     shape = (stage.out_channels, stage.in_channels, *stage.kernel)
     if layer.kind == "dense":
         return replace(layer, weight_shape=shape[:2])
-    geometry = {"stride": stage.stride, "padding": stage.padding, "dilation": stage.dilation}
-    return Layer(layer.name, "conv2d", shape, output_size=layer.output_size, **geometry)
+    return Layer(layer.name, "conv2d", shape, stage.stride, stage.padding, stage.dilation, output_size=layer.output_size)
 
 
 def _last_stage(model: onnx.ModelProto, output: str) -> onnx.NodeProto:
@@ -139,12 +139,12 @@ def _behind(model: onnx.ModelProto, value: str) -> tuple[bool, Pool | None]:
     """Whether all that reads a value is a ReLU; and the max-pooling, if there is one behind it, or between them."""
     first = _only_reader(model, value)
     second = None if first is None else _only_reader(model, first.output[0])
-    kinds = [node.op_type if node is not None else "" for node in (first, second)]
-    if kinds == ["Relu", "MaxPool"]:
-        return True, _pool(second)
-    if kinds == ["MaxPool", "Relu"]:
-        return True, _pool(first)
-    return kinds[0] == "Relu", None
+    if first is not None and second is not None:
+        if (first.op_type, second.op_type) == ("Relu", "MaxPool"):
+            return True, _pool(second)
+        if (first.op_type, second.op_type) == ("MaxPool", "Relu"):
+            return True, _pool(first)
+    return first is not None and first.op_type == "Relu", None
 
 
 def _only_reader(model: onnx.ModelProto, value: str) -> onnx.NodeProto | None:

@@ -117,8 +117,9 @@ class NetworkRewriter:
             chains[name] = self._factored(plan, name, functools.partial(say, done=number, total=count))
         if plan.correction == NO_CORRECTION or not chains:
             return chains
-        options = {"weightings": self.weightings, "progress": progress}
-        return correct(self.network, self.layers, chains, self.images[:CORRECTION_IMAGES], plan.correction, **options)
+        assert self.images is not None  # `for_plan` asks for them
+        images = self.images[:CORRECTION_IMAGES]
+        return correct(self.network, self.layers, chains, images, plan.correction, weightings=self.weightings, progress=progress)
 
     def _factored(self, plan: Plan, name: str, say: Callable[[str], None]) -> FactorChain:
         """The chain of one layer: plans that are tried after each other differ in few."""

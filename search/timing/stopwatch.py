@@ -60,7 +60,7 @@ class Stopwatch:
         finally:
             if collecting:
                 gc.enable()
-        counts = worst <= QUIET_RATIO * self.fastest
+        counts: np.ndarray = worst <= QUIET_RATIO * self.fastest
         if counts.sum() < min(QUIET_ROUNDS, 3):
             counts = np.argsort(worst)[:QUIET_ROUNDS]
         yardstick = float(np.median(sticks[counts]))

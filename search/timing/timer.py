@@ -58,8 +58,8 @@ def open_timer(device: str | Timer | None, target: Any, settings: Settings) -> I
         if isinstance(device, str):
             session = Session(device, SILENCE if settings.silence is None else settings.silence)
             stack.callback(session.close)
-        ours = session is None or target not in (None, "host")
-        chosen = with_threads(resolve("host" if target is None else target) if ours else session.target, settings.threads)
+        there = session is not None and target in (None, "host")
+        chosen = with_threads(session.target if session is not None and there else resolve(target or "host"), settings.threads)
         support_objects(chosen)  # a C++ compiler that is missing or fails is told now, not after an hour
         if device is not None and not isinstance(device, str):
             yield chosen, device
