@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .runner.bench.compare import Comparison, bench
     from .runner.compile import compile
     from .runner.inspect import inspect
+    from .runner.verification import verify
     from .runtime.artifact import Artifact, load
     from .search.budget import Budget
     from .search.compress import compress
@@ -39,6 +40,7 @@ _HOMES = {
     "compress": "search.compress",
     "inspect": "runner.inspect",
     "load": "runtime.artifact",
+    "verify": "runner.verification",
 }
 
 __all__ = [
@@ -59,6 +61,7 @@ __all__ = [
     "compress",
     "inspect",
     "load",
+    "verify",
 ]
 
 

@@ -9,7 +9,7 @@ import typer
 from .answer import Answer
 from .app import command
 from .complete import engine_names
-from .options import Keywords, TargetOption, Threads
+from .options import Device, Keywords, TargetOption, Threads
 from .work import Work
 
 
@@ -31,6 +31,7 @@ def bench(
     profile: Annotated[bool, typer.Option("--profile", help="Show where the time of each network in Tenfold goes.")] = False,
     threads: Threads = None,
     target: TargetOption = "host",
+    device: Device = None,
     *,
     reading: Keywords,
 ) -> Answer:
@@ -43,9 +44,19 @@ def bench(
     engines = [name.strip() for name in against.split(",") if name.strip()]
     result = compare(
         what, against=engines, data=data, runs=runs, threads=threads, target=target, profile=profile, until_stable=until_stable,
-        progress=work.say, **reading,
+        device=device, progress=work.say, **reading,
     )
-    for model, engine, reason in result.skipped:
-        work.remark(f"no row for {model} in {engine}: {reason}")
+    for reason, pairs in _by_reason(result.skipped).items():
+        work.remark(f"no row for {', '.join(pairs)}: {reason}")
+    for model in result.unverified:
+        work.remark(f"{model}: it was never verified: tenfold verify {model} does that")
     profiles = [profile_table(row.profile, row.model) for row in result.rows if row.profile is not None]
     return Answer([comparison_table(result), *profiles], result.to_dict())
+
+
+def _by_reason(skipped: list[tuple[str, str, str]]) -> dict[str, list[str]]:
+    """What has no row, for each reason, so that one line says it."""
+    found: dict[str, list[str]] = {}
+    for model, engine, reason in skipped:
+        found.setdefault(reason, []).append(f"{model} in {engine}")
+    return found

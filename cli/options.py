@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from ..support.errors import TenfoldError
-from .complete import target_names
+from .complete import device_names, target_names
 
 MOST_THREADS = 1024
 
@@ -26,6 +26,12 @@ Outputs = Annotated[
 ]
 Trust = Annotated[bool, typer.Option("--trust", help="Read files that can run code when they are read (pickles in a .pt2).")]
 Threads = Annotated[int | None, typer.Option("--threads", help="Default: the physical cores.", metavar="N", min=1, max=MOST_THREADS)]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device", help="Run it there: here, HOST:PORT (tenfold serve), emulated[:CPU].", metavar="D", autocompletion=device_names
+    ),
+]
 Silence = Annotated[
     float | None, typer.Option("--silence", help="Seconds without a sign of life after which a session ends; default: 60.", metavar="S")
 ]

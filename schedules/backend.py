@@ -77,18 +77,17 @@ class BoundKernel:
 
 
 class Kernel(ABC):
-    """One way to compute a layer, or a run of layers.
+    """One way to compute a layer, or a run of layers."""
 
-    Attributes
-    ----------
-    name : str
-        What the function is called.
-    workload : str
-        What is computed, shapes included: the key of a record.
-    """
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What the function is called."""
 
-    name: str
-    workload: str
+    @property
+    @abstractmethod
+    def workload(self) -> str:
+        """What is computed, shapes included: the key of a record."""
 
     @property
     @abstractmethod

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from ..factorization import FactorChain
     from ..frontends import Network
+    from ..runner.devices.device import Device
     from ..targets import Target
     from .knapsack import Indices
 
@@ -45,7 +46,7 @@ def compress(
     *,
     data: Any = None,
     settings: Settings | None = None,
-    device: str | Timer | None = None,
+    device: str | Device | Timer | None = None,
     target: str | Target | dict[str, Any] | None = None,
     progress: Progress | None = None,
     **reading: Any,
@@ -68,8 +69,9 @@ def compress(
         not. A Plan that was made with data needs the same data again.
     settings : Settings, optional
         Of the search for a Budget; of no effect otherwise.
-    device : str or Timer, optional
-        Where the search times candidates: ``HOST:PORT``, where ``tenfold serve`` runs. Default: this machine.
+    device : str, Device or Timer, optional
+        Where the search times candidates: ``here``, or ``HOST:PORT``, where ``tenfold serve`` runs; or what times modules for the caller
+        (`search.timing.timer.Timer`). Default: this machine.
     target : str, Target or dict, optional
         A preset's name, ``host``, or a TVM target as dict or JSON. Its vector length is what ranks are rounded to, and what a search times
         is compiled for it. Default: the machine that candidates are timed on.
@@ -142,7 +144,7 @@ def _asked(how: Any) -> Budget | Recipe | Plan:
     raise TenfoldError(f"compress takes a Budget, a Recipe, a Plan or the path of a plan, not {type(how).__name__}")
 
 
-def _check_use(asked: Budget | Recipe | Plan, settings: Settings, device: str | Timer | None, data: Any) -> None:
+def _check_use(asked: Budget | Recipe | Plan, settings: Settings, device: str | Device | Timer | None, data: Any) -> None:
     """TenfoldError for what is given and has no use, and for what is missing."""
     if isinstance(asked, Budget):
         if data is None:
@@ -165,7 +167,7 @@ def _check_fit(network: Network, images: Data) -> None:
 
 @contextlib.contextmanager
 def _chosen_target(
-    asked: Budget | Recipe | Plan, device: str | Timer | None, target: Any, settings: Settings
+    asked: Budget | Recipe | Plan, device: str | Device | Timer | None, target: Any, settings: Settings
 ) -> Iterator[tuple[Target, Timer | None]]:
     from ..targets import resolve
 

@@ -53,7 +53,7 @@ class CpuBackend(Backend):
         return pieces(traffic, self.target)
 
     def lower_loops(self, mod: tvm.IRModule) -> tvm.IRModule:
-        return TransposeTiles()(BoundLoops()(lower_blocks(mod)))
+        return tvm.transform.Sequential([BoundLoops(), TransposeTiles()])(lower_blocks(mod))
 
 
 BACKEND = CpuBackend

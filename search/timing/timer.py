@@ -12,6 +12,7 @@ from ...support.errors import TenfoldError
 if TYPE_CHECKING:
     import tvm
 
+    from ...runner.devices.device import Device
     from ...targets import Target
     from ..settings import Settings
 
@@ -28,13 +29,13 @@ class Timer(Protocol):
 
 
 @contextlib.contextmanager
-def open_timer(device: str | Timer | None, target: Any, settings: Settings) -> Iterator[tuple[Target, Timer]]:
+def open_timer(device: str | Device | Timer | None, target: Any, settings: Settings) -> Iterator[tuple[Target, Timer]]:
     """The target of a search, and what its modules are timed by.
 
     Parameters
     ----------
-    device : str, Timer or None
-        ``HOST:PORT``, where ``tenfold serve`` runs; a Timer of the caller's; None: this machine.
+    device : str, Device, Timer or None
+        ``here``, or ``HOST:PORT``, where ``tenfold serve`` runs; a device that is open; a Timer of the caller's; None: this machine.
     target : str, Target, dict or None
         None or ``host``: the machine that modules are timed on.
     settings : Settings
@@ -46,22 +47,20 @@ def open_timer(device: str | Timer | None, target: Any, settings: Settings) -> I
         There is no such target, its code does not run where modules are timed, or the device does not answer.
     """
     from ...codegen.library import support_objects
-    from ...runner.devices.session import Session
-    from ...runner.devices.wire import SILENCE
+    from ...runner.bench.timed_module import TimedModules
+    from ...runner.devices.choose import device_of
+    from ...runner.devices.device import HERE
+    from ...runner.devices.remote import Remote
     from ...targets import resolve
-    from .device import Host, Remote
 
     if settings.silence is not None and not isinstance(device, str):
         raise TenfoldError("--silence is a limit for a device: give --device HOST:PORT too")
     with contextlib.ExitStack() as stack:
-        session = None
-        if isinstance(device, str):
-            session = Session(device, SILENCE if settings.silence is None else settings.silence)
-            stack.callback(session.close)
-        there = session is not None and target in (None, "host")
-        chosen = with_threads(session.target if session is not None and there else resolve(target or "host"), settings.threads)
+        where = device
+        if device is None or isinstance(device, str):
+            where = stack.enter_context(device_of(HERE if device is None else device, silence=settings.silence))
+        if isinstance(where, Remote) and target in (None, "host"):
+            target = where.target
+        chosen = with_threads(resolve(target or "host"), settings.threads)
         support_objects(chosen)  # a C++ compiler that is missing or fails is told now, not after an hour
-        if device is not None and not isinstance(device, str):
-            yield chosen, device
-        else:
-            yield chosen, Host(chosen) if session is None else Remote(chosen, session)
+        yield chosen, where if isinstance(where, Timer) else TimedModules(chosen, where)

@@ -148,10 +148,10 @@ def exposed_like(mod, wrong):
     return expose_relax(wrong, ["conv", "fc"])[0] if several else wrong
 
 
-def test_a_cpu_that_this_machine_is_not_can_not_be_verified(tiny_file, tmp_path, monkeypatch):
+def test_a_device_that_is_named_must_be_able_to_run_it(tiny_file, tmp_path, monkeypatch):
     monkeypatch.setattr("tenfold.runtime.artifact.cpu_flags", lambda: frozenset(["avx2"]))
-    with pytest.raises(TenfoldError, match="target zen4.*another CPU.*needs"):
-        tenfold.compile(tiny_file, "zen4", tmp_path / "out")
+    with pytest.raises(TenfoldError, match="device here: it can't run target zen4: zen4 needs .*, which this machine lacks"):
+        tenfold.compile(tiny_file, "zen4", tmp_path / "out", device="here")
     assert names(tmp_path) == []
 
 

@@ -19,7 +19,7 @@ BUDGET = ["--data", "d.npz", "--max-drop", "5", "--method", METHODS, "--cache", 
 def work(tmp_path, monkeypatch):
     """A network and data, timed by a device that computes its times."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tenfold.search.timing.device.Host", lambda target: ModelDevice())
+    monkeypatch.setattr("tenfold.runner.bench.timed_module.TimedModules", lambda target, device: ModelDevice())
     monkeypatch.setattr("signal.signal", lambda *_: None)
     model, x = classifier(), images(400)
     onnx.save(model, tmp_path / "net.onnx")

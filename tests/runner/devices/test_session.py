@@ -14,10 +14,11 @@ from device_checks import Server
 from tenfold.factorization import METHODS, Layer
 from tenfold.frontends import load
 from tenfold.passes.layer_module import layer_module
+from tenfold.runner.bench.timed_module import TimedModules
 from tenfold.runner.devices import session as session_module
+from tenfold.runner.devices.remote import Remote
 from tenfold.runner.devices.session import Session
 from tenfold.search.settings import Settings
-from tenfold.search.timing.device import Remote
 from tenfold.search.timing.timer import open_timer
 from tenfold.support.errors import TenfoldError
 from tenfold.targets import detection
@@ -54,7 +55,7 @@ def test_the_device_is_this_machine(session):
 
 
 def test_a_layer_a_chain_and_a_network(session, tiny_file):
-    device = Remote(session.target, session)
+    device = TimedModules(session.target, Remote(session))
     for mod in (layer_module(CONV), layer_module(CONV, METHODS["tucker2"].outline(CONV, (8, 8)), ("relax.add", "relax.nn.relu"))):
         assert 0 < device.kernels(mod)() < 1000
     first = device.network(load(tiny_file).mod)
@@ -65,7 +66,7 @@ def test_a_layer_a_chain_and_a_network(session, tiny_file):
 
 def test_a_session_that_is_closed(server):
     session = Session(server.address)
-    burst = Remote(session.target, session).kernels(layer_module(CONV))
+    burst = TimedModules(session.target, Remote(session)).kernels(layer_module(CONV))
     session.close()
     with pytest.raises(TenfoldError, match="the session has ended"):
         burst()
@@ -141,8 +142,8 @@ def test_addresses(address, parts):
 
 def test_a_search_is_timed_there(server):
     with open_timer(server.address, None, Settings(threads=1)) as (target, timer):
-        assert isinstance(timer, Remote) and target.cores == 1 and target.tvm["num-cores"] == 1
-        assert target.description == detection.cpu_model()
+        assert isinstance(timer, TimedModules) and isinstance(timer.device, Remote)
+        assert target.cores == 1 and target.tvm["num-cores"] == 1 and target.description == detection.cpu_model()
     assert [server.line(), server.line()] == ["session with 127.0.0.1", "session ended"]
 
 
