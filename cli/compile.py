@@ -11,7 +11,7 @@ import typer
 
 from .answer import Answer
 from .app import command
-from .options import Batch, Device, InputShape, Model, Outputs, TargetOption, Threads, Trust, reading
+from .options import Device, Keywords, Model, TargetOption, Threads
 from .work import Work
 
 if TYPE_CHECKING:
@@ -32,10 +32,8 @@ def compile(
     ] = None,
     tolerance: Annotated[float | None, typer.Option("--tolerance", help="Largest error that passes.", metavar="T")] = None,
     device: Device = None,
-    input_shape: InputShape = None,
-    batch: Batch = None,
-    outputs: Outputs = None,
-    trust: Trust = False,
+    *,
+    reading: Keywords,
 ) -> Answer:
     """Compile a network to a shared library and its weights, and verify it against an independent engine."""
     work.say("loading the compiler")
@@ -43,9 +41,10 @@ def compile(
     from ..runner.report import size
 
     begin = time.perf_counter()
-    how = reading(input_shape, batch, outputs, trust)
-    checks = {"tolerance": tolerance, "device": device, "choices": choices}
-    artifact = compiler.compile(model, target, output, plan=plan, threads=threads, progress=work.say, **checks, **how)
+    artifact = compiler.compile(
+        model, target, output, plan=plan, threads=threads, tolerance=tolerance, device=device, choices=choices,
+        progress=work.say, **reading,
+    )
     manifest, seconds = artifact.manifest, time.perf_counter() - begin
     content = {"output": str(output), "seconds": round(seconds, 3), "manifest": json.loads(manifest.to_json())}
     facts = [*_facts(manifest), f"wrote     {output} ({size(manifest.bytes)}) in {seconds:.1f} s"]
