@@ -39,7 +39,7 @@ def main() -> None:
     show([f"{dense.threads} threads, verified: {dense.manifest.verification}"], out)
 
     # 3. Factor its layers, which gives an ONNX file for any engine, and compile that.
-    done = tenfold.compress(options.model, options.output / "small", energy=ENERGY, target=options.target)
+    done = tenfold.compress(options.model, options.output / "small", tenfold.Recipe(energy=ENERGY), target=options.target)
     show([compression_table(done)], out)
     factored = tenfold.compile(options.output / "small" / "model.onnx", options.target, options.output / "factored", data=images)
 
@@ -50,7 +50,7 @@ def main() -> None:
     # 5. Both networks in every engine that is installed, in one table.
     rivals = [name for name in ("onnxruntime", "openvino", "torch") if importlib.util.find_spec(name)]
     networks = [options.model, options.output / "small" / "model.onnx"]
-    comparison = tenfold.compare(networks, against=rivals, data=images, target=options.target)
+    comparison = tenfold.bench(networks, against=rivals, data=images, target=options.target)
     show([comparison_table(comparison)], out)
     write_text(options.output / "comparison.json", comparison.to_json())
 

@@ -23,7 +23,7 @@ from .statistics import Statistics
 _NO_WEIGHT = np.zeros(0, np.float32)  # stands for the weight of a layer that no method factors
 
 
-@dataclass
+@dataclass(frozen=True)
 class Plan:
     """What is done to the layers of one network.
 
