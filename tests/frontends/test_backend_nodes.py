@@ -10,16 +10,7 @@ def _unscheduled_is_no_error(monkeypatch):
     monkeypatch.setenv("TENFOLD_STRICT", "0")
 
 
-QUICK = ("Add", "AveragePool", "BatchNormalization", "Clip", "Gemm", "MatMul", "Pad", "Relu", "Softmax", "Transpose")
-
-
-def operators():
-    """The operators of the page. To collect the cases themselves takes half a minute; that they are of these is a test."""
-    names = [row.split(" | ")[0].strip("| ") for row in backend_nodes.rows()]
-    return [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in names]
-
-
-@pytest.mark.parametrize("operator", operators())
+@pytest.mark.parametrize("operator", backend_nodes.operators())
 def test_operator(operator):
     results = list(backend_nodes.outcomes(operator))
     assert not [(case.name, case.constants, reason) for case, reason in results if reason.startswith("WRONG")]
@@ -30,4 +21,4 @@ def test_operator(operator):
 
 
 def test_the_table_has_no_other_operators():
-    assert [param.values[0] for param in operators()] == list(backend_nodes.cases())
+    assert [param.values[0] for param in backend_nodes.operators()] == list(backend_nodes.cases())
