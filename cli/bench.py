@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -44,7 +44,7 @@ def bench(
     from ..runner.report import comparison_table
 
     engines = [name.strip() for name in against.split(",") if name.strip()]
-    how = {"runs": runs, "threads": threads, "until_stable": until_stable, "profile": profile, "device": device}
+    how: dict[str, Any] = {"runs": runs, "threads": threads, "until_stable": until_stable, "profile": profile, "device": device}
     network = {"target": target, **reading(input_shape, batch, outputs, trust)}
     result = compare(what, against=engines, data=data, progress=work.say, **how, **network)
     for reason, pairs in _by_reason(result.skipped).items():

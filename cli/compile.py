@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -41,7 +41,7 @@ def compile(
 
     begin = time.perf_counter()
     how = reading(input_shape, batch, outputs, trust)
-    checks = {"tolerance": tolerance, "device": device}
+    checks: dict[str, Any] = {"tolerance": tolerance, "device": device}
     artifact = compiler.compile(model, target, output, plan=plan, threads=threads, progress=work.say, **checks, **how)
     manifest, seconds = artifact.manifest, time.perf_counter() - begin
     content = {"output": str(output), "seconds": round(seconds, 3), "manifest": json.loads(manifest.to_json())}

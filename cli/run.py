@@ -75,7 +75,7 @@ def _summary(value: np.ndarray) -> str:
 
 
 def _facts(value: np.ndarray) -> dict[str, Any]:
-    facts = {"dtype": str(value.dtype), "shape": list(value.shape)}
+    facts: dict[str, Any] = {"dtype": str(value.dtype), "shape": list(value.shape)}
     if value.size and value.dtype.kind in "fiu":
         facts |= {"min": value.min().item(), "max": value.max().item(), "largest_at": int(value.argmax())}
     return facts

@@ -221,7 +221,7 @@ def _check_files(folder: Path, manifest: Manifest, weights: np.ndarray) -> None:
     """Raise TenfoldError if a file is not the one of the manifest."""
     with ThreadPoolExecutor(1) as pool:
         # Takes as long as loading TVM's runtime, so both at once: in one call, which needs no lock of Python's.
-        digest = pool.submit(lambda: hashlib.sha256(weights).hexdigest())
+        digest = pool.submit(lambda: hashlib.sha256(weights.data).hexdigest())
         loaded_network.ffi()
         digests = {LIBRARY: (sha256_of(folder / LIBRARY), manifest.library_sha256), WEIGHTS: (digest.result(), manifest.weights_sha256)}
     for name, (found, stated) in digests.items():
