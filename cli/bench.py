@@ -2,14 +2,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from .answer import Answer
 from .app import command
 from .complete import engine_names
-from .options import Batch, Device, InputShape, Outputs, TargetOption, Threads, Trust, reading
+from .options import Device, Keywords, TargetOption, Threads
 from .work import Work
 
 
@@ -32,21 +32,20 @@ def bench(
     threads: Threads = None,
     target: TargetOption = "host",
     device: Device = None,
-    input_shape: InputShape = None,
-    batch: Batch = None,
-    outputs: Outputs = None,
-    trust: Trust = False,
+    *,
+    reading: Keywords,
 ) -> Answer:
     """Compare networks and engines side by side: milliseconds, memory, accuracy and error."""
     work.say("loading the compiler")
-    from ..runner.bench.compare import compare
+    from ..runner.bench.compare import bench as compare
     from ..runner.bench.profile_report import profile_table
     from ..runner.report import comparison_table
 
     engines = [name.strip() for name in against.split(",") if name.strip()]
-    how: dict[str, Any] = {"runs": runs, "threads": threads, "until_stable": until_stable, "profile": profile, "device": device}
-    network = {"target": target, **reading(input_shape, batch, outputs, trust)}
-    result = compare(what, against=engines, data=data, progress=work.say, **how, **network)
+    result = compare(
+        what, against=engines, data=data, runs=runs, threads=threads, target=target, profile=profile, until_stable=until_stable,
+        device=device, progress=work.say, **reading,
+    )
     for reason, pairs in _by_reason(result.skipped).items():
         work.remark(f"no row for {', '.join(pairs)}: {reason}")
     for model in result.unverified:

@@ -5,13 +5,13 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .answer import Answer
 from .app import command
-from .options import Batch, Device, InputShape, Model, Outputs, TargetOption, Threads, Trust, reading
+from .options import Device, Keywords, Model, TargetOption, Threads
 from .work import Work
 
 if TYPE_CHECKING:
@@ -27,12 +27,13 @@ def compile(
     target: TargetOption = "host",
     threads: Threads = None,
     plan: Annotated[Path | None, typer.Option("--plan", help="Factor the layers that this plan names.", metavar="PLAN.json")] = None,
+    choices: Annotated[
+        Path | None, typer.Option("--choices", help="Build kernels as this file, or artifact, says.", metavar="FILE|DIR")
+    ] = None,
     tolerance: Annotated[float | None, typer.Option("--tolerance", help="Largest error that passes.", metavar="T")] = None,
     device: Device = None,
-    input_shape: InputShape = None,
-    batch: Batch = None,
-    outputs: Outputs = None,
-    trust: Trust = False,
+    *,
+    reading: Keywords,
 ) -> Answer:
     """Compile a network to a shared library and its weights, and verify it against an independent engine."""
     work.say("loading the compiler")
@@ -40,9 +41,10 @@ def compile(
     from ..runner.report import size
 
     begin = time.perf_counter()
-    how = reading(input_shape, batch, outputs, trust)
-    checks: dict[str, Any] = {"tolerance": tolerance, "device": device}
-    artifact = compiler.compile(model, target, output, plan=plan, threads=threads, progress=work.say, **checks, **how)
+    artifact = compiler.compile(
+        model, target, output, plan=plan, threads=threads, tolerance=tolerance, device=device, choices=choices,
+        progress=work.say, **reading,
+    )
     manifest, seconds = artifact.manifest, time.perf_counter() - begin
     content = {"output": str(output), "seconds": round(seconds, 3), "manifest": json.loads(manifest.to_json())}
     facts = [*_facts(manifest), f"wrote     {output} ({size(manifest.bytes)}) in {seconds:.1f} s"]

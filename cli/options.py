@@ -37,8 +37,13 @@ Silence = Annotated[
 ]
 
 
-def reading(input_shape: list[str] | None, batch: int | None, outputs: list[str] | None, trust: bool) -> dict[str, Any]:
-    """The options of reading a model as keywords of the API."""
+# How a model is read: every command that has a parameter `reading` has these options, and is given them as keywords of the API.
+READING = {"input_shape": (InputShape, None), "batch": (Batch, None), "outputs": (Outputs, None), "trust": (Trust, False)}
+Keywords = dict[str, Any]
+
+
+def reading_keywords(input_shape: list[str] | None, batch: int | None, outputs: list[str] | None, trust: bool) -> Keywords:
+    """The options of `READING` as the API has them: the attributes of `frontends.Reading`."""
     return {"input_shapes": _shapes(input_shape), "batch": batch, "outputs": tuple(outputs) if outputs else None, "trust": trust}
 
 

@@ -106,7 +106,7 @@ class Comparison:
         return json.dumps(self.to_dict(), indent=2) + "\n"
 
 
-def compare(
+def bench(
     what: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     against: Sequence[str] = (),
@@ -156,7 +156,7 @@ def compare(
     """
     from ...frontends import Reading
 
-    options = Reading.of("compare", reading)
+    options = Reading.of("bench", reading)
     given = {name: value for name, value in reading.items() if getattr(Reading(), name) != getattr(options, name)}
     say = reporter(progress)
     paths = [what] if isinstance(what, (str, os.PathLike)) else list(what)

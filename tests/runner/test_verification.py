@@ -181,7 +181,7 @@ def verification_hash(folder):
 
 
 def test_a_factored_network_is_compared_with_what_was_kept(tmp_path, tiny_file, old_cpu):
-    done = tenfold.compress(tiny_file, tmp_path / "small", method="channel_svd", energy=0.5)
+    done = tenfold.compress(tiny_file, tmp_path / "small", tenfold.Recipe(method="channel_svd", energy=0.5))
     tenfold.compile(tiny_file, TARGET, tmp_path / "out", plan=done.plan, threads=1)
     old_cpu.undo()
     assert tenfold.verify(tmp_path / "out").verification["reference"] == "onnxruntime, plan applied, kept in reference.npz"

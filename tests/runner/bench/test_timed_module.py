@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 from tenfold.factorization import METHODS, Layer
 from tenfold.frontends import load
-from tenfold.passes.layer_module import trial
+from tenfold.passes.layer_module import layer_module
 from tenfold.runner.bench.timed_module import TimedModules
 from tenfold.runner.devices.here import Here
 from tenfold.support.errors import TenfoldError
@@ -20,7 +20,7 @@ def host():
 
 def test_kernels_of_a_layer_and_of_a_chain(host):
     for chain in (None, METHODS["tucker2"].outline(CONV, (8, 8))):
-        assert 0 < host.kernels(trial(CONV, chain, ("relax.add", "relax.nn.relu")))() < 1000
+        assert 0 < host.kernels(layer_module(CONV, chain, ("relax.add", "relax.nn.relu")))() < 1000
 
 
 def test_a_network(host, tiny_file):
