@@ -56,9 +56,11 @@ def open_timer(device: str | Device | Timer | None, target: Any, settings: Setti
     if settings.silence is not None and not isinstance(device, str):
         raise TenfoldError("--silence is a limit for a device: give --device HOST:PORT too")
     with contextlib.ExitStack() as stack:
-        where = device
+        where: Device | Timer
         if device is None or isinstance(device, str):
             where = stack.enter_context(device_of(HERE if device is None else device, silence=settings.silence))
+        else:
+            where = device
         if isinstance(where, Remote) and target in (None, "host"):
             target = where.target
         chosen = with_threads(resolve(target or "host"), settings.threads)
