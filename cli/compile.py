@@ -27,6 +27,9 @@ def compile(
     target: TargetOption = "host",
     threads: Threads = None,
     plan: Annotated[Path | None, typer.Option("--plan", help="Factor the layers that this plan names.", metavar="PLAN.json")] = None,
+    choices: Annotated[
+        Path | None, typer.Option("--choices", help="Build kernels as this file, or artifact, says.", metavar="FILE|DIR")
+    ] = None,
     tolerance: Annotated[float | None, typer.Option("--tolerance", help="Largest error that passes.", metavar="T")] = None,
     device: Device = None,
     *,
@@ -39,7 +42,8 @@ def compile(
 
     begin = time.perf_counter()
     artifact = compiler.compile(
-        model, target, output, plan=plan, threads=threads, tolerance=tolerance, device=device, progress=work.say, **reading
+        model, target, output, plan=plan, threads=threads, tolerance=tolerance, device=device, choices=choices,
+        progress=work.say, **reading,
     )
     manifest, seconds = artifact.manifest, time.perf_counter() - begin
     content = {"output": str(output), "seconds": round(seconds, 3), "manifest": json.loads(manifest.to_json())}

@@ -22,6 +22,7 @@ ENERGY = 0.85  # of each weight's squared norm that the factors keep
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--target", default="host", help="a preset (see `tenfold targets`), host, or a TVM target as JSON")
     parser.add_argument("--model", type=Path, default=BUNDLED, help="a network, .onnx or .pt2; default: the bundled one")

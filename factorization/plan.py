@@ -190,7 +190,7 @@ class Plan:
         write_text(path, self.to_json())
 
     def _matched(self, layers: Iterable[Layer]) -> list[tuple[Layer, Choice]]:
-        """Each layer of the plan with its choice, both checked."""
+        """Pairs of a layer of the plan and its choice, both checked."""
         known = {layer.name: layer for layer in layers}
         matched = []
         for name, choice in self.layers.items():

@@ -45,7 +45,7 @@ class Reading:
 
     @classmethod
     def of(cls, function: str, keywords: Mapping[str, Any]) -> Reading:
-        """From the keywords that `function` was called with.
+        """Take the keywords that `function` was called with.
 
         Raises
         ------

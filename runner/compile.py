@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import weakref
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -27,6 +28,7 @@ from .devices.device import HERE, Device
 from .earlier import ARTIFACT
 from .first_difference import first_difference
 from .kept_reference import keep_reference
+from .kernel_choices import checked_choices, read_choices
 from .network_facts import count_params, total_macs
 from .tolerance import Tolerance
 from .verification import SOURCE, verify_variant
@@ -34,6 +36,7 @@ from .verification import SOURCE, verify_variant
 if TYPE_CHECKING:
     from ..factorization.plan import Plan
     from ..frontends import Network, Reading
+    from ..schedules.space import Point
     from ..targets import Target
 
 PACKAGES = {"tenfold": "tenfold", "tvm": "apache-tvm", "numpy": "numpy", "onnxruntime": "onnxruntime"}
@@ -49,6 +52,7 @@ def compile(  # noqa: A001 - the verb of the public API
     data: Any = None,
     tolerance: float | None = None,
     device: Device | str | None = None,
+    choices: Mapping[str, Mapping[str, Any]] | str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     **reading: Any,
 ) -> Artifact:
@@ -77,6 +81,9 @@ def compile(  # noqa: A001 - the verb of the public API
     device : Device or str, optional
         What verifies it: ``here``, ``HOST:PORT`` (where ``tenfold serve`` runs), ``emulated`` or ``emulated:CPU``. Default: this machine;
         where that can't run the target, an emulator that is installed and can; else nothing.
+    choices : mapping or path, optional
+        What kernels are built from, by workload, instead of what the model of the machine chooses: a mapping, a JSON file that holds one,
+        or the folder of an artifact whose kernels are wanted once more. Workloads that the network does not have are passed over.
     progress : callable, optional
         Called with a few words when a step begins, and with what is done of it; see `progress.Progress`.
     **reading
@@ -102,12 +109,12 @@ def compile(  # noqa: A001 - the verb of the public API
     say = reporter(progress)
     require_compiler()
     with target_on(device, target) as (chosen, where):
-        given, plan = plan, read_plan(plan)
+        given, plan, points = plan, read_plan(plan), read_choices(choices)
         say("reading the network")
         network = load_network(model, **reading)
-        with protect(model, given, data):
+        with protect(model, given, data, None if isinstance(choices, Mapping) else choices):
             return compile_network(
-                network, chosen, output, plan=plan, threads=threads, data=data, tolerance=tolerance, device=where,
+                network, chosen, output, plan=plan, threads=threads, data=data, tolerance=tolerance, device=where, choices=points,
                 source=_source(model, options), progress=progress,
             )  # fmt: skip
 
@@ -122,6 +129,7 @@ def compile_network(
     data: Any = None,
     tolerance: float | None = None,
     device: Device | str | None = None,
+    choices: Mapping[str, Point] | None = None,
     source: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
@@ -141,7 +149,7 @@ def compile_network(
     described = describe_target(target)
     with opened(device, described) as (where, _), output_folder(output, ARTIFACT) as folder:
         say("compiling")
-        built = build_library(variant.mod, target, folder, say)
+        built = build_library(variant.mod, target, folder, say, choices)
         manifest = _manifest(variant, target, folder, built, {**(source or _source(None, None)), "tolerance": tolerance})
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         if where is None:
@@ -187,6 +195,7 @@ def _manifest(variant: Variant, target: Target, folder: Path, built: Built, sour
         bytes=sum((folder / name).stat().st_size for name in (LIBRARY, WEIGHTS)),
         memory={**memory, "planned": sum(memory.values())},
         kernels=built.kernels,
+        choices=checked_choices(built.choices),
         pieces=built.pieces,
         macs=total_macs(inventory(variant.mod)),
         params=count_params(variant.onnx),

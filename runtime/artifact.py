@@ -62,6 +62,7 @@ class Artifact:
 
     @property
     def threads(self) -> int:
+        """Number of threads that its kernels run on."""
         return self._machine.threads
 
     @property
@@ -92,7 +93,7 @@ class Artifact:
         return results[0] if len(self.outputs) == 1 else results
 
     def run(self, inputs: Array | Mapping[str, Array]) -> dict[str, Array]:
-        """As calling it, with the outputs by name."""
+        """Run the network, and return its outputs by name."""
         results = self._results(inputs)
         return {port.name: result for port, result in zip(self.outputs, results, strict=True)}
 

@@ -47,6 +47,8 @@ class Manifest:
         kernels use for themselves), ``outputs``; ``planned`` is their sum. Inputs are read where the caller has them.
     kernels : tuple of dict
         The kernels in the order in which they are called: ``function``, the ``layers`` that it computes, shape of its ``output``, ``macs``.
+    choices : dict
+        What each kernel was built from, knobs and their values, by its workload: `compile` takes them as ``choices``.
     pieces : int
         Equal parts of the batch that the kernels are called for, one after the other (`codegen.batch_split`).
     macs, params : int
@@ -78,6 +80,7 @@ class Manifest:
     bytes: int
     memory: dict[str, int]
     kernels: tuple[dict[str, Any], ...]
+    choices: dict[str, dict[str, Any]]
     pieces: int
     macs: int
     params: int

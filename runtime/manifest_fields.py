@@ -73,7 +73,7 @@ def port(value: Any) -> Port:
 
 
 def ports(value: Any) -> tuple[Port, ...]:
-    """All inputs or all outputs: their names differ."""
+    """Read all inputs or all outputs. Their names must differ."""
     found = sequence(value, port)
     if len({each.name for each in found}) != len(found):
         raise ValueError("two of them have the same name")
@@ -93,6 +93,20 @@ def kernel(value: Any) -> dict[str, Any]:
     entry = mapping(value)
     sequences = {"layers": sequence(entry["layers"], text), "output": shape(entry["output"])}
     return {"function": text(entry["function"]), **sequences, "macs": whole(entry["macs"])}
+
+
+def knob(value: Any) -> bool | int | str | list[int]:
+    """The value of a knob of a kernel."""
+    if isinstance(value, list | tuple):
+        return [whole(each) for each in value]
+    if not isinstance(value, bool | int | str):
+        raise TypeError(f"{_short(value)} is no value of a knob")
+    return value
+
+
+def choices(value: Any) -> dict[str, dict[str, Any]]:
+    """What kernels are built from: knobs and their values, by workload."""
+    return {text(workload): {text(name): knob(each) for name, each in mapping(point).items()} for workload, point in mapping(value).items()}
 
 
 def number(value: Any) -> float:
@@ -153,6 +167,7 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "bytes": whole,
     "memory": lambda value: {name: whole(size) for name, size in mapping(value).items()},
     "kernels": lambda value: sequence(value, kernel),
+    "choices": choices,
     "pieces": lambda value: whole(value, 1),
     "macs": whole,
     "params": whole,

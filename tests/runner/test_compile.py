@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 import tenfold
 from conftest import tiny_network
+from device_checks import Server
 from onnx import TensorProto, helper, numpy_helper
 from tenfold.runner import build
 from tenfold.runner.verify import TOLERANCE
@@ -136,6 +137,20 @@ def test_a_network_compiled_wrong_is_not_written(tmp_path, tiny_file, monkeypatc
     with pytest.raises(VerificationError, match=rf"differs from onnxruntime by \d.*{words}") as caught:
         tenfold.compile(tiny_file, output=tmp_path / "out")
     assert "\n" not in str(caught.value)
+    assert names(tmp_path) == []
+
+
+def test_a_network_compiled_wrong_is_seen_on_a_device(tmp_path, tiny_file, monkeypatch):
+    from tenfold.frontends import load
+
+    wrong = load(with_scaled_weight(onnx.load(tiny_file), "fc.weight")).mod
+    spoil(monkeypatch, lambda mod: exposed_like(mod, wrong))
+    server = Server()
+    try:
+        with pytest.raises(VerificationError, match=r"differs from onnxruntime by \d.*from layer 'fc' on .*'conv' before it is right"):
+            tenfold.compile(tiny_file, output=tmp_path / "out", device=server.address)
+    finally:
+        server.stop()
     assert names(tmp_path) == []
 
 

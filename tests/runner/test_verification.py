@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import tenfold
 from artifact_edits import edit, sign
@@ -94,7 +95,7 @@ def test_what_can_not_run_here_can_be_compiled(old_cpu, tmp_path, image):
 
 def test_it_is_verified_with_its_model(artifact, image):
     done = tenfold.verify(artifact)
-    assert done == Manifest.read(artifact / "manifest.json")
+    assert done.to_json() == (artifact / "manifest.json").read_text() == Manifest.read(artifact / "manifest.json").to_json()
     check = done.verification
     assert (check["device"], check["reference"], check["inputs"]) == ("here", "onnxruntime", 2)
     assert check["max_rel_error"] <= check["tolerance"] == 1e-4
@@ -169,7 +170,7 @@ def verification_hash(folder):
 
 
 def test_a_factored_network_is_compared_with_what_was_kept(tmp_path, tiny_file, old_cpu):
-    done = tenfold.compress(tiny_file, tmp_path / "small", method="channel_svd", energy=0.5)
+    done = tenfold.compress(tiny_file, tmp_path / "small", tenfold.Recipe(method="channel_svd", energy=0.5))
     tenfold.compile(tiny_file, TARGET, tmp_path / "out", plan=done.plan, threads=1)
     old_cpu.undo()
     assert tenfold.verify(tmp_path / "out").verification["reference"] == "onnxruntime, plan applied, kept in reference.npz"
@@ -177,7 +178,7 @@ def test_a_factored_network_is_compared_with_what_was_kept(tmp_path, tiny_file, 
 
 
 def test_what_is_too_large_is_not_kept(tmp_path, old_cpu, unverified, monkeypatch):
-    monkeypatch.setattr(kept_reference, "MOST_BYTES", 1000)
+    monkeypatch.setattr(kept_reference, "MOST_BYTES", 700)
     net = tenfold.compile(unverified.parent / "net.onnx", TARGET, tmp_path / "out", threads=1)
     assert net.manifest.reference is None and names(tmp_path / "out") == ["manifest.json", "model.so", "weights.bin"]
     old_cpu.undo()
@@ -290,8 +291,12 @@ def test_on_the_command_line(old_cpu, unverified, tmp_path, image):
         assert json.loads((tmp_path / "v").read_text())["verification"]["device"].startswith(server.address)
         again = command("run", out, "--input", tmp_path / "x.npy", "--device", server.address)
         assert again.code == 0 and "never verified" not in again.err
+        spoil(out)
+        wrong = command("verify", out, "--device", server.address)
+        assert wrong.code == 1 and wrong.complaint is None and "differs from onnxruntime by" in wrong.err
     finally:
         server.stop()
     old_cpu.undo()
+    expected = onnxruntime.InferenceSession(unverified.parent / "net.onnx").run(None, {"image": image})[0]
     with np.load(tmp_path / "y.npz") as found:
-        np.testing.assert_allclose(found["scores"], tenfold.load(out)(image), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(found["scores"], expected, rtol=0, atol=1e-5 * np.abs(expected).max())

@@ -22,6 +22,7 @@ MANIFEST = Manifest(
     bytes=10,
     memory={"weights": 4, "planned": 4},
     kernels=({"function": "conv2d_add", "layers": ("conv",), "output": (1, 8, 8, 8), "macs": 20},),
+    choices={"conv2d 1x8x8x4": {"pixels": 6, "flat": True, "stage0": [1, 2]}},
     pieces=1,
     macs=20,
     params=30,

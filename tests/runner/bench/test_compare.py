@@ -9,10 +9,12 @@ import onnx
 import pytest
 import tenfold
 from conftest import tiny_network
+from device_checks import Server
 from onnx import helper
 from tenfold.runner.bench import compare as module
 from tenfold.runner.bench.disturbance import Usage
 from tenfold.support.errors import TenfoldError
+from tenfold.targets import detection
 
 pytestmark = pytest.mark.filterwarnings("ignore:the machine was disturbed")  # as it may well be while tests run
 
@@ -139,3 +141,44 @@ def test_nothing_to_compare(tmp_path, tiny_artifact):
     (tmp_path / "bad" / "model.so").write_bytes(b"")
     with pytest.raises(TenfoldError, match="does not match"):
         tenfold.bench(tmp_path / "bad")
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = Server()
+    yield server
+    server.stop()
+
+
+def test_networks_are_timed_on_a_device(server, tiny_file, tiny_artifact, data, monkeypatch):
+    monkeypatch.setattr(module, "peak_bytes", None)  # it is not asked for
+    result = tenfold.bench([tiny_file, tiny_artifact], against=["onnxruntime"], data=data, runs=3, device=server.address)
+    assert [(row.model, row.engine, row.latency_ms.runs, row.peak_bytes) for row in result.rows] == [
+        (str(tiny_file), "tenfold", 3, None), (str(tiny_artifact), "tenfold", 3, None)
+    ]  # fmt: skip
+    assert all(row.accuracy == 0.75 and row.max_error < 1e-5 and 0 < row.latency_ms.min < 10_000 for row in result.rows)
+    assert result.skipped == [(str(tiny_file), "onnxruntime", f"rivals are measured on this machine, not on {server.address}")]
+    assert result.machine["cpu"] == f"{server.address}, {detection.cpu_model()}" and result.machine["system"] is None
+    assert result.threads == detection.physical_cores() and result.measurement.load.others is None and not result.unverified
+    assert json.loads(result.to_json())["machine"]["cache_bytes"]["l1"] > 0
+
+
+def test_what_a_device_can_not_do_is_told(server, tiny_artifact, monkeypatch):
+    with pytest.raises(TenfoldError, match=f"device {server.address}: kernels are profiled on this machine only"):
+        tenfold.bench(tiny_artifact, device=server.address, profile=True)
+    monkeypatch.setattr("tenfold.runner.devices.emulated.emulator_for", lambda architecture: "/bin/true")
+    with pytest.raises(TenfoldError, match="device emulated:max: times under emulation say nothing"):
+        tenfold.bench(tiny_artifact, device="emulated")
+
+
+def test_a_model_for_another_cpu_has_no_row_here(tiny_file, monkeypatch):
+    monkeypatch.setattr("tenfold.runtime.artifact.cpu_flags", lambda: detection.cpu_flags() - {"avx2"})
+    with pytest.raises(TenfoldError, match="device here: it can't run target x86-64-v3: x86-64-v3 needs avx2"):
+        tenfold.bench(tiny_file, target="x86-64-v3")
+
+
+def test_an_artifact_that_was_never_verified_is_named(tiny_artifact, tmp_path):
+    shutil.copytree(tiny_artifact, tmp_path / "net")
+    manifest = json.loads((tmp_path / "net" / "manifest.json").read_text())
+    (tmp_path / "net" / "manifest.json").write_text(json.dumps({**manifest, "verification": None}))
+    assert tenfold.bench([tiny_artifact, tmp_path / "net"], runs=1).unverified == [str(tmp_path / "net")]
