@@ -73,7 +73,8 @@ class Bar:
         columns = SpinnerColumn(), name, BarColumn(bar_width=20), counts, TimeElapsedColumn(), TimeRemainingColumn(compact=True)
         console = Console(file=self._stderr, markup=False, emoji=False, highlight=False)
         self._progress = Progress(
-            *columns, console=console, transient=True, expand=True, refresh_per_second=REDRAWS_PER_SECOND, redirect_stdout=False, redirect_stderr=False
+            *columns, console=console, transient=True, expand=True, refresh_per_second=REDRAWS_PER_SECOND,
+            redirect_stdout=False, redirect_stderr=False,
         )
         return self
 
