@@ -17,12 +17,32 @@ CHANNELS, KERNEL, MAX_RATIO = 128, 5, 32.0
 
 
 def dense(ratio: np.ndarray, channels: int, kernel: int) -> np.ndarray:
-    """C^2 X Y k."""
+    """Weights of a dense convolution: C^2 X Y k.
+
+    Parameters
+    ----------
+    ratio : ndarray
+        Output channels over input channels.
+    channels : int
+        Input channels.
+    kernel : int
+        Rows and columns.
+    """
     return channels**2 * kernel**2 * ratio
 
 
 def flattened(ratio: np.ndarray, channels: int, kernel: int) -> np.ndarray:
-    """Two sets of lateral, vertical and horizontal filters, without biases: F (F + C + 2 X + 2 Y)."""
+    """Weights of two sets of lateral, vertical and horizontal filters, without biases: F (F + C + 2 X + 2 Y).
+
+    Parameters
+    ----------
+    ratio : ndarray
+        Output channels over input channels.
+    channels : int
+        Input channels.
+    kernel : int
+        Rows and columns.
+    """
     filters = channels * ratio
     return filters * (filters + channels + 4 * kernel)
 

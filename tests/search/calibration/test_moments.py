@@ -93,10 +93,10 @@ def test_memory_does_not_grow_with_the_images(network, monkeypatch):
 def test_large_images_come_a_few_at_a_time(network, monkeypatch):
     model, x = free_batch(network.onnx, images(70)), images(70)
     whole = [len(values["c2"]) for values in GraphActivations(model, ["c2"]).batches(x)]
-    monkeypatch.setattr(graph_activations, "HELD", 5 * 4 * 32 * 8 * 8 + 100)
+    monkeypatch.setattr(graph_activations, "MOST_BYTES_HELD", 5 * 4 * 32 * 8 * 8 + 100)
     few = list(GraphActivations(model, ["c2"]).batches(x))
     assert whole == [32, 32, 6] and {len(values["c2"]) for values in few} == {5} and len(few) == 14
-    monkeypatch.setattr(graph_activations, "HELD", 1)
+    monkeypatch.setattr(graph_activations, "MOST_BYTES_HELD", 1)
     assert [len(values["c2"]) for values in GraphActivations(model, ["c2"]).batches(x[:3])] == [1, 1, 1]
 
 
