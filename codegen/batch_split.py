@@ -1,8 +1,7 @@
-"""A batch in pieces: a network for fewer images, run on one part of the batch after the other, so that what lies between its kernels stays
-in the caches.
+"""A batch in parts: a network for fewer images runs on one part of the batch after the other, so that intermediate tensors stay in caches.
 
-A network that computes every image by itself is compiled for a divisor of its batch where the intermediate tensors of all images do not fit
-in the L3 cache and its weights, which every piece reads again, are few.
+A network that computes every image by itself is compiled for a divisor of its batch, if two things hold. The intermediate tensors of all
+images do not fit in the L3 cache. And its weights, which every part reads again, are few.
 """
 from __future__ import annotations
 
@@ -49,7 +48,7 @@ def with_batch(mod: tvm.IRModule, batch: int) -> tvm.IRModule | None:
     if not images or len(blocks) != 1 or not isinstance(blocks[0], relax.DataflowBlock):
         return None
     builder, bindings = relax.BlockBuilder(), []
-    values = {p: relax.Var(p.name, relax.TensorType((batch, *tensor_shape(p.ty)[1:]), p.ty.dtype)) for p in main.params}
+    values = {p: relax.Var(p.name, relax.TensorType((batch, *_static(p.ty)[1:]), p.ty.dtype)) for p in main.params}
     batched = set(values)
     for binding in blocks[0].bindings:
         value, shape = binding.value, tensor_shape(binding.var.ty)
@@ -79,7 +78,15 @@ def with_batch(mod: tvm.IRModule, batch: int) -> tvm.IRModule | None:
 def _images(function: relax.Function) -> int:
     """The batch that all inputs share, or 0."""
     shapes = [tensor_shape(param.ty) for param in function.params]
-    return shapes[0][0] if shapes and all(shape and shape[0] == shapes[0][0] for shape in shapes) else 0
+    first = shapes[0] if shapes else None
+    return first[0] if first and all(shape and shape[0] == first[0] for shape in shapes) else 0
+
+
+def _static(type_: ir.Type) -> tuple[int, ...]:
+    """Shape of a tensor that is known to have images."""
+    shape = tensor_shape(type_)
+    assert shape is not None
+    return shape
 
 
 def _tensors(value: ir.Expr) -> Iterator[ir.Expr]:
@@ -122,14 +129,14 @@ def _by_images(call: ir.Call, batched: set[relax.Var]) -> bool:
 
 
 def _data_alone(call: ir.Call, batched: set[relax.Var]) -> bool:
-    """Of the tensors only the first has images."""
+    """Whether only the first tensor has images."""
     first, *others = _tensors(call)
     return first in batched and not any(other in batched for other in others)
 
 
 def _broadcast(call: ir.Call, batched: set[relax.Var]) -> bool:
     """Element by element: an operand with images has the rank of the result, any other is the same for all of them."""
-    rank = len(tensor_shape(call.ty))
+    rank = len(_static(call.ty))
     shapes = [(tensor_shape(arg.ty), arg in batched) for arg in _tensors(call) if isinstance(arg.ty, relax.TensorType)]
     return all(shape is not None and (len(shape) == rank if row else len(shape) < rank or shape[0] == 1) for shape, row in shapes)
 
@@ -139,13 +146,13 @@ def _but_first(call: ir.Call, batched: set[relax.Var]) -> bool:
     axes = call.attrs.axis
     if axes is None or not _data_alone(call, batched):
         return False
-    rank = max(len(tensor_shape(call.ty)), len(tensor_shape(call.args[0].ty)))
+    rank = max(len(_static(call.ty)), len(_static(call.args[0].ty)))
     return all(int(axis) % rank for axis in (axes if hasattr(axes, "__len__") else [axes]))
 
 
 def _joined(call: ir.Call, batched: set[relax.Var]) -> bool:
     axis = call.attrs.axis
-    return axis is not None and int(axis) % len(tensor_shape(call.ty)) != 0 and all(arg in batched for arg in _tensors(call))
+    return axis is not None and int(axis) % len(_static(call.ty)) != 0 and all(arg in batched for arg in _tensors(call))
 
 
 def _reshaped(call: ir.Call, batched: set[relax.Var]) -> bool:

@@ -136,7 +136,8 @@ def _kernels(mod: tvm.IRModule) -> list[Kernel]:
 
 def _generate(kernels: Sequence[Kernel], path: Path, target: Target, meter: WorkspaceMeter) -> tvm.runtime.Module:
     with tvm.transform.PassContext(instruments=[meter]):  # a context belongs to its thread
-        loops = AnyAlignment()(backend_of(target).lower_loops(tvm.IRModule(dict(kernels))))
+        loops = backend_of(target).lower_loops(tvm.IRModule(dict(kernels)))
+        loops = AnyAlignment()(loops)  # type: ignore[operator]  # its decorator makes it a pass
         library = tvm.tirx.build(loops, target=target.tvm_target(), pipeline=PIPELINE)
     _write(library, path)
     return library

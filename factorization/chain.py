@@ -63,14 +63,17 @@ class Stage:
 
     @property
     def in_channels(self) -> int:
+        """Number of input channels."""
         return self.weight.shape[1] * self.groups
 
     @property
     def out_channels(self) -> int:
+        """Number of output channels."""
         return self.weight.shape[0]
 
     @property
     def kernel(self) -> tuple[int, int]:
+        """Height and width of the kernel."""
         return self.weight.shape[2:]
 
     def output_size(self, h: int, w: int) -> tuple[int, int]:

@@ -73,10 +73,12 @@ class Layer:
 
     @property
     def in_channels(self) -> int:
+        """Number of input channels, or of inputs of a dense layer."""
         return self.weight_shape[1] * self.groups
 
     @property
     def out_channels(self) -> int:
+        """Number of output channels, or of outputs of a dense layer."""
         return self.weight_shape[0]
 
     @property

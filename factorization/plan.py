@@ -23,7 +23,7 @@ from .statistics import Statistics
 _NO_WEIGHT = np.zeros(0, np.float32)  # stands for the weight of a layer that no method factors
 
 
-@dataclass
+@dataclass(frozen=True)
 class Plan:
     """What is done to the layers of one network.
 
@@ -190,7 +190,7 @@ class Plan:
         write_text(path, self.to_json())
 
     def _matched(self, layers: Iterable[Layer]) -> list[tuple[Layer, Choice]]:
-        """Each layer of the plan with its choice, both checked."""
+        """Pairs of a layer of the plan and its choice, both checked."""
         known = {layer.name: layer for layer in layers}
         matched = []
         for name, choice in self.layers.items():

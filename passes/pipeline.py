@@ -99,7 +99,8 @@ def lower(mod: tvm.IRModule, target: Target, until: str | None = None, watch: Wa
     choices : KernelChoices, optional
         As for `phases`.
     """
-    with target.tvm_target():
+    choices = KernelChoices() if choices is None else choices
+    with target.tvm_target(), choices.as_raised():
         for name, phase in phases(target, choices):
             mod = phase(mod)
             if watch is not None:

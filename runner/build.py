@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..runtime.manifest import LIBRARY, WEIGHTS
+from ..runtime.manifest import LIBRARY, WEIGHTS, Port
 from ..runtime.manifest_fields import MOST_THREADS
 from ..runtime.memory_plan import arena_bytes
 from ..runtime.weights import write_weights
 from ..support.errors import TenfoldError
 from ..support.progress import Progress, reporter
 from ..targets.light_import import import_tvm
+from .devices.device import Program
 
 if TYPE_CHECKING:
     import onnx
@@ -155,6 +156,22 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Pro
     unscheduled = tuple(str(w.message).split(" ", 1)[0] for w in caught if issubclass(w.category, UnscheduledWarning))
     taken = {"weights": stored, "activations": arena_bytes(memory.places), "workspaces": workspaces}
     return Built(unscheduled, taken, tuple(asdict(call) for call in weights.calls(lowered)), pieces, choices.taken)
+
+
+def program_of(mod: tvm.IRModule, built: Built, folder: Path, threads: int) -> Program:
+    """A module that was compiled into a folder."""
+    main = mod["main"]
+    inputs = tuple(_port(param.name, param.ty) for param in main.params)
+    outputs = tuple(_port(f"output{number}", each) for number, each in enumerate(_leaves(main.ret_ty)))
+    return Program(folder, inputs, outputs, threads, frozenset(kernel["function"] for kernel in built.kernels))
+
+
+def _port(name: str, ty: Any) -> Port:
+    return Port(name, tuple(int(size) for size in ty.shape.values), str(ty.dtype))
+
+
+def _leaves(ty: Any) -> list[Any]:
+    return [leaf for each in ty.fields for leaf in _leaves(each)] if hasattr(ty, "fields") else [ty]
 
 
 def _piece(mod: tvm.IRModule, pieces: int) -> tvm.IRModule:

@@ -196,8 +196,9 @@ class Machine:
         return results
 
     def record(self, arrays: list[np.ndarray]) -> list[tuple[str, Any, tuple[Any, ...]]]:
-        """Run once on the virtual machine and list every function that it called: its name, itself, and its arguments; for each piece of
-        the batch.
+        """Run once on the virtual machine, and list every function that it called: its name, itself, and its arguments.
+
+        A batch that runs in parts is listed part by part.
 
         The recorder stays in place: use the machine no more for anything else.
         """

@@ -29,7 +29,10 @@ def adopt(handle: ctypes.CDLL) -> None:
 
 
 def functions() -> tuple[ctypes.c_void_p, ctypes.c_void_p]:
-    """Of the pool: what sets the threads of the calling thread, and what starts a loop. A library must have been adopted."""
+    """Addresses of two functions of the pool: one sets the threads of the calling thread, one starts a loop.
+
+    A library must have been adopted.
+    """
     pool = _adopted()
     return ctypes.cast(pool.tenfold_use_threads, ctypes.c_void_p), ctypes.cast(pool.tenfold_parallel_launch, ctypes.c_void_p)
 

@@ -5,15 +5,17 @@ module ``backend`` that has a subclass of `Backend` as ``BACKEND``, and a preset
 """
 from __future__ import annotations
 
+import contextlib
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tvm
 
+from ..support.errors import TenfoldError
 from ..targets import Target
 from .rule import Rule
 from .shapes import ConvWorkload, DenseWorkload, ResponseNorm
@@ -77,18 +79,17 @@ class BoundKernel:
 
 
 class Kernel(ABC):
-    """One way to compute a layer, or a run of layers.
+    """One way to compute a layer, or a run of layers."""
 
-    Attributes
-    ----------
-    name : str
-        What the function is called.
-    workload : str
-        What is computed, shapes included: the key of a record.
-    """
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What the function is called."""
 
-    name: str
-    workload: str
+    @property
+    @abstractmethod
+    def workload(self) -> str:
+        """What is computed, shapes included: the key of a record."""
 
     @property
     @abstractmethod
@@ -149,14 +150,35 @@ class KernelChoices:
 
     wanted: Mapping[str, Point] = field(default_factory=dict)
     taken: dict[str, Point] = field(default_factory=dict)
+    _refused: TenfoldError | None = None  # kept here, since TVM makes a RuntimeError of what is raised within its passes
 
     def apply(self, kernel: Kernel) -> Kernel:
         """Return the kernel from the point that is wanted for its workload, if one is, and note what was taken."""
         wanted = self.wanted.get(kernel.workload)
         if wanted is not None:
-            kernel = kernel.at(wanted)
+            with self.checking():
+                kernel = kernel.at(wanted)
         self.taken[kernel.workload] = kernel.point
         return kernel
+
+    @contextlib.contextmanager
+    def checking(self) -> Iterator[None]:
+        """Remember a point that is refused while the block lasts, for `as_raised`."""
+        try:
+            yield
+        except TenfoldError as error:
+            self._refused = error
+            raise
+
+    @contextlib.contextmanager
+    def as_raised(self) -> Iterator[None]:
+        """Raise the refusal of a point as it was, where TVM makes another error of it."""
+        try:
+            yield
+        except RuntimeError:
+            if self._refused is not None:
+                raise self._refused from None
+            raise
 
 
 class Backend(ABC):

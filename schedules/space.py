@@ -12,6 +12,13 @@ Value: TypeAlias = bool | int | str | tuple[int, ...]
 Point: TypeAlias = Mapping[str, Value]  # a value for each knob; as JSON, tuples are lists
 
 
+def number(point: Point, knob: str) -> int:
+    """Return the value of a knob that is a number, or a switch as 0 or 1."""
+    value = point[knob]
+    assert isinstance(value, int), f"{knob} is {value!r}"
+    return value
+
+
 @dataclass(frozen=True)
 class Knobs:
     """Knobs that belong together, and which of their combinations can be built.

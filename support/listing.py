@@ -116,7 +116,7 @@ def _text(cell: str | Text | tuple[str, ...]) -> Text:
 
 
 def _line(text: str, style: str | Style = "") -> Text:
-    """Which the terminal breaks, if it must: what is copied from it is whole."""
+    """Make a line that only the terminal breaks, if it must: what is copied from it is whole."""
     return Text(text, style=style, no_wrap=True, overflow="ignore")
 
 

@@ -48,7 +48,7 @@ class Tucker2(SpectralMethod):
         return squared_singular_values(_unfold(weight, 1)), squared_singular_values(_unfold(weight, 0))
 
     def suggested(self, weight: np.ndarray) -> tuple[int, int] | None:
-        """By variational Bayes (`vbmf`), as in Kim et al. 2016, section 3.2."""
+        """Suggest ranks by variational Bayes (`vbmf`), as in Kim et al. 2016, section 3.2."""
         return suggested_ranks(weight) if np.isfinite(weight).all() else None
 
     def _refuse(self, layer: Layer) -> str | None:

@@ -92,7 +92,7 @@ def _improve_last(pieces: Pieces, goal: Objective, steps: int) -> float:
 
 
 def _conjugate(piece: Piece, goal: Objective, weight: np.ndarray, steps: int) -> np.ndarray:
-    """Some steps of conjugate gradients on the normal equations of one stage, from ``weight``."""
+    """Take some steps of conjugate gradients on the normal equations of one stage, from ``weight``."""
 
     def normal(w: np.ndarray) -> np.ndarray:
         return piece.inner_adjoint(goal.normal(piece, piece.inner(w)))

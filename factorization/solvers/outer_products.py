@@ -68,13 +68,13 @@ def nearest_term(tensors: np.ndarray) -> Terms:
 
 
 def products(b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """n x K x (J L): the outer product of each pair of columns."""
+    """Outer product of each pair of columns: n x K x (J L)."""
     pairs = np.matmul(b.transpose(0, 2, 1)[..., None], c.transpose(0, 2, 1)[:, :, None])
     return pairs.reshape(len(b), b.shape[2], b.shape[1] * c.shape[1])
 
 
 def _sweep(folded: tuple[np.ndarray, ...], terms: Terms, norm: float) -> tuple[Terms, float]:
-    """Each factor in turn by least squares, the other two held; and the squared error that is left of this squared norm."""
+    """Solve each factor in turn by least squares, while the other two are held. Return the squared error, out of ``norm``, as well."""
     factors = list(terms)
     for mode in range(3):
         first, second = (factors[m] for m in range(3) if m != mode)
@@ -93,7 +93,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def _balanced(terms: Terms) -> Terms:
-    """The same sum, with the size of a term spread evenly over its three vectors."""
+    """Spread the size of each term evenly over its three vectors."""
     lengths = [np.linalg.norm(factor, axis=1, keepdims=True) for factor in terms]
     root = np.cbrt(lengths[0] * lengths[1] * lengths[2])
     return tuple(

@@ -126,7 +126,7 @@ def leading_colours(filters: np.ndarray) -> np.ndarray:
 
 
 def _alternate(fit: Fit, colours: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """From colours on: planes and clusters, then colours, until less than the tolerance is gained."""
+    """Fit planes and clusters, then colours, in turns, until a turn gains less than the tolerance."""
     everyone, kept = np.arange(len(fit.weight)), -np.inf
     found: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
     for _ in range(MAX_ITERATIONS):

@@ -71,7 +71,7 @@ class Piece:
         return sum(u.T @ kernel[:, columns] for u, columns in zip(self.back, self.places, strict=True))
 
     def weighted(self, weighting: np.ndarray | None) -> Piece:
-        """The same with the outputs of the chain, F, weighed against each other by a matrix; None: as they are."""
+        """Weigh the outputs of the chain, F, against each other by a matrix; None leaves them as they are."""
         return self if weighting is None else replace(self, back=[weighting @ u for u in self.back])
 
     def gram(self, seen: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
@@ -135,7 +135,7 @@ class Pieces:
         return _regular(reduce(_sums, self._offsets))
 
     def kernel(self) -> np.ndarray:
-        """Of the whole chain, (F, C Y X)."""
+        """Kernel of the whole chain, (F, C Y X)."""
         values, filled = self._compose(self._stages[0].in_channels, range(len(self)))
         whole = np.zeros((len(values), self.width))
         whole[:, _columns(values.shape[1], filled, (0, 0), self._grid())] = values.reshape(len(values), -1)

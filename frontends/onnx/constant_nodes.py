@@ -145,7 +145,10 @@ def _shape(node: ir.Node, model: ir.Model) -> list[np.ndarray]:
 
 
 def _batch_norm(node: ir.Node, model: ir.Model) -> list[np.ndarray] | None:
-    """Of weights, in either mode (onnx's reference takes every one of opset 9 for training); other outputs must be unused."""
+    """Fold a batch norm of constants, in either mode. Its other outputs must be unused.
+
+    onnx's own reference takes every one of opset 9 for training.
+    """
     outputs = [value for value in node.outputs if value.name]
     if any(value.uses() or value.is_graph_output() for value in outputs[1:]):
         return None

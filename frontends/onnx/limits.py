@@ -37,6 +37,7 @@ class FoldBudget:
         self.most = min(MOST_FOLDED, free_memory() // 2)
 
     def __call__(self, node: ir.Node) -> bool:
+        """Let a node be folded, and count what it makes; TenfoldError beyond the bounds."""
         size = sum(_output_bytes(node))
         where = f"{self.name}: operator {node.op_type} {_named(node)}"
         if size > LARGEST_MESSAGE:

@@ -18,14 +18,14 @@ QUANTIZERS = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinear
 
 @dataclass(frozen=True)
 class Precision:
-    """Of a model.
+    """Precision of a model.
 
     Attributes
     ----------
     dtype : str
         The floating-point type with the fewest significant bits among its weights, inputs, outputs and casts.
     bits : int or None
-        Of the coarsest quantizer of activations; None where there is none.
+        Bits of the coarsest quantizer of activations; None where there is none.
     """
 
     dtype: str = "float32"

@@ -51,7 +51,7 @@ class Reference:
         proto: onnx.ModelProto | None = None,
         reader: Callable[[], onnx.ModelProto] | None = None,
     ) -> Reference:
-        """For an ONNX model.
+        """Make the reference of an ONNX model.
 
         ONNX Runtime; where it can't run the model, ONNX Runtime on a copy with explicit padding; then ONNX's own reference
         implementation; then, and first for bfloat16, ONNX Runtime on a copy in float32. No copy in another opset is made: what is to be

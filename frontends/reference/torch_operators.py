@@ -160,7 +160,7 @@ def _slice(attributes: Attributes, constants: Constants) -> Callable[..., Any] |
 
 
 def _gather(attributes: Attributes, constants: Constants) -> Callable[..., Any] | None:
-    """With constant indices, as of channels that change their order."""
+    """Gather with constant indices, such as a permutation of channels."""
     indices, axis = constants[1], attributes.get("axis", 0)
     if indices is None or indices.ndim > 1:
         return None

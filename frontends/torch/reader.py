@@ -145,7 +145,7 @@ def _torch_reference(name: str, program: ExportedProgram, module: torch.nn.Modul
 
 @contextlib.contextmanager
 def _evaluating(module: torch.nn.Module) -> Iterator[None]:
-    """In eval mode, every part of it; then again in the modes that they were in."""
+    """Put every part of a module into eval mode for a while, and then back into its own mode."""
     modes = [(child, child.training) for child in module.modules()]
     try:
         module.eval()

@@ -32,7 +32,8 @@ class CpuBackend(Backend):
 
     def convolution_run(self, run: Sequence[ConvWorkload], source_nchw: bool, result_nchw: bool) -> list[RunPart]:
         whole = ConvolutionRun(tuple(run), self.target, Ends(source_nchw, result_nchw))
-        segments = whole.cut(self.choices.wanted.get(whole.workload))
+        with self.choices.checking():
+            segments = whole.cut(self.choices.wanted.get(whole.workload))
         parts, begin = [], 0
         for segment in segments:
             kernel = whole.kernel(segment, begin)
@@ -53,7 +54,7 @@ class CpuBackend(Backend):
         return pieces(traffic, self.target)
 
     def lower_loops(self, mod: tvm.IRModule) -> tvm.IRModule:
-        return TransposeTiles()(BoundLoops()(lower_blocks(mod)))
+        return tvm.transform.Sequential([BoundLoops(), TransposeTiles()])(lower_blocks(mod))
 
 
 BACKEND = CpuBackend

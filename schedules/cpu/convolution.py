@@ -15,7 +15,7 @@ from tvm import te
 from ...targets import Target
 from ..backend import BoundKernel, Kernel, LayerConstants
 from ..shapes import ConvWorkload
-from ..space import Knobs, Point, Space
+from ..space import Knobs, Point, Space, number
 from .chain.compute import activated, numbered
 from .conv2d.compute import conv2d, pack_weights
 from .conv2d.cost import Tile, choose_tile, fits_registers, lines, one_pointer, widest
@@ -213,7 +213,7 @@ def stream_knobs(filters: int, target: Target, **fixed: str) -> Knobs:
     values = {knob: (value,) for knob, value in fixed.items()}
 
     def allowed(point: Point) -> bool:
-        together = int(point["count"]) * int(point["vectors"])  # vectors of a group; one group alone is no work for several threads
+        together = number(point, "count") * number(point, "vectors")  # vectors of a group; one group alone is no work for several threads
         return together < target.vector_registers and (together < vectors or not point["parallel"])
 
     return Knobs({**values, "count": range(1, min(MOST_STREAMS, vectors) + 1), "vectors": (1, 2, 4), "parallel": (True, False)}, allowed)
@@ -226,8 +226,8 @@ def _direct_knobs(convolution: ConvWorkload, target: Target, chosen: Point) -> K
     most = max(lines(output, 1, flat=True), output.output[0])
 
     def allowed(point: Point) -> bool:
-        pixels, vectors, flat, rows = (int(point[knob]) for knob in ("pixels", "vectors", "flat", "rows"))
-        shape = convolution.with_groups(geometry.groups // int(point["merged"])).shape()
+        pixels, vectors, flat, rows = (number(point, knob) for knob in ("pixels", "vectors", "flat", "rows"))
+        shape = convolution.with_groups(geometry.groups // number(point, "merged")).shape()
         if not fits_registers(pixels, vectors, target) or pixels > widest(shape, bool(flat)) or (one_pointer(shape) and not flat):
             return False
         if vectors > max(1, ceil(shape.filters / target.lanes)) or rows >= lines(shape, pixels, bool(flat)):
@@ -235,7 +235,7 @@ def _direct_knobs(convolution: ConvWorkload, target: Target, chosen: Point) -> K
         # Weights are asked for ahead by a task that has all lines, and one block after the other.
         return not point["prefetch"] or (rows == ALL_LINES and not point["weights_inner"])
 
-    own = {int(chosen["rows"])} if chosen["algorithm"] == "direct" else set()
+    own = {number(chosen, "rows")} if chosen["algorithm"] == "direct" else set()
     return Knobs({
         "algorithm": ("direct",),
         "merged": mergeable_groups,

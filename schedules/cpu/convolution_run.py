@@ -19,7 +19,7 @@ from ...support.errors import TenfoldError
 from ...targets import Target
 from ..backend import BoundKernel, Kernel, LayerConstants, RunPart
 from ..shapes import ConvWorkload
-from ..space import Knobs, Point, Space
+from ..space import Knobs, Point, Space, Value, number
 from .chain.compute import Cut, Ends, chain, numbered
 from .chain.partition import Segment, segment_as, segments, transposable
 from .chain.stage import ChainStage, layouts, pack_chain, wirings
@@ -107,7 +107,7 @@ class ChainKernel(Kernel):
     segment: Segment
 
     @property
-    def name(self) -> str:  # type: ignore[override]
+    def name(self) -> str:
         return "chain" if len(self.segment.stages) > 1 else "conv2d"
 
     @property
@@ -129,8 +129,12 @@ class ChainKernel(Kernel):
         stages = {f"stage{i}": self._stages(i) for i in range(len(computed))}
         height = computed[-1].output[0]
         own = self.point
-        knobs = {**stages, "rows": sorted({*sizes(height), int(own["rows"])}), "strips": sorted({*sizes(height), int(own["strips"])}),
-                 "source": ("nhwc", "nchw", "in place")}
+        knobs: dict[str, Sequence[Value]] = {
+            **stages,
+            "rows": sorted({*sizes(height), number(own, "rows")}),
+            "strips": sorted({*sizes(height), number(own, "strips")}),
+            "source": ("nhwc", "nchw", "in place"),
+        }
         return Space(own, (Knobs(knobs, lambda point: self._built(point) is not None),))
 
     def at(self, point: Point) -> ChainKernel:
@@ -173,6 +177,7 @@ class ChainKernel(Kernel):
         """All values of the knob of one stage: groups, pixels, vectors, interleaved groups."""
         link, target, own = self._computed[index], self.target, self.point[f"stage{index}"]
         assert isinstance(own, tuple)
+        found: list[tuple[int, ...]]
         if link.depthwise:
             found = [(link.geometry.groups, pixels, 0, 1) for pixels in sorted({FEWEST_PIXELS, *DEPTHWISE_PIXELS, own[1]})]
         else:
@@ -193,7 +198,7 @@ class ChainKernel(Kernel):
             groups, pixels, vectors, interleaved = value
             geometry = replace(link.geometry, groups=groups)
             stages.append(replace(stage, geometry=geometry, pixels=pixels, vectors=vectors, interleaved=interleaved))
-        rows, strips = int(point["rows"]), int(point["strips"])
+        rows, strips = number(point, "rows"), number(point, "strips")
         last = max((i for i, link in enumerate(links) if not link.depthwise), default=-1)
         if links[-1].depthwise and last >= 0 and stages[last].per_set % stages[last].block(lanes):
             return None

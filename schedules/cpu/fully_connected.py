@@ -11,7 +11,7 @@ from ...targets import Target
 from ..backend import BoundKernel, Kernel, LayerConstants
 from ..operators import has_operand
 from ..shapes import ConvShape, DenseWorkload
-from ..space import Knobs, Point, Space
+from ..space import Knobs, Point, Space, number
 from .conv2d.compute import dense, pack_weights
 from .conv2d.cost import Tile, choose_tile, fits_registers
 from .convolution import ALL_LINES, MOST_VECTORS, sizes, stream_knobs
@@ -46,7 +46,7 @@ class DenseKernel(Kernel):
         layer, target, own = self.layer, self.target, self.point
 
         def allowed(point: Point) -> bool:
-            pixels, vectors, rows = (int(point[knob]) for knob in ("pixels", "vectors", "rows"))
+            pixels, vectors, rows = (number(point, knob) for knob in ("pixels", "vectors", "rows"))
             if not fits_registers(pixels, vectors, target) or rows >= -(-layer.rows // pixels):
                 return False
             return not point["prefetch"] or (rows == ALL_LINES and not point["weights_inner"])
@@ -54,7 +54,7 @@ class DenseKernel(Kernel):
         knobs = {
             "pixels": range(1, min(target.vector_registers, layer.rows) + 1),
             "vectors": range(1, min(MOST_VECTORS, max(1, -(-layer.filters // target.lanes))) + 1),
-            "rows": sorted({ALL_LINES, *sizes(layer.rows), int(own["rows"])}),
+            "rows": sorted({ALL_LINES, *sizes(layer.rows), number(own, "rows")}),
             "weights_inner": (False, True),
             "parallel": (True, False),
             "prefetch": (False, True),
@@ -63,9 +63,9 @@ class DenseKernel(Kernel):
 
     def at(self, point: Point) -> DenseKernel:
         checked = self.space().check(point, self.workload)
-        pixels = int(checked["pixels"])
-        rows = int(checked["rows"]) or -(-self.layer.rows // pixels)
-        tile = Tile(pixels, int(checked["vectors"]), True, rows, *(bool(checked[k]) for k in ("weights_inner", "parallel", "prefetch")))
+        pixels = number(checked, "pixels")
+        rows = number(checked, "rows") or -(-self.layer.rows // pixels)
+        tile = Tile(pixels, number(checked, "vectors"), True, rows, *(bool(checked[k]) for k in ("weights_inner", "parallel", "prefetch")))
         return replace(self, tile=tile)
 
     def bind(self, *layers: LayerConstants) -> BoundKernel:
@@ -84,7 +84,7 @@ class DenseRunKernel(Kernel):
     streams: tuple[Streams, ...]
 
     @property
-    def name(self) -> str:  # type: ignore[override]
+    def name(self) -> str:
         return "matvec" if len(self.layers) == 1 else "matvec_chain"
 
     @property
@@ -111,8 +111,8 @@ class DenseRunKernel(Kernel):
 
     def at(self, point: Point) -> DenseRunKernel:
         checked = self.space().check(point, self.workload)
-        each = [[checked[f"{knob}{i}"] for knob in ("count", "vectors", "parallel")] for i in range(len(self.layers))]
-        return replace(self, streams=tuple(Streams(int(count), int(vectors), bool(parallel)) for count, vectors, parallel in each))
+        each = [[number(checked, f"{knob}{i}") for knob in ("count", "vectors", "parallel")] for i in range(len(self.layers))]
+        return replace(self, streams=tuple(Streams(count, vectors, bool(parallel)) for count, vectors, parallel in each))
 
     def bind(self, *layers: LayerConstants) -> BoundKernel:
         matrices = [layer.weight for layer in layers if layer.weight is not None]

@@ -31,7 +31,10 @@ class PlainConvolution(Kernel):
 
     def __init__(self, convolution, parallel=False):
         self.convolution, self.parallel = convolution, parallel
-        self.workload = str(convolution)
+
+    @property
+    def workload(self):
+        return str(self.convolution)
 
     @property
     def point(self):

@@ -35,7 +35,10 @@ def _gather(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.
 
 
 def _tile(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr | None:
-    """As a gather along each axis: LLVM 22 takes a vector of indices ``i % n`` wrong on AVX-512 (TVM's own tile gives other elements)."""
+    """Convert Tile to a gather along each axis.
+
+    TVM's own tile gives wrong elements on AVX-512: LLVM 22 takes a vector of indices ``i % n`` wrong.
+    """
     x, repeats = inputs[0], value_of(inputs[1])
     if repeats is None:
         return None

@@ -146,7 +146,7 @@ def _recurrent(kind: _Kind) -> Converter:
 
 
 def _run(bb: relax.BlockBuilder, rows: relax.Expr, state: tuple, step: Callable, backward: bool) -> tuple[relax.Expr, tuple]:
-    """All steps of one direction: the outputs (steps, batch, hidden) in the order of time, and the last state."""
+    """Unroll one direction: outputs (steps, batch, hidden) in the order of time, and the last state."""
     steps = shape_of(rows)[0]
     outputs: list[relax.Expr] = []
     for t in reversed(range(steps)) if backward else range(steps):

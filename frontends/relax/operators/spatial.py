@@ -91,7 +91,7 @@ def _roi_align(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> rel
 
 
 def _max_pool(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr | None:
-    """With indices: the least index, over the positions of the window, at which the largest value stands. Without: TVM's."""
+    """Convert MaxPool with indices: the least index in the window at which the largest value stands. Without indices, TVM's."""
     if attrs["tvm_custom"]["num_outputs"] < 2:
         return None
     x, kernel = inputs[0], [int(size) for size in attrs["kernel_shape"]]
@@ -120,7 +120,7 @@ def _max_pool(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> rela
 
 
 def _places(begin: list[int], out: list[int], strides: list[int], pads: list[int], size: list[int]) -> np.ndarray:
-    """For one position of the window: which element of its plane each output reads; one past the plane where it is padding."""
+    """Element of its plane that each output reads at one position of the window; one past the plane where that is padding."""
     axes = np.meshgrid(*(np.arange(n) * s + b - p for n, s, b, p in zip(out, strides, begin, pads, strict=True)), indexing="ij")
     inside = functools.reduce(np.logical_and, [(axis >= 0) & (axis < n) for axis, n in zip(axes, size, strict=True)])
     flat = np.ravel_multi_index([np.clip(axis, 0, n - 1) for axis, n in zip(axes, size, strict=True)], size)
