@@ -10,7 +10,7 @@ from .use_counts import count_uses
 Steps = tuple[str, ...]
 
 
-def steps_behind(mod: tvm.IRModule) -> dict[str, Steps]:
+def epilogues(mod: tvm.IRModule) -> dict[str, Steps]:
     """Find the element-wise operators behind each result in `main`, as far as nothing else reads the values between them.
 
     Returns
