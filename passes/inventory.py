@@ -138,8 +138,8 @@ def _convolution(name: str, call: ir.Call) -> Layer:
     if computed:
         return ComputedLayer(name, "conv2d", _plane(kernel), **geometry, reason=COMPUTED_REASON)
     dims = CONVOLUTIONS[operator]
-    reason = None if dims == 2 else f"{dims}-D convolution: only 2-D ones are factored"
-    return Layer(name, "conv2d", _plane(kernel), **geometry, reason=reason)
+    refusal = None if dims == 2 else f"{dims}-D convolution: only 2-D ones are factored"
+    return Layer(name, "conv2d", _plane(kernel), **geometry, reason=refusal)
 
 
 def _product(name: str, call: ir.Call) -> Layer:

@@ -38,8 +38,8 @@ def schedule_winograd(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     acc = find_annotated(s, ANNOTATION)
     if acc is None:
         return None
-    *numbers, shared, parallel, pooled = (int(v) for v in s.get(acc).annotations[ANNOTATION])
-    blocking = Blocking(*numbers, shared=bool(shared), parallel=bool(parallel))
+    outputs, pixels, vectors, tiles, blocks, shared, parallel, pooled = (int(v) for v in s.get(acc).annotations[ANNOTATION])
+    blocking = Blocking(outputs, pixels, vectors, tiles, blocks, bool(shared), bool(parallel))
     weight = s.get(acc).reads[1].source.name
     out = s.get(inline_epilogue(s, s.get_sblock("partial"), keep=STAGES)).name_hint
     s = Schedule(store_by_tiles(s.mod["main"], out, "partial", blocking.outputs // pooled))
