@@ -13,7 +13,7 @@ from .canvas import panels
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CHANNELS, KERNEL, LARGEST = 128, 5, 32.0
+CHANNELS, KERNEL, MAX_RATIO = 128, 5, 32.0
 
 
 def dense(ratio: np.ndarray, channels: int, kernel: int) -> np.ndarray:
@@ -55,7 +55,7 @@ def break_even(channels: int, kernel: int) -> float:
 def draw(channels: int = CHANNELS, kernel: int = KERNEL) -> Figure:
     """One panel."""
     figure, (panel,) = panels(1)
-    ratio = np.linspace(0.25, LARGEST, 256)
+    ratio = np.linspace(0.25, MAX_RATIO, 256)
     panel.plot(ratio, dense(ratio, channels, kernel), label="convolution")
     panel.plot(ratio, flattened(ratio, channels, kernel), label="flattened, two sets")
     panel.axvline(break_even(channels, kernel), color="grey", linestyle=":", label=f"equal at {break_even(channels, kernel):.1f}")

@@ -20,7 +20,7 @@ BATCH = 16
 LEAST_WEIGHT = 1e-3  # of the mean: a weight that no image reached is not free
 
 
-def mistake_weights(
+def mahalanobis_weights(
     model: onnx.ModelProto,
     values: dict[str, tuple[str, str]],
     layers: Sequence[Layer],

@@ -12,7 +12,7 @@ BATCH = 32  # images: beyond it convolutions of the usual sizes do not get faste
 MOST_BYTES_HELD = 2**28  # bytes of values that are held at a time, where one image has no more
 
 
-class Inside:
+class GraphActivations:
     """Runs the part of a graph that some of its values need.
 
     Parameters

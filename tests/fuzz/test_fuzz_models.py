@@ -5,7 +5,7 @@ import pytest
 from command_checks import tenfold as command
 from mutations import mutate
 from seed_models import SEEDS
-from tenfold.schedules.driver import STRICT
+from tenfold.schedules.driver import STRICT_VARIABLE
 
 MUTANTS = 30  # of each seed model
 COMPILED = 2  # of them, of those that can be read
@@ -14,7 +14,7 @@ COMPILED = 2  # of them, of those that can be read
 @pytest.fixture(autouse=True)
 def as_a_user(monkeypatch):
     """Tests of schedules stop at a function that no rule is made for; for a user it is only slow."""
-    monkeypatch.delenv(STRICT, raising=False)
+    monkeypatch.delenv(STRICT_VARIABLE, raising=False)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -12,7 +12,7 @@ from search_fakes import classifier, images
 from tenfold.factorization import METHODS, Layer
 from tenfold.factorization.plan_json import CORRECTIONS
 from tenfold.frontends import load
-from tenfold.frontends.reference.graph_activations import Inside
+from tenfold.frontends.reference.graph_activations import GraphActivations
 from tenfold.passes.factorize_onnx import factorize_onnx
 from tenfold.passes.inventory import inventory, weights
 from tenfold.search.calibration.correction import correct
@@ -48,7 +48,7 @@ def chains_of(network, ranks):
 def values(network, chains, x, names):
     model = free_batch(network.onnx, x)
     graph = factorize_onnx(model, chains) if chains else model
-    batches = list(Inside(graph, names).batches(x))
+    batches = list(GraphActivations(graph, names).batches(x))
     return [np.concatenate([batch[name] for batch in batches]).astype(np.float64) for name in names]
 
 
