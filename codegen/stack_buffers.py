@@ -1,7 +1,7 @@
 """Accumulators as large as the register file.
 
-TVM takes small buffers from the stack, where LLVM turns them into registers, and larger ones from the heap, where it does not. Small means
-up to 1024 bytes here, which is half of the registers of AVX-512.
+TVM takes small buffers from the stack, where LLVM turns them into registers, and larger ones from the heap, where it does not. For TVM,
+small means up to 1024 bytes, which is half of the registers of AVX-512.
 """
 from __future__ import annotations
 

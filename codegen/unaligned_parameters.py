@@ -1,7 +1,7 @@
 """Kernels that take arguments at any address where a number may lie.
 
-TVM promises LLVM that every tensor begins at a multiple of 64 bytes, and never checks it. NumPy aligns arrays only to 16 bytes, and then an
-aligned move crashes. Without the promise LLVM uses moves for any address, which are as fast where the data is aligned.
+TVM promises LLVM that every tensor begins at a multiple of 64 bytes, and never checks it. NumPy aligns arrays to 16 bytes, so that an
+aligned move of a kernel can crash. Without the promise LLVM uses moves for any address, which are as fast where the data is aligned.
 """
 from __future__ import annotations
 

@@ -147,6 +147,7 @@ ARRAYS = {
 SPOILT = [(name, index) for name, arrays in ARRAYS.items() for index in range(len(arrays))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "index"), SPOILT)
 def test_calibration_data(work, name, index):
     """Labels are used with torch, whose threads a fork of this process may wait for without end: they get a process of their own."""

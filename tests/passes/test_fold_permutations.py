@@ -79,6 +79,7 @@ def test_a_gather_that_is_no_permutation_stays():
     check("a = Gather <axis = 2> (x, o) y = Conv (a, w)", {"o": order(9), "w": normal(4, 8, 1, 1)}, 1)
 
 
+@pytest.mark.slow
 @given(steps=st.lists(st.sampled_from(["order", "relu", "bias", "scale", "conv", "grouped", "pool", "residual"]), min_size=1, max_size=8),
        seed=st.integers(0, 99))
 @settings(deadline=None, max_examples=25, derandomize=True)

@@ -171,6 +171,7 @@ def chains(draw):
     return shape, [link.geometry for link in links], stages, cut, draw(st.integers(0, 99)), target, ends, averages
 
 
+@pytest.mark.slow
 @given(case=chains())
 @settings(deadline=None, max_examples=50, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])
 def test_any_chain(case):
@@ -195,6 +196,7 @@ def grouped_chains(draw):
     return (1, *size, channels), geometries, links, draw(cuts(links[-1].output[0])), target, random
 
 
+@pytest.mark.slow
 @given(case=grouped_chains())
 @settings(deadline=None, max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])
 def test_any_grouped_chain(case):
