@@ -13,27 +13,27 @@ import tvm
 from tvm import ir, relax
 
 from ..passes.layout_emitter import static_shape, tensor_shape
-from ..schedules.backend import BatchTraffic, backend_of
+from ..schedules.backend import Backend, BatchTraffic
 from ..schedules.operators import ELEMENTWISE
-from ..targets import Target
 
 Rule = Callable[[ir.Call, set[relax.Var]], bool]  # of a call, and the variables that have a row for each image
 
 
-def count_pieces(mod: tvm.IRModule, target: Target) -> int:
+def count_pieces(mod: tvm.IRModule, backend: Backend) -> int:
     """How many pieces a network's batch is best computed in: 1 where that is all at once.
 
     Parameters
     ----------
     mod : tvm.IRModule
         An imported network.
-    target : Target
+    backend : Backend
+        Of the target to compile for.
         The device to compile for.
     """
     images = _images(mod["main"])
     if images <= 1 or with_batch(mod, 1) is None:
         return 1
-    return backend_of(target).batch_pieces(_traffic(mod, images))
+    return backend.batch_pieces(_traffic(mod, images))
 
 
 def with_batch(mod: tvm.IRModule, batch: int) -> tvm.IRModule | None:

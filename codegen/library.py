@@ -20,7 +20,7 @@ from tvm.relax import _ffi_api as relax_api
 from tvm.runtime import _ffi_api as runtime_api
 from tvm.support import cc
 
-from ..schedules.backend import backend_of
+from ..schedules.backend import Backend
 from ..support.errors import TenfoldError
 from ..support.files.temporary import TemporaryFolder
 from ..support.progress import Progress, reporter
@@ -36,14 +36,14 @@ INSTALL = "install g++ (Debian, Ubuntu: apt install g++; Fedora: dnf install gcc
 PARTS = 4  # of the work, for each thread: some kernels take ten times as long as others
 
 
-def write_library(mod: tvm.IRModule, target: Target, path: Path, progress: Progress | None = None) -> int:
+def write_library(mod: tvm.IRModule, backend: Backend, path: Path, progress: Progress | None = None) -> int:
     """Generate code and link it.
 
     Parameters
     ----------
     mod : tvm.IRModule
         Lowered: kernels, and Relax functions that call them.
-    target : Target
+    backend : Backend
         The device to generate code for.
     path : Path
         The shared library to write. The virtual machine loads it by its function ``vm_load_executable``.
@@ -57,6 +57,7 @@ def write_library(mod: tvm.IRModule, target: Target, path: Path, progress: Progr
     """
     builder = relax.ExecBuilder()
     kernels = _kernels(relax_api.VMCodeGen(builder, mod))
+    target = backend.target
     meter, say = WorkspaceMeter(target.cores), reporter(progress)
     threads = physical_cores()  # of this machine, not of the target
     with TemporaryFolder() as folder, ThreadPoolExecutor(threads) as pool:
@@ -65,7 +66,7 @@ def write_library(mod: tvm.IRModule, target: Target, path: Path, progress: Progr
         # TVM and LLVM let go of Python's lock while they work.
         support = support_objects(target)
         libraries = []
-        for library in pool.map(_generate, parts, objects, repeat(target), repeat(meter)):
+        for library in pool.map(_generate, parts, objects, repeat(backend), repeat(meter)):
             libraries.append(library)
             say("compiling: generating code", len(libraries), len(parts))
         first, rest = (libraries[0], libraries[1:]) if libraries else (None, [])
@@ -141,12 +142,12 @@ def _kernels(mod: tvm.IRModule) -> list[Kernel]:
     return sorted(functions, key=lambda item: item[0].name_hint)
 
 
-def _generate(kernels: Sequence[Kernel], path: Path, target: Target, meter: WorkspaceMeter) -> tvm.runtime.Module:
+def _generate(kernels: Sequence[Kernel], path: Path, backend: Backend, meter: WorkspaceMeter) -> tvm.runtime.Module:
     """Generate the machine code of some kernels, and write it to an object file."""
     with tvm.transform.PassContext(instruments=[meter]):  # a context belongs to its thread
-        loops = backend_of(target).lower_loops(tvm.IRModule(dict(kernels)))
+        loops = backend.lower_loops(tvm.IRModule(dict(kernels)))
         loops = UnalignedParameters()(loops)
-        library = tvm.tirx.build(loops, target=target.tvm_target(), pipeline=PIPELINE)
+        library = tvm.tirx.build(loops, target=backend.target.tvm_target(), pipeline=PIPELINE)
     _write(library, path)
     return library
 

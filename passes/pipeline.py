@@ -19,10 +19,9 @@ from collections.abc import Callable, Iterator
 import tvm
 from tvm import relax
 
-from ..schedules.backend import KernelChoices, backend_of
+from ..schedules.backend import Backend
 from ..schedules.driver import ApplySchedules
 from ..schedules.tir.vector_math import VectorMath
-from ..targets import Target
 from .channels_last import ChannelsLast
 from .fold_permutations import FoldPermutations
 from .fuse_chains import FuseChains
@@ -34,22 +33,19 @@ Phase = tuple[str, Callable[[tvm.IRModule], tvm.IRModule]]
 Watch = Callable[[str, tvm.IRModule], None]
 
 
-def phases(target: Target, choices: KernelChoices | None = None) -> Iterator[Phase]:
-    """The phases in order, each with its name.
+def phases(backend: Backend) -> Iterator[Phase]:
+    """Go through the phases in order.
 
     Parameters
     ----------
-    target : Target
-        The device to compile for.
-    choices : KernelChoices, optional
-        What kernels are built from, where that is not the cost model's choice; notes what was taken.
+    backend : Backend
+        Of the target to compile for.
 
     Yields
     ------
     str, callable
         The name of a phase, and the phase itself.
     """
-    backend = backend_of(target, choices)
     yield "fold", tvm.transform.Sequential([relax.transform.DecomposeOpsForInference(), relax.transform.CanonicalizeBindings()])
     yield "fold_permutations", FoldPermutations()
     yield "channels_last", ChannelsLast()
@@ -66,7 +62,7 @@ def phases(target: Target, choices: KernelChoices | None = None) -> Iterator[Pha
         relax.transform.RewriteDataflowReshape(),
         relax.transform.DeadCodeElimination(),
     ])
-    yield "schedule", ApplySchedules(backend.rules, target)
+    yield "schedule", ApplySchedules(backend.rules, backend.target)
     yield "vector_math", VectorMath()
     yield "lower", tvm.transform.Sequential([
         relax.transform.ToNonDataflow(),
@@ -82,26 +78,27 @@ def phases(target: Target, choices: KernelChoices | None = None) -> Iterator[Pha
     ])
 
 
-def lower(mod: tvm.IRModule, target: Target, until: str | None = None, watch: Watch | None = None,
-          choices: KernelChoices | None = None) -> tvm.IRModule:
+def lower(mod: tvm.IRModule, backend: Backend, until: str | None = None, watch: Watch | None = None) -> tvm.IRModule:
     """Run the phases.
 
     Parameters
     ----------
     mod : tvm.IRModule
         An imported network: one function `main`, weights as constants.
-    target : Target
-        The device to compile for.
+    backend : Backend
+        Of the target to compile for; its choices note what kernels were built from.
     until : str, optional
         Stop after the phase of this name, to look at what it made.
     watch : callable, optional
         Called after each phase with its name and what it made.
-    choices : KernelChoices, optional
-        As for `phases`.
+
+    Raises
+    ------
+    TenfoldError
+        A kernel can't be built from what is wanted.
     """
-    choices = KernelChoices() if choices is None else choices
-    with target.tvm_target(), choices.as_raised():
-        for name, phase in phases(target, choices):
+    with backend.target.tvm_target(), backend.choices.as_raised():
+        for name, phase in phases(backend):
             mod = phase(mod)
             if watch is not None:
                 watch(name, mod)
@@ -110,6 +107,6 @@ def lower(mod: tvm.IRModule, target: Target, until: str | None = None, watch: Wa
     return mod
 
 
-def build(mod: tvm.IRModule, target: Target) -> relax.VMExecutable:
+def build(mod: tvm.IRModule, backend: Backend) -> relax.VMExecutable:
     """Compile a network to an executable of the Relax virtual machine."""
-    return tvm.compile(lower(mod, target), target=target.tvm_target(), relax_pipeline=None)
+    return tvm.compile(lower(mod, backend), target=backend.target.tvm_target(), relax_pipeline=None)

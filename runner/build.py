@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..frontends import Network
     from ..frontends.reference import Reference
     from ..passes.kernel_calls import LayerWeights
-    from ..schedules.backend import KernelChoices
+    from ..schedules.backend import Backend
     from ..schedules.space import Point
     from ..targets import Target
 
@@ -133,29 +133,29 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Pro
     from ..codegen.batch_split import count_pieces
     from ..codegen.external_memory import externalize_memory
     from ..codegen.library import support_objects, write_library
-    from ..schedules.backend import KernelChoices
+    from ..schedules.backend import KernelChoices, backend_of
     from ..schedules.driver import UnscheduledWarning
 
     support_objects(target)  # before the work that takes long: a compiler that is missing or fails is told now
     say = reporter(progress)
-    pieces = count_pieces(mod, target)
-    choices = KernelChoices(wanted or {})
+    backend = backend_of(target, KernelChoices(wanted or {}))
+    pieces = count_pieces(mod, backend)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnscheduledWarning)
-        lowered, weights = _lowered(_piece(mod, pieces), target, say, choices)
+        lowered, weights = _lowered(_piece(mod, pieces), backend, say)
         external, memory = externalize_memory(lowered)
         if pieces > 1 and not memory.steps:  # only a straight line of kernels is run piece by piece
-            pieces, choices = 1, KernelChoices(wanted or {})
-            lowered, weights = _lowered(mod, target, say, choices)
+            pieces, backend = 1, backend_of(target, KernelChoices(wanted or {}))
+            lowered, weights = _lowered(mod, backend, say)
             external, memory = externalize_memory(lowered)
     for warning in caught:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    workspaces = write_library(external, target, folder / LIBRARY, say)
+    workspaces = write_library(external, backend, folder / LIBRARY, say)
     stored = write_weights(folder / WEIGHTS, memory.weights, memory.places, memory.destinations, memory.steps, pieces)
     # The message begins with the name of the function.
     unscheduled = tuple(str(w.message).split(" ", 1)[0] for w in caught if issubclass(w.category, UnscheduledWarning))
     taken = {"weights": stored, "activations": arena_bytes(memory.places), "workspaces": workspaces}
-    return Built(unscheduled, taken, tuple(asdict(call) for call in weights.calls(lowered)), pieces, choices.taken)
+    return Built(unscheduled, taken, tuple(asdict(call) for call in weights.calls(lowered)), pieces, backend.choices.taken)
 
 
 def program_of(mod: tvm.IRModule, built: Built, folder: Path, threads: int) -> Program:
@@ -181,18 +181,18 @@ def _piece(mod: tvm.IRModule, pieces: int) -> tvm.IRModule:
     return mod if pieces == 1 else with_batch(mod, int(mod["main"].params[0].ty.shape.values[0]) // pieces)
 
 
-def _lowered(mod: tvm.IRModule, target: Target, say: Progress, choices: KernelChoices) -> tuple[tvm.IRModule, LayerWeights]:
+def _lowered(mod: tvm.IRModule, backend: Backend, say: Progress) -> tuple[tvm.IRModule, LayerWeights]:
     """The module as kernels and their calls, and which layers' weights these read."""
     from ..passes.kernel_calls import LayerWeights
     from ..passes.pipeline import lower, phases
 
-    weights, names = LayerWeights(mod), [name for name, _ in phases(target)]
+    weights, names = LayerWeights(mod), [name for name, _ in phases(backend)]
 
     def watch(name: str, made: tvm.IRModule) -> None:
         say("compiling: choosing kernels", names.index(name) + 1, len(names))
         weights.watch(name, made)
 
-    return lower(mod, target, watch=watch, choices=choices), weights
+    return lower(mod, backend, watch=watch), weights
 
 
 def require_compiler() -> None:

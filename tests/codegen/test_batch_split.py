@@ -16,6 +16,7 @@ from tenfold.codegen.batch_split import count_pieces, with_batch
 from tenfold.frontends import load
 from tenfold.passes.inventory import inventory
 from tenfold.runner.bench.profile import profile
+from tenfold.schedules.backend import backend_of
 from tenfold.support.errors import TenfoldError
 
 BATCH = 6
@@ -153,10 +154,10 @@ def wide(tmp_path, batch, filters, size):
 
 def test_pieces_that_fit_the_cache(tmp_path):
     target = named("zen4")  # of its 32 MiB of L3 a quarter
-    assert count_pieces(wide(tmp_path, 16, 128, 64), target) == 16  # 2 MiB in, 2 MiB out, and weights besides
-    assert count_pieces(wide(tmp_path, 16, 64, 64), target) == 8
-    assert count_pieces(wide(tmp_path, 16, 16, 32), target) == 1  # all of it fits
-    assert count_pieces(wide(tmp_path, 1, 128, 256), target) == 1
-    assert count_pieces(wide(tmp_path, 7, 128, 64), target) == 7
-    assert count_pieces(wide(tmp_path, 4, 1024, 16), target) == 1  # the weights take the room
-    assert count_pieces(wide(tmp_path, 16, 128, 64), replace(target, l3_bytes=0)) == 1
+    assert count_pieces(wide(tmp_path, 16, 128, 64), backend_of(target)) == 16  # 2 MiB in, 2 MiB out, and weights besides
+    assert count_pieces(wide(tmp_path, 16, 64, 64), backend_of(target)) == 8
+    assert count_pieces(wide(tmp_path, 16, 16, 32), backend_of(target)) == 1  # all of it fits
+    assert count_pieces(wide(tmp_path, 1, 128, 256), backend_of(target)) == 1
+    assert count_pieces(wide(tmp_path, 7, 128, 64), backend_of(target)) == 7
+    assert count_pieces(wide(tmp_path, 4, 1024, 16), backend_of(target)) == 1  # the weights take the room
+    assert count_pieces(wide(tmp_path, 16, 128, 64), backend_of(replace(target, l3_bytes=0))) == 1

@@ -15,6 +15,7 @@ from tenfold.runtime.call_list import StraightLine
 from tenfold.runtime.loaded_network import BOUND, Machine, ffi
 from tenfold.runtime.manifest import LIBRARY, WEIGHTS
 from tenfold.runtime.weights import map_weights
+from tenfold.schedules.backend import backend_of
 from tenfold.targets import resolve
 
 HOST = resolve("host")
@@ -78,7 +79,7 @@ def test_it_gives_what_the_virtual_machine_gives(tmp_path, name, threads):
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_networks_keep_the_virtual_machine(tmp_path, name):
     net = network(*OTHERS[name])
-    _, memory = externalize_memory(lower(net.mod, HOST))
+    _, memory = externalize_memory(lower(net.mod, backend_of(HOST)))
     assert memory.steps == ()
     run = machine(tmp_path, net)
     x = np.random.default_rng(1).standard_normal(SHAPE).astype("float32")
@@ -88,7 +89,7 @@ def test_other_networks_keep_the_virtual_machine(tmp_path, name):
 
 
 def test_steps_name_kernels_and_what_they_work_on():
-    mod, memory = externalize_memory(lower(network([CONV, FLAT, DENSE], ["y"]).mod, HOST))
+    mod, memory = externalize_memory(lower(network([CONV, FLAT, DENSE], ["y"]).mod, backend_of(HOST)))
     params = mod["main"].params
     used = {operand.position for step in memory.steps for operand in step.operands}
     assert used == set(range(len(params)))  # input, output, each weight, each place

@@ -10,6 +10,7 @@ from tenfold.codegen.workspaces import WorkspaceMeter
 from tenfold.frontends import load
 from tenfold.passes.pipeline import lower
 from tenfold.runtime.memory_plan import arena_bytes
+from tenfold.schedules.backend import backend_of
 from tenfold.targets import resolve
 
 HOST = resolve("host")
@@ -35,7 +36,7 @@ def residual(blocks=4, channels=16, size=12):
 
 @pytest.fixture(scope="module")
 def lowered():
-    return lower(residual().mod, HOST)
+    return lower(residual().mod, backend_of(HOST))
 
 
 def test_main_takes_weights_and_tensors_and_allocates_nothing(lowered):
@@ -67,7 +68,7 @@ def test_one_constant_used_twice_is_one_argument():
     nodes = [helper.make_node("Conv", ["x", "w"], ["a"], "first"), helper.make_node("Conv", ["a", "w"], ["y"], "second")]
     values = [helper.make_tensor_value_info(name, 1, [1, 8, 5, 5]) for name in "xy"]
     model = helper.make_model(helper.make_graph(nodes, "g", values[:1], values[1:], [weight]), opset_imports=[helper.make_opsetid("", 17)])
-    _, memory = externalize_memory(lower(load(model).mod, HOST))
+    _, memory = externalize_memory(lower(load(model).mod, backend_of(HOST)))
     distinct = {array.tobytes() for array in memory.weights}
     assert len(memory.weights) == len(distinct)
 

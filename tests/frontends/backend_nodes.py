@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import compose, numpy_helper
 from tenfold.frontends import load
+from tenfold.schedules.backend import backend_of
 from tenfold.support.errors import TenfoldError
 
 TABLE = Path(__file__).parents[2] / "docs" / "operators.md"
@@ -182,7 +183,7 @@ def _run(networks: list, inputs: list[dict[str, np.ndarray]]) -> list[list[np.nd
         for field in ("node", "initializer", "input", "output", "value_info"):
             getattr(merged.graph, field).extend(getattr(graph, field))
         arguments += [np.array(feeds[spec.name], order="C") for spec in network.inputs]
-    executable = build(import_relax(merged, "cases"), resolve("host"))
+    executable = build(import_relax(merged, "cases"), backend_of(resolve("host")))
     machine = relax.VirtualMachine(executable, tvm.cpu())
     result = machine["main"](*(tvm.runtime.tensor(value, tvm.cpu()) for value in arguments))
     flat = [result.numpy()] if hasattr(result, "numpy") else [value.numpy() for value in result]

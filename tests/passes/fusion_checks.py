@@ -7,6 +7,7 @@ import tvm
 from onnx import helper, numpy_helper
 from tenfold.frontends import load
 from tenfold.passes.pipeline import build, lower
+from tenfold.schedules.backend import backend_of
 from tvm import relax
 
 
@@ -21,14 +22,14 @@ def network(nodes, shapes, shape, outputs=("y",)):
 
 
 def kernels(net, target):
-    return [var.name_hint for var, function in lower(net.mod, target, until="schedule").functions_items()
+    return [var.name_hint for var, function in lower(net.mod, backend_of(target), until="schedule").functions_items()
             if isinstance(function, tvm.tirx.PrimFunc)]
 
 
 def check(net, target):
     rng = np.random.default_rng(1)
     inputs = {spec.name: rng.standard_normal(spec.shape, "float32") for spec in net.inputs}
-    out = relax.VirtualMachine(build(net.mod, target), tvm.cpu())["main"](*[tvm.runtime.tensor(v) for v in inputs.values()])
+    out = relax.VirtualMachine(build(net.mod, backend_of(target)), tvm.cpu())["main"](*[tvm.runtime.tensor(v) for v in inputs.values()])
     for ours, theirs in zip([out] if hasattr(out, "numpy") else list(out), net.reference(inputs), strict=True):
         np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-4, atol=1e-4 * max(1, abs(theirs).max()))
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tenfold.frontends import load
 from tenfold.passes.fold_permutations import FoldPermutations
 from tenfold.passes.pipeline import build
+from tenfold.schedules.backend import backend_of
 from tenfold.targets import resolve
 from tvm import relax
 
@@ -29,7 +30,8 @@ def check(text, weights, left, ports=SIZES):
     relax.analysis.well_formed(after)  # raises
     assert (takes(net.mod) > 0, takes(after)) == (True, left)
     inputs = {spec.name: normal(*spec.shape) for spec in net.inputs}
-    out = relax.VirtualMachine(build(net.mod, HOST), tvm.cpu())["main"](*[tvm.runtime.tensor(value) for value in inputs.values()])
+    machine = relax.VirtualMachine(build(net.mod, backend_of(HOST)), tvm.cpu())
+    out = machine["main"](*[tvm.runtime.tensor(value) for value in inputs.values()])
     outputs = [out] if hasattr(out, "numpy") else list(out)
     for ours, theirs in zip(outputs, net.reference(inputs), strict=True):
         assert_close(ours.numpy(), theirs)
@@ -104,7 +106,7 @@ def test_any_sequence(steps, seed):
     after = FoldPermutations()(net.mod)
     relax.analysis.well_formed(after)  # raises
     assert takes(after) <= takes(net.mod)
-    out = relax.VirtualMachine(build(net.mod, HOST), tvm.cpu())["main"](tvm.runtime.tensor(inputs["x"]))
+    out = relax.VirtualMachine(build(net.mod, backend_of(HOST)), tvm.cpu())["main"](tvm.runtime.tensor(inputs["x"]))
     assert_close(out.numpy(), net.reference(inputs)[0])
 
 

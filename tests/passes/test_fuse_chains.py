@@ -8,6 +8,7 @@ from onnx import helper, numpy_helper
 from tenfold.passes.convolution_runs import find_runs
 from tenfold.passes.kernel_calls import LayerWeights
 from tenfold.passes.pipeline import lower
+from tenfold.schedules.backend import backend_of
 
 
 def test_an_inverted_bottleneck_is_one_kernel_with_its_residual(target):
@@ -21,14 +22,14 @@ def test_an_inverted_bottleneck_is_one_kernel_with_its_residual(target):
 def test_the_kernel_knows_its_layers(target):
     net = bottleneck()
     weights = LayerWeights(net.mod)
-    calls = weights.calls(lower(net.mod, target, watch=weights.watch))
+    calls = weights.calls(lower(net.mod, backend_of(target), watch=weights.watch))
     (chain,) = [call for call in calls if call.layers]
     assert chain.layers == ("expand", "depthwise", "project")
     assert chain.macs == 14 * 14 * (16 * 96 + 9 * 96 + 96 * 16)
 
 
 def test_steps_and_shapes_of_a_run(target):
-    mod = lower(bottleneck().mod, target, until="channels_last")
+    mod = lower(bottleneck().mod, backend_of(target), until="channels_last")
     (run,) = find_runs(mod["main"])
     assert [c.geometry.filters for c in run] == [96, 96, 16]
     assert [[step.name for step in c.steps] for c in run] == [["relax.add", "relax.nn.relu"]] * 2 + [[]]
@@ -38,7 +39,7 @@ def test_steps_and_shapes_of_a_run(target):
 @pytest.mark.parametrize("outputs", [("y", "ar"), ("y", "a")])
 def test_a_value_that_is_also_an_output_is_kept(outputs, target):
     net = bottleneck(outputs=outputs)
-    runs = find_runs(lower(net.mod, target, until="channels_last")["main"])
+    runs = find_runs(lower(net.mod, backend_of(target), until="channels_last")["main"])
     assert all(len(run) < 3 for run in runs)
     check(net, target)
 
@@ -47,7 +48,7 @@ def test_a_value_read_twice_is_kept(target):
     """The second convolution and the sum both read the first."""
     nodes = [conv("a", ["x", "w0"], "a"), conv("b", ["a", "w1"], "b", group=16, pads=[1] * 4), helper.make_node("Add", ["a", "b"], ["y"])]
     net = network(nodes, {"w0": (16, 16, 1, 1), "w1": (16, 1, 3, 3)}, [1, 16, 9, 9])
-    assert [len(run) for run in find_runs(lower(net.mod, target, until="channels_last")["main"])] == [1, 1]
+    assert [len(run) for run in find_runs(lower(net.mod, backend_of(target), until="channels_last")["main"])] == [1, 1]
     check(net, target)
 
 
@@ -55,7 +56,7 @@ def test_a_step_that_is_not_element_wise_ends_the_run(target):
     nodes = [conv("a", ["x", "w0"], "a"), helper.make_node("AveragePool", ["a"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
              conv("b", ["p", "w1"], "y")]
     net = network(nodes, {"w0": (16, 16, 1, 1), "w1": (16, 16, 1, 1)}, [1, 16, 8, 8])
-    assert [len(run) for run in find_runs(lower(net.mod, target, until="channels_last")["main"])] == [1, 1]
+    assert [len(run) for run in find_runs(lower(net.mod, backend_of(target), until="channels_last")["main"])] == [1, 1]
     check(net, target)
 
 

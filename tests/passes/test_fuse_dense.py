@@ -7,6 +7,7 @@ from onnx import helper
 from tenfold.passes.fuse_dense import find_dense_runs
 from tenfold.passes.kernel_calls import LayerWeights
 from tenfold.passes.pipeline import lower
+from tenfold.schedules.backend import backend_of
 
 
 def layers(rows=1, between=(), outputs=("y",)):
@@ -20,7 +21,7 @@ def layers(rows=1, between=(), outputs=("y",)):
 
 
 def runs(net, target):
-    return [[layer.var.name for layer in run] for run in find_dense_runs(lower(net.mod, target, until="composites")["main"])]
+    return [[layer.var.name for layer in run] for run in find_dense_runs(lower(net.mod, backend_of(target), until="composites")["main"])]
 
 
 def test_three_layers_are_one_kernel(target):
@@ -33,7 +34,7 @@ def test_three_layers_are_one_kernel(target):
 def test_the_kernel_knows_its_layers(target):
     net = layers()
     weights = LayerWeights(net.mod)
-    [call] = weights.calls(lower(net.mod, target, watch=weights.watch))
+    [call] = weights.calls(lower(net.mod, backend_of(target), watch=weights.watch))
     assert call.layers == ("first", "second", "third")
     assert call.macs == 400 * 200 + 200 * 99 + 99 * 10
 

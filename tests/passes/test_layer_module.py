@@ -9,6 +9,7 @@ from tenfold.passes.inventory import inventory
 from tenfold.passes.kernel_calls import LayerWeights
 from tenfold.passes.layer_module import NAME, layer_module
 from tenfold.passes.pipeline import lower
+from tenfold.schedules.backend import backend_of
 
 CONV = Layer(
     "conv", "conv2d", (48, 32, 5, 3), stride=(2, 1), padding=(2, 1, 2, 1), dilation=(1, 1), input_size=(14, 9), output_size=(7, 9), batch=2
@@ -19,7 +20,7 @@ STEPS = ("relax.add", "relax.clip 0 6")
 
 def kernels(mod):
     weights = LayerWeights(mod)
-    return weights.calls(lower(mod, named("zen3"), watch=weights.watch))
+    return weights.calls(lower(mod, backend_of(named("zen3")), watch=weights.watch))
 
 
 @pytest.mark.parametrize("layer", [CONV, DENSE], ids=lambda layer: layer.kind)

@@ -8,6 +8,7 @@ import tvm
 from onnx import helper, numpy_helper
 from tenfold.frontends import load
 from tenfold.passes.pipeline import build, lower
+from tenfold.schedules.backend import backend_of
 from tenfold.targets import resolve
 from tvm import relax
 
@@ -26,12 +27,13 @@ def convolved(nodes: list[onnx.NodeProto], channels: int = 12, **values: np.ndar
 
 
 def kernels(net) -> list[str]:
-    return [var.name_hint for var, func in lower(net.mod, HOST, until="fuse").functions_items() if not isinstance(func, relax.Function)]
+    mod = lower(net.mod, backend_of(HOST), until="fuse")
+    return [var.name_hint for var, func in mod.functions_items() if not isinstance(func, relax.Function)]
 
 
 def check(net):
     inputs = {spec.name: np.random.default_rng(1).standard_normal(spec.shape, "float32") for spec in net.inputs}
-    out = relax.VirtualMachine(build(net.mod, HOST), tvm.cpu())["main"](*[tvm.runtime.tensor(v) for v in inputs.values()])
+    out = relax.VirtualMachine(build(net.mod, backend_of(HOST)), tvm.cpu())["main"](*[tvm.runtime.tensor(v) for v in inputs.values()])
     np.testing.assert_allclose(out.numpy(), net.reference(inputs)[0], rtol=1e-5, atol=1e-5)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 from tenfold.frontends import load
 from tenfold.passes.pipeline import build, lower
+from tenfold.schedules.backend import backend_of
 from tenfold.targets import resolve
 from tvm import relax
 
@@ -32,7 +33,7 @@ def network(nodes, weights, shape):
 def check(net):
     rng = np.random.default_rng(0)
     inputs = {spec.name: rng.standard_normal(spec.shape, "float32") for spec in net.inputs}
-    out = relax.VirtualMachine(build(net.mod, HOST), tvm.cpu())["main"](*[tvm.runtime.tensor(v) for v in inputs.values()])
+    out = relax.VirtualMachine(build(net.mod, backend_of(HOST)), tvm.cpu())["main"](*[tvm.runtime.tensor(v) for v in inputs.values()])
     results = [out] if hasattr(out, "numpy") else list(out)
     for ours, theirs in zip(results, net.reference(inputs), strict=True):
         np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-4, atol=1e-4 * max(1, abs(theirs).max()))
@@ -78,7 +79,8 @@ def test_epilogues_join_the_convolution():
              conv("b", "c", "wb", "b", pads=[1] * 4), helper.make_node("Add", ["b", "c"], ["s"]), helper.make_node("Relu", ["s"], ["y"])]
     values = {**weights(wa=(16, 8, 3, 3), wb=(16, 16, 3, 3)), "low": np.float32(0), "high": np.float32(6)}
     net = network(nodes, {k: np.asarray(v) for k, v in values.items()}, [1, 8, 12, 10])
-    names = [var.name_hint for var, func in lower(net.mod, HOST, until="fuse").functions_items() if not isinstance(func, relax.Function)]
+    mod = lower(net.mod, backend_of(HOST), until="fuse")
+    names = [var.name_hint for var, func in mod.functions_items() if not isinstance(func, relax.Function)]
     assert sum("conv2d" in name for name in names) == 2
     assert not [name for name in names if "conv2d" not in name and "transpose" not in name]
     check(net)
@@ -106,7 +108,7 @@ def test_squeeze_and_excite_of_a_pointwise_gate(target):
     nodes = [conv("a", "x", "wa", "a", pads=[1] * 4), helper.make_node("GlobalAveragePool", ["a"], ["p"]), conv("b", "p", "wb", "b"),
              helper.make_node("Sigmoid", ["b"], ["g"]), helper.make_node("Mul", ["a", "g"], ["y"])]
     net = network(nodes, weights(wa=(20, 8, 3, 3), wb=(20, 20, 1, 1)), [1, 8, 40, 30])
-    [gate] = [func for var, func in lower(net.mod, target, until="schedule").functions_items() if "matvec" in var.name_hint]
+    [gate] = [func for var, func in lower(net.mod, backend_of(target), until="schedule").functions_items() if "matvec" in var.name_hint]
     assert "T.parallel" in gate.script() and "T.vectorized" in gate.script()  # the map, too large for one thread
     check(net)
 
@@ -117,7 +119,7 @@ def test_kernel_that_covers_the_image(size, kernel, pads, streamed, target):
     """Such a convolution is a matrix times a vector; one that slides, or is padded, is not."""
     nodes = [conv("a", "x", "wa", "a", pads=[pads] * 4), helper.make_node("Relu", ["a"], ["r"]), conv("b", "r", "wb", "y")]
     net = network(nodes, weights(wa=(21, 10, *kernel), wb=(9, 21, 1, 1)), [1, 10, *size])
-    names = [var.name_hint for var, _ in lower(net.mod, target, until="fuse").functions_items()]
+    names = [var.name_hint for var, _ in lower(net.mod, backend_of(target), until="fuse").functions_items()]
     assert any("matvec" in name and "relu" in name for name in names) == streamed
     check(net)
 
@@ -128,6 +130,6 @@ def test_identical_layers_are_compiled_once(target):
              helper.make_node("AveragePool", ["a"], ["p"], **pool), conv("b", "p", "wb", "b", pads=[1] * 4),
              helper.make_node("AveragePool", ["b"], ["y"], **pool)]
     net = network(nodes, weights(wa=(8, 8, 3, 3), wb=(8, 8, 3, 3)), [1, 8, 12, 10])
-    lowered = lower(net.mod, target, until="schedule")
+    lowered = lower(net.mod, backend_of(target), until="schedule")
     assert sum("conv2d" in var.name_hint for var, _ in lowered.functions_items()) == 1
     check(net)

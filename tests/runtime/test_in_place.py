@@ -13,6 +13,7 @@ from tenfold.runner.build import build_library
 from tenfold.runtime.loaded_network import Machine
 from tenfold.runtime.manifest import LIBRARY, WEIGHTS
 from tenfold.runtime.weights import map_weights
+from tenfold.schedules.backend import backend_of
 from tenfold.support.errors import TenfoldError
 from tenfold.targets import resolve
 
@@ -189,7 +190,7 @@ def test_outputs_are_in_order_whichever_way_they_come(tmp_path, x):
 
 
 def test_a_layer_writes_its_output_and_returns_nothing():
-    mod, memory = externalize_memory(lower(load_network(model([CONV], ["a"])).mod, HOST))
+    mod, memory = externalize_memory(lower(load_network(model([CONV], ["a"])).mod, backend_of(HOST)))
     assert [(d.position, d.shape) for d in memory.destinations] == [(0, SHAPE)]
     assert not mod["main"].body.body.fields
     assert all(place.shape != SHAPE for place in memory.places)

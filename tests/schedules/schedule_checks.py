@@ -7,6 +7,7 @@ import numpy as np
 import tvm
 from host_model import model, named
 from tenfold.passes.pipeline import phases
+from tenfold.schedules.backend import backend_of
 from tenfold.schedules.cpu import RULES
 from tenfold.schedules.driver import ApplySchedules
 from tenfold.schedules.tir.analysis import block_names
@@ -18,7 +19,7 @@ HOST = resolve("host")
 AVX512 = named("skylake-avx512")
 NAMED = model("zen3", cores=4)  # for what a schedule looks like: the same whatever this machine is
 
-_LOWER = [relax.transform.RewriteDataflowReshape(), dict(phases(HOST))["lower"]]
+_LOWER = [relax.transform.RewriteDataflowReshape(), dict(phases(backend_of(HOST)))["lower"]]
 
 
 def fused(body: Callable[..., relax.Expr], shapes: Sequence[tuple[int, ...]], dtypes: Sequence[str] | str = "float32") -> tvm.IRModule:

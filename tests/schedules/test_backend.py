@@ -97,7 +97,7 @@ def plain(monkeypatch):
 def test_a_network_is_compiled_with_plain_loops(plain):
     assert isinstance(backend_of(plain), PlainBackend)
     net, choices = bottleneck(), KernelChoices()
-    mod = lower(net.mod, plain, choices=choices)
+    mod = lower(net.mod, backend_of(plain, choices))
     names = [var.name_hint for var, func in mod.functions_items() if isinstance(func, tvm.tirx.PrimFunc)]
     assert sum("plain_conv2d" in name for name in names) == 3
     assert list(choices.taken.values()) == [{"parallel": False}] * 3
@@ -110,16 +110,16 @@ def test_a_network_is_compiled_with_plain_loops(plain):
 
 def test_a_record_reaches_the_kernel(plain):
     first = KernelChoices()
-    lower(bottleneck().mod, plain, choices=first)
+    lower(bottleneck().mod, backend_of(plain, first))
     wanted = {workload: {"parallel": True} for workload in first.taken}
     again = KernelChoices(wanted)
-    lower(bottleneck().mod, plain, choices=again)
+    lower(bottleneck().mod, backend_of(plain, again))
     assert again.taken == wanted
 
 
 def test_a_backend_without_kernels_leaves_everything_to_tvm(plain, monkeypatch):
     monkeypatch.setattr(PlainBackend, "convolution", Backend.convolution)
-    mod = lower(bottleneck().mod, plain, until="fuse")
+    mod = lower(bottleneck().mod, backend_of(plain), until="fuse")
     names = [var.name_hint for var, func in mod.functions_items() if isinstance(func, tvm.tirx.PrimFunc)]
     assert any("conv2d" in name for name in names) and not any("chain" in name or "plain" in name for name in names)
 

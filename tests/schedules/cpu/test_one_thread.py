@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from normalisation_cases import OVER_AXES, REDUCTIONS, Graph, conv_behind, group, instance, layer, reduced
 from tenfold.passes.pipeline import build, lower
+from tenfold.schedules.backend import backend_of
 from tenfold.schedules.cpu.common import PARALLEL_NS
 from tenfold.schedules.tir.analysis import blocks_of
 from tvm import relax, tirx
@@ -54,7 +55,7 @@ def on_one_thread(func, target) -> float:
 
 def check_kernels(net, target):
     """Lowering raises where no rule takes a function (TENFOLD_STRICT)."""
-    for var, func in lower(net.mod, target, until="schedule").functions_items():
+    for var, func in lower(net.mod, backend_of(target), until="schedule").functions_items():
         if isinstance(func, tirx.PrimFunc):
             assert on_one_thread(func, target) < WORTH, var.name_hint
 
@@ -62,7 +63,8 @@ def check_kernels(net, target):
 def check_numbers(net, target):
     rng = np.random.default_rng(1)
     inputs = {spec.name: rng.standard_normal(spec.shape).astype("float32") for spec in net.inputs}
-    out = relax.VirtualMachine(build(net.mod, target), tvm.cpu())["main"](*[tvm.runtime.tensor(v) for v in inputs.values()]).numpy()
+    machine = relax.VirtualMachine(build(net.mod, backend_of(target)), tvm.cpu())
+    out = machine["main"](*[tvm.runtime.tensor(v) for v in inputs.values()]).numpy()
     (expected,) = net.reference(inputs)
     np.testing.assert_allclose(out, expected, rtol=2e-4, atol=2e-4 * max(1, abs(expected).max()))
 

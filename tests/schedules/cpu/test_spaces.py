@@ -126,7 +126,7 @@ def test_points_of_a_chain_compute_the_same(name):
 
 def compiled(net, target, choices):
     """The loops of every kernel, by its name, and the choices as they were taken."""
-    mod = lower(net.mod, target, until="schedule", choices=choices)
+    mod = lower(net.mod, backend_of(target, choices), until="schedule")
     return {var.name_hint: func.script() for var, func in mod.functions_items() if isinstance(func, tvm.tirx.PrimFunc)}
 
 
@@ -148,7 +148,7 @@ def kernels_of(net, target):
             found.append(apply(choices, kernel))
             return found[-1]
 
-    lower(net.mod, target, until="schedule", choices=Watching())
+    lower(net.mod, backend_of(target, Watching()), until="schedule")
     return found
 
 
@@ -166,7 +166,7 @@ def test_records_reproduce_the_kernels(target):
 
 def test_a_run_is_cut_as_its_record_says(target):
     net, first = bottleneck(), KernelChoices()
-    lower(net.mod, target, until="schedule", choices=first)
+    lower(net.mod, backend_of(target, first), until="schedule")
     [(run_, point)] = [(workload, point) for workload, point in first.taken.items() if "layer0" in point]
     assert point == {"layer0": "chain", "layer1": "joins", "layer2": "joins"}
     wanted = KernelChoices({run_: dict.fromkeys(point, "own")})
@@ -178,7 +178,7 @@ def test_winograd_is_a_choice(target):
     nodes = [conv("c", ["x", "w"], "a", pads=[1] * 4), helper.make_node("Relu", ["a"], ["y"])]
     net = network(nodes, {"w": (64, 64, 3, 3)}, [1, 64, 28, 28])
     first = KernelChoices()
-    lower(net.mod, target, until="schedule", choices=first)
+    lower(net.mod, backend_of(target, first), until="schedule")
     names = {workload: point for workload, point in first.taken.items() if "algorithm" in point}
     for workload, point in names.items():
         kernel = next(k for k in kernels_of(net, target) if k.workload == workload)

@@ -58,5 +58,5 @@ def test_transposed_convolutions_stay_direct():
 
 
 def test_epilogue_joins_the_kernel():
-    [name] = kernels(lower(convolution(residual=True), TARGET, until="schedule"))
+    [name] = kernels(lower(convolution(residual=True), backend_of(TARGET), until="schedule"))
     assert name.startswith("fused_winograd")

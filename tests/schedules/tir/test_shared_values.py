@@ -6,6 +6,7 @@ import pytest
 import tvm
 from normalisation_cases import Graph
 from tenfold.passes.pipeline import build, lower
+from tenfold.schedules.backend import backend_of
 from tenfold.schedules.tir.analysis import transcendentals
 from tenfold.schedules.tir.loop_nests import nests_of
 from tvm import relax, tirx
@@ -49,7 +50,7 @@ def repeated(step, times, convolution):
 
 
 def functions(net, target, until="schedule"):
-    return [f for _, f in lower(net.mod, target, until=until).functions_items() if isinstance(f, tirx.PrimFunc)]
+    return [f for _, f in lower(net.mod, backend_of(target), until=until).functions_items() if isinstance(f, tirx.PrimFunc)]
 
 
 def calls(net, target):
@@ -79,7 +80,7 @@ def test_code_grows_linearly(place, target):
 def test_numbers_are_the_same(place, target):
     net = repeated(mish, 3, place)
     x = np.random.default_rng(1).standard_normal(SHAPE).astype("float32")
-    out = relax.VirtualMachine(build(net.mod, target), tvm.cpu())["main"](tvm.runtime.tensor(x)).numpy()
+    out = relax.VirtualMachine(build(net.mod, backend_of(target)), tvm.cpu())["main"](tvm.runtime.tensor(x)).numpy()
     (expected,) = net.reference({"x": x})
     np.testing.assert_allclose(out, expected, rtol=2e-5, atol=2e-5)
 
