@@ -198,6 +198,7 @@ def passes(script, folder, threads=3):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("kind", ["straight", "interpreted"])
 def test_while_other_threads_call(networks, kind, threads):
