@@ -63,6 +63,7 @@ def plain(name):
     return "".join(c if unicodedata.category(c) not in ("Cc", "Cf") else c.encode("unicode_escape").decode() for c in name)
 
 
+@pytest.mark.slow
 def test_every_command_shows_names_as_they_are(place):
     folder, model, name = place
     assert plain(name).strip() in check(tenfold("inspect", model))

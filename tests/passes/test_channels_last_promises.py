@@ -113,6 +113,7 @@ class Module:
         np.testing.assert_allclose(have, want, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", LIGHT, ids=lambda path: os.path.basename(path)[6:-5])
 def test_networks_keep_one_permute_at_the_entry(path):
     """All end in a dense layer or a 1 x 1 image, so nothing is permuted at the exit; ShuffleNet's 16 shuffles are permutes of their own."""

@@ -79,6 +79,7 @@ def flattened_layer(batch, *behind, outputs=("y",)):
     return network(nodes, shapes, [batch, 32, 17, 19], outputs)
 
 
+@pytest.mark.slow
 def test_a_chain_at_both_ends_of_a_network_transposes_its_rows_itself(target):
     net = flattened_layer(8)
     [name] = kernels(net, target)
@@ -174,6 +175,7 @@ def ordered(position):
     return network(nodes, shapes, [1, 24, 18, 20])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("position", [0, 1, 2])
 def test_a_convolution_reads_its_channels_in_another_order(position, target):
     """No gather is left, though none of the grouped convolutions has a weight that could take it; but before one that is better off as

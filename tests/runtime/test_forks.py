@@ -16,7 +16,7 @@ PROLOGUE = """
 import multiprocessing, os, signal, subprocess, sys, threading, time
 import numpy as np
 import tenfold
-from tenfold.runner import thread_pool
+from tenfold.runtime import thread_pool
 
 net = tenfold.load(sys.argv[1], int(sys.argv[2]))
 shape = net.inputs[0].shape
@@ -198,6 +198,7 @@ def passes(script, folder, threads=3):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("kind", ["straight", "interpreted"])
 def test_while_other_threads_call(networks, kind, threads):

@@ -86,6 +86,7 @@ def test_a_replay_without_the_data_or_with_other_data_is_refused(small, work, tm
         tenfold.compress(work / "net.onnx", tmp_path / "again", folder / "plan.json", data=images(IMAGES, seed=9))
 
 
+@pytest.mark.slow
 def test_a_second_search_measures_nothing_again(small, work):
     device = ModelDevice()
     done = within(work, work / "warm", Budget(max_drop=5), device=device)
@@ -138,6 +139,7 @@ class Slowing(ModelDevice):
         return lambda: factor * burst()
 
 
+@pytest.mark.slow
 def test_what_is_told_is_what_is_bounded(work, small):
     latency = 1.05 * small[0].after.ms
     done = within(work, work / "told", Budget(latency=latency), device=Slowing())
@@ -238,6 +240,7 @@ def test_bytes_are_predicted_and_suggested_ranks_looked_at(work, monkeypatch):
         assert any(chosen) and searching.costs.predicted(chosen).bytes == pytest.approx(searching.bytes(chosen), abs=400)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bounds", "words"),
     [

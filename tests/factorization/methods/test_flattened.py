@@ -27,6 +27,7 @@ def test_weights_of_the_papers_layers(name, layer, weights):
     assert [stage.bias.shape for stage in chain.stages] == [(stage.weight.shape[0],) for stage in chain.stages]
 
 
+@pytest.mark.slow
 @both_orders
 @pytest.mark.parametrize("sets", [2, 3, 4])
 @PROPERTY

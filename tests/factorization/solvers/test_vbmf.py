@@ -38,6 +38,7 @@ def test_the_limit_of_a_square_matrix_is_the_papers():
     assert _limit(1.0) == pytest.approx((1 + 2.5129) * (1 + 1 / 2.5129), rel=1e-5)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**32 - 1), rank=st.integers(0, 6), deviation=st.floats(0.001, 10))
 def test_a_planted_rank_and_the_noise_are_found(seed, rank, deviation):

@@ -104,6 +104,7 @@ def padded(draw) -> onnx.ModelProto:
     return graph("float[1,3,5,6] x => float y", nodes, weights)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(model=padded())
 def test_padding_that_joins_a_convolution_stays_the_same_padding(model):

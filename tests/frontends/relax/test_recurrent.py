@@ -25,6 +25,7 @@ def weights(kind: str, directions: int, features: int, hidden: int, batch: int) 
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 @pytest.mark.parametrize("kind, option", [(kind, option) for kind, options in OPTIONS.items() for option in options])
 def test_against_the_reference(kind, option, direction):

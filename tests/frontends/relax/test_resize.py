@@ -12,6 +12,7 @@ SCALES = {"double": [1, 1, 2, 2], "odd": [1, 1, 1.5, 0.6], "uneven": [1, 1, 1.25
 SIZES = {"other": [1, 2, 4, 15], "row": [1, 2, 1, 5]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
 def test_every_mode_and_coordinate(mode):
     nodes, weights = [], {}

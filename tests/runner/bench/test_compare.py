@@ -76,6 +76,7 @@ def test_a_machine_that_is_disturbed(tiny_artifact, monkeypatch, until_stable, w
     assert result.measurement.load.others >= 1
 
 
+@pytest.mark.slow
 def test_errors_are_against_the_first_network(tiny_file, tmp_path):
     onnx.save(tiny_network(seed=1), tmp_path / "other.onnx")
     onnx.save(tiny_network(classes=4), tmp_path / "fewer.onnx")

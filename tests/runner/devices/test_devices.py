@@ -275,6 +275,7 @@ def test_which_device_is_found(monkeypatch):
     assert find_device(TARGET) == (None, "any needs avx2, which this machine lacks")
 
 
+@pytest.mark.slow
 def test_a_model_compiled_for_a_remote_device(server, tiny_file, tmp_path):
     net = tenfold.compile(tiny_file, output=tmp_path / "out", device=server.address)
     assert net.manifest.verification["device"] == f"{server.address}, {detection.cpu_model()}"

@@ -94,6 +94,7 @@ def is_free(server):
     assert [server.line(), server.line()] == ["session with 127.0.0.1", "session ended"]
 
 
+@pytest.mark.slow
 def test_half_open_connections_hold_nobody():
     with serving(patch="from tenfold.runner.devices import greeting; greeting.HANDSHAKE = 600") as server:
         silent = [connect(server) for _ in range(20)]
@@ -188,6 +189,7 @@ def test_a_client_that_thinks_for_long_is_not_silent():
         assert session.ask("describe")["version"]
 
 
+@pytest.mark.slow
 def test_a_session_that_is_stopped(tmp_path):
     with serving(*SHORT, folder=tmp_path) as server:
         session = Session(server.address, 60)
@@ -201,6 +203,7 @@ def test_a_session_that_is_stopped(tmp_path):
         assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_device_that_is_stopped():
     with serving() as server:
         session = Session(server.address, SILENCE)
@@ -219,6 +222,7 @@ def children(process):
     return subprocess.run(["ps", "-o", "pid=", "--ppid", str(process)], capture_output=True, text=True).stdout.split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_who_waits_for_a_device_can_be_stopped(number):
     with serving() as server, client(server, 600) as process:
@@ -233,6 +237,7 @@ def test_who_waits_for_a_device_can_be_stopped(number):
             os.kill(each, signal.SIGCONT)
 
 
+@pytest.mark.slow
 def test_a_client_that_is_stopped():
     with serving(*SHORT) as server, client(server, 60) as process:
         process.send_signal(signal.SIGSTOP)
@@ -245,6 +250,7 @@ def test_a_client_that_is_stopped():
         assert "the session has ended" in err
 
 
+@pytest.mark.slow
 def test_a_client_that_is_killed_is_not_worked_for():
     with serving(patch=SLOW) as server, client(server, 60, module=600) as process:
         tell(process)
@@ -275,6 +281,7 @@ class Cable:
                 sink.sendall(content)
 
 
+@pytest.mark.slow
 def test_a_cable_that_is_pulled():
     with serving(*SHORT) as server:
         cable = Cable(server.address)
@@ -288,6 +295,7 @@ def test_a_cable_that_is_pulled():
         is_free(server)
 
 
+@pytest.mark.slow
 def test_a_session_that_is_killed(tmp_path):
     with serving(folder=tmp_path) as server:
         session = Session(server.address)
@@ -299,6 +307,7 @@ def test_a_session_that_is_killed(tmp_path):
         is_free(server)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_takes_its_session_with_it(tmp_path):
     with serving(*SHORT, folder=tmp_path) as server:
         session = Session(server.address, 60)

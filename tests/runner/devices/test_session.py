@@ -79,6 +79,7 @@ def test_code_that_the_device_can_not_run(session):
         session.ask("check", target=other)
 
 
+@pytest.mark.slow
 def test_one_session_at_a_time(session, server):
     with pytest.raises(TenfoldError, match=f"device {server.address}: it serves another session"):
         Session(server.address)
