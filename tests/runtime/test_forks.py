@@ -16,7 +16,7 @@ PROLOGUE = """
 import multiprocessing, os, signal, subprocess, sys, threading, time
 import numpy as np
 import tenfold
-from tenfold.runner import thread_pool
+from tenfold.runtime import thread_pool
 
 net = tenfold.load(sys.argv[1], int(sys.argv[2]))
 shape = net.inputs[0].shape
