@@ -41,7 +41,7 @@ def choose(mcpu: str, claimed: Collection[str], flags: Collection[str]) -> tuple
 
 
 def detect_host() -> Target:
-    """This machine as a target (imports TVM, whose LLVM knows the CPUs' names).
+    """Describe this machine as a target (imports TVM, whose LLVM knows the CPUs' names).
 
     Raises
     ------

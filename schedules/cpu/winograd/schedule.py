@@ -33,13 +33,13 @@ ODD_LINES = (32, 16)    # strides of positions, in floats, modulo the first: an 
 
 
 def schedule_winograd(func: tirx.PrimFunc, target: Target) -> Schedule | None:
-    """Rule for functions around `winograd`, with any element-wise epilogue."""
+    """Schedule a function around `winograd`, with any element-wise epilogue; None for every other function."""
     s = Schedule(func)
     acc = find_annotated(s, ANNOTATION)
     if acc is None:
         return None
-    *described, pooled = (int(v) for v in s.get(acc).annotations[ANNOTATION])
-    blocking = Blocking(*described)
+    outputs, pixels, vectors, tiles, blocks, shared, parallel, pooled = (int(v) for v in s.get(acc).annotations[ANNOTATION])
+    blocking = Blocking(outputs, pixels, vectors, tiles, blocks, bool(shared), bool(parallel))
     weight = s.get(acc).reads[1].source.name
     out = s.get(inline_epilogue(s, s.get_sblock("partial"), keep=STAGES)).name_hint
     s = Schedule(store_by_tiles(s.mod["main"], out, "partial", blocking.outputs // pooled))
@@ -55,7 +55,7 @@ def schedule_winograd(func: tirx.PrimFunc, target: Target) -> Schedule | None:
 
 
 def _schedule_output(s: Schedule, out: SBlockRV, blocking: Blocking, lanes: int) -> tuple[LoopRV, LoopRV]:
-    """Returns the loops over tasks, and over groups of blocks within one."""
+    """Schedule the output; return the loops over tasks, and over groups of blocks within one."""
     tile, y, x, f = s.get_loops(out)
     group, vector, lane = s.split(f, [None, blocking.blocks * blocking.vectors, lanes])
     task, tile = s.split(tile, [None, blocking.tiles])
@@ -73,7 +73,7 @@ def _schedule_output(s: Schedule, out: SBlockRV, blocking: Blocking, lanes: int)
 
 
 def _schedule_products(s: Schedule, acc: SBlockRV, group: LoopRV, blocking: Blocking, lanes: int) -> tuple[LoopRV, LoopRV]:
-    """Returns the loops over input channels, in steps, and over register tiles."""
+    """Schedule the matrix products; return the loops over steps of input channels, and over register tiles."""
     products = s.get_sblock("products")
     s.compute_at(products, group, preserve_unit_loops=True)
     block, i, j, tile, channel = s.get_loops(products)[-5:]
@@ -94,6 +94,7 @@ def _schedule_products(s: Schedule, acc: SBlockRV, group: LoopRV, blocking: Bloc
 
 
 def _schedule_input(s: Schedule, task: LoopRV | None, lanes: int, parallel: bool) -> None:
+    """Schedule the transform of the inputs: within a task, or, without one, in a nest of its own."""
     patch, lateral, transformed = (s.get_sblock(name) for name in STAGES[:3])
     if task is not None:
         s.compute_at(transformed, task, preserve_unit_loops=True)
@@ -117,13 +118,13 @@ def _schedule_input(s: Schedule, task: LoopRV | None, lanes: int, parallel: bool
 
 
 def _apart(s: Schedule, block: SBlockRV, floats: int) -> None:
-    """Keep a buffer that is too large for the stack in a scope of its own: TVM would reuse its memory for the accumulators."""
+    """Put a buffer that is too large for the stack in a scope of its own, or TVM would reuse its memory for the accumulators."""
     if 4 * floats >= STACK_BYTES:
         s.set_scope(block, 0, "local")
 
 
 def _unroll(s: Schedule, *loops: LoopRV) -> None:
-    """Unroll all but the last, and make that one a vector."""
+    """Unroll all loops but the last, and make the last one a vector."""
     for loop in loops[:-1]:
         s.unroll(loop)
     s.vectorize(loops[-1])
