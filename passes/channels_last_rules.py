@@ -1,8 +1,7 @@
 """What each operator does to layouts: one rule for a family of operators, and the table of them all.
 
-A rule gets four things: the old call, the values of its arguments (`Stored`, or what has no layout), the emitter, and the name of the
-variable that holds the result. It emits the operator so that it works on its arguments as they lie, and returns the value of the result.
-It returns None if it can't: then the operator gets its arguments, and gives its result, just as in the old function.
+A rule (`Rule`) emits the operator so that it works on its arguments as they lie, and returns the value of the result. It returns None if it
+can't: then the operator gets its arguments, and gives its result, just as in the old function.
 """
 
 from __future__ import annotations
@@ -23,7 +22,24 @@ class Rule(Protocol):
     """What an operator does to the layouts of its arguments."""
 
     def __call__(self, call: ir.Call, args: Sequence[Any], out: Emitter, name: str, /) -> Value | None:
-        """Emit the operator under `name`, and return the value of its result; None where the rule can't."""
+        """Emit the operator for its arguments as they lie.
+
+        Parameters
+        ----------
+        call : ir.Call
+            The call in the old function, whose result is of static shape.
+        args : sequence
+            The values of its arguments: `Stored`, tuples of values, or expressions without a layout.
+        out : Emitter
+            Takes the bindings of the new function.
+        name : str
+            The name of the variable that holds the result.
+
+        Returns
+        -------
+        Value or None
+            The value of the result; None where the rule can't work on such arguments.
+        """
 
 
 def with_attrs(call: ir.Call, args: Sequence[ir.Expr], **changes: object) -> ir.Call:

@@ -18,7 +18,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the elements of a tensor of some logical shape lie.
+    """The order in which the elements of a tensor of some logical shape lie.
 
     Attributes
     ----------

@@ -147,7 +147,17 @@ class Emitter:
         return var
 
     def cast(self, expr: ir.Expr, type_: ir.Type, name: str) -> relax.Var:
-        """Bind `expr`, matched with a type, to a variable of exactly this name."""
+        """Bind an expression that is matched with a type.
+
+        Parameters
+        ----------
+        expr : Expr
+            The expression.
+        type_ : ir.Type
+            The type that it has to have.
+        name : str
+            The variable's name.
+        """
         var = self._var(name, type_)
         self.bindings.append(relax.MatchCast(var, expr, type_))
         return var
@@ -262,7 +272,19 @@ class Emitter:
         return result
 
     def reshape(self, expr: ir.Expr, shape: Shape, name: str | None, stem: str) -> ir.Expr:
-        """Emit a reshape, named as in `moved`; a reshape of a reshape becomes one."""
+        """Emit a reshape; a reshape of a reshape becomes one.
+
+        Parameters
+        ----------
+        expr : Expr
+            What to reshape.
+        shape : tuple of int
+            The shape of the result.
+        name : str, optional
+            The name of the result.
+        stem : str
+            What the result is named after where it has no name.
+        """
         if isinstance(expr, ir.GenericConst):
             return _const(expr.value.numpy().reshape(shape))
         expr = self._views.get(expr, expr)

@@ -103,7 +103,7 @@ def _hoisted(loop: tirx.Stmt, analyzer: sym.Analyzer) -> tirx.Stmt:
 
 
 def _bounds(condition: ir.Expr, var: ir.Var) -> tuple[ir.Expr | None, ir.Expr | None] | None:
-    """Where a comparison begins to hold, and where it ends to, along a variable; None where it is not linear in it by a constant."""
+    """The first value of a variable for which a comparison holds, and the first behind the last; None if it is not linear in it."""
     kind = type(condition)
     if kind not in COMPARISONS:
         return None

@@ -69,7 +69,7 @@ class Lines:
 
 @dataclass(frozen=True)
 class Limits:
-    """Which products of an accumulating block are needed; all others meet padding, or pixels beyond the end of a row or of the image.
+    """The products of an accumulating block that are needed; others meet padding, or pixels beyond the end of a row or of the image.
 
     A product is needed if all of these hold:
 

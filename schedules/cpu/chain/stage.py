@@ -144,11 +144,11 @@ class ChannelLayout:
         return np.arange(self.groups * self.used) if self.order is None else np.array(self.order)
 
     def at(self, rank: Any) -> Any:
-        """Where the channel lies that comes at `rank` in the order; a number, an array or an expression gives the same."""
+        """The place of the channel that comes at `rank` in the order; `rank` may be a number, an array or an expression."""
         return rank if self.groups == 1 or self.used == self.stored else rank // self.used * self.stored + rank % self.used
 
     def places(self, channels: np.ndarray) -> np.ndarray:
-        """Where the channels with these numbers lie."""
+        """The places of the channels with these numbers."""
         ranks = np.argsort(self.channels)
         return self.at(ranks[channels])
 
@@ -188,7 +188,7 @@ def layouts(stages: Sequence[ChainStage], lanes: int) -> list[ChannelLayout]:
 
 @dataclass(frozen=True)
 class Wiring:
-    """Which filter each lane computes, and which input channel it reads in each step.
+    """The filter that each lane computes, and the input channel that it reads in each step.
 
     Parameters
     ----------

@@ -128,7 +128,17 @@ def find_annotated(s: Schedule, key: str) -> SBlockRV | None:
 
 
 def whole_blocks(s: Schedule, conv: SBlockRV, out: SBlockRV) -> bool:
-    """Whether the output's channels fill the accumulators' blocks, so that both can share their loops."""
+    """Whether the output's channels fill the blocks of the accumulators, so that both can share their loops.
+
+    Parameters
+    ----------
+    s : Schedule
+        The schedule of both.
+    conv : SBlockRV
+        The block that accumulates.
+    out : SBlockRV
+        The block that stores the output.
+    """
     _, blocks, *_, block = (int(v.dom.extent) for v in s.get(conv).iter_vars if v.iter_type == tirx.IterVar.DataPar)
     return int(s.get(out).iter_vars[-1].dom.extent) == blocks * block
 

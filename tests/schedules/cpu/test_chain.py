@@ -299,6 +299,7 @@ def test_channel_layout_spreads_groups():
     assert [layout.at(c) for c in range(6)] == [0, 1, 2, 8, 9, 10]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", RUNNABLE, ids=lambda target: target.name)
 @pytest.mark.parametrize(("colors", "each"), [(2, 16), (3, 16), (4, 24), (8, 12), (12, 8), (16, 2), (32, 1), (6, 10), (5, 7), (4, 18)])
 @pytest.mark.parametrize("averages", [False, True])
@@ -323,6 +324,7 @@ def test_groups_that_share_vectors_are_added_up_in_whole_vectors():
     assert int(schedule.get(schedule.get_loops(schedule.get_sblock(f"{SUMS}_update"))[-1]).extent) == target.lanes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", RUNNABLE, ids=lambda target: target.name)
 @pytest.mark.parametrize(("colors", "each"), [(8, 12), (48, 12), (12, 8), (16, 2), (6, 10)])
 def test_groups_of_one_channel_before_others(target, colors, each):
