@@ -14,12 +14,10 @@ import tvm
 from tvm import ir, relax
 
 from ..passes.layout_emitter import tensor_shape
-from ..schedules.cpu.chain.cost import FAR_BYTES_PER_CYCLE, SHARED_BYTES_PER_CYCLE
-from ..schedules.cpu.conv2d.cost import LAUNCH_CYCLES
 from ..targets import Target
 
-L3_SHARE = 0.25  # of the L3 cache, which other programs use too, for a piece's tensors
-WORTH = 2.0      # times what the pieces cost: what they have to save at least, by an estimate this coarse
+L3_SHARE = 0.25        # of the L3 cache, which other programs use too, for a piece's tensors
+LEAST_SAVED = 2.0      # times what the pieces cost: by an estimate this coarse, less may be none
 
 Rule = Callable[[ir.Call, set[relax.Var]], bool]  # of a call, and the variables that have a row for each image
 
@@ -42,9 +40,10 @@ def count_pieces(mod: tvm.IRModule, target: Target) -> int:
     if not fitting or weights + images * widest <= room:
         return 1
     pieces = images // max(fitting)
-    saved = images * between * (1 / FAR_BYTES_PER_CYCLE - 1 / SHARED_BYTES_PER_CYCLE) / target.cores
-    spent = (pieces - 1) * (weights / SHARED_BYTES_PER_CYCLE / target.cores + kernels * LAUNCH_CYCLES)
-    return pieces if saved > WORTH * spent else 1
+    cpu = target.model
+    saved = images * between * (1 / cpu.memory_round_trip_bytes_per_cycle - 1 / cpu.l3_round_trip_bytes_per_cycle) / target.cores
+    spent = (pieces - 1) * (weights / cpu.l3_round_trip_bytes_per_cycle / target.cores + kernels * cpu.launch_cycles)
+    return pieces if saved > LEAST_SAVED * spent else 1
 
 
 def with_batch(mod: tvm.IRModule, batch: int) -> tvm.IRModule | None:

@@ -12,12 +12,12 @@ import tvm_ffi
 from tvm import ir, tirx
 
 PIPELINE = "tenfold"             # TVM's lowering of loops, with the pass of this file in its place
-BYTES = 2048                     # of all vector registers of AVX-512
+REGISTER_FILE_BYTES = 2048       # of all vector registers of AVX-512
 KEPT = "disable_lower_builtin"   # TVM's annotation of a buffer that stays where it is declared: on the stack
 
 
 def on_stack(func: tirx.PrimFunc) -> tirx.PrimFunc:
-    """The function with its buffers of up to `BYTES` marked, where all indices are numbers: only then LLVM finds registers."""
+    """The function with its buffers of up to `REGISTER_FILE_BYTES` marked, where all indices are numbers: only then LLVM finds registers."""
     moving = set()
 
     def note(access: ir.TensorLoad | tirx.BufferStore) -> None:
@@ -31,7 +31,7 @@ def on_stack(func: tirx.PrimFunc) -> tirx.PrimFunc:
         if not known or buffer.scope() != "global":
             return node
         dtype = tvm.DataType(buffer.dtype)
-        small = prod(int(extent) for extent in buffer.shape) * dtype.itemsize <= BYTES
+        small = prod(int(extent) for extent in buffer.shape) * dtype.itemsize <= REGISTER_FILE_BYTES
         return tirx.AllocBuffer(buffer, {**node.annotations, KEPT: tirx.const(1, "int32")}) if small else node
 
     tvm_ffi.structural_walk(func.body, (ir.TensorLoad, note))

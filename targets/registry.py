@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from .detection import physical_cores
+from .cpu_model import default_model
 from .target import Target
 
 if sys.version_info >= (3, 11):
@@ -36,4 +37,5 @@ def _read(path: Path) -> Target:
         l3_bytes=table["l3_kib"] << 10,
         features=tuple(table["features"]),
         description=table["description"],
+        model=default_model(table["vector_registers"]),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tvm
-from tenfold.codegen.stack_buffers import BYTES, PIPELINE
+from tenfold.codegen.stack_buffers import PIPELINE, REGISTER_FILE_BYTES
 from tenfold.codegen.workspaces import WorkspaceMeter
 from tenfold.schedules.tir.bound_loops import lower_blocks
 from tenfold.targets import resolve
@@ -39,8 +39,8 @@ def build(rows: int, unrolled: bool) -> tuple[tvm.runtime.Module, int]:
 
 @pytest.mark.parametrize(("rows", "unrolled", "workspace"), [
     (ROWS, True, False),                        # 1280 bytes: TVM itself would take them from the heap
-    (BYTES // (4 * LANES), True, False),
-    (BYTES // (4 * LANES) + 1, True, True),     # more than there are registers
+    (REGISTER_FILE_BYTES // (4 * LANES), True, False),
+    (REGISTER_FILE_BYTES // (4 * LANES) + 1, True, True),     # more than there are registers
     (ROWS, False, True),                        # a loop moves through it: no registers
     (8, False, False),                          # small
 ])

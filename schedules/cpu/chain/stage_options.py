@@ -14,7 +14,6 @@ from .stage import ChainStage, layouts
 
 DEPTHWISE_PIXELS = (8, 7, 6, 5)   # accumulators: enough to hide the multiply-add's latency, few enough for registers
 FEWEST_PIXELS = 4                 # where they are too many: 128 channels, 1 x 5, measured 15 % faster than with 8 in 16 registers
-LINE_BYTES, FLOAT_BYTES = 64, 4   # of a line of the caches, of a number
 DEPTHWISE_CYCLES = 0.75           # of one multiply-add of a vector: its input comes from memory, two loads in a cycle at best
 
 
@@ -93,9 +92,9 @@ def depthwise_pixels(link: ConvWorkload, target: Target) -> int:
     return min(fitting + narrow, key=lambda p: ceil(width / p) * p)
 
 
-def line_of_channels(channels: int, lanes: int) -> int:
+def line_of_channels(channels: int, target: Target) -> int:
     """Channels that a chain takes at a time which begins with a depthwise convolution: all of a cache line, in whole vectors."""
-    return gcd(channels, max(lanes, LINE_BYTES // FLOAT_BYTES))
+    return gcd(channels, max(target.lanes, target.model.line_bytes // 4))
 
 
 def depthwise_cycles(link: ConvWorkload, pixels: int, vectors: int) -> float:

@@ -19,13 +19,13 @@ from tvm.s_tir import Schedule
 
 from ....targets import Target
 from ...shapes import ConvGeometry
+from ..common import TASKS_PER_CORE
 from ..epilogue import inline_epilogue
 from .compute import pad
 from .schedule import find_annotated
 
 ANNOTATION = "tenfold.depthwise"
 PIXELS = 6             # accumulators: enough to hide the multiply-add's latency, few enough to leave registers for inputs and weights
-TASKS_PER_CORE = 4
 L2_SHARE = 0.5         # of the L2 cache for the padded input of a task
 
 

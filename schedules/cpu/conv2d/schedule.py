@@ -93,7 +93,7 @@ def schedule_conv2d(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     # 5. What nobody wants is left out; the weights of the next block are asked for, a part of them in every pass over those of this one.
     limits = {} if flat else _limits(s, conv, passes[-1])
     if prefetch:
-        s = prefetch_rows(s, steps[0], weight.name, passes, taps=int(weight.shape[-4]) * int(weight.shape[-3]))
+        s = prefetch_rows(s, steps[0], weight.name, passes, target.model.line_bytes, taps=int(weight.shape[-4]) * int(weight.shape[-3]))
     return guarded(s, limits) if limits else s
 
 

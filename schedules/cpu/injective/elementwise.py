@@ -20,7 +20,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV, ScheduleError
 from ....targets import Target
 from ...tir.analysis import Block, block_of, blocks_of
 from ...tir.transpose_tiles import transposed_tiles
-from ..common import PARALLEL_NS, extent_of, lanes_for, parallel_outer, tidied, vector_tile
+from ..common import extent_of, lanes_for, parallel_outer, tidied, vector_tile, worth_sharing
 
 VECTORS = 4           # vectors that one step computes: enough to hide the latency of a polynomial, few enough for 16 registers
 SEGMENT_VECTORS = 8   # of an operand of a concatenation whose length is odd: longer ones are left to LLVM's own vectoriser
@@ -45,7 +45,7 @@ def schedule_spatial(s: Schedule, rv: SBlockRV, target: Target) -> None:
     if not loops or len(loops) != len(block.kinds):
         return
     if not block.plain:
-        parallel_outer(s, loops, block.work_ns, target)
+        parallel_outer(s, loops, block.work_cycles(target.model), target)
         return
     lanes = lanes_for(block, target)
     chosen = block.branch_axes
@@ -58,7 +58,7 @@ def schedule_spatial(s: Schedule, rv: SBlockRV, target: Target) -> None:
     if last in chosen:
         # 2a. Which operand is read changes along the innermost axis.
         outer, segments = _split_at_borders(s, block, outer, inner, chosen[last], lanes)
-        parallel_outer(s, outer, block.work_ns, target)
+        parallel_outer(s, outer, block.work_cycles(target.model), target)
         segments()
         return
     if rows is not None:
@@ -69,7 +69,7 @@ def schedule_spatial(s: Schedule, rv: SBlockRV, target: Target) -> None:
         row = outer.pop(rows)
         outer = [*outer, *transposed_tiles(s, row, inner, lanes, loads_go_on)]
         s.reorder(*outer)  # an axis between the two may be left
-        parallel_outer(s, outer, block.work_ns, target)
+        parallel_outer(s, outer, block.work_cycles(target.model), target)
         return
     # 2c. The plain case.
     tile = vector_tile(length, lanes, VECTORS) if length >= lanes else None
@@ -80,7 +80,7 @@ def schedule_spatial(s: Schedule, rv: SBlockRV, target: Target) -> None:
     elif not outer:
         # A single axis of prime length: tasks with a bounds check, vectorised by LLVM.
         outer = s.split(inner, [min(length, 4 * target.cores), None])[:1]
-    parallel_outer(s, outer, block.work_ns, target)
+    parallel_outer(s, outer, block.work_cycles(target.model), target)
 
 
 def schedule_untouched(s: Schedule, target: Target) -> Schedule:
@@ -89,7 +89,7 @@ def schedule_untouched(s: Schedule, target: Target) -> Schedule:
         loops = s.get_loops(block.rv)
         written = len(loops) == len(block.kinds) and all(s.get(l).kind == tirx.ForKind.SERIAL and not s.get(l).annotations for l in loops)
         alone = all(not isinstance(s.get(l).body, tirx.SeqStmt) for l in loops)
-        if block.plain and set(block.kinds) <= {"S"} and written and alone and block.work_ns >= PARALLEL_NS:
+        if block.plain and set(block.kinds) <= {"S"} and written and alone and worth_sharing(block.work_cycles(target.model), target):
             schedule_spatial(s, block.rv, target)
     return s
 

@@ -24,7 +24,6 @@ from ..conv2d.schedule import find_annotated
 
 ANNOTATION = "tenfold.response_norm"  # of the block of squares: elements in a vector
 LONGEST = 16       # windows are unrolled
-STORE_BUFFER = 64  # stores that a core has under way
 
 
 @dataclass(frozen=True)
@@ -73,8 +72,8 @@ def schedule_response_norm(func: tirx.PrimFunc, target: Target) -> Schedule | No
     # 1. Rows in chunks, of which the squares are done first.
     *outer, rows, channel = s.get_loops(out)
     vectors = int(s.get(squares).iter_vars[-2].dom.extent)
-    chunk, _ = s.split(rows, [None, _chunk(extent_of(s, rows), vectors)])
-    chunk = parallel_outer(s, [*outer, chunk], block_of(s, out).work_ns, target)
+    chunk, _ = s.split(rows, [None, _chunk(extent_of(s, rows), vectors, target)])
+    chunk = parallel_outer(s, [*outer, chunk], block_of(s, out).work_cycles(target.model), target)
     s.compute_at(squares, chunk, preserve_unit_loops=True)
     # 2. Vectors.
     s.vectorize(s.get_loops(squares)[-1])
@@ -82,9 +81,9 @@ def schedule_response_norm(func: tirx.PrimFunc, target: Target) -> Schedule | No
     return s
 
 
-def _chunk(rows: int, vectors: int) -> int:
+def _chunk(rows: int, vectors: int, target: Target) -> int:
     """Rows of a chunk, a divisor: so many that their first squares have left the store buffer when they are read.
 
     A load that spans two of its entries waits until both are in the cache.
     """
-    return next(n for n in range(1, rows + 1) if rows % n == 0 and (n * vectors >= STORE_BUFFER or n == rows))
+    return next(n for n in range(1, rows + 1) if rows % n == 0 and (n * vectors >= target.model.store_buffer or n == rows))
