@@ -17,7 +17,7 @@ KEPT = "disable_lower_builtin"   # TVM's annotation of a buffer that stays where
 
 
 def on_stack(func: tirx.PrimFunc) -> tirx.PrimFunc:
-    """The function with its buffers of up to `REGISTER_FILE_BYTES` marked, where all indices are numbers: only then LLVM finds registers."""
+    """The function with its buffers of up to `REGISTER_FILE_BYTES` marked, where all indices are numbers: else LLVM finds no registers."""
     moving = set()
 
     def note(access: ir.TensorLoad | tirx.BufferStore) -> None:

@@ -1,7 +1,7 @@
 """What a CPU can do in a cycle, as far as the choice of kernels depends on it: one value for each quantity.
 
-All times are in cycles of a core and all rates in bytes per cycle. Sizes of caches, vectors and cores are in `Target`. What a kernel makes of
-these figures, such as its share of a cache, stands beside the code that decides by it.
+All times are in cycles of a core and all rates in bytes per cycle. `Target` has the number of cores and the sizes of vectors and caches.
+What a kernel makes of these figures, such as its share of a cache, stands beside the code that decides by it.
 """
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class CpuModel:
         Size of a page, and how many pages the first TLB knows.
     l2_bytes_per_cycle, l3_bytes_per_cycle : float
         That one core reads in a stream, as of weights.
-    l3_shared_bytes_per_cycle, far_bytes_per_cycle : float
-        That one core writes, and reads later, in the L3 cache and in memory.
     memory_bytes_per_cycle : float
-        That all cores together read from memory in a stream.
+        That all cores together read from memory in a stream, as of weights.
+    l2_round_trip_bytes_per_cycle, l3_round_trip_bytes_per_cycle, memory_round_trip_bytes_per_cycle : float
+        That one core writes there and then reads, each byte counted twice. Lines that are written are fetched before, and written back.
     remote_bytes_per_cycle : float
         That one core reads of what another one has just written.
     launch_cycles : float
@@ -94,6 +94,6 @@ BY_THE_CLOCK = ("memory_bytes_per_cycle", "memory_round_trip_bytes_per_cycle", "
 FIGURES = {figure.name: figure for figure in fields(CpuModel)}
 
 
-def default_model(vector_registers: int) -> CpuModel:
-    """The figures that are assumed of an x86-64 CPU that nothing is known about; AVX-512 is told by its 32 registers."""
-    return CpuModel(memory_operand=vector_registers > 16)
+def for_registers(model: CpuModel, vector_registers: int) -> CpuModel:
+    """The model of an x86-64 CPU for code with so many vector registers: 32 are AVX-512's, whose multiply-adds broadcast from memory."""
+    return replace(model, memory_operand=vector_registers > 16)

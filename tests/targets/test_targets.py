@@ -144,10 +144,10 @@ def test_a_few_cores_have_their_share_of_a_large_cache(monkeypatch):
     """Not all that a virtual machine shows."""
     from tenfold.targets import host
 
-    monkeypatch.setattr(host.cpu, "caches", lambda: (48 << 10, 2 << 20, 480 << 20))
-    monkeypatch.setattr(host.cpu, "physical_cores", lambda: 2)
+    monkeypatch.setattr(host.detection, "caches", lambda: (48 << 10, 2 << 20, 480 << 20))
+    monkeypatch.setattr(host.detection, "physical_cores", lambda: 2)
     assert host.detect_host().l3_bytes == 32 << 20
-    monkeypatch.setattr(host.cpu, "caches", lambda: (32 << 10, 512 << 10, 16 << 20))
+    monkeypatch.setattr(host.detection, "caches", lambda: (32 << 10, 512 << 10, 16 << 20))
     assert host.detect_host().l3_bytes == 16 << 20
 
 

@@ -23,6 +23,7 @@ from .cost import Work, remote_cycles, shares_weights
 from .stage import ChainStage, wirings
 from .stage_options import depthwise_cycles, depthwise_pixels, row_cycles, stage_options
 
+IMAGE_SHARE = 0.25        # of the L2 caches or the L3 cache, for an image between kernels: what is read before lies there too
 MOST_LINES_OF_A_SET = 6   # times as many as it holds: in 12 ways, 64 are 10 % faster than transposed, 128 5 to 12 % slower
 MOST_WAYS = 200           # to compute the stages of a chain that are compared
 
@@ -158,11 +159,13 @@ def _round_trip(link: ConvWorkload, target: Target) -> float:
 
 
 def _there_and_back(bytes_: int, target: Target) -> float:
-    rate = target.model.memory_round_trip_bytes_per_cycle
-    if bytes_ <= target.l2_bytes * target.cores / 4:  # what is read before, and weights, lie there too
-        rate = target.model.l2_round_trip_bytes_per_cycle
-    elif bytes_ <= target.l3_bytes / 4:
-        rate = target.model.l3_round_trip_bytes_per_cycle
+    """Cycles to write so much, and to read it again, in the nearest caches that hold it."""
+    cpu = target.model
+    rate = cpu.memory_round_trip_bytes_per_cycle
+    if bytes_ <= IMAGE_SHARE * target.l2_bytes * target.cores:
+        rate = cpu.l2_round_trip_bytes_per_cycle
+    elif bytes_ <= IMAGE_SHARE * target.l3_bytes:
+        rate = cpu.l3_round_trip_bytes_per_cycle
     return 2 * bytes_ / rate / target.cores
 
 

@@ -72,7 +72,7 @@ def schedule_response_norm(func: tirx.PrimFunc, target: Target) -> Schedule | No
     # 1. Rows in chunks, of which the squares are done first.
     *outer, rows, channel = s.get_loops(out)
     vectors = int(s.get(squares).iter_vars[-2].dom.extent)
-    chunk, _ = s.split(rows, [None, _chunk(extent_of(s, rows), vectors, target)])
+    chunk, _ = s.split(rows, [None, chunk_rows(extent_of(s, rows), vectors, target)])
     chunk = parallel_outer(s, [*outer, chunk], block_of(s, out).work_cycles(target.model), target)
     s.compute_at(squares, chunk, preserve_unit_loops=True)
     # 2. Vectors.
@@ -81,7 +81,7 @@ def schedule_response_norm(func: tirx.PrimFunc, target: Target) -> Schedule | No
     return s
 
 
-def _chunk(rows: int, vectors: int, target: Target) -> int:
+def chunk_rows(rows: int, vectors: int, target: Target) -> int:
     """Rows of a chunk, a divisor: so many that their first squares have left the store buffer when they are read.
 
     A load that spans two of its entries waits until both are in the cache.

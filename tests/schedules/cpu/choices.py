@@ -7,7 +7,7 @@ Layers come from `tests/benchmarks/shapes/`, runs of convolutions in whole netwo
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -17,7 +17,7 @@ if __name__ == "__main__":  # the repository of this file, wherever another one 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 from models import flattened
-from shapes import Shape, read_all
+from shapes import read_all
 from tenfold.factorization import Stage
 from tenfold.schedules.cpu.chain.compute import Ends
 from tenfold.schedules.cpu.chain.partition import Segment, segments
@@ -25,14 +25,18 @@ from tenfold.schedules.cpu.conv2d.cost import choose_tile
 from tenfold.schedules.cpu.conv2d.groups import mergeable
 from tenfold.schedules.cpu.dense.matvec import Streams, choose_streams
 from tenfold.schedules.cpu.dense.matvec_chain import choose_chain
+from tenfold.schedules.cpu.reduction.response_norm import chunk_rows
 from tenfold.schedules.cpu.winograd.cost import choose_winograd
 from tenfold.schedules.shapes import ConvGeometry, ConvWorkload
-from tenfold.targets import Target
+from tenfold.targets import Target, resolve
+from tenfold.targets.cpu_model import CpuModel
 
 FOLDER = Path(__file__).parent / "choices"
 RUNS = FOLDER / "runs.txt"
 COMMAND = "python tests/schedules/cpu/choices.py"
 # Fully connected layers of the networks in `tests/benchmarks`, inputs and outputs of each in a row.
+GROUPED = ((96, 576, 48, 27), (96, 192, 24, 27), (96, 48, 48, 27), (256, 256, 32, 14), (64, 64, 4, 27), (128, 128, 16, 28))
+RESPONSE_NORMS = ((27, 96), (54, 96), (26, 256), (12, 256))  # rows and channels
 DENSE = ((2304, 256, 10), (9216, 4096, 4096, 1000), (25088, 4096, 4096, 1000), (512, 1000), (2048, 1000))
 
 
@@ -47,7 +51,7 @@ class Case:
 @cache
 def cases() -> tuple[Case, ...]:
     """All choices, by kind: tiles and Winograd blockings of single convolutions, merged groups, chains, networks, dense layers."""
-    return tuple([*_convolutions(), *_chains(), *_runs(), *_dense()])
+    return tuple([*_convolutions(), *_dense(), *_response_norms(), *_chains(), *_runs()])
 
 
 def _convolutions() -> Iterator[Case]:
@@ -65,11 +69,11 @@ def _convolutions() -> Iterator[Case]:
             name = name if batch == 1 else f"{name} x{batch}"
             yield Case(f"tile {name}", partial(_tile, geometry, batch, size, channels))
     for (geometry, size, channels), name in stages.items():
-        if geometry.kernel == (3, 3) and geometry.stride == (1, 1) and geometry.groups == 1:
+        if geometry.kernel == (3, 3) and geometry.stride == (1, 1) and geometry.groups == 1 and not name.endswith("]"):
             yield Case(f"winograd {name}", partial(_winograd, geometry, size, channels))
-    for (geometry, size, channels), name in stages.items():
-        if geometry.groups > 1:
-            yield Case(f"groups {name}", partial(_groups, geometry, size, channels))
+    for channels, filters, groups, size in GROUPED:
+        geometry = ConvGeometry(filters, (1, 1), groups=groups)
+        yield Case(f"groups {channels}-{filters} {size} 1x1 g{groups}", partial(_groups, geometry, size, channels))
 
 
 def _tile(geometry: ConvGeometry, batch: int, size: int, channels: int, target: Target) -> str:
@@ -92,15 +96,18 @@ def _groups(geometry: ConvGeometry, size: int, channels: int, target: Target) ->
 
 
 def _chains() -> Iterator[Case]:
-    layers = {shape.name: (shape.stages(), shape.size) for shape in read_all() if shape.form}
-    layers |= {f"flattened {size}": (flattened(128, 128, 5), size) for size in (16, 32, 64)}
-    for name, (stages, size) in layers.items():
-        for batch in (1, 16):
-            links = links_of(stages, size, batch)
-            yield Case(f"chain {name}" + f" x{batch}" * (batch > 1), partial(_segments, links, Ends()))
+    factored = {shape: lists for shape, lists in read_all().items() if shape.form}
+    layers = [(shape.name, shape.stages(), shape.size, 1) for shape in factored]
+    layers += [(f"{shape.name} x16", shape.stages(), shape.size, 16) for shape, lists in factored.items() if "resnet18-factored" in lists]
+    layers += [(f"flattened {size}", flattened(128, 128, 5), size, 1) for size in (16, 32, 64)]
+    for name, stages, size, batch in layers:
+        yield Case(f"chain {name}", partial(_segments, links_of(stages, size, batch), Ends(source_nchw=True)))
+    for shape, lists in read_all().items():
+        if {"reference", "resnet50"} & set(lists) and not shape.form:
+            yield Case(f"layer {shape.name}", partial(_segments, links_of(shape.stages(), shape.size, 1), Ends(source_nchw=True)))
 
 
-def links_of(stages: tuple[Stage, ...] | list[Stage], size: int, batch: int) -> tuple[ConvWorkload, ...]:
+def links_of(stages: Sequence[Stage], size: int, batch: int) -> tuple[ConvWorkload, ...]:
     """The convolutions of a chain with the sizes of their inputs."""
     links, sizes = [], (size, size)
     for stage in stages:
@@ -171,13 +178,39 @@ def _dense_chain(sizes: tuple[int, ...], target: Target) -> str:
     return "; ".join(_streams(streams) for streams in choose_chain(sizes[0], sizes[1:], target))
 
 
+def _response_norms() -> Iterator[Case]:
+    for rows, channels in RESPONSE_NORMS:
+        yield Case(f"response norm {channels} {rows}", partial(_rows_of_chunk, rows, channels))
+
+
+def _rows_of_chunk(rows: int, channels: int, target: Target) -> str:
+    return f"{chunk_rows(rows, channels // target.lanes + 2, target)} rows"
+
+
 def _streams(streams: Streams) -> str:
     return f"{streams.count} streams x {streams.vectors}" + ", one thread" * (not streams.parallel)
+
+
+@cache
+def targets() -> dict[str, Target]:
+    """What the choices are made for, by name: presets, and a Cortex-A76, which is none as yet."""
+    return {name: with_cores(resolve(name), 2) for name in ("zen3", "zen4")} | {"neon": cortex_a76()}
 
 
 def with_cores(target: Target, cores: int) -> Target:
     """The target with another number of cores."""
     return replace(target, cores=cores, tvm={**target.tvm, "num-cores": cores})
+
+
+def cortex_a76() -> Target:
+    """Four cores as of a Raspberry Pi 5: 64 KB of L1 in four ways, 512 KB of L2 each, 2 MB of L3 (Arm Cortex-A76 TRM).
+
+    Two pipes of 128 bits with multiply-adds of four cycles, two loads in a cycle (Cortex-A76 Software Optimization Guide); 48 pages in the
+    first TLB. Rates beyond the L1 cache are those of the other targets.
+    """
+    model = CpuModel(lane_operand=True, pointer_registers=20, way_bytes=16 << 10, tlb_pages=48, clock_ghz=2.4)
+    tvm = {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a76", "num-cores": 4}
+    return Target("cortex-a76", tvm, 128, 32, 4, 64 << 10, 512 << 10, 2 << 20, model=model)
 
 
 def lines(target: Target) -> str:

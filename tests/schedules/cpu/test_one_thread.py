@@ -17,7 +17,8 @@ from tvm import relax, tirx
 from tvm.s_tir import Schedule
 
 MODELS = [model("zen3", 4), model("zen4", 8), model("zen3", 2)]
-MOST_LAUNCHES = 3 * FEWEST_LAUNCHES  # of all that a kernel does on one thread: the estimate counts each block, whatever it shares with its neighbours
+# Of all that a kernel does on one thread: the estimate counts each block, whatever it shares with its neighbours.
+MOST_LAUNCHES = 3 * FEWEST_LAUNCHES
 shapes = st.tuples(st.sampled_from([1, 2]), st.sampled_from([3, 8, 24, 64]), st.sampled_from([1, 7, 24, 56]), st.sampled_from([5, 24, 49]))
 axes = st.sampled_from([[-1], [1], [2], [1, 2], [2, 3], [1, 3], [1, 2, 3], [0, 2, 3], [0, 1, 2, 3]])
 kinds = st.sampled_from([*OVER_AXES, *REDUCTIONS, "layer", "instance", "group"])
