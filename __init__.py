@@ -7,43 +7,61 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .factorization.choice import Choice
     from .factorization.plan import Plan
-    from .runner.bench.compare import Comparison, compare
+    from .frontends.reading import Reading
+    from .runner.bench.compare import Comparison, bench
     from .runner.compile import compile
     from .runner.inspect import inspect
+    from .runner.verification import verify
     from .runtime.artifact import Artifact, load
+    from .search.budget import Budget
     from .search.compress import compress
+    from .search.compression import Compression
+    from .search.recipe import Recipe
+    from .search.settings import Settings
     from .support.errors import TenfoldError, VerificationError
     from .targets import Target
 
 # Imported when they are first asked for: `import tenfold` must not wait for TVM.
 _HOMES = {
     "Artifact": "runtime.artifact",
+    "Budget": "search.budget",
     "Choice": "factorization.choice",
     "Comparison": "runner.bench.compare",
+    "Compression": "search.compression",
     "Plan": "factorization.plan",
+    "Reading": "frontends.reading",
+    "Recipe": "search.recipe",
+    "Settings": "search.settings",
     "Target": "targets",
     "TenfoldError": "support.errors",
     "VerificationError": "support.errors",
-    "compare": "runner.bench.compare",
+    "bench": "runner.bench.compare",
     "compile": "runner.compile",
     "compress": "search.compress",
     "inspect": "runner.inspect",
     "load": "runtime.artifact",
+    "verify": "runner.verification",
 }
 
 __all__ = [
     "Artifact",
+    "Budget",
     "Choice",
     "Comparison",
+    "Compression",
     "Plan",
+    "Reading",
+    "Recipe",
+    "Settings",
     "Target",
     "TenfoldError",
     "VerificationError",
-    "compare",
+    "bench",
     "compile",
     "compress",
     "inspect",
     "load",
+    "verify",
 ]
 
 

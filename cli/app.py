@@ -14,9 +14,10 @@ from ..support.files.inputs import protect
 from ..support.printable import one_line
 from .answer import Answer, check_json
 from .ending import MISTAKE, ending
+from .options import READING, reading_keywords
 from .work import Work
 
-UsageError = typer.BadParameter.__mro__[1]  # of the parser of options, which Typer does not export: an unknown option, a bad value
+UsageError: Any = typer.BadParameter.__mro__[1]  # of the parser of options, which Typer does not export: an unknown option, a bad value
 
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only results and errors: no progress, no warnings.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Every step, what the tools below print, and tracebacks.")]
@@ -51,7 +52,11 @@ def _everywhere(
 
 
 def command(function: Callable[..., Answer]) -> Callable[..., None]:
-    """Register a command: a function of its Work and its options that returns an Answer. It gets --json, -q and -v too."""
+    """Register a command: a function of its Work and its options that returns an Answer. It gets --json, -q and -v too.
+
+    Where it has a parameter `reading`, it gets the options of reading a model too.
+    """
+    reads = "reading" in inspect.signature(function).parameters
 
     @functools.wraps(function)
     def run(context: typer.Context, json: str | None, quiet: bool, verbose: bool, **options: Any) -> None:
@@ -59,11 +64,13 @@ def command(function: Callable[..., Answer]) -> Callable[..., None]:
         with ending(work), protect(*(options.get(name) for name in INPUTS)):
             check_json(json)
             with work.going_on():
+                if reads:
+                    options["reading"] = reading_keywords(**{name: options.pop(name) for name in READING})
                 answer = function(work, **options)
             work.kept = "its work was done"
             answer.publish(json, work.quiet)
 
-    _declare(run, function, {"json": (Json, None), **LOUDNESS})
+    _declare(run, function, {**(READING if reads else {}), "json": (Json, None), **LOUDNESS})
     return app.command()(run)
 
 
@@ -86,12 +93,12 @@ def _work(context: typer.Context, quiet: bool, verbose: bool, captured: bool = T
 
 
 def _declare(run: Callable[..., None], function: Callable[..., Any], more: Mapping[str, tuple[Any, Any]]) -> None:
-    """Let `run` show Typer the options of `function`, without its Work, and some more."""
+    """Let `run` show Typer the options of `function`, without its Work and what is made of others, and some more."""
     hints = get_type_hints(function, include_extras=True)
     _, *own = inspect.signature(function).parameters.values()
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [inspect.Parameter("context", keyword, annotation=typer.Context)]
-    parameters += [parameter.replace(kind=keyword, annotation=hints[parameter.name]) for parameter in own]
+    parameters += [parameter.replace(kind=keyword, annotation=hints[parameter.name]) for parameter in own if parameter.name != "reading"]
     parameters += [inspect.Parameter(name, keyword, annotation=kind, default=default) for name, (kind, default) in more.items()]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

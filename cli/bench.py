@@ -9,7 +9,7 @@ import typer
 from .answer import Answer
 from .app import command
 from .complete import engine_names
-from .options import Batch, InputShape, Outputs, TargetOption, Threads, Trust, reading
+from .options import Device, Keywords, TargetOption, Threads
 from .work import Work
 
 
@@ -31,22 +31,32 @@ def bench(
     profile: Annotated[bool, typer.Option("--profile", help="Show where the time of each network in Tenfold goes.")] = False,
     threads: Threads = None,
     target: TargetOption = "host",
-    input_shape: InputShape = None,
-    batch: Batch = None,
-    outputs: Outputs = None,
-    trust: Trust = False,
+    device: Device = None,
+    *,
+    reading: Keywords,
 ) -> Answer:
     """Compare networks and engines side by side: milliseconds, memory, accuracy and error."""
     work.say("loading the compiler")
-    from ..runner.bench.compare import compare
+    from ..runner.bench.compare import bench as compare
     from ..runner.bench.profile_report import profile_table
     from ..runner.report import comparison_table
 
     engines = [name.strip() for name in against.split(",") if name.strip()]
-    how = {"runs": runs, "threads": threads, "until_stable": until_stable, "profile": profile}
-    network = {"target": target, **reading(input_shape, batch, outputs, trust)}
-    result = compare(what, against=engines, data=data, progress=work.say, **how, **network)
-    for model, engine, reason in result.skipped:
-        work.remark(f"no row for {model} in {engine}: {reason}")
+    result = compare(
+        what, against=engines, data=data, runs=runs, threads=threads, target=target, profile=profile, until_stable=until_stable,
+        device=device, progress=work.say, **reading,
+    )
+    for reason, pairs in _by_reason(result.skipped).items():
+        work.remark(f"no row for {', '.join(pairs)}: {reason}")
+    for model in result.unverified:
+        work.remark(f"{model}: it was never verified: tenfold verify {model} does that")
     profiles = [profile_table(row.profile, row.model) for row in result.rows if row.profile is not None]
     return Answer([comparison_table(result), *profiles], result.to_dict())
+
+
+def _by_reason(skipped: list[tuple[str, str, str]]) -> dict[str, list[str]]:
+    """What has no row, for each reason, so that one line says it."""
+    found: dict[str, list[str]] = {}
+    for model, engine, reason in skipped:
+        found.setdefault(reason, []).append(f"{model} in {engine}")
+    return found

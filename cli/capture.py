@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from typing import TextIO
+from typing import IO, TextIO
 
 from ..support.printable import printable
 
@@ -40,7 +40,7 @@ class Capture:
     def __init__(self) -> None:
         self.stderr: TextIO = sys.stderr
         self._stack = contextlib.ExitStack()
-        self._steps: TextIO | None = None
+        self._steps: IO[str] | None = None
 
     def __enter__(self) -> Capture:
         with contextlib.ExitStack() as stack:

@@ -11,10 +11,11 @@ import typer
 
 from .answer import Answer
 from .app import command
-from .options import Batch, InputShape, Model, Outputs, TargetOption, Threads, Trust, reading
+from .options import Device, Keywords, Model, TargetOption, Threads
 from .work import Work
 
 if TYPE_CHECKING:
+    from ..runtime.artifact import Artifact
     from ..runtime.manifest import Manifest
 
 
@@ -26,11 +27,13 @@ def compile(
     target: TargetOption = "host",
     threads: Threads = None,
     plan: Annotated[Path | None, typer.Option("--plan", help="Factor the layers that this plan names.", metavar="PLAN.json")] = None,
+    choices: Annotated[
+        Path | None, typer.Option("--choices", help="Build kernels as this file, or artifact, says.", metavar="FILE|DIR")
+    ] = None,
     tolerance: Annotated[float | None, typer.Option("--tolerance", help="Largest error that passes.", metavar="T")] = None,
-    input_shape: InputShape = None,
-    batch: Batch = None,
-    outputs: Outputs = None,
-    trust: Trust = False,
+    device: Device = None,
+    *,
+    reading: Keywords,
 ) -> Answer:
     """Compile a network to a shared library and its weights, and verify it against an independent engine."""
     work.say("loading the compiler")
@@ -38,26 +41,49 @@ def compile(
     from ..runner.report import size
 
     begin = time.perf_counter()
-    how = reading(input_shape, batch, outputs, trust)
-    artifact = compiler.compile(model, target, output, plan=plan, threads=threads, tolerance=tolerance, progress=work.say, **how)
+    artifact = compiler.compile(
+        model, target, output, plan=plan, threads=threads, tolerance=tolerance, device=device, choices=choices,
+        progress=work.say, **reading,
+    )
     manifest, seconds = artifact.manifest, time.perf_counter() - begin
     content = {"output": str(output), "seconds": round(seconds, 3), "manifest": json.loads(manifest.to_json())}
-    return Answer([*_facts(manifest), f"wrote     {output} ({size(manifest.bytes)}) in {seconds:.1f} s"], content)
+    facts = [*_facts(manifest), f"wrote     {output} ({size(manifest.bytes)}) in {seconds:.1f} s"]
+    return Answer([*facts, *_doubt(artifact, output)], content)
 
 
 def _facts(manifest: Manifest) -> Iterator[str]:
     from ..runner.report import count, size
 
-    check = manifest.verification
     tvm = " ".join(f"{key}={value}" for key, value in manifest.target["tvm"].items())
     yield f"target    {manifest.target['name']} ({tvm})"
     yield f"threads   {manifest.threads}"
     yield f"cost      {count(manifest.macs)} MACs, {count(manifest.params)} parameters"
+    yield from verified_lines(manifest)
+    parts = ", ".join(f"{size(number)} of {part}" for part, number in manifest.memory.items() if part != "planned")
+    yield f"memory    {size(manifest.memory['planned'])}: {parts}"
+
+
+def verified_lines(manifest: Manifest) -> Iterator[str]:
+    """What a verification found; nothing where there was none."""
+    check = manifest.verification
+    if check is None:
+        return
+    where = "" if check["device"] == "here" else f" on {check['device']}"
     yield (
-        f"verified  against {check['reference']} on {check['inputs']} inputs: largest error {check['max_abs_error']:.1e},"
+        f"verified  against {check['reference']} on {check['inputs']} inputs{where}: largest error {check['max_abs_error']:.1e},"
         f" {check['max_rel_error']:.1e} of the largest output (tolerance {check['tolerance']:.1e}, {check['tolerance_reason']})"
     )
     for note in check["notes"]:
         yield f"          {note}"
-    parts = ", ".join(f"{size(number)} of {part}" for part, number in manifest.memory.items() if part != "planned")
-    yield f"memory    {size(manifest.memory['planned'])}: {parts}"
+
+
+def _doubt(artifact: Artifact, output: Path) -> Iterator[str]:
+    """What is to be done where nothing could be verified."""
+    from ..runner.devices.artifacts import Nowhere
+    from ..runner.verification import advice
+
+    if artifact.manifest.verification is None:
+        lack = artifact.machine.lack if isinstance(artifact.machine, Nowhere) else "it was not asked for"
+        yield f"not verified here: {lack}; {advice(output)}"
+        if artifact.manifest.reference is None:
+            yield "there it needs the model too (--model): its inputs and outputs are too large to keep some beside the artifact"

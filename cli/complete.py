@@ -17,6 +17,11 @@ def target_names(incomplete: str) -> list[str]:
     return [name for name in ("host", *sorted(path.stem for path in PRESETS.glob("*/*.toml"))) if name.startswith(incomplete)]
 
 
+def device_names(incomplete: str) -> list[str]:
+    """The devices that have names."""
+    return [name for name in ("here", "emulated") if name.startswith(incomplete)]
+
+
 def engine_names(incomplete: str) -> list[str]:
     """The rivals, one or several."""
     return _several(ENGINES, incomplete)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,8 +10,12 @@ from ..support.errors import TenfoldError
 from .answer import Answer
 from .app import command
 from .complete import method_names
-from .options import Batch, InputShape, Model, Outputs, Silence, TargetOption, Threads, Trust, reading
+from .options import Keywords, Model, Silence, TargetOption, Threads
 from .work import Work
+
+if TYPE_CHECKING:
+    from ..search.budget import Budget
+    from ..search.recipe import Recipe
 
 
 @command
@@ -36,22 +40,53 @@ def compress(
     target: TargetOption = "host",
     device: Annotated[str | None, typer.Option("--device", help="Time there, where tenfold serve runs.", metavar="HOST:PORT")] = None,
     silence: Silence = None,
-    input_shape: InputShape = None,
-    batch: Batch = None,
-    outputs: Outputs = None,
-    trust: Trust = False,
+    *,
+    reading: Keywords,
 ) -> Answer:
     """Factor the layers of a network, within a budget or by energy, and write it as ONNX, with the plan and a report."""
     work.say("loading the compiler")
-    from ..search import command as search
+    from ..runner.report import size
+    from ..search.budget import Budget
+    from ..search.compress import compress as compress_network
+    from ..search.result_files import MODEL
+    from ..search.settings import Settings
+    from ..search.store import cache_folder
+    from ..search.tables import compression_line, compression_table
 
-    bounds = {"max_drop": max_drop, "speedup": speedup, "latency": latency, "size": file_size}
-    recipe = {"plan": plan, "method": method, "energy": energy}
-    how = reading(input_shape, batch, outputs, trust)
+    how = _how({"max_drop": max_drop, "speedup": speedup, "latency": latency, "size": file_size}, plan, method, energy)
+    methods = _methods(method) if isinstance(how, Budget) else None
+    settings = Settings(methods=methods, cache=cache, threads=threads, silence=silence, pareto=pareto)
+    if isinstance(how, Budget):
+        work.kept = f"everything measured so far is kept in {cache_folder(cache)}: run the same command again to go on from there"
+    done = compress_network(
+        model, output, how, data=data, settings=settings, device=device, target=target, progress=work.say, **reading
+    )
+    wrote = f"wrote {output}: {MODEL} ({size(done.after.bytes)}), {', '.join(name for name in done.files if name != MODEL)}"
+    took = "" if done.search is None else f"; {done.search.seconds:.0f} s"
+    return Answer(
+        [compression_table(done), compression_line(done), wrote + took],
+        {"output": str(output), "wrote": list(done.files), **done.to_dict()},
+    )
+
+
+def _how(bounds: dict[str, float | None], plan: Path | None, method: str | None, energy: float | None) -> Budget | Recipe | Path:
+    """What the options ask for; TenfoldError where they ask for two things."""
+    from ..search.budget import Budget
+    from ..search.recipe import Recipe
+
     if any(bound is not None for bound in bounds.values()):
-        settings = {"target": target, "threads": threads, "device": device, "silence": silence, "cache": cache, "pareto": pareto}
-        work.kept = search.kept(cache)
-        return Answer(*search.by_budget(model, output, data, bounds, recipe, settings, work.say, **how))
-    if device is not None or silence is not None:
-        raise TenfoldError(f"--device times candidates for a budget: give one too ({', '.join(search.OPTIONS.values())})")
-    return Answer(*search.by_recipe(model, output, data, recipe, pareto, work.say, target=target, **how))
+        given = [name for name, value in (("--plan", plan), ("--energy", energy)) if value is not None]
+        if given:
+            raise TenfoldError(f"give either a budget or {given[0]}: a budget chooses the ranks of every layer by itself")
+        return Budget(**bounds)
+    if plan is None:
+        usual = Recipe()
+        return Recipe(usual.method if method is None else method, usual.energy if energy is None else energy)
+    if method is not None or energy is not None:
+        raise TenfoldError("give either --plan or --method and --energy: a plan holds the method and ranks of every layer")
+    return plan
+
+
+def _methods(names: str | None) -> tuple[str, ...] | None:
+    """``"svd,cp"`` -> ``("svd", "cp")``."""
+    return None if names is None or names == "auto" else tuple(names.split(","))

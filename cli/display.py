@@ -72,8 +72,9 @@ class Bar:
         counts = TextColumn("{task.fields[counts]}", markup=False)
         columns = SpinnerColumn(), name, BarColumn(bar_width=20), counts, TimeElapsedColumn(), TimeRemainingColumn(compact=True)
         console = Console(file=self._stderr, markup=False, emoji=False, highlight=False)
-        streams = {"redirect_stdout": False, "redirect_stderr": False}
-        self._progress = Progress(*columns, console=console, transient=True, expand=True, refresh_per_second=REDRAWN, **streams)
+        self._progress = Progress(
+            *columns, console=console, transient=True, expand=True, refresh_per_second=REDRAWN, redirect_stdout=False, redirect_stderr=False
+        )
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from .answer import Answer
 from .app import command
-from .options import Batch, InputShape, Model, Outputs, Trust, reading
+from .options import Keywords, Model
 from .work import Work
 
 
@@ -11,15 +11,13 @@ from .work import Work
 def inspect(
     work: Work,
     model: Model,
-    input_shape: InputShape = None,
-    batch: Batch = None,
-    outputs: Outputs = None,
-    trust: Trust = False,
+    *,
+    reading: Keywords,
 ) -> Answer:
     """List every convolution and dense layer: geometry, MACs, parameters, and which factored forms apply."""
     work.say("reading the network")
     from ..runner.inspect import inspect as find
     from ..runner.report import inspection_table
 
-    result = find(model, **reading(input_shape, batch, outputs, trust))
+    result = find(model, **reading)
     return Answer([inspection_table(result)], result.to_dict())

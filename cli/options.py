@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from ..support.errors import TenfoldError
-from .complete import target_names
+from .complete import device_names, target_names
 
 MOST_THREADS = 1024
 
@@ -26,13 +26,24 @@ Outputs = Annotated[
 ]
 Trust = Annotated[bool, typer.Option("--trust", help="Read files that can run code when they are read (pickles in a .pt2).")]
 Threads = Annotated[int | None, typer.Option("--threads", help="Default: the physical cores.", metavar="N", min=1, max=MOST_THREADS)]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device", help="Run it there: here, HOST:PORT (tenfold serve), emulated[:CPU].", metavar="D", autocompletion=device_names
+    ),
+]
 Silence = Annotated[
     float | None, typer.Option("--silence", help="Seconds without a sign of life after which a session ends; default: 60.", metavar="S")
 ]
 
 
-def reading(input_shape: list[str] | None, batch: int | None, outputs: list[str] | None, trust: bool) -> dict[str, Any]:
-    """The options of reading a model as keywords of the API."""
+# How a model is read: every command that has a parameter `reading` has these options, and is given them as keywords of the API.
+READING = {"input_shape": (InputShape, None), "batch": (Batch, None), "outputs": (Outputs, None), "trust": (Trust, False)}
+Keywords = dict[str, Any]
+
+
+def reading_keywords(input_shape: list[str] | None, batch: int | None, outputs: list[str] | None, trust: bool) -> Keywords:
+    """The options of `READING` as the API has them: the attributes of `frontends.Reading`."""
     return {"input_shapes": _shapes(input_shape), "batch": batch, "outputs": tuple(outputs) if outputs else None, "trust": trust}
 
 

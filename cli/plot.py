@@ -9,7 +9,7 @@ import typer
 from .answer import Answer
 from .app import command
 from .complete import picture_names
-from .options import Batch, InputShape, Outputs, Trust, reading
+from .options import Keywords
 from .work import Work
 
 
@@ -20,14 +20,12 @@ def plot(
     output: Annotated[Path, typer.Option("-o", "--output", help="The picture to write.", metavar="FILE.png|FILE.svg")],
     model: Annotated[str | None, typer.Argument(help="A network; not for parameters.", metavar="MODEL")] = None,
     colors: Annotated[int | None, typer.Option("--colors", help="Of the monochromatic form; default: about 6.", metavar="C", min=1)] = None,
-    input_shape: InputShape = None,
-    batch: Batch = None,
-    outputs: Outputs = None,
-    trust: Trust = False,
+    *,
+    reading: Keywords,
 ) -> Answer:
     """Draw singular value spectra, first-layer filters in RGB space, or parameters over the ratio of channels."""
     work.say("reading the network" if model else "drawing")
     from ..plots.command import plot as draw
 
-    draw(kind, model, output, colors, **reading(input_shape, batch, outputs, trust))
+    draw(kind, model, output, colors, **reading)
     return Answer([f"wrote {output}"], {"kind": kind, "model": model, "output": str(output)})

@@ -28,7 +28,7 @@ def targets(
     if name is not None:
         target = resolve(name)
         return Answer([f"{key:<24}{value}" for key, value in target_lines(target)], asdict(target))
-    host = f"this machine, {detection.cpu_model()}, {detection.physical_cores()} physical cores"
+    here = f"this machine, {detection.cpu_model()}, {detection.physical_cores()} physical cores"
     host = {"cpu": detection.cpu_model(), "cores": detection.physical_cores()}
     content = {"host": host, "presets": [asdict(preset) for preset in presets()]}
-    return Answer([targets_table(presets(), detection.cpu_flags()), f"host: {host}; tenfold targets host tells more"], content)
+    return Answer([targets_table(presets(), detection.cpu_flags()), f"host: {here}; tenfold targets host tells more"], content)

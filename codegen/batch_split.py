@@ -1,8 +1,7 @@
-"""A batch in pieces: a network for fewer images, run on one part of the batch after the other, so that what lies between its kernels stays
-in the caches.
+"""A batch in parts: a network for fewer images runs on one part of the batch after the other, so that intermediate tensors stay in caches.
 
-A network that computes every image by itself is compiled for a divisor of its batch where the intermediate tensors of all images do not fit
-in the L3 cache and its weights, which every piece reads again, are few.
+A network that computes every image by itself is compiled for a divisor of its batch, if two things hold. The intermediate tensors of all
+images do not fit in the L3 cache. And its weights, which every part reads again, are few.
 """
 from __future__ import annotations
 
@@ -14,10 +13,9 @@ import tvm
 from tvm import ir, relax
 
 from ..passes.layout_emitter import tensor_shape
+from ..schedules.backend import BatchTraffic, backend_of
+from ..schedules.operators import ELEMENTWISE
 from ..targets import Target
-
-L3_SHARE = 0.25        # of the L3 cache, which other programs use too, for a piece's tensors
-LEAST_SAVED = 2.0      # times what the pieces cost: by an estimate this coarse, less may be none
 
 Rule = Callable[[ir.Call, set[relax.Var]], bool]  # of a call, and the variables that have a row for each image
 
@@ -34,16 +32,7 @@ def count_pieces(mod: tvm.IRModule, target: Target) -> int:
     images = _images(mod["main"])
     if images <= 1 or with_batch(mod, 1) is None:
         return 1
-    weights, widest, between, kernels = _traffic(mod, images)
-    room = L3_SHARE * target.l3_bytes
-    fitting = [size for size in range(1, images) if images % size == 0 and weights + size * widest <= room]
-    if not fitting or weights + images * widest <= room:
-        return 1
-    pieces = images // max(fitting)
-    cpu = target.model
-    saved = images * between * (1 / cpu.memory_round_trip_bytes_per_cycle - 1 / cpu.l3_round_trip_bytes_per_cycle) / target.cores
-    spent = (pieces - 1) * (weights / cpu.l3_round_trip_bytes_per_cycle / target.cores + kernels * cpu.launch_cycles)
-    return pieces if saved > LEAST_SAVED * spent else 1
+    return backend_of(target).batch_pieces(_traffic(mod, images))
 
 
 def with_batch(mod: tvm.IRModule, batch: int) -> tvm.IRModule | None:
@@ -59,7 +48,7 @@ def with_batch(mod: tvm.IRModule, batch: int) -> tvm.IRModule | None:
     if not images or len(blocks) != 1 or not isinstance(blocks[0], relax.DataflowBlock):
         return None
     builder, bindings = relax.BlockBuilder(), []
-    values = {p: relax.Var(p.name, relax.TensorType((batch, *tensor_shape(p.ty)[1:]), p.ty.dtype)) for p in main.params}
+    values = {p: relax.Var(p.name, relax.TensorType((batch, *_static(p.ty)[1:]), p.ty.dtype)) for p in main.params}
     batched = set(values)
     for binding in blocks[0].bindings:
         value, shape = binding.value, tensor_shape(binding.var.ty)
@@ -89,7 +78,15 @@ def with_batch(mod: tvm.IRModule, batch: int) -> tvm.IRModule | None:
 def _images(function: relax.Function) -> int:
     """The batch that all inputs share, or 0."""
     shapes = [tensor_shape(param.ty) for param in function.params]
-    return shapes[0][0] if shapes and all(shape and shape[0] == shapes[0][0] for shape in shapes) else 0
+    first = shapes[0] if shapes else None
+    return first[0] if first and all(shape and shape[0] == first[0] for shape in shapes) else 0
+
+
+def _static(type_: ir.Type) -> tuple[int, ...]:
+    """Shape of a tensor that is known to have images."""
+    shape = tensor_shape(type_)
+    assert shape is not None
+    return shape
 
 
 def _tensors(value: ir.Expr) -> Iterator[ir.Expr]:
@@ -109,8 +106,8 @@ def _changed(value: ir.Expr, values: dict[relax.Var, ir.Expr], batch: int | None
     return values.get(value, value) if isinstance(value, relax.Var) else value
 
 
-def _traffic(mod: tvm.IRModule, images: int) -> tuple[int, float, float, int]:
-    """Bytes of the weights; of one image: what the widest layer reads and writes, and what all of them do; the number of layers."""
+def _traffic(mod: tvm.IRModule, images: int) -> BatchTraffic:
+    """What the layers of a network move."""
     constants: dict[ir.Expr, int] = {}
     each = []
     for binding in mod["main"].body.blocks[0].bindings:
@@ -118,7 +115,7 @@ def _traffic(mod: tvm.IRModule, images: int) -> tuple[int, float, float, int]:
         constants.update({arg: _bytes(arg) for arg in tensors if isinstance(arg, ir.GenericConst)})
         if isinstance(binding.value, ir.Call) and isinstance(binding.value.op, ir.Op) and binding.value.op.name in LAYERS:
             each.append((_bytes(tensors[0]) + _bytes(binding.var)) / images)
-    return sum(constants.values()), max(each, default=0.0), sum(each), len(each)
+    return BatchTraffic(images, sum(constants.values()), max(each, default=0.0), sum(each), len(each))
 
 
 def _bytes(tensor: ir.Expr) -> int:
@@ -132,14 +129,14 @@ def _by_images(call: ir.Call, batched: set[relax.Var]) -> bool:
 
 
 def _data_alone(call: ir.Call, batched: set[relax.Var]) -> bool:
-    """Of the tensors only the first has images."""
+    """Whether only the first tensor has images."""
     first, *others = _tensors(call)
     return first in batched and not any(other in batched for other in others)
 
 
 def _broadcast(call: ir.Call, batched: set[relax.Var]) -> bool:
     """Element by element: an operand with images has the rank of the result, any other is the same for all of them."""
-    rank = len(tensor_shape(call.ty))
+    rank = len(_static(call.ty))
     shapes = [(tensor_shape(arg.ty), arg in batched) for arg in _tensors(call) if isinstance(arg.ty, relax.TensorType)]
     return all(shape is not None and (len(shape) == rank if row else len(shape) < rank or shape[0] == 1) for shape, row in shapes)
 
@@ -149,13 +146,13 @@ def _but_first(call: ir.Call, batched: set[relax.Var]) -> bool:
     axes = call.attrs.axis
     if axes is None or not _data_alone(call, batched):
         return False
-    rank = max(len(tensor_shape(call.ty)), len(tensor_shape(call.args[0].ty)))
+    rank = max(len(_static(call.ty)), len(_static(call.args[0].ty)))
     return all(int(axis) % rank for axis in (axes if hasattr(axes, "__len__") else [axes]))
 
 
 def _joined(call: ir.Call, batched: set[relax.Var]) -> bool:
     axis = call.attrs.axis
-    return axis is not None and int(axis) % len(tensor_shape(call.ty)) != 0 and all(arg in batched for arg in _tensors(call))
+    return axis is not None and int(axis) % len(_static(call.ty)) != 0 and all(arg in batched for arg in _tensors(call))
 
 
 def _reshaped(call: ir.Call, batched: set[relax.Var]) -> bool:
@@ -173,11 +170,9 @@ def _padded(call: ir.Call, batched: set[relax.Var]) -> bool:
 
 LAYERS = {f"relax.nn.conv{n}d{kind}" for n in (1, 2, 3) for kind in ("", "_transpose")} | {"relax.matmul"}
 LAYERS |= {f"relax.nn.{kind}_pool{n}d" for n in (1, 2, 3) for kind in ("max", "avg", "adaptive_avg")}
-BROADCAST = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "power", "abs", "exp", "log", "sqrt", "rsqrt", "tanh",
-             "sigmoid", "negative", "clip", "erf", "floor", "round", "nn.relu", "nn.leakyrelu", "nn.gelu", "nn.silu", "nn.softplus")
 RULES: dict[str, Rule] = {
     **dict.fromkeys(LAYERS, _data_alone),
-    **{f"relax.{name}": _broadcast for name in BROADCAST},
+    **dict.fromkeys(ELEMENTWISE, _broadcast),
     **{f"relax.{name}": _but_first for name in ("mean", "sum", "max", "min", "squeeze", "expand_dims", "nn.softmax", "nn.log_softmax")},
     "relax.concat": _joined,
     "relax.reshape": _reshaped,

@@ -42,7 +42,7 @@ def straight_line(mod: tvm.IRModule) -> tuple[Step, ...]:
 
 
 def _name(call: ir.Call) -> str:
-    """Of the operator, or of the function of a library, that is called."""
+    """Name of the operator, or of the function of a library, that is called."""
     if isinstance(call.op, relax.ExternFunc):
         return str(call.op.global_symbol)
     return str(call.op.name) if isinstance(call.op, ir.Op) else ""

@@ -20,8 +20,7 @@ from tvm.relax import _ffi_api as relax_api
 from tvm.runtime import _ffi_api as runtime_api
 from tvm.support import cc
 
-from ..schedules.tir.bound_loops import BoundLoops, lower_blocks
-from ..schedules.tir.transpose_tiles import TransposeTiles
+from ..schedules.backend import backend_of
 from ..support.errors import TenfoldError
 from ..support.files.temporary import TemporaryFolder
 from ..support.progress import Progress, reporter
@@ -137,8 +136,8 @@ def _kernels(mod: tvm.IRModule) -> list[Kernel]:
 
 def _generate(kernels: Sequence[Kernel], path: Path, target: Target, meter: WorkspaceMeter) -> tvm.runtime.Module:
     with tvm.transform.PassContext(instruments=[meter]):  # a context belongs to its thread
-        loops = BoundLoops()(lower_blocks(tvm.IRModule(dict(kernels))))
-        loops = AnyAlignment()(TransposeTiles()(loops))
+        loops = backend_of(target).lower_loops(tvm.IRModule(dict(kernels)))
+        loops = AnyAlignment()(loops)  # type: ignore[operator]  # its decorator makes it a pass
         library = tvm.tirx.build(loops, target=target.tvm_target(), pipeline=PIPELINE)
     _write(library, path)
     return library

@@ -16,6 +16,7 @@ class AnyAlignment:
     """Rewrite all kernels of a module."""
 
     def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
+        """Rewrite every kernel."""
         functions = {var: any_alignment(f) if isinstance(f, tirx.PrimFunc) else f for var, f in mod.functions_items()}
         return tvm.IRModule(functions, attrs=mod.attrs)
 

@@ -31,6 +31,7 @@ class WorkspaceMeter:
         self.bytes = 0
 
     def run_after_pass(self, mod: tvm.IRModule, info: tvm.transform.PassInfo) -> None:
+        """Note the workspaces of the kernels as soon as their allocations are written out."""
         if info.name == "tirx.LowerTVMBuiltin":
             for func in mod.functions.values():
                 if isinstance(func, tirx.PrimFunc):

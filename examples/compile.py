@@ -22,6 +22,7 @@ ENERGY = 0.85  # of each weight's squared norm that the factors keep
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--target", default="host", help="a preset (see `tenfold targets`), host, or a TVM target as JSON")
     parser.add_argument("--model", type=Path, default=BUNDLED, help="a network, .onnx or .pt2; default: the bundled one")
@@ -38,7 +39,7 @@ def main() -> None:
     show([f"{dense.threads} threads, verified: {dense.manifest.verification}"], out)
 
     # 3. Factor its layers, which gives an ONNX file for any engine, and compile that.
-    done = tenfold.compress(options.model, options.output / "small", energy=ENERGY, target=options.target)
+    done = tenfold.compress(options.model, options.output / "small", tenfold.Recipe(energy=ENERGY), target=options.target)
     show([compression_table(done)], out)
     factored = tenfold.compile(options.output / "small" / "model.onnx", options.target, options.output / "factored", data=images)
 
@@ -49,7 +50,7 @@ def main() -> None:
     # 5. Both networks in every engine that is installed, in one table.
     rivals = [name for name in ("onnxruntime", "openvino", "torch") if importlib.util.find_spec(name)]
     networks = [options.model, options.output / "small" / "model.onnx"]
-    comparison = tenfold.compare(networks, against=rivals, data=images, target=options.target)
+    comparison = tenfold.bench(networks, against=rivals, data=images, target=options.target)
     show([comparison_table(comparison)], out)
     write_text(options.output / "comparison.json", comparison.to_json())
 

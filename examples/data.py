@@ -18,6 +18,7 @@ from train import RECIPES
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, default=Path("data"), help="folder; default: data")
     parser.add_argument("--images", type=int, default=20000, help="of the training set, drawn with a fixed seed; default: 20000")

@@ -194,6 +194,7 @@ def export(recipe: Recipe, network: nn.Sequential, folder: Path, test_x: np.ndar
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", nargs="?", choices=list(RECIPES), default="jin")
     parser.add_argument("--data", type=Path, default=Path("data/cifar10"), help="folder of CIFAR-10 (default: %(default)s)")

@@ -63,14 +63,17 @@ class Stage:
 
     @property
     def in_channels(self) -> int:
+        """Number of input channels."""
         return self.weight.shape[1] * self.groups
 
     @property
     def out_channels(self) -> int:
+        """Number of output channels."""
         return self.weight.shape[0]
 
     @property
     def kernel(self) -> tuple[int, int]:
+        """Height and width of the kernel."""
         return self.weight.shape[2:]
 
     def output_size(self, h: int, w: int) -> tuple[int, int]:
@@ -192,7 +195,7 @@ class FactorChain:
         for stage in self.stages[1:]:
             # Taps of this stage lie stride * its dilation apart, counted in pixels of the chain's input.
             kernel, dilation = _convolve(stage, tuple(s * d for s, d in zip(stride, stage.dilation, strict=True)), kernel, dilation)
-            stride = tuple(a * b for a, b in zip(stride, stage.stride, strict=True))
+            stride = stride[0] * stage.stride[0], stride[1] * stage.stride[1]
         return kernel if self.permutation is None else kernel[self.permutation]
 
 

@@ -73,13 +73,15 @@ class Layer:
 
     @property
     def in_channels(self) -> int:
+        """Number of input channels, or of inputs of a dense layer."""
         return self.weight_shape[1] * self.groups
 
     @property
     def out_channels(self) -> int:
+        """Number of output channels, or of outputs of a dense layer."""
         return self.weight_shape[0]
 
     @property
     def kernel(self) -> tuple[int, int]:
         """Height and width of the kernel; (1, 1) for dense."""
-        return self.weight_shape[2:] if self.kind == "conv2d" else (1, 1)
+        return (self.weight_shape[2], self.weight_shape[3]) if self.kind == "conv2d" else (1, 1)

@@ -233,19 +233,19 @@ class SpectralMethod(FactoredMethod):
 
     @abstractmethod
     def spectra(self, weight: np.ndarray) -> tuple[np.ndarray, ...]:
-        """For each rank, the squares of the singular values that it truncates, falling, float64."""
+        """Squares of the singular values that each rank truncates, falling, float64: an array for each rank."""
 
     def _ranks_keeping(self, weight: np.ndarray, layer: Layer, energy: float) -> tuple[int, ...]:
         return tuple(smallest_rank(squared, energy) for squared in self.spectra(weight))
 
 
 def parts(steps: int) -> list[float]:
-    """From a sixteenth to 1 in equal ratios."""
+    """Fractions from a sixteenth to 1 in equal ratios."""
     return [16 ** (step / (steps - 1) - 1) for step in range(steps)]
 
 
 def scaled(limits: Sequence[int], part: float, multiple: int) -> tuple[int, ...]:
-    """This part of each limit as a multiple, at least one, where the limit allows."""
+    """Scale each limit by a fraction and round it to a multiple: at least one multiple, at most the limit."""
     return tuple(min(max(round(limit * part / multiple), 1) * multiple, limit) for limit in limits)
 
 

@@ -1,4 +1,4 @@
-"""In which norm factors are nearest to a weight: plain, weighted by the data that a layer sees, or by how much its errors hurt.
+"""Norms of the difference between a weight and its factors: plain, weighted by the data of the layer, or by how much errors hurt.
 
 Source: Denton et al. 2014, section 3.1.
 """
@@ -25,10 +25,10 @@ class Metric(ABC):
 
     @abstractmethod
     def norm(self, difference: np.ndarray) -> float:
-        """Of a kernel, OIHW."""
+        """Compute the norm of the difference of two kernels, OIHW."""
 
     def of_rows(self, order: np.ndarray | slice) -> Metric:
-        """The same for kernels whose output channels are in another order."""
+        """Return this metric for kernels whose output channels are in another order."""
         return self
 
 
@@ -38,6 +38,7 @@ class Frobenius(Metric):
     name = "frobenius"
 
     def norm(self, difference: np.ndarray) -> float:
+        """Compute the root of the sum of squares."""
         return float(np.linalg.norm(difference))
 
 
@@ -64,6 +65,7 @@ class Covariance(Metric):
         return self._whiteners[width]
 
     def norm(self, difference: np.ndarray) -> float:
+        """Compute the root of the expected squared response."""
         rows = difference.reshape(len(difference), -1)
         return float(np.sqrt(max(np.vdot(rows @ self.moment, rows), 0.0)))  # rounding may leave a null direction negative
 
@@ -83,9 +85,11 @@ class Mahalanobis(Metric):
         self.alpha = alpha
 
     def of_rows(self, order: np.ndarray | slice) -> Mahalanobis:
+        """Put the weights of the output channels into the order of the kernel's."""
         return Mahalanobis(self.alpha[order])
 
     def norm(self, difference: np.ndarray) -> float:
+        """Compute the root of the weighted sum of squares."""
         return float(np.linalg.norm(self.alpha.reshape(difference.shape) * difference))
 
 

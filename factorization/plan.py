@@ -20,8 +20,10 @@ from .plan_json import check_names, decode, encode
 from .registry import AUTO, METHODS, method_name
 from .statistics import Statistics
 
+_NO_WEIGHT = np.zeros(0, np.float32)  # stands for the weight of a layer that no method factors
 
-@dataclass
+
+@dataclass(frozen=True)
 class Plan:
     """What is done to the layers of one network.
 
@@ -98,7 +100,7 @@ class Plan:
             if layer.name not in weights and any(m.check(layer) is None for m in methods):
                 raise TenfoldError(f"layer {layer.name!r}: its weight is missing")
             try:
-                choice = choose_by_energy(layer, weights.get(layer.name), methods, energy, multiple)
+                choice = choose_by_energy(layer, weights.get(layer.name, _NO_WEIGHT), methods, energy, multiple)
             except ValueError as error:
                 raise TenfoldError(f"layer {layer.name!r}: {error}") from error
             if isinstance(choice, Choice):
@@ -188,7 +190,7 @@ class Plan:
         write_text(path, self.to_json())
 
     def _matched(self, layers: Iterable[Layer]) -> list[tuple[Layer, Choice]]:
-        """Each layer of the plan with its choice, both checked."""
+        """Pairs of a layer of the plan and its choice, both checked."""
         known = {layer.name: layer for layer in layers}
         matched = []
         for name, choice in self.layers.items():

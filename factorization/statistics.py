@@ -11,7 +11,7 @@ from .metrics import FROBENIUS, Covariance, Mahalanobis, Metric
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """Of the inputs of one layer, and of what its errors do.
+    """Statistics of the inputs of one layer, and of the effect of its errors.
 
     Parameters
     ----------

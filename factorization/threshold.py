@@ -12,6 +12,7 @@ from ..support.errors import Refusal
 from .choice import Choice
 from .conditions import svd_rank_bound
 from .layer import Layer
+from .method import SpectralMethod
 from .registry import METHODS
 
 
@@ -53,6 +54,7 @@ def choose_by_error(layer: Layer, weight: np.ndarray, threshold: float) -> Choic
     if not threshold >= 0:
         raise ValueError(f"threshold {threshold} must be at least 0")
     method = METHODS["svd" if layer.kind == "dense" else "channel_svd"]
+    assert isinstance(method, SpectralMethod)
     refusal = method.check(layer)
     if refusal is not None:
         return refusal

@@ -51,7 +51,7 @@ def check_model_path(path: Path) -> None:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
         missing = isinstance(error, (FileNotFoundError, NotADirectoryError, ValueError))
-        raise TenfoldError(f"{path}: {'no such file' if missing else error.strerror}") from None
+        raise TenfoldError(f"{path}: {'no such file' if missing else getattr(error, 'strerror', error)}") from None
     if stat.S_ISDIR(mode):
         raise TenfoldError(f"{path}: this is a folder, not a model file")
     if not stat.S_ISREG(mode):

@@ -73,8 +73,9 @@ class Network:
 
     @cached_property
     def mod(self) -> tvm.IRModule:
-        """The Relax module: one function ``main``, weights as constants. Every convolution and dense layer is bound to a
-        variable of the layer's name.
+        """Relax module: one function ``main``, weights as constants.
+
+        Every convolution and dense layer is bound to a variable of the layer's name.
 
         Raises
         ------

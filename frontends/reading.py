@@ -24,6 +24,11 @@ class Reading:
         The values to return instead of the model's own outputs: what only they don't need is cut off.
     trust : bool
         Read files that run code when they are read (pickles in a ``.pt2``). Default: such a file is refused.
+
+    Raises
+    ------
+    TenfoldError
+        A batch below 1, or no output at all.
     """
 
     example_inputs: Any = None
@@ -32,24 +37,25 @@ class Reading:
     outputs: tuple[str, ...] | None = None
     trust: bool = False
 
+    def __post_init__(self) -> None:
+        if self.batch is not None and (isinstance(self.batch, bool) or not isinstance(self.batch, int) or self.batch < 1):
+            raise TenfoldError(f"batch must be a whole number of 1 or more, not {self.batch!r}")
+        if self.outputs is not None and (isinstance(self.outputs, str) or not self.outputs):
+            raise TenfoldError("outputs must be a sequence of names, one at least")
+
     @classmethod
     def of(cls, function: str, keywords: Mapping[str, Any]) -> Reading:
-        """From the keywords that `function` was called with.
+        """Take the keywords that `function` was called with.
 
         Raises
         ------
         TypeError
             One is unknown, in Python's own words for it.
         TenfoldError
-            A batch below 1, or no output at all.
+            As of `Reading`.
         """
         known = {field.name for field in fields(cls)}
         for name in keywords:
             if name not in known:
                 raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
-        reading = cls(**keywords)
-        if reading.batch is not None and (isinstance(reading.batch, bool) or not isinstance(reading.batch, int) or reading.batch < 1):
-            raise TenfoldError(f"batch must be a whole number of 1 or more, not {reading.batch!r}")
-        if reading.outputs is not None and (isinstance(reading.outputs, str) or not reading.outputs):
-            raise TenfoldError("outputs must be a sequence of names, one at least")
-        return reading
+        return cls(**keywords)

@@ -13,6 +13,7 @@ from math import prod
 import numpy as np
 from tvm import ir, relax, tirx
 
+from ..schedules.operators import ELEMENTWISE
 from .layout import NHWC, Layout, identity, relabel, replaced, reshaped, widened, without
 from .layout_emitter import Emitter, Stored, Value, tensor_shape
 
@@ -241,19 +242,11 @@ def matmul(call: ir.Call, args: list, out: Emitter, name: str) -> Value | None:
     return out.store(with_attrs(call, [out.get(x, layout), rows]), tensor_shape(call.ty), Layout(layout.order), name)
 
 
-ELEMENTWISE = """
-    abs acos acosh add asin asinh astype atan atan2 atanh bitwise_and bitwise_not bitwise_or bitwise_xor ceil clip cos cosh divide
-    equal erf ewise_fma exp floor floor_divide floor_mod full_like greater greater_equal isfinite isinf isnan left_shift less
-    less_equal log log_add_exp logical_and logical_not logical_or logical_xor maximum minimum mod multiply negative nn.gelu
-    nn.gelu_tanh nn.leakyrelu nn.relu nn.selu nn.silu nn.softplus not_equal ones_like power right_shift round rsqrt sigmoid sign sin
-    sinh sqrt square subtract tan tanh trunc where zeros_like
-"""
-
 FAMILIES: dict[Rule, str] = {
     convolution: "nn.conv2d nn.conv2d_transpose",
     pooling: "nn.max_pool2d nn.avg_pool2d nn.adaptive_avg_pool2d image.resize2d",
     pooling3d: "nn.max_pool3d nn.avg_pool3d",
-    elementwise: ELEMENTWISE,
+    elementwise: " ".join(name.removeprefix("relax.") for name in ELEMENTWISE),
     along(): "nn.dropout",
     along("axis"): "nn.softmax nn.log_softmax nn.prelu nn.batch_norm quantize dequantize cumsum cumprod flip repeat sort argsort topk",
     along("axes"): "nn.layer_norm",

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from tvm import ir, relax
 
-from ..schedules.cpu.chain.compute import STEPS, WITH_OPERAND
+from ..schedules.backend import EpilogueStep, LayerConstants
+from ..schedules.operators import has_operand, is_step
 from ..schedules.shapes import ConvGeometry, ConvWorkload
+from .epilogues import bound
 from .fold_permutations import order_of
 from .legalize import plain_convolution
 from .use_counts import count_uses
@@ -16,7 +18,7 @@ TO_CHANNELS_LAST, FROM_CHANNELS_LAST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
 @dataclass
-class Convolution:
+class ConvolutionMember:
     """A convolution of a run: its variable, what it reads, its geometry and weight (OIHW), and the steps behind it.
 
     Without a weight it is a max-pooling or, if it `averages`, the average over the whole image.
@@ -28,7 +30,7 @@ class Convolution:
     weight: np.ndarray | None
     gather: ir.Call | None = None  # that brings the channels into order before it, its only reader
     averages: bool = False
-    steps: list[tuple] = field(default_factory=list)  # as `ChainStage` has them, with arrays in the place of operands
+    steps: list[EpilogueStep] = field(default_factory=list)
     between: list[relax.Var] = field(default_factory=list)  # the variables of the steps
     entering: relax.Expr | None = None  # the image as (N, C, H, W) that only this convolution reads, permuted
     leaving: relax.Var | None = None  # the permuted result, its only reader
@@ -38,19 +40,24 @@ class Convolution:
         """What it reads, before its channels are brought into order."""
         return self.data if self.gather is None else self.gather.args[0]
 
-    def link(self) -> ConvWorkload:
+    def constants(self) -> LayerConstants:
+        """What its kernel is built from."""
+        return LayerConstants(self.weight, tuple(self.steps), None if self.gather is None else order_of(self.gather, axis=3))
+
+    def workload(self) -> ConvWorkload:
+        """What it computes."""
         batch, height, width, channels = (int(d) for d in self.data.ty.shape)
         pools = self.weight is None and not self.averages
         return ConvWorkload(self.geometry, (height, width), channels, batch, self.gather is not None, pools, self.averages)
 
 
-def find_runs(main: relax.Function) -> list[list[Convolution]]:
+def find_runs(main: relax.Function) -> list[list[ConvolutionMember]]:
     """Runs of convolutions, and of pooling behind them, each the only reader of the one before; most of one convolution alone."""
     uses, bindings = count_uses(main), [b for block in main.body.blocks for b in block.bindings if isinstance(b, relax.VarBinding)]
-    runs: list[list[Convolution]] = []
+    runs: list[list[ConvolutionMember]] = []
     entering: dict[relax.Var, relax.Expr] = {}  # images as (N, C, H, W), by the variables of their permuted forms
     gathers: dict[relax.Var, ir.Call] = {}
-    open_runs: dict[relax.Var, list[Convolution]] = {}  # by the variable that a run's next convolution or step has to read
+    open_runs: dict[relax.Var, list[ConvolutionMember]] = {}  # by the variable that a run's next convolution or step has to read
     for binding in bindings:
         value = binding.value
         if not isinstance(value, ir.Call) or not isinstance(value.op, ir.Op):
@@ -63,12 +70,12 @@ def find_runs(main: relax.Function) -> list[list[Convolution]]:
             if run is None:
                 run = []
                 runs.append(run)
-            run.append(Convolution(binding.var, source, *plain, gather))
+            run.append(ConvolutionMember(binding.var, source, *plain, gather))
             if uses[source] == uses[run[-1].source] == 1:
                 run[-1].entering = entering.get(run[-1].source)
         elif run is not None and gather is None and _averages(value):
-            geometry = ConvGeometry(run[-1].geometry.filters, run[-1].link().output, groups=run[-1].geometry.filters)
-            run.append(Convolution(binding.var, source, geometry, None, averages=True))
+            geometry = ConvGeometry(run[-1].geometry.filters, run[-1].workload().output, groups=run[-1].geometry.filters)
+            run.append(ConvolutionMember(binding.var, source, geometry, None, averages=True))
             continue
         elif order_of(value, axis=3) is not None:
             gathers[binding.var] = value
@@ -115,15 +122,15 @@ def _permuted(call: ir.Call) -> tuple[int, ...] | None:
     return tuple(int(axis) for axis in call.attrs.axes)
 
 
-def step_of(call: ir.Call, channels: int) -> tuple | None:
+def step_of(call: ir.Call, channels: int) -> EpilogueStep | None:
     """An element-wise call as a step, with an array of one value per channel in the place of its operand."""
     name = call.op.name
-    if name not in STEPS or str(call.ty.dtype) != "float32":
+    if not is_step(name) or str(call.ty.dtype) != "float32":
         return None
     if name == "relax.clip":
-        return (name, *(float(bound.value.value if hasattr(bound.value, "value") else bound.value) for bound in call.args[1:]))
-    if name not in WITH_OPERAND:
-        return (name,)
+        return EpilogueStep(name, tuple(bound(arg) for arg in call.args[1:]))
+    if not has_operand(name):
+        return EpilogueStep(name)
     operand = call.args[1]
     if not isinstance(operand, ir.Constant):
         return None
@@ -132,4 +139,4 @@ def step_of(call: ir.Call, channels: int) -> tuple | None:
         values = np.full(channels, values.reshape(()), "float32")
     elif values.shape[-1] != channels or values.size != channels:
         return None
-    return name, values.reshape(channels)
+    return EpilogueStep(name, (values.reshape(channels),))

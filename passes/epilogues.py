@@ -4,7 +4,7 @@ from __future__ import annotations
 import tvm
 from tvm import ir, relax
 
-from ..schedules.cpu.chain.compute import STEPS, WITH_OPERAND
+from ..schedules.operators import has_operand, is_step
 from .use_counts import count_uses
 
 Steps = tuple[str, ...]
@@ -37,10 +37,10 @@ def steps_behind(mod: tvm.IRModule) -> dict[str, Steps]:
 
 
 def _step(call: ir.Call) -> str | None:
-    if not isinstance(call.op, ir.Op) or call.op.name not in STEPS:
+    if not isinstance(call.op, ir.Op) or not is_step(call.op.name):
         return None
     name = call.op.name
-    if name in WITH_OPERAND:
+    if has_operand(name):
         return name if isinstance(call.args[1], ir.GenericConst) else None
     if name == "relax.clip":
         return " ".join([name, *(f"{bound(arg):g}" for arg in call.args[1:])])

@@ -15,10 +15,11 @@ import tvm
 from tvm import ir, relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
+from ..schedules.operators import ELEMENTWISE
 from .use_counts import count_uses
 
-CHANNEL_BY_CHANNEL = frozenset(f"relax.{name}" for name in (
-    "nn.relu", "nn.leakyrelu", "nn.silu", "nn.gelu", "sigmoid", "tanh", "clip", "nn.max_pool2d", "nn.avg_pool2d", "nn.adaptive_avg_pool2d"))
+CHANNEL_BY_CHANNEL = frozenset(name for name, operator in ELEMENTWISE.items() if operator.inputs == 1)
+CHANNEL_BY_CHANNEL |= {f"relax.nn.{pool}_pool2d" for pool in ("max", "avg", "adaptive_avg")}
 WITH_CONSTANT = frozenset(("relax.add", "relax.subtract", "relax.multiply", "relax.divide"))
 
 

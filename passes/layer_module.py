@@ -19,7 +19,7 @@ SCALE = 0.05  # of the random weights: activations neither vanish nor overflow
 NCHW, NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
 
 
-def trial(layer: Layer, chain: FactorChain | None = None, steps: Sequence[str] = ()) -> tvm.IRModule:
+def layer_module(layer: Layer, chain: FactorChain | None = None, steps: Sequence[str] = ()) -> tvm.IRModule:
     """A module of one layer.
 
     The image comes in and goes out channels-last, as it lies between the layers of a compiled network: no kernel permutes it.

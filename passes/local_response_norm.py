@@ -10,45 +10,47 @@ import numpy as np
 import tvm
 from tvm import ir, relax
 
-from ..schedules.cpu.reduction.response_norm import LONGEST, Window, response_norm
-from ..targets import Target
+from ..schedules.backend import Backend
+from ..schedules.shapes import ResponseNorm
 from .channels_last_rules import ints
 
 ALONE = {"op_pattern": 8}  # kOpaque: nothing joins the kernel
 _RESHAPES = ("relax.reshape", "relax.expand_dims", "relax.squeeze")
 
 
-def local_response_norm(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
+def local_response_norm(mod: tvm.IRModule, backend: Backend) -> tvm.IRModule:
     """Rewrite each such expression of `main`.
 
     Parameters
     ----------
     mod : tvm.IRModule
         Channels-last module, before it is legalized.
-    target : Target
-        Gives the lanes of a vector.
+    backend : Backend
+        Has the kernel.
     """
-    rewriter = _Rewriter(mod, target)
+    rewriter = _Rewriter(mod, backend)
     rewriter.builder_.update_func(mod.get_global_var("main"), rewriter.visit_expr(mod["main"]))
     return relax.transform.DeadCodeElimination()(rewriter.builder_.get())
 
 
 @relax.expr_functor.mutator
 class _Rewriter(relax.expr_functor.PyExprMutator):
-    def __init__(self, mod: tvm.IRModule, target: Target):
+    def __init__(self, mod: tvm.IRModule, backend: Backend):
         super().__init__(mod)
-        self.target = target
+        self.backend = backend
 
     def visit_call_(self, call: ir.Call) -> relax.Expr:
         call = self.visit_expr_post_order(call)
         found = self._match(call)
         if found is None:
             return call
-        data, window = found
-        return self.builder_.call_te(lambda x: response_norm(x, window, self.target), data, primfunc_name_hint="response_norm",
-                                     primfunc_attrs=ALONE)
+        data, norm = found
+        bound = self.backend.response_norm(tuple(ints(data.ty.shape)), norm)
+        if bound is None:
+            return call
+        return self.builder_.call_te(bound.compute, data, primfunc_name_hint="response_norm", primfunc_attrs=ALONE)
 
-    def _match(self, divide: relax.Expr) -> tuple[relax.Expr, Window] | None:
+    def _match(self, divide: relax.Expr) -> tuple[relax.Expr, ResponseNorm] | None:
         """The operand and the numbers, where a division is the end of a normalisation."""
         if not _calls(divide, "relax.divide") or str(divide.ty.dtype) != "float32":
             return None
@@ -68,12 +70,12 @@ class _Rewriter(relax.expr_functor.PyExprMutator):
         if not _calls(square, "relax.multiply") or not all(arg.same_as(data) for arg in square.args):
             return None
         size = ints(pool.attrs.pool_size)
-        along_rows = size[:2] == [1, 1] and before + behind + 1 == size[2] <= LONGEST and sum(reach) == reach[2] + reach[5]
+        along_rows = size[:2] == [1, 1] and before + behind + 1 == size[2] and sum(reach) == reach[2] + reach[5]
         same_rows = ints(pool.ty.shape)[-1] == ints(data.ty.shape)[-1] and ints(power.ty.shape) == ints(data.ty.shape)
         single_steps = ints(pool.attrs.strides) == ints(pool.attrs.dilation) == [1, 1, 1]
         if not (along_rows and same_rows and single_steps and pool.attrs.count_include_pad and pool.attrs.layout == "NCDHW"):
             return None
-        return data, Window(before, behind, bias, alpha / size[2], beta)
+        return data, ResponseNorm(before, behind, bias, alpha / size[2], beta)
 
     def _pads_rows(self, expr: relax.Expr) -> bool:
         """Whether an expression is a tensor with zeros before and behind its last axis."""

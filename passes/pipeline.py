@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 import tvm
 from tvm import relax
 
-from ..schedules import rules_for
+from ..schedules.backend import KernelChoices, backend_of
 from ..schedules.driver import ApplySchedules
 from ..schedules.tir.vector_math import VectorMath
 from ..targets import Target
@@ -33,20 +33,23 @@ Phase = tuple[str, Callable[[tvm.IRModule], tvm.IRModule]]
 Watch = Callable[[str, tvm.IRModule], None]
 
 
-def phases(target: Target) -> Iterator[Phase]:
+def phases(target: Target, choices: KernelChoices | None = None) -> Iterator[Phase]:
     """The phases in order, each with its name.
 
     Parameters
     ----------
     target : Target
         The device to compile for.
+    choices : KernelChoices, optional
+        What kernels are built from, where it is not the model's choice; notes what was taken.
     """
+    backend = backend_of(target, choices)
     yield "fold", tvm.transform.Sequential([relax.transform.DecomposeOpsForInference(), relax.transform.CanonicalizeBindings()])
     yield "channel_orders", ChannelOrders()
     yield "channels_last", ChannelsLast()
-    yield "composites", lambda mod: local_response_norm(mod, target)
-    yield "fuse_chains", tvm.transform.Sequential([FuseChains(target), FuseDense(target)])
-    yield "legalize", lambda mod: legalize(relax.backend.DispatchSortScan()(mod), target)
+    yield "composites", lambda mod: local_response_norm(mod, backend)
+    yield "fuse_chains", tvm.transform.Sequential([FuseChains(backend), FuseDense(backend)])
+    yield "legalize", lambda mod: legalize(relax.backend.DispatchSortScan()(mod), backend)
     yield "fold_constants", relax.transform.FoldConstant()
     yield "fuse", tvm.transform.Sequential([
         relax.transform.DeadCodeElimination(),
@@ -57,7 +60,7 @@ def phases(target: Target) -> Iterator[Phase]:
         relax.transform.RewriteDataflowReshape(),
         relax.transform.DeadCodeElimination(),
     ])
-    yield "schedule", ApplySchedules(rules_for(target), target)
+    yield "schedule", ApplySchedules(backend.rules, target)
     yield "vector_math", VectorMath()
     yield "lower", tvm.transform.Sequential([
         relax.transform.ToNonDataflow(),
@@ -73,7 +76,8 @@ def phases(target: Target) -> Iterator[Phase]:
     ])
 
 
-def lower(mod: tvm.IRModule, target: Target, until: str | None = None, watch: Watch | None = None) -> tvm.IRModule:
+def lower(mod: tvm.IRModule, target: Target, until: str | None = None, watch: Watch | None = None,
+          choices: KernelChoices | None = None) -> tvm.IRModule:
     """Run the phases.
 
     Parameters
@@ -86,9 +90,12 @@ def lower(mod: tvm.IRModule, target: Target, until: str | None = None, watch: Wa
         Stop after the phase of this name, to look at what it made.
     watch : callable, optional
         Called after each phase with its name and what it made.
+    choices : KernelChoices, optional
+        As for `phases`.
     """
-    with target.tvm_target():
-        for name, phase in phases(target):
+    choices = KernelChoices() if choices is None else choices
+    with target.tvm_target(), choices.as_raised():
+        for name, phase in phases(target, choices):
             mod = phase(mod)
             if watch is not None:
                 watch(name, mod)

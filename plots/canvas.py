@@ -5,7 +5,7 @@ import importlib.util
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..support.errors import TenfoldError
 from ..support.files.whole import whole_file
@@ -43,7 +43,7 @@ def panels(count: int, **options: object) -> tuple[Figure, list[Axes]]:
     return figure, [figure.add_subplot(rows, columns, index + 1, **options) for index in range(count)]
 
 
-def name_text(name: str) -> dict[str, object]:
+def name_text(name: str) -> dict[str, Any]:
     """A user's name as keywords of a title: no mathematics between dollar signs, no line breaks, and the end of a long one."""
     text = printable(name)
     return {"label": text if len(text) <= LONGEST else f"...{text[-LONGEST:]}", "parse_math": False}

@@ -57,7 +57,8 @@ def draw(layer: Layer, weight: np.ndarray, colors: int | None = None) -> Figure:
     for panel, (title, kernel) in zip(axes, kernels.items(), strict=True):
         cloud = points(kernel)
         shade = np.repeat(shades, cloud.shape[1])
-        panel.scatter(*cloud.reshape(-1, 3).T, c=shade, cmap="hsv", s=3)
+        red, green, blue = cloud.reshape(-1, 3).T
+        panel.scatter(red, green, zs=blue, c=shade, cmap="hsv", s=3)
         bounds = dict.fromkeys(("xlim", "ylim", "zlim"), (-reach, reach))
         panel.set(title=title, xlabel="red", ylabel="green", zlabel="blue", **bounds)
     return figure

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..factorization import METHODS, Layer
+from ..factorization.method import SpectralMethod
 from ..support.errors import TenfoldError
 from .canvas import name_text, panels
 
@@ -21,7 +22,7 @@ def spectra(layers: Sequence[Layer], weights: Mapping[str, np.ndarray]) -> dict[
     found: dict[str, dict[str, np.ndarray]] = {}
     for layer in layers:
         for method in (METHODS[name] for name in METHODS_SHOWN[layer.kind]):
-            if method.check(layer) is not None:
+            if not isinstance(method, SpectralMethod) or method.check(layer) is not None:
                 continue
             squares = method.spectra(weights[layer.name])
             for number, values in enumerate(squares, start=1):

@@ -3,17 +3,19 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..runtime.manifest import LIBRARY, WEIGHTS
+from ..runtime.manifest import LIBRARY, WEIGHTS, Port
 from ..runtime.manifest_fields import MOST_THREADS
 from ..runtime.memory_plan import arena_bytes
 from ..runtime.weights import write_weights
 from ..support.errors import TenfoldError
 from ..support.progress import Progress, reporter
 from ..targets.light_import import import_tvm
+from .devices.device import Program
 
 if TYPE_CHECKING:
     import onnx
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from ..frontends import Network
     from ..frontends.reference import Reference
     from ..passes.kernel_calls import LayerWeights
+    from ..schedules.backend import KernelChoices
+    from ..schedules.space import Point
     from ..targets import Target
 
 
@@ -95,38 +99,54 @@ class Built:
         The kernels in the order of their calls, as in the manifest.
     pieces : int
         That the batch is run in.
+    choices : dict
+        What each kernel was built from, by its workload.
     """
 
     unscheduled: tuple[str, ...]
     memory: dict[str, int]
     kernels: tuple[dict[str, Any], ...]
     pieces: int
+    choices: dict[str, Point]
 
 
-def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Progress | None = None) -> Built:
+def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Progress | None = None,
+                  wanted: Mapping[str, Point] | None = None) -> Built:
     """Compile a Relax module: code to model.so, weights to weights.bin.
+
+    Parameters
+    ----------
+    mod : tvm.IRModule
+    target : Target
+    folder : Path
+        Where both files go.
+    progress : Progress, optional
+    wanted : mapping of str to Point, optional
+        What kernels are built from, by workload, where it is not the model's choice.
 
     Raises
     ------
     TenfoldError
-        There is no C++ compiler, or it fails.
+        There is no C++ compiler, or it fails. A kernel can't be built from what is wanted.
     """
     import_tvm()
     from ..codegen.batch_split import count_pieces
     from ..codegen.external_memory import externalize_memory
     from ..codegen.library import support_objects, write_library
+    from ..schedules.backend import KernelChoices
     from ..schedules.driver import UnscheduledWarning
 
     support_objects(target)  # before the work that takes long: a compiler that is missing or fails is told now
     say = reporter(progress)
     pieces = count_pieces(mod, target)
+    choices = KernelChoices(wanted or {})
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnscheduledWarning)
-        lowered, weights = _lowered(_piece(mod, pieces), target, say)
+        lowered, weights = _lowered(_piece(mod, pieces), target, say, choices)
         external, memory = externalize_memory(lowered)
         if pieces > 1 and not memory.steps:  # only a straight line of kernels is run piece by piece
-            pieces = 1
-            lowered, weights = _lowered(mod, target, say)
+            pieces, choices = 1, KernelChoices(wanted or {})
+            lowered, weights = _lowered(mod, target, say, choices)
             external, memory = externalize_memory(lowered)
     for warning in caught:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
@@ -135,7 +155,23 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Pro
     # The message begins with the name of the function.
     unscheduled = tuple(str(w.message).split(" ", 1)[0] for w in caught if issubclass(w.category, UnscheduledWarning))
     taken = {"weights": stored, "activations": arena_bytes(memory.places), "workspaces": workspaces}
-    return Built(unscheduled, taken, tuple(asdict(call) for call in weights.calls(lowered)), pieces)
+    return Built(unscheduled, taken, tuple(asdict(call) for call in weights.calls(lowered)), pieces, choices.taken)
+
+
+def program_of(mod: tvm.IRModule, built: Built, folder: Path, threads: int) -> Program:
+    """A module that was compiled into a folder."""
+    main = mod["main"]
+    inputs = tuple(_port(param.name, param.ty) for param in main.params)
+    outputs = tuple(_port(f"output{number}", each) for number, each in enumerate(_leaves(main.ret_ty)))
+    return Program(folder, inputs, outputs, threads, frozenset(kernel["function"] for kernel in built.kernels))
+
+
+def _port(name: str, ty: Any) -> Port:
+    return Port(name, tuple(int(size) for size in ty.shape.values), str(ty.dtype))
+
+
+def _leaves(ty: Any) -> list[Any]:
+    return [leaf for each in ty.fields for leaf in _leaves(each)] if hasattr(ty, "fields") else [ty]
 
 
 def _piece(mod: tvm.IRModule, pieces: int) -> tvm.IRModule:
@@ -145,7 +181,7 @@ def _piece(mod: tvm.IRModule, pieces: int) -> tvm.IRModule:
     return mod if pieces == 1 else with_batch(mod, int(mod["main"].params[0].ty.shape.values[0]) // pieces)
 
 
-def _lowered(mod: tvm.IRModule, target: Target, say: Progress) -> tuple[tvm.IRModule, LayerWeights]:
+def _lowered(mod: tvm.IRModule, target: Target, say: Progress, choices: KernelChoices) -> tuple[tvm.IRModule, LayerWeights]:
     """The module as kernels and their calls, and which layers' weights these read."""
     from ..passes.kernel_calls import LayerWeights
     from ..passes.pipeline import lower, phases
@@ -156,7 +192,7 @@ def _lowered(mod: tvm.IRModule, target: Target, say: Progress) -> tuple[tvm.IRMo
         say("compiling: choosing kernels", names.index(name) + 1, len(names))
         weights.watch(name, made)
 
-    return lower(mod, target, watch=watch), weights
+    return lower(mod, target, watch=watch, choices=choices), weights
 
 
 def require_compiler() -> None:

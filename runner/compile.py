@@ -1,19 +1,20 @@
-"""A trained network -> an artifact folder: built, loaded back, verified, and only then put in place."""
+"""A trained network -> an artifact folder: built, loaded back on a device, verified there, and only then put in place."""
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
 import weakref
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..runtime.artifact import Artifact, check_cpu, load
+from ..runtime.artifact import Artifact
 from ..runtime.manifest import LIBRARY, MANIFEST, WEIGHTS, Manifest, Port, sha256_of
 from ..runtime.memory_plan import tensor_bytes
-from ..support.errors import VerificationError
 from ..support.files.folder import output_folder
 from ..support.files.inputs import protect
 from ..support.files.temporary import TemporaryFolder
@@ -21,15 +22,21 @@ from ..support.progress import Progress, reporter
 from .build import Built, Variant, build_library, describe_target, make_variant, read_plan, require_compiler, with_threads
 from .check_reading import check_images, check_reading, verification_inputs
 from .data import Data
+from .devices.artifacts import load_if_here, load_on
+from .devices.choose import opened, target_on
+from .devices.device import HERE, Device
 from .earlier import ARTIFACT
 from .first_difference import first_difference
-from .judgement import judge
+from .kept_reference import keep_reference
+from .kernel_choices import checked_choices, read_choices
 from .network_facts import count_params, total_macs
 from .tolerance import Tolerance
+from .verification import SOURCE, verify_variant
 
 if TYPE_CHECKING:
     from ..factorization.plan import Plan
-    from ..frontends import Network
+    from ..frontends import Network, Reading
+    from ..schedules.space import Point
     from ..targets import Target
 
 PACKAGES = {"tenfold": "tenfold", "tvm": "apache-tvm", "numpy": "numpy", "onnxruntime": "onnxruntime"}
@@ -44,16 +51,21 @@ def compile(  # noqa: A001 - the verb of the public API
     threads: int | None = None,
     data: Any = None,
     tolerance: float | None = None,
+    device: Device | str | None = None,
+    choices: Mapping[str, Mapping[str, Any]] | str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     **reading: Any,
 ) -> Artifact:
     """Compile a network and verify it against an independent engine.
 
+    It is verified where it runs: on this machine, or through a device. Where nothing can run it, the artifact is written all the same:
+    its manifest says that it is not verified, and reference.npz in its folder holds what `verify` needs to do that elsewhere.
+
     Parameters
     ----------
     model : path, onnx.ModelProto, torch.export.ExportedProgram or torch.nn.Module
     target : str, Target or dict
-        A preset's name, ``host``, or a TVM target as dict or JSON.
+        A preset's name, ``host``, or a TVM target as dict or JSON. ``host`` means the device, where a remote one is given.
     output : path, optional
         The folder to write; an artifact that is there already is replaced, nothing else is. Default: a temporary one that lasts as long
         as the Artifact.
@@ -66,6 +78,12 @@ def compile(  # noqa: A001 - the verb of the public API
     tolerance : float, optional
         The largest difference from the reference that is accepted, over the largest element of an output. Default: 1e-4, and more where
         the values of the model are known less exactly (`runner.tolerance`).
+    device : Device or str, optional
+        What verifies it: ``here``, ``HOST:PORT`` (where ``tenfold serve`` runs), ``emulated`` or ``emulated:CPU``. Default: this machine;
+        where that can't run the target, an emulator that is installed and can; else nothing.
+    choices : mapping or path, optional
+        What kernels are built from, by workload, instead of what the model of the machine chooses: a mapping, a JSON file that holds one,
+        or the folder of an artifact whose kernels are wanted once more. Workloads that the network does not have are passed over.
     progress : callable, optional
         Called with a few words when a step begins, and with what is done of it; see `progress.Progress`.
     **reading
@@ -75,27 +93,30 @@ def compile(  # noqa: A001 - the verb of the public API
     Returns
     -------
     Artifact
+        Loaded on this machine. Where that can't run it, calling it is an error that says why.
 
     Raises
     ------
     TenfoldError
-        Anything that is wrong with the arguments.
+        Anything that is wrong with the arguments; a device that is named but can't run the target.
     VerificationError
         The compiled network differs from the reference; the message says by how much and from which layer on. Nothing is written.
     """
     from ..frontends import Reading
     from ..frontends import load as load_network
-    from ..targets import resolve
 
-    Reading.of("compile", reading)
+    options = Reading.of("compile", reading)
     say = reporter(progress)
     require_compiler()
-    chosen = resolve(target)
-    given, plan = plan, read_plan(plan)
-    say("reading the network")
-    network = load_network(model, **reading)
-    with protect(model, given, data):
-        return compile_network(network, chosen, output, plan=plan, threads=threads, data=data, tolerance=tolerance, progress=progress)
+    with target_on(device, target) as (chosen, where):
+        given, plan, points = plan, read_plan(plan), read_choices(choices)
+        say("reading the network")
+        network = load_network(model, **reading)
+        with protect(model, given, data, None if isinstance(choices, Mapping) else choices):
+            return compile_network(
+                network, chosen, output, plan=plan, threads=threads, data=data, tolerance=tolerance, device=where, choices=points,
+                source=_source(model, options), progress=progress,
+            )  # fmt: skip
 
 
 def compile_network(
@@ -107,30 +128,41 @@ def compile_network(
     threads: int | None = None,
     data: Any = None,
     tolerance: float | None = None,
+    device: Device | str | None = None,
+    choices: Mapping[str, Point] | None = None,
+    source: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
-    """`compile` for a network that is read already."""
+    """`compile` for a network that is read already; `source` says how (`Manifest.source`), without the tolerance."""
     say = reporter(progress)
     require_compiler()
     target = with_threads(target, threads)
-    check_cpu(f"target {target.name}", describe_target(target))
     images = None if data is None else Data.of(data)
     if images is not None:
         check_images(images, network)
-    Tolerance.of(network.run_reference.precision, tolerance)  # is it one?
+    allowed = Tolerance.of(network.run_reference.precision, tolerance)
     variant = make_variant(network, plan)
     holder = None
     if output is None:
         holder = TemporaryFolder()
         output = holder.path / "artifact"
-    with output_folder(output, ARTIFACT) as folder:
+    described = describe_target(target)
+    with opened(device, described) as (where, _), output_folder(output, ARTIFACT) as folder:
         say("compiling")
-        built = build_library(variant.mod, target, folder, say)
-        manifest = _manifest(variant, target, folder, built)
+        built = build_library(variant.mod, target, folder, say, choices)
+        manifest = _manifest(variant, target, folder, built, {**(source or _source(None, None)), "tolerance": tolerance})
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-        say("verifying")
-        artifact = load(folder, target.cores)  # as a user will
-        manifest = replace(manifest, verification=_verify(variant, target, artifact, images, tolerance))
+        if where is None:
+            say("keeping what it is to be verified with")
+            artifact = load_if_here(folder, manifest, target.cores)
+            manifest = replace(manifest, reference=_kept(variant, folder, manifest, images, tolerance, allowed))
+        else:
+            say("verifying" if where.name == HERE else f"verifying on {where.name}")
+            artifact = load_on(where, folder, target.cores)  # as a user will
+            explain = functools.partial(first_difference, variant, target, where)
+            manifest = replace(manifest, verification=verify_variant(variant, artifact, where, images, tolerance, explain))
+            if where.name != HERE:
+                artifact = load_if_here(folder, manifest, target.cores)
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     artifact.folder, artifact.manifest = Path(output), manifest
     if holder is not None:
@@ -138,7 +170,13 @@ def compile_network(
     return artifact
 
 
-def _manifest(variant: Variant, target: Target, folder: Path, built: Built) -> Manifest:
+def _source(model: Any, options: Reading | None) -> dict[str, Any]:
+    """How a model can be read again."""
+    path = os.path.abspath(model) if isinstance(model, str | os.PathLike) else None
+    return {"path": path, **{name: getattr(options, name, None) for name in SOURCE}}
+
+
+def _manifest(variant: Variant, target: Target, folder: Path, built: Built, source: dict[str, Any]) -> Manifest:
     from ..passes.inventory import inventory
 
     network = variant.network
@@ -157,24 +195,23 @@ def _manifest(variant: Variant, target: Target, folder: Path, built: Built) -> M
         bytes=sum((folder / name).stat().st_size for name in (LIBRARY, WEIGHTS)),
         memory={**memory, "planned": sum(memory.values())},
         kernels=built.kernels,
+        choices=checked_choices(built.choices),
         pieces=built.pieces,
         macs=total_macs(inventory(variant.mod)),
         params=count_params(variant.onnx),
-        verification={},
+        source=source,
+        reference=None,
+        verification=None,
         unscheduled=built.unscheduled,
     )
 
 
-def _verify(variant: Variant, target: Target, artifact: Artifact, images: Data | None, tolerance: float | None) -> dict[str, Any]:
-    network, reference = variant.network, variant.reference
-    allowed = Tolerance.of(network.run_reference.precision, tolerance)
-    if variant.plan is not None:
-        check_reading(network, images, tolerance)  # the reference is what was read
-    names = [spec.name for spec in network.outputs]
-    try:
-        found = judge(lambda feeds: list(artifact.run(feeds).values()), reference, verification_inputs(network, images), names, allowed)
-    except VerificationError as error:
-        check_reading(network, images, tolerance)  # says more, where that is what is wrong
-        raise VerificationError(f"{network.name}: {error}{first_difference(variant, target, allowed.value)}") from None
-    note = {} if variant.plan is None else {"reference": f"{reference.name}, plan applied"}
-    return {**found.to_dict(), **note}
+def _kept(
+    variant: Variant, folder: Path, manifest: Manifest, images: Data | None, tolerance: float | None, allowed: Tolerance
+) -> dict[str, Any] | None:
+    """Write reference.npz, where it does not become too large; what the manifest says of it. The network was read right, at least."""
+    check_reading(variant.network, images, tolerance)
+    ports = (*manifest.inputs, *manifest.outputs)
+    facts = keep_reference(folder, ports, verification_inputs(variant.network, None), variant.reference, allowed)
+    engine = variant.reference.name + ("" if variant.plan is None else ", plan applied")
+    return {"engine": engine, **facts} if facts else None

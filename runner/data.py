@@ -17,9 +17,14 @@ SEED = 0
 class Spec(Protocol):
     """What is needed to know of an input: `manifest.Port` and `frontends.TensorSpec` both are one."""
 
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> str: ...
 
 
 def random_inputs(inputs: Sequence[Spec], seed: int = SEED) -> dict[str, np.ndarray]:

@@ -3,12 +3,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..runtime.manifest import LIBRARY, MANIFEST, WEIGHTS, sha256_of
+from ..runtime.manifest import LIBRARY, MANIFEST, REFERENCE, WEIGHTS, sha256_of
 from ..support.errors import TenfoldError
 from ..support.files.folder import Kind
 from ..support.files.json_text import read_json
 
-FIELDS = {"format": int, "name": str, "model_sha256": str, "target": dict, "versions": dict, "library_sha256": str, "verification": dict}
+FIELDS = {
+    "format": int, "name": str, "model_sha256": str, "target": dict, "versions": dict, "library_sha256": str,
+    "verification": dict | None,  # None: it was never verified
+}  # fmt: skip
 HASHES = {LIBRARY: "library_sha256", WEIGHTS: "weights_sha256"}
 
 
@@ -23,7 +26,7 @@ def fault(folder: Path) -> str | None:
     if not isinstance(manifest, dict):
         return f"{MANIFEST} is not one of Tenfold's"
     for field, kind in FIELDS.items():
-        if not isinstance(manifest.get(field), kind):
+        if field not in manifest or not isinstance(manifest[field], kind):
             return f"{MANIFEST} is not one of Tenfold's: it has no {field!r}"
     for name, field in HASHES.items():
         if (folder / name).exists() and sha256_of(folder / name) != manifest.get(field):
@@ -31,4 +34,4 @@ def fault(folder: Path) -> str | None:
     return None
 
 
-ARTIFACT = Kind(MANIFEST, (LIBRARY, WEIGHTS, MANIFEST), fault)
+ARTIFACT = Kind(MANIFEST, (LIBRARY, WEIGHTS, REFERENCE, MANIFEST), fault)

@@ -5,9 +5,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..runtime import loaded_network
-from ..runtime.manifest import LIBRARY, WEIGHTS
-from ..runtime.weights import map_weights
 from ..support import interrupts
 from ..support.files.temporary import TemporaryFolder
 from .data import random_inputs
@@ -19,37 +16,37 @@ if TYPE_CHECKING:
 
     from ..targets import Target
     from .build import Variant
+    from .devices.device import Device
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 PREFIX = "value of "
 
 
-def first_difference(variant: Variant, target: Target, tolerance: float = TOLERANCE) -> str:
+def first_difference(variant: Variant, target: Target, device: Device, tolerance: float = TOLERANCE) -> str:
     """In words, to follow a message: from which layer on the compiled network differs. Empty where that can't be told.
 
-    The network is compiled once more with the values of its layers as further outputs, and these are compared with what ONNX Runtime
-    computes for the same layers: before the bias, which Relax adds in an operator of its own.
+    The network is compiled once more for the device with the values of its layers as further outputs, and these are compared with what
+    ONNX Runtime computes for the same layers: before the bias, which Relax adds in an operator of its own.
     """
     try:
-        return f"; {_first_difference(variant, target, tolerance)}"
+        return f"; {_first_difference(variant, target, device, tolerance)}"
     except Exception as error:  # whatever goes wrong here, the message that it was to complete is what counts
         if interrupts.disguised(error):
             raise
         return ""
 
 
-def _first_difference(variant: Variant, target: Target, tolerance: float) -> str:
+def _first_difference(variant: Variant, target: Target, device: Device, tolerance: float) -> str:
     from ..frontends.reference import onnxruntime_reference
-    from .build import build_library
+    from .build import build_library, program_of
 
     exposed, candidates = expose_onnx(variant.onnx)
     mod, names = expose_relax(variant.mod, candidates)
     feeds = random_inputs(variant.network.inputs)
     with TemporaryFolder() as folder:
-        build_library(mod, target, folder)
-        ports = [(spec.shape, spec.dtype) for spec in variant.network.inputs]
-        machine = loaded_network.Machine(folder / LIBRARY, map_weights(folder / WEIGHTS), ports, target.cores)
-        ours = machine([feeds[spec.name] for spec in variant.network.inputs])[: len(names)]
+        handle = device.load(program_of(mod, build_library(mod, target, folder), folder, target.cores))
+        ours = list(device.run(handle, feeds).values())[: len(names)]
+        device.drop(handle)
     outputs = len(variant.onnx.graph.output)
     theirs = dict(zip(candidates, onnxruntime_reference(exposed)(feeds)[outputs:], strict=True))
     right = None

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -85,7 +85,7 @@ def _archive(file: IO[bytes], room: int) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _array(file: IO[bytes], size: int, room: int) -> np.ndarray:
+def _array(file: Any, size: int, room: int) -> np.ndarray:
     """The array in a file of `size` bytes that may take `room`."""
     version = npy.read_magic(file)
     if version not in READERS:
@@ -99,7 +99,7 @@ def _array(file: IO[bytes], size: int, room: int) -> np.ndarray:
     if needed > room:
         raise _Refused(f"its arrays need more than half of this machine's memory ({needed / 1e9:.1f} GB for one): give fewer images")
     array = np.empty(prod(shape), dtype)
-    memory = memoryview(array).cast("B") if needed else memoryview(b"")
+    memory = array.data.cast("B") if needed else memoryview(b"")
     done = 0
     while done < needed:
         count = file.readinto(memory[done:])

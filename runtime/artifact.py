@@ -4,10 +4,10 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -25,6 +25,18 @@ Array = Any  # ndarray, or torch.Tensor, which is not imported here
 LARGEST = 1 << 40  # bytes of a file: more than any machine has memory for
 
 
+class Runnable(Protocol):
+    """What runs an artifact's network: a `loaded_network.Machine`, or a stand-in for one elsewhere."""
+
+    threads: int
+
+    def __call__(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """Run on arrays of the right shapes and dtypes, in the order of the inputs. The results belong to the caller."""
+
+    def record(self, arrays: list[np.ndarray]) -> list[tuple[str, Any, tuple[Any, ...]]]:
+        """Run once, and list every function that was called."""
+
+
 class Artifact:
     """A compiled network. Call it with an array, or with a dict of arrays by input name.
 
@@ -40,7 +52,7 @@ class Artifact:
         Threads that it runs on.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, machine: loaded_network.Machine) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, machine: Runnable) -> None:
         self.folder = folder
         self.manifest = manifest
         self.inputs = manifest.inputs
@@ -50,7 +62,13 @@ class Artifact:
 
     @property
     def threads(self) -> int:
+        """Number of threads that its kernels run on."""
         return self._machine.threads
+
+    @property
+    def machine(self) -> Runnable:
+        """What runs the network."""
+        return self._machine
 
     def __call__(self, inputs: Array | Mapping[str, Array]) -> Array | list[Array]:
         """Run the network.
@@ -75,7 +93,7 @@ class Artifact:
         return results[0] if len(self.outputs) == 1 else results
 
     def run(self, inputs: Array | Mapping[str, Array]) -> dict[str, Array]:
-        """As calling it, with the outputs by name."""
+        """Run the network, and return its outputs by name."""
         results = self._results(inputs)
         return {port.name: result for port, result in zip(self.outputs, results, strict=True)}
 
@@ -84,6 +102,8 @@ class Artifact:
         arrays = self._check(inputs)
         try:
             return self._machine.record(arrays)
+        except TenfoldError:
+            raise
         except Exception as error:
             raise self._failure(error) from error
 
@@ -93,6 +113,8 @@ class Artifact:
             results = self._machine(arrays)
         except loaded_network.NotFinite as error:
             raise TenfoldError(f"{self._name}: input {self.inputs[error.position].name!r} holds NaN or infinity") from None
+        except TenfoldError:  # of a device elsewhere
+            raise
         except Exception as error:  # of TVM's runtime, which has many: a kernel that is called with what it was not compiled for
             raise self._failure(error) from error
         if len(results) != len(self.outputs):
@@ -200,7 +222,7 @@ def _check_files(folder: Path, manifest: Manifest, weights: np.ndarray) -> None:
     """Raise TenfoldError if a file is not the one of the manifest."""
     with ThreadPoolExecutor(1) as pool:
         # Takes as long as loading TVM's runtime, so both at once: in one call, which needs no lock of Python's.
-        digest = pool.submit(lambda: hashlib.sha256(weights).hexdigest())
+        digest = pool.submit(lambda: hashlib.sha256(weights.data).hexdigest())
         loaded_network.ffi()
         digests = {LIBRARY: (sha256_of(folder / LIBRARY), manifest.library_sha256), WEIGHTS: (digest.result(), manifest.weights_sha256)}
     for name, (found, stated) in digests.items():
@@ -211,10 +233,21 @@ def _check_files(folder: Path, manifest: Manifest, weights: np.ndarray) -> None:
 
 def check_cpu(name: str, target: Mapping[str, Any]) -> None:
     """Raise TenfoldError if code for `target` (as in a manifest) can't run on this machine: it would die of an illegal instruction."""
+    lack = lacking(target)
+    if lack is not None:
+        raise TenfoldError(f"{name}: it is for another CPU: {lack}")
+
+
+def lacking(target: Mapping[str, Any]) -> str | None:
+    """Why code for `target` (as in a manifest) can't run on this machine, in a few words; None where it can."""
     architecture = platform.machine().lower().replace("amd64", "x86_64")
     if target["architecture"] != architecture:
-        raise TenfoldError(f"{name}: it is for another CPU: {target['name']} is {target['architecture']}, this machine is {architecture}")
-    absent = [flag for flag in target["features"] if flag not in cpu_flags()]
-    if absent:
-        few = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if len(absent) > 3 else "")
-        raise TenfoldError(f"{name}: it is for another CPU: {target['name']} needs {few}, which this machine lacks")
+        return f"{target['name']} is {target['architecture']}, this machine is {architecture}"
+    return lacking_flags(target, cpu_flags(), "this machine")
+
+
+def lacking_flags(target: Mapping[str, Any], flags: Collection[str], where: str) -> str | None:
+    """What of `target` a CPU with `flags` does not have, in a few words that call it `where`; None where it has all."""
+    absent = [flag for flag in target["features"] if flag not in flags]
+    few = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if len(absent) > 3 else "")
+    return f"{target['name']} needs {few}, which {where} lacks" if absent else None

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -136,8 +137,8 @@ class StraightLine:
             self._tensors[operand] = _Tensor(self._data[operand.position], CPU, 0, dims, *kind, *shape, 0)
         return self._tensors[operand]
 
-    def _array(self, items: Sequence[object], kind: type) -> int:
-        """Its address."""
+    def _array(self, items: Sequence[object], kind: Any) -> int:
+        """Keep an array of these items; its address."""
         array = (kind * len(items))(*items)
         self._kept.append(array)
         return ctypes.addressof(array)

@@ -17,7 +17,7 @@ class Shared(Protocol):
         """A lock that a fork waits for, because what it guards is of no use half done; None: the child can go on from any state."""
 
     def renew(self) -> None:
-        """In the child: forget what other threads were about."""
+        """Forget, in the child, what other threads were doing."""
 
 
 class Guard:
@@ -35,9 +35,11 @@ class Guard:
 
     @property
     def settles(self) -> threading.Lock:
+        """The lock that a fork waits for."""
         return self.lock
 
     def renew(self) -> None:
+        """Make another lock, in the child."""
         self.lock = threading.Lock()
 
 

@@ -151,6 +151,7 @@ class Machine:
         self._inputs = inputs
         self._buffers: dict[int, np.ndarray] = {}  # for inputs that kernels can't read where they are
         self.threads = threads
+        self._executable: Any = None
         self.renew()
         forks.know(self)
 
@@ -172,7 +173,7 @@ class Machine:
     def renew(self) -> None:
         """See `forks`."""
         self._lock = threading.Lock()  # the arena and the virtual machine serve one call at a time
-        self._executable: Any = None
+        self._executable = None
 
     def __call__(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         """Run on arrays of the right shapes and dtypes. The results belong to the caller.
@@ -195,8 +196,9 @@ class Machine:
         return results
 
     def record(self, arrays: list[np.ndarray]) -> list[tuple[str, Any, tuple[Any, ...]]]:
-        """Run once on the virtual machine and list every function that it called: its name, itself, and its arguments; for each piece of
-        the batch.
+        """Run once on the virtual machine, and list every function that it called: its name, itself, and its arguments.
+
+        A batch that runs in parts is listed part by part.
 
         The recorder stays in place: use the machine no more for anything else.
         """

@@ -12,10 +12,11 @@ from ..support.errors import TenfoldError
 from ..support.files.json_text import read_json
 from .manifest_fields import READERS, Port
 
-__all__ = ["FORMAT", "LIBRARY", "MANIFEST", "WEIGHTS", "Manifest", "Port", "sha256_of"]
+__all__ = ["FORMAT", "LIBRARY", "MANIFEST", "REFERENCE", "WEIGHTS", "Manifest", "Port", "sha256_of"]
 
-FORMAT = 4
+FORMAT = 5
 LIBRARY, WEIGHTS, MANIFEST = "model.so", "weights.bin", "manifest.json"
+REFERENCE = "reference.npz"
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,22 @@ class Manifest:
         kernels use for themselves), ``outputs``; ``planned`` is their sum. Inputs are read where the caller has them.
     kernels : tuple of dict
         The kernels in the order in which they are called: ``function``, the ``layers`` that it computes, shape of its ``output``, ``macs``.
+    choices : dict
+        What each kernel was built from, knobs and their values, by its workload: `compile` takes them as ``choices``.
     pieces : int
         Equal parts of the batch that the kernels are called for, one after the other (`codegen.batch_split`).
     macs, params : int
         Multiply-accumulates of the convolutions and dense layers in one run; floating-point constants of the network.
-    verification : dict
-        ``reference``, ``inputs`` (how many sets were run), ``max_abs_error``, ``max_rel_error``, ``tolerance``,
-        ``tolerance_reason``, ``notes`` (what was accepted beyond the tolerance, and why): see `judgement`.
+    source : dict
+        How the model can be read again: ``path`` (absolute; None for a model that was no file), ``input_shapes``, ``batch`` and
+        ``outputs`` as they were asked for, and the ``tolerance`` that was.
+    reference : dict or None
+        What reference.npz beside it holds, where it is: ``sha256``, ``engine`` (that computed the outputs), ``inputs`` (how many sets),
+        ``tolerance``, ``tolerance_reason``, ``rms``.
+    verification : dict or None
+        None: the artifact was never verified. Else ``device`` (where it ran), ``reference`` (what it was compared with), ``inputs`` (how
+        many sets were run), ``max_abs_error``, ``max_rel_error``, ``tolerance``, ``tolerance_reason``, ``notes`` (what was accepted
+        beyond the tolerance, and why): see `judgement`.
     unscheduled : tuple of str
         Functions that no schedule rule took: they run in one thread, element by element.
     """
@@ -70,10 +80,13 @@ class Manifest:
     bytes: int
     memory: dict[str, int]
     kernels: tuple[dict[str, Any], ...]
+    choices: dict[str, dict[str, Any]]
     pieces: int
     macs: int
     params: int
-    verification: dict[str, Any]
+    source: dict[str, Any]
+    reference: dict[str, Any] | None
+    verification: dict[str, Any] | None
     unscheduled: tuple[str, ...] = field(default=())
     format: int = FORMAT
 

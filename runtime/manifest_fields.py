@@ -73,7 +73,7 @@ def port(value: Any) -> Port:
 
 
 def ports(value: Any) -> tuple[Port, ...]:
-    """All inputs or all outputs: their names differ."""
+    """Read all inputs or all outputs. Their names must differ."""
     found = sequence(value, port)
     if len({each.name for each in found}) != len(found):
         raise ValueError("two of them have the same name")
@@ -95,6 +95,64 @@ def kernel(value: Any) -> dict[str, Any]:
     return {"function": text(entry["function"]), **sequences, "macs": whole(entry["macs"])}
 
 
+def knob(value: Any) -> bool | int | str | list[int]:
+    """The value of a knob of a kernel."""
+    if isinstance(value, list | tuple):
+        return [whole(each) for each in value]
+    if not isinstance(value, bool | int | str):
+        raise TypeError(f"{_short(value)} is no value of a knob")
+    return value
+
+
+def choices(value: Any) -> dict[str, dict[str, Any]]:
+    """What kernels are built from: knobs and their values, by workload."""
+    return {text(workload): {text(name): knob(each) for name, each in mapping(point).items()} for workload, point in mapping(value).items()}
+
+
+def number(value: Any) -> float:
+    """A number of JSON, which is finite; TypeError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{_short(value)} is no number")
+    return value
+
+
+def optional(reader: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A reader that takes null too."""
+    return lambda value: None if value is None else reader(value)
+
+
+def record(**readers: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
+    """A reader of an object of JSON with these fields. Others are kept as they are."""
+    return lambda value: {**mapping(value), **{name: reader(value[name]) for name, reader in readers.items()}}
+
+
+def tolerance(value: Any) -> float:
+    """What errors are held against; ValueError for one that accepts everything or nothing."""
+    if not 0 < number(value) < 1:
+        raise ValueError(f"tolerance {_short(value)} is not above 0 and below 1")
+    return value
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    """A list of strings."""
+    return sequence(value, text)
+
+
+SOURCE = record(
+    path=optional(text),
+    input_shapes=optional(lambda value: {name: shape(sizes) for name, sizes in mapping(value).items()}),
+    batch=optional(lambda value: whole(value, 1)),
+    outputs=optional(texts),
+    tolerance=optional(tolerance),
+)
+VERIFICATION = record(
+    device=text, reference=text, inputs=whole, max_abs_error=number, max_rel_error=number, tolerance=tolerance, tolerance_reason=text,
+    notes=texts,
+)  # fmt: skip
+REFERENCE = record(
+    sha256=text, engine=text, inputs=lambda value: whole(value, 1), tolerance=tolerance, tolerance_reason=text, rms=optional(tolerance)
+)
+
 READERS: Mapping[str, Callable[[Any], Any]] = {
     "name": text,
     "model_sha256": text,
@@ -103,16 +161,19 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "target": target,
     "threads": lambda value: whole(value, 1, MOST_THREADS),
     "versions": mapping,
-    "plan": lambda value: None if value is None else mapping(value),
+    "plan": optional(mapping),
     "library_sha256": text,
     "weights_sha256": text,
     "bytes": whole,
     "memory": lambda value: {name: whole(size) for name, size in mapping(value).items()},
     "kernels": lambda value: sequence(value, kernel),
+    "choices": choices,
     "pieces": lambda value: whole(value, 1),
     "macs": whole,
     "params": whole,
-    "verification": mapping,
+    "source": SOURCE,
+    "reference": optional(REFERENCE),
+    "verification": optional(VERIFICATION),
     "unscheduled": lambda value: sequence(value, text),
 }
 

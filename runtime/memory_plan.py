@@ -25,6 +25,7 @@ class Place:
 
     @property
     def end(self) -> int:
+        """Byte behind its last one."""
         return self.offset + tensor_bytes(self.dtype, self.shape)
 
 
@@ -83,9 +84,11 @@ def arena_bytes(places: Sequence[Place]) -> int:
     return max((place.end for place in places), default=0)
 
 
-def tensor_bytes(dtype: str, shape: Sequence[int]) -> int:
+def tensor_bytes(dtype: str | np.dtype, shape: Sequence[int]) -> int:
+    """Bytes of a tensor."""
     return prod(shape) * np.dtype(dtype).itemsize
 
 
 def aligned(offset: int) -> int:
+    """Round an offset up to the alignment of tensors."""
     return -(-offset // ALIGNMENT) * ALIGNMENT

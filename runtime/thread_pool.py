@@ -29,8 +29,18 @@ def adopt(handle: ctypes.CDLL) -> None:
 
 
 def functions() -> tuple[ctypes.c_void_p, ctypes.c_void_p]:
-    """Of the pool: what sets the threads of the calling thread, and what starts a loop. A library must have been adopted."""
-    return tuple(ctypes.cast(function, ctypes.c_void_p) for function in (_pool.tenfold_use_threads, _pool.tenfold_parallel_launch))
+    """Addresses of two functions of the pool: one sets the threads of the calling thread, one starts a loop.
+
+    A library must have been adopted.
+    """
+    pool = _adopted()
+    return ctypes.cast(pool.tenfold_use_threads, ctypes.c_void_p), ctypes.cast(pool.tenfold_parallel_launch, ctypes.c_void_p)
+
+
+def _adopted() -> ctypes.CDLL:
+    if _pool is None:
+        raise RuntimeError("no library has been adopted")
+    return _pool
 
 
 @contextlib.contextmanager
@@ -45,4 +55,4 @@ def opened(library: str) -> Iterator[ctypes.CDLL]:
 
 def use_threads(threads: int) -> None:
     """Let the calling thread start its kernels on so many threads, itself among them. A library must have been adopted."""
-    _pool.tenfold_use_threads(threads)
+    _adopted().tenfold_use_threads(threads)

@@ -167,7 +167,7 @@ class _Table:
     def __init__(self, mapping: np.ndarray) -> None:
         if mapping.nbytes < HEADER * WORD or int.from_bytes(mapping[:WORD].tobytes(), "little") != MAGIC:
             raise ValueError("it does not begin as one")
-        _, self.bytes, tensors, steps, self.pieces = struct.unpack_from(f"<{HEADER}q", mapping)
+        _, self.bytes, tensors, steps, self.pieces = struct.unpack_from(f"<{HEADER}q", mapping.data)
         if not HEADER * WORD <= self.bytes <= mapping.nbytes or self.bytes % WORD:
             raise ValueError("its table is cut short")
         self._words = mapping[HEADER * WORD : self.bytes].view("<i8").tolist()

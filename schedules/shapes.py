@@ -1,7 +1,7 @@
 """Shapes of what kernels compute: one convolution, and where it stands."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -45,10 +45,19 @@ class ConvGeometry:
 
 @dataclass(frozen=True)
 class ConvWorkload:
-    """A convolution in a sequence: its geometry, and the size (height, width), channels and batch of its input.
+    """A convolution on an image of a known size.
 
-    It is `gathered` if it reads the channels in another order than they lie in. One that `pools` is no convolution but a max-pooling, one
-    that `averages` does so over the whole image: both have a group for each channel.
+    Attributes
+    ----------
+    geometry : ConvGeometry
+    size : tuple of int
+        Height and width of its input.
+    channels, batch : int
+        Of its input.
+    gathered : bool
+        It reads the channels in another order than they lie in.
+    pools, averages : bool
+        It is no convolution but a max-pooling, or the average over the whole image; the geometry has a group for each channel.
     """
 
     geometry: ConvGeometry
@@ -59,33 +68,88 @@ class ConvWorkload:
     pools: bool = False
     averages: bool = False
 
+    def __str__(self) -> str:
+        g = self.geometry
+        kind = "pool" if self.pools else "average" if self.averages else "conv2d"
+        words = [kind, "x".join(map(str, (self.batch, *self.size, self.channels)))]
+        words += [f"filters {g.filters}", f"kernel {g.kernel[0]}x{g.kernel[1]}"]
+        plain = ConvGeometry(g.filters, g.kernel)
+        for name in ("stride", "padding", "dilation", "upsample"):
+            if getattr(g, name) != getattr(plain, name):
+                words.append(f"{name} {'x'.join(map(str, getattr(g, name)))}")
+        words += [f"groups {g.groups}"] * (g.groups > 1)
+        return " ".join(words + ["gathered"] * self.gathered)
+
+    @property
+    def spread(self) -> tuple[int, int]:
+        """Height and width of the input with zeros between its pixels, where it is upsampled."""
+        (height, width), (up_h, up_w) = self.size, self.geometry.upsample
+        return (height - 1) * up_h + 1, (width - 1) * up_w + 1
+
     @cached_property
     def output(self) -> tuple[int, int]:
-        return self.geometry.output(*self.size)
+        """Height and width of the output."""
+        return self.geometry.output(*self.spread)
 
     @property
     def depthwise(self) -> bool:
+        """Whether each channel has a filter of its own, and no filter reads two."""
         return self.geometry.groups == self.channels == self.geometry.filters
 
     @property
     def streams_weights(self) -> bool:
-        """A matrix times a vector: its weights, each of use only once, take the time, and all cores read them best."""
+        """Whether it is a matrix times a vector: reading the weights, each of use only once, takes the time."""
         return self.batch == 1 and self.geometry == ConvGeometry(self.geometry.filters, self.size)
 
     @property
     def meets_image(self) -> bool:
-        """Not all columns that it reads are padding."""
+        """Whether not all columns that it reads are padding."""
         kernel, stride, dilation = (pair[1] for pair in (self.geometry.kernel, self.geometry.stride, self.geometry.dilation))
         return self.geometry.padding[1] <= (self.output[1] - 1) * stride + (kernel - 1) * dilation
 
     @property
     def weight_bytes(self) -> int:
+        """Bytes of the weights."""
         taps = 0 if self.pools else self.geometry.kernel[0] * self.geometry.kernel[1]
         return 4 * self.geometry.filters * self.channels // self.geometry.groups * taps
 
-    def shape(self):
-        """For the tile model."""
-        return self.geometry.shape(self.batch, *self.size, self.channels)
+    def shape(self) -> ConvShape:
+        """Return what the tile model wants to know."""
+        return self.geometry.shape(self.batch, *self.spread, self.channels)
+
+    def with_groups(self, groups: int) -> ConvWorkload:
+        """Return the convolution with another number of groups."""
+        return replace(self, geometry=replace(self.geometry, groups=groups))
+
+
+@dataclass(frozen=True)
+class DenseWorkload:
+    """A fully connected layer: `rows` vectors of `channels` numbers, each to `filters` numbers."""
+
+    rows: int
+    channels: int
+    filters: int
+
+    def __str__(self) -> str:
+        return f"dense {self.rows}x{self.channels} filters {self.filters}"
+
+
+@dataclass(frozen=True)
+class ResponseNorm:
+    """A local response normalisation: x / (bias + scale * (sum of squares of the window)) ** beta.
+
+    Attributes
+    ----------
+    before, behind : int
+        How far the window reaches to either side along the channels.
+    bias, scale, beta : float
+    """
+
+    before: int
+    behind: int
+    bias: float
+    scale: float
+    beta: float
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ TAPS = 3
 
 
 @dataclass(frozen=True)
-class Winograd:
+class WinogradForm:
     """F(m, 3), m outputs of a filter of three taps from m + 2 products.
 
     Parameters
@@ -77,8 +77,8 @@ class Winograd:
         return transformed.astype(weight.dtype).reshape(self.products, self.products, filters, channels)
 
 
-F2 = Winograd((1.0,))
-F4 = Winograd((0.625, 1.5))
+F2 = WinogradForm((1.0,))
+F4 = WinogradForm((0.625, 1.5))
 BY_OUTPUTS = {f.outputs: f for f in (F2, F4)}
 
 

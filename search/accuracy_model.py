@@ -18,12 +18,12 @@ import numpy as np
 if TYPE_CHECKING:
     from .calibration.evaluation import Verdict
 
-POWERS = (1.0, 4.0)  # what p is kept within; two points close to each other can say anything
-SQUARE = 2.0  # p where one point is all there is
-LEAST = 1e-9  # errors and losses below count as this
-PLANS = 3  # that a line needs
-STRAIGHT = 10.0  # points of accuracy up to which the line is one
-LAYERS_DIFFER, PLANS_DIFFER = 0.3, 0.1  # relative: how far a layer's predicted losses are off, and a plan's besides
+POWER_RANGE = (1.0, 4.0)  # what p is kept within; two points close to each other can say anything
+DEFAULT_POWER = 2.0  # p where one point is all there is
+SMALLEST = 1e-9  # errors and losses below count as this
+MIN_PLANS = 3  # that a line needs
+LINEAR_POINTS = 10.0  # points of accuracy up to which the line is one
+LAYER_SCATTER, PLAN_SCATTER = 0.3, 0.1  # relative: how far a layer's predicted losses are off, and a plan's besides
 
 
 @dataclass(frozen=True)
@@ -36,28 +36,28 @@ class Curve:
     @classmethod
     def fit(cls, points: Iterable[tuple[float, float]]) -> Curve:
         """Through (error, loss) pairs, by least squares of the logarithms; ValueError without any."""
-        logs = np.log(np.maximum(np.array(list(points), float).reshape(-1, 2), LEAST))
+        logs = np.log(np.maximum(np.array(list(points), float).reshape(-1, 2), SMALLEST))
         if not len(logs):
             raise ValueError("a curve needs at least one point")
         error, loss = logs.T
         spread = float(((error - error.mean()) ** 2).sum())
-        power = SQUARE
+        power = DEFAULT_POWER
         if spread > 1e-12:
-            power = float(np.clip(((error - error.mean()) * (loss - loss.mean())).sum() / spread, *POWERS))
+            power = float(np.clip(((error - error.mean()) * (loss - loss.mean())).sum() / spread, *POWER_RANGE))
         return cls(float(np.exp(loss.mean() - power * error.mean())), power)
 
     def __call__(self, error: float) -> float:
-        return self.factor * max(error, LEAST) ** self.power
+        return self.factor * max(error, SMALLEST) ** self.power
 
 
 def points_per_loss(losses: Sequence[float], drops: Sequence[float]) -> float:
     """Points of accuracy for each unit of loss, by least squares through the origin: where tightening begins; above 0."""
-    losses, drops = np.asarray(losses, float), np.asarray(drops, float)
-    slope = float((losses * drops).sum() / max((losses**2).sum(), LEAST))
+    x, y = np.asarray(losses, float), np.asarray(drops, float)
+    slope = float((x * y).sum() / max((x**2).sum(), SMALLEST))
     return max(slope, 1.0)
 
 
-def layer_factors(predicted: np.ndarray, actual: Sequence[float]) -> np.ndarray:
+def layer_factors(predicted: np.ndarray | Sequence[Sequence[float]], actual: Sequence[float]) -> np.ndarray:
     """What the losses predicted for each layer have to be multiplied by, from plans that were verified.
 
     Least squares of the plans' relative errors; what plans do not tell apart stays near the factor that all layers share.
@@ -74,14 +74,14 @@ def layer_factors(predicted: np.ndarray, actual: Sequence[float]) -> np.ndarray:
     ndarray
         (layers,), above 0.
     """
-    predicted, actual = np.asarray(predicted, float), np.maximum(np.asarray(actual, float), LEAST)
-    plans, layers = predicted.shape
+    losses, truth = np.asarray(predicted, float), np.maximum(np.asarray(actual, float), SMALLEST)
+    plans, layers = losses.shape
     if not plans:
         return np.ones(layers)
-    shared = float(np.exp(np.log(actual / np.maximum(predicted.sum(axis=1), LEAST)).mean()))
-    errors = shared * predicted / actual[:, None] / PLANS_DIFFER  # of a factor that is off by its own size, in standard errors of the plans
-    system = np.vstack([errors, np.eye(layers) / LAYERS_DIFFER])
-    wanted = np.concatenate([np.full(plans, 1 / PLANS_DIFFER), np.full(layers, 1 / LAYERS_DIFFER)])
+    shared = float(np.exp(np.log(truth / np.maximum(losses.sum(axis=1), SMALLEST)).mean()))
+    errors = shared * losses / truth[:, None] / PLAN_SCATTER  # of a factor that is off by its own size, in standard errors of the plans
+    system = np.vstack([errors, np.eye(layers) / LAYER_SCATTER])
+    wanted = np.concatenate([np.full(plans, 1 / PLAN_SCATTER), np.full(layers, 1 / LAYER_SCATTER)])
     return shared * np.clip(np.linalg.lstsq(system, wanted, rcond=None)[0], 0.25, 4.0)
 
 
@@ -120,8 +120,8 @@ class Trend:
         The plans were judged on the same images, so their errors are taken for one that all of them share. Where they are farther from the
         line than their own errors allow, its error is larger by as much.
         """
-        used = [v for v in verdicts if v.kl > LEAST and v.drop <= STRAIGHT]
-        if len(used) < PLANS:
+        used = [v for v in verdicts if v.kl > SMALLEST and v.drop <= LINEAR_POINTS]
+        if len(used) < MIN_PLANS:
             return None
         kl, drop, error = (np.array([getattr(v, name) for v in used]) for name in ("kl", "drop", "uncertainty"))
         weights = kl / error**2

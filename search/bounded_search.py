@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf, sqrt
 
-Choice = tuple[int, ...]
-Pick = Callable[[Mapping[str, float]], Choice | None]  # the best choice within limits of sums; None: there is none
-Sums = Callable[[Choice], Mapping[str, float]]
-TRIES = 8  # choices that are checked for real
-NEAR = 1.1  # ratio of two bounds of the loss between which a better choice is no longer looked for
-GROW, MARGIN = 4.0, 1.02
+from .knapsack import Indices
+
+Pick = Callable[[Mapping[str, float]], Indices | None]  # the best choice within limits of sums; None: there is none
+Sums = Callable[[Indices], Mapping[str, float]]
+MAX_CHECKS = 8  # choices that are checked for real
+BOUND_RATIO = 1.1  # ratio of two bounds of the loss between which a better choice is no longer looked for
+MAX_STEP, TIGHTENING = 4.0, 1.02
 
 
 @dataclass
@@ -28,17 +29,17 @@ class Found:
         Every choice that was checked, and whether it held.
     """
 
-    best: Choice | None = None
-    tried: dict[Choice, bool] = field(default_factory=dict)
+    best: Indices | None = None
+    tried: dict[Indices, bool] = field(default_factory=dict)
 
-    def holds(self, choice: Choice, check: Callable[[Choice], bool]) -> bool:
+    def holds(self, choice: Indices, check: Callable[[Indices], bool]) -> bool:
         """The check, made once for each choice."""
         if choice not in self.tried:
             self.tried[choice] = check(choice)
         return self.tried[choice]
 
 
-def loosest(pick: Pick, check: Callable[[Choice], bool], start: float, limits: Mapping[str, float], step: float = GROW) -> Found:
+def loosest(pick: Pick, check: Callable[[Indices], bool], start: float, limits: Mapping[str, float], step: float = MAX_STEP) -> Found:
     """The largest limit of the sum of losses whose choice holds, by bisection on a logarithmic scale.
 
     Parameters
@@ -55,8 +56,8 @@ def loosest(pick: Pick, check: Callable[[Choice], bool], start: float, limits: M
         The factor between the first limits, until one choice holds and another does not: how far off `start` may be. It grows each time.
     """
     found, low, high, limit = Found(), 0.0, inf, start
-    for _ in range(4 * TRIES):
-        if len(found.tried) >= TRIES or high <= NEAR * low:
+    for _ in range(4 * MAX_CHECKS):
+        if len(found.tried) >= MAX_CHECKS or high <= BOUND_RATIO * low:
             break
         choice = pick({**limits, "loss": limit})
         if choice is None:  # the other limits can't be kept with so little loss
@@ -65,11 +66,11 @@ def loosest(pick: Pick, check: Callable[[Choice], bool], start: float, limits: M
             low, found.best = limit, choice
         else:
             high = limit
-        if high < inf and low == 0.0 and limit < start * GROW**-20:
+        if high < inf and low == 0.0 and limit < start * MAX_STEP**-20:
             break
         limit = _next(low, high, limit, step)
-        step = min(step**2, GROW)
-        if limit > start * GROW**20:
+        step = min(step**2, MAX_STEP)
+        if limit > start * MAX_STEP**20:
             break
     return found
 
@@ -94,7 +95,7 @@ def within(pick: Pick, predict: Sums, measure: Sums, limits: Mapping[str, float]
     limits : dict of str to float
     """
     found, tightened = Found(), dict(limits)
-    for _ in range(TRIES):
+    for _ in range(MAX_CHECKS):
         choice = pick(tightened)
         if choice is None:
             break
@@ -105,5 +106,5 @@ def within(pick: Pick, predict: Sums, measure: Sums, limits: Mapping[str, float]
             found.best = choice
             break
         for name in over:
-            tightened[name] = min(tightened[name], limits[name] - MARGIN * (actual[name] - predicted[name]))
+            tightened[name] = min(tightened[name], limits[name] - TIGHTENING * (actual[name] - predicted[name]))
     return found

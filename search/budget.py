@@ -43,6 +43,8 @@ class Budget:
         if not given:
             raise TenfoldError(f"no budget: give at least one of {', '.join(OPTIONS.values())}")
         for name, value in given.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise TenfoldError(f"{OPTIONS[name]} {value!r} is no number: it must be above 0")
             if not isfinite(value) or value <= 0:
                 raise TenfoldError(f"{OPTIONS[name]} {value:g} is out of range: it must be above 0")
         if self.speedup is not None and self.speedup <= 1:
@@ -62,7 +64,7 @@ class Budget:
 
     @property
     def minimise(self) -> str:
-        """The field of `knapsack.Item` whose sum is to be the least."""
+        """What is to be the least within the bounds: the sum of this field of `knapsack.Item`, ``ms`` or ``loss``."""
         timed = self.speedup is not None or self.latency is not None
         return "ms" if self.max_drop is not None and not timed else "loss"
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..factorization import METHODS, Choice, FactorChain, Layer, Method
 
-STEPS = 16  # ranks of one method, from the cheapest to as dear as the layer
-COARSE = 4  # of them, evenly spread, that are tried first
+LADDER_STEPS = 16  # ranks of one method, from the cheapest to as dear as the layer
+COARSE_STEPS = 4  # of them, evenly spread, that are tried first
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Field:
 
     def coarse(self) -> list[Candidate]:
         """A few of each method, that tell whether it is any good here."""
-        return [candidate for ladder in self.ladders.values() for candidate in spread(ladder, COARSE)]
+        return [candidate for ladder in self.ladders.values() for candidate in spread(ladder, COARSE_STEPS)]
 
 
 def fields(
@@ -118,7 +118,7 @@ def _field(layer: Layer, multiple: int, metric: str, methods: Sequence[Method], 
 
 def _ladder(method: Method, layer: Layer, multiple: int, weight: np.ndarray | None) -> list[tuple[int, ...]]:
     """Of the method, with the ranks that it suggests for the weight at their place."""
-    ladder = method.ladder(layer, multiple, STEPS)
+    ladder = method.ladder(layer, multiple, LADDER_STEPS)
     suggested = None if weight is None else method.suggested(weight)
     if suggested is None:
         return ladder

@@ -1,111 +1,53 @@
 """A trained network -> the same network with factored layers, as ONNX, with the plan and a report of what was done."""
 from __future__ import annotations
 
-import json
+import contextlib
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..factorization import Plan
 from ..runner.build import read_plan, require_compiler
 from ..runner.check_reading import check_images, check_reading
 from ..runner.data import Data, random_inputs
-from ..runner.network_facts import count_params
 from ..runner.verify import verify
 from ..support.errors import TenfoldError
 from ..support.files.folder import check_output, output_folder
 from ..support.files.inputs import protect
 from ..support.progress import Progress, reporter
-from .calibration.network_rewriter import Material
-from .result_files import MODEL, PLAN, RESULT, write_report
+from .budget import OPTIONS, Budget
+from .calibration.evaluation import check
+from .calibration.network_rewriter import NetworkRewriter
+from .compression import Compression, figures_after, figures_before, layer_changes
+from .find import find
+from .recipe import Recipe
+from .result_files import CURVE, MODEL, PICTURES, PLAN, REPORT, RESULT, write_report
+from .search import Search
+from .search_report import search_report, with_search
+from .settings import Settings
+from .timing.timer import Timer, open_timer
 
 if TYPE_CHECKING:
     import onnx
 
-    from ..factorization import FactorChain, Layer, Plan
+    from ..factorization import FactorChain
     from ..frontends import Network
-
-ENERGY = 0.9
-
-
-@dataclass(frozen=True)
-class LayerChange:
-    """What was done with one layer.
-
-    Attributes
-    ----------
-    name : str
-    method : str or None
-        None: left dense, for `reason`.
-    ranks : tuple of int
-    error : float or None
-        Of the weight: ``||W - chain|| / ||W||`` in the Frobenius norm.
-    macs, macs_before, params, params_before : int
-        Of one run; weights without biases.
-    reason : str or None
-    """
-
-    name: str
-    method: str | None
-    ranks: tuple[int, ...]
-    error: float | None
-    macs: int
-    macs_before: int
-    params: int
-    params_before: int
-    reason: str | None
-
-
-@dataclass(frozen=True)
-class Compression:
-    """What `compress` did.
-
-    Attributes
-    ----------
-    plan : Plan
-    layers : tuple of LayerChange
-    macs, macs_before, params, params_before : int
-        Of the network; parameters are all its floating-point constants.
-    bytes : int
-        Size of model.onnx.
-    output_error : float
-        Largest difference of the outputs from those of the dense network, over the largest output, on standard normal inputs. It says
-        little of the accuracy: measure that on real data (``tenfold bench --data``).
-    reading : dict
-        How the dense network, as it was read, was compared with the file before anything was made of it: `Verified.to_dict`.
-    """
-
-    plan: Plan
-    layers: tuple[LayerChange, ...]
-    macs: int
-    macs_before: int
-    params: int
-    params_before: int
-    bytes: int
-    output_error: float
-    reading: dict[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report, without the plan, which is a file of its own."""
-        totals = {name: getattr(self, name) for name in ("macs", "macs_before", "params", "params_before", "bytes", "output_error")}
-        head = {"model": self.plan.model, "target": self.plan.target, **totals, "reading": self.reading}
-        return {**head, "layers": [asdict(layer) for layer in self.layers]}
-
-    def to_json(self) -> str:
-        """`to_dict`, indented."""
-        return json.dumps(self.to_dict(), indent=2) + "\n"
+    from ..runner.devices.device import Device
+    from ..targets import Target
+    from .knapsack import Indices
 
 
 def compress(
     model: Any,
     output: str | os.PathLike[str],
+    how: Budget | Recipe | Plan | str | os.PathLike[str] | None = None,
     *,
-    plan: Plan | str | os.PathLike[str] | None = None,
-    method: str = "auto",
-    energy: float = ENERGY,
     data: Any = None,
-    target: Any = "host",
+    settings: Settings | None = None,
+    device: str | Device | Timer | None = None,
+    target: str | Target | dict[str, Any] | None = None,
     progress: Progress | None = None,
     **reading: Any,
 ) -> Compression:
@@ -113,25 +55,30 @@ def compress(
 
     Parameters
     ----------
-    model
-        As of `compile`.
+    model : path, onnx.ModelProto, torch.export.ExportedProgram or torch.nn.Module
+        As of `compile`; with a Budget a classifier of one input.
     output : path
-        The folder for ``model.onnx``, ``plan.json`` and ``report.json``.
-    plan : Plan or path, optional
-        What to do. Without one, every layer is factored with `method` to the ranks that keep `energy`, if that saves MACs.
-    method : str
-        A name in ``METHODS``, or ``auto``: the one that needs the fewest MACs.
-    energy : float
-        In (0, 1]: the part of each weight's squared norm that is kept.
+        The folder for ``model.onnx``, ``plan.json`` and ``report.json``. A result of `compress` that is there already is replaced,
+        nothing else is.
+    how : Budget, Recipe, Plan or path, optional
+        A Budget: search for the best network within it. A Recipe: factor every layer alike. A Plan, or the path of one: do what it says.
+        Default: ``Recipe()``.
     data : path, dict or ndarray, optional
-        Images, labelled or not, to correct the factored layers with (`search.calibration.correction`). With a plan: those that it
-        was made with.
-    target : str, Target or dict
-        Its vector length is what ranks are rounded to.
+        Images ``x``, preprocessed, and labels ``y``. A Budget needs them: one part calibrates, the other verifies; without labels,
+        agreement with the dense network stands in for accuracy. With a Recipe the factored layers are corrected with them, labelled or
+        not. A Plan that was made with data needs the same data again.
+    settings : Settings, optional
+        Of the search for a Budget; of no effect otherwise.
+    device : str, Device or Timer, optional
+        Where the search times candidates: ``here``, or ``HOST:PORT``, where ``tenfold serve`` runs; or what times modules for the caller
+        (`search.timing.timer.Timer`). Default: this machine.
+    target : str, Target or dict, optional
+        A preset's name, ``host``, or a TVM target as dict or JSON. Its vector length is what ranks are rounded to, and what a search times
+        is compiled for it. Default: the machine that candidates are timed on.
     progress : callable, optional
-        As of `compile`.
+        Called with a few words when a step begins, and with what is done of it; see `support.progress.Progress`.
     **reading
-        As of `compile`.
+        How to read the model: the attributes of `frontends.Reading`, by name.
 
     Returns
     -------
@@ -140,96 +87,151 @@ def compress(
     Raises
     ------
     TenfoldError
-        Anything that is wrong with the arguments, or a plan that does not fit the network.
+        Anything that is wrong with the arguments, a plan that does not fit the network, or a budget that can't be met.
     VerificationError
         The network as it was read is not the one in the file: nothing is made of it.
     """
-    from ..factorization import Plan
     from ..frontends import Reading, load
-    from ..passes.factorize_onnx import factorize_onnx
-    from ..targets import resolve
 
     Reading.of("compress", reading)
+    settings = settings or Settings()
+    asked = _asked(how)
+    _check_use(asked, settings, device, data)
     say = reporter(progress)
     require_compiler()
-    device = resolve(target)
-    given, plan = plan, read_plan(plan)
-    with protect(model, given, data):
+    with protect(model, how, data):
         check_output(output, RESULT)
-    images = None if data is None else Data.of(data)
-    say("reading the network")
-    network = load(model, **reading)
-    if images is not None:
-        check_images(images, network)
-    say("comparing the network as it was read with the file")
-    check_reading(network, images)
-    if plan is None:
-        material = Material.of(network) if images is None else Material.correcting(network, images, say)
-        plan = Plan.by_energy(material.layers, material.weights, network.sha256, device.name, method, energy, device.rank_multiple, say)
+    with _chosen_target(asked, device, target, settings) as (chosen, timer):
+        images = None if data is None else Data.of(data)
+        say("reading the network")
+        network = load(model, **reading)
         if images is not None:
-            plan = replace(plan, data=material.calibration.sha256, correction=material.correction())
+            (check if isinstance(asked, Budget) else _check_fit)(network, images)
+        say("comparing the network as it was read with the file")
+        check_reading(network, images)
+        if isinstance(asked, Budget):
+            assert images is not None and timer is not None  # asked for above
+            search = Search(network, images, chosen, timer, settings, say)
+            indices = find(search, asked)
+            done = _Factored(search.rewriter, search.plan(indices), search.chains(indices), search, indices)
+        else:
+            done = _planned(network, asked, images, chosen, say)
+        say("comparing with the dense network")
+        with protect(model, how, data), output_folder(output, RESULT) as folder:
+            return _write(done, folder, asked, settings)
+
+
+@dataclass(frozen=True)
+class _Factored:
+    """A plan that is carried out; with the search that found it, and its choice there."""
+
+    rewriter: NetworkRewriter
+    plan: Plan
+    chains: dict[str, FactorChain]
+    search: Search | None = None
+    indices: Indices = ()
+
+
+def _asked(how: Any) -> Budget | Recipe | Plan:
+    if how is None:
+        return Recipe()
+    if isinstance(how, Budget | Recipe | Plan):
+        return how
+    if isinstance(how, str | os.PathLike):
+        plan = read_plan(how)
+        assert plan is not None
+        return plan
+    raise TenfoldError(f"compress takes a Budget, a Recipe, a Plan or the path of a plan, not {type(how).__name__}")
+
+
+def _check_use(asked: Budget | Recipe | Plan, settings: Settings, device: str | Device | Timer | None, data: Any) -> None:
+    """TenfoldError for what is given and has no use, and for what is missing."""
+    if isinstance(asked, Budget):
+        if data is None:
+            raise TenfoldError("a budget needs data to calibrate with and to verify on: give --data D.npz with images x and labels y")
+        if settings.pareto:
+            from ..plots.canvas import require_matplotlib
+
+            require_matplotlib()
+        return
+    budgets = ", ".join(OPTIONS.values())
+    if device is not None or settings.silence is not None:
+        raise TenfoldError(f"--device times candidates for a budget: give one too ({budgets})")
+    if settings.pareto:
+        raise TenfoldError(f"--pareto shows what a search found: give a budget too ({budgets})")
+
+
+def _check_fit(network: Network, images: Data) -> None:
+    check_images(images, network)
+
+
+@contextlib.contextmanager
+def _chosen_target(
+    asked: Budget | Recipe | Plan, device: str | Device | Timer | None, target: Any, settings: Settings
+) -> Iterator[tuple[Target, Timer | None]]:
+    from ..targets import resolve
+
+    if isinstance(asked, Budget):
+        with open_timer(device, target, settings) as found:
+            yield found
     else:
-        material = Material.for_plan(network, plan, images, say)
-    plan.check(material.layers, network.sha256)
+        yield resolve("host" if target is None else target), None
+
+
+def _planned(network: Network, asked: Recipe | Plan, images: Data | None, target: Target, say: Progress) -> _Factored:
+    """What needs no search."""
+    if isinstance(asked, Recipe):
+        rewriter = NetworkRewriter.of(network) if images is None else NetworkRewriter.correcting(network, images, say)
+        how = (network.sha256, target.name, asked.method, asked.energy, target.rank_multiple)
+        plan = Plan.by_energy(rewriter.layers, rewriter.weights, *how, say)
+        if images is not None:
+            plan = replace(plan, data=rewriter.calibrated.sha256, correction=rewriter.correction())
+    else:
+        plan, rewriter = asked, NetworkRewriter.for_plan(network, asked, images, say)
+    plan.check(rewriter.layers, network.sha256)
     if not plan.layers:
         raise TenfoldError(f"{network.name}: no layer is factored: {_first_reason(plan)}")
-    chains = material.chains(plan, say)
-    say("comparing with the dense network")
-    small = factorize_onnx(network.onnx, chains)
-    with protect(model, given, data), output_folder(output, RESULT) as folder:
-        done = _compression(material, plan, chains, small, write_model(small, folder / MODEL))
-        plan.write(folder / PLAN)
-        write_report(folder, done.to_json())
+    return _Factored(rewriter, plan, rewriter.chains(plan, say))
+
+
+def _write(factored: _Factored, folder: Path, asked: Budget | Recipe | Plan, settings: Settings) -> Compression:
+    """Write the result's files into a folder."""
+    from ..passes.factorize_onnx import factorize_onnx
+
+    rewriter, plan, search = factored.rewriter, factored.plan, factored.search
+    network = rewriter.network
+    small = factorize_onnx(network.onnx, factored.chains)
+    changes, size = layer_changes(rewriter, plan, factored.chains), _write_model(small, folder / MODEL)
+    done = Compression(
+        plan=plan,
+        layers=changes,
+        before=figures_before(rewriter),
+        after=figures_after(changes, small, size),
+        output_error=_output_error(small, network),
+        reading=check_reading(network).to_dict(),
+        files=(MODEL, PLAN, REPORT),
+    )
+    plan.write(folder / PLAN)
+    if search is not None and isinstance(asked, Budget):
+        found = search_report(search, asked, factored.indices)
+        done = with_search(done, search, factored.indices, found)
+        if settings.pareto:
+            from .pareto import write_curve
+
+            write_curve(search, folder)
+            done = replace(done, files=(*done.files, CURVE, *PICTURES))
+        done = replace(done, search=replace(found, seconds=search.seconds))
+    write_report(folder, done.to_json())
     return done
 
 
-def write_model(model: onnx.ModelProto, path: Path) -> int:
+def _write_model(model: onnx.ModelProto, path: Path) -> int:
     """Write a network and check it; returns the bytes of the file."""
     import onnx
 
     onnx.save(model, path)
     onnx.checker.check_model(path, full_check=True)
     return path.stat().st_size
-
-
-def layer_changes(material: Material, plan: Plan, chains: Mapping[str, FactorChain]) -> tuple[LayerChange, ...]:
-    """What a plan does with each layer."""
-    return tuple(_change(layer, chains.get(layer.name), material, plan) for layer in material.layers)
-
-
-def _compression(
-    material: Material, plan: Plan, chains: Mapping[str, FactorChain], small: onnx.ModelProto, size: int
-) -> Compression:
-    network, changes = material.network, layer_changes(material, plan, chains)
-    return Compression(
-        plan=plan,
-        layers=changes,
-        macs=sum(change.macs for change in changes),
-        macs_before=sum(change.macs_before for change in changes),
-        params=count_params(small),
-        params_before=count_params(network.onnx),
-        bytes=size,
-        output_error=_output_error(small, network),
-        reading=network.reading.to_dict(),
-    )
-
-
-def _change(layer: Layer, chain: FactorChain | None, material: Material, plan: Plan) -> LayerChange:
-    if chain is None:
-        reason = layer.reason or plan.refused.get(layer.name, "not in the plan")
-        return LayerChange(layer.name, None, (), None, layer.macs, layer.macs, layer.params, layer.params, reason)
-    choice = plan.layers[layer.name]
-    return LayerChange(
-        name=layer.name,
-        method=choice.method,
-        ranks=tuple(choice.ranks),
-        error=chain.relative_error(material.weights[layer.name]),
-        macs=layer.batch * chain.macs(*layer.input_size),
-        macs_before=layer.macs,
-        params=chain.params,
-        params_before=layer.params,
-        reason=None,
-    )
 
 
 def _output_error(small: onnx.ModelProto, network: Network) -> float:

@@ -8,11 +8,11 @@ from itertools import accumulate
 import numpy as np
 
 from ..factorization import Choice, Layer
-from .knapsack import Item, choose, total
+from .knapsack import Indices, Item, choose, total
 from .survey import LayerSurvey, Option
 
-FLOAT = 4  # bytes of a weight
-NODE = 240  # bytes in an ONNX file of each further stage, besides its weights: names, geometry, shape
+FLOAT_BYTES = 4  # bytes of a weight
+NODE_BYTES = 240  # bytes in an ONNX file of each further stage, besides its weights: names, geometry, shape
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Costs:
         self.groups = [
             [self._item(survey, option) for option in options] for survey, options in zip(self.surveys, self.options, strict=True)
         ]
-        self._rest_bytes = whole.bytes - sum(FLOAT * survey.layer.params for survey in self.surveys)
+        self._rest_bytes = whole.bytes - sum(FLOAT_BYTES * survey.layer.params for survey in self.surveys)
         self._known = {whole.ms - self.scale * saved: whole.fastest_ms, whole.ms: whole.ms}  # what was measured, by what the line says
 
     def know(self, chosen: Sequence[int], ms: float) -> None:
@@ -71,7 +71,9 @@ class Costs:
             return ms - begin[edge] + end[edge]
         return float(np.interp(ms, begin, end))
 
-    def pick(self, minimise: str, limits: Mapping[str, float], factors: Sequence[float] | None = None) -> tuple[int, ...] | None:
+    def pick(
+        self, minimise: str, limits: Mapping[str, float], factors: Sequence[float] | np.ndarray | None = None
+    ) -> Indices | None:
         """The best choice within limits of the whole network's ms, bytes and loss; None if there is none.
 
         `factors` of the layers' losses correct what was predicted.
@@ -95,11 +97,11 @@ class Costs:
         return [group[i].loss for group, i in zip(self.groups, chosen, strict=True)]
 
     @property
-    def fastest(self) -> tuple[int, ...]:
+    def fastest(self) -> Indices:
         """The choice of the fastest option of every layer."""
         return tuple(options.index(fastest(survey)) for survey, options in zip(self.surveys, self.options, strict=True))
 
-    def foretold(self, chosen: Sequence[int], measured: Mapping[tuple[int, ...], float]) -> float:
+    def foretold(self, chosen: Sequence[int], measured: Mapping[Indices, float]) -> float:
         """The milliseconds of a choice beside networks that are measured now, on the broken line through these."""
         line = sorted((total(self.groups, other).ms, ms) for other, ms in measured.items())
         at = np.array([position for position, _ in line])
@@ -125,9 +127,9 @@ class Costs:
 
     def _item(self, survey: LayerSurvey, option: Option | None) -> Item:
         if option is None:
-            return Item(self.scale * survey.dense_ms, 0.0, FLOAT * survey.layer.params)
+            return Item(self.scale * survey.dense_ms, 0.0, FLOAT_BYTES * survey.layer.params)
         chain = option.candidate.outline()
-        return Item(self.scale * option.ms, option.loss or 0.0, FLOAT * chain.params + NODE * (len(chain.stages) - 1))
+        return Item(self.scale * option.ms, option.loss or 0.0, FLOAT_BYTES * chain.params + NODE_BYTES * (len(chain.stages) - 1))
 
 
 def fastest(survey: LayerSurvey) -> Option | None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .budget import Budget
     from .calibration.evaluation import Verdict
+    from .knapsack import Indices
     from .search import Search
-    from .timing.network_timing import Indices
 
 
 def best_reachable(search: Search, budget: Budget, limits: Mapping[str, float]) -> str:
@@ -16,9 +16,9 @@ def best_reachable(search: Search, budget: Budget, limits: Mapping[str, float]) 
     nearest = search.costs.pick("loss", limits)
     if nearest is None or budget.minimise == "loss":
         return f"{_failed(budget)}: {', '.join(_least(search, name) for name in limits)}"
-    careful = [search.verdict(nearest)] if any(nearest) else search.verdicts
+    careful = [search.verdict(nearest)] if any(nearest) else list(search.verified.values())
     if not careful:
-        return f"{_failed(budget)}: no factored form of any layer is faster than the layer on {search.settings.target.name}"
+        return f"{_failed(budget)}: no factored form of any layer is faster than the layer on {search.target.name}"
     return f"{_failed(budget)}: the most careful plan loses {_loss(search, min(careful, key=lambda verdict: verdict.drop))}"
 
 
@@ -38,7 +38,9 @@ def _loss(search: Search, verdict: Verdict) -> str:
 
 def _least(search: Search, name: str) -> str:
     """Of one quantity, whatever the others are: measured."""
-    least = search.measured(search.costs.pick(name, {}), [name])[name]
+    best = search.costs.pick(name, {})
+    assert best is not None  # without limits every choice will do
+    least = search.measured(best, [name])[name]
     if name == "bytes":
         return f"the smallest network has {least / 1e6:.3g} MB"
     return f"the fastest network takes {least:.3g} ms, {search.costs.whole.ms / least:.2f} times faster than the dense one"

@@ -14,9 +14,11 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
-TIE = 1e-6  # of the range of the cost: what the second quantity counts for, so that it decides among choices that cost the same
-SCALE = 1e3  # of the cost: HiGHS stops at an absolute gap of 1e-6
-SLACK = 1e-9  # of a limit: rounding
+Indices = tuple[int, ...]  # a choice: of each group, in order, one item
+
+TIE_WEIGHT = 1e-6  # of the range of the cost: what the second quantity counts for, so that it decides among choices that cost the same
+COST_SCALE = 1e3  # of the cost: HiGHS stops at an absolute gap of 1e-6
+LIMIT_SLACK = 1e-9  # of a limit: rounding
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ def choose(groups: Sequence[Sequence[Item]], minimise: str, limits: Mapping[str,
     constraints = [LinearConstraint(one_each, 1, 1)]
     for name, limit in limits.items():
         # HiGHS allows an absolute error in each row: rows are scaled so that the limit is 1.
-        scale = max(abs(limit), SLACK * values[name].max()) or 1.0
-        constraints.append(LinearConstraint(values[name] / scale, -np.inf, limit / scale + SLACK))
+        scale = max(abs(limit), LIMIT_SLACK * values[name].max()) or 1.0
+        constraints.append(LinearConstraint(values[name] / scale, -np.inf, limit / scale + LIMIT_SLACK))
     result = milp(
         _cost(values, minimise), constraints=constraints, integrality=np.ones(len(columns)), bounds=Bounds(0, 1), options={"mip_rel_gap": 0}
     )
@@ -73,7 +75,7 @@ def choose(groups: Sequence[Sequence[Item]], minimise: str, limits: Mapping[str,
 def _cost(values: Mapping[str, np.ndarray], minimise: str) -> np.ndarray:
     """The cost, scaled, with a breath of the second quantity, so that ties break the same way every time."""
     second = "ms" if minimise == "loss" else "loss"
-    return SCALE * (_scaled(values[minimise]) + TIE * _scaled(values[second]))
+    return COST_SCALE * (_scaled(values[minimise]) + TIE_WEIGHT * _scaled(values[second]))
 
 
 def _scaled(values: np.ndarray) -> np.ndarray:

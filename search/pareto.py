@@ -4,19 +4,24 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..factorization import Choice
+from ..plots.canvas import save
+from ..plots.pareto import draw
 from .candidates import spread
+from .result_files import CURVE, PICTURES
+from .search_report import accuracy
 
 if TYPE_CHECKING:
+    from .knapsack import Indices
     from .search import Search
-    from .timing.network_timing import Indices
 
-POINTS = 10
-MOST = 20.0  # points of accuracy: where the curve ends
+CURVE_POINTS = 10
+MAX_DROP = 20.0  # points of accuracy: where the curve ends
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,16 @@ class Point:
         return {**asdict(self), "layers": {name: asdict(choice) for name, choice in self.layers.items()}}
 
 
-def curve(search: Search, count: int = POINTS) -> list[Point]:
+def write_curve(search: Search, folder: Path) -> None:
+    """Write the curve, as JSON and drawn."""
+    points = curve(search)
+    (folder / CURVE).write_text(to_json(points, search.labelled), encoding="utf-8")
+    name = f"{Path(search.network.name).stem} on {search.target.description or search.target.name}"
+    figure = draw([point.to_dict() for point in points], name, "accuracy" if search.labelled else "agreement")
+    save(figure, [folder / picture for picture in PICTURES])
+
+
+def curve(search: Search, count: int = CURVE_POINTS) -> list[Point]:
     """The points from the dense network, the first, to the fastest.
 
     Parameters
@@ -65,9 +79,9 @@ def curve(search: Search, count: int = POINTS) -> list[Point]:
         chosen = search.costs.pick("ms", {"loss": limit})
         if chosen is not None and any(chosen) and chosen not in choices:
             choices.append(chosen)
-    every, bursts = [(0,) * len(search.surveys)], [search.timing.burst((0,) * len(search.surveys))]
+    every, bursts = [search.dense], [search.timing.burst(search.dense)]
     for chosen in spread(choices, count):
-        if search.verdict(chosen).drop <= MOST:
+        if search.verdict(chosen).drop <= MAX_DROP:
             every.append(chosen)
             bursts.append(search.timing.burst(chosen))
     return [_point(search, chosen, ms) for chosen, ms in zip(every, search.timing.race(bursts), strict=True)]
@@ -88,6 +102,5 @@ def _point(search: Search, chosen: Indices, ms: float) -> Point:
     layers = [(survey.layer, options[survey.layer.name]) for survey in search.surveys]
     macs = sum(layer.macs if option is None else option.candidate.macs for layer, option in layers)
     verdict, predicted = search.verdict(chosen), search.costs.predicted(chosen)
-    accuracy = verdict.agreement if verdict.accuracy is None else verdict.accuracy
-    figures = (ms, predicted.ms, macs, int(predicted.bytes), accuracy, verdict.drop, verdict.uncertainty)
+    figures = (ms, predicted.ms, macs, int(predicted.bytes), accuracy(verdict), verdict.drop, verdict.uncertainty)
     return Point(*figures, search.costs.choices(chosen))

@@ -15,13 +15,13 @@ from ..factorization.chain import nearest_part
 from ..factorization.solvers.chain_als import refine
 from ..support.code_version import code_version
 from .calibration.evaluation import Judge, Verdict, is_verdict
-from .calibration.network_rewriter import Material
+from .calibration.network_rewriter import NetworkRewriter
 from .candidates import Candidate
 from .store import Store, is_number
 
 KEY = ("what", "layer", "method", "ranks", "metric", "model", "data", "code")
 CODE = ("factorization", "search/calibration", "frontends/reference/graph_activations.py", "search/sensitivity.py")
-REMEMBERED = 64  # chains: most are asked for twice in a row
+CHAINS_CACHED = 64  # chains: most are asked for twice in a row
 
 
 def is_sound(record: Mapping[str, Any]) -> bool:
@@ -36,7 +36,7 @@ class Sensitivity:
 
     Parameters
     ----------
-    material : Material
+    rewriter : NetworkRewriter
         Layers without statistics are judged in the Frobenius norm.
     judge : Judge
         On a part of the calibration images.
@@ -44,13 +44,13 @@ class Sensitivity:
         With the fields of `KEY`.
     """
 
-    def __init__(self, material: Material, judge: Judge, store: Store) -> None:
-        self.weights, self.judge = material.weights, judge
-        self.statistics = {} if material.calibration is None else material.calibration.statistics
+    def __init__(self, rewriter: NetworkRewriter, judge: Judge, store: Store) -> None:
+        self.weights, self.judge = rewriter.weights, judge
+        self.statistics = {} if rewriter.calibration is None else rewriter.calibration.statistics
         self._store = store
         self._context = {
-            "model": material.network.sha256,
-            "data": material.calibration.sha256 if material.calibration else "",
+            "model": rewriter.network.sha256,
+            "data": rewriter.calibration.sha256 if rewriter.calibration else "",
             "code": code_version(*CODE),
         }
         self._chains: OrderedDict[Candidate, FactorChain] = OrderedDict()
@@ -82,7 +82,7 @@ class Sensitivity:
                 start = method.factorize(weight, layer, choice.ranks)
                 chain = refine(start, weight, self.statistics[layer.name].metric(choice.metric), sweeps=1, steps=0)
             self._chains[candidate] = chain
-            if len(self._chains) > REMEMBERED:
+            if len(self._chains) > CHAINS_CACHED:
                 self._chains.popitem(last=False)
         self._chains.move_to_end(candidate)
         return self._chains[candidate]
@@ -109,7 +109,7 @@ class Sensitivity:
 
     def _kept(self, what: str, candidate: Candidate, compute: Callable[[Candidate], dict[str, Any]]) -> dict[str, Any]:
         choice = candidate.choice
-        key = {"what": what, "layer": candidate.layer.name, **self._context}
+        key: dict[str, Any] = {"what": what, "layer": candidate.layer.name, **self._context}
         key |= {"method": choice.method, "ranks": list(choice.ranks), "metric": choice.metric}
         record = self._store.get(key)
         if record is None:

@@ -17,7 +17,7 @@ from ..support.cache_folder import cache_folder as cache_folder
 from ..support.errors import TenfoldError
 from ..support.files.regular import read_regular, reason
 
-LARGEST = 1 << 30  # bytes of a file of records
+MAX_FILE_BYTES = 1 << 30  # bytes of a file of records
 TUNE_LOGS, SEARCHES = "tune_logs", "searches"
 
 Fields = Mapping[str, Any]
@@ -81,7 +81,7 @@ class Store:
 def _read(path: Path) -> Iterator[dict[str, Any]]:
     if not os.path.lexists(path):
         return
-    for line in read_regular(path, LARGEST).decode(errors="replace").split("\n"):
+    for line in read_regular(path, MAX_FILE_BYTES).decode(errors="replace").split("\n"):
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):  # cut short, or no line of ours

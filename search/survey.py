@@ -1,7 +1,7 @@
 """What is known of every candidate before choosing: milliseconds, error, loss, or why it is refused.
 
-Coarse to fine: a few ranks of each method are timed and factored first. A method that another beats there in time and error alike is not
-looked at further; the others get all their ranks. Only what lies on the frontier of time and error is evaluated for real.
+Coarse to fine: a few ranks of each method are timed and factored first. A method that another beats there in time and error
+alike is not looked at further; the others get all their ranks. Only what lies on the frontier of time and error is evaluated for real.
 """
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .accuracy_model import Curve
 from .calibration.evaluation import Verdict
 from .candidates import Candidate, Field, spread
 from .sensitivity import Sensitivity
-from .timing.latency_table import LatencyTable, Trial
+from .timing.latency_table import LatencyTable, TimedLayer
 
-BEATEN = 0.8  # of its time, at no more error: another form is that much better
-EVALUATED = 7  # candidates of a layer that are tried on real images
-HOPELESS = 0.8  # relative error: not evaluated
-NEGLIGIBLE = 0.02  # relative error that is as good as none: one of 0.02 changes a fraction of a thousandth of what a layer says
+BEATEN_RATIO = 0.8  # of its time, at no more error: another form is that much better
+EVALUATED_OPTIONS = 7  # candidates of a layer that are tried on real images
+MAX_ERROR = 0.8  # relative error: not evaluated
+NEGLIGIBLE_ERROR = 0.02  # relative error that is as good as none: one of 0.02 changes a fraction of a thousandth of what a layer says
 
 Steps = dict[str, tuple[str, ...]]
 
@@ -53,6 +53,11 @@ class Option:
     loss: float | None = None
     verdict: Verdict | None = None
     refused: str | None = None
+
+    @property
+    def known_error(self) -> float:
+        """`error`, infinite where it is not known."""
+        return inf if self.error is None else self.error
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -92,11 +97,11 @@ def survey(
         What follows each layer element by element (`steps_behind`).
     progress : callable
     """
-    layers = [Trial(field.layer, None, steps.get(field.layer.name, ())) for field in fields]
+    layers = [TimedLayer(field.layer, None, steps.get(field.layer.name, ())) for field in fields]
     dense = table.ms(layers, progress)
-    for trial in layers:
-        if (error := table.failure(trial)) is not None:
-            raise TenfoldError(f"{trial.layer.name}: the layer itself does not compile: {error}")
+    for timed in layers:
+        if (error := table.failure(timed)) is not None:
+            raise TenfoldError(f"{timed.layer.name}: the layer itself does not compile: {error}")
     milliseconds = {field.layer.name: ms for field, ms in zip(fields, dense, strict=True)}
     surveyor = _Surveyor(table, sensitivity, steps, reporter(progress), milliseconds)
     found = surveyor.options([candidate for field in fields for candidate in field.coarse()], [])
@@ -116,7 +121,7 @@ def promising(options: Iterable[Option]) -> list[str]:
     open_ = [option for option in options if option.refused is None]
     names = []
     for option in open_:
-        if not any(other.ms <= BEATEN * option.ms and other.error <= option.error for other in open_):
+        if not any(other.ms <= BEATEN_RATIO * option.ms and other.known_error <= option.known_error for other in open_):
             names.append(option.candidate.choice.method)
     return list(dict.fromkeys(names))
 
@@ -129,14 +134,14 @@ def beaten(option: Option, known: Iterable[Option]) -> Option | None:
     mine = [other for other in known if other.error is not None and other.candidate.layer == option.candidate.layer]
     method, macs = option.candidate.choice.method, option.candidate.macs
     larger = [other for other in mine if other.candidate.choice.method == method and other.candidate.macs >= macs]
-    hoped = min(larger, key=lambda other: other.candidate.macs).error if larger else 0.0
-    return next((other for other in mine if other.ms <= option.ms and other.error <= max(hoped, NEGLIGIBLE)), None)
+    hoped = min(larger, key=lambda other: other.candidate.macs).known_error if larger else 0.0
+    return next((other for other in mine if other.ms <= option.ms and other.known_error <= max(hoped, NEGLIGIBLE_ERROR)), None)
 
 
 def frontier(options: Iterable[Option]) -> list[Option]:
     """Those that no other beats in both time and error, from the slowest, which has the least error, to the fastest."""
     kept: list[Option] = []
-    for option in sorted(options, key=lambda o: (o.error, o.ms)):
+    for option in sorted(options, key=lambda o: (o.known_error, o.ms)):
         if not kept or option.ms < kept[-1].ms:
             kept.append(option)
     return kept
@@ -158,11 +163,11 @@ class _Surveyor:
 
     def options(self, candidates: Sequence[Candidate], known: Sequence[Option]) -> list[Option]:
         """Timed, and if that pays, factored: from the dearest ranks down, which says of the cheaper ones that are beaten that they are."""
-        trials = [Trial(c.layer, c.outline(), self.steps.get(c.layer.name, ())) for c in candidates]
-        times = self.table.ms(trials, self.progress)
+        layers = [TimedLayer(c.layer, c.outline(), self.steps.get(c.layer.name, ())) for c in candidates]
+        times = self.table.ms(layers, self.progress)
         timed = [
-            Option(candidate, ms, self.dense[candidate.layer.name], refused=self._failure(trial))
-            for candidate, trial, ms in zip(candidates, trials, times, strict=True)
+            Option(candidate, ms, self.dense[candidate.layer.name], refused=self._failure(layer))
+            for candidate, layer, ms in zip(candidates, layers, times, strict=True)
         ]
         found: list[Option] = []
         for number, option in enumerate(sorted(timed, key=_order)):
@@ -170,8 +175,8 @@ class _Surveyor:
             found.append(self._judged(option, [*known, *found]))
         return found
 
-    def _failure(self, trial: Trial) -> str | None:
-        error = self.table.failure(trial)
+    def _failure(self, layer: TimedLayer) -> str | None:
+        error = self.table.failure(layer)
         return None if error is None else f"does not compile: {error}"
 
     def _judged(self, option: Option, known: Sequence[Option]) -> Option:
@@ -181,24 +186,25 @@ class _Surveyor:
             return replace(option, refused=f"not faster: {option.ms:.4f} ms, dense {option.dense_ms:.4f} ms")
         better = beaten(option, known)
         if better is not None:
-            facts = f"{better.ms:.4f} ms at an error of {better.error:.3f}"
+            facts = f"{better.ms:.4f} ms at an error of {better.known_error:.3f}"
             return replace(option, refused=f"beaten by {better.candidate.choice.method}: {facts}")
         error = self.sensitivity.error(option.candidate)
         return replace(option, error=error, refused="no factors were found: they do not converge" if error is None else None)
 
     def evaluated(self, options: Sequence[Option]) -> list[Option]:
         """With losses: measured on the frontier, from a curve through these elsewhere."""
-        best = spread([option for option in frontier(o for o in options if o.refused is None) if option.error <= HOPELESS], EVALUATED)
+        worth_it = [option for option in frontier(o for o in options if o.refused is None) if option.known_error <= MAX_ERROR]
+        best = spread(worth_it, EVALUATED_OPTIONS)
         verdicts = {}
         for number, option in enumerate(best):
             self.progress(f"evaluating candidates ({option.candidate})", number, len(best))
             verdicts[option.candidate] = self.sensitivity.verdict(option.candidate)
         if not best:
-            return [replace(o, refused=o.refused or f"error of {o.error:.2f}: nothing is left of the layer") for o in options]
-        curve = Curve.fit((option.error, verdicts[option.candidate].kl) for option in best)
+            return [replace(o, refused=o.refused or f"error of {o.known_error:.2f}: nothing is left of the layer") for o in options]
+        curve = Curve.fit((option.known_error, verdicts[option.candidate].kl) for option in best)
         result = []
         for option in options:
             verdict = verdicts.get(option.candidate)
-            loss = None if option.refused else verdict.kl if verdict else curve(option.error)
+            loss = None if option.refused else verdict.kl if verdict else curve(option.known_error)
             result.append(replace(option, verdict=verdict, loss=loss))
         return result

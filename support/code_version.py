@@ -1,4 +1,4 @@
-"""Which code results came from: what other code has measured or fitted says nothing of this one's."""
+"""Hash of the code that made a result. What other code measured or fitted says nothing about this code."""
 from __future__ import annotations
 
 import functools

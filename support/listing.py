@@ -2,11 +2,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from rich import box
 from rich.console import Console, ConsoleOptions
 from rich.segment import Segment
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
@@ -64,7 +65,7 @@ class Listing:
     def _table(self, columns: Sequence[int]) -> Table:
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         for column in columns:
-            justify = "right" if column in self._right else "left"
+            justify: Literal["right", "left"] = "right" if column in self._right else "left"
             prose = self._remark and column == len(self._headings) - 1
             table.add_column(Text(self._headings[column]), justify=justify, no_wrap=not prose, overflow="fold")
         for number, (cells, style) in enumerate(self._rows):
@@ -87,7 +88,7 @@ class Listing:
         inner = range(1, len(self._headings) - self._remark)
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
         for column in inner:
-            justify = "right" if column in self._right else "left"
+            justify: Literal["right", "left"] = "right" if column in self._right else "left"
             table.add_column(Text(self._headings[column]), justify=justify, no_wrap=True, overflow="fold", vertical="bottom")
         for cells, style in self._rows:
             table.add_row(*(Text(", ").join(cells[column].split("\n")) for column in inner), style=style)
@@ -114,8 +115,8 @@ def _text(cell: str | Text | tuple[str, ...]) -> Text:
     return Text("\n".join(map(printable, cell)) if isinstance(cell, tuple) else printable(cell))
 
 
-def _line(text: str, style: str = "") -> Text:
-    """Which the terminal breaks, if it must: what is copied from it is whole."""
+def _line(text: str, style: str | Style = "") -> Text:
+    """Make a line that only the terminal breaks, if it must: what is copied from it is whole."""
     return Text(text, style=style, no_wrap=True, overflow="ignore")
 
 

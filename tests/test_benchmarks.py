@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 
 import denton  # noqa: E402
 import numpy as np  # noqa: E402
+import picture  # noqa: E402
 import race  # noqa: E402
 import results  # noqa: E402
 import run  # noqa: E402
@@ -222,7 +223,7 @@ def test_a_row_that_fails_does_not_stop_the_others_but_an_interrupt_does(tmp_pat
     assert [(row["name"], row.get("error")) for row in rows] == [("a", "broken"), ("b", None)]
 
 
-README = "# T\n<!-- benchmark denton -->\nold\n<!-- end -->\ntext\n<!-- benchmark layers -->\nkept\n<!-- end -->\n"
+PAGE = "# T\n<!-- benchmark denton -->\nold\n<!-- end -->\ntext\n<!-- benchmark layers -->\nkept\n<!-- end -->\n"
 
 
 def result(suite="denton", **more):
@@ -231,15 +232,15 @@ def result(suite="denton", **more):
 
 
 def test_tables_replace_what_is_between_their_markers():
-    new = table.rewritten(README, {"denton": result()})
+    new = table.rewritten(PAGE, {"denton": table.section(result())})
     assert "\nold" not in new and "kept" in new and new.startswith("# T\n") and "-->\ntext\n<!--" in new
     lines = [line for line in new.splitlines() if line.startswith("|")]
     assert lines[0].split(" | ")[2:5] == ["Tenfold, ms", "ONNX Runtime, ms", "PyTorch channels-last, ms"]
     assert lines[2] == "| 64-64 56 3x3 | 1 M | 2.00 | 3.00 | 4.00 | 1.50 x | 1 | 1% | 2% | 4.00 x | 4.50 x | 10.00 x | 40% |"
     assert "2 threads for every engine" in new and "2026-01-02" in new and "mean against the best rival 1.50 x; ahead in 1 of 1 rows" in new
-    assert table.rewritten(new, {"denton": result()}) == new
+    assert table.rewritten(new, {"denton": table.section(result())}) == new
     with pytest.raises(TenfoldError, match="no markers for networks"):
-        table.rewritten(README, {"networks": result("networks")})
+        table.rewritten(PAGE, {"networks": table.section(result("networks"))})
 
 
 def test_layers_are_summed_up_by_list():
@@ -259,21 +260,51 @@ def test_startup_has_seconds_and_bytes():
     assert cells == [["a", "0.50 s", "-", "7.25 s"], ["b, peak", "150 MB", "-", "-"], ["b, planned", "120 MB", "-", "-"]]
 
 
-def test_failures_are_told_in_the_readme():
+def test_failures_are_told_on_the_page():
     assert "Failed: c: broken." in table.section(result(rows=[example_row(), {"name": "c", "error": "broken"}]))
 
 
 def test_the_command_rewrites_and_checks(tmp_path):
-    (tmp_path / "README.md").write_text(README)
+    (tmp_path / "page.md").write_text(PAGE)
     (tmp_path / "denton.json").write_text(json.dumps(result()))
-    arguments = ["--results", str(tmp_path), "--readme", str(tmp_path / "README.md")]
+    arguments = ["--results", str(tmp_path), "--page", str(tmp_path / "page.md")]
     with pytest.raises(SystemExit, match="not what the results say"):
         table.main([*arguments, "--check"])
     table.main(arguments)
     table.main([*arguments, "--check"])
-    assert "1.50 x" in (tmp_path / "README.md").read_text()
+    assert "1.50 x" in (tmp_path / "page.md").read_text()
 
 
-def test_the_readme_has_markers_for_every_suite():
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
-    assert {match[2] for match in table.MARKED.finditer(readme)} == {*suites.SUITES, "startup"}
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_pages_have_markers_for_every_suite():
+    pages = ("README.md", "docs/benchmarks.md")
+    marked = {page: {match[2] for match in table.MARKED.finditer((ROOT / page).read_text())} for page in pages}
+    assert marked == {"README.md": {"networks"}, "docs/benchmarks.md": {*suites.SUITES, "startup", *table.SEARCHES}}
+
+
+def test_the_pages_are_what_the_results_say():
+    table.main(["--check"])
+    for name in ("avx2", "zen5"):
+        folder = table.RESULTS / name
+        table.main(["--results", str(folder), "--page", str(folder / "README.md"), "--check"])
+
+
+def test_a_changed_figure_is_found(tmp_path, monkeypatch):
+    page = tmp_path / "benchmarks.md"
+    page.write_text((ROOT / "docs/benchmarks.md").read_text().replace("| resnet50 | 4.09 G | 23.7 |", "| resnet50 | 4.09 G | 22.7 |"))
+    with pytest.raises(SystemExit, match="not what the results say"):
+        table.main(["--page", str(page), "--check"])
+
+
+def test_the_picture_is_what_the_results_say():
+    assert picture.PATH.read_text() == picture.drawn()
+
+
+def test_the_picture_shows_every_network_that_lost_little():
+    points = [point for name in picture.PANELS for point in picture.points(name)]
+    assert len(points) == 2 * 2 * (1 + 1 + 6)
+    shown = sum(point.lost <= picture.MOST_LOST for point in points)
+    drawn = picture.drawn()
+    assert drawn.count("<circle") + drawn.count('<rect class="hollow"') == shown + len(picture.ENGINES)

@@ -58,7 +58,7 @@ def test_help_is_instant():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 0.5
     assert time.process_time() - begin < 0.5
-    for command in ("inspect", "compress", "compile", "run", "serve", "bench", "plot", "targets"):
+    for command in ("inspect", "compress", "compile", "verify", "run", "serve", "bench", "plot", "targets"):
         assert command in done.stdout
 
 
@@ -127,7 +127,7 @@ def test_plot(tenfold, work):
 
 def test_compress_within_a_budget(tenfold, work, monkeypatch):
     """With a device that computes its times: those of this machine would make another choice every time."""
-    monkeypatch.setattr("tenfold.search.timing.device.Host", lambda target: ModelDevice())
+    monkeypatch.setattr("tenfold.runner.bench.timed_module.TimedModules", lambda target, device: ModelDevice())
     model, x = classifier(), images(400)
     onnx.save(model, work / "c.onnx")
     np.savez(work / "d.npz", x=x, y=labels(model, x))

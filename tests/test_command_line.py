@@ -191,7 +191,7 @@ def test_a_stop_says_what_was_kept(work, monkeypatch, number, code):
     monkeypatch.setattr("tenfold.runner.compile.build_library", stop)
     outcome = tenfold("compile", "net.onnx", "-o", "out")
     assert (outcome.code, outcome.err) == (code, "tenfold: stopped while compiling: nothing was written\n")
-    monkeypatch.setattr("tenfold.search.compress_within.Search", stop)
+    monkeypatch.setattr("tenfold.search.compress.Search", stop)
     np.savez("d.npz", x=np.ones((64, 3, 8, 8), "float32"), y=np.zeros(64, "int64"))
     outcome = tenfold("compress", "net.onnx", "-o", "out", "--data", "d.npz", "--max-drop", 1, "--cache", "kept/here")
     assert outcome.code == code
@@ -220,7 +220,7 @@ def test_every_command_has_json(work, tiny_artifact):
     found, err = content("compress", "net.onnx", "-o", "small", "--method", "channel-svd", "--energy", "0.5", "--target", "zen3")
     assert found["wrote"] == ["model.onnx", "plan.json", "report.json"] and found["layers"][0]["method"] == "channel_svd"
     report = json.loads((work / "small" / "report.json").read_text())
-    assert all(found[name] == report[name] for name in ("macs", "params", "output_error", "layers")) and "wrote small" in err
+    assert all(found[name] == report[name] for name in ("before", "after", "output_error", "layers")) and "wrote small" in err
     found, err = content("compile", "net.onnx", "-o", "out")
     assert found["output"] == "out" and found["manifest"] == json.loads((work / "out" / "manifest.json").read_text()) and "verified" in err
     found, err = content("run", tiny_artifact, "--input", "x.npy")
@@ -310,22 +310,20 @@ def test_long_commands_count_what_they_do(work):
     assert any(re.fullmatch(r"compiling: choosing kernels: \d+ of \d+", words) for words in said)
     assert any(re.fullmatch(r"compiling: generating code: \d+ of \d+", words) for words in said)
     said.clear()
-    package.compress("net.onnx", work / "small", energy=0.5, method="channel_svd", progress=said.append)
+    package.compress("net.onnx", work / "small", package.Recipe("channel_svd", 0.5), progress=said.append)
     assert "choosing the ranks of fc: 1 of 2" in said and "factoring conv: 0 of 1" in said
 
 
 def test_unknown_keywords_are_refused_by_their_own_name(work):
     import tenfold as package
     from tenfold.frontends import load
-    from tenfold.search.compress_within import compress_within, settings_for
 
     for call in (
         lambda: package.compile("net.onnx", wings=2), lambda: package.compress("net.onnx", "out", wings=2),
-        lambda: package.inspect("net.onnx", wings=2), lambda: package.compare("net.onnx", wings=2), lambda: package.load("out", wings=2),
-        lambda: load("net.onnx", wings=2), lambda: settings_for("zen3", wings=2),
-        lambda: compress_within("net.onnx", "out", None, None, wings=2),
+        lambda: package.inspect("net.onnx", wings=2), lambda: package.bench("net.onnx", wings=2), lambda: package.load("out", wings=2),
+        lambda: load("net.onnx", wings=2), lambda: package.compress("net.onnx", "out", energy=2),
     ):
-        with pytest.raises(TypeError, match=r"^\w+\(\) got an unexpected keyword argument 'wings'"):
+        with pytest.raises(TypeError, match=r"^\w+\(\) got an unexpected keyword argument '(wings|energy)'"):
             call()
 
 

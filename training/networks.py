@@ -74,7 +74,7 @@ def small_vgg(classes: int = 10) -> nn.Sequential:
 
 
 def fold_batch_norm(network: nn.Sequential) -> nn.Sequential:
-    """The same network, in evaluation mode, with each batch norm folded into the convolution before it."""
+    """Fold each batch norm of a network into the convolution before it. The result is in evaluation mode."""
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
     network = network.eval()

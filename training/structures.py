@@ -109,4 +109,5 @@ class Gather(nn.Module):
         self.register_buffer("order", order)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Put the channels into their order."""
         return x[:, self.order]

@@ -36,7 +36,7 @@ class Biclustering(Method):
     @property
     @abstractmethod
     def _form(self) -> Form:
-        """Of the factors of a block."""
+        """Form of the factors of a block."""
 
     @abstractmethod
     def _block_limits(self, filters: int, channels: int, taps: int) -> tuple[int, ...]:
@@ -106,7 +106,7 @@ class Biclustering(Method):
 
 
 def blocks_geometry(layer: Layer, g: int, groups: int, h: int) -> tuple[dict, ...]:
-    """Of the three stages, the middle one with so many groups."""
+    """Geometry of the three stages: the first has ``g`` groups, the middle one ``groups``, the last ``h``."""
     middle = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation, "groups": groups}
     return {"groups": g}, middle, {"groups": h}
 

@@ -29,7 +29,7 @@ class Decoupled(SpectralMethod):
         return (min(f, y * x),)
 
     def spectra(self, weight: np.ndarray) -> tuple[np.ndarray, ...]:
-        return (sum(squared_singular_values(slice_) for slice_ in _slices(weight.swapaxes(0, 1))),)
+        return (sum((squared_singular_values(slice_) for slice_ in _slices(weight.swapaxes(0, 1))), start=np.zeros(())),)
 
     def _refuse(self, layer: Layer) -> str | None:
         return "1 x 1 kernel: it is pointwise already, channel_svd applies" if layer.kernel == (1, 1) else None
@@ -62,7 +62,7 @@ class DecoupledPointwiseFirst(SpectralMethod):
         return (min(c, y * x),)
 
     def spectra(self, weight: np.ndarray) -> tuple[np.ndarray, ...]:
-        return (sum(squared_singular_values(slice_) for slice_ in _slices(weight)),)
+        return (sum((squared_singular_values(slice_) for slice_ in _slices(weight)), start=np.zeros(())),)
 
     def _refuse(self, layer: Layer) -> str | None:
         return "1 x 1 kernel: it is pointwise already, channel_svd applies" if layer.kernel == (1, 1) else None

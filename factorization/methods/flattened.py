@@ -54,14 +54,14 @@ class Flattened(Cp):
         self.sets = sets
 
     def _shapes(self, layer: Layer, ranks: tuple[int, ...]) -> Shapes:
-        shapes = []
+        shapes: list[tuple[int, int, int, int]] = []
         for inputs, outputs in self._widths(layer, ranks):
             lateral, lines = ((outputs, inputs, 1, 1),), pass_shapes(layer, self._line_channels(inputs, outputs))
             shapes += self._ordered(lateral, lines)
         return tuple(shapes)
 
     def _geometry(self, layer: Layer, ranks: tuple[int, ...]) -> tuple[dict, ...]:
-        geometries = []
+        geometries: list[dict] = []
         for i, (inputs, outputs) in enumerate(self._widths(layer, ranks)):
             lines = pass_geometries if self._filters(i) else identity_geometries
             geometries += self._ordered(({},), lines(layer, self._line_channels(inputs, outputs)))
@@ -69,7 +69,7 @@ class Flattened(Cp):
 
     def _fit(self, weight: np.ndarray, layer: Layer, ranks: tuple[int, ...], metric: Metric) -> FactorChain:
         first, *lines, last = (stage.weight for stage in Cp().factorize(weight, layer, ranks, metric=metric).stages)
-        weights = []
+        weights: list[np.ndarray] = []
         for i, lateral in enumerate((first, *[_eye(ranks[0])] * (self.sets - 2), last)):
             channels = self._line_channels(lateral.shape[1], lateral.shape[0])
             weights += self._ordered((lateral,), tuple(lines) if self._filters(i) else identity_weights(layer, channels))

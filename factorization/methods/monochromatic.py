@@ -35,7 +35,7 @@ class Monochromatic(Method):
         return (layer.out_channels,)
 
     def rounded(self, layer: Layer, ranks: tuple[int, ...], multiple: int, up: bool) -> tuple[int, ...]:
-        """As they are: a multiple need not divide F."""
+        """Leave the ranks as they are: a multiple need not divide F."""
         return ranks
 
     def _rungs(self, layer: Layer, multiple: int, steps: int) -> Iterable[tuple[int, ...]]:

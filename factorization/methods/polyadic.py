@@ -17,7 +17,7 @@ class Polyadic(FactoredMethod):
         return "1 x 1 kernel: no rows and columns to separate, channel_svd applies" if layer.kernel == (1, 1) else None
 
     def _ranks_keeping(self, weight: np.ndarray, layer: Layer, energy: float) -> tuple[int, ...] | Refusal:
-        """By bisection: factoring is dear, and the error falls along the ladder as its bound does."""
+        """Find the ranks by bisection. Factoring is dear, and the error falls along the ladder as its bound does."""
         ladder = self.ladder(layer)
 
         def lost(ranks: tuple[int, ...]) -> float:

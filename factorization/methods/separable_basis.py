@@ -45,7 +45,7 @@ class SeparableBasis(Polyadic):
 
 
 def separable_bases(weight: np.ndarray, filters: int) -> tuple[np.ndarray, ...]:
-    """For each input channel of an OIHW weight, separable filters and the mixtures of them that come near to its slice.
+    """Fit separable filters, and mixtures of them, to the slice of each input channel of an OIHW weight.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ def pass_weights(vertical: np.ndarray, horizontal: np.ndarray) -> tuple[np.ndarr
 
 
 def identity_geometries(layer: Layer, groups: int) -> tuple[dict, ...]:
-    """Of passes with the taps of the layer's kernel that keep the size of the image."""
+    """Geometry of a vertical and a horizontal pass that keep the size of the image, with the taps of the layer's kernel."""
     found = []
     for kernel in _kernels(layer):
         before = [d * ((n - 1) // 2) for n, d in zip(kernel, layer.dilation, strict=True)]
@@ -45,7 +45,7 @@ def identity_geometries(layer: Layer, groups: int) -> tuple[dict, ...]:
 
 
 def identity_weights(layer: Layer, channels: int) -> tuple[np.ndarray, ...]:
-    """Of passes that change nothing: one tap is 1, where `identity_geometries` puts it on the pixel itself."""
+    """Weights of passes that change nothing: one tap is 1, where `identity_geometries` puts it on the pixel itself."""
     vertical, horizontal = (np.zeros((channels, n)) for n in layer.kernel)
     for line in (vertical, horizontal):
         line[:, (line.shape[1] - 1) // 2] = 1.0

@@ -48,7 +48,7 @@ class Tucker2(SpectralMethod):
         return squared_singular_values(_unfold(weight, 1)), squared_singular_values(_unfold(weight, 0))
 
     def suggested(self, weight: np.ndarray) -> tuple[int, int] | None:
-        """By variational Bayes (`vbmf`), as in Kim et al. 2016, section 3.2."""
+        """Suggest ranks by variational Bayes (`vbmf`), as in Kim et al. 2016, section 3.2."""
         return suggested_ranks(weight) if np.isfinite(weight).all() else None
 
     def _refuse(self, layer: Layer) -> str | None:
@@ -60,7 +60,8 @@ class Tucker2(SpectralMethod):
         return (k1, c, 1, 1), (k2, k1, y, x), (f, k2, 1, 1)
 
     def _factors(self, weight: np.ndarray, ranks: tuple[int, ...], metric: Metric) -> tuple[np.ndarray, ...]:
-        inputs, core, outputs = _whitened(weight, metric, ranks) if isinstance(metric, Covariance) else partial_tucker(weight, ranks)
+        k1, k2 = ranks
+        inputs, core, outputs = _whitened(weight, metric, (k1, k2)) if isinstance(metric, Covariance) else partial_tucker(weight, (k1, k2))
         return inputs.T[:, :, None, None], core, outputs[:, :, None, None]
 
     def _fit(self, weight: np.ndarray, layer: Layer, ranks: tuple[int, ...], metric: Metric) -> FactorChain:

@@ -125,7 +125,7 @@ def _missing(form: Form, weight: np.ndarray, blocks: Blocks) -> np.ndarray:
 def _fit_weighted(
     form: Form, weight: np.ndarray, counts: tuple[int, int], ranks: tuple[int, ...], alpha: np.ndarray, scales: tuple[np.ndarray, ...]
 ) -> Blocks:
-    """From the factors of the scaled weight on, the last ones by least squares weighted with alpha, filter by filter."""
+    """Fit the last factors by least squares weighted with alpha, filter by filter, from the factors of the scaled weight."""
     a, b, d = scales
     blocks = _fit_plain(form, a[:, None, None] * b[:, None] * d * weight, counts, ranks)
     first, middle = blocks.first / b[blocks.inputs][:, None, None], blocks.middle / d

@@ -66,7 +66,11 @@ def refined(
     pieces = Pieces(chain)
     last = len(pieces) - 1
     error = _improve_last(pieces, goal, steps)
-    weighted = goal if weighting is None else goal.weighted(weighting)
+    weighted = goal
+    if weighting is not None:
+        if not isinstance(goal, Moment):
+            raise ValueError("only a Moment can be weighted")
+        weighted = goal.weighted(weighting)
     for _ in range(sweeps if last else 0):
         for index in range(last):
             pieces.weights[index] = _conjugate(pieces.piece(index).weighted(weighting), weighted, pieces.weights[index], steps)
@@ -88,7 +92,7 @@ def _improve_last(pieces: Pieces, goal: Objective, steps: int) -> float:
 
 
 def _conjugate(piece: Piece, goal: Objective, weight: np.ndarray, steps: int) -> np.ndarray:
-    """Some steps of conjugate gradients on the normal equations of one stage, from ``weight``."""
+    """Take some steps of conjugate gradients on the normal equations of one stage, from ``weight``."""
 
     def normal(w: np.ndarray) -> np.ndarray:
         return piece.inner_adjoint(goal.normal(piece, piece.inner(w)))

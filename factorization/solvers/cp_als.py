@@ -156,7 +156,7 @@ def accelerate(step: Callable[[Factors, float], tuple[Factors, float]], factors:
 
 
 def balanced(factors: Factors) -> Factors:
-    """The same terms, the norm of each spread evenly over its four vectors."""
+    """Spread the norm of each term evenly over its four vectors."""
     norms = [np.linalg.norm(factor, axis=1, keepdims=True) for factor in factors]
     share = np.sqrt(np.sqrt(np.prod(norms, axis=0)))
     return [factor * np.divide(share, norm, out=np.zeros_like(norm), where=norm > 0) for factor, norm in zip(factors, norms, strict=True)]
@@ -174,7 +174,7 @@ def others(mode: int, grams: Factors) -> np.ndarray:
 
 
 def squared_norms(factors: Factors) -> np.ndarray:
-    """Of each rank-one term: batch x rank."""
+    """Squared norm of each rank-one term: batch x rank."""
     return np.prod([np.square(factor).sum(1) for factor in factors], axis=0)
 
 
@@ -187,13 +187,13 @@ def compose(factors: Factors) -> np.ndarray:
 
 
 def squared_error(tensors: np.ndarray, factors: Factors) -> np.ndarray:
-    """Of each tensor of the batch."""
+    """Squared distance of each tensor of the batch from what its factors make."""
     difference = tensors - compose(factors)
     return np.einsum("bfcyx,bfcyx->b", difference, difference)
 
 
 def _shaken(factors: Factors) -> Factors:
-    """With noise, the same each time: the orthogonal start of a tensor with symmetries may be a saddle that no sweep leaves."""
+    """Add noise, the same each time. The orthogonal start of a tensor with symmetries may be a saddle that no sweep leaves."""
     rng = np.random.default_rng(0)
     return [factor + SHAKE * np.abs(factor).max() * rng.standard_normal(factor.shape) for factor in factors]
 

@@ -26,7 +26,7 @@ def nearest_product(moment: np.ndarray, width: int) -> tuple[np.ndarray, np.ndar
 
 
 class Whitener:
-    """Of a covariance as the product that is nearest to it: the roots of both, and their inverses.
+    """Roots of the Kronecker product that is nearest to a covariance, and their inverses.
 
     Parameters
     ----------

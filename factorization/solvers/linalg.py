@@ -28,7 +28,7 @@ def gram(matrix: np.ndarray) -> np.ndarray:
 
 
 def squared_singular_values(matrix: np.ndarray) -> np.ndarray:
-    """All min(m, n) of an m x n matrix, falling, float64."""
+    """Squares of all min(m, n) singular values of an m x n matrix, falling, float64."""
     rows, columns = matrix.shape
     values = scipy.linalg.eigvalsh(gram(matrix if rows <= columns else matrix.T))
     return np.maximum(values[::-1], 0.0)  # rounding may turn a zero eigenvalue of a Gram matrix negative

@@ -1,4 +1,4 @@
-"""What a refinement lowers: the squared distance of a chain's kernel K from a wanted response, as a quadratic form.
+"""The error that alternating least squares lower: the squared distance of a chain's kernel K from a wanted response, as a quadratic form.
 
     q(K) = <K, K M> - 2 <K, R> + constant
 """
@@ -43,7 +43,7 @@ class Objective(ABC):
 
 
 class Elementwise(Objective):
-    """Each weight by itself: ``M`` multiplies elements by (F, D) or scalar ``squares``."""
+    """An objective that looks at each weight by itself: ``M`` multiplies elements by ``squares``, (F, D) or a scalar."""
 
     def __init__(self, weight: np.ndarray, squares: np.ndarray | float):
         self._squares = squares
@@ -90,7 +90,7 @@ class Moment(Objective):
         return kernel @ self.moment + self.smoothing * kernel
 
     def weighted(self, weighting: np.ndarray) -> Moment:
-        """For pieces whose outputs are weighted so (`Piece.weighted`); what is wanted of them, without the constant."""
+        """Make the objective of stage views with weighted outputs (`StageView.weighted`). Its constant stays that of this one."""
         other = copy(self)
         other.wanted = weighting @ self.wanted
         return other

@@ -33,11 +33,13 @@ def outer_products(tensors: np.ndarray, rank: int) -> Terms:
         n x I x K, n x J x K, n x L x K, float64. The three vectors of a term have the same length.
     """
     folded = tuple(np.ascontiguousarray(np.moveaxis(tensors, mode, 1)).reshape(len(tensors), tensors.shape[mode], -1) for mode in (1, 2, 3))
-    terms: Terms = tuple(np.zeros((len(tensors), size, 0)) for size in tensors.shape[1:])
+    a, b, c = (np.zeros((len(tensors), size, 0)) for size in tensors.shape[1:])
+    terms: Terms = a, b, c
     norm = float(np.vdot(tensors, tensors))
     for count in range(1, rank + 1):
         left = tensors - np.matmul(terms[0], products(terms[1], terms[2])).reshape(tensors.shape)
-        terms = tuple(np.concatenate(pair, axis=2) for pair in zip(terms, nearest_term(left), strict=True))
+        a, b, c = (np.concatenate(pair, axis=2) for pair in zip(terms, nearest_term(left), strict=True))
+        terms = a, b, c
         error = float(np.vdot(left, left))
         for _ in range(MAX_SWEEPS if count % (count // EVERY + 1) == 0 else 0):
             before = error
@@ -66,13 +68,13 @@ def nearest_term(tensors: np.ndarray) -> Terms:
 
 
 def products(b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """n x K x (J L): the outer product of each pair of columns."""
+    """Outer product of each pair of columns: n x K x (J L)."""
     pairs = np.matmul(b.transpose(0, 2, 1)[..., None], c.transpose(0, 2, 1)[:, :, None])
     return pairs.reshape(len(b), b.shape[2], b.shape[1] * c.shape[1])
 
 
 def _sweep(folded: tuple[np.ndarray, ...], terms: Terms, norm: float) -> tuple[Terms, float]:
-    """Each factor in turn by least squares, the other two held; and the squared error that is left of this squared norm."""
+    """Solve each factor in turn by least squares, while the other two are held. Return the squared error, out of ``norm``, as well."""
     factors = list(terms)
     for mode in range(3):
         first, second = (factors[m] for m in range(3) if m != mode)
@@ -82,7 +84,7 @@ def _sweep(folded: tuple[np.ndarray, ...], terms: Terms, norm: float) -> tuple[T
         change = np.linalg.solve(normal + size * np.eye(normal.shape[1]), (right - factors[mode] @ normal).transpose(0, 2, 1))
         factors[mode] = factors[mode] + change.transpose(0, 2, 1)
     error = norm + np.vdot(factors[2] @ normal - 2 * right, factors[2])
-    return tuple(factors), float(error)
+    return (factors[0], factors[1], factors[2]), float(error)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -91,7 +93,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def _balanced(terms: Terms) -> Terms:
-    """The same sum, with the size of a term spread evenly over its three vectors."""
+    """Spread the size of each term evenly over its three vectors."""
     lengths = [np.linalg.norm(factor, axis=1, keepdims=True) for factor in terms]
     root = np.cbrt(lengths[0] * lengths[1] * lengths[2])
     return tuple(

@@ -126,8 +126,9 @@ def leading_colours(filters: np.ndarray) -> np.ndarray:
 
 
 def _alternate(fit: Fit, colours: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """From colours on: planes and clusters, then colours, until less than the tolerance is gained."""
-    everyone, found, kept = np.arange(len(fit.weight)), None, -np.inf
+    """Fit planes and clusters, then colours, in turns, until a turn gains less than the tolerance."""
+    everyone, kept = np.arange(len(fit.weight)), -np.inf
+    found: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
     for _ in range(MAX_ITERATIONS):
         planes, gains = fit.planes(colours)
         labels = balanced_assignment(-gains)
@@ -139,6 +140,7 @@ def _alternate(fit: Fit, colours: np.ndarray) -> tuple[np.ndarray, np.ndarray, n
         if kept - before <= TOLERANCE * fit.norm:
             break
         colours = _unit(fit.colours(members, chosen, colours), colours)
+    assert found is not None  # the first turn always finds
     return found
 
 

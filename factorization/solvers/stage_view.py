@@ -71,7 +71,7 @@ class Piece:
         return sum(u.T @ kernel[:, columns] for u, columns in zip(self.back, self.places, strict=True))
 
     def weighted(self, weighting: np.ndarray | None) -> Piece:
-        """The same with the outputs of the chain, F, weighed against each other by a matrix; None: as they are."""
+        """Weigh the outputs of the chain, F, against each other by a matrix; None leaves them as they are."""
         return self if weighting is None else replace(self, back=[weighting @ u for u in self.back])
 
     def gram(self, seen: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
@@ -114,11 +114,13 @@ class Pieces:
 
     def __init__(self, chain: FactorChain):
         self.weights = [stage.weight.astype(np.float64) for stage in chain.stages]
-        self._stages, self._offsets, stride = chain.stages, [], (1, 1)
+        self._stages = chain.stages
+        self._offsets: list[Offsets] = []
+        stride = (1, 1)
         for stage in chain.stages:
-            steps = [s * d for s, d in zip(stride, stage.dilation, strict=True)]
-            self._offsets.append(tuple(tuple(i * step for i in range(taps)) for taps, step in zip(stage.kernel, steps, strict=True)))
-            stride = tuple(a * b for a, b in zip(stride, stage.stride, strict=True))
+            rows, columns = (tuple(i * s * d for i in range(taps)) for taps, s, d in zip(stage.kernel, stride, stage.dilation, strict=True))
+            self._offsets.append((rows, columns))
+            stride = stride[0] * stage.stride[0], stride[1] * stage.stride[1]
 
     def __len__(self) -> int:
         return len(self.weights)
@@ -133,7 +135,7 @@ class Pieces:
         return _regular(reduce(_sums, self._offsets))
 
     def kernel(self) -> np.ndarray:
-        """Of the whole chain, (F, C Y X)."""
+        """Kernel of the whole chain, (F, C Y X)."""
         values, filled = self._compose(self._stages[0].in_channels, range(len(self)))
         whole = np.zeros((len(values), self.width))
         whole[:, _columns(values.shape[1], filled, (0, 0), self._grid())] = values.reshape(len(values), -1)
@@ -158,7 +160,8 @@ class Pieces:
 
     def _compose(self, inputs: int, indices: range) -> tuple[np.ndarray, Offsets]:
         """The kernel of some stages, one after the other, and where its taps stand: (outputs, inputs, rows, columns)."""
-        kernel, filled = np.eye(inputs)[:, :, None, None], ((0,), (0,))
+        kernel = np.eye(inputs)[:, :, None, None]
+        filled: Offsets = (0,), (0,)
         for index in indices:
             stage, offsets = self._stages[index], self._offsets[index]
             if stage.input_permutation is not None:
@@ -186,12 +189,14 @@ def _each(offsets: Offsets) -> Iterable[tuple[int, int]]:
 
 def _sums(first: Offsets, second: Offsets) -> Offsets:
     """Where taps stand when each of ``second`` moves all of ``first``."""
-    return tuple(tuple(sorted({a + b for a in one for b in other})) for one, other in zip(first, second, strict=True))
+    rows, columns = (tuple(sorted({a + b for a in one for b in other})) for one, other in zip(first, second, strict=True))
+    return rows, columns
 
 
 def _regular(offsets: Offsets) -> Offsets:
     """The coarsest regular grid that holds them all: that of a kernel's rows and columns."""
-    return tuple(tuple(range(0, axis[-1] + 1, gcd(*axis) or 1)) for axis in offsets)
+    rows, columns = (tuple(range(0, axis[-1] + 1, gcd(*axis) or 1)) for axis in offsets)
+    return rows, columns
 
 
 def _columns(inputs: int, small: Offsets, shift: tuple[int, int], large: Offsets) -> np.ndarray:

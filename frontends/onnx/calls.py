@@ -56,7 +56,10 @@ def check_calls(proto: onnx.ModelProto, functions: Functions, name: str) -> None
 
 
 def _total(proto: onnx.ModelProto, functions: Functions, name: str, node: int = 1) -> int:
-    """With n(f) the number of nodes of f, and 1 for the call: ``n(f) = 1 + sum over the nodes of f of (n(g) if it calls g else node)``."""
+    """Count the nodes once functions are written out.
+
+    n(f), of a function f, is ``1 + sum over its nodes of (n(g) if the node calls g else node)``: 1 is for the call.
+    """
     called = {key: list(dict.fromkeys(_called(function.node, functions))) for key, function in functions.items()}
     counts: dict[Key, int] = {}
     for start in functions:

@@ -145,18 +145,22 @@ def _shape(node: ir.Node, model: ir.Model) -> list[np.ndarray]:
 
 
 def _batch_norm(node: ir.Node, model: ir.Model) -> list[np.ndarray] | None:
-    """Of weights, in either mode (onnx's reference takes every one of opset 9 for training); other outputs must be unused."""
+    """Fold a batch norm of constants, in either mode. Its other outputs must be unused.
+
+    onnx's own reference takes every one of opset 9 for training.
+    """
     outputs = [value for value in node.outputs if value.name]
     if any(value.uses() or value.is_graph_output() for value in outputs[1:]):
         return None
-    x, gamma, beta, mean, variance = (array.astype(np.float64) for array in _inputs(node))
+    given = [array for array in _inputs(node) if array is not None]
+    x, gamma, beta, mean, variance = (array.astype(np.float64) for array in given)
     form = (-1,) + (1,) * (x.ndim - 2)
     if in_training(node, opset_of(model)):
         axes = tuple(axis for axis in range(x.ndim) if axis != 1)
         mean, variance = x.mean(axes), x.var(axes)
     scale = gamma / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5))
     y = (x - mean.reshape(form)) * scale.reshape(form) + beta.reshape(form)
-    return [y.astype(_inputs(node)[0].dtype)] + [np.zeros(0, np.float32)] * (len(outputs) - 1)
+    return [y.astype(given[0].dtype)] + [np.zeros(0, np.float32)] * (len(outputs) - 1)
 
 
 def in_training(node: ir.Node, opset: int) -> bool:

@@ -84,7 +84,7 @@ def _layers(proto: onnx.ModelProto) -> dict[str, str]:
 
 
 def _reads(node: onnx.NodeProto) -> set[str]:
-    """All names that a node reads, those of its subgraphs too."""
+    """Names that a node reads, with those of its subgraphs."""
     names = {value for value in node.input if value}
     for attribute in node.attribute:
         for subgraph in (attribute.g, *attribute.graphs):

@@ -52,14 +52,14 @@ def drop_unused_outputs(model: ir.Model) -> None:
 
 
 def _celu(make: Make, node: ir.Node, opset: int) -> ir.Value:
-    """max(0, x) + min(0, alpha * (exp(x / alpha) - 1))"""
+    """Write Celu as max(0, x) + min(0, alpha * (exp(x / alpha) - 1))."""
     x, alpha = node.inputs[0], node.attributes.get_float("alpha", 1.0)
     curve = make("Mul", make("Sub", make("Exp", make("Div", x, alpha)), 1.0), alpha)
     return make("Add", make("Relu", x), make("Min", curve, 0.0))
 
 
 def _swish(make: Make, node: ir.Node, opset: int) -> ir.Value:
-    """x * sigmoid(alpha * x)"""
+    """Write Swish as x * sigmoid(alpha * x)."""
     x, alpha = node.inputs[0], node.attributes.get_float("alpha", 1.0)
     return make("Mul", x, make("Sigmoid", x if alpha == 1.0 else make("Mul", x, alpha)))
 

@@ -104,7 +104,7 @@ def resolve_location(location: str, model: Path, where: str) -> Path:
     return file
 
 
-def _fill(part: Part, data: bytearray, model: Path) -> None:
+def _fill(part: Part, data: bytes, model: Path) -> None:
     tensor, where = part.tensor, f"{model}: tensor {part.tensor.name!r}"
     if tensor.data_type == TensorProto.STRING:
         raise TenfoldError(f"{where}: strings can't be external data")

@@ -1,6 +1,8 @@
 """Operators that ONNX itself defines by others, and TVM's importer lacks: replaced by that definition."""
 from __future__ import annotations
 
+from typing import Any
+
 import onnx
 from onnx_ir.passes import common as passes
 from onnxscript import ir
@@ -29,7 +31,7 @@ def inline_definitions(model: ir.Model) -> None:
 
 def _body(node: ir.Node, opset: int) -> onnx.FunctionProto | None:
     """The definition of `node`, all of whose attributes have a value then."""
-    schema = onnx.defs.get_schema(node.op_type, opset, "")
+    schema: Any = onnx.defs.get_schema(node.op_type, opset, "")  # its type lacks what concerns functions
     for name, attribute in schema.attributes.items():
         if name not in node.attributes and attribute.default_value.type:
             node.attributes[name] = ir.serde.deserialize_attribute(attribute.default_value)

@@ -111,7 +111,7 @@ def _given(graph: onnx.GraphProto) -> list[str]:
 
 
 def _check_nodes(found: Iterable[onnx.NodeProto], scope: Scope, opsets: Opsets, name: str) -> None:
-    """In order: a node reads only what is there, and makes what is not. `scope` is left as it is behind the last."""
+    """Check nodes in order: each reads only names in `scope`, and makes new ones. `scope` gets the names of all."""
     for node in found:
         check_node(node, opsets, name)
         for value in node.input:

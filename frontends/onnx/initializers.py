@@ -16,7 +16,7 @@ def is_constant(value: ir.Value | None) -> bool:
 
 def constant(value: ir.Value | None) -> np.ndarray | None:
     """The float64 value of a floating-point constant, or None."""
-    if not is_constant(value):
+    if value is None or not is_constant(value) or value.const_value is None:
         return None
     array = value.const_value.numpy()
     return array.astype(np.float64) if array.dtype.kind == "f" else None

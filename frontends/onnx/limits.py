@@ -37,6 +37,7 @@ class FoldBudget:
         self.most = min(MOST_FOLDED, free_memory() // 2)
 
     def __call__(self, node: ir.Node) -> bool:
+        """Let a node be folded, and count what it makes; TenfoldError beyond the bounds."""
         size = sum(_output_bytes(node))
         where = f"{self.name}: operator {node.op_type} {_named(node)}"
         if size > LARGEST_MESSAGE:
@@ -162,8 +163,8 @@ def _counted(node: ir.Node) -> int:
     read = max((tensor.size for tensor in values if tensor is not None), default=1)
 
     def numbers(i: int) -> list[float]:
-        small = i < len(values) and values[i] is not None and values[i].size <= 64
-        return [float(number) for number in np.ravel(values[i].numpy())] if small else []
+        value = values[i] if i < len(values) else None
+        return [] if value is None or value.size > 64 else [float(number) for number in np.ravel(value.numpy())]
 
     if node.op_type == "OneHot":
         return _whole([read, *numbers(1)])

@@ -47,6 +47,7 @@ class Opsets:
 
     @classmethod
     def of(cls, made_by: onnx.ModelProto | onnx.FunctionProto, functions: Functions) -> Opsets:
+        """Opsets that a model or a function names."""
         versions = {"" if entry.domain in DEFAULT_DOMAINS else entry.domain: entry.version for entry in made_by.opset_import}
         if isinstance(made_by, onnx.ModelProto):
             return cls(versions, functions, frozenset())
@@ -108,14 +109,14 @@ def _check_schema(node: onnx.NodeProto, schema: Any, where: str) -> None:
 
 
 def _check_dimensions(given: dict[str, onnx.AttributeProto], where: str) -> None:
-    """That attributes with an entry for each dimension of an image speak of the same number of them."""
+    """Check that attributes with an entry for each dimension of an image agree on the number of dimensions."""
     found = {key: len(given[key].ints) // PER_DIMENSION[key] for key in PER_DIMENSION if key in given and given[key].ints}
     if len(set(found.values())) > 1 or any(len(given[key].ints) % PER_DIMENSION[key] for key in found):
         raise TenfoldError(f"{where}: attributes {', '.join(found)} speak of different numbers of dimensions")
 
 
 def _check_attribute(attribute: onnx.AttributeProto, parameters: frozenset[str], where: str) -> None:
-    """That the type that an attribute states is the type of its value."""
+    """Check that an attribute states the type of its value."""
     kind = attribute.type
     if attribute.ref_attr_name:
         if attribute.ref_attr_name not in parameters:

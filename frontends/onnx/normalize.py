@@ -174,7 +174,7 @@ def _training_norms(model: ir.Model) -> list[ir.Node]:
 
 
 def _upgrade(model: ir.Model) -> ir.Model:
-    """The same model in an opset whose operators mean what they mean today, or unchanged if onnx can't convert it."""
+    """Convert a model to an opset whose operators mean what they mean today. It stays unchanged if onnx can't convert it."""
     opset = model.opset_imports.get("", model.opset_imports.get("ai.onnx", UPGRADED_OPSET))
     if opset >= OLDEST_OPSET:
         return model

@@ -16,7 +16,7 @@ CAP = 2**62
 
 @dataclass(frozen=True)
 class Bound:
-    """Of a value in inference: at most so many entries, none of them above `most`; None if their values are not known to it."""
+    """Bound of a value that shape inference follows: at most `length` entries, none above `most` (None: not known)."""
 
     length: int
     most: int | None

@@ -9,6 +9,7 @@ step of the output, or scaled, in float32 too.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from onnxscript import ir
 
@@ -47,7 +48,7 @@ def _cast_of(node: ir.Node | None, to: ir.DataType) -> ir.Value | None:
 def _qlinear_conv(make: Make, node: ir.Node, opset: int) -> ir.Value:
     x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, bias = _padded(node, 9)
     _check_scalar(node, x_scale)
-    per_filter = [-1, *[1] * (len(w.shape) - 1)]
+    per_filter = [-1, *[1] * (_rank(w) - 1)]
     weight = make("Mul", _centred(make, w, w_zero, per_filter), make("Reshape", w_scale, per_filter))
     inputs = [make("DequantizeLinear", x, x_scale, *_given(x_zero)), weight]
     if bias is not None:  # whole numbers of steps of x_scale * w_scale
@@ -66,7 +67,7 @@ def _qlinear_matmul(make: Make, node: ir.Node, opset: int) -> ir.Value:
 
 def _conv_integer(make: Make, node: ir.Node, opset: int) -> ir.Value:
     x, w, x_zero, w_zero = _padded(node, 4)
-    weight = _centred(make, w, w_zero, [-1, *[1] * (len(w.shape) - 1)])
+    weight = _centred(make, w, w_zero, [-1, *[1] * (_rank(w) - 1)])
     return _cast(make, make("Round", _layer(make, "Conv", node, _centred(make, x, x_zero), weight)), ir.DataType.INT32)
 
 
@@ -77,7 +78,13 @@ def _matmul_integer(make: Make, node: ir.Node, opset: int) -> ir.Value:
     return _cast(make, make("Round", product), ir.DataType.INT32)
 
 
-def _padded(node: ir.Node, count: int) -> list[ir.Value | None]:
+def _rank(weight: ir.Value) -> int:
+    assert weight.shape is not None  # shapes have been inferred
+    return len(weight.shape)
+
+
+def _padded(node: ir.Node, count: int) -> list[Any]:
+    """The inputs of a node, None for those at the end that it leaves out."""
     return [*node.inputs, *[None] * (count - len(node.inputs))]
 
 

@@ -14,7 +14,8 @@ Arrays = list["np.ndarray | None"]
 
 def dequantize(node: ir.Node, inputs: Arrays) -> np.ndarray | None:
     """The output of a DequantizeLinear, in the dtype that it declares or that of its scale."""
-    x, scale, zero_point = (*inputs, None)[:3]
+    x, scale = _given(inputs[0]), _given(inputs[1])
+    zero_point = inputs[2] if len(inputs) > 2 else None
     spread_scale, offset = _spread(node, x, scale), _offset(node, x, zero_point)
     if spread_scale is None or offset is None:
         return None
@@ -24,7 +25,8 @@ def dequantize(node: ir.Node, inputs: Arrays) -> np.ndarray | None:
 
 def quantize(node: ir.Node, inputs: Arrays) -> np.ndarray | None:
     """The output of a QuantizeLinear to integers; None where it is to floating-point numbers of eight bits or fewer."""
-    x, scale, zero_point = (*inputs, None)[:3]
+    x, scale = _given(inputs[0]), _given(inputs[1])
+    zero_point = inputs[2] if len(inputs) > 2 else None
     dtype = _declared(node, np.dtype(np.uint8) if zero_point is None else zero_point.dtype)
     spread_scale, offset, bounds = _spread(node, x, scale), _offset(node, x, zero_point), _bounds(dtype)
     if spread_scale is None or offset is None or bounds is None:
@@ -32,6 +34,11 @@ def quantize(node: ir.Node, inputs: Arrays) -> np.ndarray | None:
     with np.errstate(all="ignore"):  # a scale of 0 is the file's
         steps = np.rint(x.astype(np.float32) / spread_scale.astype(np.float32)).astype(np.float64) + offset
     return np.clip(np.nan_to_num(steps, nan=0.0), *bounds).astype(np.int64).astype(dtype)
+
+
+def _given(array: np.ndarray | None) -> np.ndarray:
+    assert array is not None  # the gate lets no node pass that lacks an input
+    return array
 
 
 def _offset(node: ir.Node, x: np.ndarray, zero_point: np.ndarray | None) -> np.ndarray | None:

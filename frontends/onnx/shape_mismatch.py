@@ -4,6 +4,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from math import prod
+from typing import Any
 
 import onnx
 from onnxscript import ir
@@ -13,6 +14,9 @@ from .initializers import ONNX, is_constant
 from .nodes import where_is
 
 Shape = tuple[int, ...]
+
+
+Rule = Callable[[ir.Node, list[Any], Shape], str | None]  # node; shapes of the inputs, None where one is absent; that of the output
 
 
 def check_fit(model: ir.Model, name: str, hint: str) -> None:
@@ -79,7 +83,7 @@ def _empty(node: ir.Node, out: Shape) -> str | None:
     return f"the kernel is larger than its input, the output would be of shape {_text(out)}" if out and min(out) < 1 else None
 
 
-def _convolution(node: ir.Node, shapes: list[Shape | None], out: Shape) -> str | None:
+def _convolution(node: ir.Node, shapes: list[Any], out: Shape) -> str | None:
     x, w, bias = shapes[:3]
     groups, transposed = node.attributes.get_int("group", 1), node.op_type == "ConvTranspose"
     if w is None or len(w) != len(x):
@@ -97,48 +101,48 @@ def _convolution(node: ir.Node, shapes: list[Shape | None], out: Shape) -> str |
     return _empty(node, out)
 
 
-def _pool(node: ir.Node, shapes: list[Shape | None], out: Shape) -> str | None:
+def _pool(node: ir.Node, shapes: list[Any], out: Shape) -> str | None:
     return _empty(node, out)
 
 
-def _gemm(node: ir.Node, shapes: list[Shape | None], out: Shape) -> str | None:
+def _gemm(node: ir.Node, shapes: list[Any], out: Shape) -> str | None:
     (a, b, c), transposed = shapes[:3], [node.attributes.get_int(key, 0) for key in ("transA", "transB")]
     if len(a) == len(b) == 2 and a[0 if transposed[0] else 1] != b[1 if transposed[1] else 0]:
         return "the columns of the first are not the rows of the second" + (", transposed as they are" if any(transposed) else "")
     return None if c is None or not out or _broadcasts(c, out) else f"the third does not broadcast to the product, {_text(out)}"
 
 
-def _norm(node: ir.Node, shapes: list[Shape | None], out: Shape) -> str | None:
+def _norm(node: ir.Node, shapes: list[Any], out: Shape) -> str | None:
     x, *parameters = (shape for shape in shapes if shape is not None)
     wrong = len(x) < 2 or any(shape != (x[1],) for shape in parameters)
     return "each parameter must have one value a channel" if wrong else None
 
 
-def _reshape(node: ir.Node, shapes: list[Shape | None], out: Shape) -> str | None:
+def _reshape(node: ir.Node, shapes: list[Any], out: Shape) -> str | None:
     return f"{prod(shapes[0])} elements don't make {_text(out)}" if out and prod(shapes[0]) != prod(out) else None
 
 
-def _transpose(node: ir.Node, shapes: list[Shape | None], out: Shape) -> str | None:
+def _transpose(node: ir.Node, shapes: list[Any], out: Shape) -> str | None:
     axes = node.attributes.get_ints("perm", range(len(shapes[0])))
     return None if sorted(axes) == list(range(len(shapes[0]))) else f"perm says {_text(tuple(axes))}"
 
 
-def _slope(node: ir.Node, shapes: list[Shape | None], out: Shape) -> str | None:
+def _slope(node: ir.Node, shapes: list[Any], out: Shape) -> str | None:
     return None if _broadcasts(shapes[1], shapes[0]) else "the slope does not broadcast to the input"
 
 
-def _layer_norm(node: ir.Node, shapes: list[Shape | None], out: Shape) -> str | None:
+def _layer_norm(node: ir.Node, shapes: list[Any], out: Shape) -> str | None:
     rest = shapes[0][node.attributes.get_int("axis", -1) :]
     fits = all(shape is None or _broadcasts(shape, rest) or _broadcasts(shape, shapes[0]) for shape in shapes[1:3])
     return None if fits else f"scale and bias must broadcast to {_text(rest)}"
 
 
-def _depth_to_space(node: ir.Node, shapes: list[Shape | None], out: Shape) -> str | None:
+def _depth_to_space(node: ir.Node, shapes: list[Any], out: Shape) -> str | None:
     block = node.attributes.get_int("blocksize", 1)
     return f"{shapes[0][1]} channels can't be divided by {block} x {block}" if shapes[0][1] % block**2 else None
 
 
-RULES: dict[str, Callable[[ir.Node, list[Shape | None], Shape], str | None]] = {
+RULES: dict[str, Rule] = {
     "Conv": _convolution,
     "ConvTranspose": _convolution,
     "MaxPool": _pool,

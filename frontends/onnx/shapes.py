@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from onnxscript import ir
 
@@ -91,19 +91,19 @@ def _match(value: ir.Value, shape: tuple[int, ...], symbols: dict[str, int], nam
 def _resolve(value: ir.Value, symbols: dict[str, int], batch: int, name: str) -> tuple[int, ...]:
     if value.shape is None:
         raise TenfoldError(f"{name}: input {value.name!r} has no shape at all: give it with --input-shape {value.name}=1,3,224,224")
-    sizes = [symbols.get(_symbol(dim)) if _is_dynamic(dim) else dim for dim in value.shape]
+    sizes = [int(dim) if isinstance(dim, int) and not _is_dynamic(dim) else symbols.get(_symbol(dim) or "") for dim in value.shape]
     if sizes and sizes[0] is None:
         sizes[0] = batch
-    for axis, size in enumerate(sizes):
-        if size is None:
+    for axis, open_size in enumerate(sizes):
+        if open_size is None:
             stand_ins = [1, 3, 224, 224] if len(sizes) == 4 else [1] * len(sizes)
             example = _sizes(size or stand_in for size, stand_in in zip(sizes, stand_ins, strict=True))
             fix = f"fix it with --input-shape {value.name}={example}"
             raise TenfoldError(f"{name}: input {value.name!r} has a dynamic size: dimension {axis} of {_text(value)}; {fix}")
-    return tuple(sizes)
+    return tuple(size for size in sizes if size is not None)
 
 
-def _check_given_batch(batch: int, shapes: dict[str, Sequence[int]], name: str) -> None:
+def _check_given_batch(batch: int, shapes: Mapping[str, Sequence[int]], name: str) -> None:
     if shapes and all(not shape or shape[0] != batch for shape in shapes.values()):
         fixed = ", ".join(f"{key}={_sizes(shape)}" for key, shape in shapes.items())
         raise TenfoldError(
@@ -125,12 +125,12 @@ def check_batch(graph: ir.Graph, batch: int | None, name: str) -> None:
             )
 
 
-def _sizes(shape: Iterable[int]) -> str:
+def _sizes(shape: Iterable[int | str]) -> str:
     return ",".join(map(str, shape))
 
 
 def _text(value: ir.Value) -> str:
-    return "[" + _sizes((dim if isinstance(dim, int) else dim.value or "?") for dim in value.shape) + "]"
+    return "[" + _sizes((dim if isinstance(dim, int) else dim.value or "?") for dim in value.shape or ()) + "]"
 
 
 def check_static(values: Iterable[ir.Value], name: str) -> None:

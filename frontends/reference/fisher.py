@@ -56,7 +56,8 @@ def output_fisher(model: onnx.ModelProto, outputs: Mapping[str, str], images: np
         The torch engine can't run the network.
     """
     graph = TorchGraph(with_outputs(model, [scores_of(model), *outputs.values()]))
-    totals, counts = dict.fromkeys(outputs, 0.0), dict.fromkeys(outputs, 0)
+    totals: dict[str, np.ndarray] = dict.fromkeys(outputs, np.zeros(()))
+    counts = dict.fromkeys(outputs, 0)
     generator = torch.Generator().manual_seed(SEED)
     for start in range(0, len(images), BATCH):
         x = torch.from_numpy(np.ascontiguousarray(images[start : start + BATCH])).requires_grad_()

@@ -4,6 +4,8 @@ The sizes come from ONNX's own shape inference; `frontends.onnx.explicit_pads`, 
 """
 from __future__ import annotations
 
+from typing import Any
+
 import onnx
 from onnx import helper
 
@@ -57,5 +59,5 @@ def _write_out(node: onnx.NodeProto, size: list[int], kernel: list[int], lower: 
     node.attribute.extend(kept)
 
 
-def _value(node: onnx.NodeProto, name: str):
+def _value(node: onnx.NodeProto, name: str) -> Any:
     return next((helper.get_attribute_value(attribute) for attribute in node.attribute if attribute.name == name), None)

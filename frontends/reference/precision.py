@@ -10,7 +10,7 @@ from onnx import TensorProto
 FLOATS = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16", TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
 # Significant bits, the leading one included.
 DIGITS = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 53}
-BITS = {
+BITS: dict[int, int] = {
     TensorProto.INT8: 8, TensorProto.UINT8: 8, TensorProto.INT16: 16, TensorProto.UINT16: 16, TensorProto.INT4: 4, TensorProto.UINT4: 4,
 }
 QUANTIZERS = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul")
@@ -18,14 +18,14 @@ QUANTIZERS = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinear
 
 @dataclass(frozen=True)
 class Precision:
-    """Of a model.
+    """Precision of a model.
 
     Attributes
     ----------
     dtype : str
         The floating-point type with the fewest significant bits among its weights, inputs, outputs and casts.
     bits : int or None
-        Of the coarsest quantizer of activations; None where there is none.
+        Bits of the coarsest quantizer of activations; None where there is none.
     """
 
     dtype: str = "float32"
@@ -51,7 +51,7 @@ def _bits(nodes: list[onnx.NodeProto], constants: dict[str, int]) -> int | None:
             continue
         zero = {"QuantizeLinear": 2, "QLinearConv": 7, "QLinearMatMul": 7}.get(node.op_type)
         name = node.input[zero] if zero is not None and zero < len(node.input) else ""
-        declared = next((attribute.i for attribute in node.attribute if attribute.name == "output_dtype"), TensorProto.UINT8)
+        declared = next((attribute.i for attribute in node.attribute if attribute.name == "output_dtype"), 0)
         found.append(BITS.get(constants.get(name, declared or TensorProto.UINT8), 8))
     return min(found, default=None)
 

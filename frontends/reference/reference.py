@@ -40,7 +40,8 @@ class Reference:
     def __init__(self, name: str, candidates: Sequence[Candidate], model: Callable[[], onnx.ModelProto], proto: onnx.ModelProto) -> None:
         self.model_name, self.precision = name, precision_of(proto)
         self._inputs = {value.name for value in proto.graph.input} - {tensor.name for tensor in proto.graph.initializer}
-        self._candidates, self._read, self._run = list(candidates), model, None
+        self._candidates, self._read = list(candidates), model
+        self._run: Callable[[Inputs], list[np.ndarray]] | None = None
         self.name = self._candidates[0][0]
 
     @classmethod
@@ -50,7 +51,7 @@ class Reference:
         proto: onnx.ModelProto | None = None,
         reader: Callable[[], onnx.ModelProto] | None = None,
     ) -> Reference:
-        """For an ONNX model.
+        """Make the reference of an ONNX model.
 
         ONNX Runtime; where it can't run the model, ONNX Runtime on a copy with explicit padding; then ONNX's own reference
         implementation; then, and first for bfloat16, ONNX Runtime on a copy in float32. No copy in another opset is made: what is to be
@@ -64,31 +65,33 @@ class Reference:
         reader : callable, optional
             Reads a file, external data included, as it was read and checked before. It is called if the inside of the model is needed.
         """
-        given = isinstance(source, onnx.ModelProto)
-        proto = proto if proto is not None else source if given else onnx.load(source, load_external_data=False)
-        name = (source.graph.name or "model") if given else str(source)
-        whole = None
+        if isinstance(source, onnx.ModelProto):
+            name, outline = source.graph.name or "model", source if proto is None else proto
+        else:
+            name, outline = str(source), onnx.load(source, load_external_data=False) if proto is None else proto
+        whole: onnx.ModelProto | None = None
 
         def read() -> onnx.ModelProto:
             nonlocal whole
             if whole is None:
-                whole = _inlined(source if given else (reader or (lambda: onnx.load(source)))())
+                given = source if isinstance(source, onnx.ModelProto) else onnx.load(source) if reader is None else reader()
+                whole = _inlined(given)
             return whole
 
         def padded(inputs: Inputs) -> onnx.ModelProto:
             return with_explicit_pads(read(), {key: value.shape for key, value in inputs.items()}) if asks(read()) else read()
 
-        precision = precision_of(proto)
+        precision = precision_of(outline)
         exact = precision.dtype == "bfloat16"  # which Tenfold computes in float32, and hardly any engine on a CPU at all
         candidates: list[Candidate] = [] if exact else [("onnxruntime", lambda inputs: session_run(source))]
-        if asks(proto) and not exact:
+        if asks(outline) and not exact:
             candidates.append(("onnxruntime, with explicit pads", lambda inputs: session_run(padded(inputs))))
         if precision.dtype in ("float32", "float64"):  # in fewer bits it would sum up in them too
             candidates.append(("onnx.reference", lambda inputs: evaluator_run(read())))
         if precision.dtype != "float32":
             candidates.append(("onnxruntime, in float32", lambda inputs: _in_type(padded(inputs), TensorProto.FLOAT, session_run)))
             candidates.append(("onnx.reference, in float64", lambda inputs: _in_type(read(), TensorProto.DOUBLE, evaluator_run)))
-        return cls(name, candidates, read, proto)
+        return cls(name, candidates, read, outline)
 
     def __call__(self, inputs: Inputs) -> list[np.ndarray]:
         """The outputs, in the order of the model.

@@ -33,7 +33,7 @@ def cast_like(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 
 def is_float(array: np.ndarray) -> bool:
-    """Whether an array is of one of the types that `retyped` changes. (To NumPy bfloat16 is no kind of float.)"""
+    """Whether an array is of one of the types that `retyped` changes. To NumPy, bfloat16 is no kind of float."""
     return array.dtype.kind == "f" or array.dtype.name == "bfloat16"
 
 

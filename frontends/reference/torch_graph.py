@@ -46,7 +46,7 @@ class TorchGraph:
         self.dead = self._last_uses()
 
     def _last_uses(self) -> list[list[str]]:
-        """For each step the values that nothing reads after it, so that memory is given back as eager code would."""
+        """List for each step the values that nothing reads after it. They are dropped then, as eager code would."""
         dead: list[list[str]] = []
         kept = {*self.constants, *self.outputs}
         for _, inputs, outputs in reversed(self.steps):
@@ -56,6 +56,7 @@ class TorchGraph:
         return dead[::-1]
 
     def __call__(self, *inputs: torch.Tensor) -> list[torch.Tensor]:
+        """Run the graph; its outputs, in order."""
         values = dict(self.constants)
         values.update(zip(self.inputs, map(channels_last, inputs), strict=True))
         for (function, sources, results), dead in zip(self.steps, self.dead, strict=True):

@@ -28,7 +28,12 @@ def _same(function: Callable[..., Any]) -> Maker:
 
 
 def _ints(constants: Constants, index: int) -> list[int] | None:
-    return [int(v) for v in np.ravel(constants[index])] if index < len(constants) and constants[index] is not None else None
+    array = _constant(constants, index)
+    return None if array is None else [int(v) for v in np.ravel(array)]
+
+
+def _constant(constants: Constants, index: int) -> np.ndarray | None:
+    return constants[index] if index < len(constants) else None
 
 
 def _split_pads(pads: Sequence[int] | None, spatial: int) -> tuple[list[int], list[int] | None]:
@@ -155,7 +160,7 @@ def _slice(attributes: Attributes, constants: Constants) -> Callable[..., Any] |
 
 
 def _gather(attributes: Attributes, constants: Constants) -> Callable[..., Any] | None:
-    """With constant indices, as of channels that change their order."""
+    """Gather with constant indices, such as a permutation of channels."""
     indices, axis = constants[1], attributes.get("axis", 0)
     if indices is None or indices.ndim > 1:
         return None
@@ -166,7 +171,8 @@ def _gather(attributes: Attributes, constants: Constants) -> Callable[..., Any] 
 
 def _pad(attributes: Attributes, constants: Constants) -> Callable[..., Any] | None:
     pads = _ints(constants, 1)
-    value = float(constants[2]) if len(constants) > 2 and constants[2] is not None else 0.0
+    given = _constant(constants, 2)
+    value = 0.0 if given is None else float(given)
     if pads is None or attributes.get("mode", b"constant") != b"constant" or len(constants) > 3:
         return None
     pairs = list(zip(pads[: len(pads) // 2], pads[len(pads) // 2 :], strict=True))
@@ -175,7 +181,7 @@ def _pad(attributes: Attributes, constants: Constants) -> Callable[..., Any] | N
 
 
 def _clip(attributes: Attributes, constants: Constants) -> Callable[..., Any] | None:
-    low, high = (float(constants[i]) if i < len(constants) and constants[i] is not None else None for i in (1, 2))
+    low, high = (None if array is None else float(array) for array in (_constant(constants, 1), _constant(constants, 2)))
     return (lambda x, *_: x) if low is None and high is None else lambda x, *_: torch.clamp(x, low, high)
 
 
@@ -196,7 +202,10 @@ def _resize(attributes: Attributes, constants: Constants) -> Callable[..., Any] 
         return None
 
     def run(x: torch.Tensor, *_: Any) -> torch.Tensor:
-        size = [int(v) for v in sizes[2:]] if sizes is not None else [int(s * v) for s, v in zip(scales[2:], x.shape[2:], strict=True)]
+        if sizes is not None:
+            return F.interpolate(x, size=[int(v) for v in sizes[2:]], **options)
+        assert scales is not None
+        size = [int(s * v) for s, v in zip(scales[2:], x.shape[2:], strict=True)]
         return F.interpolate(x, size=size, **options)
 
     return run

@@ -37,7 +37,7 @@ def key_outputs(proto: onnx.ModelProto, spec: Any) -> None:
 
 
 def _paths(spec: Any, path: tuple[str, ...] = (), in_dict: bool = False) -> list[str | None]:
-    """For each leaf the keys and numbers that lead to it, or None if no dict is on the way."""
+    """Keys and numbers that lead to each leaf, or None if no dict is on the way."""
     if spec.is_leaf():
         return [".".join(path) if in_dict and all(path) else None]
     keyed = issubclass(spec.type, dict)

@@ -45,10 +45,11 @@ def _opcodes(data: bytes) -> bytes:
 
 
 def _globals(pickle: bytes) -> list[str]:
-    found, texts = [], []
+    found: list[str] = []
+    texts: list[str] = []
     for opcode, argument, _ in pickletools.genops(pickle):
         if opcode.name == "GLOBAL":
-            found.append(argument.replace(" ", ".", 1))
+            found.append(str(argument).replace(" ", ".", 1))
         elif opcode.name == "STACK_GLOBAL":
             found.append(".".join(texts[-2:]))
         elif opcode.name in BUILDS:

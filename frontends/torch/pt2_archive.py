@@ -93,7 +93,8 @@ class _Parts:
     """The parts of an archive by their names below its one root folder, bounded in size."""
 
     def __init__(self, archive: zipfile.ZipFile):
-        self._archive, self._found = archive, {}
+        self._archive = archive
+        self._found: dict[str, zipfile.ZipInfo] = {}
         names = archive.namelist()
         if "serialized_exported_program.json" in names:
             raise Unsafe("saved by torch 2.7 or older, which pickled the weights: export it again with a newer one")

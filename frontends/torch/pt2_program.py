@@ -115,7 +115,7 @@ def _check(key: str, value: Any) -> None:
 
 
 def _keep_modules(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Of the notes on a node only the names of the modules it is in: that is where layers get their names from."""
+    """Keep only the names of a node's modules among the notes on it: layers get their names from these."""
     modules = metadata.get("nn_module_stack")
     metadata.clear()
     if isinstance(modules, str):
@@ -159,7 +159,7 @@ def _expression(value: str) -> None:
 
 
 def _is_arithmetic(node: ast.AST) -> bool:
-    """That a node of the syntax tree computes with numbers and symbols only, and not with numbers beyond all bounds."""
+    """Whether a node of the syntax tree computes with numbers and symbols only, and with no number beyond the bounds."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
         return _is_small(node.right)
     if isinstance(node, ast.Call):
@@ -173,7 +173,9 @@ def _is_arithmetic(node: ast.AST) -> bool:
         return node.id in FUNCTIONS or node.id in ("oo", "int_oo") or _is_symbol(node.id)
     if isinstance(node, ast.Constant):
         # A text is the name of a symbol: whatever else has one as argument is refused here.
-        return isinstance(node.value, bool) or (type(node.value) in (int, float) and abs(node.value) < 2**63) or _is_symbol(node.value)
+        if isinstance(node.value, bool) or _is_symbol(node.value):
+            return True
+        return isinstance(node.value, (int, float)) and abs(node.value) < 2**63
     return isinstance(node, (*SYNTAX, ast.Pow))
 
 

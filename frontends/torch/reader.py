@@ -90,7 +90,8 @@ def _refuse_training(program: ExportedProgram, name: str) -> None:
 
     A batch norm of a weight (weight standardisation) takes the statistics of that weight in every mode: it is a constant.
     """
-    inputs, dependent = set(program.graph_signature.user_inputs), set()
+    inputs = set(program.graph_signature.user_inputs)
+    dependent: set[Any] = set()
     for node in program.graph.nodes:
         if node.name in inputs or not dependent.isdisjoint(node.all_input_nodes):
             dependent.add(node)
@@ -144,7 +145,7 @@ def _torch_reference(name: str, program: ExportedProgram, module: torch.nn.Modul
 
 @contextlib.contextmanager
 def _evaluating(module: torch.nn.Module) -> Iterator[None]:
-    """In eval mode, every part of it; then again in the modes that they were in."""
+    """Put every part of a module into eval mode for a while, and then back into its own mode."""
     modes = [(child, child.training) for child in module.modules()]
     try:
         module.eval()

@@ -17,11 +17,16 @@ from ...support.files.temporary import TemporaryFolder
 from ...support.progress import Progress, reporter
 from ...targets.detection import physical_cores
 from ..data import Data, Spec, random_inputs
+from ..devices.artifacts import timed_on
+from ..devices.choose import elsewhere
+from ..devices.device import Device
+from ..devices.remote import Remote
 from ..verify import compare_arrays
+from .disturbance import unknown
 from .engines import Tenfold, rival
 from .entries import Contestant, Contestants, open_contestants
-from .environment import describe_machine
-from .measure import Latency, Measurement, observe
+from .environment import describe_device, describe_machine
+from .measure import Candidate, Elsewhere, Latency, Measurement, observe
 from .peak import host_peak
 from .peak_memory import peak_bytes
 from .profile import Profile
@@ -74,6 +79,7 @@ class Comparison:
     """What was measured, with the machine and the number of threads that all rows have in common.
 
     `skipped` says which pairs have no row, and why: (model, engine, reason). `measurement` says what else the machine did meanwhile.
+    `unverified` are the artifacts that were never verified.
     """
 
     machine: dict[str, Any]
@@ -81,6 +87,7 @@ class Comparison:
     rows: list[Row]
     skipped: list[tuple[str, str, str]] = field(default_factory=list)
     measurement: Measurement | None = None
+    unverified: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """``{"machine": {...}, "threads": N, "disturbance": {...}, "rows": [...], "skipped": [...]}``, for JSON."""
@@ -99,9 +106,7 @@ class Comparison:
         return json.dumps(self.to_dict(), indent=2) + "\n"
 
 
-
-
-def compare(
+def bench(
     what: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     against: Sequence[str] = (),
@@ -111,6 +116,7 @@ def compare(
     target: Any = "host",
     profile: bool = False,
     until_stable: float | None = None,
+    device: Device | str | None = None,
     progress: Progress | None = None,
     **reading: Any,
 ) -> Comparison:
@@ -129,12 +135,15 @@ def compare(
     threads : int, optional
         For every engine alike. Default: the physical cores.
     target : str, Target or dict
-        What model files are compiled for.
+        What model files are compiled for; ``host`` means the device, where there is one.
     profile : bool
         Measure each kernel of the networks in Tenfold too.
     until_stable : float, optional
         Go on, for at most so many seconds, until rounds agree and others take little of the CPUs. Where that does not come, and where
         it was not asked for and the machine was disturbed, a RuntimeWarning says so.
+    device : Device or str, optional
+        Where networks in Tenfold run and are timed: ``here``, or ``HOST:PORT``, where ``tenfold serve`` runs. Rivals run here only: with
+        a device elsewhere they have no rows. Default: here.
     progress : callable, optional
         Called with a few words when a step begins, and with what is done of it; see `progress.Progress`.
     **reading
@@ -147,7 +156,7 @@ def compare(
     """
     from ...frontends import Reading
 
-    options = Reading.of("compare", reading)
+    options = Reading.of("bench", reading)
     given = {name: value for name, value in reading.items() if getattr(Reading(), name) != getattr(options, name)}
     say = reporter(progress)
     paths = [what] if isinstance(what, (str, os.PathLike)) else list(what)
@@ -159,19 +168,27 @@ def compare(
         raise TenfoldError(f"threads must be 1 or more, not {threads}")
     if until_stable is not None and not until_stable > 0:
         raise TenfoldError(f"until-stable must be more than 0 seconds, not {until_stable:g}")
-    threads = threads or physical_cores()
     against = list(dict.fromkeys(against))
     rivals = [rival(name) for name in against]
     images = None if data is None else Data.of(data)
-    with TemporaryFolder() as folder:
-        opened = open_contestants(paths, rivals, folder, threads, target, given, images, say)
+    with elsewhere(device) as where, TemporaryFolder() as folder:
+        if where is not None and not where.is_real:
+            raise TenfoldError(f"device {where.name}: times under emulation say nothing of a CPU: give here or HOST:PORT")
+        if where is not None and profile:
+            raise TenfoldError(f"device {where.name}: kernels are profiled on this machine only: leave out --profile, or --device")
+        chosen = where.target if isinstance(where, Remote) and target in (None, "host") else target
+        threads = threads or (physical_cores() if where is None else where.cores)
+        opened = open_contestants(paths, rivals, folder, threads, chosen, given, images, say, where)
         rows, measurement = _rows(opened, images, runs, threads, until_stable, say)
+        machine = describe_machine(against) if where is None else describe_device(where)
         if profile:
             rows = _profiled(rows, opened, images, runs, threads, say)
     if measurement.warning:
         hint = "" if until_stable else "; --until-stable SECONDS waits for quiet"
         warnings.warn(measurement.warning + hint, RuntimeWarning, stacklevel=2)
-    return Comparison(describe_machine(against), threads, rows, opened.skipped, measurement)
+    ours = [(one.model, one.engine) for one in opened.contestants if isinstance(one.engine, Tenfold)]
+    doubtful = [model for model, engine in ours if engine.artifact.manifest.verification is None]
+    return Comparison(machine, threads, rows, opened.skipped, measurement, doubtful)
 
 
 def _rows(
@@ -186,14 +203,22 @@ def _rows(
         say(f"measuring accuracy and error of {one.model} in {one.engine_name}")
         judged.append((_accuracy(one, images), _error(one, images, expected)))
     feeds = [_feeds(one.inputs, images)[0] for one in opened.contestants]
-    calls = [functools.partial(one.engine.run, x) for one, x in zip(opened.contestants, feeds, strict=True)]
-    measurement = observe(calls, runs, progress=functools.partial(say, "measuring times"), until_stable=until_stable)
+    calls = [_candidate(one, x) for one, x in zip(opened.contestants, feeds, strict=True)]
+    read = unknown if any(isinstance(each, Elsewhere) for each in calls) else None
+    measurement = observe(calls, runs, progress=functools.partial(say, "measuring times"), until_stable=until_stable, read=read)
     rows = []
     for one, x, latency, (accuracy, error) in zip(opened.contestants, feeds, measurement.latencies, judged, strict=True):
-        say(f"measuring the memory of {one.model} in {one.engine_name}")
-        peak = peak_bytes(one.engine_name, one.path, x, threads)
+        peak = None
+        if read is None:
+            say(f"measuring the memory of {one.model} in {one.engine_name}")
+            peak = peak_bytes(one.engine_name, one.path, x, threads)
         rows.append(Row(one.model, one.engine_name, latency, one.macs, one.params, one.bytes, peak, accuracy, error))
     return rows, measurement
+
+
+def _candidate(one: Contestant, feeds: dict[str, np.ndarray]) -> Candidate:
+    place = timed_on(one.engine.artifact) if isinstance(one.engine, Tenfold) else None
+    return functools.partial(one.engine.run, feeds) if place is None else Elsewhere(functools.partial(place[0].time, place[1]))
 
 
 def _profiled(rows: list[Row], opened: Contestants, images: Data | None, runs: int, threads: int, say: Progress) -> list[Row]:
@@ -223,6 +248,7 @@ def _accuracy(one: Contestant, images: Data | None) -> float | None:
     spec, right, count = one.inputs[0], 0, 0
     for x, y in images.batches(spec.shape[0]):
         scores = one.engine.run({spec.name: np.ascontiguousarray(x)})[0]
+        assert y is not None  # of images with labels
         if scores.shape[0] != len(y) or scores.size == len(y):
             return None  # not a classifier
         right += int((scores.reshape(len(y), -1).argmax(axis=1) == y).sum())

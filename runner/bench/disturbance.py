@@ -38,6 +38,11 @@ class Usage:
     switches: int
 
 
+def unknown() -> Usage:
+    """What is known of a machine that is not this one."""
+    return Usage(time.perf_counter(), None, None, 0.0, 0)
+
+
 @dataclass(frozen=True)
 class Load:
     """Between two instants.
@@ -64,8 +69,9 @@ class Load:
     @classmethod
     def between(cls, begin: Usage, end: Usage, cpus: int) -> Load:
         seconds = max(end.clock - begin.clock, 1e-9)
-        others = stolen = None
-        if None not in (begin.busy, end.busy, begin.stolen, end.stolen):
+        others: float | None = None
+        stolen: float | None = None
+        if begin.busy is not None and end.busy is not None and begin.stolen is not None and end.stolen is not None:
             others = max(0.0, end.busy - begin.busy - (end.own - begin.own)) / seconds
             stolen = max(0.0, end.stolen - begin.stolen) / seconds
         return cls(seconds, cpus, others, stolen, (end.switches - begin.switches) / seconds)
@@ -104,10 +110,12 @@ class Watch:
 def usage() -> Usage:
     """The counters now."""
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    busy: float | None = None
+    stolen: float | None = None
     try:
         busy, stolen = parse_stat(STAT.read_text(), cpus())
-    except (OSError, ValueError):
-        busy = stolen = None
+    except (OSError, ValueError):  # the system does not tell
+        pass
     seconds = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
     return Usage(time.perf_counter(), busy, stolen, seconds, own.ru_nivcsw)
 

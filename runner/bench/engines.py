@@ -7,11 +7,14 @@ import shutil
 from abc import ABC, abstractmethod
 from importlib import metadata
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ...support.errors import TenfoldError
+
+if TYPE_CHECKING:
+    from ..devices.device import Device
 
 Arrays = dict[str, np.ndarray]
 
@@ -69,10 +72,14 @@ class Tenfold(Engine):
 
         loaded_network.ffi()
 
+    def __init__(self, device: Device | None = None) -> None:
+        self._device = device
+
     def prepare(self, path: Path, threads: int) -> None:
         from ...runtime.artifact import load
+        from ..devices.artifacts import load_on
 
-        self.artifact = load(path, threads)
+        self.artifact = load(path, threads) if self._device is None else load_on(self._device, path, threads)
 
     def run(self, inputs: Arrays) -> list[np.ndarray]:
         return list(self.artifact.run(inputs).values())
@@ -130,7 +137,8 @@ class Torch(Engine):
             from ...frontends.reference.torch_operators import channels_last
             from ...frontends.torch.pt2_archive import load_program
 
-            module = self._optimized(load_program(path)[0].module().to(memory_format=torch.channels_last))
+            given: Any = load_program(path)[0].module()  # Any: torch's own types know no memory format here
+            module = self._optimized(given.to(memory_format=torch.channels_last))
             self._call = lambda *tensors: module(*map(channels_last, tensors))
         else:
             import onnx

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from ...support.errors import TenfoldError
 from ...support.progress import Progress
 from ..data import Data, Spec, random_inputs
+from ..devices.device import HERE
 from .engines import Engine, Tenfold, describe
 
 if TYPE_CHECKING:
     from ...frontends import Network
+    from ..devices.device import Device
 
 
 @dataclass
@@ -51,8 +53,9 @@ def open_contestants(
     reading: Mapping[str, Any],
     images: Data | None,
     say: Progress,
+    device: Device | None = None,
 ) -> Contestants:
-    """Compile the model files into `folder`, and load everything.
+    """Compile the model files into `folder`, and load everything: what Tenfold runs on the device, where there is one.
 
     Raises
     ------
@@ -63,16 +66,16 @@ def open_contestants(
     for number, given in enumerate(paths):
         model, path = os.fspath(given), Path(given)
         if path.is_dir():
-            opened.contestants.append(_artifact(model, path, threads))
+            opened.contestants.append(_artifact(model, path, threads, device))
         else:
-            _model(opened, model, folder / str(number), rivals, threads, target, reading, say)
+            _model(opened, model, folder / str(number), rivals, threads, target, reading, say, device)
         if images is not None:
             _check_images(images, opened.contestants[-1])
     return opened
 
 
-def _artifact(model: str, folder: Path, threads: int) -> Contestant:
-    engine = Tenfold()
+def _artifact(model: str, folder: Path, threads: int, device: Device | None) -> Contestant:
+    engine = Tenfold(device)
     engine.start()
     engine.prepare(folder, threads)
     manifest = engine.artifact.manifest
@@ -88,6 +91,7 @@ def _model(
     target: Any,
     reading: Mapping[str, Any],
     say: Progress,
+    device: Device | None,
 ) -> None:
     import onnx
 
@@ -102,15 +106,19 @@ def _model(
         resolve(target),
         folder / "artifact",
         threads=threads,
+        device=device or HERE,
         progress=lambda step, done=None, total=None: say(f"{step} ({model})", done, total),
     )
-    ours = _artifact(model, folder / "artifact", threads)
+    ours = _artifact(model, folder / "artifact", threads, device)
     opened.contestants.append(ours)
     opened.reference = opened.reference or network
     normalised = folder / "normalised.onnx"
     onnx.save(network.onnx, normalised)
     feeds = random_inputs(network.inputs)
     for kind in rivals:
+        if device is not None:
+            opened.skipped.append((model, kind.name, f"rivals are measured on this machine, not on {device.name}"))
+            continue
         path = _file_for(kind, Path(model), normalised, bool(reading))
         say(f"loading {model} in {kind.name}")
         try:

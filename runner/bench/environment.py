@@ -8,7 +8,21 @@ from importlib import metadata
 from typing import Any
 
 from ...targets import detection
+from ..devices.device import Device
+from ..devices.remote import Remote
 from .engines import ENGINES
+
+
+def describe_device(device: Device) -> dict[str, Any]:
+    """The same of a device elsewhere, as far as it is known. Versions are those of what compiled."""
+    machine = describe_machine(())
+    known = dict.fromkeys(machine) | {name: machine[name] for name in ("versions", "python")}
+    known |= {"cpu": device.describe(), "physical_cores": device.cores}
+    if isinstance(device, Remote):
+        target = device.target
+        caches = {"l1": target.l1_bytes, "l2": target.l2_bytes, "l3": target.l3_bytes}
+        known |= {"vector_bits": target.vector_bits, "cache_bytes": caches}
+    return known
 
 
 def describe_machine(engines: Iterable[str]) -> dict[str, Any]:

@@ -22,6 +22,26 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
+class Elsewhere:
+    """A candidate that runs on another machine, and is timed there.
+
+    Attributes
+    ----------
+    times : callable
+        Of a number of runs; the milliseconds of each.
+    """
+
+    times: Callable[[int], list[float]]
+
+    def seconds(self, runs: int) -> list[float]:
+        """Of so many runs. What warms the machine up is its own affair."""
+        return [ms * 1e-3 for ms in self.times(runs)]
+
+
+Candidate = Callable[[], object] | Elsewhere
+
+
+@dataclass(frozen=True)
 class Latency:
     """Milliseconds of one inference.
 
@@ -99,14 +119,14 @@ class Measurement:
 
 
 def measure(
-    candidates: Sequence[Callable[[], object]], runs: int, rounds: int = ROUNDS, progress: Progress | None = None
+    candidates: Sequence[Candidate], runs: int, rounds: int = ROUNDS, progress: Progress | None = None
 ) -> list[Latency]:
     """As `observe`; the latencies alone."""
     return observe(candidates, runs, rounds, progress).latencies
 
 
 def observe(
-    candidates: Sequence[Callable[[], object]],
+    candidates: Sequence[Candidate],
     runs: int,
     rounds: int = ROUNDS,
     progress: Progress | None = None,
@@ -120,7 +140,7 @@ def observe(
 
     Parameters
     ----------
-    candidates : sequence of callables
+    candidates : sequence of callables, or of Elsewhere
     runs : int
         Timed calls of each.
     rounds : int
@@ -147,7 +167,7 @@ def observe(
 class _Race:
     """Rounds of bursts: as many as were asked for, or a window of so many that moves on."""
 
-    def __init__(self, candidates: Sequence[Callable[[], object]], runs: int, rounds: int, read: Callable[[], Usage]) -> None:
+    def __init__(self, candidates: Sequence[Candidate], runs: int, rounds: int, read: Callable[[], Usage]) -> None:
         self._candidates, self._runs, self._rounds, self._read = candidates, runs, rounds, read
         self._seconds: list[list[list[float]]] = []  # of each round, candidate and run
         self._marks = [read()]  # before each round, and after the last
@@ -169,12 +189,7 @@ class _Race:
         burst = max(1, self._runs // self._rounds + (turn % self._rounds < self._runs % self._rounds))
         seconds: list[list[float]] = [[] for _ in self._candidates]
         for done, index in enumerate(range(count) if turn % 2 == 0 else range(count - 1, -1, -1), start=1):
-            wait_until_quiet()
-            warm_up(self._candidates[index])
-            for _ in range(burst):
-                begin = time.perf_counter()
-                self._candidates[index]()
-                seconds[index].append(time.perf_counter() - begin)
+            seconds[index] = _burst(self._candidates[index], burst)
             progress(turn * count + done, max(self._rounds, turn + 1) * count)
         self._seconds.append(seconds)
         self._marks.append(self._read())
@@ -184,6 +199,20 @@ class _Race:
         rounds = self._seconds[-self._rounds :]
         load = Load.between(self._marks[-len(rounds) - 1], self._marks[-1], len(cpus()))
         return Measurement([Latency.of([each[index] for each in rounds]) for index in range(len(self._candidates))], load)
+
+
+def _burst(candidate: Candidate, runs: int) -> list[float]:
+    """Seconds of so many calls."""
+    if isinstance(candidate, Elsewhere):
+        return candidate.seconds(runs)
+    wait_until_quiet()
+    warm_up(candidate)
+    seconds = []
+    for _ in range(runs):
+        begin = time.perf_counter()
+        candidate()
+        seconds.append(time.perf_counter() - begin)
+    return seconds
 
 
 def warm_up(candidate: Callable[[], object]) -> None:

@@ -1,69 +1,64 @@
-"""A compiled module in memory and its time: on this machine, or, where a session serves it, on the device."""
+"""Modules that are compiled to be timed: on this machine or another one, their kernels alone or the whole call."""
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
-from typing import Any
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...runtime.loaded_network import Machine
-from ...runtime.manifest import LIBRARY, WEIGHTS
-from ...runtime.weights import map_weights
-from ..data import Spec, random_inputs
+from ...support.errors import TenfoldError
+from ...support.files.temporary import TemporaryFolder
+from ..build import build_library, describe_target, program_of
+from ..devices.device import HERE, KERNELS, NETWORK, Device
 
-SECONDS, RUNS, WARM_UP = 0.003, 3, 2  # of one burst: for so long, but at least so many runs, after some that are not timed
-KERNELS, NETWORK = "kernels", "network"  # what can be timed
+if TYPE_CHECKING:
+    import tvm
+
+    from ...targets import Target
 
 Burst = Callable[[], float]
 
 
-def load_burst(folder: Path, inputs: Sequence[Spec], kernels: Collection[str], threads: int, part: str) -> Burst:
-    """A function that runs a module a few times, on random inputs, and returns the median in milliseconds.
+class TimedModules:
+    """Compiles modules and gives back bursts: functions that run the module a few times and return the median, in milliseconds.
 
     Parameters
     ----------
-    folder : Path
-        With the module's library and weights. Both stay mapped when it is removed.
-    inputs : sequence of Spec
-    kernels : collection of str
-        The functions that count as kernels.
-    threads : int
-    part : str
-        ``network``: the whole call; ``kernels``: without what a call takes besides its kernels.
+    target : Target
+        Code for it must run on the device; its `cores` are the threads.
+    device : Device
 
     Raises
     ------
     TenfoldError
-        The files can't be loaded.
+        The device lacks what the target's code needs, or its times say nothing.
     """
-    contents = map_weights(folder / WEIGHTS)
-    machine = Machine(folder / LIBRARY, contents, [(tuple(spec.shape), spec.dtype) for spec in inputs], threads)
-    arrays = list(random_inputs(inputs).values())
-    if part == NETWORK:
-        return _burst(lambda: machine(arrays), machine)
-    calls = [(function, args) for name, function, args in machine.record(arrays) if name in kernels]
 
-    def run() -> None:
-        for function, args in calls:
-            function(*args)
+    def __init__(self, target: Target, device: Device) -> None:
+        if not device.is_real:
+            raise TenfoldError(f"device {device.name}: times under emulation say nothing of a CPU: give here or HOST:PORT")
+        lack = device.check(describe_target(target))
+        if lack is not None:
+            where = "here; give --device HOST:PORT to time them there" if device.name == HERE else f"on {device.name}"
+            raise TenfoldError(f"target {target.name}: it is for another CPU: {lack}: candidates can't be timed {where}")
+        self.target, self.device = target, device
 
-    return _burst(run, (machine, arrays))
+    def kernels(self, mod: tvm.IRModule) -> Burst:
+        """Without what a call takes besides its kernels."""
+        return self._burst(mod, KERNELS)
 
+    def network(self, mod: tvm.IRModule) -> Burst:
+        """The whole call."""
+        return self._burst(mod, NETWORK)
 
-def _burst(run: Callable[[], Any], memory: Any) -> Burst:
-    """`memory` is what the run holds by address only."""
+    def _burst(self, mod: tvm.IRModule, timed: str) -> Burst:
+        device = self.device
+        with TemporaryFolder() as folder:
+            handle = device.load(program_of(mod, build_library(mod, self.target, folder), folder, self.target.cores), timed)
 
-    def burst() -> float:
-        for _ in range(WARM_UP):
-            run()
-        times, end = [], time.perf_counter() + SECONDS
-        while len(times) < RUNS or time.perf_counter() < end:
-            begin = time.perf_counter()
-            run()
-            times.append(time.perf_counter() - begin)
-        return float(np.median(times)) * 1e3
+        def burst() -> float:
+            return float(np.median(device.time(handle)))
 
-    burst.memory = memory  # type: ignore[attr-defined]
-    return burst
+        weakref.finalize(burst, device.drop, handle).atexit = False
+        return burst

@@ -8,19 +8,24 @@ import shutil
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn
+
+import numpy as np
 
 from ...runtime.artifact import check_cpu
 from ...runtime.manifest import LIBRARY, WEIGHTS, Port
 from ...support.errors import TenfoldError
 from ...support.files.temporary import TemporaryFolder
 from ...targets import detect_host
-from ..bench.timed_module import Burst, load_burst
+from .child import read_arrays
+from .device import NETWORK, Program
+from .here import Here
 from .session import this_version
-from .wire import Closed, Garbled, Lost, Wire, beat_of
+from .wire import Closed, Garbled, Lost, Wire, beat_of, pieces
 
 WAITING = 16  # messages that may wait while the bench is at work
 
@@ -30,16 +35,20 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._bursts: dict[int, Burst] = {}
-        self._count = 0
+        self._device = Here()
+        self._programs: dict[int, Program] = {}
+        self._results: list[np.ndarray] = []
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """``{"do": NAME, "drop": [MODULE, ...], ...}`` -> ``{"value": ...}`` or ``{"error": MESSAGE}``."""
-        work = {"describe": self.describe, "check": self.check, "load": self.load, "time": self.time}
+        work: dict[str, Callable[..., Any]] = {
+            "describe": self.describe, "check": self.check, "load": self.load, "run": self.run, "time": self.time,
+        }  # fmt: skip
         try:
             options = dict(request)
             for module in options.pop("drop", ()):
-                self._bursts.pop(module, None)
+                self._programs.pop(module, None)
+                self._device.drop(module)
             return {"value": work[options.pop("do")](**options)}
         except TenfoldError as error:
             return {"error": str(error)}
@@ -57,20 +66,44 @@ class Bench:
         """Whether code for a target (as in a manifest) runs here."""
         check_cpu(f"target {target['name']}", target)
 
-    def load(self, folder: str, inputs: list[dict[str, Any]], kernels: list[str], threads: int, part: str) -> int:
+    def load(
+        self,
+        folder: str,
+        inputs: list[dict[str, Any]],
+        outputs: list[dict[str, Any]],
+        kernels: list[str],
+        threads: int,
+        part: str = NETWORK,
+    ) -> int:
         """Load a module from the session's folder; what it is called from now on."""
         place = within(self._folder, folder)
-        ports = [Port(each["name"], tuple(each["shape"]), each["dtype"]) for each in inputs]
-        burst = load_burst(place, ports, frozenset(kernels), threads, part)
+        ports = [tuple(Port(each["name"], tuple(each["shape"]), each["dtype"]) for each in listed) for listed in (inputs, outputs)]
+        program = Program(place, ports[0], ports[1], threads, frozenset(kernels))
+        module = self._device.load(program, part)
         for name in (LIBRARY, WEIGHTS):
             (place / name).unlink()  # both are mapped
-        self._count += 1
-        self._bursts[self._count] = burst
-        return self._count
+        self._programs[module] = program
+        return module
 
-    def time(self, module: int) -> float:
-        """Milliseconds of a burst."""
-        return self._bursts[module]()
+    def run(self, module: int, inputs: list[str]) -> None:
+        """Run a module on arrays in files of the session's folder, which go. The results are taken by `results`."""
+        paths = [within(self._folder, name) for name in inputs]
+        try:
+            ports = self._programs[module].inputs
+            feeds = {port.name: read_arrays(path, [port])[0] for port, path in zip(ports, paths, strict=True)}
+        finally:
+            for path in paths:
+                path.unlink(missing_ok=True)
+        self._results = list(self._device.run(module, feeds).values())
+
+    def results(self) -> list[np.ndarray]:
+        """What the last run returned, once."""
+        results, self._results = self._results, []
+        return results
+
+    def time(self, module: int, runs: int | None = None) -> list[float]:
+        """Milliseconds of single runs."""
+        return self._device.time(module, runs)
 
 
 class BenchSession:
@@ -104,6 +137,9 @@ class BenchSession:
                 answer = self._store(**request) if request.get("do") == "store" else self._bench.answer(request)
                 self._working.clear()
                 self._wire.send(answer)
+                for array in self._bench.results():
+                    for piece in pieces(np.ascontiguousarray(array).tobytes()):
+                        self._wire.send_piece(piece)
         except Lost as error:
             self._end(error)
 

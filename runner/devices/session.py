@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import socket
 import weakref
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from ...runtime.manifest import FORMAT
 from ...support.errors import TenfoldError
 from ...targets import Target
 from ...targets.cpu_model import CpuModel
-from .wire import PIECE, SILENCE, Closed, Garbled, Lost, Wire, beat_of, check_silence
+from .wire import PIECE, SILENCE, Closed, Garbled, Lost, Wire, beat_of, check_silence, pieces
 
 PORT = 9190
 PATIENCE = 10.0  # seconds for a device to answer a greeting
@@ -20,6 +21,20 @@ PATIENCE = 10.0  # seconds for a device to answer a greeting
 def this_version() -> str:
     """What both sides must have the same of."""
     return f"{metadata.version('tenfold')}, format {FORMAT}"
+
+
+class Refused(TenfoldError):
+    """The device answers a question with what is wrong; the session goes on.
+
+    Attributes
+    ----------
+    words : str
+        What it says.
+    """
+
+    def __init__(self, address: str, words: str) -> None:
+        super().__init__(f"device {address}: {words}")
+        self.words = words
 
 
 class Session:
@@ -52,6 +67,11 @@ class Session:
         self._target, self._reason = about["target"], about["reason"]
 
     @property
+    def cpu(self) -> str:
+        """The device's CPU, for people; empty where it can't tell."""
+        return self._target["description"] if self._target else ""
+
+    @property
     def target(self) -> Target:
         """The device as a target, as it sees itself.
 
@@ -73,8 +93,11 @@ class Session:
         TenfoldError
             The device says what is wrong, or the session has ended.
         """
-        unused, self._unused = self._unused, []
-        return self._ask({"do": work, "drop": unused, **options})
+        return self._ask({"do": work, "drop": self._forgotten(), **options})[0]
+
+    def fetch(self, work: str, size: int, **options: Any) -> bytes:
+        """As `ask`, for an answer that so many bytes follow."""
+        return self._ask({"do": work, "drop": self._forgotten(), **options}, size=size)[1]
 
     def send(self, file: Path, name: str) -> None:
         """Put a file into the session's folder under a name.
@@ -84,7 +107,11 @@ class Session:
         TenfoldError
             It can't be written there, or the session has ended.
         """
-        self._ask({"do": "store", "name": name, "size": file.stat().st_size}, file)
+        self._ask({"do": "store", "name": name, "size": file.stat().st_size}, _pieces_of_file(file))
+
+    def send_bytes(self, content: bytes, name: str) -> None:
+        """Put bytes into a file of the session's folder; see `send`."""
+        self._ask({"do": "store", "name": name, "size": len(content)}, pieces(content))
 
     def drop(self, module: int) -> None:
         """Let the device forget a module: with the next question, so that nobody has to wait for it here."""
@@ -96,28 +123,33 @@ class Session:
             self._wire.close()
         self._wire = None
 
-    def _ask(self, question: dict[str, Any], file: Path | None = None) -> Any:
+    def _forgotten(self) -> list[int]:
+        unused, self._unused = self._unused, []
+        return unused
+
+    def _ask(self, question: dict[str, Any], content: Iterable[bytes] = (), size: int = 0) -> tuple[Any, bytes]:
+        """Send a question and what follows it; the answer, and the `size` bytes that follow that."""
         if self._wire is None:
             raise TenfoldError(f"device {self.address}: the session has ended")
         try:
-            answer = self._exchange(self._wire, question, file)
+            answer = self._exchange(self._wire, question, content)
+            if "error" in answer:
+                raise Refused(self.address, answer["error"])
+            return answer["value"], self._bytes(self._wire, size)
         except Lost as error:
             self.close()
             raise TenfoldError(f"device {self.address}: the session has ended: {error}") from None
+        except Refused:
+            raise
         except BaseException:  # an interrupt: the answer is still to come, to a question that nobody will remember
             self.close()
             raise
-        if "error" in answer:
-            raise TenfoldError(f"device {self.address}: {answer['error']}")
-        return answer["value"]
 
-    def _exchange(self, wire: Wire, question: dict[str, Any], file: Path | None) -> dict[str, Any]:
+    def _exchange(self, wire: Wire, question: dict[str, Any], content: Iterable[bytes]) -> dict[str, Any]:
         try:
             wire.send(question)
-            if file is not None:
-                with open(file, "rb") as content:
-                    while piece := content.read(PIECE):
-                        wire.send_piece(piece)
+            for piece in content:
+                wire.send_piece(piece)
         except Closed:  # its last words may be here
             pass
         answer = wire.receive()
@@ -126,6 +158,18 @@ class Session:
         if "ended" in answer:
             raise Lost(answer["ended"])
         return answer
+
+    @staticmethod
+    def _bytes(wire: Wire, size: int) -> bytes:
+        content = bytearray()
+        while len(content) < size:
+            piece = wire.receive()
+            if isinstance(piece, dict) and "ended" in piece:
+                raise Lost(piece["ended"])
+            if not isinstance(piece, bytes) or not 0 < len(piece) <= size - len(content):
+                raise Garbled("what it sends is no answer")
+            content += piece
+        return bytes(content)
 
     def _greet(self, host: str, port: int, silence: float) -> Wire:
         hint = "is tenfold serve running there, and open to this machine (--host)?"
@@ -152,6 +196,12 @@ class Session:
         wire.limit(silence)
         wire.beat(beat_of(silence, answer["silence"]))
         return wire
+
+
+def _pieces_of_file(file: Path) -> Iterator[bytes]:
+    with open(file, "rb") as content:
+        while piece := content.read(PIECE):
+            yield piece
 
 
 def _parse(address: str) -> tuple[str, int]:

@@ -6,6 +6,7 @@ import json
 import socket
 import struct
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from ...support.errors import TenfoldError
@@ -133,6 +134,13 @@ class Wire:
         if isinstance(error, TimeoutError):
             return Lost(f"no sign of life for {self.silence:g} s")
         return Closed(error.strerror or str(error) or type(error).__name__)
+
+
+def pieces(content: bytes) -> Iterator[bytes]:
+    """Bytes as they are sent."""
+    view = memoryview(content)
+    for start in range(0, len(view), PIECE):
+        yield bytes(view[start : start + PIECE])
 
 
 def check_silence(silence: float) -> None:

@@ -33,13 +33,13 @@ from ...passes.factorize_onnx import factorize_onnx
 from ...support.errors import TenfoldError
 from ...support.progress import Progress, reporter
 from .free_batch import free_batch
-from .layer_sites import Place, answers
-from .moments import WIDEST, Moments, evenly_spaced
+from .layer_sites import LayerSite, answers
+from .moments import MAX_WIDTH, Moments, evenly_spaced
 
-IMAGES = 4096  # of those given, evenly spaced
-INFORMING = 2048  # of these that gradients are taken of
+MAX_IMAGES = 4096  # of those given, evenly spaced
+FISHER_IMAGES = 2048  # of these that gradients are taken of
 SMOOTHING = 1e-3  # part of the mean variance that every direction of a layer's input is given: images are fewer than dimensions at times
-LARGEST_GAIN = 2.0  # of a channel's deviation: what shrank more was lost, not scaled
+MAX_GAIN = 2.0  # of a channel's deviation: what shrank more was lost, not scaled
 
 
 def correct(
@@ -86,48 +86,48 @@ def correct(
     if kind == "none" or not chains:
         return dict(chains)
     say = reporter(progress)
-    images = images[evenly_spaced(len(images), IMAGES)]
+    images = images[evenly_spaced(len(images), MAX_IMAGES)]
     model, batch = free_batch(network.onnx, images), network.inputs[0].shape[0]
-    places = [Place.of(model, layer, len(images), batch) for layer in layers if layer.name in chains]
+    sites = [LayerSite.of(model, layer, len(images), batch) for layer in layers if layer.name in chains]
     weightings = {} if weightings is None else weightings
-    unknown = [place for place in places if place.layer.name not in weightings]
+    unknown = [site for site in sites if site.layer.name not in weightings]
     if kind == "fisher" and unknown:
         weightings |= _weightings(model, unknown, images, say)
     done: dict[str, FactorChain] = {}
-    for place, wanted in answers(model, places, images):
-        name = place.layer.name
-        say(f"correcting {name}", len(done), len(places))
+    for site, wanted in answers(model, sites, images):
+        name = site.layer.name
+        say(f"correcting {name}", len(done), len(sites))
 
         def graph(chain: FactorChain, name: str = name) -> onnx.ModelProto:
             return factorize_onnx(model, {**done, name: chain})
 
         chain = push_permutations(chains[name])
         order = slice(None) if chain.permutation is None else np.argsort(chain.permutation)
-        wanted, own = wanted[:, order], place.bias[order]
+        wanted, own = wanted[:, order], site.bias[order]
         solved = kind in ("response", "fisher")
-        if solved and len(chain.stages) > 1 and Pieces(chain).width == _width(place) <= WIDEST:
+        if solved and len(chain.stages) > 1 and Pieces(chain).width == _width(site) <= MAX_WIDTH:
             weighting = weightings[name][order][:, order] if kind == "fisher" else None
-            chain = _refit(chain, _width(place), place.inputs(graph(chain), images), wanted, weighting)
-        data = Responses(place.features(graph(chain), chain, images), wanted, place.pool.window if place.pool else 1)
-        weight, bias = _respond(chain, own, data, place.rectified) if solved else _restore(chain, data, kind == "moments")
+            chain = _refit(chain, _width(site), site.inputs(graph(chain), images), wanted, weighting)
+        data = Responses(site.features(graph(chain), chain, images), wanted, site.pool.window if site.pool else 1)
+        weight, bias = _respond(chain, own, data, site.rectified) if solved else _restore(chain, data, kind == "moments")
         last = replace(chain.stages[-1], weight=weight, bias=bias - own)
         done[name] = replace(chain, stages=(*chain.stages[:-1], last))
     return {name: done[name] for name in chains}
 
 
-def _width(place: Place) -> int:
-    return prod(place.layer.weight_shape[1:])
+def _width(site: LayerSite) -> int:
+    return prod(site.layer.weight_shape[1:])
 
 
-def _weightings(model: onnx.ModelProto, places: Sequence[Place], images: np.ndarray, say: Progress) -> dict[str, np.ndarray]:
+def _weightings(model: onnx.ModelProto, sites: Sequence[LayerSite], images: np.ndarray, say: Progress) -> dict[str, np.ndarray]:
     """For each layer the root of the Fisher information of its output, of about 1 on the average; of one that nothing depends on, 1."""
     if find_spec("torch") is None:
         raise TenfoldError("the correction 'fisher' needs PyTorch: pip install torch")
     from ...frontends.reference.fisher import output_fisher  # torch is an extra
 
-    some = images[evenly_spaced(len(images), INFORMING)]
+    some = images[evenly_spaced(len(images), FISHER_IMAGES)]
     say(f"finding what the network's answer depends on, by the gradients of {len(some)} images")
-    found = output_fisher(model, {place.layer.name: place.output for place in places}, some)
+    found = output_fisher(model, {site.layer.name: site.output for site in sites}, some)
     scales = {name: np.trace(fisher) / len(fisher) for name, fisher in found.items()}
     return {name: roots(fisher / scales[name])[0] if scales[name] > 0 else np.eye(len(fisher)) for name, fisher in found.items()}
 
@@ -157,6 +157,6 @@ def _restore(chain: FactorChain, data: Responses, deviation: bool) -> tuple[np.n
     gain = np.ones(last.out_channels)
     if deviation:
         before, after = data.targets.std(axis=0, dtype=np.float64), found.std(axis=0, dtype=np.float64)
-        gain = np.clip(np.divide(before, after, out=gain, where=after > 0), 1 / LARGEST_GAIN, LARGEST_GAIN)
+        gain = np.clip(np.divide(before, after, out=gain, where=after > 0), 1 / MAX_GAIN, MAX_GAIN)
     bias = data.targets.mean(axis=0, dtype=np.float64) - gain * found.mean(axis=0, dtype=np.float64)
     return last.weight * gain[:, None, None, None], bias

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from ...frontends import Network
 
 SEED = 0
-HELD_OUT = 0.5  # of the images: what budgets are verified on
-LEAST = 8  # images in each part
-LOWEST = -30.0  # log of a probability: what float32 can't tell from zero
+HELD_OUT_SHARE = 0.5  # of the images: what budgets are verified on
+MIN_IMAGES = 8  # images in each part
+LOWEST_LOG = -30.0  # log of a probability: what float32 can't tell from zero
 
 
 @dataclass(frozen=True)
@@ -129,9 +129,9 @@ def log_probabilities(scores: np.ndarray) -> np.ndarray:
     """Of rows of logits, or of probabilities: rows that are not negative and sum up to 1."""
     scores = scores.astype(np.float64)
     if scores.min() >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-3):
-        return np.maximum(np.log(np.maximum(scores, 1e-300)), LOWEST)
+        return np.maximum(np.log(np.maximum(scores, 1e-300)), LOWEST_LOG)
     shifted = scores - scores.max(axis=1, keepdims=True)
-    return np.maximum(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), LOWEST)
+    return np.maximum(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), LOWEST_LOG)
 
 
 def check(network: Network, data: Data) -> None:
@@ -163,15 +163,15 @@ def split(data: Data) -> tuple[Data, Data]:
         There are too few images.
     """
     count = len(data.x)
-    if count < 2 * LEAST:
-        raise TenfoldError(f"{data.name}: x has {count} images: at least {2 * LEAST} are needed, half of them to verify with")
+    if count < 2 * MIN_IMAGES:
+        raise TenfoldError(f"{data.name}: x has {count} images: at least {2 * MIN_IMAGES} are needed, half of them to verify with")
     held_out = data.held_out
     if held_out is None:
         held_out = np.zeros(count, bool)
-        held_out[np.random.default_rng(SEED).permutation(count)[: round(HELD_OUT * count)]] = True
-    elif not LEAST <= held_out.sum() <= count - LEAST:
+        held_out[np.random.default_rng(SEED).permutation(count)[: round(HELD_OUT_SHARE * count)]] = True
+    elif not MIN_IMAGES <= held_out.sum() <= count - MIN_IMAGES:
         facts = f"{held_out.sum()} of {count} images are held_out"
-        raise TenfoldError(f"{data.name}: {facts}: at least {LEAST} are needed to verify with, and as many to calibrate with")
+        raise TenfoldError(f"{data.name}: {facts}: at least {MIN_IMAGES} are needed to verify with, and as many to calibrate with")
     return _part(data, ~held_out), _part(data, held_out)
 
 

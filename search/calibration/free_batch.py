@@ -71,8 +71,8 @@ def _freed(model: onnx.ModelProto, size: int) -> onnx.ModelProto:
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         target = constants.get(node.input[1]) if node.op_type == "Reshape" else None
-        dims = shapes.get(node.input[0]) if target is not None else None
-        if not dims or dims[0].dim_value != size:
+        dims = shapes.get(node.input[0])
+        if target is None or not dims or dims[0].dim_value != size:
             continue
         shape = numpy_helper.to_array(target).copy()
         if len(shape) and shape[0] == size and not (shape[1:] < 0).any():

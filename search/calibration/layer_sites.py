@@ -1,4 +1,4 @@
-"""The place of a layer in its network: what the dense layer answers there, and what a chain reads when it takes the place."""
+"""Where a layer stands in its network: what the dense layer answers there, and what a chain in its place reads."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -14,15 +14,15 @@ from ...frontends.reference.graph_activations import Inside
 from .moments import layer_values
 from .patches import Pool, Positions, patches, pixels
 
-SAMPLES = 16384  # pixels of a layer's output at the least
-PATCHES = 5  # at the least, for each dimension of a layer's patches
-WINDOWED = 2  # times as many pixels where they come in windows: those of one say less than as many apart
-LARGEST_WINDOW = 16  # pixels: of larger ones each image would give too many
-HELD = 2**29  # bytes of answers that are held at a time
+MIN_PIXELS = 16384  # pixels of a layer's output at the least
+PATCHES_PER_DIMENSION = 5  # at the least, for each dimension of a layer's patches
+WINDOW_FACTOR = 2  # times as many pixels where they come in windows: those of one say less than as many apart
+MAX_WINDOW = 16  # pixels: of larger ones each image would give too many
+ANSWER_BYTES = 2**29  # bytes of answers that are held at a time
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
+class LayerSite:
     """One layer in the dense graph, and the pixels of its output that are looked at.
 
     Attributes
@@ -52,17 +52,17 @@ class Place:
     at: Positions
 
     @classmethod
-    def of(cls, model: onnx.ModelProto, layer: Layer, images: int, batch: int) -> Place:
+    def of(cls, model: onnx.ModelProto, layer: Layer, images: int, batch: int) -> LayerSite:
         """For so many images; ``batch``: the images of one run that the layer was listed for."""
         source, output, transposed = layer_values(model, [layer])[layer.name]
         rectified, pool = _behind(model, output) if layer.kind == "conv2d" else (_behind(model, output)[0], None)
         if pool is not None and not all(pool.windows(layer.output_size)):
             pool = None
-        samples = max(SAMPLES, PATCHES * prod(layer.weight_shape[1:]))
+        samples = max(MIN_PIXELS, PATCHES_PER_DIMENSION * prod(layer.weight_shape[1:]))
         if pool is None:
             at = Positions.draw(layer, images, samples, batch)
         else:
-            at = Positions.draw_windows(layer, images, WINDOWED * samples // pool.window, pool)
+            at = Positions.draw_windows(layer, images, WINDOW_FACTOR * samples // pool.window, pool)
         return cls(layer, source, output, transposed, _bias(model, layer), rectified, pool, at)
 
     def features(self, graph: onnx.ModelProto, chain: FactorChain, images: np.ndarray) -> np.ndarray:
@@ -77,18 +77,19 @@ class Place:
             yield patches(self.layer, x.T if self.transposed else x, at[0])
 
 
-def answers(model: onnx.ModelProto, places: Sequence[Place], images: np.ndarray) -> Iterator[tuple[Place, np.ndarray]]:
-    """Each place with what the dense layer answers there, (n, F); of several places from one pass, as memory allows."""
-    waiting = list(places)
+def answers(model: onnx.ModelProto, sites: Sequence[LayerSite], images: np.ndarray) -> Iterator[tuple[LayerSite, np.ndarray]]:
+    """Each site with what the dense layer answers there, (n, F); of several sites from one pass, as memory allows."""
+    waiting = list(sites)
     while waiting:
-        held, size = [], 0
-        while waiting and (not held or size + _bytes(waiting[0]) <= HELD):
+        held: list[LayerSite] = []
+        size = 0
+        while waiting and (not held or size + _bytes(waiting[0]) <= ANSWER_BYTES):
             size += _bytes(waiting[0])
             held.append(waiting.pop(0))
-        parts = [[] for _ in held]
-        for values, positions in walk(model, [place.output for place in held], images, [place.at for place in held]):
-            for part, place, at in zip(parts, held, positions, strict=True):
-                part.append(pixels(values[place.output], at))
+        parts: list[list[np.ndarray]] = [[] for _ in held]
+        for values, positions in walk(model, [site.output for site in held], images, [site.at for site in held]):
+            for part, site, at in zip(parts, held, positions, strict=True):
+                part.append(pixels(values[site.output], at))
         yield from zip(held, map(np.concatenate, parts), strict=True)
 
 
@@ -103,8 +104,8 @@ def walk(
         done += count
 
 
-def _bytes(place: Place) -> int:
-    return 4 * place.at.rows.size * place.layer.out_channels
+def _bytes(site: LayerSite) -> int:
+    return 4 * site.at.rows.size * site.layer.out_channels
 
 
 def _as_layer(layer: Layer, stage: Stage) -> Layer:
@@ -112,8 +113,7 @@ def _as_layer(layer: Layer, stage: Stage) -> Layer:
     shape = (stage.out_channels, stage.in_channels, *stage.kernel)
     if layer.kind == "dense":
         return replace(layer, weight_shape=shape[:2])
-    geometry = {"stride": stage.stride, "padding": stage.padding, "dilation": stage.dilation}
-    return Layer(layer.name, "conv2d", shape, output_size=layer.output_size, **geometry)
+    return Layer(layer.name, "conv2d", shape, stage.stride, stage.padding, stage.dilation, output_size=layer.output_size)
 
 
 def _last_stage(model: onnx.ModelProto, output: str) -> onnx.NodeProto:
@@ -139,12 +139,12 @@ def _behind(model: onnx.ModelProto, value: str) -> tuple[bool, Pool | None]:
     """Whether all that reads a value is a ReLU; and the max-pooling, if there is one behind it, or between them."""
     first = _only_reader(model, value)
     second = None if first is None else _only_reader(model, first.output[0])
-    kinds = [node.op_type if node is not None else "" for node in (first, second)]
-    if kinds == ["Relu", "MaxPool"]:
-        return True, _pool(second)
-    if kinds == ["MaxPool", "Relu"]:
-        return True, _pool(first)
-    return kinds[0] == "Relu", None
+    if first is not None and second is not None:
+        if (first.op_type, second.op_type) == ("Relu", "MaxPool"):
+            return True, _pool(second)
+        if (first.op_type, second.op_type) == ("MaxPool", "Relu"):
+            return True, _pool(first)
+    return first is not None and first.op_type == "Relu", None
 
 
 def _only_reader(model: onnx.ModelProto, value: str) -> onnx.NodeProto | None:
@@ -156,7 +156,7 @@ def _pool(node: onnx.NodeProto) -> Pool | None:
     """None for one that is too large, or not said in numbers."""
     attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
     kernel, ones = attributes["kernel_shape"], [1, 1]
-    if len(kernel) != 2 or prod(kernel) > LARGEST_WINDOW or attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
+    if len(kernel) != 2 or prod(kernel) > MAX_WINDOW or attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
         return None
     geometry = attributes.get("strides", ones), attributes.get("pads", [0, 0])[:2], attributes.get("dilations", ones)
     return Pool(tuple(kernel), *map(tuple, geometry))

@@ -19,11 +19,11 @@ from ...support.progress import Progress, reporter
 from .free_batch import free_batch
 from .patches import Positions, patches
 
-PATCHES = 16  # for each dimension of a layer's patches, so that their second moments hold more than noise
-LEAST = 32768  # of any layer
-BLOCK = 2048  # rows: enough to keep a matrix product busy, few enough to hold
-MISTAKEN = 256  # images whose mistakes are back-propagated
-WIDEST = 8192  # dimensions: beyond them the moments of one layer alone would take 512 MiB
+PATCHES_PER_DIMENSION = 16  # for each dimension of a layer's patches, so that their second moments hold more than noise
+MIN_PATCHES = 32768  # of any layer
+BLOCK_ROWS = 2048  # rows: enough to keep a matrix product busy, few enough to hold
+GRADIENT_IMAGES = 256  # images whose mistakes are back-propagated
+MAX_WIDTH = 8192  # dimensions: beyond them the moments of one layer alone would take 512 MiB
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,13 @@ def calibrate(
     say = reporter(progress)
     if len(images) and (images == images[0]).all():
         raise TenfoldError("x: all images are the same one: there is nothing to calibrate with")
-    chosen = [layer for layer in layers if layer.reason is None and layer.groups == 1 and _width(layer) <= WIDEST]
+    chosen = [layer for layer in layers if layer.reason is None and layer.groups == 1 and _width(layer) <= MAX_WIDTH]
     model = free_batch(network.onnx, images)
     inputs = layer_values(model, chosen)
     batch = network.inputs[0].shape[0]
     moments = {layer.name: Moments(_width(layer)) for layer in chosen}
-    drawn = {layer.name: Positions.draw(layer, len(images), max(PATCHES * _width(layer), LEAST), batch) for layer in chosen}
+    counts = {layer.name: max(PATCHES_PER_DIMENSION * _width(layer), MIN_PATCHES) for layer in chosen}
+    drawn = {layer.name: Positions.draw(layer, len(images), counts[layer.name], batch) for layer in chosen}
     done = 0
     for values in Inside(model, [inputs[layer.name][0] for layer in chosen]).batches(images):
         count = len(next(iter(values.values()))) if values else 0
@@ -128,7 +129,7 @@ class Moments:
         """Rows of float32, (n, width), and their answers, (n, answers)."""
         self.count += len(rows)
         self._waiting.append((rows, np.empty((len(rows), 0), np.float32) if answers is None else answers))
-        if sum(len(rows) for rows, _ in self._waiting) >= BLOCK:
+        if sum(len(rows) for rows, _ in self._waiting) >= BLOCK_ROWS:
             self._flush()
 
     def _flush(self) -> None:
@@ -204,7 +205,7 @@ def _alphas(
         return {}
     from ...frontends.reference.error_gradients import mistake_weights  # torch is an extra
 
-    some = evenly_spaced(len(images), MISTAKEN)
+    some = evenly_spaced(len(images), GRADIENT_IMAGES)
     say(f"back-propagating the likeliest mistakes of {len(some)} images")
     values = {name: pair[:2] for name, pair in layer_values(model, layers).items()}
     return mistake_weights(model, values, layers, images[some], np.asarray(labels)[some])

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from ...factorization import Choice, FactorChain, Layer, Plan
     from ...frontends import Network
 
-IMAGES = 8192  # of the calibration part that statistics are taken from: a dense layer sees one patch of each
-CORRECTED = 4096  # of these that corrections are taken from
-NONE = "none"  # what follows a rewrite where there is no data
+CALIBRATION_IMAGES = 8192  # of the calibration part that statistics are taken from: a dense layer sees one patch of each
+CORRECTION_IMAGES = 4096  # of these that corrections are taken from
+NO_CORRECTION = "none"  # what follows a rewrite where there is no data
 
 
 
 @dataclass(frozen=True)
-class Material:
+class NetworkRewriter:
     """A network, opened.
 
     Attributes
@@ -58,23 +58,25 @@ class Material:
     weightings: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, network: Network, calibrating: Data | None = None, labels: bool = False, progress: Progress | None = None) -> Material:
+    def of(
+        cls, network: Network, calibrating: Data | None = None, labels: bool = False, progress: Progress | None = None
+    ) -> NetworkRewriter:
         """Collect statistics from the first images of `calibrating`, if given; with `labels`, those that need labels too."""
         layers, arrays = inventory(network.mod), weights(network.mod)
         if calibrating is None:
             return cls(network, layers, arrays)
-        some = first(calibrating, IMAGES)
+        some = first(calibrating, CALIBRATION_IMAGES)
         calibration = calibrate(network, layers, some.x, some.y if labels else None, progress=progress)
         return cls(network, layers, arrays, some.x, calibration)
 
     @classmethod
-    def correcting(cls, network: Network, data: Data, progress: Progress | None = None) -> Material:
+    def correcting(cls, network: Network, data: Data, progress: Progress | None = None) -> NetworkRewriter:
         """For a plan that no data chooses, whose chains are corrected with the images of `data`, labels or not."""
         data.check(network.inputs[0], network.name)
         return cls.of(network, split(data)[0], progress=progress)
 
     @classmethod
-    def for_plan(cls, network: Network, plan: Plan, data: Data | None, progress: Progress | None = None) -> Material:
+    def for_plan(cls, network: Network, plan: Plan, data: Data | None, progress: Progress | None = None) -> NetworkRewriter:
         """What `plan` needs.
 
         Raises
@@ -88,9 +90,16 @@ class Material:
             raise TenfoldError("the plan was made with data: give the same data again (--data)")
         data.check(network.inputs[0], network.name)
         part = split(data)[0]
-        if digest(first(part, IMAGES).x) != plan.data:
+        if digest(first(part, CALIBRATION_IMAGES).x) != plan.data:
             raise TenfoldError(f"{data.name}: the plan was made with other data: its factors would come out differently")
         return cls.of(network, part, any(choice.metric == "mahalanobis" for choice in plan.layers.values()), progress)
+
+    @property
+    def calibrated(self) -> Calibration:
+        """The calibration, where there is one; ValueError elsewhere."""
+        if self.calibration is None:
+            raise ValueError("there is no data")
+        return self.calibration
 
     def correction(self) -> str:
         """The best one that there is for the network here."""
@@ -106,10 +115,11 @@ class Material:
         chains = {}
         for number, name in enumerate(plan.layers):
             chains[name] = self._factored(plan, name, functools.partial(say, done=number, total=count))
-        if plan.correction == NONE or not chains:
+        if plan.correction == NO_CORRECTION or not chains:
             return chains
-        options = {"weightings": self.weightings, "progress": progress}
-        return correct(self.network, self.layers, chains, self.images[:CORRECTED], plan.correction, **options)
+        assert self.images is not None  # `for_plan` asks for them
+        images = self.images[:CORRECTION_IMAGES]
+        return correct(self.network, self.layers, chains, images, plan.correction, weightings=self.weightings, progress=progress)
 
     def _factored(self, plan: Plan, name: str, say: Callable[[str], None]) -> FactorChain:
         """The chain of one layer: plans that are tried after each other differ in few."""
@@ -117,6 +127,6 @@ class Material:
         if key not in self.factored:
             say(f"factoring {name}")
             statistics = None if self.calibration is None else self.calibration.statistics
-            part = replace(plan, layers={name: plan.layers[name]}, correction=NONE)
+            part = replace(plan, layers={name: plan.layers[name]}, correction=NO_CORRECTION)
             self.factored[key] = part.chains(self.layers, self.weights, statistics)[name]
         return self.factored[key]

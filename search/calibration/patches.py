@@ -38,8 +38,11 @@ class Pool:
 
     def windows(self, size: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of them on an image of that size; those that reach beyond its end are left out, all of them maybe."""
-        spans = ((k - 1) * d + 1 - p for k, d, p in zip(self.kernel, self.dilation, self.padding, strict=True))
-        return tuple(max(0, (extent - span) // stride + 1) for extent, span, stride in zip(size, spans, self.stride, strict=True))
+        return self._along(0, size[0]), self._along(1, size[1])
+
+    def _along(self, axis: int, extent: int) -> int:
+        span = (self.kernel[axis] - 1) * self.dilation[axis] + 1 - self.padding[axis]
+        return max(0, (extent - span) // self.stride[axis] + 1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,24 +20,24 @@ from ...support.errors import TenfoldError
 from ...support.interrupts import disguised
 from ...support.progress import Progress, reporter
 from ..store import TUNE_LOGS, Store, cache_folder, is_number
-from .device import Device
-from .stopwatch import QUIET, Stopwatch
+from .stopwatch import QUIET_RATIO, Stopwatch
 
 if TYPE_CHECKING:
     import os
 
     from ...targets import Target
+    from .timer import Timer
 
 KEY = ("layer", "chain", "steps", "machine", "threads", "schedules")
 SHIPPED = Path(__file__).parents[2] / TUNE_LOGS
-SHORTEST = 1e-6  # milliseconds that a record can state
-BATCH = 12  # trials that are timed against each other
+MIN_MS = 1e-6  # milliseconds that a record can state
+BATCH_SIZE = 12  # layers that are timed against each other
 YARDSTICK = Layer("yardstick", "conv2d", (64, 64, 3, 3), padding=(1, 1, 1, 1), input_size=(14, 14), output_size=(14, 14))
 
 
 
 @dataclass(frozen=True)
-class Trial:
+class TimedLayer:
     """What is timed: a layer, the outline of a chain in its place (None: dense), and the steps behind it (`steps_behind`)."""
 
     layer: Layer
@@ -50,18 +50,18 @@ class Trial:
 
 
 class LatencyTable:
-    """Milliseconds of trials on one target.
+    """Milliseconds of layers on one target.
 
     Parameters
     ----------
     target : Target
-    device : Device
+    device : Timer
         Measures what the table does not have yet.
     folder : path, optional
         Of the table's file; default: ``tune_logs`` in the cache.
     """
 
-    def __init__(self, target: Target, device: Device, folder: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, target: Target, device: Timer, folder: str | os.PathLike[str] | None = None) -> None:
         self.device = device
         name = re.sub(r"[^\w-]+", "-", str(target.tvm.get("mcpu", target.name))) + ".jsonl"
         machine = {"tvm": target.tvm, "name": target.description}
@@ -71,27 +71,27 @@ class LatencyTable:
         self._stopwatch: Stopwatch | None = None
         self._failures: dict[str, str] = {}
 
-    def ms(self, trials: Sequence[Trial], progress: Progress | None = None) -> list[float]:
-        """Of each trial, on the machine as fast as it was when the table was opened.
+    def ms(self, timed_layers: Sequence[TimedLayer], progress: Progress | None = None) -> list[float]:
+        """Of each layer, on the machine as fast as it was when the table was opened.
 
         Those that are not in the table are measured, each shape once. So are those that were measured while the machine was disturbed, if
         it is quiet now. What can't be compiled takes forever (`failure` says why); it is tried again when the table is opened again.
         """
         say = reporter(progress)
-        found = {str(trial.key()): (trial, self._store.get(self._key(trial))) for trial in trials if self.failure(trial) is None}
-        waiting = [trial for trial, record in found.values() if record is None]
-        disturbed = [trial for trial, record in found.values() if record is not None and self._disturbed(record)]
+        found = {str(timed.key()): (timed, self._store.get(self._key(timed))) for timed in timed_layers if self.failure(timed) is None}
+        waiting = [timed for timed, record in found.values() if record is None]
+        disturbed = [timed for timed, record in found.values() if record is not None and self._disturbed(record)]
         if disturbed and self.stopwatch().quiet():
             waiting += disturbed
-        for start in range(0, len(waiting), BATCH):
+        for start in range(0, len(waiting), BATCH_SIZE):
             say("timing candidates", start, len(waiting))
-            self._measure(waiting[start : start + BATCH])
-        records = [None if self.failure(trial) else self._store.get(self._key(trial)) for trial in trials]
+            self._measure(waiting[start : start + BATCH_SIZE])
+        records = [None if self.failure(timed) else self._store.get(self._key(timed)) for timed in timed_layers]
         return [inf if record is None else record["ms"] * self.yardstick / record["yardstick_ms"] for record in records]
 
-    def failure(self, trial: Trial) -> str | None:
-        """Why a trial could not be compiled, in a line."""
-        return self._failures.get(str(trial.key()))
+    def failure(self, timed: TimedLayer) -> str | None:
+        """Why a layer could not be compiled, in a line."""
+        return self._failures.get(str(timed.key()))
 
     @cached_property
     def yardstick(self) -> float:
@@ -101,45 +101,45 @@ class LatencyTable:
     def stopwatch(self) -> Stopwatch:
         """The one that all of the table's times come from."""
         if self._stopwatch is None:
-            from ...passes.layer_module import trial
+            from ...passes.layer_module import layer_module
 
-            self._stopwatch = Stopwatch(self.device.kernels(trial(YARDSTICK)), self._fastest())
+            self._stopwatch = Stopwatch(self.device.kernels(layer_module(YARDSTICK)), self._fastest())
         return self._stopwatch
 
-    def _measure(self, trials: Sequence[Trial]) -> None:
-        from ...passes.layer_module import trial as module
+    def _measure(self, timed_layers: Sequence[TimedLayer]) -> None:
+        from ...passes.layer_module import layer_module
 
-        stopwatch, bursts = self.stopwatch(), {}
-        for trial in trials:
+        stopwatch, modules = self.stopwatch(), {}
+        for timed in timed_layers:
             try:
-                bursts[trial] = self.device.kernels(module(trial.layer, trial.chain, trial.steps))
+                modules[timed] = self.device.kernels(layer_module(timed.layer, timed.chain, timed.steps))
             except TenfoldError:
                 raise
             except Exception as error:  # of the compiler: whatever TVM and LLVM raise
                 if disguised(error):
                     raise KeyboardInterrupt from None
-                self._failures[str(trial.key())] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        if not bursts:
+                self._failures[str(timed.key())] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        if not modules:
             return
-        times = stopwatch.time(list(bursts.values()))
-        for trial, ms in zip(bursts, times.ms, strict=True):
-            self._store.put({**self._key(trial), "ms": round(ms, 6), "yardstick_ms": round(times.yardstick, 6)})
+        times = stopwatch.time(list(modules.values()))
+        for timed, ms in zip(modules, times.ms, strict=True):
+            self._store.put({**self._key(timed), "ms": round(ms, 6), "yardstick_ms": round(times.yardstick, 6)})
 
     def _disturbed(self, record: dict[str, Any]) -> bool:
         fastest = self._fastest() or record["yardstick_ms"]
-        return record["yardstick_ms"] > QUIET * fastest
+        return record["yardstick_ms"] > QUIET_RATIO * fastest
 
     def _fastest(self) -> float | None:
         """Of the yardstick in all records of this machine."""
         here = [record["yardstick_ms"] for record in self._store if all(record[name] == value for name, value in self._context.items())]
         return min(here, default=None)
 
-    def _key(self, trial: Trial) -> dict[str, Any]:
-        return {**trial.key(), **self._context}
+    def _key(self, timed: TimedLayer) -> dict[str, Any]:
+        return {**timed.key(), **self._context}
 
 
 def _is_sound(record: Mapping[str, Any]) -> bool:
-    return all(is_number(record.get(name), SHORTEST) for name in ("ms", "yardstick_ms"))
+    return all(is_number(record.get(name), MIN_MS) for name in ("ms", "yardstick_ms"))
 
 
 def _layer_key(layer: Layer) -> dict[str, Any]:

@@ -2,21 +2,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...support.progress import Progress
 from ..costs import Costs, Whole, fastest
+from ..knapsack import Indices
 
 if TYPE_CHECKING:
+    import tvm
+
     from ...factorization import FactorChain
     from ...frontends import Network
     from ...runner.bench.timed_module import Burst
     from ..survey import LayerSurvey, Option
-    from .device import Device
     from .latency_table import LatencyTable
+    from .timer import Timer
 
-Indices = tuple[int, ...]
-Chains = Callable[[Indices], "Mapping[str, FactorChain]"]
+Chains = Callable[[Indices], "dict[str, FactorChain]"]
 
 
 class Timing:
@@ -29,7 +31,7 @@ class Timing:
     surveys : sequence of LayerSurvey
     table : LatencyTable
         Whose stopwatch and yardstick are used.
-    device : Device
+    device : Timer
     chains : callable
         Of a choice.
     progress : callable
@@ -39,7 +41,7 @@ class Timing:
     costs : Costs
     """
 
-    def __init__(self, network: Network, surveys: Sequence[LayerSurvey], table: LatencyTable, device: Device, chains: Chains,
+    def __init__(self, network: Network, surveys: Sequence[LayerSurvey], table: LatencyTable, device: Timer, chains: Chains,
                  progress: Progress) -> None:
         self._network, self._table, self._device, self._chains, self._say = network, table, device, chains, progress
         self.costs = Costs(surveys, self._whole(surveys))
@@ -50,11 +52,9 @@ class Timing:
 
     def burst(self, indices: Indices) -> Burst:
         """The compiled network of a choice, to be timed."""
-        from ...passes.factorize import Factorize
-
         chains = self._chains(indices)
         self._say("compiling the whole network")
-        return self._device.network(Factorize(chains)(self._network.mod))
+        return self._device.network(self._factored(chains))
 
     def race(self, bursts: Sequence[Burst]) -> list[float]:
         """Milliseconds of networks, timed in turns."""
@@ -104,15 +104,21 @@ class Timing:
         self._say("timing the dense network and the fastest one")
         options = {survey.layer.name: option for survey in surveys if (option := fastest(survey)) is not None}
         times = self._table.stopwatch().time([self._compiled({}), self._compiled(options)])
-        return Whole(*times.at(self._table.yardstick), self._network.onnx.ByteSize())
+        dense, fastest_ms = times.at(self._table.yardstick)
+        return Whole(dense, fastest_ms, self._network.onnx.ByteSize())
 
     def _outlined(self, indices: Indices) -> Burst:
         """The compiled network of a choice, its weights random."""
         return self._compiled({name: option for name, option in self.costs.chosen(indices).items() if option is not None})
 
     def _compiled(self, options: Mapping[str, Option]) -> Burst:
-        from ...passes.factorize import Factorize
         from ...passes.layer_module import with_random_weights
 
         chains = {name: with_random_weights(option.candidate.outline()) for name, option in options.items()}
-        return self._device.network(Factorize(chains)(self._network.mod) if chains else self._network.mod)
+        return self._device.network(self._factored(chains) if chains else self._network.mod)
+
+    def _factored(self, chains: dict[str, FactorChain]) -> tvm.IRModule:
+        from ...passes.factorize import Factorize
+
+        rewrite: Any = Factorize(chains)  # TVM's decorator makes it a pass, which its type does not say
+        return rewrite(self._network.mod)

@@ -15,10 +15,10 @@ import numpy as np
 
 from ...runner.bench.timed_module import Burst
 
-QUIET = 1.15  # times the fastest yardstick: what still counts as undisturbed
-ROUNDS = 7  # quiet ones that are waited for
-PATIENCE, EACH = 3.0, 0.25  # seconds to wait for them, and further ones for each thing to time
-PAUSE = 0.05  # seconds after a disturbed round
+QUIET_RATIO = 1.15  # times the fastest yardstick: what still counts as undisturbed
+QUIET_ROUNDS = 7  # quiet ones that are waited for
+WAIT_SECONDS, WAIT_PER_MODULE = 3.0, 0.25  # seconds to wait for them, and further ones for each thing to time
+PAUSE_SECONDS = 0.05  # seconds after a disturbed round
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class Stopwatch:
 
     def __init__(self, yardstick: Burst, fastest: float | None = None) -> None:
         self._yardstick = yardstick
-        self.fastest = min(fastest or np.inf, *(yardstick() for _ in range(3 * ROUNDS)))
+        self.fastest = min(fastest or np.inf, *(yardstick() for _ in range(3 * QUIET_ROUNDS)))
 
     def quiet(self) -> bool:
         """Whether the machine is undisturbed just now."""
-        return max(self._yardstick() for _ in range(3)) <= QUIET * self.fastest
+        return max(self._yardstick() for _ in range(3)) <= QUIET_RATIO * self.fastest
 
     def time(self, bursts: Sequence[Burst]) -> Times:
         """The median of each over the quiet rounds."""
@@ -60,9 +60,9 @@ class Stopwatch:
         finally:
             if collecting:
                 gc.enable()
-        counts = worst <= QUIET * self.fastest
-        if counts.sum() < min(ROUNDS, 3):
-            counts = np.argsort(worst)[:ROUNDS]
+        counts: np.ndarray = worst <= QUIET_RATIO * self.fastest
+        if counts.sum() < min(QUIET_ROUNDS, 3):
+            counts = np.argsort(worst)[:QUIET_ROUNDS]
         yardstick = float(np.median(sticks[counts]))
         ratios = np.median(rounds[counts] / sticks[counts, None], axis=0)
         return Times(tuple(float(ratio) * yardstick for ratio in ratios), yardstick)
@@ -71,13 +71,13 @@ class Stopwatch:
         """Milliseconds of each thing, the yardstick's mean and the worse of its two, round by round."""
         rounds: list[list[float]] = []
         sticks: list[tuple[float, float]] = []
-        quiet, end = 0, time.perf_counter() + PATIENCE + EACH * len(bursts)
-        while quiet < ROUNDS and (time.perf_counter() < end or len(rounds) < ROUNDS):
+        quiet, end = 0, time.perf_counter() + WAIT_SECONDS + WAIT_PER_MODULE * len(bursts)
+        while quiet < QUIET_ROUNDS and (time.perf_counter() < end or len(rounds) < QUIET_ROUNDS):
             before = self._yardstick()
             rounds.append([burst() for burst in bursts])
             sticks.append((before, self._yardstick()))
             self.fastest = min(self.fastest, max(sticks[-1]))
-            quiet = int((np.max(sticks, axis=1) <= QUIET * self.fastest).sum())
-            if max(sticks[-1]) > QUIET * self.fastest:
-                time.sleep(PAUSE)
+            quiet = int((np.max(sticks, axis=1) <= QUIET_RATIO * self.fastest).sum())
+            if max(sticks[-1]) > QUIET_RATIO * self.fastest:
+                time.sleep(PAUSE_SECONDS)
         return np.array(rounds).reshape(len(rounds), -1), np.mean(sticks, axis=1), np.max(sticks, axis=1)

@@ -16,7 +16,7 @@ from .regular import reason
 from .temporary import TemporaryFolder, is_temporary, sweep
 from .whole import whole_file, write_text
 
-__all__ = ["Kind", "check_output", "output_folder", "whole_file", "write_text"]
+__all__ = ["Kind", "check_output", "locked", "output_folder", "whole_file", "write_text"]
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _rename(new: Path, folder: Path) -> None:
 
 
 def _replace(staging: Path, output: Path, folder: Path, kind: Kind) -> None:
-    with _locked(folder):
+    with locked(folder):
         try:
             exchange(staging, folder, _earlier(output, folder, kind), kind.key)
         except Changed as error:
@@ -149,7 +149,7 @@ def _replace(staging: Path, output: Path, folder: Path, kind: Kind) -> None:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """One process at a time replaces the files of a folder."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

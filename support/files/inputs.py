@@ -1,4 +1,4 @@
-"""Which files are inputs of what is being done: nothing that is written meanwhile may take their place."""
+"""Register of the files that the present work reads. Nothing that it writes may take their place."""
 from __future__ import annotations
 
 import contextlib

@@ -49,7 +49,7 @@ def open_regular(path: str | os.PathLike[str], limit: int | None = None) -> Bina
 
 
 def read_regular(path: str | os.PathLike[str], limit: int = TEXT_BYTES) -> bytes:
-    """All bytes of a file, as many as it says that it has.
+    """Read all bytes of a regular file, as many as it says that it has.
 
     Raises
     ------

@@ -1,16 +1,19 @@
-"""The tables of a benchmark's results: for the terminal, and for the README.
+"""The tables of the benchmarks' results: for the terminal, and for the pages.
 
-    python tests/benchmarks/table.py [--results DIR] [--readme FILE] [--check]
+    python tests/benchmarks/table.py [--check]
+    python tests/benchmarks/table.py --results DIR --page FILE [--check]
 
-puts the tables of the results into the README, each between its markers ``<!-- benchmark NAME -->`` and ``<!-- end -->``; with --check it
-writes nothing, and fails where the README is not what the results say.
+The command puts each table between its markers ``<!-- benchmark NAME -->`` and ``<!-- end -->``. Without ``--page`` it writes README.md,
+which has one table of milliseconds, and docs/benchmarks.md, which has them all. With ``--check`` it writes nothing, and fails where a page
+differs from the results.
 """
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import geometric_mean, median
 from typing import Any
@@ -21,10 +24,13 @@ from tenfold.support.errors import TenfoldError
 from tenfold.support.files.folder import write_text
 
 HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+RESULTS = HERE / "results"
+SEARCHES = {"search-jin": RESULTS / "search" / "xeon" / "jin.json", "search-vgg": RESULTS / "search" / "xeon" / "vgg.json"}
 OURS = "tenfold"
 TITLES = {"tenfold": "Tenfold", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "torch": "PyTorch channels-last",
           "torch-compile": "torch.compile"}
-MARKED = re.compile(r"(<!-- benchmark (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- benchmark ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 Table = tuple[list[str], list[list[str]]]  # headings, rows
 
 
@@ -53,7 +59,7 @@ def subject(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def full_table(result: dict[str, Any]) -> Table:
-    """One line for each row, for the terminal and for the README's whole tables."""
+    """One line for each row, for the terminal and for whole tables."""
     if result["suite"] == "startup":
         return _startup(result)
     names = engines(result)
@@ -84,7 +90,7 @@ def alone(found: Sequence[dict[str, Any]]) -> list[float]:
 
 
 def layers_table(result: dict[str, Any]) -> Table:
-    """One line for each list of layers: too many layers for a README."""
+    """One line for each list of layers: there are too many layers for a page."""
     headings = ["layers of", "number", "mean against best rival", "worst", "ahead or level (5 %)"]
     headings += ["median of peak", "kernels alone", "worst kernel"]
     lists = sorted({name for row in measured(result) for name in row["lists"]}, key=lambda name: ("-factored" in name, name))
@@ -130,52 +136,108 @@ def markdown(table: Table) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
+def facts(result: dict[str, Any]) -> str:
+    """What the results of a suite were measured on, and their mean, in a line."""
+    machine = result["machine"]
+    versions = ", ".join(f"{TITLES[name]} {machine['versions'][name]}" for name in engines(result) if name != OURS)
+    found = [f"{machine['cpu']}, {machine['physical_cores']} cores, {machine['vector_bits']}-bit vectors",
+             f"{result['threads']} threads for every engine", "float32", "medians of interleaved runs", result["date"][:10], versions]
+    return "; ".join(found) + "." + (f" In all: {mean}." if (mean := mean_line(result)) else "") + "\n"
+
+
 def section(result: dict[str, Any]) -> str:
     """What stands between the markers of a suite."""
-    machine, failed = result["machine"], [row for row in result["rows"] if "error" in row]
-    versions = ", ".join(f"{TITLES[name]} {machine['versions'][name]}" for name in engines(result) if name != OURS)
-    text = markdown(TABLES.get(result["suite"], full_table)(result))
-    facts = [f"{machine['cpu']}, {machine['physical_cores']} cores, {machine['vector_bits']}-bit vectors",
-             f"{result['threads']} threads for every engine", "float32", "medians of interleaved runs", result["date"][:10], versions]
-    text += "\n" + "; ".join(facts) + "." + (f" In all: {mean}." if (mean := mean_line(result)) else "") + "\n"
-    if failed:
+    text = markdown(TABLES.get(result["suite"], full_table)(result)) + "\n" + facts(result)
+    if failed := [row for row in result["rows"] if "error" in row]:
         text += f"\nFailed: {'; '.join(row['name'] + ': ' + row['error'] for row in failed)}.\n"
     return text
 
 
-def rewritten(readme: str, results: dict[str, dict[str, Any]]) -> str:
-    """The README with the sections of these results between their markers.
+def brief(result: dict[str, Any]) -> str:
+    """The README's table: the milliseconds of each network in each engine."""
+    names = engines(result)
+    rows = []
+    for row in measured(result):
+        found = subject(row)
+        times = [_ms(found["ms"].get(name)) for name in names]
+        rows.append([row["name"], f"**{times[0]}**", *times[1:], _times(found["ratio"])])
+    return markdown((["network", *(f"{TITLES[name]}, ms" for name in names), "against the best rival"], rows)) + "\n" + facts(result)
+
+
+def search_section(result: dict[str, Any]) -> str:
+    """The table of a search: each network in Tenfold and in ONNX Runtime.
+
+    Parameters
+    ----------
+    result : dict
+        What ``tenfold bench --json`` wrote: two rows for each network, one for each engine.
+    """
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in result["rows"]:
+        found.setdefault(row["model"], {})[row["engine"]] = row
+    rows = []
+    for number, (model, by_engine) in enumerate(found.items()):
+        ours = by_engine[OURS]
+        name = "dense" if number == 0 else "**Tenfold, `--max-drop 1`**" if number == 1 else (
+            f"AIMET, asked for {model.removeprefix('aimet_').removesuffix('.onnx')} of the MACs")
+        rows.append([name, count(ours["macs"]), count(ours["params"]), f"{ours['accuracy']:.2%}",
+                     *(milliseconds(by_engine[engine]["latency_ms"]["median"]) for engine in (OURS, "onnxruntime"))])
+    return markdown((["", "MACs", "parameters", "accuracy, test", "Tenfold, ms", "ONNX Runtime, ms"], rows))
+
+
+def rewritten(page: str, sections: Mapping[str, str]) -> str:
+    """A page with these sections between their markers.
+
+    Parameters
+    ----------
+    page : str
+        The page as it is.
+    sections : mapping of str to str
+        What belongs between the markers of a name. Sections that are not given stay as they are.
 
     Raises
     ------
     TenfoldError
-        Results that the README has no markers for.
+        The page has no markers for a section.
     """
-    marked = {match[2] for match in MARKED.finditer(readme)}
-    if missing := sorted(set(results) - marked):
-        raise TenfoldError(f"the README has no markers for {missing[0]}: put <!-- benchmark {missing[0]} --> and <!-- end --> into it")
+    marked = {match[2] for match in MARKED.finditer(page)}
+    if missing := sorted(set(sections) - marked):
+        raise TenfoldError(f"the page has no markers for {missing[0]}: put <!-- benchmark {missing[0]} --> and <!-- end --> into it")
 
     def fill(match: re.Match[str]) -> str:
-        result = results.get(match[2])
-        return match[1] + (match[3] if result is None else "\n" + section(result) + "\n") + match[4]
+        text = sections.get(match[2])
+        return match[1] + (match[3] if text is None else f"\n{text}\n") + match[4]
 
-    return MARKED.sub(fill, readme)
+    return MARKED.sub(fill, page)
+
+
+def whole_sections(folder: Path) -> dict[str, str]:
+    """The whole table of every suite that has results in a folder."""
+    return {content["suite"]: section(content) for content in map(read, sorted(folder.glob("*.json")))}
+
+
+def house_pages() -> dict[Path, dict[str, str]]:
+    """The sections of the pages that show this repository's results."""
+    searches = {name: search_section(json.loads(path.read_text(encoding="utf-8"))) for name, path in SEARCHES.items()}
+    return {ROOT / "README.md": {"networks": brief(read(RESULTS / "networks.json"))},
+            ROOT / "docs" / "benchmarks.md": whole_sections(RESULTS) | searches}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Put the tables of the results into the README.")
-    parser.add_argument("--results", type=Path, default=HERE / "results", metavar="DIR")
-    parser.add_argument("--readme", type=Path, default=HERE.parent.parent / "README.md", metavar="FILE")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where the README differs from the results")
+    parser = argparse.ArgumentParser(description="Put the tables of the results into the pages.")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="a page for these results; default: README.md and docs/benchmarks.md")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a page differs from the results")
     options = parser.parse_args(arguments)
     try:
-        results = {content["suite"]: content for content in map(read, sorted(options.results.glob("*.json")))}
-        old = options.readme.read_text(encoding="utf-8")
-        new = rewritten(old, results)
-        if options.check and new != old:
-            raise TenfoldError(f"{options.readme} is not what the results say: run python tests/benchmarks/table.py")
-        if not options.check:
-            write_text(options.readme, new)
+        pages = house_pages() if options.page is None else {options.page: whole_sections(options.results)}
+        for page, sections in pages.items():
+            old = page.read_text(encoding="utf-8")
+            new = rewritten(old, sections)
+            if options.check and new != old:
+                raise TenfoldError(f"{page} is not what the results say: run python tests/benchmarks/table.py")
+            if not options.check:
+                write_text(page, new)
     except TenfoldError as error:
         sys.exit(f"table.py: {error}")
 

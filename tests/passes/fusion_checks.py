@@ -31,3 +31,16 @@ def check(net, target):
     out = relax.VirtualMachine(build(net.mod, target), tvm.cpu())["main"](*[tvm.runtime.tensor(v) for v in inputs.values()])
     for ours, theirs in zip([out] if hasattr(out, "numpy") else list(out), net.reference(inputs), strict=True):
         np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-4, atol=1e-4 * max(1, abs(theirs).max()))
+
+
+def conv(name, inputs, output, **attributes):
+    return helper.make_node("Conv", inputs, [output], name, **attributes)
+
+
+def bottleneck(**changes):
+    """Pointwise, ReLU, depthwise, ReLU, pointwise, residual; as in MobileNet v2."""
+    nodes = [conv("expand", ["x", "w0", "b0"], "a"), helper.make_node("Relu", ["a"], ["ar"]),
+             conv("depthwise", ["ar", "w1", "b1"], "b", group=96, pads=[1] * 4), helper.make_node("Relu", ["b"], ["br"]),
+             conv("project", ["br", "w2"], "c"), helper.make_node("Add", ["c", "x"], ["y"])]
+    shapes = {"w0": (96, 16, 1, 1), "b0": (96,), "w1": (96, 1, 3, 3), "b1": (96,), "w2": (16, 96, 1, 1)}
+    return network(nodes, shapes, [1, 16, 14, 14], **changes)

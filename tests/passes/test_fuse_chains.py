@@ -3,24 +3,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fusion_checks import check, kernels, network
+from fusion_checks import bottleneck, check, conv, kernels, network
 from onnx import helper, numpy_helper
 from tenfold.passes.convolution_runs import find_runs
 from tenfold.passes.kernel_calls import LayerWeights
 from tenfold.passes.pipeline import lower
-
-
-def conv(name, inputs, output, **attributes):
-    return helper.make_node("Conv", inputs, [output], name, **attributes)
-
-
-def bottleneck(**changes):
-    """Pointwise, ReLU, depthwise, ReLU, pointwise, residual; as in MobileNet v2."""
-    nodes = [conv("expand", ["x", "w0", "b0"], "a"), helper.make_node("Relu", ["a"], ["ar"]),
-             conv("depthwise", ["ar", "w1", "b1"], "b", group=96, pads=[1] * 4), helper.make_node("Relu", ["b"], ["br"]),
-             conv("project", ["br", "w2"], "c"), helper.make_node("Add", ["c", "x"], ["y"])]
-    shapes = {"w0": (96, 16, 1, 1), "b0": (96,), "w1": (96, 1, 3, 3), "b1": (96,), "w2": (16, 96, 1, 1)}
-    return network(nodes, shapes, [1, 16, 14, 14], **changes)
 
 
 def test_an_inverted_bottleneck_is_one_kernel_with_its_residual(target):
@@ -44,8 +31,8 @@ def test_steps_and_shapes_of_a_run(target):
     mod = lower(bottleneck().mod, target, until="channels_last")
     (run,) = find_runs(mod["main"])
     assert [c.geometry.filters for c in run] == [96, 96, 16]
-    assert [[step[0] for step in c.steps] for c in run] == [["relax.add", "relax.nn.relu"]] * 2 + [[]]
-    assert [c.link().size for c in run] == [(14, 14)] * 3
+    assert [[step.name for step in c.steps] for c in run] == [["relax.add", "relax.nn.relu"]] * 2 + [[]]
+    assert [c.workload().size for c in run] == [(14, 14)] * 3
 
 
 @pytest.mark.parametrize("outputs", [("y", "ar"), ("y", "a")])

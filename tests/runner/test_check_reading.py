@@ -34,18 +34,17 @@ def misread(monkeypatch):
 def consumers(model, folder, plan):
     """What makes something of a network that it did not compile as a whole: name -> call."""
     from tenfold.plots.command import plot
-    from tenfold.search.budget import Budget
-    from tenfold.search.compress_within import compress_within
 
+    half = tenfold.Recipe(energy=0.5)
     images = {"x": np.random.default_rng(0).standard_normal((32, 3, 8, 8)).astype("float32"), "y": np.arange(32) % 5}
     return {
-        "by recipe": lambda: tenfold.compress(model, folder / "out", energy=0.5),
-        "by plan": lambda: tenfold.compress(model, folder / "out", plan=plan),
-        "with data": lambda: tenfold.compress(model, folder / "out", energy=0.5, data=images),
-        "by budget": lambda: compress_within(model, folder / "out", images, Budget(max_drop=50.0)),
+        "by recipe": lambda: tenfold.compress(model, folder / "out", half),
+        "by plan": lambda: tenfold.compress(model, folder / "out", plan),
+        "with data": lambda: tenfold.compress(model, folder / "out", half, data=images),
+        "by budget": lambda: tenfold.compress(model, folder / "out", tenfold.Budget(max_drop=50.0), data=images),
         "compiling a plan": lambda: tenfold.compile(model, output=folder / "out", plan=plan, threads=1),
         "compiling": lambda: tenfold.compile(model, output=folder / "out", threads=1),
-        "benchmark": lambda: tenfold.compare(model, runs=1, threads=1),
+        "benchmark": lambda: tenfold.bench(model, runs=1, threads=1),
         "a picture": lambda: plot("spectra", str(model), folder / "out.png"),
     }
 
@@ -56,7 +55,7 @@ CONSUMERS = ("by recipe", "by plan", "with data", "by budget", "compiling a plan
 @pytest.fixture(scope="module")
 def plan(tiny_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("plan")
-    tenfold.compress(tiny_file, folder / "small", method="channel_svd", energy=0.5)
+    tenfold.compress(tiny_file, folder / "small", tenfold.Recipe("channel_svd", 0.5))
     return folder / "small" / "plan.json"
 
 
@@ -81,7 +80,7 @@ def test_real_images_are_compared_too(tiny_file):
 
 
 def test_the_report_says_how_the_reading_was_checked(tiny_file, tmp_path):
-    done = tenfold.compress(tiny_file, tmp_path / "out", energy=0.5)
+    done = tenfold.compress(tiny_file, tmp_path / "out", tenfold.Recipe(energy=0.5))
     assert done.reading["reference"] == "onnxruntime" and done.reading["max_rel_error"] <= done.reading["tolerance"]
     assert '"reading"' in (tmp_path / "out" / "report.json").read_text()
 
@@ -157,7 +156,7 @@ def test_the_reference_and_the_tolerance_are_named(tmp_path, model, reference, t
 
 
 def test_a_float16_network_is_factored(tmp_path):
-    done = tenfold.compress(plain(TensorProto.FLOAT16), tmp_path / "out", energy=0.5)
+    done = tenfold.compress(plain(TensorProto.FLOAT16), tmp_path / "out", tenfold.Recipe(energy=0.5))
     assert list(done.plan.layers) == ["c"]
     small = load(tmp_path / "out" / "model.onnx")
     assert small.inputs[0].dtype == small.outputs[0].dtype == "float16"

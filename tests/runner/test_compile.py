@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 import tenfold
 from conftest import tiny_network
+from device_checks import Server
 from onnx import TensorProto, helper, numpy_helper
 from tenfold.runner import build
 from tenfold.runner.verify import TOLERANCE
@@ -70,11 +71,11 @@ def test_real_inputs_are_verified_too(tiny_file):
 
 
 def test_a_plan_is_applied_and_kept(tiny_file, tmp_path, image):
-    done = tenfold.compress(tiny_file, tmp_path / "small", method="channel_svd", energy=0.5)
+    done = tenfold.compress(tiny_file, tmp_path / "small", tenfold.Recipe("channel_svd", 0.5))
     assert list(done.plan.layers) == ["conv"]
     net = tenfold.compile(tiny_file, plan=tmp_path / "small" / "plan.json")
     assert net.manifest.plan["layers"]["conv"]["method"] == "channel_svd"
-    assert net.manifest.macs == done.macs < done.macs_before
+    assert net.manifest.macs == done.after.macs < done.before.macs
     expected = onnxruntime.InferenceSession(tmp_path / "small" / "model.onnx").run(None, {"image": image})[0]
     np.testing.assert_allclose(net(image), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
@@ -139,6 +140,20 @@ def test_a_network_compiled_wrong_is_not_written(tmp_path, tiny_file, monkeypatc
     assert names(tmp_path) == []
 
 
+def test_a_network_compiled_wrong_is_seen_on_a_device(tmp_path, tiny_file, monkeypatch):
+    from tenfold.frontends import load
+
+    wrong = load(with_scaled_weight(onnx.load(tiny_file), "fc.weight")).mod
+    spoil(monkeypatch, lambda mod: exposed_like(mod, wrong))
+    server = Server()
+    try:
+        with pytest.raises(VerificationError, match=r"differs from onnxruntime by \d.*from layer 'fc' on .*'conv' before it is right"):
+            tenfold.compile(tiny_file, output=tmp_path / "out", device=server.address)
+    finally:
+        server.stop()
+    assert names(tmp_path) == []
+
+
 def exposed_like(mod, wrong):
     """`wrong`, returning its layers as well if `mod` does."""
     from tenfold.runner.first_difference import expose_relax
@@ -148,10 +163,10 @@ def exposed_like(mod, wrong):
     return expose_relax(wrong, ["conv", "fc"])[0] if several else wrong
 
 
-def test_a_cpu_that_this_machine_is_not_can_not_be_verified(tiny_file, tmp_path, monkeypatch):
+def test_a_device_that_is_named_must_be_able_to_run_it(tiny_file, tmp_path, monkeypatch):
     monkeypatch.setattr("tenfold.runtime.artifact.cpu_flags", lambda: frozenset(["avx2"]))
-    with pytest.raises(TenfoldError, match="target zen4.*another CPU.*needs"):
-        tenfold.compile(tiny_file, "zen4", tmp_path / "out")
+    with pytest.raises(TenfoldError, match="device here: it can't run target zen4: zen4 needs .*, which this machine lacks"):
+        tenfold.compile(tiny_file, "zen4", tmp_path / "out", device="here")
     assert names(tmp_path) == []
 
 

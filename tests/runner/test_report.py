@@ -23,7 +23,7 @@ from tenfold.runner.report import (
     size,
     targets_table,
 )
-from tenfold.search.compress import Compression, LayerChange
+from tenfold.search.compression import Compression, Figures, LayerChange
 from tenfold.search.tables import compression_table
 from tenfold.support.listing import Listing
 from tenfold.targets import presets
@@ -99,8 +99,8 @@ def tables():
     yield inspection_table(Inspection("net", "ab", [], [], reports, 10**9, 10**6)), [*LONG, *FORMS, "512x512x3x3"]
     changes = tuple(LayerChange(name, "biclustering_outer", (24, 24, 4), 0.1, 10**6, 10**8, 1, 1, None) for name in LONG)
     left = LayerChange("fc", None, (), None, 1, 1, 1, 1, "minor: 0.1% of the MACs and 2.3% of the parameters, not worth its error")
-    totals = {"macs": 1, "macs_before": 2, "params": 3, "params_before": 4, "bytes": 5, "output_error": 0.1, "reading": None}
-    done = Compression(plan=None, layers=(*changes, left), **totals)
+    facts = {"before": Figures(2, 4, 9), "after": Figures(1, 3, 5), "output_error": 0.1, "reading": {}, "files": ()}
+    done = Compression(plan=None, layers=(*changes, left), **facts)
     yield compression_table(done), [*LONG, "biclustering_outer", "24, 24, 4", "parameters,"]
     paths, engines = [f"/home/user/{name}.onnx" for name in LONG], ("tenfold", "torch-compile")
     rows = [row(path, engine, 1.5, accuracy=0.8, max_error=5e-7) for path in paths for engine in engines]

@@ -22,10 +22,16 @@ MANIFEST = Manifest(
     bytes=10,
     memory={"weights": 4, "planned": 4},
     kernels=({"function": "conv2d_add", "layers": ("conv",), "output": (1, 8, 8, 8), "macs": 20},),
+    choices={"conv2d 1x8x8x4": {"pixels": 6, "flat": True, "stage0": [1, 2]}},
     pieces=1,
     macs=20,
     params=30,
-    verification={"max_rel_error": 1e-6},
+    source={"path": "/models/net.onnx", "input_shapes": {"image": (1, 3, 8, 8)}, "batch": None, "outputs": ("scores",), "tolerance": 1e-3},
+    reference={"sha256": "01", "engine": "onnxruntime", "inputs": 2, "tolerance": 1e-3, "tolerance_reason": "as asked", "rms": None},
+    verification={
+        "device": "here", "reference": "onnxruntime", "inputs": 2, "max_abs_error": 1e-6, "max_rel_error": 1e-6, "tolerance": 1e-3,
+        "tolerance_reason": "as asked", "notes": ("a note",),
+    },
     unscheduled=("conv2d",),
 )
 
@@ -47,6 +53,18 @@ def test_what_is_written_is_read(tmp_path):
         {"target": None},
         {"threads": "many"},
         {"unscheduled": None},
+        {"source": None},
+        {"source": {**MANIFEST.source, "path": 3}},
+        {"source": {**MANIFEST.source, "batch": 0}},
+        {"source": {**MANIFEST.source, "tolerance": 1}},
+        {"source": {**MANIFEST.source, "input_shapes": {"image": ["wide"]}}},
+        {"reference": {}},
+        {"reference": {**MANIFEST.reference, "inputs": 0}},
+        {"reference": {**MANIFEST.reference, "tolerance": 2.0}},
+        {"verification": {}},
+        {"verification": True},
+        {"verification": {**MANIFEST.verification, "max_rel_error": "small"}},
+        {"verification": {**MANIFEST.verification, "notes": "none"}},
     ],
 )
 def test_malformed_entries_are_refused(tmp_path, change):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tvm
 from schedule_checks import HOST, fused, kernels, noise, run
-from tenfold.schedules import rules_for
+from tenfold.schedules.backend import backend_of
 from tenfold.schedules.cpu import RULES
 from tenfold.schedules.driver import ApplySchedules, UnscheduledWarning, is_scheduled, schedule_function
 from tvm import relax
@@ -131,5 +131,5 @@ SPECIAL = {
 def test_each_function_goes_to_its_rule(name):
     body, expected = SPECIAL[name]
     [func] = kernels(fused(body, [(1, 8, 8, 16)]))
-    assert next(rule.__name__ for rule in rules_for(HOST) if rule(func, HOST) is not None) == expected
+    assert next(rule.__name__ for rule in backend_of(HOST).rules if rule(func, HOST) is not None) == expected
     assert schedule_function(func, RULES, HOST) is not None

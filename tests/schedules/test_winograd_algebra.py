@@ -7,15 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tenfold.runner.verify import TOLERANCE
 from tenfold.schedules.cpu.winograd.cost import ERROR, MOST_ERROR, error_bound
-from tenfold.schedules.winograd_algebra import BY_OUTPUTS, F2, F4, Winograd
+from tenfold.schedules.winograd_algebra import BY_OUTPUTS, F2, F4, WinogradForm
 
-LAVIN = Winograd((1.0, 2.0))
+LAVIN = WinogradForm((1.0, 2.0))
 
 
 @given(points=st.lists(st.integers(1, 24), min_size=1, max_size=3, unique=True), seed=st.integers(0, 99))
 @settings(deadline=None, max_examples=50)
 def test_equals_correlation_for_any_points(points, seed):
-    form = Winograd(tuple(p / 8 for p in points))
+    form = WinogradForm(tuple(p / 8 for p in points))
     rng = np.random.default_rng(seed)
     d, g = rng.standard_normal(form.products), rng.standard_normal(3)
     expected = np.correlate(d, g)
@@ -33,7 +33,7 @@ def test_matrices_are_those_of_lavin_and_gray():
                                   [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 
 
-def largest_error(form: Winograd, channels: int, seed: int, positive: bool) -> float:
+def largest_error(form: WinogradForm, channels: int, seed: int, positive: bool) -> float:
     """Of float32 arithmetic in the order of the kernel, against float64, as a part of the largest output."""
     rng = np.random.default_rng(seed)
     size, tiles, filters = form.products, 32, 16

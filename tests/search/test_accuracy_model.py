@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tenfold.search.accuracy_model import PLANS, STRAIGHT, Curve, Trend, layer_factors, points_per_loss
+from tenfold.search.accuracy_model import LINEAR_POINTS, MIN_PLANS, Curve, Trend, layer_factors, points_per_loss
 from tenfold.search.calibration.evaluation import Verdict
 
 
@@ -38,7 +38,7 @@ def verdict(kl, drop, uncertainty=0.2, kl_uncertainty=0.0):
     return Verdict(0.9, 0.95, kl, drop, uncertainty, kl_uncertainty)
 
 
-@given(st.floats(1, 100), st.lists(st.floats(0.001, 0.09), min_size=PLANS, max_size=8), st.floats(0.01, 1))
+@given(st.floats(1, 100), st.lists(st.floats(0.001, 0.09), min_size=MIN_PLANS, max_size=8), st.floats(0.01, 1))
 def test_plans_on_a_line_give_it_back(slope, divergences, uncertainty):
     trend = Trend.fit(verdict(kl, slope * kl, uncertainty) for kl in divergences)
     estimates = [trend(verdict(kl, 0.0)) for kl in divergences]
@@ -63,7 +63,7 @@ def test_a_divergence_that_is_known_badly_makes_the_estimate_uncertain():
 
 def test_few_plans_and_plans_that_lose_too_much_give_no_line():
     assert Trend.fit([verdict(0.02, 0.7), verdict(0.04, 1.4)]) is None
-    assert Trend.fit([verdict(0.02, 0.7), verdict(0.04, 1.4), verdict(1.0, STRAIGHT + 1)]) is None
+    assert Trend.fit([verdict(0.02, 0.7), verdict(0.04, 1.4), verdict(1.0, LINEAR_POINTS + 1)]) is None
     assert Trend.fit([verdict(0.0, 0.0)] * 5) is None
     assert Trend.fit([verdict(kl, -0.1) for kl in (0.001, 0.002, 0.003)]) is None  # luck is not to be continued
 

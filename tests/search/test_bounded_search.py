@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tenfold.search.bounded_search import TRIES, loosest, within
+from tenfold.search.bounded_search import MAX_CHECKS, loosest, within
 
 LOSSES = [0.0] + [0.001 * 1.15**i for i in range(80)]  # of choices 0, 1, ...: each further one is faster
 
@@ -36,7 +36,7 @@ def test_the_loosest_choice_that_holds(truth, factor):
     last = max(i for i, loss in enumerate(LOSSES) if truth * loss <= 1.0)
     assert found.best is not None and truth * LOSSES[found.best[0]] <= 1.0
     assert found.best[0] >= last - 1
-    assert len(asked) == len(set(asked)) <= TRIES
+    assert len(asked) == len(set(asked)) <= MAX_CHECKS
 
 
 def test_nothing_holds_but_doing_nothing():

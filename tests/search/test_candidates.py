@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tenfold.factorization import METHODS, Layer
-from tenfold.search.candidates import COARSE, fields, spread
+from tenfold.search.candidates import COARSE_STEPS, fields, spread
 
 CONV = Layer("conv", "conv2d", (64, 48, 3, 3), padding=(1, 1, 1, 1), input_size=(14, 14), output_size=(14, 14))
 LAYERS = [CONV, Layer("fc", "dense", (64, 128)), Layer("odd", "conv2d", (8, 1, 3, 3), groups=8, input_size=(9, 9), output_size=(7, 7))]
@@ -58,7 +58,7 @@ def test_coarse_candidates_span_the_ladder():
     coarse = field.coarse()
     for ladder in field.ladders.values():
         mine = [c for c in coarse if c in ladder]
-        assert mine[0] == ladder[0] and mine[-1] == ladder[-1] and len(mine) == min(COARSE, len(ladder))
+        assert mine[0] == ladder[0] and mine[-1] == ladder[-1] and len(mine) == min(COARSE_STEPS, len(ladder))
 
 
 @given(st.lists(st.integers(), max_size=30), st.integers(2, 8))

@@ -15,7 +15,7 @@ from tenfold.support.errors import TenfoldError
 
 @pytest.fixture
 def small(tiny_file, tmp_path):
-    return tenfold.compress(tiny_file, tmp_path / "small", energy=0.7, target="zen3"), tmp_path / "small"
+    return tenfold.compress(tiny_file, tmp_path / "small", tenfold.Recipe(energy=0.7), target="zen3"), tmp_path / "small"
 
 
 def test_the_folder_holds_model_plan_and_report(small, tiny_file):
@@ -26,13 +26,15 @@ def test_the_folder_holds_model_plan_and_report(small, tiny_file):
     assert done.plan.target == "zen3" and done.plan.model == tenfold.inspect(tiny_file).sha256
 
 
-def test_the_report_counts_what_the_model_holds(small):
+def test_the_report_counts_what_the_model_holds(small, tiny_file):
     done, folder = small
     report = json.loads((folder / "report.json").read_text())
     inspection = tenfold.inspect(folder / "model.onnx")
-    assert report["macs"] == done.macs == inspection.macs < report["macs_before"] == 14464
-    assert report["params"] == done.params == inspection.params < report["params_before"]
-    assert report["bytes"] == (folder / "model.onnx").stat().st_size
+    before, after = report["before"], report["after"]
+    assert after["macs"] == done.after.macs == inspection.macs < before["macs"] == done.before.macs == 14464
+    assert after["params"] == done.after.params == inspection.params < before["params"] == tenfold.inspect(tiny_file).params
+    assert after["bytes"] == done.after.bytes == (folder / "model.onnx").stat().st_size
+    assert before["ms"] is before["accuracy"] is report["search"] is None
     for layer in report["layers"]:
         assert layer["macs"] < layer["macs_before"] if layer["method"] else layer["reason"]
 
@@ -55,26 +57,27 @@ def test_the_error_is_that_of_the_outputs(small, tiny_file, image):
 
 def test_a_plan_is_carried_out_to_the_letter(small, tiny_file, tmp_path):
     done, folder = small
-    again = tenfold.compress(tiny_file, tmp_path / "again", plan=folder / "plan.json")
+    again = tenfold.compress(tiny_file, tmp_path / "again", folder / "plan.json")
     assert again.plan == done.plan
     assert (tmp_path / "again" / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
 
 
 def test_a_layer_that_is_left_says_why(tiny_file, tmp_path):
-    done = tenfold.compress(tiny_file, tmp_path / "small", method="spatial_svd", energy=0.5)
-    reasons = {layer.name: layer.reason for layer in done.layers}
-    assert reasons["conv"] is None and "conv2d" in reasons["fc"]
+    done = tenfold.compress(tiny_file, tmp_path / "small", tenfold.Recipe("spatial_svd", 0.5))
+    assert set(done.refused) == {"fc"} and "conv2d" in done.refused["fc"]
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"method": "magic"}, "'magic'.*tucker2"),
-        ({"energy": 0.0}, "energy 0"),
-        ({"energy": 1.5}, "energy 1.5"),
         ({"target": "zx81"}, "'zx81'"),
-        ({"plan": "none.json"}, "none.json"),
-        ({"energy": 1.0}, "no layer is factored: .*MACs"),
+        ({"how": "none.json"}, "none.json"),
+        ({"how": 0.9}, "a Budget, a Recipe, a Plan or the path of a plan, not float"),
+        ({"how": tenfold.Recipe(energy=1.0)}, "no layer is factored: .*MACs"),
+        ({"how": tenfold.Budget(max_drop=1)}, "needs data"),
+        ({"device": "board"}, "--device .*--max-drop"),
+        ({"settings": tenfold.Settings(silence=9)}, "--device .*--max-drop"),
+        ({"settings": tenfold.Settings(pareto=True)}, "--pareto .*--max-drop"),
     ],
 )
 def test_mistakes_write_nothing(tiny_file, tmp_path, options, words):
@@ -88,15 +91,16 @@ def test_a_plan_for_another_model_is_refused(small, tmp_path):
     onnx.save(tiny_network(seed=1), tmp_path / "other.onnx")
     for work in (tenfold.compress, lambda model, output, plan: tenfold.compile(model, output=output, plan=plan)):
         with pytest.raises(TenfoldError, match="another model|made for model"):
-            work(tmp_path / "other.onnx", tmp_path / "out", plan=folder / "plan.json")
+            work(tmp_path / "other.onnx", tmp_path / "out", folder / "plan.json")
     assert not (tmp_path / "out").exists()
 
 
 def test_with_images_the_chains_are_corrected(tmp_path):
     """Without a budget: nearer to the dense network on other images than without a correction, and replayed to the same bytes."""
     model, x, other = classifier(), images(300), images(50, seed=5)
-    options = {"method": "channel_svd", "energy": 0.6, "target": "zen3"}
-    plain, done = (tenfold.compress(model, tmp_path / name, data=data, **options) for name, data in (("plain", None), ("done", x)))
+    recipe = tenfold.Recipe("channel_svd", 0.6)
+    work = {"plain": None, "done": x}
+    plain, done = (tenfold.compress(model, tmp_path / name, recipe, data=data, target="zen3") for name, data in work.items())
     assert done.plan.layers == plain.plan.layers and (done.plan.correction, plain.plan.correction) == ("fisher", "none")
 
     def scores(network):
@@ -108,7 +112,7 @@ def test_with_images_the_chains_are_corrected(tmp_path):
     assert errors[1] < 0.8 * errors[0]
 
     plan = tmp_path / "done" / "plan.json"
-    tenfold.compress(model, tmp_path / "again", plan=plan, data=x)
+    tenfold.compress(model, tmp_path / "again", plan, data=x)
     assert (tmp_path / "again" / "model.onnx").read_bytes() == (tmp_path / "done" / "model.onnx").read_bytes()
     with pytest.raises(TenfoldError, match="corrects its chains with data"):
         tenfold.compile(model, output=tmp_path / "artifact", plan=plan)

@@ -12,8 +12,9 @@ from tenfold.passes.inventory import inventory
 from tenfold.runner.data import Data
 from tenfold.search.budget import Budget
 from tenfold.search.calibration.evaluation import Judge, split
-from tenfold.search.compress_within import compress_within
-from tenfold.search.search import SURE, SURE_OF_ALL, Search, Settings
+from tenfold.search.find import STANDARD_ERRORS, STANDARD_ERRORS_OF_ALL, Finder
+from tenfold.search.search import Search
+from tenfold.search.settings import Settings
 from tenfold.support.errors import TenfoldError
 from tenfold.targets import resolve
 
@@ -30,13 +31,16 @@ def work(tmp_path_factory):
     return folder
 
 
-def settings(work, device=None, **options):
-    return Settings(resolve("zen3"), device or ModelDevice(), cache=work / "cache", methods=QUICK, **options)
+def within(work, output, budget, *, data=None, device=None, progress=None, **settings):
+    """A search that is timed by a device that computes its times."""
+    options = Settings(**{"cache": work / "cache", "methods": QUICK, **settings})
+    where = {"device": device or ModelDevice(), "target": "zen3", "progress": progress}
+    return tenfold.compress(work / "net.onnx", output, budget, data=work / "d.npz" if data is None else data, settings=options, **where)
 
 
 @pytest.fixture(scope="module")
 def small(work):
-    done = compress_within(work / "net.onnx", work / "small", work / "d.npz", Budget(max_drop=5), settings=settings(work))
+    done = within(work, work / "small", Budget(max_drop=5))
     return done, work / "small"
 
 
@@ -50,13 +54,13 @@ def test_the_budget_holds_on_the_held_out_images(small, work):
     scores = np.concatenate([small_network.reference({"x": image[None]})[0] for image in held_out.x])
     verdict = judge.verdict(scores)
     assert chains == {} and verdict.drop + verdict.uncertainty <= 5 + 1e-6
-    assert done.verdict.drop == pytest.approx(verdict.drop) and done.after.accuracy == pytest.approx(verdict.accuracy)
+    assert done.search.verdict.drop == pytest.approx(verdict.drop) and done.after.accuracy == pytest.approx(verdict.accuracy)
 
 
 def test_it_is_faster_and_says_by_how_much(small):
     done, folder = small
     assert done.plan.layers and done.after.ms < done.before.ms and done.after.macs < done.before.macs
-    assert done.predicted_ms == pytest.approx(done.after.ms, rel=0.05)
+    assert done.search.predicted_ms == pytest.approx(done.after.ms, rel=0.05)
     assert done.after.bytes == (folder / "model.onnx").stat().st_size < done.before.bytes
     report = json.loads((folder / "report.json").read_text())
     assert report["after"]["macs"] == tenfold.inspect(folder / "model.onnx").macs
@@ -70,21 +74,21 @@ def test_it_is_faster_and_says_by_how_much(small):
 
 def test_the_plan_replays_to_the_same_bytes(small, work, tmp_path):
     _, folder = small
-    tenfold.compress(work / "net.onnx", tmp_path / "again", plan=folder / "plan.json", data=work / "d.npz")
+    tenfold.compress(work / "net.onnx", tmp_path / "again", folder / "plan.json", data=work / "d.npz")
     assert (tmp_path / "again" / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
 
 
 def test_a_replay_without_the_data_or_with_other_data_is_refused(small, work, tmp_path):
     _, folder = small
     with pytest.raises(TenfoldError, match="--data"):
-        tenfold.compress(work / "net.onnx", tmp_path / "again", plan=folder / "plan.json")
+        tenfold.compress(work / "net.onnx", tmp_path / "again", folder / "plan.json")
     with pytest.raises(TenfoldError, match="other data"):
-        tenfold.compress(work / "net.onnx", tmp_path / "again", plan=folder / "plan.json", data=images(IMAGES, seed=9))
+        tenfold.compress(work / "net.onnx", tmp_path / "again", folder / "plan.json", data=images(IMAGES, seed=9))
 
 
 def test_a_second_search_measures_nothing_again(small, work):
     device = ModelDevice()
-    done = compress_within(work / "net.onnx", work / "warm", work / "d.npz", Budget(max_drop=5), settings=settings(work, device))
+    done = within(work, work / "warm", Budget(max_drop=5), device=device)
     assert len(device.asked) == 1  # the yardstick
     assert done.plan == small[0].plan
     assert (work / "warm" / "model.onnx").read_bytes() == (work / "small" / "model.onnx").read_bytes()
@@ -95,15 +99,13 @@ def test_an_interrupted_search_goes_on(work, small, tmp_path):
         if step.startswith("evaluating candidates") and done == 1:
             raise KeyboardInterrupt
 
-    cold = Settings(resolve("zen3"), ModelDevice(), cache=tmp_path / "cold", methods=QUICK)
     with pytest.raises(KeyboardInterrupt):
-        compress_within(work / "net.onnx", tmp_path / "out", work / "d.npz", Budget(max_drop=5), settings=cold, progress=cut)
+        within(work, tmp_path / "out", Budget(max_drop=5), cache=tmp_path / "cold", progress=cut)
     assert not (tmp_path / "out").exists()
     (kept,) = (tmp_path / "cold" / "searches").glob("*-layers.jsonl")
     before = kept.read_text().splitlines()
     device = ModelDevice()
-    again = Settings(resolve("zen3"), device, cache=tmp_path / "cold", methods=QUICK)
-    done = compress_within(work / "net.onnx", tmp_path / "out", work / "d.npz", Budget(max_drop=5), settings=again)
+    done = within(work, tmp_path / "out", Budget(max_drop=5), cache=tmp_path / "cold", device=device)
     assert kept.read_text().splitlines()[: len(before)] == before and len(device.asked) == 1
     assert done.plan == small[0].plan
 
@@ -113,15 +115,15 @@ def test_a_verdict_is_kept(work, small, monkeypatch):
         raise AssertionError("a plan was verified again")
 
     monkeypatch.setattr("tenfold.search.search.Judge.judge", judge)
-    done = compress_within(work / "net.onnx", work / "kept", work / "d.npz", Budget(max_drop=5), settings=settings(work))
-    assert done.verdict == small[0].verdict
+    done = within(work, work / "kept", Budget(max_drop=5))
+    assert done.search.verdict == small[0].search.verdict
 
 
 def test_time_is_bounded_and_accuracy_the_best(work):
-    done = compress_within(work / "net.onnx", work / "fast", work / "d.npz", Budget(speedup=2), settings=settings(work))
+    done = within(work, work / "fast", Budget(speedup=2))
     assert done.before.ms / done.after.ms >= 2
-    slower = compress_within(work / "net.onnx", work / "slower", work / "d.npz", Budget(speedup=1.3), settings=settings(work))
-    assert slower.verdict.kl < done.verdict.kl and slower.after.ms > done.after.ms
+    slower = within(work, work / "slower", Budget(speedup=1.3))
+    assert slower.search.verdict.kl < done.search.verdict.kl and slower.after.ms > done.after.ms
 
 
 class Slowing(ModelDevice):
@@ -135,9 +137,8 @@ class Slowing(ModelDevice):
 
 def test_what_is_told_is_what_is_bounded(work, small):
     latency = 1.05 * small[0].after.ms
-    slowing = settings(work, Slowing())
-    done = compress_within(work / "net.onnx", work / "told", work / "d.npz", Budget(latency=latency), settings=slowing)
-    assert done.after.ms <= latency and done.predicted_ms == pytest.approx(done.after.ms, rel=0.05)
+    done = within(work, work / "told", Budget(latency=latency), device=Slowing())
+    assert done.after.ms <= latency and done.search.predicted_ms == pytest.approx(done.after.ms, rel=0.05)
 
 
 class Apart(ModelDevice):
@@ -150,56 +151,55 @@ class Apart(ModelDevice):
 
 
 def test_predictions_are_for_the_machine_as_it_is(work, small):
-    done = compress_within(work / "net.onnx", work / "apart", work / "d.npz", Budget(max_drop=5), settings=settings(work, Apart()))
+    done = within(work, work / "apart", Budget(max_drop=5), device=Apart())
     assert done.after.ms == pytest.approx(small[0].after.ms + 0.05)
-    assert done.predicted_ms == pytest.approx(done.after.ms, rel=0.05)
+    assert done.search.predicted_ms == pytest.approx(done.after.ms, rel=0.05)
 
 
 @pytest.mark.parametrize("others_hold", [True, False])
 def test_where_no_plan_holds_any_more_the_next_are_more_careful(work, monkeypatch, others_hold):
     """As when a plan that was verified last moves the trend. Where none holds in the end, that is an error."""
-    further, holds, fallen, asked, kept = Search._further, Search._holds, {}, [], []
+    further, holds, fallen, asked, kept = Finder.further, Finder.holds, {}, [], []
 
-    def moved(search, choice, max_drop):
+    def moved(finder, choice):
         if fallen and choice not in fallen:
-            asked.append(search.costs.predicted(choice).loss)
-        return holds(search, choice, max_drop) and not (fallen and (choice in fallen or not others_hold))
+            asked.append(finder.costs.predicted(choice).loss)
+        return holds(finder, choice) and not (fallen and (choice in fallen or not others_hold))
 
-    def after(search, found, max_drop, limits):
+    def after(finder, found):
         fallen.update(found.tried)
-        asked.append(search.costs.predicted(found.best).loss)
-        kept.extend(further(search, found, max_drop, limits))
+        asked.append(finder.costs.predicted(found.best).loss)
+        kept.extend(further(finder, found))
         return kept
 
-    monkeypatch.setattr(Search, "_holds", moved)
-    monkeypatch.setattr(Search, "_further", after)
+    monkeypatch.setattr(Finder, "holds", moved)
+    monkeypatch.setattr(Finder, "further", after)
 
-    def search():
-        return compress_within(work / "net.onnx", work / "careful", work / "d.npz", Budget(max_drop=5), settings=settings(work))
+    def find():
+        return within(work, work / "careful", Budget(max_drop=5))
 
     if others_hold:
-        assert search().verdict.drop <= 5
+        assert find().search.verdict.drop <= 5
         assert kept and not set(kept) & set(fallen)
     else:
         with pytest.raises(TenfoldError, match="can't be met"):
-            search()
+            find()
         assert len(set(asked)) > 2 and min(asked) < asked[0]
 
 
 def test_size_is_bounded(work):
     limit = 0.75 * (work / "net.onnx").stat().st_size
-    done = compress_within(work / "net.onnx", work / "tight", work / "d.npz", Budget(size=limit / 1e6), settings=settings(work))
+    done = within(work, work / "tight", Budget(size=limit / 1e6))
     assert (work / "tight" / "model.onnx").stat().st_size == done.after.bytes <= limit
 
 
 @pytest.mark.parametrize("method", ["flattened", "flattened_vhl"])
 def test_a_structure_that_is_a_start_for_training(work, tmp_path, method):
     """Asked for by name: its kernel has more taps than the layer's; what it loses without training is told."""
-    wanted = Settings(resolve("zen3"), ModelDevice(), cache=work / "cache", methods=(method,))
-    done = compress_within(work / "net.onnx", tmp_path / "out", work / "d.npz", Budget(speedup=1.3), settings=wanted)
+    done = within(work, tmp_path / "out", Budget(speedup=1.3), methods=(method,))
     assert {layer.method for layer in done.layers} == {method, None} and all(layer.error for layer in done.layers if layer.method)
-    assert done.verdict.kl > 0 and done.after.macs < done.before.macs
-    tenfold.compress(work / "net.onnx", tmp_path / "again", plan=tmp_path / "out" / "plan.json", data=work / "d.npz")
+    assert done.search.verdict.kl > 0 and done.after.macs < done.before.macs
+    tenfold.compress(work / "net.onnx", tmp_path / "again", tmp_path / "out" / "plan.json", data=work / "d.npz")
     assert (tmp_path / "again" / "model.onnx").read_bytes() == (tmp_path / "out" / "model.onnx").read_bytes()
 
 
@@ -208,20 +208,21 @@ def test_bounds_together(work, small, bounds):
     """With a size that a network is known to have: predictions that are off by a little do not make it unreachable."""
     size = small[0].after.bytes
     budget = Budget(**bounds, size=size / 1e6)
-    done = compress_within(work / "net.onnx", work / "both", work / "d.npz", budget, settings=settings(work))
+    done = within(work, work / "both", budget)
     assert done.after.bytes <= size
     assert done.before.ms / done.after.ms >= bounds.get("speedup", 1) and done.after.ms <= bounds.get("latency", 1)
     most = bounds.get("max_drop", 100)
-    if done.expected is None:
-        assert done.verdict.drop + SURE_OF_ALL * done.verdict.uncertainty <= most
+    if done.search.expected is None:
+        assert done.search.verdict.drop + STANDARD_ERRORS_OF_ALL * done.search.verdict.uncertainty <= most
     else:
-        assert max(done.verdict.drop, done.expected.drop + SURE * done.expected.uncertainty) <= most
+        assert max(done.search.verdict.drop, done.search.expected.drop + STANDARD_ERRORS * done.search.expected.uncertainty) <= most
 
 
 def test_bytes_are_predicted_and_suggested_ranks_looked_at(work, monkeypatch):
     asked = []
     monkeypatch.setattr("tenfold.factorization.methods.tucker2.suggested_ranks", lambda weight: asked.append(weight.shape) or (5, 9))
-    searching = Search(tenfold.frontends.load(work / "net.onnx"), Data.of(work / "d.npz"), settings(work))
+    wanted = Settings(cache=work / "cache", methods=QUICK)
+    searching = Search(tenfold.frontends.load(work / "net.onnx"), Data.of(work / "d.npz"), resolve("zen3"), ModelDevice(), wanted)
     assert asked == [(32, 4, 3, 3), (32, 32, 3, 3)]
     assert (8, 16) in [option.candidate.choice.ranks for option in searching.surveys[1].options]
     for limit in (0.001, 1.0):
@@ -243,19 +244,20 @@ def test_bytes_are_predicted_and_suggested_ranks_looked_at(work, monkeypatch):
 )
 def test_a_budget_that_can_not_be_met_says_what_can(work, tmp_path, bounds, words):
     with pytest.raises(TenfoldError, match=words) as caught:
-        compress_within(work / "net.onnx", tmp_path / "out", work / "d.npz", Budget(**bounds), settings=settings(work))
+        within(work, tmp_path / "out", Budget(**bounds))
     assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
 
 
 def test_without_labels_agreement_is_bounded(work, tmp_path):
     x = Data.of(work / "d.npz").x
-    done = compress_within(work / "net.onnx", tmp_path / "out", x, Budget(max_drop=8), settings=settings(work))
-    assert not done.labels and done.before.accuracy == 1 and done.after.accuracy == pytest.approx(1 - done.verdict.drop / 100)
+    done = within(work, tmp_path / "out", Budget(max_drop=8), data=x)
+    assert not done.search.labels and done.before.accuracy == 1
+    assert done.after.accuracy == pytest.approx(1 - done.search.verdict.drop / 100)
 
 
 def test_the_curve_goes_from_dense_to_fast(work, tmp_path):
     out = tmp_path / "curve"
-    compress_within(work / "net.onnx", out, work / "d.npz", Budget(max_drop=5), settings=settings(work), pareto=True)
+    within(work, out, Budget(max_drop=5), pareto=True)
     points = json.loads((out / "pareto.json").read_text())["points"]
     assert not points[0]["layers"] and points[0]["drop"] == 0 and len(points) > 2
     times = [point["ms"] for point in points]

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from tenfold.factorization import Choice, Layer
 from tenfold.search.candidates import Candidate
-from tenfold.search.costs import NODE, Costs, Whole
+from tenfold.search.costs import NODE_BYTES, Costs, Whole
 from tenfold.search.survey import LayerSurvey, Option, _Surveyor, beaten, frontier, promising
-from tenfold.search.timing.latency_table import Trial
+from tenfold.search.timing.latency_table import TimedLayer
 from tenfold.support.progress import reporter
 
 LAYER = Layer("conv", "conv2d", (64, 48, 3, 3), padding=(1, 1, 1, 1), input_size=(14, 14), output_size=(14, 14))
@@ -50,10 +50,10 @@ def test_what_can_not_be_better_is_not_factored():
 class Table:
     """Every option takes a millisecond for each million MACs."""
 
-    def ms(self, trials, progress):
-        return [trial.chain.macs(14, 14) / 1e6 for trial in trials]
+    def ms(self, timed_layers, progress):
+        return [timed.chain.macs(14, 14) / 1e6 for timed in timed_layers]
 
-    def failure(self, trial):
+    def failure(self, timed):
         return None
 
 
@@ -86,7 +86,7 @@ def test_the_dearest_ranks_are_factored_first_and_what_is_beaten_never():
 def test_what_is_not_faster_is_refused_with_both_times_and_not_factored():
     errors = Errors(channel_svd=0.1)
     candidates = [Candidate(LAYER, Choice("channel_svd", (rank,))) for rank in (8, 16)]
-    fast, slow = (Table().ms([Trial(LAYER, c.outline())], None)[0] for c in candidates)
+    fast, slow = (Table().ms([TimedLayer(LAYER, c.outline())], None)[0] for c in candidates)
     options = _Surveyor(Table(), errors, {}, reporter(None), {"conv": slow}).options(candidates, [])
     assert {o.candidate.choice.ranks[0]: o.refused for o in options} == {8: None, 16: f"not faster: {slow:.4f} ms, dense {slow:.4f} ms"}
     assert fast < slow and errors.asked == [("channel_svd", 8)]
@@ -94,8 +94,8 @@ def test_what_is_not_faster_is_refused_with_both_times_and_not_factored():
 
 def test_what_does_not_compile_is_refused_and_not_factored():
     class Broken(Table):
-        def failure(self, trial):
-            return "RuntimeError: a check failed" if trial.chain.stages[0].out_channels == 8 else None
+        def failure(self, timed):
+            return "RuntimeError: a check failed" if timed.chain.stages[0].out_channels == 8 else None
 
     errors = Errors(channel_svd=0.1)
     candidates = [Candidate(LAYER, Choice("channel_svd", (rank,))) for rank in (8, 16)]
@@ -164,7 +164,7 @@ def test_the_dense_network_is_predicted_as_it_was_measured():
     assert dense.ms == pytest.approx(2.6) and dense.loss == 0 and dense.bytes == 300_000
     assert factored.ms == pytest.approx(0.2 + 1.2 * 1.4) and factored.loss == 0.1
     chain = model.surveys[0].open[0].candidate.outline()
-    assert factored.bytes == 300_000 - 4 * (LAYER.params - chain.params) + NODE
+    assert factored.bytes == 300_000 - 4 * (LAYER.params - chain.params) + NODE_BYTES
 
 
 def test_losses_that_are_known_better_change_the_choice():

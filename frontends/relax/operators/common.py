@@ -23,10 +23,12 @@ def const(array: np.ndarray) -> relax.Constant:
 
 
 def shape_of(expr: relax.Expr) -> list[int]:
+    """Static shape of a tensor."""
     return [int(size) for size in expr.ty.shape.values]
 
 
 def dtype_of(expr: relax.Expr) -> str:
+    """Element type of a tensor, as NumPy names it."""
     return str(expr.ty.dtype)
 
 

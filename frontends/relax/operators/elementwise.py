@@ -89,13 +89,13 @@ def _is_inf(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.
 
 
 def _sign(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr | None:
-    """Of unsigned numbers, of which TVM forms -1."""
+    """Convert Sign of unsigned numbers: TVM would form -1 of them."""
     x, dtype = inputs[0], dtype_of(inputs[0])
     return op.astype(op.greater(x, relax.const(0, dtype)), dtype) if dtype.startswith("u") else None
 
 
 def _shrink(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr | None:
-    """Of unsigned numbers, none of which lies below."""
+    """Convert Shrink of unsigned numbers: none of them lies below."""
     x, dtype = inputs[0], dtype_of(inputs[0])
     if not dtype.startswith("u"):
         return None

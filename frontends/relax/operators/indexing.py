@@ -35,7 +35,10 @@ def _gather(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.
 
 
 def _tile(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr | None:
-    """As a gather along each axis: LLVM 22 takes a vector of indices ``i % n`` wrong on AVX-512 (TVM's own tile gives other elements)."""
+    """Convert Tile to a gather along each axis.
+
+    TVM's own tile gives wrong elements on AVX-512: LLVM 22 takes a vector of indices ``i % n`` wrong.
+    """
     x, repeats = inputs[0], value_of(inputs[1])
     if repeats is None:
         return None
@@ -64,9 +67,10 @@ def _top_k(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.E
 def _one_hot(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr:
     """Negative indices count from the end; what is out of range is off everywhere."""
     indices, depth, values = inputs
-    if value_of(depth) is None:
+    given = value_of(depth)
+    if given is None:
         raise TenfoldError("depth computed from the data is not supported: make it a constant")
-    depth, rank = int(value_of(depth).item()), indices.ty.ndim
+    depth, rank = int(given.item()), indices.ty.ndim
     axis = int(attrs.get("axis", -1)) % (rank + 1)
     indices = bb.emit(op.astype(indices, "int64"))
     wrapped = bb.emit(op.where(op.less(indices, relax.const(0, "int64")), op.add(indices, relax.const(depth, "int64")), indices))
@@ -79,7 +83,8 @@ def _one_hot(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax
 def _eye_like(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr:
     dtype = attrs.get("dtype")
     dtype = dtype_of(inputs[0]) if dtype is None else str(onnx.helper.tensor_dtype_to_np_dtype(int(dtype)))
-    return relax.const(np.eye(*shape_of(inputs[0]), k=int(attrs.get("k", 0)), dtype=dtype), dtype)
+    rows, columns = shape_of(inputs[0])
+    return relax.const(np.eye(rows, columns, k=int(attrs.get("k", 0)), dtype=dtype), dtype)
 
 
 def _reduce_bool(operator: str) -> Converter:

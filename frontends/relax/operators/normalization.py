@@ -9,7 +9,7 @@ op = relax.op
 
 
 def _layer_norm(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr | None:
-    """With the mean and the inverse deviation, where they are used; TVM's has no such outputs."""
+    """Convert LayerNormalization whose mean and inverse deviation are used: TVM's has no such outputs."""
     outputs = attrs["tvm_custom"]["num_outputs"]
     if outputs < 2:
         return None

@@ -121,7 +121,7 @@ def _recurrent(kind: _Kind) -> Converter:
         first = bool(attrs.get("layout", 0))
         x = bb.emit(op.permute_dims(x, [1, 0, 2])) if first else x
         steps, batch, _ = shape_of(x)
-        if lengths is not None and (value_of(lengths) is None or (value_of(lengths) != steps).any()):
+        if lengths is not None and ((given := value_of(lengths)) is None or not np.all(given == steps)):
             raise TenfoldError("sequences of different lengths (sequence_lens) are not supported: leave that input out")
         if steps > LONGEST:
             raise TenfoldError(f"sequences of {steps} steps are not supported, at most {LONGEST}")
@@ -146,7 +146,7 @@ def _recurrent(kind: _Kind) -> Converter:
 
 
 def _run(bb: relax.BlockBuilder, rows: relax.Expr, state: tuple, step: Callable, backward: bool) -> tuple[relax.Expr, tuple]:
-    """All steps of one direction: the outputs (steps, batch, hidden) in the order of time, and the last state."""
+    """Unroll one direction: outputs (steps, batch, hidden) in the order of time, and the last state."""
     steps = shape_of(rows)[0]
     outputs: list[relax.Expr] = []
     for t in reversed(range(steps)) if backward else range(steps):

@@ -109,11 +109,13 @@ def _axes(
             raise TenfoldError("keep_aspect_ratio_policy with a size that is rounded up is not supported; give the size itself")
         sizes, scales = None, np.array([ratio] * len(given))
     axes = [_Axis(size, size, None, (0.0, 1.0)) for size in shape]
-    cropped = roi is not None and attrs.get("coordinate_transformation_mode") == b"tf_crop_and_resize"
+    cropped = roi if attrs.get("coordinate_transformation_mode") == b"tf_crop_and_resize" else None
     for i, axis in enumerate(given):
-        out = int(sizes[i]) if sizes is not None else int(np.float32(shape[axis]) * np.float32(scales[i]))
-        crop = (float(roi[i]), float(roi[i + len(given)])) if cropped else (0.0, 1.0)
-        axes[axis] = _Axis(shape[axis], out, None if sizes is not None else float(scales[i]), crop)
+        crop = (0.0, 1.0) if cropped is None else (float(cropped[i]), float(cropped[i + len(given)]))
+        if sizes is not None:
+            axes[axis] = _Axis(shape[axis], int(sizes[i]), None, crop)
+        elif scales is not None:
+            axes[axis] = _Axis(shape[axis], int(np.float32(shape[axis]) * np.float32(scales[i])), float(scales[i]), crop)
     return axes
 
 

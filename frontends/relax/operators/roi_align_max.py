@@ -49,7 +49,7 @@ def roi_align_max(
     def outside(position: tirx.PrimExpr, extent: tirx.PrimExpr) -> tirx.PrimExpr:
         return tirx.any(position < tirx.const(-1.0, dtype), position > extent.astype(dtype))
 
-    def bin_(roi, channel, row, column):
+    def bin_(roi: tirx.Var, channel: tirx.Var, row: tirx.Var, column: tirx.Var) -> tirx.PrimExpr:
         (left, wide), (top, high) = bins(roi, 0), bins(roi, 1)
         rows, columns = points(high), points(wide)
         i, j = te.reduce_axis((0, rows), "i"), te.reduce_axis((0, columns), "j")

@@ -39,7 +39,10 @@ def _pad(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Exp
         return None
     pads = [int(pad) for pad in pads]
     rank = inputs[0].ty.ndim
-    axes = list(range(rank)) if len(inputs) < 4 or inputs[3] is None else [int(axis) % rank for axis in value_of(inputs[3])]
+    given = value_of(inputs[3]) if len(inputs) > 3 and inputs[3] is not None else range(rank)
+    if given is None:
+        return None
+    axes = [int(axis) % rank for axis in given]
     if min(pads, default=0) < 0:
         pads = _cut(bb, inputs, attrs, pads, axes)
     fill = attrs.get("value", 0.0) if "pads" in attrs else (0.0 if inputs[2] is None else value_of(inputs[2]))
@@ -79,7 +82,7 @@ def _roi_align(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> rel
     images = op.astype(op.clip(op.astype(images, "int64"), 0, count - 1), dtype)
     if text(attrs, "mode", "avg") == "max":
         images = bb.emit(op.astype(images, "int32"))
-        return bb.emit_te(lambda *args: roi_align_max(*args, size, scale, ratio, half), x, rois, images)
+        return bb.emit_te(lambda x, rois, images: roi_align_max(x, rois, images, size, scale, ratio, half), x, rois, images)
     if half:
         rois = op.subtract(rois, relax.const(0.5 / scale, dtype))
     boxes = bb.emit(op.concat([op.expand_dims(images, 1), rois], axis=1))
@@ -88,7 +91,7 @@ def _roi_align(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> rel
 
 
 def _max_pool(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr | None:
-    """With indices: the least index, over the positions of the window, at which the largest value stands. Without: TVM's."""
+    """Convert MaxPool with indices: the least index in the window at which the largest value stands. Without indices, TVM's."""
     if attrs["tvm_custom"]["num_outputs"] < 2:
         return None
     x, kernel = inputs[0], [int(size) for size in attrs["kernel_shape"]]
@@ -117,7 +120,7 @@ def _max_pool(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> rela
 
 
 def _places(begin: list[int], out: list[int], strides: list[int], pads: list[int], size: list[int]) -> np.ndarray:
-    """For one position of the window: which element of its plane each output reads; one past the plane where it is padding."""
+    """Element of its plane that each output reads at one position of the window; one past the plane where that is padding."""
     axes = np.meshgrid(*(np.arange(n) * s + b - p for n, s, b, p in zip(out, strides, begin, pads, strict=True)), indexing="ij")
     inside = functools.reduce(np.logical_and, [(axis >= 0) & (axis < n) for axis, n in zip(axes, size, strict=True)])
     flat = np.ravel_multi_index([np.clip(axis, 0, n - 1) for axis, n in zip(axes, size, strict=True)], size)

@@ -17,8 +17,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from math import ceil
 
+import numpy as np
 from tvm import ir, te, tirx
 
+from ...backend import EpilogueStep
+from ...operators import ELEMENTWISE, has_operand
 from ...shapes import ConvGeometry
 from .stage import ChainStage, ChannelLayout, layouts
 
@@ -328,22 +331,22 @@ def _plane(acc: te.Tensor, stage: ChainStage, layout: ChannelLayout, operands: S
     return _Plane(lambda n, t, r, x, c: plane[n, t, c // each, r, x, c % each], layout, whole=True)
 
 
-STEPS = {
-    "relax.add": lambda v, operand: v + operand,
-    "relax.multiply": lambda v, operand: v * operand,
-    "relax.nn.relu": lambda v: tirx.max(v, tirx.const(0, "float32")),
-    "relax.clip": lambda v, low, high: tirx.max(tirx.min(v, tirx.const(high, "float32")), tirx.const(low, "float32")),
-    "relax.sigmoid": tirx.sigmoid,
-    "relax.tanh": tirx.tanh,
-    "relax.nn.silu": lambda v: v * tirx.sigmoid(v),
-}
-WITH_OPERAND = ("relax.add", "relax.multiply")
-
-
 def activated(value, steps: Sequence[tuple], operands: Sequence[te.Tensor], channel):
     """`value` after the steps of a stage."""
     for name, *arguments in steps:
-        if name in WITH_OPERAND:
+        if has_operand(name):
             arguments = [operands[arguments[0]][channel]]
-        value = STEPS[name](value, *arguments)
+        value = ELEMENTWISE[name].step(value, *arguments)
     return value
+
+
+def numbered(steps: Sequence[EpilogueStep], operands: list[np.ndarray], layout: ChannelLayout | None = None) -> tuple[tuple, ...]:
+    """Return steps that name their arrays by number, and append these to `operands`: in order, or as channels lie in a layout."""
+    found = []
+    for step in steps:
+        arguments = step.arguments
+        if has_operand(step.name):
+            operands.append(arguments[0] if layout is None else layout.spread(arguments[0]))
+            arguments = (len(operands) - 1,)
+        found.append((step.name, *arguments))
+    return tuple(found)

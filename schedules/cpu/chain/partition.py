@@ -50,14 +50,47 @@ def segments(links: Sequence[ConvWorkload], target: Target, ends: Ends = CHANNEL
     for end in range(1, len(links) + 1):
         options = []
         for begin in range(end):
-            own = Ends(ends.source_nchw and begin == 0, ends.result_nchw and end == len(links))
-            kinds = [_single(links[begin], target)] if end - begin == 1 else _pooled(links[begin:end], target)
-            if end - begin > 1 or _alone(links[begin], own, target):
-                kinds += [_fused(links[begin:end], target, done) for done in dict.fromkeys((own, replace(own, source_nchw=False)))]
-            options += [(best[begin][0] + cost + _permutes(links[begin:end], own, segment.ends, target), [*best[begin][1], segment])
+            own, part = _own_ends(links, begin, end, ends), links[begin:end]
+            kinds = [_single(part[0], target)] if len(part) == 1 else _pooled(part, target)
+            if len(part) > 1 or _alone(part[0], own, target):
+                kinds += _chained(part, target, own)
+            options += [(best[begin][0] + cost + _permutes(part, own, segment.ends, target), [*best[begin][1], segment])
                         for cost, segment in kinds]
         best.append(min(options, key=lambda option: option[0]))
     return best[-1][1]
+
+
+def segment_as(kind: str, links: Sequence[ConvWorkload], begin: int, end: int, target: Target, ends: Ends) -> Segment | None:
+    """Return links `begin` to `end` as one kernel of a kind, the best of its kind; None where that can't be.
+
+    Parameters
+    ----------
+    kind : str
+        ``own``: one link by itself; ``pooled``: Winograd's algorithm and a pooling; ``chain``.
+    links : sequence of ConvWorkload
+        The whole sequence.
+    begin, end : int
+    target : Target
+    ends : Ends
+        Of the whole sequence.
+    """
+    own, part = _own_ends(links, begin, end, ends), links[begin:end]
+    if kind == "own":
+        return Segment(1) if len(part) == 1 else None
+    found = _pooled(part, target) if kind == "pooled" else _chained(part, target, own)
+    priced = [(cost + _permutes(part, own, segment.ends, target), segment) for cost, segment in found]
+    cost, segment = min(priced, key=lambda option: option[0], default=(float("inf"), None))
+    return None if cost == float("inf") else segment
+
+
+def _own_ends(links: Sequence[ConvWorkload], begin: int, end: int, ends: Ends) -> Ends:
+    """Which ends of a whole sequence are those of a part of it."""
+    return Ends(ends.source_nchw and begin == 0, ends.result_nchw and end == len(links))
+
+
+def _chained(links: Sequence[ConvWorkload], target: Target, own: Ends) -> list[tuple[float, Segment]]:
+    """A chain of all links that takes the ends as they lie, and one that gets its image channels-last."""
+    return [_fused(links, target, done) for done in dict.fromkeys((own, replace(own, source_nchw=False)))]
 
 
 def _alone(link: ConvWorkload, ends: Ends, target: Target) -> bool:

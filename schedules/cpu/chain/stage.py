@@ -32,7 +32,7 @@ class ChainStage:
         The register tile. A depthwise stage says 0 vectors, and has one.
     steps : tuple of (str, ...)
         Element-wise operators behind it, by the names of Relax: ``("relax.add", i)`` and ``("relax.multiply", i)`` with operand i of the
-        chain, one value per channel; ``("relax.clip", low, high)``; ``("relax.nn.relu",)`` and others of `chain.STEPS`.
+        chain, one value per channel; ``("relax.clip", low, high)``; ``("relax.nn.relu",)`` and others of `operators.ELEMENTWISE`.
     interleaved : int
         Groups whose filters share a vector: 1, or as many as fill it with the same number of filters each.
     table : int, optional

@@ -106,7 +106,7 @@ def line_cycles(shape: ConvShape, pixels: int, vectors: int, flat: bool, target:
     total = 0.0
     for count, width in line_tiles(shape, pixels, flat):
         tile = steps * step_cycles(shape, width, vectors, target) + width * vectors * STORE_CYCLES + shape.taps * ROW_CYCLES
-        total += count * (tile + (width * POINTER_CYCLES if flat and not _one_pointer(shape) else 0))
+        total += count * (tile + (width * POINTER_CYCLES if flat and not one_pointer(shape) else 0))
     return total
 
 
@@ -117,16 +117,16 @@ def cycles(shape: ConvShape, pixels: int, vectors: int, flat: bool, target: Targ
     return ceil(shape.filters / block) * work * (RAGGED_PRICE if shape.filters % block else 1.0)
 
 
-def _one_pointer(shape: ConvShape) -> bool:
+def one_pointer(shape: ConvShape) -> bool:
     """Pixels that follow each other in the image also do in memory: flat tiles cost nothing extra."""
     return shape.kernel == (1, 1) and shape.stride == (1, 1)
 
 
-def _widest(shape: ConvShape, flat: bool, target: Target) -> int:
+def widest(shape: ConvShape, flat: bool, target: Target) -> int:
     """Most pixels that a tile can have: of one row, or with a pointer each."""
     if not flat:
         return shape.output[1]
-    return shape.pixels if _one_pointer(shape) else target.model.pointer_registers
+    return shape.pixels if one_pointer(shape) else target.model.pointer_registers
 
 
 def task_rows(count: int, line_bytes: int, cycles_each: float, other_tasks: int, target: Target) -> int:
@@ -158,8 +158,8 @@ def choose_tile(shape: ConvShape, target: Target) -> Tile:
         (cycles(shape, pixels, vectors, flat, target), flat, -pixels, vectors)
         for vectors in range(1, min(4, most) + 1)
         for pixels in range(1, min(target.vector_registers, shape.pixels) + 1)
-        for flat in ((True,) if _one_pointer(shape) else (False, True))
-        if fits_registers(pixels, vectors, target) and pixels <= _widest(shape, flat, target)
+        for flat in ((True,) if one_pointer(shape) else (False, True))
+        if fits_registers(pixels, vectors, target) and pixels <= widest(shape, flat, target)
     ]
     work, flat, pixels, vectors = min(candidates)
     pixels = -pixels

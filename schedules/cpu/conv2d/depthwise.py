@@ -11,6 +11,7 @@ The loop nest made:
 """
 from __future__ import annotations
 
+from dataclasses import astuple, dataclass
 from math import ceil
 
 import numpy as np
@@ -18,15 +19,46 @@ from tvm import te, tirx
 from tvm.s_tir import Schedule
 
 from ....targets import Target
-from ...shapes import ConvGeometry
+from ...shapes import ConvGeometry, ConvWorkload
 from ..common import TASKS_PER_CORE
 from ..epilogue import inline_epilogue
 from .compute import pad
 from .schedule import find_annotated
 
-ANNOTATION = "tenfold.depthwise"
+ANNOTATION = "tenfold.depthwise"  # of the accumulating block: pixels, rows and vectors of its tile
 PIXELS = 6             # accumulators: enough to hide the multiply-add's latency, few enough to leave registers for inputs and weights
 L2_SHARE = 0.5         # of the L2 cache for the padded input of a task
+
+
+@dataclass(frozen=True)
+class DepthwiseTile:
+    """What one task computes.
+
+    Attributes
+    ----------
+    pixels : int
+        Accumulators: pixels of one row.
+    rows : int
+        Rows of a task.
+    vectors : int
+        Vectors of channels of a task, a divisor of those that there are.
+    """
+
+    pixels: int
+    rows: int
+    vectors: int
+
+
+def lanes_of(channels: int, target: Target) -> int:
+    """Return how many channels a vector has: as many as it can hold, of those that divide all of them."""
+    return next(d for d in range(min(target.lanes, channels), 0, -1) if channels % d == 0)
+
+
+def choose_depthwise(workload: ConvWorkload, target: Target) -> DepthwiseTile:
+    """Return the tile with the largest tasks whose input fits in L2, and that leaves every core enough of them."""
+    pixels, lanes = min(PIXELS, workload.output[1]), lanes_of(workload.channels, target)
+    rows, vectors = _task(workload, pixels, lanes, target)
+    return DepthwiseTile(pixels, rows, vectors)
 
 
 def pack_depthwise(weight: np.ndarray) -> np.ndarray:
@@ -34,7 +66,7 @@ def pack_depthwise(weight: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(weight[:, 0].transpose(1, 2, 0))
 
 
-def depthwise(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry) -> te.Tensor:
+def depthwise(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: DepthwiseTile) -> te.Tensor:
     """Depthwise convolution as TE: data (N, H, W, C), weight (KH, KW, C) -> (N, OH, OW, C)."""
     batch, height, width, channels = (int(d) for d in data.shape)
     kernel_h, kernel_w, _ = (int(d) for d in weight.shape)
@@ -42,14 +74,13 @@ def depthwise(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry) -> te.
     out_h, out_w = geometry.output(height, width)
     source = pad(data, geometry.padding)
     ky, kx = te.reduce_axis((0, kernel_h), "ky"), te.reduce_axis((0, kernel_w), "kx")
-    pixels = min(PIXELS, out_w)
-    wide = ceil(out_w / pixels) * pixels
+    wide = ceil(out_w / tile.pixels) * tile.pixels
 
     def product(n, y, x, c):
         x = tirx.min(x, out_w - 1) if wide > out_w else x
         return te.sum(source[n, y * stride_h + ky * dilation_h, x * stride_w + kx * dilation_w, c] * weight[ky, kx, c], axis=[ky, kx])
 
-    acc = te.compute((batch, out_h, wide, channels), product, name="depthwise", attrs={ANNOTATION: [pixels, stride_h]})
+    acc = te.compute((batch, out_h, wide, channels), product, name="depthwise", attrs={ANNOTATION: list(astuple(tile))})
     return te.compute((batch, out_h, out_w, channels), lambda *i: acc(*i), name="crop")
 
 
@@ -59,16 +90,14 @@ def schedule_depthwise(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     conv = find_annotated(s, ANNOTATION)
     if conv is None:
         return None
-    pixels, stride = (int(v) for v in s.get(conv).annotations[ANNOTATION])
-    batch, out_h, wide, channels, kernel_h, _ = (int(v.dom.extent) for v in s.get(conv).iter_vars)
-    lanes = next(d for d in range(min(target.lanes, channels), 0, -1) if channels % d == 0)
+    tile = DepthwiseTile(*(int(v) for v in s.get(conv).annotations[ANNOTATION]))
+    lanes = lanes_of(int(s.get(conv).iter_vars[3].dom.extent), target)
     # 1. One block after the accumulators, and its loops.
     out = inline_epilogue(s, conv)
     n, y, x, c = s.get_loops(out)
-    rows, vectors = _task(batch, out_h, wide * stride, channels // lanes, kernel_h, stride, lanes, target)
-    y_out, y_in = s.split(y, [None, rows])
-    x_out, x_in = s.split(x, [None, pixels])
-    c_out, c_mid, lane = s.split(c, [None, vectors, lanes])
+    y_out, y_in = s.split(y, [None, tile.rows])
+    x_out, x_in = s.split(x, [None, tile.pixels])
+    c_out, c_mid, lane = s.split(c, [None, tile.vectors, lanes])
     s.reorder(n, y_out, c_out, y_in, x_out, c_mid, x_in, lane)
     task = s.fuse(n, y_out, c_out)
     s.parallel(task)
@@ -92,8 +121,11 @@ def schedule_depthwise(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     return s
 
 
-def _task(batch: int, lines: int, row: int, vectors: int, kernel: int, stride: int, lanes: int, target: Target) -> tuple[int, int]:
-    """Lines, and vectors of channels, of a task: the largest whose input fits in L2 and that leaves every core enough tasks."""
+def _task(workload: ConvWorkload, pixels: int, lanes: int, target: Target) -> tuple[int, int]:
+    """Rows, and vectors of channels, of a task."""
+    batch, (lines, width), vectors = workload.batch, workload.output, workload.channels // lanes
+    kernel, stride = workload.geometry.kernel[0], workload.geometry.stride[0]
+    row = ceil(width / pixels) * pixels * stride
     blocks = [v for v in range(vectors, 0, -1) if vectors % v == 0]
     for block in blocks:
         for rows in range(lines, 0, -1):

@@ -14,30 +14,6 @@ MOST_CYCLES_MERGED = 0.95  # of the cycles as they were: less is gained for sure
 STORED_CYCLES = 6          # of one vector of the output: written, and read by what follows, idle lanes too
 
 
-def merge_groups(geometry: ConvGeometry, weight: np.ndarray, batch: int, size: tuple[int, int],
-                 target: Target) -> tuple[ConvGeometry, np.ndarray]:
-    """The same convolution with fewer groups, where the tile model predicts that it is faster.
-
-    Parameters
-    ----------
-    geometry : ConvGeometry
-    weight : ndarray
-        (F, C / groups, KH, KW).
-    batch : int
-    size : tuple of int
-        Height and width of the input.
-    target : Target
-
-    Returns
-    -------
-    ConvGeometry, ndarray
-        As given, or with G of every m * G groups left, and zeros in the weight.
-    """
-    groups = geometry.groups
-    best = mergeable(geometry, groups * weight.shape[1], batch, size, target)
-    return (geometry, weight) if best == 1 else (replace(geometry, groups=groups // best), block_diagonal(weight, groups, best))
-
-
 def divisors(geometry: ConvGeometry, lanes: int) -> list[int]:
     """Numbers of groups that can become one: together they have no more filters than the widest register tile."""
     groups = geometry.groups

@@ -28,6 +28,7 @@ from ..injective.elementwise import schedule_spatial
 
 ANNOTATION = "tenfold.matvec"  # of the accumulating block: streams, vectors, parallel, as integers
 STREAM_COST = {1: 1.3, 2: 1.1, 3: 1.03, 4: 1.0}  # time of one byte with so many streams a core, as measured; more of them gain nothing
+MOST_STREAMS = 8         # that a kernel can have
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ The loop nest made:
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import ceil, gcd
 
 from tvm import te, tirx
 from tvm.s_tir import Schedule
 
 from ....targets import Target
+from ...shapes import ResponseNorm
 from ...tir.analysis import block_of
 from ..common import extent_of, parallel_outer
 from ..conv2d.schedule import find_annotated
@@ -26,23 +26,12 @@ ANNOTATION = "tenfold.response_norm"  # of the block of squares: elements in a v
 LONGEST = 16       # windows are unrolled
 
 
-@dataclass(frozen=True)
-class Window:
-    """The operator's numbers; `before` and `behind` are how far the window reaches to either side."""
-
-    before: int
-    behind: int
-    bias: float
-    scale: float
-    beta: float
-
-
-def response_norm(data: te.Tensor, window: Window, target: Target) -> te.Tensor:
+def response_norm(data: te.Tensor, norm: ResponseNorm, target: Target) -> te.Tensor:
     """The operator as TE, over the last axis of a float32 tensor."""
     *lead, channels = (int(d) for d in data.shape)
     lanes = gcd(channels, target.lanes)
     # Squares and zeros in whole vectors, as an axis of their own: one test for each, and compute_at takes all of them.
-    front, vectors, end = ceil(window.before / lanes), channels // lanes, ceil(window.behind / lanes)
+    front, vectors, end = ceil(norm.before / lanes), channels // lanes, ceil(norm.behind / lanes)
 
     def square(*i):
         *row, vector, lane = i
@@ -53,10 +42,10 @@ def response_norm(data: te.Tensor, window: Window, target: Target) -> te.Tensor:
     squares = te.compute((*lead, front + vectors + end, lanes), square, name="squares", attrs={ANNOTATION: lanes})
 
     def normalised(*i):
-        positions = [i[-1] + front * lanes + r for r in range(-window.before, window.behind + 1)]
+        positions = [i[-1] + front * lanes + r for r in range(-norm.before, norm.behind + 1)]
         first, *others = [squares[(*i[:-1], p // lanes, p % lanes)] for p in positions]
-        base = tirx.const(window.bias, "float32") + sum(others, start=first) * tirx.const(window.scale, "float32")
-        return data(*i) / tirx.power(base, tirx.const(window.beta, "float32"))
+        base = tirx.const(norm.bias, "float32") + sum(others, start=first) * tirx.const(norm.scale, "float32")
+        return data(*i) / tirx.power(base, tirx.const(norm.beta, "float32"))
 
     return te.compute(data.shape, normalised, name="normalised")
 

@@ -158,16 +158,16 @@ def direct_cycles(shape: ConvShape, target: Target) -> float:
 @lru_cache(maxsize=256)
 def choose_winograd(shape: ConvShape, target: Target) -> Blocking | None:
     """The cheapest blocking of the forms that are exact enough; None where the direct convolution is predicted to be faster."""
-    if shape.kernel != (3, 3) or shape.stride != (1, 1) or shape.groups != 1 or shape.filters % target.lanes:
-        return None
-    found = min(candidates(shape, target), key=lambda b: winograd_cycles(shape, b, target), default=None)
+    found = min(blockings(shape, target), key=lambda b: winograd_cycles(shape, b, target), default=None)
     if found is None or winograd_cycles(shape, found, target) >= direct_cycles(shape, target):
         return None
     return found
 
 
-def candidates(shape: ConvShape, target: Target) -> Iterator[Blocking]:
-    """Every blocking worth a price."""
+def blockings(shape: ConvShape, target: Target) -> Iterator[Blocking]:
+    """Go through every blocking worth a price; there is none for a convolution that Winograd's algorithm is not for."""
+    if shape.kernel != (3, 3) or shape.stride != (1, 1) or shape.groups != 1 or shape.filters % target.lanes:
+        return
     vectors = [v for v in range(1, 5) if shape.filters % (v * target.lanes) == 0]
     for outputs in BY_OUTPUTS:
         if error_bound(outputs, shape.channels) > MOST_ERROR:

@@ -1,4 +1,7 @@
 """What every method promises, on random layers."""
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from factor_reference import PROPERTY, conv_layer, kernel_of, layers, random_weight, run_chain, run_layer, sub_ranks
@@ -25,6 +28,11 @@ def test_names():
     for name, method in METHODS.items():
         assert method.name == name
         assert "\n" not in method.algebra and method.algebra.startswith("W[")
+
+
+def test_the_page_of_methods_lists_them_all():
+    rows = [line for line in (Path(__file__).parents[3] / "docs" / "methods.md").read_text().splitlines() if line.startswith("| ")]
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[-2])} == set(METHODS)
 
 
 @each_exact_method

@@ -18,7 +18,7 @@ from tenfold.runner.data import Data
 from tenfold.search.calibration import moments
 from tenfold.search.calibration.evaluation import split
 from tenfold.search.calibration.moments import calibrate
-from tenfold.search.calibration.network_rewriter import IMAGES
+from tenfold.search.calibration.network_rewriter import CALIBRATION_IMAGES
 from tenfold.support.errors import TenfoldError
 
 pytest.importorskip("torch")
@@ -97,11 +97,11 @@ def test_a_plan_in_the_mahalanobis_metric(tmp_path):
     model, x = classifier(), images(300)
     y = labels(model, x)
     network, data = load(model), Data(x, y)
-    calibrating = split(data)[0].x[:IMAGES]
+    calibrating = split(data)[0].x[:CALIBRATION_IMAGES]
     plan = {"version": 1, "model": network.sha256, "target": "zen3", "data": moments.digest(calibrating)}
     plan["layers"] = {"conv2": {"method": "channel_svd", "ranks": [4], "metric": "mahalanobis"}}
     (tmp_path / "plan.json").write_text(json.dumps(plan))
-    done = tenfold.compress(model, tmp_path / "out", plan=tmp_path / "plan.json", data={"x": x, "y": y})
+    done = tenfold.compress(model, tmp_path / "out", tmp_path / "plan.json", data={"x": x, "y": y})
     assert done.plan == Plan.from_json(json.dumps(plan))
 
     layer = next(layer for layer in inventory(network.mod) if layer.name == "conv2")
@@ -113,5 +113,5 @@ def test_a_plan_in_the_mahalanobis_metric(tmp_path):
     assert done.layers[1].error == pytest.approx(ours.relative_error(weight), rel=1e-4)
 
     with pytest.raises(TenfoldError, match="conv2.*labelled"):
-        tenfold.compress(model, tmp_path / "none", plan=tmp_path / "plan.json", data=x)
+        tenfold.compress(model, tmp_path / "none", tmp_path / "plan.json", data=x)
     assert not (tmp_path / "none").exists()

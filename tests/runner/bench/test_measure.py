@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from tenfold.runner.bench import measure as module
-from tenfold.runner.bench.measure import WARM_UP_RUNS, Latency, measure, wait_until_quiet, warm_up
+from tenfold.runner.bench.measure import WARM_UP_RUNS, Elsewhere, Latency, measure, wait_until_quiet, warm_up
 from tenfold.runner.bench.peak_memory import peak_bytes
 
 
@@ -23,6 +23,17 @@ def test_latency_is_in_milliseconds():
 def test_the_spread_is_that_of_the_medians_of_rounds():
     assert Latency.of([[1, 9], [2, 8], [3, 7, 5]]).spread == 0
     assert Latency.of([[value] for value in range(1, 12)]).spread == pytest.approx((10 - 2) / 6)
+
+
+def test_what_is_timed_elsewhere_counts_as_it_was_timed_there(monkeypatch):
+    def here(candidate):
+        raise AssertionError("nothing is called here")
+
+    monkeypatch.setattr(module, "warm_up", here)
+    asked = []
+    (latency,) = measure([Elsewhere(lambda runs: asked.append(runs) or [2.0, 4.0, 3.0][:runs])], 7, 3)
+    assert asked == [3, 2, 2]
+    assert latency == Latency.of([[0.002, 0.004, 0.003], [0.002, 0.004], [0.002, 0.004]]) and latency.median == pytest.approx(3)
 
 
 @pytest.mark.parametrize(("runs", "rounds"), [(1, 10), (7, 3), (10, 10), (23, 4)])

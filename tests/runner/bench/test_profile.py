@@ -75,10 +75,10 @@ def test_the_table_ends_in_the_sum(measured):
 
 
 def test_comparisons_carry_profiles_where_asked_for(tiny_artifact):
-    row = tenfold.compare(tiny_artifact, runs=2, profile=True).rows[0]
+    row = tenfold.bench(tiny_artifact, runs=2, profile=True).rows[0]
     assert [kernel.layers for kernel in row.profile.kernels if kernel.layers] == [("conv",), ("fc",)]
     assert row.profile.peak_gflops > 0
-    result = tenfold.compare(tiny_artifact, runs=2)
+    result = tenfold.bench(tiny_artifact, runs=2)
     assert result.rows[0].profile is None and "profile" not in json.loads(result.to_json())["rows"][0]
 
 

@@ -31,7 +31,7 @@ GREETING = message({"do": "greet", "silence": 60})
 SLOW = "import time; from tenfold.runner.devices.bench_session import Bench; Bench.time = lambda self, module: time.sleep(module) or 1.5"
 CLIENT = """
 import sys, time
-from tenfold import interrupts
+from tenfold.support import interrupts
 from tenfold.runner.devices.session import Session
 interrupts.listen()
 session = Session(sys.argv[1], float(sys.argv[2]))
@@ -95,7 +95,7 @@ def is_free(server):
 
 
 def test_half_open_connections_hold_nobody():
-    with serving(patch="from tenfold.runner import greeting; greeting.HANDSHAKE = 600") as server:
+    with serving(patch="from tenfold.runner.devices import greeting; greeting.HANDSHAKE = 600") as server:
         silent = [connect(server) for _ in range(20)]
         for number, connection in enumerate(silent):
             connection.sendall(GREETING[:number])
@@ -106,7 +106,7 @@ def test_half_open_connections_hold_nobody():
 
 
 def test_half_open_connections_end():
-    with serving(patch="from tenfold.runner import greeting; greeting.HANDSHAKE = 0.2") as server:
+    with serving(patch="from tenfold.runner.devices import greeting; greeting.HANDSHAKE = 0.2") as server:
         for begin in (b"", GREETING[:3], GREETING[:-1]):
             with connect(server) as connection:
                 connection.sendall(begin)
@@ -115,7 +115,7 @@ def test_half_open_connections_end():
 
 
 def test_more_half_open_connections_than_are_kept():
-    with serving(patch="from tenfold.runner import greeting, serve; greeting.HANDSHAKE, serve.GREETINGS = 600, 4") as server:
+    with serving(patch="from tenfold.runner.devices import greeting, serve; greeting.HANDSHAKE, serve.GREETINGS = 600, 4") as server:
         silent = [connect(server) for _ in range(10)]
         assert silent[0].recv(1) == b""
         is_free(server)
@@ -338,10 +338,12 @@ def test_files_stay_in_the_folder_of_the_session(tmp_path):
 
 
 def test_modules_are_forgotten_with_the_next_question(tmp_path):
-    bench = Bench(tmp_path)
-    bench._bursts = {1: lambda: 1.5, 2: lambda: 2.5}
-    assert bench.answer({"do": "time", "module": 2, "drop": [1, 7]}) == {"value": 2.5}
-    assert list(bench._bursts) == [2]
+    bench, dropped = Bench(tmp_path), []
+    bench._device.drop = dropped.append
+    bench._device.time = lambda module, runs: [module + 0.5] * runs
+    bench._programs = {1: None, 2: None}
+    assert bench.answer({"do": "time", "module": 2, "runs": 3, "drop": [1, 7]}) == {"value": [2.5] * 3}
+    assert dropped == [1, 7] and list(bench._programs) == [2]
 
 
 @pytest.mark.parametrize("silence", [0, -1, 0.1, 1e6, float("nan"), float("inf")])

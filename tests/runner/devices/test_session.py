@@ -13,11 +13,13 @@ import pytest
 from device_checks import Server
 from tenfold.factorization import METHODS, Layer
 from tenfold.frontends import load
-from tenfold.passes.layer_module import trial
+from tenfold.passes.layer_module import layer_module
+from tenfold.runner.bench.timed_module import TimedModules
 from tenfold.runner.devices import session as session_module
+from tenfold.runner.devices.remote import Remote
 from tenfold.runner.devices.session import Session
-from tenfold.search.compress_within import settings_for
-from tenfold.search.timing.device import Remote
+from tenfold.search.settings import Settings
+from tenfold.search.timing.timer import open_timer
 from tenfold.support.errors import TenfoldError
 from tenfold.targets import detection
 from tenfold.targets.host import detect_host
@@ -53,18 +55,18 @@ def test_the_device_is_this_machine(session):
 
 
 def test_a_layer_a_chain_and_a_network(session, tiny_file):
-    device = Remote(session.target, session)
-    for mod in (trial(CONV), trial(CONV, METHODS["tucker2"].outline(CONV, (8, 8)), ("relax.add", "relax.nn.relu"))):
+    device = TimedModules(session.target, Remote(session))
+    for mod in (layer_module(CONV), layer_module(CONV, METHODS["tucker2"].outline(CONV, (8, 8)), ("relax.add", "relax.nn.relu"))):
         assert 0 < device.kernels(mod)() < 1000
     first = device.network(load(tiny_file).mod)
-    second = device.network(trial(CONV))
+    second = device.network(layer_module(CONV))
     assert all(0 < burst() < 1000 for burst in (first, second, first))
     del first, second
 
 
 def test_a_session_that_is_closed(server):
     session = Session(server.address)
-    burst = Remote(session.target, session).kernels(trial(CONV))
+    burst = TimedModules(session.target, Remote(session)).kernels(layer_module(CONV))
     session.close()
     with pytest.raises(TenfoldError, match="the session has ended"):
         burst()
@@ -138,11 +140,10 @@ def test_addresses(address, parts):
     assert session_module._parse(address) == parts
 
 
-def test_settings_of_a_search_there(server):
-    settings = settings_for("host", threads=1, device=server.address)
-    assert isinstance(settings.device, Remote) and settings.target.cores == 1 and settings.target.tvm["num-cores"] == 1
-    assert settings.target.description == detection.cpu_model()
-    settings.device.session.close()
+def test_a_search_is_timed_there(server):
+    with open_timer(server.address, None, Settings(threads=1)) as (target, timer):
+        assert isinstance(timer, TimedModules) and isinstance(timer.device, Remote)
+        assert target.cores == 1 and target.tvm["num-cores"] == 1 and target.description == detection.cpu_model()
     assert [server.line(), server.line()] == ["session with 127.0.0.1", "session ended"]
 
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from tenfold.codegen.stack_buffers import PIPELINE
 from tenfold.schedules.cpu.conv2d.compute import ANNOTATION, conv2d, dense, pack_weights
 from tenfold.schedules.cpu.conv2d.cost import choose_tile
-from tenfold.schedules.cpu.conv2d.depthwise import depthwise, pack_depthwise, schedule_depthwise
+from tenfold.schedules.cpu.conv2d.depthwise import choose_depthwise, depthwise, pack_depthwise, schedule_depthwise
 from tenfold.schedules.cpu.conv2d.schedule import find_annotated, schedule_conv2d
-from tenfold.schedules.shapes import ConvGeometry, ConvShape
+from tenfold.schedules.shapes import ConvGeometry, ConvShape, ConvWorkload
 from tenfold.schedules.tir.bound_loops import BoundLoops, lower_blocks
 from tenfold.targets import resolve
 from tvm import s_tir, te, tirx
@@ -152,7 +152,8 @@ def test_depthwise(batch, channels, size, kernel, stride, padding, seed):
     weight = rng.standard_normal((channels, 1, *kernel), "float32")
     bias, packed = rng.standard_normal(channels, "float32"), pack_depthwise(weight)
     data, weights, biases = (te.placeholder(a.shape, name=n) for a, n in ((x, "x"), (packed, "w"), (bias, "b")))
-    out = with_epilogue(depthwise(data, weights, geometry), biases)
+    tile = choose_depthwise(ConvWorkload(geometry, size, channels, batch), HOST)
+    out = with_epilogue(depthwise(data, weights, geometry, tile), biases)
     schedule = schedule_depthwise(te.create_prim_func([data, weights, biases, out]), HOST)
     expected = np.maximum(reference(x, weight, geometry) + bias, 0)
     np.testing.assert_allclose(run(schedule, [x, packed, bias], expected.shape), expected, rtol=1e-4, atol=1e-4)

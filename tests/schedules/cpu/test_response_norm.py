@@ -5,7 +5,8 @@ import numpy as np
 import tvm
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tenfold.schedules.cpu.reduction.response_norm import Window, response_norm, schedule_response_norm
+from tenfold.schedules.cpu.reduction.response_norm import response_norm, schedule_response_norm
+from tenfold.schedules.shapes import ResponseNorm
 from tenfold.schedules.tir.vector_math import with_vector_math
 from tenfold.targets import resolve
 from tvm import te
@@ -13,7 +14,7 @@ from tvm import te
 HOST = resolve("host")
 
 
-def reference(x: np.ndarray, window: Window) -> np.ndarray:
+def reference(x: np.ndarray, window: ResponseNorm) -> np.ndarray:
     squares = np.pad(x.astype("float64") ** 2, [(0, 0)] * (x.ndim - 1) + [(window.before, window.behind)])
     total = sum(squares[..., r:r + x.shape[-1]] for r in range(window.before + window.behind + 1))
     return x / (window.bias + window.scale * total) ** window.beta
@@ -37,11 +38,11 @@ def check(shape, window):
        scale=st.sampled_from([1e-4, 0.3]), beta=st.sampled_from([0.75, 0.5, 1.0, 0.6]))
 @settings(deadline=None, max_examples=20, derandomize=True)
 def test_any_shape_and_window(lead, channels, before, behind, bias, scale, beta):
-    check((*lead, channels), Window(before, behind, bias, scale, beta))
+    check((*lead, channels), ResponseNorm(before, behind, bias, scale, beta))
 
 
 def test_rows_of_alexnet_are_vectors_on_every_core():
-    script = scheduled((1, 54, 54, 96), Window(2, 2, 1.0, 2e-5, 0.75)).script()
+    script = scheduled((1, 54, 54, 96), ResponseNorm(2, 2, 1.0, 2e-5, 0.75)).script()
     assert "T.parallel" in script
     assert script.count(f"T.vectorized(T.int64({HOST.lanes}))") + script.count(f"T.vectorized({HOST.lanes})") == 2
-    check((1, 54, 54, 96), Window(2, 2, 1.0, 2e-5, 0.75))
+    check((1, 54, 54, 96), ResponseNorm(2, 2, 1.0, 2e-5, 0.75))

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from schedule_checks import AVX512, HOST
 from tenfold.schedules.cpu.winograd.compute import pack_winograd, winograd
-from tenfold.schedules.cpu.winograd.cost import Blocking, candidates, choose_winograd, direct_cycles, tile_count, winograd_cycles
+from tenfold.schedules.cpu.winograd.cost import Blocking, blockings, choose_winograd, direct_cycles, tile_count, winograd_cycles
 from tenfold.schedules.cpu.winograd.schedule import schedule_winograd
 from tenfold.schedules.shapes import ConvGeometry, ConvShape
 from tvm import te, tirx
@@ -91,7 +91,7 @@ def test_largest_of_each_two_by_two(case, residual, seed):
 def test_chosen_blocking(size, channels, filters):
     geometry = ConvGeometry(filters, (3, 3), padding=(1, 1, 1, 1))
     shape = (1, *size, channels)
-    blocking = min(candidates(geometry.shape(*shape), HOST), key=lambda b: winograd_cycles(geometry.shape(*shape), b, HOST))
+    blocking = min(blockings(geometry.shape(*shape), HOST), key=lambda b: winograd_cycles(geometry.shape(*shape), b, HOST))
     check(shape, geometry, blocking)
 
 

@@ -7,9 +7,11 @@ import tvm
 from host_model import named
 from tenfold.passes.legalize import legalize
 from tenfold.passes.pipeline import lower
+from tenfold.schedules.backend import backend_of
 from tvm import relax, tirx
 
 TARGET = named("zen4")
+BACKEND = backend_of(TARGET)
 
 
 def network(op, channels: int, filters: int, size: int, kernel: int = 3, residual: bool = False, **attrs) -> tvm.IRModule:
@@ -38,20 +40,20 @@ def convolution(**attrs):
 
 def test_three_by_three_with_stride_one():
     with TARGET.tvm_target():
-        assert "winograd" in kernels(legalize(convolution(), TARGET))
+        assert "winograd" in kernels(legalize(convolution(), BACKEND))
 
 
 @pytest.mark.parametrize("attrs", [{"strides": 2}, {"dilation": 2}, {"kernel": 5}, {"channels": 3}, {"filters": 63}])
 def test_others_stay_direct(attrs):
     with TARGET.tvm_target():
-        names = kernels(legalize(convolution(**attrs), TARGET))
+        names = kernels(legalize(convolution(**attrs), BACKEND))
     assert "conv2d" in names and "winograd" not in names
 
 
 def test_transposed_convolutions_stay_direct():
     mod = network(relax.op.nn.conv2d_transpose, 64, 64, 28, kernel_layout="OHWI", strides=2, padding=1)
     with TARGET.tvm_target():
-        names = kernels(legalize(mod, TARGET))
+        names = kernels(legalize(mod, BACKEND))
     assert "winograd" not in names
 
 

@@ -17,8 +17,8 @@ from tenfold.passes.factorize_onnx import factorize_onnx
 from tenfold.passes.inventory import inventory, weights
 from tenfold.search.calibration.correction import correct
 from tenfold.search.calibration.free_batch import free_batch
-from tenfold.search.calibration.layer_sites import Place
-from tenfold.search.calibration.network_rewriter import Material
+from tenfold.search.calibration.layer_sites import LayerSite
+from tenfold.search.calibration.network_rewriter import NetworkRewriter
 from tenfold.search.calibration.patches import Pool, Positions, pixels
 from tenfold.support.errors import TenfoldError
 
@@ -78,8 +78,8 @@ def test_means_and_deviations_are_restored(network, x, kind):
     corrected = correct(network, inventory(network.mod), chains_of(network, RANKS), x, kind)
     model = free_batch(network.onnx, x)
     for layer in inventory(network.mod):
-        place = Place.of(model, layer, len(x), 1)
-        (dense,), (ours,) = (values(network, c, x, [place.output]) for c in ({}, corrected))
+        site = LayerSite.of(model, layer, len(x), 1)
+        (dense,), (ours,) = (values(network, c, x, [site.output]) for c in ({}, corrected))
         axes = (0, 2, 3) if dense.ndim == 4 else (0,)
         scale = dense.std(axis=axes)
         np.testing.assert_allclose((ours.mean(axis=axes) - dense.mean(axis=axes)) / scale, 0, atol=0.05)
@@ -125,18 +125,18 @@ def test_nothing_to_do(network, x):
 
 
 def test_without_pytorch_what_needs_gradients_says_so_and_is_not_the_default(network, x, monkeypatch):
-    material = Material.of(network)
-    assert material.correction() == "fisher"
-    for module in ("correct", "material"):
-        monkeypatch.setattr(f"tenfold.search.{module}.find_spec", lambda name: None)
-    assert material.correction() == "response"
+    rewriter = NetworkRewriter.of(network)
+    assert rewriter.correction() == "fisher"
+    for module in ("correction", "network_rewriter"):
+        monkeypatch.setattr(f"tenfold.search.calibration.{module}.find_spec", lambda name: None)
+    assert rewriter.correction() == "response"
     with pytest.raises(TenfoldError, match="needs PyTorch"):
         correct(network, inventory(network.mod), chains_of(network, RANKS), x, "fisher")
 
 
 def test_what_pytorch_can_not_run_is_corrected_without_gradients(network, monkeypatch):
     monkeypatch.setattr("tenfold.frontends.reference.torch_graph.OPERATORS", {})
-    assert Material.of(network).correction() == "response"
+    assert NetworkRewriter.of(network).correction() == "response"
 
 
 @pytest.mark.parametrize(("behind", "found"), [
@@ -155,10 +155,10 @@ def test_what_stands_behind_a_layer(behind, found):
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", names[-1])]
     model = helper.make_model(helper.make_graph(nodes, "g", values[:1], values[1:], tensors))
     layer = Layer("conv", "conv2d", (4, 2, 1, 1), input_size=(9, 8), output_size=(9, 8))
-    place = Place.of(model, layer, 40, 1)
-    assert (place.rectified, place.pool is not None) == found
-    if place.pool:
-        assert place.pool == Pool((3, 2), (2, 1), (1, 0), (1, 1)) and place.at.rows.shape[1] % 6 == 0
+    site = LayerSite.of(model, layer, 40, 1)
+    assert (site.rectified, site.pool is not None) == found
+    if site.pool:
+        assert site.pool == Pool((3, 2), (2, 1), (1, 0), (1, 1)) and site.at.rows.shape[1] % 6 == 0
 
 
 @PROPERTY

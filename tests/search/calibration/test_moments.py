@@ -59,8 +59,8 @@ def test_positions_are_the_same_every_time_and_enough():
 
 
 def test_statistics_are_those_of_all_patches(network, monkeypatch):
-    monkeypatch.setattr(moments, "LEAST", 10**9)  # every position
-    monkeypatch.setattr(moments, "BLOCK", 100)  # several blocks
+    monkeypatch.setattr(moments, "MIN_PATCHES", 10**9)  # every position
+    monkeypatch.setattr(moments, "BLOCK_ROWS", 100)  # several blocks
     layers, x = inventory(network.mod), images(70)
     found = calibrate(network, layers, x).statistics
     session = Inside(network.onnx, [layer_values(network.onnx, [layer])[layer.name][0] for layer in layers])
@@ -77,7 +77,7 @@ def test_statistics_are_those_of_all_patches(network, monkeypatch):
 
 def test_memory_does_not_grow_with_the_images(network, monkeypatch):
     """A pass over four times as many holds no more than what their positions take."""
-    monkeypatch.setattr(moments, "BLOCK", 256)  # that both fill
+    monkeypatch.setattr(moments, "BLOCK_ROWS", 256)  # that both fill
     layers, x = inventory(network.mod), images(4000)
     peaks = []
     for count in (1000, 4000):

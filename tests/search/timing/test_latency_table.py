@@ -9,7 +9,7 @@ from search_fakes import CONV, PER_MAC, ModelDevice
 from tenfold.factorization import METHODS, Layer
 from tenfold.passes.inventory import inventory
 from tenfold.search.timing import latency_table
-from tenfold.search.timing.latency_table import LatencyTable, Trial
+from tenfold.search.timing.latency_table import LatencyTable, TimedLayer
 from tenfold.support import interrupts
 from tenfold.targets import resolve
 
@@ -22,13 +22,14 @@ def target():
     return resolve("zen3")
 
 
-def trials(layer=CONV_LAYER):
-    return [Trial(layer), *(Trial(layer, METHODS["channel_svd"].outline(layer, (rank,)), ("relax.nn.relu",)) for rank in (4, 8, 12))]
+def timed_layers(layer=CONV_LAYER):
+    outlines = (METHODS["channel_svd"].outline(layer, (rank,)) for rank in (4, 8, 12))
+    return [TimedLayer(layer), *(TimedLayer(layer, outline, ("relax.nn.relu",)) for outline in outlines)]
 
 
-def test_a_trial_is_measured_as_it_is(target, tmp_path):
+def test_a_layer_is_measured_as_it_is(target, tmp_path):
     device = ModelDevice()
-    ms = LatencyTable(target, device, tmp_path).ms([*trials(), Trial(DENSE)])
+    ms = LatencyTable(target, device, tmp_path).ms([*timed_layers(), TimedLayer(DENSE)])
     chain = METHODS["channel_svd"].outline(CONV_LAYER, (8,))
     assert ms[0] == pytest.approx(CONV + PER_MAC * CONV_LAYER.macs, rel=1e-3)
     assert ms[2] == pytest.approx(2 * CONV + PER_MAC * chain.macs(8, 8), rel=1e-3)
@@ -38,22 +39,22 @@ def test_a_trial_is_measured_as_it_is(target, tmp_path):
 def test_every_shape_is_measured_once(target, tmp_path):
     device = ModelDevice()
     table = LatencyTable(target, device, tmp_path)
-    first = table.ms(trials())
+    first = table.ms(timed_layers())
     asked = len(device.asked)
     assert asked == 5  # the yardstick, and four
-    assert table.ms([*trials(replace(CONV_LAYER, name="another")), *trials()]) == [*first, *first]
+    assert table.ms([*timed_layers(replace(CONV_LAYER, name="another")), *timed_layers()]) == [*first, *first]
     assert len(device.asked) == asked
     again = ModelDevice()
-    assert LatencyTable(target, again, tmp_path).ms(trials()) == first
+    assert LatencyTable(target, again, tmp_path).ms(timed_layers()) == first
     assert not again.asked
 
 
 def test_what_is_finished_survives_an_interrupt(target, tmp_path, monkeypatch):
-    monkeypatch.setattr(latency_table, "BATCH", 1)
+    monkeypatch.setattr(latency_table, "BATCH_SIZE", 1)
     with pytest.raises(KeyboardInterrupt):
-        LatencyTable(target, ModelDevice(interrupt_at=4), tmp_path).ms(trials())
+        LatencyTable(target, ModelDevice(interrupt_at=4), tmp_path).ms(timed_layers())
     device = ModelDevice()
-    LatencyTable(target, device, tmp_path).ms(trials())
+    LatencyTable(target, device, tmp_path).ms(timed_layers())
     assert len(device.asked) == 3  # the yardstick, and the two that were left
 
 
@@ -69,14 +70,14 @@ class Failing(ModelDevice):
 def test_what_does_not_compile_takes_forever_and_says_why(target, tmp_path):
     """The others are measured; another session of the table tries again."""
     table = LatencyTable(target, Failing(), tmp_path)
-    ms = table.ms(trials())
+    ms = table.ms(timed_layers())
     assert ms[2] == inf and all(value < 1 for value in (*ms[:2], ms[3]))
-    failures = [table.failure(trial) for trial in trials()]
+    failures = [table.failure(timed) for timed in timed_layers()]
     assert failures[2] == "RuntimeError: InternalError: Check failed: (a) is false: a page of C++"
     assert failures[:2] == [None, None] and failures[3] is None
-    assert table.ms(trials()) == ms
+    assert table.ms(timed_layers()) == ms
     again = LatencyTable(target, ModelDevice(), tmp_path)
-    assert again.ms(trials())[2] < 1 and len(again.device.asked) == 2  # the yardstick, and the one that was left
+    assert again.ms(timed_layers())[2] < 1 and len(again.device.asked) == 2  # the yardstick, and the one that was left
 
 
 @pytest.mark.parametrize("caught", [[], [2]])
@@ -89,18 +90,18 @@ def test_an_interrupt_that_went_through_the_compiler_is_no_failure(target, tmp_p
 
     monkeypatch.setattr(interrupts, "caught", caught)
     with pytest.raises(KeyboardInterrupt):
-        LatencyTable(target, Interrupted(), tmp_path).ms(trials())
+        LatencyTable(target, Interrupted(), tmp_path).ms(timed_layers())
 
 
 def test_another_machine_threads_or_schedules_are_measured_again(target, tmp_path, monkeypatch):
-    LatencyTable(target, ModelDevice(), tmp_path).ms(trials())
+    LatencyTable(target, ModelDevice(), tmp_path).ms(timed_layers())
     for other in (replace(target, cores=target.cores + 1), replace(target, description="another CPU")):
         device = ModelDevice()
-        LatencyTable(other, device, tmp_path).ms(trials())
+        LatencyTable(other, device, tmp_path).ms(timed_layers())
         assert len(device.asked) == 5
     monkeypatch.setattr(latency_table, "code_version", lambda *folders, package: "other")
     device = ModelDevice()
-    LatencyTable(target, device, tmp_path).ms(trials())
+    LatencyTable(target, device, tmp_path).ms(timed_layers())
     assert len(device.asked) == 5
 
 
@@ -109,23 +110,23 @@ def test_steps_strides_and_permutations_are_part_of_the_key():
     chain = method.outline(CONV_LAYER, (4,))
     strided = replace(CONV_LAYER, stride=(2, 2), output_size=(4, 4))
     keys = [
-        Trial(CONV_LAYER),
-        Trial(CONV_LAYER, None, ("relax.nn.relu",)),
-        Trial(strided),
-        Trial(CONV_LAYER, chain),
-        Trial(strided, method.outline(strided, (4,))),
-        Trial(CONV_LAYER, replace(chain, permutation=range(32))),
-        Trial(replace(CONV_LAYER, batch=2)),
+        TimedLayer(CONV_LAYER),
+        TimedLayer(CONV_LAYER, None, ("relax.nn.relu",)),
+        TimedLayer(strided),
+        TimedLayer(CONV_LAYER, chain),
+        TimedLayer(strided, method.outline(strided, (4,))),
+        TimedLayer(CONV_LAYER, replace(chain, permutation=range(32))),
+        TimedLayer(replace(CONV_LAYER, batch=2)),
     ]
-    assert len({str(trial.key()) for trial in keys}) == len(keys)
-    assert Trial(replace(CONV_LAYER, name="x")).key() == Trial(CONV_LAYER).key()
+    assert len({str(timed.key()) for timed in keys}) == len(keys)
+    assert TimedLayer(replace(CONV_LAYER, name="x")).key() == TimedLayer(CONV_LAYER).key()
 
 
 def test_times_of_a_disturbed_machine_are_taken_again_when_it_is_quiet(target, tmp_path):
     table = LatencyTable(target, ModelDevice(), tmp_path)
-    table.ms(trials())
+    table.ms(timed_layers())
     record = dict(next(iter(table._store)))
     table._store.put({**record, "ms": 99.0, "yardstick_ms": 10 * record["yardstick_ms"]})
     device = ModelDevice()
-    assert 99.0 not in LatencyTable(target, device, tmp_path).ms(trials())
+    assert 99.0 not in LatencyTable(target, device, tmp_path).ms(timed_layers())
     assert len(device.asked) == 2

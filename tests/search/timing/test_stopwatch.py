@@ -11,9 +11,9 @@ from tenfold.search.timing.stopwatch import Stopwatch
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(stopwatch, "PAUSE", 0)
-    monkeypatch.setattr(stopwatch, "PATIENCE", 0.05)
-    monkeypatch.setattr(stopwatch, "EACH", 0.0)
+    monkeypatch.setattr(stopwatch, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(stopwatch, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(stopwatch, "WAIT_PER_MODULE", 0.0)
 
 
 class Machine:

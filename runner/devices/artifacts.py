@@ -1,0 +1,106 @@
+"""Artifacts on devices: what looks like one that is loaded here, and runs there."""
+from __future__ import annotations
+
+import os
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ...runtime.artifact import Artifact, lacking, load
+from ...runtime.manifest import MANIFEST, Manifest
+from ...support.errors import TenfoldError
+from .device import NETWORK, Device, Handle, Program
+from .here import Here
+
+
+class OnDevice:
+    """The network of an artifact on a device, in place of a loaded library."""
+
+    def __init__(self, device: Device, program: Program) -> None:
+        self.device, self.threads, self._program = device, program.threads, program
+        self.handle: Handle = device.load(program, NETWORK)
+        weakref.finalize(self, device.drop, self.handle).atexit = False
+
+    def __call__(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """Run it there."""
+        names = [port.name for port in self._program.inputs]
+        results = self.device.run(self.handle, dict(zip(names, arrays, strict=True)))
+        return [results[port.name] for port in self._program.outputs]
+
+    def record(self, arrays: list[np.ndarray]) -> NoReturn:
+        """Raise TenfoldError: functions are those of a process."""
+        raise TenfoldError(f"device {self.device.name}: what a network calls can be listed on this machine only")
+
+
+@dataclass
+class Nowhere:
+    """The network of an artifact that this machine can't run, in place of a loaded library.
+
+    Attributes
+    ----------
+    threads : int
+    lack : str
+        Why it can't.
+    """
+
+    threads: int
+    lack: str
+
+    def __call__(self, arrays: list[np.ndarray]) -> NoReturn:
+        raise TenfoldError(f"it can't run here: {self.lack}")
+
+    def record(self, arrays: list[np.ndarray]) -> NoReturn:
+        raise TenfoldError(f"it can't run here: {self.lack}")
+
+
+def load_on(device: Device, folder: str | os.PathLike[str], threads: int | None = None) -> Artifact:
+    """Load an artifact on a device.
+
+    Parameters
+    ----------
+    device : Device
+    folder : path
+    threads : int, optional
+        Default: those of the manifest, at most the cores of the device.
+
+    Returns
+    -------
+    Artifact
+        It works as long as the device is open.
+
+    Raises
+    ------
+    TenfoldError
+        The folder is no artifact, its files are not those of its manifest, or the device can't run it.
+    """
+    if isinstance(device, Here):
+        return load(folder, threads)
+    path = Path(folder)
+    manifest = read_manifest(path)
+    lack = device.check(manifest.target)
+    if lack is not None:
+        raise TenfoldError(f"{path}: device {device.name} can't run it: {lack}")
+    program = Program.of_artifact(path, manifest, threads or min(manifest.threads, device.cores))
+    return Artifact(path, manifest, OnDevice(device, program))
+
+
+def load_if_here(folder: Path, manifest: Manifest, threads: int) -> Artifact:
+    """Load an artifact on this machine, or, where that can't run it, give back one that says so when it is called."""
+    lack = lacking(manifest.target)
+    return load(folder, threads) if lack is None else Artifact(folder, manifest, Nowhere(threads, lack))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of an artifact folder; TenfoldError if it is none."""
+    if not folder.is_dir():
+        raise TenfoldError(f"{folder}: {'this is a file, not an artifact folder' if folder.exists() else 'no such folder'}")
+    return Manifest.read(folder / MANIFEST)
+
+
+def timed_on(artifact: Artifact) -> tuple[Device, Any] | None:
+    """The device that an artifact runs on, and its handle there; None for one of this process."""
+    machine = artifact.machine
+    return (machine.device, machine.handle) if isinstance(machine, OnDevice) else None

@@ -1,0 +1,141 @@
+"""Which device: the one that was named, or the one that can run a target."""
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ...support.errors import TenfoldError
+from .device import HERE, Device
+from .emulated import CPU, X86, Emulated, emulator_for
+from .here import Here
+from .remote import Remote
+from .session import Session
+from .wire import SILENCE
+
+if TYPE_CHECKING:
+    from ...targets import Target
+
+EMULATED = "emulated"
+
+
+def device_of(spec: str, *, architecture: str = X86, silence: float | None = None) -> Device:
+    """The device of a name.
+
+    Parameters
+    ----------
+    spec : str
+        ``here``; ``HOST:PORT``, where ``tenfold serve`` runs; ``emulated`` or ``emulated:CPU``.
+    architecture : str
+        Of what is emulated.
+    silence : float, optional
+        Seconds without a sign of life of a remote device after which it is given up. Default: 60.
+
+    Raises
+    ------
+    TenfoldError
+        The device does not answer, the emulator is not installed, or `silence` was given for what is no remote device.
+    """
+    kind, _, cpu = spec.partition(":")
+    if silence is not None and not _is_address(spec):
+        raise TenfoldError(f"--silence is a limit for a device elsewhere, which {spec} is not: give --device HOST:PORT")
+    if spec == HERE:
+        return Here()
+    if kind == EMULATED:
+        return Emulated(cpu or CPU, architecture)
+    return Remote(Session(spec, SILENCE if silence is None else silence))
+
+
+def find_device(target: Mapping[str, Any]) -> tuple[Device | None, str]:
+    """This process, or an emulator that is installed, if code for a target runs there.
+
+    Parameters
+    ----------
+    target : dict
+        As in a manifest.
+
+    Returns
+    -------
+    Device or None, str
+        None where neither can, and why this machine can't.
+    """
+    here = Here()
+    lack = here.check(target)
+    if lack is None:
+        return here, ""
+    if emulator_for(target["architecture"]) is not None:
+        emulated = Emulated(architecture=target["architecture"])
+        try:
+            if emulated.check(target) is None:
+                return emulated, lack
+        except TenfoldError:  # it can't be started: as if it were not there
+            pass
+        emulated.close()
+    return None, lack
+
+
+@contextlib.contextmanager
+def target_on(device: Device | str | None, target: Target | dict[str, Any] | str | None) -> Iterator[tuple[Target, Device | str | None]]:
+    """A target, and the device with it; ``host`` means the machine of a remote device. What was opened for that is closed at the end."""
+    from ...targets import resolve
+
+    if target in (None, "host") and isinstance(device, str) and _is_address(device):
+        with device_of(device) as there:
+            assert isinstance(there, Remote)
+            yield there.target, there
+    elif target in (None, "host") and isinstance(device, Remote):
+        yield device.target, device
+    else:
+        yield resolve(target), device
+
+
+@contextlib.contextmanager
+def elsewhere(device: Device | str | None) -> Iterator[Device | None]:
+    """A device, closed at the end if it was named; None for this process."""
+    if device is None or device == HERE or isinstance(device, Here):
+        yield None
+    elif isinstance(device, str):
+        with device_of(device) as found:
+            yield found
+    else:
+        yield device
+
+
+def _is_address(spec: str) -> bool:
+    return spec.partition(":")[0] not in (HERE, EMULATED)
+
+
+@contextlib.contextmanager
+def opened(device: Device | str | None, target: Mapping[str, Any]) -> Iterator[tuple[Device | None, str]]:
+    """A device that can run a target, closed at the end of the block unless it was given.
+
+    Parameters
+    ----------
+    device : Device, str or None
+        One, its name, or None: the one that `find_device` finds.
+    target : dict
+        As in a manifest.
+
+    Yields
+    ------
+    Device or None, str
+        As of `find_device`.
+
+    Raises
+    ------
+    TenfoldError
+        The device that was named can't be had, or can't run the target.
+    """
+    with contextlib.ExitStack() as stack:
+        if device is None:
+            found, lack = find_device(target)
+        else:
+            found, lack = device_of(device, architecture=target["architecture"]) if isinstance(device, str) else device, ""
+            if isinstance(device, str):
+                stack.callback(found.close)
+            reason = found.check(target)
+            if reason is not None:
+                raise TenfoldError(f"device {found.name}: it can't run target {target['name']}: {reason}")
+        if device is None and found is not None:
+            stack.callback(found.close)
+        yield found, lack

@@ -1,0 +1,111 @@
+"""This process as a device."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...runtime.artifact import lacking
+from ...runtime.loaded_network import Machine, NotFinite
+from ...runtime.manifest import LIBRARY, WEIGHTS
+from ...runtime.weights import map_weights
+from ...support.errors import TenfoldError
+from ...support.files.regular import reason
+from ...support.interrupts import disguised
+from ...targets.detection import physical_cores
+from ..data import random_inputs
+from .device import HERE, KERNELS, NETWORK, Closing, Handle, Program, arrays_in_order
+from .timing import time_runs
+
+
+@dataclass
+class _Loaded:
+    """A network in memory, and what is called to time it, once that is known."""
+
+    program: Program
+    machine: Machine
+    timed: str
+    call: Callable[[], Any] | None = None
+
+    def to_time(self) -> Callable[[], Any]:
+        if self.call is None:
+            arrays = list(random_inputs(self.program.inputs).values())
+            self.call = self._kernels(arrays) if self.timed == KERNELS else lambda: self.machine(arrays)
+        return self.call
+
+    def _kernels(self, arrays: list[np.ndarray]) -> Callable[[], Any]:
+        calls = [(function, args) for name, function, args in self.machine.record(arrays) if name in self.program.kernels]
+
+        def run(memory: object = arrays) -> None:  # the arguments hold it by address only
+            for function, args in calls:
+                function(*args)
+
+        return run
+
+
+class Here(Closing):
+    """This process. Code that crashes takes it down."""
+
+    name = HERE
+    is_real = True
+
+    def __init__(self) -> None:
+        self._loaded: dict[Handle, _Loaded] = {}
+        self._count = 0
+
+    @property
+    def cores(self) -> int:
+        return physical_cores()
+
+    def describe(self) -> str:
+        return HERE
+
+    def check(self, target: Mapping[str, Any]) -> str | None:
+        return lacking(target)
+
+    def load(self, program: Program, timed: str = NETWORK) -> Handle:
+        if timed not in (KERNELS, NETWORK):
+            raise TenfoldError(f"what is timed is {KERNELS!r} or {NETWORK!r}, not {timed!r}")
+        try:
+            contents = map_weights(program.folder / WEIGHTS)
+            inputs, outputs = ([(port.shape, port.dtype) for port in ports] for ports in (program.inputs, program.outputs))
+            machine = Machine(program.folder / LIBRARY, contents, inputs, program.threads, outputs)
+        except (OSError, MemoryError) as error:
+            raise TenfoldError(f"{program.folder}: can't be loaded: {reason(error)}") from None
+        self._count += 1
+        self._loaded[self._count] = _Loaded(program, machine, timed)
+        return self._count
+
+    def run(self, handle: Handle, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        loaded = self._of(handle)
+        arrays, ports = arrays_in_order(loaded.program, inputs), loaded.program.outputs
+        try:
+            results = loaded.machine(arrays)
+        except NotFinite as error:
+            raise TenfoldError(f"input {loaded.program.inputs[error.position].name!r} holds NaN or infinity") from None
+        except Exception as error:  # of TVM's runtime, which has many
+            if disguised(error):
+                raise KeyboardInterrupt from None
+            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise TenfoldError(f"the compiled code failed: {line}") from None
+        forms = [(tuple(result.shape), str(result.dtype)) for result in results]
+        if forms != [(port.shape, port.dtype) for port in ports]:
+            raise TenfoldError("the compiled code has other outputs than the network: compile the network again")
+        return {port.name: result for port, result in zip(ports, results, strict=True)}
+
+    def time(self, handle: Handle, runs: int | None = None) -> list[float]:
+        return time_runs(self._of(handle).to_time(), runs)
+
+    def drop(self, handle: Handle) -> None:
+        self._loaded.pop(handle, None)
+
+    def close(self) -> None:
+        self._loaded.clear()
+
+    def _of(self, handle: Handle) -> _Loaded:
+        try:
+            return self._loaded[handle]
+        except KeyError:
+            raise TenfoldError(f"the device has no network {handle}: it was dropped, or the device was closed") from None

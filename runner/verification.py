@@ -1,0 +1,205 @@
+"""Verifying an artifact through a device: against its model, or against what was kept of that; and the record of it in the manifest."""
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from ..runtime.artifact import Artifact
+from ..runtime.manifest import MANIFEST, REFERENCE, Manifest, Port
+from ..support.errors import TenfoldError, VerificationError
+from ..support.files.folder import locked
+from ..support.files.regular import read_regular
+from ..support.files.whole import destination, write_text
+from ..support.progress import Progress, reporter
+from .check_reading import check_images, check_reading, verification_inputs
+from .data import Data
+from .devices.artifacts import load_on, read_manifest
+from .devices.choose import opened
+from .devices.device import Device
+from .judgement import judge
+from .kept_reference import KeptReference
+from .tolerance import Tolerance
+
+if TYPE_CHECKING:
+    from ..frontends import Network
+    from ..frontends.reference import Reference
+    from .build import Variant
+
+SOURCE = ("input_shapes", "batch", "outputs")  # options of reading a model that an artifact remembers
+
+
+def verify(
+    folder: str | os.PathLike[str],
+    model: Any = None,
+    *,
+    device: Device | str | None = None,
+    data: Any = None,
+    tolerance: float | None = None,
+    trust: bool = False,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Verify an artifact on a device, and note in its manifest that it was.
+
+    Parameters
+    ----------
+    folder : path
+        What `compile` wrote.
+    model : path or object, optional
+        What it was compiled from, to compare with. Default: the file that the manifest names, if it is still there and the same; else
+        reference.npz in the folder. A factored network is compared with that first: factors that another machine computes from the
+        same plan may be others.
+    device : Device or str, optional
+        Where it runs: ``here``, ``HOST:PORT``, ``emulated`` or ``emulated:CPU``. Default: this machine, or an emulator where this can't
+        run it.
+    data : path, dict or ndarray, optional
+        Real inputs to verify on, besides random ones; with the model only.
+    tolerance : float, optional
+        Default: the one that was asked for when it was compiled.
+    trust : bool
+        As of `compile`.
+    progress : callable, optional
+        Called with a few words when a step begins.
+
+    Returns
+    -------
+    Manifest
+        As it is now.
+
+    Raises
+    ------
+    TenfoldError
+        The folder is no artifact, there is nothing to compare it with, the model is another one, or no device can run it.
+    VerificationError
+        It is wrong. The manifest stays as it was.
+    """
+    path, say = Path(folder), reporter(progress)
+    manifest = read_manifest(path)
+    before = read_regular(path / MANIFEST)
+    destination(path / MANIFEST)  # what can't be written is told before the work
+    if tolerance is None:
+        tolerance = manifest.source["tolerance"]
+    images = None if data is None else Data.of(data)
+    with opened(device, manifest.target) as (where, lack):
+        if where is None:
+            raise TenfoldError(f"{path}: it can't run here: {lack}: {advice(path)}")
+        given = _variant(path, manifest, model, trust, say)
+        say(f"loading it on {where.name}")
+        artifact = load_on(where, path)
+        say("verifying")
+        if isinstance(given, KeptReference):
+            found = _verify_kept(given, artifact, manifest, where, images, tolerance)
+        else:
+            if images is not None:
+                check_images(images, given.network)
+            found = verify_variant(given, artifact, where, images, tolerance)
+    done = replace(manifest, verification=found)
+    with locked(path):
+        if read_regular(path / MANIFEST) != before:
+            raise TenfoldError(f"{path / MANIFEST}: it was changed while this ran: nothing was written")
+        write_text(path / MANIFEST, done.to_json())
+    return done
+
+
+def verify_variant(
+    variant: Variant,
+    artifact: Artifact,
+    device: Device,
+    images: Data | None,
+    tolerance: float | None,
+    explain: Callable[[float], str] = lambda tolerance: "",
+) -> dict[str, Any]:
+    """Compare an artifact with the network that it was compiled from; what the manifest says of it.
+
+    Parameters
+    ----------
+    variant : Variant
+    artifact : Artifact
+        Loaded on the device.
+    device : Device
+    images : Data or None
+    tolerance : float or None
+        As of `compile`.
+    explain : callable
+        Of the tolerance; what to add to the message where the network is wrong.
+
+    Raises
+    ------
+    VerificationError
+        It differs.
+    """
+    network, reference = variant.network, variant.reference
+    allowed = Tolerance.of(network.run_reference.precision, tolerance)
+    if variant.plan is not None:
+        check_reading(network, images, tolerance)  # the reference is what was read
+    names = [spec.name for spec in network.outputs]
+    try:
+        found = judge(lambda feeds: list(artifact.run(feeds).values()), reference, verification_inputs(network, images), names, allowed)
+    except VerificationError as error:
+        check_reading(network, images, tolerance)  # says more, where that is what is wrong
+        raise VerificationError(f"{network.name}: {error}{explain(allowed.value)}") from None
+    note = {} if variant.plan is None else {"reference": f"{reference.name}, plan applied"}
+    return {"device": device.describe(), **found.to_dict(), **note}
+
+
+def advice(folder: str | os.PathLike[str]) -> str:
+    """How an artifact can be verified that can't run here."""
+    return f"run `tenfold verify {folder} --device HOST:PORT`, or copy it there and run `tenfold verify {Path(folder).name}`"
+
+
+def _verify_kept(
+    kept: KeptReference, artifact: Artifact, manifest: Manifest, device: Device, images: Data | None, tolerance: float | None
+) -> dict[str, Any]:
+    if images is not None:
+        raise TenfoldError(f"{artifact.folder}: real inputs need the model to compare with: give it with --model")
+    allowed = kept.tolerance if tolerance in (None, kept.tolerance.value) else replace(kept.tolerance, value=tolerance, reason="as asked")
+    names = [port.name for port in manifest.outputs]
+    sets = [feeds for feeds, _ in kept.sets]
+    try:
+        # It has what a judgement asks a reference for.
+        found = judge(lambda feeds: list(artifact.run(feeds).values()), cast("Reference", kept), sets, names, allowed)
+    except VerificationError as error:
+        raise VerificationError(f"{artifact.folder}: {error}; against the model (--model) more can be told") from None
+    return {"device": device.describe(), **found.to_dict()}
+
+
+def _variant(folder: Path, manifest: Manifest, model: Any, trust: bool, say: Progress) -> Variant | KeptReference:
+    """What an artifact is compared with."""
+    named = manifest.source["path"]
+    if model is not None:
+        network = _network(manifest, model, trust, say)
+        if network.sha256 != manifest.model_sha256:
+            raise TenfoldError(f"{network.name}: this is not the model that {folder} was compiled from (the SHA-256 differs)")
+        return _fitting(folder, manifest, network)
+    kept = manifest.reference is not None
+    if named is not None and os.path.isfile(named) and not (kept and manifest.plan):
+        network = _network(manifest, named, trust, say)
+        if network.sha256 == manifest.model_sha256:
+            return _fitting(folder, manifest, network)
+    if kept:
+        return KeptReference.read(folder, manifest)
+    what = "it was compiled from no file" if named is None else f"{named} is not there, or is another model by now"
+    raise TenfoldError(f"{folder}: there is nothing to compare it with: {what}, and there is no {REFERENCE}: give the model with --model")
+
+
+def _network(manifest: Manifest, model: Any, trust: bool, say: Progress) -> Network:
+    from ..frontends import load as load_network
+    from .build import require_compiler
+
+    require_compiler()
+    say("reading the network")
+    return load_network(model, **{name: manifest.source[name] for name in SOURCE}, trust=trust)
+
+
+def _fitting(folder: Path, manifest: Manifest, network: Network) -> Variant:
+    from ..factorization.plan import Plan
+    from .build import make_variant
+
+    for ours, theirs in ((manifest.inputs, network.inputs), (manifest.outputs, network.outputs)):
+        if ours != tuple(Port(spec.name, spec.shape, spec.dtype) for spec in theirs):
+            raise TenfoldError(f"{network.name}: read as {folder} says, it has other inputs or outputs than that: compile it again")
+    plan = None if manifest.plan is None else Plan.from_json(json.dumps(manifest.plan), f"{folder / MANIFEST}: plan")
+    return make_variant(network, plan)

@@ -1,0 +1,60 @@
+"""The backend of CPUs: x86 with AVX2 or AVX-512, and whatever else has vectors and caches."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import tvm
+
+from ..backend import Backend, BatchTraffic, BoundKernel, Kernel, RunPart
+from ..shapes import ConvWorkload, DenseWorkload, ResponseNorm
+from ..tir.bound_loops import BoundLoops, lower_blocks
+from ..tir.transpose_tiles import TransposeTiles
+from . import RULES
+from .batch import pieces
+from .chain.compute import Ends
+from .convolution import choose_convolution
+from .convolution_run import ConvolutionRun, part_of, point_of
+from .fully_connected import choose_dense, choose_dense_run
+from .reduction.response_norm import LONGEST, response_norm
+
+
+class CpuBackend(Backend):
+    """Kernels for CPUs."""
+
+    rules = RULES
+
+    def convolution(self, workload: ConvWorkload) -> Kernel | None:
+        return self.choices.apply(choose_convolution(workload, self.target))
+
+    def dense(self, workload: DenseWorkload) -> Kernel | None:
+        return self.choices.apply(choose_dense(workload, self.target))
+
+    def convolution_run(self, run: Sequence[ConvWorkload], source_nchw: bool, result_nchw: bool) -> list[RunPart]:
+        whole = ConvolutionRun(tuple(run), self.target, Ends(source_nchw, result_nchw))
+        with self.choices.checking():
+            segments = whole.cut(self.choices.wanted.get(whole.workload))
+        parts, begin = [], 0
+        for segment in segments:
+            kernel = whole.kernel(segment, begin)
+            begin += segment.count
+            parts.append(part_of(segment.count, kernel if kernel is None else self.choices.apply(kernel)))
+        self.choices.taken[whole.workload] = point_of(segments)
+        return parts
+
+    def dense_run(self, run: Sequence[DenseWorkload]) -> Kernel | None:
+        return self.choices.apply(choose_dense_run(run, self.target))
+
+    def response_norm(self, shape: tuple[int, ...], norm: ResponseNorm) -> BoundKernel | None:
+        if norm.before + norm.behind >= LONGEST:
+            return None
+        return BoundKernel([], partial(response_norm, norm=norm, target=self.target))
+
+    def batch_pieces(self, traffic: BatchTraffic) -> int:
+        return pieces(traffic, self.target)
+
+    def lower_loops(self, mod: tvm.IRModule) -> tvm.IRModule:
+        return tvm.transform.Sequential([BoundLoops(), TransposeTiles()])(lower_blocks(mod))
+
+
+BACKEND = CpuBackend

@@ -1,0 +1,299 @@
+"""The kernels of one convolution: direct, depthwise, by Winograd's algorithm, or as a matrix times a vector; which of them, and its knobs.
+
+The first three choose by a model of the machine (`conv2d.cost`, `winograd.cost`). All of them share one space, so that a tuner can take
+another algorithm, too.
+"""
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, replace
+from math import ceil
+from typing import Any, TypeVar
+
+import numpy as np
+from tvm import te
+
+from ...targets import Target
+from ..backend import BoundKernel, Kernel, LayerConstants
+from ..shapes import ConvWorkload
+from ..space import Knobs, Point, Space, number
+from .chain.compute import activated, numbered
+from .conv2d.compute import conv2d, pack_weights
+from .conv2d.cost import Tile, choose_tile, fits_registers, lines, one_pointer, widest
+from .conv2d.depthwise import DepthwiseTile, choose_depthwise, depthwise, lanes_of, pack_depthwise
+from .conv2d.groups import block_diagonal, divisors, mergeable
+from .dense.matvec import MOST_STREAMS, Streams, choose_streams, matvec, pack_matrix
+from .winograd.compute import pack_winograd, winograd
+from .winograd.cost import Blocking, blockings, choose_winograd
+
+MOST_VECTORS = 4   # of a register tile
+MOST_PIXELS = 8    # of a depthwise tile
+ALL_LINES = 0      # as the value of the knob `rows`: a task has all lines
+
+_Kernel = TypeVar("_Kernel", bound=Kernel)
+
+
+@dataclass(frozen=True)
+class ConvolutionKernel(Kernel):
+    """What all kernels of a convolution have: the same workload, and the same space."""
+
+    convolution: ConvWorkload
+    target: Target
+
+    @property
+    def workload(self) -> str:
+        return str(self.convolution)
+
+    def space(self) -> Space:
+        return convolution_space(self.convolution, self.target)
+
+    def at(self, point: Point) -> Kernel:
+        return convolution_at(self.convolution, self.target, self.space().check(point, self.workload))
+
+
+@dataclass(frozen=True)
+class DirectKernel(ConvolutionKernel):
+    """The direct convolution, some of its groups merged."""
+
+    merged: int
+    tile: Tile
+    name = "conv2d"
+
+    @property
+    def point(self) -> Point:
+        count = lines(self.merged_convolution.shape(), self.tile.pixels, self.tile.flat)
+        rows = ALL_LINES if self.tile.rows >= count else self.tile.rows
+        tile = self.tile
+        return {"algorithm": "direct", "merged": self.merged, **_fields(tile), "rows": rows}
+
+    @property
+    def merged_convolution(self) -> ConvWorkload:
+        """The convolution with the groups that it is computed in."""
+        return self.convolution.with_groups(self.convolution.geometry.groups // self.merged)
+
+    def bind(self, *layers: LayerConstants) -> BoundKernel:
+        [weight], geometry = _weights(layers), self.merged_convolution.geometry
+        weight = block_diagonal(weight, self.convolution.geometry.groups, self.merged) if self.merged > 1 else weight
+        packed = pack_weights(weight, geometry.groups, self.tile, self.target.lanes)
+        return BoundKernel([packed], lambda x, w: conv2d(x, w, geometry, self.tile))
+
+
+@dataclass(frozen=True)
+class WinogradKernel(ConvolutionKernel):
+    """A 3 x 3 convolution by Winograd's algorithm; where it pools, the largest of each 2 x 2 pixels."""
+
+    blocking: Blocking
+    pooling: ConvWorkload | None = None
+    name = "winograd"
+
+    @property
+    def workload(self) -> str:
+        return f"{self.convolution}, {self.pooling}" if self.pooling is not None else str(self.convolution)
+
+    @property
+    def point(self) -> Point:
+        return {"algorithm": "winograd", **_fields(self.blocking)}
+
+    def space(self) -> Space:
+        if self.pooling is None:
+            return super().space()
+        return Space(self.point, tuple(_winograd_knobs(self.convolution, self.target)))
+
+    def at(self, point: Point) -> Kernel:
+        if self.pooling is None:
+            return super().at(point)
+        checked = self.space().check(point, self.workload)
+        return replace(self, blocking=_blocking(checked))
+
+    def bind(self, *layers: LayerConstants) -> BoundKernel:
+        weight = _weights(layers[:1])[0]
+        groups = self.convolution.geometry.groups
+        weight = block_diagonal(weight, groups, groups) if groups > 1 else weight
+        packed = pack_winograd(weight, self.blocking, self.target.lanes)
+        geometry = replace(self.convolution.geometry, groups=1)
+        if self.pooling is None:
+            return BoundKernel([packed], lambda x, w: winograd(x, w, geometry, self.blocking))
+        operands: list[np.ndarray] = []
+        steps = numbered(layers[0].steps, operands)
+
+        def compute(x: te.Tensor, w: te.Tensor, *values: te.Tensor) -> te.Tensor:
+            return winograd(x, w, geometry, self.blocking, lambda value, f: activated(value, steps, values, f))
+
+        return BoundKernel([packed, *operands], compute)
+
+
+@dataclass(frozen=True)
+class DepthwiseKernel(ConvolutionKernel):
+    """A filter for each channel."""
+
+    tile: DepthwiseTile
+    name = "depthwise"
+
+    @property
+    def point(self) -> Point:
+        return {"algorithm": "depthwise", **_fields(self.tile)}
+
+    def bind(self, *layers: LayerConstants) -> BoundKernel:
+        [weight] = _weights(layers)
+        return BoundKernel([pack_depthwise(weight)], lambda x, w: depthwise(x, w, self.convolution.geometry, self.tile))
+
+
+@dataclass(frozen=True)
+class MatrixVectorKernel(ConvolutionKernel):
+    """A kernel as large as the one image: a matrix times a vector."""
+
+    streams: Streams
+    name = "matvec"
+
+    @property
+    def point(self) -> Point:
+        return {"algorithm": "matvec", **_fields(self.streams)}
+
+    def bind(self, *layers: LayerConstants) -> BoundKernel:
+        [weight], filters, groups = _weights(layers), self.convolution.geometry.filters, self.convolution.geometry.groups
+        weight = block_diagonal(weight, groups, groups) if groups > 1 else weight
+        packed = pack_matrix(weight.transpose(0, 2, 3, 1).reshape(filters, -1), self.streams, self.target.lanes)
+        return BoundKernel([packed], lambda x, w: matvec(x, w, filters, self.streams))
+
+
+def choose_convolution(convolution: ConvWorkload, target: Target) -> Kernel:
+    """Return the kernel that the models choose."""
+    geometry = convolution.geometry
+    plain = geometry.upsample == (1, 1)
+    merged = mergeable(geometry, convolution.channels, convolution.batch, convolution.size, target) if plain else 1
+    if convolution.depthwise and plain:
+        return DepthwiseKernel(convolution, target, choose_depthwise(convolution, target))
+    computed = convolution.with_groups(geometry.groups // merged)
+    if computed.streams_weights:
+        return MatrixVectorKernel(convolution, target, _streams(computed, target))
+    blocking = choose_winograd(computed.shape(), target) if geometry.plain else None
+    if blocking is not None:
+        return WinogradKernel(convolution, target, blocking)
+    return DirectKernel(convolution, target, merged, choose_tile(computed.shape(), target))
+
+
+def convolution_at(convolution: ConvWorkload, target: Target, point: Point) -> Kernel:
+    """Return the kernel from a point of the convolution's space."""
+    values: dict[str, Any] = {knob: value for knob, value in point.items() if knob != "algorithm"}
+    algorithm = point["algorithm"]
+    if algorithm == "depthwise":
+        return DepthwiseKernel(convolution, target, DepthwiseTile(**values))
+    if algorithm == "matvec":
+        return MatrixVectorKernel(convolution, target, Streams(**values))
+    if algorithm == "winograd":
+        return WinogradKernel(convolution, target, _blocking(point))
+    merged = values.pop("merged")
+    shape = convolution.with_groups(convolution.geometry.groups // merged).shape()
+    rows = values["rows"] or lines(shape, values["pixels"], values["flat"])
+    return DirectKernel(convolution, target, merged, Tile(**{**values, "rows": rows}))
+
+
+def convolution_space(convolution: ConvWorkload, target: Target) -> Space:
+    """Return all ways to compute a convolution, the model's first."""
+    chosen = choose_convolution(convolution, target).point
+    found = [_direct_knobs(convolution, target, chosen)]
+    if convolution.depthwise and convolution.geometry.upsample == (1, 1):
+        found.append(_depthwise_knobs(convolution, target))
+    if convolution.with_groups(1).streams_weights and convolution.geometry.groups in (1, *divisors(convolution.geometry, target.lanes)):
+        found.append(stream_knobs(convolution.geometry.filters, target, algorithm="matvec"))
+    found += _winograd_knobs(convolution, target)
+    return Space(chosen, tuple(found))
+
+
+def sizes(most: int) -> tuple[int, ...]:
+    """Return the sizes up to `most` that are worth a look: 1, 2, 3, 4, 6, 8, 12, ..., and `most` itself."""
+    found = {most}
+    for exponent in range(most.bit_length()):
+        found |= {n for n in (1 << exponent, 3 << exponent) if n <= most}
+    return tuple(sorted(found))
+
+
+def stream_knobs(filters: int, target: Target, **fixed: str) -> Knobs:
+    """Return the knobs of a matrix with `filters` rows times a vector."""
+    vectors = ceil(filters / target.lanes)
+    values = {knob: (value,) for knob, value in fixed.items()}
+
+    def allowed(point: Point) -> bool:
+        together = number(point, "count") * number(point, "vectors")  # vectors of a group; one group alone is no work for several threads
+        return together < target.vector_registers and (together < vectors or not point["parallel"])
+
+    return Knobs({**values, "count": range(1, min(MOST_STREAMS, vectors) + 1), "vectors": (1, 2, 4), "parallel": (True, False)}, allowed)
+
+
+def _direct_knobs(convolution: ConvWorkload, target: Target, chosen: Point) -> Knobs:
+    geometry = convolution.geometry
+    mergeable_groups = divisors(geometry, target.lanes) if geometry.upsample == (1, 1) and not convolution.depthwise else [1]
+    output = convolution.shape()
+    most = max(lines(output, 1, flat=True), output.output[0])
+
+    def allowed(point: Point) -> bool:
+        pixels, vectors, flat, rows = (number(point, knob) for knob in ("pixels", "vectors", "flat", "rows"))
+        shape = convolution.with_groups(geometry.groups // number(point, "merged")).shape()
+        if not fits_registers(pixels, vectors, target) or pixels > widest(shape, bool(flat), target) or (one_pointer(shape) and not flat):
+            return False
+        if vectors > max(1, ceil(shape.filters / target.lanes)) or rows >= lines(shape, pixels, bool(flat)):
+            return False
+        # Weights are asked for ahead by a task that has all lines, and one block after the other.
+        return not point["prefetch"] or (rows == ALL_LINES and not point["weights_inner"])
+
+    own = {number(chosen, "rows")} if chosen["algorithm"] == "direct" else set()
+    return Knobs({
+        "algorithm": ("direct",),
+        "merged": mergeable_groups,
+        "pixels": range(1, target.vector_registers),
+        "vectors": range(1, MOST_VECTORS + 1),
+        "flat": (False, True),
+        "rows": sorted({ALL_LINES, *sizes(most), *own}),
+        "weights_inner": (False, True),
+        "parallel": (True, False),
+        "prefetch": (False, True),
+    }, allowed)
+
+
+def _depthwise_knobs(convolution: ConvWorkload, target: Target) -> Knobs:
+    vectors = convolution.channels // lanes_of(convolution.channels, target)
+    chosen = choose_depthwise(convolution, target)
+    return Knobs({
+        "algorithm": ("depthwise",),
+        "pixels": range(1, min(MOST_PIXELS, convolution.output[1]) + 1),
+        "rows": sorted({*sizes(convolution.output[0]), chosen.rows}),
+        "vectors": [v for v in range(1, vectors + 1) if vectors % v == 0],
+    })
+
+
+def _winograd_knobs(convolution: ConvWorkload, target: Target) -> list[Knobs]:
+    """None, or one set: only some combinations of values can be built, so those are listed."""
+    geometry = convolution.geometry
+    if not geometry.plain or (geometry.groups > 1 and geometry.groups not in divisors(geometry, target.lanes)):
+        return []
+    shape = convolution.with_groups(1).shape()
+    found = {astuple(b) for b in blockings(shape, target)}
+    if not found:
+        return []
+    names = list(_fields(next(blockings(shape, target))))
+    values = {name: sorted({each[i] for each in found}, reverse=name == "parallel") for i, name in enumerate(names)}
+    values["parallel"] = [True, False]
+    at = names.index("parallel")
+
+    def allowed(point: Point) -> bool:
+        wanted = tuple(point[name] for name in names)
+        return (*wanted[:at], True, *wanted[at + 1:]) in found
+
+    return [Knobs({"algorithm": ("winograd",), **values}, allowed)]
+
+
+def _blocking(point: Point) -> Blocking:
+    values: dict[str, Any] = {knob: value for knob, value in point.items() if knob != "algorithm"}
+    return Blocking(**values)
+
+
+def _streams(convolution: ConvWorkload, target: Target) -> Streams:
+    height, width = convolution.size
+    return choose_streams(height * width * convolution.channels, convolution.geometry.filters, target)
+
+
+def _weights(layers: tuple[LayerConstants, ...]) -> list[np.ndarray]:
+    return [layer.weight for layer in layers if layer.weight is not None]
+
+
+def _fields(values: Any) -> dict[str, Any]:
+    return {name: getattr(values, name) for name in values.__dataclass_fields__}

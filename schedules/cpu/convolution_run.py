@@ -1,0 +1,242 @@
+"""Runs of convolutions as kernels: where a run is cut, and how each chain is built; both are knobs.
+
+    own        one convolution, with a kernel of its own        `convolution.py`
+    pooled     Winograd's algorithm with a max-pooling behind it
+    chain      several, or one alone, in one kernel             `chain/`
+    joins      belongs to the kernel that was begun before it
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import ceil
+
+import numpy as np
+from tvm import te
+
+from ...support.errors import TenfoldError
+from ...targets import Target
+from ..backend import BoundKernel, Kernel, LayerConstants, RunPart
+from ..shapes import ConvWorkload
+from ..space import Knobs, Point, Space, Value, number
+from .chain.compute import Cut, Ends, chain, numbered
+from .chain.partition import Segment, segment_as, segments, transposable
+from .chain.stage import ChainStage, layouts, pack_chain, wirings
+from .chain.stage_options import DEPTHWISE_PIXELS, FEWEST_PIXELS, interleavable
+from .conv2d.cost import fits_registers
+from .conv2d.groups import block_diagonal, divisors
+from .convolution import MOST_VECTORS, WinogradKernel, sizes
+
+KINDS = ("own", "pooled", "chain", "joins")
+
+
+@dataclass(frozen=True)
+class ConvolutionRun:
+    """A run of convolutions and poolings, each the only reader of the one before.
+
+    Attributes
+    ----------
+    links : tuple of ConvWorkload
+    target : Target
+    wanted : Ends
+        How the images at both ends lie, or are wanted.
+    """
+
+    links: tuple[ConvWorkload, ...]
+    target: Target
+    wanted: Ends
+
+    @property
+    def workload(self) -> str:
+        """Name what is computed."""
+        return described(self.links, self.wanted)
+
+    @cached_property
+    def chosen(self) -> list[Segment]:
+        """Cut the run as the models have it."""
+        return segments(self.links, self.target, self.wanted)
+
+    def space(self) -> Space:
+        """Return all ways to cut the run, the models' first."""
+        values = {f"layer{i}": KINDS if i else KINDS[:3] for i in range(len(self.links))}
+        return Space(point_of(self.chosen), (Knobs(values, lambda point: self._cut(point) is not None),))
+
+    def cut(self, point: Point | None = None) -> list[Segment]:
+        """Return the kernels of the run.
+
+        Raises
+        ------
+        TenfoldError
+            The run can't be cut as `point` says.
+        """
+        if point is None:
+            return self.chosen
+        found = self._cut(self.space().check(point, self.workload))
+        if found is None:  # `check` has refused it
+            raise TenfoldError(f"the run {self.workload} can't be cut so")
+        return found
+
+    def _cut(self, point: Point) -> list[Segment] | None:
+        kinds = [str(point[f"layer{i}"]) for i in range(len(self.links))]
+        begins = [i for i, kind in enumerate(kinds) if kind != "joins"]
+        if not begins or begins[0]:
+            return None
+        found: list[Segment] = []
+        for begin, end in zip(begins, [*begins[1:], len(kinds)], strict=True):
+            segment = segment_as(kinds[begin], self.links, begin, end, self.target, self.wanted)
+            if segment is None:
+                return None
+            found.append(segment)
+        return found
+
+    def kernel(self, segment: Segment, begin: int) -> Kernel | None:
+        """Return the kernel of a segment that begins at a link; None for one that is left as it is."""
+        links = self.links[begin : begin + segment.count]
+        if segment.blocking is not None:
+            return WinogradKernel(links[0], self.target, segment.blocking, links[1])
+        return ChainKernel(links, self.target, segment) if segment.stages else None
+
+
+@dataclass(frozen=True)
+class ChainKernel(Kernel):
+    """Convolutions in one kernel; an average behind them may belong to it."""
+
+    links: tuple[ConvWorkload, ...]
+    target: Target
+    segment: Segment
+
+    @property
+    def name(self) -> str:
+        return "chain" if len(self.segment.stages) > 1 else "conv2d"
+
+    @property
+    def workload(self) -> str:
+        return f"chain of {described(self.links, replace(self.segment.ends, source_nchw=False))}"
+
+    @property
+    def takes_last_steps(self) -> bool:
+        """Whether the steps behind the last layer belong to the kernel; otherwise they are fused like those of any convolution."""
+        return self.segment.ends.result_nchw or self.segment.averages
+
+    @property
+    def point(self) -> Point:
+        stages = {f"stage{i}": (s.geometry.groups, s.pixels, s.vectors, s.interleaved) for i, s in enumerate(self.segment.stages)}
+        return {**stages, "rows": self.segment.cut.rows, "strips": self.segment.cut.strips, "source": _source(self.segment.ends)}
+
+    def space(self) -> Space:
+        computed = self._computed
+        stages = {f"stage{i}": self._stages(i) for i in range(len(computed))}
+        height = computed[-1].output[0]
+        own = self.point
+        knobs: dict[str, Sequence[Value]] = {
+            **stages,
+            "rows": sorted({*sizes(height), number(own, "rows")}),
+            "strips": sorted({*sizes(height), number(own, "strips")}),
+            "source": ("nhwc", "nchw", "in place"),
+        }
+        return Space(own, (Knobs(knobs, lambda point: self._built(point) is not None),))
+
+    def at(self, point: Point) -> ChainKernel:
+        built = self._built(self.space().check(point, self.workload))
+        if built is None:
+            raise TenfoldError(f"{self.workload} can't be built so")
+        return replace(self, segment=built)
+
+    def bind(self, *layers: LayerConstants) -> BoundKernel:
+        lanes, segment = self.target.lanes, self.segment
+        stages: list[ChainStage] = []
+        operands: list[np.ndarray] = []
+        source, layers = None, layers[: len(segment.stages)]
+        for layer, stage, layout in zip(layers, segment.stages, layouts(segment.stages, lanes), strict=True):
+            if layer.order is not None:
+                operands.append((layer.order if source is None else source.places(layer.order)).astype("int32"))
+                stage = replace(stage, table=len(operands) - 1)
+            source = layout
+            if layer is not layers[-1]:
+                stage = replace(stage, steps=numbered(layer.steps, operands, layout))
+            elif self.takes_last_steps:
+                own = layout if segment.averages and stage.adds_up_in_own_order else None
+                stage = replace(stage, steps=numbered(layer.steps, operands, own))
+            stages.append(stage)
+        merged = [_merged(layer.weight, link, stage) for layer, link, stage in zip(layers, self.links, stages, strict=False)]
+        weights = pack_chain(merged, stages, lanes)
+        count = len(weights)
+
+        def compute(x: te.Tensor, *constants: te.Tensor) -> te.Tensor:
+            return chain(x, constants[:count], constants[count:], stages, segment.cut, lanes, segment.ends, segment.averages)
+
+        return BoundKernel([*weights, *operands], compute)
+
+    @property
+    def _computed(self) -> tuple[ConvWorkload, ...]:
+        """Of the links those that are stages."""
+        return self.links[: len(self.segment.stages)]
+
+    def _stages(self, index: int) -> list[tuple[int, ...]]:
+        """All values of the knob of one stage: groups, pixels, vectors, interleaved groups."""
+        link, target, own = self._computed[index], self.target, self.point[f"stage{index}"]
+        assert isinstance(own, tuple)
+        found: list[tuple[int, ...]]
+        if link.depthwise:
+            found = [(link.geometry.groups, pixels, 0, 1) for pixels in sorted({FEWEST_PIXELS, *DEPTHWISE_PIXELS, own[1]})]
+        else:
+            ways = [(link.geometry.groups // merged, 1) for merged in divisors(link.geometry, target.lanes)]
+            ways += [(link.geometry.groups, m) for m in interleavable(link.geometry, target.lanes) if not link.gathered]
+            found = [(groups, pixels, vectors, m) for groups, m in ways for vectors in range(1, MOST_VECTORS + 1)
+                     for pixels in range(1, min(target.vector_registers, link.output[1]) + 1)
+                     if fits_registers(pixels, vectors, target) and (m == 1 or vectors > 1)]
+        return found if own in found else [*found, own]
+
+    def _built(self, point: Point) -> Segment | None:
+        """The segment at a point; None where its stages don't fit each other, or its rows can't be cut so."""
+        lanes, links = self.target.lanes, self._computed
+        stages = []
+        for i, (link, stage) in enumerate(zip(links, self.segment.stages, strict=True)):
+            value = point[f"stage{i}"]
+            assert isinstance(value, tuple)
+            groups, pixels, vectors, interleaved = value
+            geometry = replace(link.geometry, groups=groups)
+            stages.append(replace(stage, geometry=geometry, pixels=pixels, vectors=vectors, interleaved=interleaved))
+        rows, strips = number(point, "rows"), number(point, "strips")
+        last = max((i for i, link in enumerate(links) if not link.depthwise), default=-1)
+        if links[-1].depthwise and last >= 0 and stages[last].per_set % stages[last].block(lanes):
+            return None
+        if not stages[-1].depthwise and not stages[-1].spread_evenly(lanes):
+            return None
+        if ceil(links[-1].output[0] / rows) % strips or wirings(stages, links[0].channels, lanes) is None:
+            return None
+        wanted = replace(self.segment.ends, source_nchw=self.segment.ends.source_nchw or self.segment.ends.in_place, in_place=False)
+        possible = {_source(end): end for end in (transposable(links, stages, wanted, self.target), replace(wanted, source_nchw=False))}
+        ends = possible.get(str(point["source"]))
+        return None if ends is None else replace(self.segment, cut=Cut(rows, strips), stages=tuple(stages), ends=ends)
+
+
+def described(links: Sequence[ConvWorkload], ends: Ends) -> str:
+    """Name a sequence of links and the layouts at its ends."""
+    return ", ".join(map(str, links)) + ", from NCHW" * ends.source_nchw + ", to NCHW" * ends.result_nchw
+
+
+def point_of(segments: Sequence[Segment]) -> Point:
+    """Name the kind of kernel that each link of a run begins."""
+    kinds: list[str] = []
+    for segment in segments:
+        kind = "pooled" if segment.blocking is not None else "chain" if segment.stages else "own"
+        kinds += [kind, *["joins"] * (segment.count - 1)]
+    return {f"layer{i}": kind for i, kind in enumerate(kinds)}
+
+
+def part_of(count: int, kernel: Kernel | None) -> RunPart:
+    """Return a kernel as a part of a run."""
+    if isinstance(kernel, ChainKernel):
+        return RunPart(count, kernel, kernel.segment.ends.source_nchw, kernel.segment.ends.result_nchw)
+    return RunPart(count, kernel)
+
+
+def _merged(weight: np.ndarray | None, link: ConvWorkload, stage: ChainStage) -> np.ndarray | None:
+    """A weight for the groups that a stage has."""
+    return None if weight is None else block_diagonal(weight, link.geometry.groups, link.geometry.groups // stage.geometry.groups)
+
+
+def _source(ends: Ends) -> str:
+    return "in place" if ends.in_place else "nchw" if ends.source_nchw else "nhwc"

@@ -1,0 +1,151 @@
+"""The kernels of fully connected layers: a matrix times many vectors, one vector, or one vector through several layers."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from tvm import te
+
+from ...targets import Target
+from ..backend import BoundKernel, Kernel, LayerConstants
+from ..operators import has_operand
+from ..shapes import ConvShape, DenseWorkload
+from ..space import Knobs, Point, Space, number
+from .conv2d.compute import dense, pack_weights
+from .conv2d.cost import Tile, choose_tile, fits_registers
+from .convolution import ALL_LINES, MOST_VECTORS, sizes, stream_knobs
+from .dense.matvec import Streams, choose_streams, matvec, pack_matrix
+from .dense.matvec_chain import DenseStage, choose_chain, matvec_chain, stored_outputs
+
+
+@dataclass(frozen=True)
+class DenseKernel(Kernel):
+    """A matrix times many vectors: a 1 x 1 convolution whose pixels are the vectors."""
+
+    layer: DenseWorkload
+    target: Target
+    tile: Tile
+    name = "dense"
+
+    @property
+    def workload(self) -> str:
+        return str(self.layer)
+
+    @property
+    def _count(self) -> int:
+        return -(-self.layer.rows // self.tile.pixels)
+
+    @property
+    def point(self) -> Point:
+        tile = self.tile
+        return {"pixels": tile.pixels, "vectors": tile.vectors, "rows": ALL_LINES if tile.rows >= self._count else tile.rows,
+                "weights_inner": tile.weights_inner, "parallel": tile.parallel, "prefetch": tile.prefetch}
+
+    def space(self) -> Space:
+        layer, target, own = self.layer, self.target, self.point
+
+        def allowed(point: Point) -> bool:
+            pixels, vectors, rows = (number(point, knob) for knob in ("pixels", "vectors", "rows"))
+            if not fits_registers(pixels, vectors, target) or rows >= -(-layer.rows // pixels):
+                return False
+            return not point["prefetch"] or (rows == ALL_LINES and not point["weights_inner"])
+
+        knobs = {
+            "pixels": range(1, min(target.vector_registers, layer.rows) + 1),
+            "vectors": range(1, min(MOST_VECTORS, max(1, -(-layer.filters // target.lanes))) + 1),
+            "rows": sorted({ALL_LINES, *sizes(layer.rows), number(own, "rows")}),
+            "weights_inner": (False, True),
+            "parallel": (True, False),
+            "prefetch": (False, True),
+        }
+        return Space(own, (Knobs(knobs, allowed),))
+
+    def at(self, point: Point) -> DenseKernel:
+        checked = self.space().check(point, self.workload)
+        pixels = number(checked, "pixels")
+        rows = number(checked, "rows") or -(-self.layer.rows // pixels)
+        tile = Tile(pixels, number(checked, "vectors"), True, rows, *(bool(checked[k]) for k in ("weights_inner", "parallel", "prefetch")))
+        return replace(self, tile=tile)
+
+    def bind(self, *layers: LayerConstants) -> BoundKernel:
+        weight = layers[0].weight
+        assert weight is not None
+        packed = pack_weights(weight[:, :, None, None], 1, self.tile, self.target.lanes)
+        return BoundKernel([packed], lambda x, w: dense(x, w, self.layer.filters, self.tile))
+
+
+@dataclass(frozen=True)
+class DenseRunKernel(Kernel):
+    """A vector through one layer, or several in one kernel."""
+
+    layers: tuple[DenseWorkload, ...]
+    target: Target
+    streams: tuple[Streams, ...]
+
+    @property
+    def name(self) -> str:
+        return "matvec" if len(self.layers) == 1 else "matvec_chain"
+
+    @property
+    def workload(self) -> str:
+        return ", ".join(map(str, self.layers))
+
+    @property
+    def point(self) -> Point:
+        return {f"{knob}{i}": getattr(streams, knob) for i, streams in enumerate(self.streams) for knob in ("count", "vectors", "parallel")}
+
+    def space(self) -> Space:
+        each = [stream_knobs(layer.filters, self.target) for layer in self.layers]
+        values = {f"{knob}{i}": sorted({*values, getattr(self.streams[i], knob)}) for i, knobs in enumerate(each)
+                  for knob, values in knobs.values.items()}
+
+        def allowed(point: Point) -> bool:
+            parts = [{knob: point[f"{knob}{i}"] for knob in knobs.values} for i, knobs in enumerate(each)]
+            launched = [bool(part["parallel"]) for part in parts]
+            # All layers that others wait for run on several threads, or none does.
+            return all(knobs.allowed(part) for knobs, part in zip(each, parts, strict=True)) and len(set(launched[:-1] or launched)) == 1 \
+                and (launched[0] or not launched[-1] or len(launched) == 1)
+
+        return Space(self.point, (Knobs(values, allowed),))
+
+    def at(self, point: Point) -> DenseRunKernel:
+        checked = self.space().check(point, self.workload)
+        each = [[number(checked, f"{knob}{i}") for knob in ("count", "vectors", "parallel")] for i in range(len(self.layers))]
+        return replace(self, streams=tuple(Streams(count, vectors, bool(parallel)) for count, vectors, parallel in each))
+
+    def bind(self, *layers: LayerConstants) -> BoundKernel:
+        matrices = [layer.weight for layer in layers if layer.weight is not None]
+        weights = [pack_matrix(matrix, streams, self.target.lanes) for matrix, streams in zip(matrices, self.streams, strict=True)]
+        if len(weights) == 1:
+            return BoundKernel(weights, lambda x, w: matvec(x, w, self.layers[0].filters, self.streams[0]))
+        stages, operands = [], []
+        for layer, workload, streams, packed in zip(layers, self.layers, self.streams, weights, strict=True):
+            steps = []
+            for step in layer.steps if layer is not layers[-1] else ():
+                arguments = step.arguments
+                if has_operand(step.name):
+                    operands.append(np.pad(arguments[0], (0, stored_outputs(packed.shape) - len(arguments[0]))))
+                    arguments = (len(operands) - 1,)
+                steps.append((step.name, *arguments))
+            stages.append(DenseStage(workload.filters, streams, tuple(steps)))
+        count = len(weights)
+
+        def compute(x: te.Tensor, *arrays: te.Tensor) -> te.Tensor:
+            return matvec_chain(x, arrays[:count], arrays[count:], stages)
+
+        return BoundKernel([*weights, *operands], compute)
+
+
+def choose_dense(layer: DenseWorkload, target: Target) -> Kernel:
+    """Return the kernel that the models choose for one layer."""
+    if layer.rows == 1:
+        return DenseRunKernel((layer,), target, (choose_streams(layer.channels, layer.filters, target),))
+    shape = ConvShape(1, 1, layer.channels, layer.filters, (layer.rows, 1))
+    return DenseKernel(layer, target, choose_tile(shape, target))
+
+
+def choose_dense_run(layers: Sequence[DenseWorkload], target: Target) -> Kernel:
+    """Return the kernel that the models choose for layers of one row that follow each other."""
+    streams = choose_chain(layers[0].channels, [layer.filters for layer in layers], target)
+    return DenseRunKernel(tuple(layers), target, tuple(streams))

@@ -1,0 +1,209 @@
+"""What compressing a network came to: the plan, the network before and after in figures, and what became of each layer."""
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..runner.network_facts import count_params, total_macs
+
+if TYPE_CHECKING:
+    import onnx
+
+    from ..factorization import FactorChain, Layer, Plan
+    from .accuracy_model import Estimate
+    from .budget import Budget
+    from .calibration.evaluation import Verdict
+    from .calibration.network_rewriter import NetworkRewriter
+    from .survey import LayerSurvey
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one network.
+
+    Attributes
+    ----------
+    macs : int
+        Multiply-accumulates of one run.
+    params : int
+        All floating-point constants of the network.
+    bytes : int
+        Of the ONNX file.
+    ms : float or None
+        Milliseconds of one run on the target; None where nothing was timed.
+    accuracy : float or None
+        Fraction of the held-out images that it gets right; without labels, on which it agrees with the dense network. None where nothing
+        was evaluated.
+    """
+
+    macs: int
+    params: int
+    bytes: int
+    ms: float | None = None
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class LayerChange:
+    """What was done with one layer.
+
+    Attributes
+    ----------
+    name : str
+    method : str or None
+        None: it stays dense, for `reason`.
+    ranks : tuple of int
+    error : float or None
+        Of the weight: ``||W - chain|| / ||W||`` in the Frobenius norm.
+    macs, macs_before, params, params_before : int
+        Of one run; weights without biases.
+    reason : str or None
+    response_error : float or None
+        Relative, of the layer's responses to the calibration images, as the search found it.
+    ms, ms_before : float or None
+        Milliseconds of the layer by itself with its activation, as the search found them.
+    """
+
+    name: str
+    method: str | None
+    ranks: tuple[int, ...]
+    error: float | None
+    macs: int
+    macs_before: int
+    params: int
+    params_before: int
+    reason: str | None
+    response_error: float | None = None
+    ms: float | None = None
+    ms_before: float | None = None
+
+
+@dataclass(frozen=True)
+class SearchReport:
+    """What a search says of its choice.
+
+    Attributes
+    ----------
+    budget : Budget
+    predicted_ms : float
+        Of the network with the plan, from its layers' times and those of two other networks, which were timed in turns with it.
+    verdict : Verdict
+        On the held-out images.
+    expected : Estimate or None
+        What it loses by the trend of all plans, where that says more than its own errors.
+    images : dict of str to int
+        In each part of the data, by its use.
+    tried : int
+        Plans that were verified on the held-out images.
+    seconds : float
+        That the search took.
+    labels : bool
+        Whether accuracy is that: otherwise it is agreement with the dense network.
+    surveys : tuple of LayerSurvey
+        Everything that was looked at, layer by layer.
+    """
+
+    budget: Budget
+    predicted_ms: float
+    verdict: Verdict
+    expected: Estimate | None
+    images: dict[str, int]
+    tried: int
+    seconds: float
+    labels: bool
+    surveys: tuple[LayerSurvey, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, without the surveys, which stand with the layers."""
+        names = ("predicted_ms", "images", "tried", "seconds", "labels")
+        verdict = {**self.verdict.to_dict(), "expected": self.expected and asdict(self.expected)}
+        return {"budget": asdict(self.budget), **{name: getattr(self, name) for name in names}, "verdict": verdict}
+
+
+@dataclass(frozen=True)
+class Compression:
+    """What `compress` did.
+
+    Attributes
+    ----------
+    plan : Plan
+    layers : tuple of LayerChange
+        All convolutions and dense layers of the network, in order.
+    before, after : Figures
+        The dense network, and the one with the plan. The times of a search were taken in turns, and are told, as bounds are, in the time of
+        the dense network's first measurement.
+    output_error : float
+        Largest difference of the outputs from those of the dense network, over the largest output, on standard normal inputs. It says
+        little of the accuracy: measure that on real data (``tenfold bench --data``).
+    reading : dict
+        How the dense network, as it was read, was compared with the file before anything was made of it: `Verified.to_dict`.
+    files : tuple of str
+        Names of the files that were written.
+    search : SearchReport or None
+        Of a budget; None for a recipe or a plan.
+    """
+
+    plan: Plan
+    layers: tuple[LayerChange, ...]
+    before: Figures
+    after: Figures
+    output_error: float
+    reading: dict[str, Any]
+    files: tuple[str, ...]
+    search: SearchReport | None = None
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Why layers stay dense, by name."""
+        return {layer.name: layer.reason for layer in self.layers if layer.reason is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report, without the plan, which is a file of its own."""
+        head = {"model": self.plan.model, "target": self.plan.target}
+        figures = {"before": asdict(self.before), "after": asdict(self.after), "output_error": self.output_error, "reading": self.reading}
+        layers = [asdict(layer) for layer in self.layers]
+        if self.search is None:
+            return {**head, **figures, "search": None, "layers": layers}
+        for layer, survey in zip(layers, self.search.surveys, strict=True):
+            layer |= {"candidates": [option.to_dict() for option in survey.options], "refused": survey.refused}
+        return {**head, **figures, "search": self.search.to_dict(), "layers": layers}
+
+    def to_json(self) -> str:
+        """`to_dict`, indented."""
+        return json.dumps(self.to_dict(), indent=2) + "\n"
+
+
+def layer_changes(rewriter: NetworkRewriter, plan: Plan, chains: Mapping[str, FactorChain]) -> tuple[LayerChange, ...]:
+    """What a plan does with each layer."""
+    return tuple(_change(layer, chains.get(layer.name), rewriter, plan) for layer in rewriter.layers)
+
+
+def figures_before(rewriter: NetworkRewriter) -> Figures:
+    """Of the dense network, as far as they are counted."""
+    model = rewriter.network.onnx
+    return Figures(total_macs(rewriter.layers), count_params(model), model.ByteSize())
+
+
+def figures_after(changes: tuple[LayerChange, ...], model: onnx.ModelProto, size: int) -> Figures:
+    """Of the factored network, as far as they are counted; `size`: bytes of its file."""
+    return Figures(sum(change.macs for change in changes), count_params(model), size)
+
+
+def _change(layer: Layer, chain: FactorChain | None, rewriter: NetworkRewriter, plan: Plan) -> LayerChange:
+    if chain is None:
+        reason = layer.reason or plan.refused.get(layer.name, "not in the plan")
+        return LayerChange(layer.name, None, (), None, layer.macs, layer.macs, layer.params, layer.params, reason)
+    choice = plan.layers[layer.name]
+    return LayerChange(
+        name=layer.name,
+        method=choice.method,
+        ranks=tuple(choice.ranks),
+        error=chain.relative_error(rewriter.weights[layer.name]),
+        macs=layer.batch * chain.macs(*layer.input_size),
+        macs_before=layer.macs,
+        params=chain.params,
+        params_before=layer.params,
+        reason=None,
+    )

@@ -1,0 +1,52 @@
+"""A search and its choice -> what the result says of them."""
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from .compression import Compression, LayerChange, SearchReport
+
+if TYPE_CHECKING:
+    from .budget import Budget
+    from .calibration.evaluation import Verdict
+    from .knapsack import Indices
+    from .search import Search
+
+
+def search_report(search: Search, budget: Budget, chosen: Indices) -> SearchReport:
+    """What a search says of the choice that it came to."""
+    return SearchReport(
+        budget=budget,
+        predicted_ms=search.timing.foreseen(chosen),
+        verdict=search.verdict(chosen),
+        expected=search.expected(chosen) if any(chosen) else None,
+        images={"calibration": search.calibration.images, "held_out": len(search.judge.data.x)},
+        tried=len(search.verified),
+        seconds=search.seconds,
+        labels=search.labelled,
+        surveys=tuple(search.surveys),
+    )
+
+
+def with_search(done: Compression, search: Search, chosen: Indices, report: SearchReport) -> Compression:
+    """A result with what the search measured: milliseconds and accuracy, of the network and of its layers."""
+    ms_before, ms = search.costs.whole.ms, search.measured(chosen, ["ms"])["ms"]
+    before = replace(done.before, ms=ms_before, accuracy=accuracy(search.verdict(search.dense)))
+    after = replace(done.after, ms=ms, accuracy=accuracy(report.verdict))
+    return replace(done, before=before, after=after, layers=_layers(done.layers, search, chosen), search=report)
+
+
+def accuracy(verdict: Verdict) -> float:
+    """Without labels, agreement with the dense network."""
+    return verdict.agreement if verdict.accuracy is None else verdict.accuracy
+
+
+def _layers(changes: tuple[LayerChange, ...], search: Search, chosen: Indices) -> tuple[LayerChange, ...]:
+    """With what was found of the layers by themselves, and why those that stay dense do."""
+    options, reasons = search.costs.chosen(chosen), search.costs.reasons(chosen)
+    found = []
+    for change, survey in zip(changes, search.surveys, strict=True):
+        option = options[change.name]
+        change = replace(change, reason=reasons.get(change.name), ms_before=survey.dense_ms, ms=survey.dense_ms)
+        found.append(change if option is None else replace(change, response_error=option.error, ms=option.ms))
+    return tuple(found)

@@ -1,0 +1,71 @@
+"""How a search works: what it looks at, and where it keeps what it has found."""
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from ..factorization import METHODS, Method, method_name
+from ..factorization.plan_json import CORRECTIONS
+from ..runner.devices.wire import check_silence
+from ..runtime.manifest_fields import MOST_THREADS
+from ..support.errors import TenfoldError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the search for a budget works.
+
+    Parameters
+    ----------
+    methods : sequence of str, optional
+        The methods that are tried, however they are spelled. Default: all but those that are only starting points for training.
+    correction : str, optional
+        What is done to the chains with the calibration images: ``none``, ``bias``, ``moments``, ``response`` or ``fisher``. Default: the
+        best one for the network.
+    cache : path, optional
+        The folder for the latency table and for what was found out about candidates. Default: ``$TENFOLD_CACHE``, else
+        ``~/.cache/tenfold``.
+    threads : int, optional
+        That networks are timed on. Default: the target's cores.
+    silence : float, optional
+        Seconds without a sign of life of a device elsewhere after which it is given up. Default: 60.
+    pareto : bool
+        Write the curve of what accuracy costs too, as ``pareto.json``, ``pareto.png`` and ``pareto.svg``; needs matplotlib.
+
+    Raises
+    ------
+    TenfoldError
+        An unknown method or correction, no method at all, or a number out of range.
+    """
+
+    methods: tuple[str, ...] | None = None
+    correction: str | None = None
+    cache: str | os.PathLike[str] | None = None
+    threads: int | None = None
+    silence: float | None = None
+    pareto: bool = False
+
+    def __post_init__(self) -> None:
+        if self.methods is not None:
+            object.__setattr__(self, "methods", _checked_methods(self.methods))
+        if self.correction is not None and self.correction not in CORRECTIONS:
+            raise TenfoldError(f"correction {self.correction!r} is unknown: choose {', '.join(CORRECTIONS)}")
+        if self.threads is not None:
+            whole = isinstance(self.threads, int) and not isinstance(self.threads, bool)
+            if not whole or not 1 <= self.threads <= MOST_THREADS:
+                raise TenfoldError(f"--threads {self.threads!r} is out of range: it must be a whole number from 1 to {MOST_THREADS}")
+        if self.silence is not None:
+            check_silence(self.silence)
+
+    def tried(self) -> list[Method]:
+        """The methods whose candidates are looked at."""
+        return [m for m in METHODS.values() if (not m.starting_point if self.methods is None else m.name in self.methods)]
+
+
+def _checked_methods(names: tuple[str, ...]) -> tuple[str, ...]:
+    if isinstance(names, str) or not names:
+        raise TenfoldError(f"--method: methods must be a sequence of names, one at least, not {names!r}")
+    try:
+        return tuple(method_name(name) for name in names)
+    except TenfoldError as error:
+        raise TenfoldError(f"--method: {error}") from None

@@ -1,0 +1,66 @@
+"""What the modules of a search are timed by: this machine, another one, or whatever the caller brings."""
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from ...runner.bench.timed_module import Burst
+from ...runner.build import with_threads
+from ...support.errors import TenfoldError
+
+if TYPE_CHECKING:
+    import tvm
+
+    from ...runner.devices.device import Device
+    from ...targets import Target
+    from ..settings import Settings
+
+
+@runtime_checkable
+class Timer(Protocol):
+    """Compiles modules and gives back timed ones: functions that run the module a few times and return the median, in milliseconds."""
+
+    def kernels(self, mod: tvm.IRModule) -> Burst:
+        """Without what a call takes besides its kernels."""
+
+    def network(self, mod: tvm.IRModule) -> Burst:
+        """The whole call."""
+
+
+@contextlib.contextmanager
+def open_timer(device: str | Device | Timer | None, target: Any, settings: Settings) -> Iterator[tuple[Target, Timer]]:
+    """The target of a search, and what its modules are timed by.
+
+    Parameters
+    ----------
+    device : str, Device, Timer or None
+        ``here``, or ``HOST:PORT``, where ``tenfold serve`` runs; a device that is open; a Timer of the caller's; None: this machine.
+    target : str, Target, dict or None
+        None or ``host``: the machine that modules are timed on.
+    settings : Settings
+        Its threads and its silence.
+
+    Raises
+    ------
+    TenfoldError
+        There is no such target, its code does not run where modules are timed, or the device does not answer.
+    """
+    from ...codegen.library import support_objects
+    from ...runner.bench.timed_module import TimedModules
+    from ...runner.devices.choose import device_of
+    from ...runner.devices.device import HERE
+    from ...runner.devices.remote import Remote
+    from ...targets import resolve
+
+    if settings.silence is not None and not isinstance(device, str):
+        raise TenfoldError("--silence is a limit for a device: give --device HOST:PORT too")
+    with contextlib.ExitStack() as stack:
+        where = device
+        if device is None or isinstance(device, str):
+            where = stack.enter_context(device_of(HERE if device is None else device, silence=settings.silence))
+        if isinstance(where, Remote) and target in (None, "host"):
+            target = where.target
+        chosen = with_threads(resolve(target or "host"), settings.threads)
+        support_objects(chosen)  # a C++ compiler that is missing or fails is told now, not after an hour
+        yield chosen, where if isinstance(where, Timer) else TimedModules(chosen, where)

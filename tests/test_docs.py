@@ -1,0 +1,49 @@
+"""What the documents show in Python is what works."""
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tenfold
+
+ROOT = Path(tenfold.__file__).parent
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """A folder that has the examples of the repository."""
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples" / "models").symlink_to(ROOT / "examples" / "models")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_page_on_the_api_runs(work):
+    text = (ROOT / "docs" / "api.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 6
+    names: dict = {}
+    for block in blocks:
+        exec(compile(block, "docs/api.md", "exec"), names)
+    assert {path.name for path in (work / "out").iterdir()} == {"dense", "small", "smaller", "searched", "cache"}
+    assert names["done"].search.verdict.drop <= 5 and names["done"].after.ms > 0
+    assert str(names.get("error", "")) == ""  # it was caught, and its name is gone
+
+
+def test_the_page_on_the_api_names_all_that_is_public():
+    text = (ROOT / "docs" / "api.md").read_text()
+    missing = [name for name in tenfold.__all__ if not re.search(rf"\b{name}\b", text)]
+    assert not missing
+
+
+def test_the_python_of_the_page_on_usage_runs(work):
+    text = (ROOT / "docs" / "usage.md").read_text()
+    code = re.search(r"^## In Python\n\n((?:    .*\n|\n)+)", text, re.MULTILINE)
+    assert code is not None
+    shutil.copy(ROOT / "examples" / "models" / "cifar10_jin_baseline.onnx", "model.onnx")
+    names = {"x": np.zeros((1, 3, 32, 32), "float32")}
+    exec(compile("\n".join(line[4:] for line in code[1].splitlines()), "docs/usage.md", "exec"), names)
+    assert names["y"].shape == (1, 10)
