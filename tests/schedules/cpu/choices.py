@@ -35,9 +35,10 @@ FOLDER = Path(__file__).parent / "choices"
 RUNS = FOLDER / "runs.txt"
 COMMAND = "python tests/schedules/cpu/choices.py"
 # Fully connected layers of the networks in `tests/benchmarks`, inputs and outputs of each in a row.
-GROUPED = ((96, 576, 48, 27), (96, 192, 24, 27), (96, 48, 48, 27), (256, 256, 32, 14), (64, 64, 4, 27), (128, 128, 16, 28))
+# Grouped pointwise convolutions, as of Denton et al.: channels, filters, groups, size.
+GROUPED = ((96, 576, 48, 27), (96, 96, 8, 27), (96, 48, 48, 27), (256, 256, 32, 14), (64, 64, 4, 27), (128, 128, 16, 28))
 RESPONSE_NORMS = ((27, 96), (54, 96), (26, 256), (12, 256))  # rows and channels
-DENSE = ((2304, 256, 10), (9216, 4096, 4096, 1000), (25088, 4096, 4096, 1000), (512, 1000), (2048, 1000))
+DENSE = ((128, 128, 48), (2304, 256, 10), (9216, 4096, 4096, 1000), (25088, 4096, 4096, 1000), (512, 1000), (2048, 1000))
 
 
 @dataclass(frozen=True)
@@ -218,3 +219,14 @@ def lines(target: Target) -> str:
     made = [(case.name, case.choose(target)) for case in cases()]
     width = max(len(name) for name, _ in made)
     return "".join(f"{name:{width}}  {choice}\n" for name, choice in made)
+
+
+def snapshot(name: str) -> Path:
+    """The file of a target's choices."""
+    return FOLDER / f"{name}.txt"
+
+
+if __name__ == "__main__":
+    for name, target in targets().items():
+        snapshot(name).write_text(lines(target))
+        print(f"wrote {snapshot(name)}")
