@@ -75,12 +75,13 @@ def checked_model(table: Any, default: CpuModel) -> CpuModel:
     if not isinstance(table, dict):
         raise TenfoldError(f"model is {shown(table)}: it must be a table [model]")
     refuse_unknown(table, tuple(FIGURES), "[model]")
-    given = {name: _figure(name, value) for name, value in table.items()}
+    given: dict[str, Any] = {name: _figure(name, value) for name, value in table.items()}
     return replace(default.at_clock(float(given.get("clock_ghz", default.clock_ghz))), **given)
 
 
 def _figure(name: str, value: Any) -> float | bool:
-    kind, limits = type(FIGURES[name].default), FIGURES[name].metadata
+    kind: Any = type(FIGURES[name].default)
+    limits = FIGURES[name].metadata
     if kind is bool:
         if not isinstance(value, bool):
             raise TenfoldError(f"{name} in [model] is {shown(value)}: it must be true or false")

@@ -161,7 +161,8 @@ def _own_kernel(link: ConvWorkload, target: Target) -> float:
     if link.averages:
         work = link.batch * link.size[0] * link.size[1] * ceil(link.channels / target.lanes) * STORE_CYCLES
     elif link.depthwise:  # or pooling
-        work = link.batch * link.output[0] * depthwise_cycles(link, depthwise_pixels(link, target), ceil(link.channels / target.lanes), target)
+        row = depthwise_cycles(link, depthwise_pixels(link, target), ceil(link.channels / target.lanes), target)
+        work = link.batch * link.output[0] * row
     else:
         merged = mergeable(link.geometry, link.channels, link.batch, link.size, target)
         link = replace(link, geometry=replace(link.geometry, groups=link.geometry.groups // merged))
