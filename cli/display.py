@@ -10,8 +10,8 @@ from typing import Any, Protocol, TextIO
 from ..support.printable import printable
 from ..support.progress import in_words
 
-FIRST, EVERY = 10.0, 5.0  # seconds before the first line, and between lines
-REDRAWN = 4.0  # times a second that a bar is: what is being measured meanwhile should not notice
+FIRST_LINE_AFTER, LINE_EVERY = 10.0, 5.0  # seconds before the first line, and between lines
+REDRAWS_PER_SECOND = 4.0  # times a second that a bar is: what is being measured meanwhile should not notice
 
 
 class Display(Protocol):
@@ -73,7 +73,8 @@ class Bar:
         columns = SpinnerColumn(), name, BarColumn(bar_width=20), counts, TimeElapsedColumn(), TimeRemainingColumn(compact=True)
         console = Console(file=self._stderr, markup=False, emoji=False, highlight=False)
         self._progress = Progress(
-            *columns, console=console, transient=True, expand=True, refresh_per_second=REDRAWN, redirect_stdout=False, redirect_stderr=False
+            *columns, console=console, transient=True, expand=True, refresh_per_second=REDRAWS_PER_SECOND,
+            redirect_stdout=False, redirect_stderr=False,
         )
         return self
 
@@ -108,7 +109,7 @@ class Lines(Nothing):
         super().__init__(stderr)
         self._each = each
         self._begin = time.monotonic()
-        self._last = self._begin + FIRST - EVERY
+        self._last = self._begin + FIRST_LINE_AFTER - LINE_EVERY
         self._step, self._text = "", ""
         self._ended = threading.Event()
         self._lock = threading.Lock()
@@ -128,13 +129,13 @@ class Lines(Nothing):
         self._show(begun and self._each)
 
     def _tick(self) -> None:
-        while not self._ended.wait(EVERY):
+        while not self._ended.wait(LINE_EVERY):
             self._show(False)
 
     def _show(self, now: bool) -> None:
         moment = time.monotonic()
         with self._lock:
-            if self._text and (now or moment - self._last >= EVERY):
+            if self._text and (now or moment - self._last >= LINE_EVERY):
                 self._last = moment
                 with contextlib.suppress(OSError):  # nobody reads them any more
                     self.line(f"tenfold: [{moment - self._begin:4.0f} s] {self._text}")

@@ -22,7 +22,7 @@ NOBODY_READS = 128 + 13  # as a shell tells of SIGPIPE
 # What the machine lacks, not Tenfold: no space, no permission, no memory, no more open files.
 OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EIO}
 PACKAGES = ("tenfold", "apache-tvm", "onnx", "onnxruntime", "numpy")
-LONGEST = 300  # characters of a foreign message
+MAX_MESSAGE = 300  # characters of a foreign message
 
 
 @contextlib.contextmanager
@@ -76,7 +76,7 @@ def versions() -> str:
 
 def _brief(error: BaseException) -> str:
     text = one_line(error)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
+    return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]} ..."
 
 
 def _exit(line: str, code: int) -> typer.Exit:

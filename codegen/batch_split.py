@@ -12,7 +12,7 @@ import numpy as np
 import tvm
 from tvm import ir, relax
 
-from ..passes.layout_emitter import tensor_shape
+from ..passes.layout_emitter import static_shape, tensor_shape
 from ..schedules.backend import BatchTraffic, backend_of
 from ..schedules.operators import ELEMENTWISE
 from ..targets import Target
@@ -28,6 +28,7 @@ def count_pieces(mod: tvm.IRModule, target: Target) -> int:
     mod : tvm.IRModule
         An imported network.
     target : Target
+        The device to compile for.
     """
     images = _images(mod["main"])
     if images <= 1 or with_batch(mod, 1) is None:
@@ -36,19 +37,19 @@ def count_pieces(mod: tvm.IRModule, target: Target) -> int:
 
 
 def with_batch(mod: tvm.IRModule, batch: int) -> tvm.IRModule | None:
-    """The network for another number of images.
+    """Rewrite a network for another number of images.
 
     Returns
     -------
     tvm.IRModule or None
-        None where an operator may mix images, or is not known not to.
+        None if an operator mixes images, or is not known to keep them apart.
     """
     main = mod["main"]
     images, blocks = _images(main), main.body.blocks
     if not images or len(blocks) != 1 or not isinstance(blocks[0], relax.DataflowBlock):
         return None
     builder, bindings = relax.BlockBuilder(), []
-    values = {p: relax.Var(p.name, relax.TensorType((batch, *_static(p.ty)[1:]), p.ty.dtype)) for p in main.params}
+    values = {p: relax.Var(p.name, relax.TensorType((batch, *static_shape(p.ty)[1:]), p.ty.dtype)) for p in main.params}
     batched = set(values)
     for binding in blocks[0].bindings:
         value, shape = binding.value, tensor_shape(binding.var.ty)
@@ -82,15 +83,8 @@ def _images(function: relax.Function) -> int:
     return first[0] if first and all(shape and shape[0] == first[0] for shape in shapes) else 0
 
 
-def _static(type_: ir.Type) -> tuple[int, ...]:
-    """Shape of a tensor that is known to have images."""
-    shape = tensor_shape(type_)
-    assert shape is not None
-    return shape
-
-
 def _tensors(value: ir.Expr) -> Iterator[ir.Expr]:
-    """What an operator reads, or the expression itself; of tuples what is in them."""
+    """What an operator reads, or the expression itself; the fields of tuples one by one."""
     for arg in value.args if isinstance(value, ir.Call) else (value,):
         yield from arg.fields if isinstance(arg, ir.Tuple) else (arg,)
 
@@ -135,28 +129,29 @@ def _data_alone(call: ir.Call, batched: set[relax.Var]) -> bool:
 
 
 def _broadcast(call: ir.Call, batched: set[relax.Var]) -> bool:
-    """Element by element: an operand with images has the rank of the result, any other is the same for all of them."""
-    rank = len(_static(call.ty))
+    """Whether an operand with images has the rank of the result, and any other operand is the same for all images."""
+    rank = len(static_shape(call.ty))
     shapes = [(tensor_shape(arg.ty), arg in batched) for arg in _tensors(call) if isinstance(arg.ty, relax.TensorType)]
     return all(shape is not None and (len(shape) == rank if row else len(shape) < rank or shape[0] == 1) for shape, row in shapes)
 
 
 def _but_first(call: ir.Call, batched: set[relax.Var]) -> bool:
-    """The axes along which it works, or which it drops or inserts, do not include that of the images."""
+    """Whether the axes along which it works, or which it drops or inserts, leave out that of the images."""
     axes = call.attrs.axis
     if axes is None or not _data_alone(call, batched):
         return False
-    rank = max(len(_static(call.ty)), len(_static(call.args[0].ty)))
+    rank = max(len(static_shape(call.ty)), len(static_shape(call.args[0].ty)))
     return all(int(axis) % rank for axis in (axes if hasattr(axes, "__len__") else [axes]))
 
 
 def _joined(call: ir.Call, batched: set[relax.Var]) -> bool:
+    """Whether all tensors have images, and are joined along another axis."""
     axis = call.attrs.axis
-    return axis is not None and int(axis) % len(_static(call.ty)) != 0 and all(arg in batched for arg in _tensors(call))
+    return axis is not None and int(axis) % len(static_shape(call.ty)) != 0 and all(arg in batched for arg in _tensors(call))
 
 
 def _reshaped(call: ir.Call, batched: set[relax.Var]) -> bool:
-    """The first axis stays: what is reshaped is the rest. That it stays in the result, too, is seen from its shape."""
+    """Whether the tensor has images. The caller checks that they are still the first axis of the result."""
     return call.args[0] in batched
 
 

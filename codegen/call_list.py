@@ -1,7 +1,7 @@
-"""The kernels that ``main`` calls, one after the other, where that is all it does: then no virtual machine is needed to run it.
+"""The list of kernels that ``main`` calls one after the other, where that is all it does: then it runs without a virtual machine.
 
-Almost every network is such a line. What is none, for it has a branch, an operator that is called from a library, or an output that is no
-tensor of its own, runs on TVM's virtual machine, which takes some microseconds more.
+Almost every network is such a list. The others have a branch, an operator that is called from a library, or an output that is no tensor of
+its own. They run on TVM's virtual machine, which takes some microseconds more.
 """
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tvm import ir, relax, tirx
 
 from ..runtime.memory_plan import Operand, Step
 
-CHECKS = {"vm.builtin.check_tensor_info", "vm.builtin.match_shape"}  # of the inputs: whoever calls has made them
+CHECKS = {"vm.builtin.check_tensor_info", "vm.builtin.match_shape"}  # of the inputs: the caller has made them
 RESHAPE, KILL, NOTHING = "vm.builtin.reshape", "relax.vm.kill_object", "relax.null_value"
 
 
-def straight_line(mod: tvm.IRModule) -> tuple[Step, ...]:
+def call_list(mod: tvm.IRModule) -> tuple[Step, ...]:
     """The calls of ``main`` in order; empty if it does anything else.
 
     Parameters

@@ -1,4 +1,4 @@
-"""A lowered network whose memory comes from outside, as arguments of ``main``: outputs in every call, the others bound when it is loaded.
+"""A lowered network whose memory comes as arguments of ``main``: outputs in every call, all other memory bound when it is loaded.
 
     main(image):                                      main(image, alloc1, weight0, alloc):
         storage = alloc_storage(401408)                   conv2d(image, weight0, alloc)
@@ -9,9 +9,9 @@
         kill(alloc)
         return alloc1
 
-The library then holds code alone: it links in a moment whatever the network weighs. Weights are in memory once, as they are in their file,
-and a run allocates nothing: every intermediate tensor has its place in one arena, see `memory_plan`. Outputs are written where the caller
-wants them. Only those that are no tensor of their own (an input, a constant, a view, what a branch gives) are still returned, in a tuple.
+The library then holds only code, so it links quickly however large the network is. Weights are in memory once, as they are in their file.
+A run allocates nothing: every intermediate tensor has its place in one arena (`memory_plan`). Outputs are written where the caller wants
+them. Only outputs that are no tensors of their own (an input, a constant, a view, what a branch gives) are still returned, in a tuple.
 """
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ import tvm
 from tvm import ir, relax
 
 from ..runtime.memory_plan import Destination, Place, Step, plan_places
-from .call_list import straight_line
+from .call_list import call_list
 
 KILL = "relax.vm.kill_object"
 ALLOCATE_TENSOR, ALLOCATE_STORAGE = "relax.vm.alloc_tensor", "relax.vm.alloc_storage"
@@ -32,7 +32,19 @@ ALLOCATE_TENSOR, ALLOCATE_STORAGE = "relax.vm.alloc_tensor", "relax.vm.alloc_sto
 
 @dataclass(frozen=True)
 class Memory:
-    """What ``main`` takes after its own inputs (where outputs go, the weights, the tensors in the arena), and its steps."""
+    """What ``main`` takes after its own inputs, and its steps.
+
+    Parameters
+    ----------
+    destinations : tuple of Destination
+        Where outputs are written.
+    weights : tuple of ndarray
+        The weights.
+    places : tuple of Place
+        The intermediate tensors in the arena.
+    steps : tuple of Step
+        The calls of ``main``; empty if it does anything else.
+    """
 
     destinations: tuple[Destination, ...]
     weights: tuple[np.ndarray, ...]
@@ -72,11 +84,11 @@ def externalize_memory(mod: tvm.IRModule) -> tuple[tvm.IRModule, Memory]:
     external.update_func(external.get_global_var("main"), function)
     destinations = tuple(Destination(*_size(var), index) for var, index in positions.items())
     places = plan_places([_size(var) for var in inner], lifetimes)
-    return external, Memory(destinations, tuple(weights.values), places, straight_line(external))
+    return external, Memory(destinations, tuple(weights.values), places, call_list(external))
 
 
 def _outputs(bindings: list[relax.Binding], result: relax.Expr) -> tuple[list[relax.Binding], list[relax.Expr]]:
-    """What is returned, one by one, and the bindings without those of tuples that only served to return it."""
+    """The outputs one by one, and the bindings without those of tuples that only collect outputs."""
     made = {b.var: b.value for b in bindings if isinstance(b.value, relax.Var | relax.Tuple)}
 
     def leaves(expr: relax.Expr) -> Iterator[relax.Expr]:
@@ -98,7 +110,7 @@ def _outputs(bindings: list[relax.Binding], result: relax.Expr) -> tuple[list[re
 
 
 def _positions(outputs: list[relax.Expr], tensors: list[relax.Var]) -> dict[relax.Var, int]:
-    """The tensors of ``main`` that are outputs, with the first position of each: for a second one it is returned, and copied."""
+    """The tensors of ``main`` that are outputs, with the first position of each; at a second position it is returned, and copied."""
     own = set(tensors)
     found: dict[relax.Var, int] = {}
     for index, output in enumerate(outputs):
@@ -138,7 +150,7 @@ class _Weights:
 
 
 def _lifetimes(tensors: list[relax.Var], bindings: list[relax.Binding], result: relax.Expr) -> list[tuple[int, int]]:
-    """The first and the last binding that uses each tensor, itself or through a view of it. What is returned is used after the last."""
+    """The first and the last binding that uses each tensor or a view of it; what is returned is used after all bindings."""
     roots: dict[relax.Var, set[relax.Var]] = {var: {var} for var in tensors}
     spans: dict[relax.Var, tuple[int, int]] = {}
 

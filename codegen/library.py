@@ -1,6 +1,6 @@
-"""A lowered module -> a shared library: machine code for the kernels in several threads, then one link.
+"""A lowered module becomes a shared library: machine code for the kernels in several threads, then one link.
 
-Kernels are told apart by shape and tile, not by weights: layers that are alike share one, and each is generated once.
+Layers of the same shape and tile share a kernel, whatever their weights, and each kernel is generated once.
 """
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from ..support.progress import Progress, reporter
 from ..targets import Target
 from ..targets.detection import physical_cores
 from .stack_buffers import PIPELINE
-from .unaligned_parameters import AnyAlignment
+from .unaligned_parameters import UnalignedParameters
 from .workspaces import WorkspaceMeter
 
 Kernel = tuple[tvm.ir.GlobalVar, tirx.PrimFunc]
 SUPPORT = "thread_pool.cc", "call_list.cc"  # what every library has besides its kernels
 INSTALL = "install g++ (Debian, Ubuntu: apt install g++; Fedora: dnf install gcc-c++), or name a compiler in CXX"
-PARTS = 4  # for each thread: some kernels take ten times as long as others
+PARTS = 4  # of the work, for each thread: some kernels take ten times as long as others
 
 
 def write_library(mod: tvm.IRModule, target: Target, path: Path, progress: Progress | None = None) -> int:
@@ -48,11 +48,12 @@ def write_library(mod: tvm.IRModule, target: Target, path: Path, progress: Progr
     path : Path
         The shared library to write. The virtual machine loads it by its function ``vm_load_executable``.
     progress : Progress, optional
+        Told how many parts of the code are generated.
 
     Returns
     -------
     int
-        Bytes of the workspaces that kernels need while they run, on the threads of the target.
+        Bytes of the workspaces that kernels need while they run on the threads of the target.
     """
     builder = relax.ExecBuilder()
     kernels = _kernels(relax_api.VMCodeGen(builder, mod))
@@ -79,12 +80,12 @@ def write_library(mod: tvm.IRModule, target: Target, path: Path, progress: Progr
 
 
 def cpp_compiler() -> str:
-    """The C++ compiler: that of CXX, or the first that is found.
+    """The C++ compiler: the one that CXX names, or the first that is found.
 
     Raises
     ------
     TenfoldError
-        There is none; it says what to install.
+        There is none; the message says what to install.
     """
     compiler = cc.get_cc()
     if compiler is None:
@@ -95,7 +96,13 @@ def cpp_compiler() -> str:
 
 
 def support_objects(target: Target) -> dict[str, bytes]:
-    """Object files of what every library has besides its kernels, by the name of the source; TenfoldError if the compiler fails."""
+    """Object files of what every library has besides its kernels, by the name of the source.
+
+    Raises
+    ------
+    TenfoldError
+        The compiler fails.
+    """
     return {source: _object(source, cpp_compiler(), _vectors(target)) for source in SUPPORT}
 
 
@@ -116,7 +123,7 @@ def _object(source: str, compiler: str, options: tuple[str, ...]) -> bytes:
 
 
 def _compile(command: list[str]) -> None:
-    """Run the C++ compiler; what it says goes into an error of one line."""
+    """Run the C++ compiler; its messages become an error of one line."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
     except OSError as error:
@@ -135,9 +142,10 @@ def _kernels(mod: tvm.IRModule) -> list[Kernel]:
 
 
 def _generate(kernels: Sequence[Kernel], path: Path, target: Target, meter: WorkspaceMeter) -> tvm.runtime.Module:
+    """Generate the machine code of some kernels, and write it to an object file."""
     with tvm.transform.PassContext(instruments=[meter]):  # a context belongs to its thread
         loops = backend_of(target).lower_loops(tvm.IRModule(dict(kernels)))
-        loops = AnyAlignment()(loops)  # type: ignore[operator]  # its decorator makes it a pass
+        loops = UnalignedParameters()(loops)
         library = tvm.tirx.build(loops, target=target.tvm_target(), pipeline=PIPELINE)
     _write(library, path)
     return library

@@ -1,4 +1,4 @@
-"""How much memory kernels take for themselves while they run: padded copies of inputs, tiles too large for registers."""
+"""The memory that kernels allocate while they run: padded copies of inputs, tiles too large for registers."""
 from __future__ import annotations
 
 import tvm
@@ -6,24 +6,25 @@ import tvm_ffi
 from tvm import ir, tirx
 
 ALLOCATE = "tirx.TVMBackendAllocWorkspace"
-SIZE = 2  # which argument of it the bytes are
+SIZE = 2  # which argument of that call is the bytes
 
 
 @tvm.instrument.pass_instrument
 class WorkspaceMeter:
     """Watches kernels being lowered, and keeps the bytes of the one that takes most.
 
-    Runs of kernels follow each other, and TVM keeps workspaces for the next one, so the largest is what the process pays.
-    To be given to a PassContext; may be used by several threads.
+    Kernels run one after the other, and TVM keeps workspaces for the next kernel, so the process needs as much as the largest.
+    Give it to a PassContext as an instrument; several threads may use one.
 
     Parameters
     ----------
     threads : int
-        That kernels run on: each has its own copy of what is allocated inside a parallel loop.
+        How many threads kernels run on: each has its own copy of what is allocated inside a parallel loop.
 
     Attributes
     ----------
     bytes : int
+        The workspaces of the kernel that takes most.
     """
 
     def __init__(self, threads: int):
@@ -39,7 +40,7 @@ class WorkspaceMeter:
 
 
 def workspace_bytes(func: tirx.PrimFunc, threads: int) -> int:
-    """The workspaces of one lowered kernel, as if all were alive at once."""
+    """The bytes of all workspaces of one lowered kernel, as if they were alive at once."""
     parallel = [loop for loop in _nodes(func.body, tirx.For) if loop.kind == tirx.ForKind.PARALLEL]
     return _allocated(func.body) + (threads - 1) * sum(_allocated(loop.body) for loop in parallel)
 

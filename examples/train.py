@@ -101,7 +101,18 @@ RECIPES = {
 
 
 def augment(images: torch.Tensor, shift: int, size: int, generator: torch.Generator) -> torch.Tensor:
-    """Flip each image with probability a half, move it by up to `shift` pixels with zeros moving in, and cut `size` pixels out."""
+    """Flip images with probability a half, move them, and cut a square out of each.
+
+    Parameters
+    ----------
+    images : Tensor, (N, C, H, W)
+    shift : int
+        Pixels that an image moves at most; zeros move in.
+    size : int
+        Rows and columns that are cut out.
+    generator : torch.Generator
+        Where chance comes from.
+    """
     flip = torch.rand(len(images), generator=generator) < 0.5
     images = torch.where(flip[:, None, None, None], images.flip(3), images)
     padded = nn.functional.pad(images, [shift] * 4)
@@ -110,7 +121,14 @@ def augment(images: torch.Tensor, shift: int, size: int, generator: torch.Genera
 
 
 def accuracy(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
-    """Top-1 accuracy as a fraction of 1."""
+    """Compute the top-1 accuracy, as a fraction of 1.
+
+    Parameters
+    ----------
+    network : nn.Module
+    images : Tensor, (N, C, H, W)
+    labels : Tensor, (N,)
+    """
     network.eval()
     with torch.inference_mode():
         right = sum((network(x).argmax(1) == y).sum().item() for x, y in zip(images.split(500), labels.split(500), strict=True))
@@ -118,7 +136,19 @@ def accuracy(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> 
 
 
 def train(recipe: Recipe, images: torch.Tensor, labels: torch.Tensor, epochs: int, checkpoint: Path, seed: int = 0) -> nn.Sequential:
-    """SGD with Nesterov momentum under one cosine cycle with warm-up; resumes from `checkpoint`."""
+    """Train with SGD and Nesterov momentum, under one cosine cycle with warm-up.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The network and how it is trained.
+    images, labels : Tensor, (N, C, H, W) and (N,)
+    epochs : int
+    checkpoint : Path
+        Written after each epoch; training resumes from it.
+    seed : int
+        Of weights, order and augmentation.
+    """
     torch.manual_seed(seed)
     network = recipe.network().to(memory_format=torch.channels_last)
     rate, size = recipe.learning_rate, images.shape[-1]
@@ -169,7 +199,21 @@ def forget_origin(path: Path) -> None:
 
 
 def export(recipe: Recipe, network: nn.Sequential, folder: Path, test_x: np.ndarray, test_y: np.ndarray, epochs: int) -> None:
-    """Write the ONNX file, the sample of test images, and the text that says how both were made."""
+    """Write the ONNX file, the sample of test images, and the text that says how both were made.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What was trained.
+    network : nn.Sequential
+        The trained network.
+    folder : Path
+        Where the files go.
+    test_x, test_y : ndarray
+        All test images, and their labels.
+    epochs : int
+        How long it was trained.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     score = accuracy(network, torch.from_numpy(test_x), torch.from_numpy(test_y))
     network = fold_batch_norm(network).to(memory_format=torch.contiguous_format)

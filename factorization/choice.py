@@ -39,7 +39,7 @@ def spelled(method: str) -> str:
     return method.strip().lower().replace("-", "_")
 
 
-MINOR = 0.5  # of a layer's even share of the network
+MINOR_SHARE = 0.5  # of a layer's even share of the network
 
 
 def minor_layers(layers: Sequence[Layer]) -> dict[str, Refusal]:
@@ -54,7 +54,7 @@ def minor_layers(layers: Sequence[Layer]) -> dict[str, Refusal]:
         By name.
     """
     macs, params = sum(layer.macs for layer in layers), sum(layer.params for layer in layers)
-    limit = MINOR / len(layers) if layers else 0
+    limit = MINOR_SHARE / len(layers) if layers else 0
     return {
         layer.name: Refusal(
             f"minor: {layer.macs / macs:.1%} of the MACs and {layer.params / params:.1%} of the parameters, not worth its error"
@@ -65,11 +65,23 @@ def minor_layers(layers: Sequence[Layer]) -> dict[str, Refusal]:
 
 
 def choose_by_energy(layer: Layer, weight: np.ndarray, methods: list[Method], energy: float, multiple: int) -> Choice | Refusal:
-    """The method, of those given, whose chain has the fewest MACs while it keeps ``energy`` of the weight's squared norm.
+    """Choose the method whose chain has the fewest MACs while it keeps ``energy`` of the weight's squared norm.
 
     The smallest ranks that keep the energy are rounded up to ``multiple``, never above the highest rank. Where only the
     rounding makes the chain cost as much as the layer, they are rounded down instead (never to zero), and somewhat less
     than the energy is kept.
+
+    Parameters
+    ----------
+    layer : Layer
+        The layer to factor.
+    weight : ndarray, OIHW or OI
+    methods : list of Method
+        Those to choose from.
+    energy : float in (0, 1]
+        Fraction of the squared norm to keep.
+    multiple : int
+        Ranks are rounded to multiples of it.
 
     Returns
     -------

@@ -27,13 +27,33 @@ def monochromatic_operations(layer: Layer, colours: int) -> int:
 
 
 def outer_product_operations(layer: Layer, g: int, h: int, k: int) -> int:
-    """G H K (N M C/G + X Y N M D^-2 + F/H N M D^-2), for one image."""
+    """Operations of the outer product form for one image: G H K (N M C/G + X Y N M D^-2 + F/H N M D^-2).
+
+    Parameters
+    ----------
+    layer : Layer
+        The convolution.
+    g, h : int
+        Clusters of input channels, and of filters.
+    k : int
+        Rank of a block.
+    """
     at_input, at_output = prod(layer.input_size), prod(layer.output_size)
     return g * h * k * (at_input * (layer.in_channels // g) + (prod(layer.kernel) + layer.out_channels // h) * at_output)
 
 
 def svd_operations(layer: Layer, g: int, h: int, k1: int, k2: int) -> int:
-    """G H N M (C/G K1 + K1 X Y K2 D^-2 + K2 F/H D^-2), for one image."""
+    """Operations of the SVD form for one image: G H N M (C/G K1 + K1 X Y K2 D^-2 + K2 F/H D^-2).
+
+    Parameters
+    ----------
+    layer : Layer
+        The convolution.
+    g, h : int
+        Clusters of input channels, and of filters.
+    k1, k2 : int
+        Ranks of a block.
+    """
     at_input, at_output = prod(layer.input_size), prod(layer.output_size)
     return g * h * (at_input * (layer.in_channels // g) * k1 + at_output * k2 * (k1 * prod(layer.kernel) + layer.out_channels // h))
 
@@ -49,12 +69,32 @@ def monochromatic_parameters(layer: Layer, colours: int) -> int:
 
 
 def outer_product_parameters(layer: Layer, g: int, h: int, k: int) -> int:
-    """G H K (C/G + X Y + F/H)."""
+    """Weights of the outer product form: G H K (C/G + X Y + F/H).
+
+    Parameters
+    ----------
+    layer : Layer
+        The convolution.
+    g, h : int
+        Clusters of input channels, and of filters.
+    k : int
+        Rank of a block.
+    """
     return g * h * k * (layer.in_channels // g + prod(layer.kernel) + layer.out_channels // h)
 
 
 def svd_parameters(layer: Layer, g: int, h: int, k1: int, k2: int) -> int:
-    """G H (C/G K1 + K1 X Y K2 + K2 F/H)."""
+    """Weights of the SVD form: G H (C/G K1 + K1 X Y K2 + K2 F/H).
+
+    Parameters
+    ----------
+    layer : Layer
+        The convolution.
+    g, h : int
+        Clusters of input channels, and of filters.
+    k1, k2 : int
+        Ranks of a block.
+    """
     return g * h * (layer.in_channels // g * k1 + k1 * prod(layer.kernel) * k2 + k2 * (layer.out_channels // h))
 
 
@@ -64,5 +104,13 @@ def dense_parameters(n: int, m: int) -> int:
 
 
 def dense_svd_parameters(n: int, m: int, k: int) -> int:
-    """N K + K M."""
+    """Weights of a dense layer in SVD form: N K + K M.
+
+    Parameters
+    ----------
+    n, m : int
+        Inputs and outputs of the layer.
+    k : int
+        Rank.
+    """
     return n * k + k * m

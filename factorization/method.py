@@ -12,7 +12,7 @@ from ..support.errors import Refusal
 from .chain import FactorChain, Stage
 from .layer import Layer
 from .metrics import FROBENIUS, Metric
-from .solvers.chain_als import refine
+from .solvers.chain_als import chain_als
 from .solvers.linalg import smallest_rank
 
 Shapes = tuple[tuple[int, int, int, int], ...]
@@ -36,7 +36,7 @@ class Method(ABC):
         A `SpectralMethod`.
     metrics
         The names of the metrics that it minimises by itself. In the others its Frobenius factors are a start, from which alternating
-        least squares go on (`refine`).
+        least squares go on (`chain_als`).
     starting_point
         A structure to train on: as it comes from the weight, another method computes the same with fewer stages.
     """
@@ -100,10 +100,18 @@ class Method(ABC):
         return None if reason is None else Refusal(reason)
 
     def ranks_for_energy(self, weight: np.ndarray, layer: Layer, energy: float) -> tuple[int, ...] | Refusal:
-        """The smallest ranks that keep at least the fraction ``energy`` of the squared Frobenius norm of the weight.
+        """Find the smallest ranks that keep at least the fraction ``energy`` of the squared Frobenius norm of the weight.
 
         For a spectral method with several ranks, each of them by itself keeps that fraction (see the method). For another, the cheapest
         of the ladder that keeps it, or a refusal that says how much the best keeps.
+
+        Parameters
+        ----------
+        weight : ndarray, OIHW or OI
+        layer : Layer
+            Its geometry.
+        energy : float in (0, 1]
+            Fraction of the squared norm to keep.
 
         Raises
         ------
@@ -126,7 +134,19 @@ class Method(ABC):
         return Refusal(f"{self.name} keeps {kept:.1%} of the squared norm at most where it saves MACs")
 
     def rounded(self, layer: Layer, ranks: tuple[int, ...], multiple: int, up: bool) -> tuple[int, ...]:
-        """The ranks as multiples: each rounded up, but not above the highest, or down, but not to zero."""
+        """Round ranks to multiples.
+
+        Parameters
+        ----------
+        layer : Layer
+            It limits the ranks.
+        ranks : tuple of int
+            One for each of ``max_ranks(layer)``.
+        multiple : int
+            What each becomes a multiple of.
+        up : bool
+            Round up, but not above the highest rank; else down, but not to zero.
+        """
         if up:
             return tuple(min(-(-rank // multiple) * multiple, limit) for rank, limit in zip(ranks, self.max_ranks(layer), strict=True))
         return tuple(rank // multiple * multiple or rank for rank in ranks)
@@ -172,7 +192,7 @@ class Method(ABC):
         ranks = self.checked_ranks(layer, ranks)
         own = metric.name in self.metrics
         chain = self._fit(weight, layer, ranks, metric if own else FROBENIUS)
-        chain = chain if own else refine(chain, weight, metric)
+        chain = chain if own else chain_als(chain, weight, metric)
         return chain if bias is None else chain.with_bias(bias)
 
     def outline(self, layer: Layer, ranks: Sequence[int]) -> FactorChain:
@@ -245,7 +265,17 @@ def parts(steps: int) -> list[float]:
 
 
 def scaled(limits: Sequence[int], part: float, multiple: int) -> tuple[int, ...]:
-    """Scale each limit by a fraction and round it to a multiple: at least one multiple, at most the limit."""
+    """Scale each limit by a fraction and round it to a multiple: at least one multiple, at most the limit.
+
+    Parameters
+    ----------
+    limits : sequence of int
+        The largest ranks.
+    part : float in (0, 1]
+        The fraction.
+    multiple : int
+        What each rank becomes a multiple of.
+    """
     return tuple(min(max(round(limit * part / multiple), 1) * multiple, limit) for limit in limits)
 
 

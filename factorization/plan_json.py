@@ -19,7 +19,23 @@ _FIELDS = ("version", "model", "target", "data", "correction", "layers", "refuse
 def encode(
     model: str, target: str, layers: dict[str, Choice], refused: dict[str, str], data: str | None = None, correction: str = "none"
 ) -> str:
-    """Two spaces of indent, layers in the order of the network, one to a line; data and correction only where there are any."""
+    """Write a plan as JSON: two spaces of indent, a layer in each line, data and correction only where there are any.
+
+    Parameters
+    ----------
+    model : str
+        SHA-256 of the network.
+    target : str
+        Name of the target.
+    layers : dict of str to Choice
+        In the order of the network.
+    refused : dict of str to str
+        The reason by layer.
+    data : str, optional
+        SHA-256 of the data that the plan was made with.
+    correction : str
+        One of `CORRECTIONS`.
+    """
     choices = {name: {"method": c.method, "ranks": list(c.ranks), "metric": c.metric} for name, c in layers.items()}
     fields = {"version": json.dumps(VERSION), "model": json.dumps(model), "target": json.dumps(target)}
     if data is not None:

@@ -1,0 +1,1 @@
+"""Rewrites of a network as a graph, one in a file, and the pipeline that runs them."""

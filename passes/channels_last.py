@@ -1,21 +1,24 @@
 """Channels-last: NCHW convolutions, pools and resizes become NHWC, and the permutes between them are pushed through and cancelled.
 
-Every value keeps the layout that it was made in (`stored_values`), and every operator says how it works on values as they lie
+Every value keeps the layout that it was made in (`layout_emitter`), and every operator says how it works on values as they lie
 (`channels_last_rules`). A permute is made only where a value is needed in a layout that it does not have: at the entry of the network, at
 its exits, and before operators that have no rule (barriers), once for each value.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import tvm
 from tvm import ir, relax
 
+from ..schedules.tir.module_pass import ModulePass
 from .channels_last_rules import RULES
 from .layout_emitter import Emitter, Stored, Value, tensor_shape
 
 
 @tvm.transform.module_pass(opt_level=0, name="ChannelsLast")
-class ChannelsLast:
+class ChannelsLast(ModulePass):
     """Rewrite `main` from channels-first to channels-last.
 
     - `conv2d`: data NHWC, kernel HWIO. `conv2d_transpose`: data NHWC, kernel HWIO, where I is the channels of its input (groups and all)
@@ -28,7 +31,8 @@ class ChannelsLast:
     The function should have static shapes and its constants folded; a tensor of dynamic size goes through operators as it is.
     """
 
-    def transform_module(self, mod: ir.IRModule, _context: tvm.transform.PassContext) -> ir.IRModule:
+    def transform_module(self, mod: ir.IRModule, context: tvm.transform.PassContext) -> ir.IRModule:
+        """Rewrite `main`; the other functions stay."""
         main = mod["main"]
         mod = mod.clone()
         mod["main"] = _rewrite(main)
@@ -56,8 +60,8 @@ def _block(out: Emitter, result: ir.Expr, dataflow: bool) -> tuple[relax.Binding
         result = out.emit(result, out.fresh("output"))
     if not dataflow:
         return relax.BindingBlock(out.bindings), result
-    bindings = []
-    visible = {}
+    bindings: list[relax.Binding] = []
+    visible: dict[relax.Var, relax.Var] = {}
     for binding in out.bindings:
         var, value = binding.var, _substitute(binding.value, visible)
         if var == result:
@@ -75,6 +79,7 @@ class _Walk:
         self.values: dict[relax.Var, Value] = {}
 
     def bind(self, binding: relax.Binding) -> None:
+        """Emit what a binding of the old function computes, and keep the value of its variable."""
         name = binding.var.name
         if isinstance(binding, relax.MatchCast):
             var = self.out.cast(self.old(binding.value), binding.ty, name)
@@ -102,6 +107,7 @@ class _Walk:
         return expr
 
     def call(self, call: ir.Call, name: str) -> Value:
+        """Emit an operator: as its rule says, or on arguments that lie as in the old function."""
         rule = RULES.get(call.op.name) if isinstance(call.op, ir.Op) else None
         args = [self.value(arg, name) for arg in call.args]
         if rule and _known(args) and _static(call.ty):
@@ -112,12 +118,12 @@ class _Walk:
         return self.out.value(self.out.emit(barrier, name), name)
 
     def old(self, expr: ir.Expr) -> ir.Expr:
-        """An expression of the old function on the new function's variables, all in the layout they had."""
+        """An expression of the old function on variables of the new one, all in the layout that they had."""
         used = relax.analysis.free_vars(expr)
         return _substitute(expr, {var: self.out.plain(self.values[var]) for var in used if var in self.values})
 
 
-def _known(args: list) -> bool:
+def _known(args: Sequence[Value]) -> bool:
     """Whether all tensors among the arguments are of static shape."""
     items = [item for arg in args for item in (arg if isinstance(arg, tuple) else (arg,))]
     return all(isinstance(item, Stored) or not (isinstance(item, tuple) or isinstance(item.ty, relax.TensorType)) for item in items)
@@ -127,7 +133,7 @@ def _static(type_: ir.Type) -> bool:
     return all(map(_static, type_.fields)) if isinstance(type_, ir.TupleType) else tensor_shape(type_) is not None
 
 
-def _substitute(expr: ir.Expr, replacements: dict[relax.Var, ir.Expr]) -> ir.Expr:
+def _substitute(expr: ir.Expr, replacements: Mapping[relax.Var, ir.Expr]) -> ir.Expr:
     """`expr` with variables replaced."""
     if not replacements:
         return expr
@@ -136,7 +142,7 @@ def _substitute(expr: ir.Expr, replacements: dict[relax.Var, ir.Expr]) -> ir.Exp
 
 @relax.expr_functor.mutator
 class _Substitution(relax.PyExprMutator):
-    def __init__(self, replacements: dict[relax.Var, ir.Expr]):
+    def __init__(self, replacements: Mapping[relax.Var, ir.Expr]):
         super().__init__()
         self.replacements = replacements
 

@@ -1,4 +1,4 @@
-"""Runs of convolutions in a channels-last graph, with what lies between and behind them that can be part of their kernel."""
+"""Runs of convolutions in a channels-last graph, with the operators between and behind them that can be part of their kernel."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from ..schedules.operators import has_operand, is_step
 from ..schedules.shapes import ConvGeometry, ConvWorkload
 from .epilogues import bound
 from .fold_permutations import order_of
-from .legalize import plain_convolution
+from .legalize import pair, plain_convolution, sides
 from .use_counts import count_uses
 
 TO_CHANNELS_LAST, FROM_CHANNELS_LAST = (0, 2, 3, 1), (0, 3, 1, 2)
@@ -19,25 +19,46 @@ TO_CHANNELS_LAST, FROM_CHANNELS_LAST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 @dataclass
 class ConvolutionMember:
-    """A convolution of a run: its variable, what it reads, its geometry and weight (OIHW), and the steps behind it.
+    """A convolution of a run, and the element-wise steps behind it.
 
-    Without a weight it is a max-pooling or, if it `averages`, the average over the whole image.
+    Attributes
+    ----------
+    var : relax.Var
+        The variable that holds its result.
+    data : relax.Expr
+        What it reads.
+    geometry : ConvGeometry
+        Its attributes.
+    weight : ndarray, optional
+        (F, C / groups, KH, KW). Without one it is a max-pooling or, if it `averages`, the average over the whole image.
+    gather : ir.Call, optional
+        The call that puts the channels in another order before it, if nothing else reads the result of that call.
+    averages : bool
+        It is the average over the whole image.
+    steps : list of EpilogueStep
+        The steps behind it.
+    between : list of relax.Var
+        The variables of the steps.
+    entering : relax.Expr, optional
+        The image as (N, C, H, W), if only this convolution reads its permuted form.
+    leaving : relax.Var, optional
+        The result permuted to (N, C, H, W), if nothing else reads the result.
     """
 
     var: relax.Var
     data: relax.Expr
     geometry: ConvGeometry
     weight: np.ndarray | None
-    gather: ir.Call | None = None  # that brings the channels into order before it, its only reader
+    gather: ir.Call | None = None
     averages: bool = False
     steps: list[EpilogueStep] = field(default_factory=list)
-    between: list[relax.Var] = field(default_factory=list)  # the variables of the steps
-    entering: relax.Expr | None = None  # the image as (N, C, H, W) that only this convolution reads, permuted
-    leaving: relax.Var | None = None  # the permuted result, its only reader
+    between: list[relax.Var] = field(default_factory=list)
+    entering: relax.Expr | None = None
+    leaving: relax.Var | None = None
 
     @property
     def source(self) -> relax.Expr:
-        """What it reads, before its channels are brought into order."""
+        """What it reads, before the channels are put in another order."""
         return self.data if self.gather is None else self.gather.args[0]
 
     def constants(self) -> LayerConstants:
@@ -52,7 +73,10 @@ class ConvolutionMember:
 
 
 def find_runs(main: relax.Function) -> list[list[ConvolutionMember]]:
-    """Runs of convolutions, and of pooling behind them, each the only reader of the one before; most of one convolution alone."""
+    """Find runs of convolutions, and of poolings behind them, in which each is the only reader of the one before.
+
+    A convolution that has no such neighbour is a run by itself.
+    """
     uses, bindings = count_uses(main), [b for block in main.body.blocks for b in block.bindings if isinstance(b, relax.VarBinding)]
     runs: list[list[ConvolutionMember]] = []
     entering: dict[relax.Var, relax.Expr] = {}  # images as (N, C, H, W), by the variables of their permuted forms
@@ -65,12 +89,14 @@ def find_runs(main: relax.Function) -> list[list[ConvolutionMember]]:
         source = value.args[0] if value.args else None
         run = open_runs.pop(source, None) if isinstance(source, relax.Var) and uses[source] == 1 else None
         gather = gathers.get(source) if uses[source] == 1 else None
+        plain: tuple[ConvGeometry, np.ndarray | None] | None
         plain = plain_convolution(value) or (_max_pool(value) if run is not None and gather is None else None)
         if plain is not None:
             if run is None:
                 run = []
                 runs.append(run)
-            run.append(ConvolutionMember(binding.var, source, *plain, gather))
+            geometry, weight = plain
+            run.append(ConvolutionMember(binding.var, source, geometry, weight, gather))
             if uses[source] == uses[run[-1].source] == 1:
                 run[-1].entering = entering.get(run[-1].source)
         elif run is not None and gather is None and _averages(value):
@@ -100,11 +126,10 @@ def _max_pool(call: ir.Call) -> tuple[ConvGeometry, None] | None:
     if call.op.name != "relax.nn.max_pool2d" or call.attrs.layout != "NHWC" or str(call.ty.dtype) != "float32":
         return None
     _, height, width, channels = (int(size) for size in call.args[0].ty.shape)
-    kernel, strides, padding, dilation = (tuple(int(value) for value in values) for values in (
-        call.attrs.pool_size, call.attrs.strides, call.attrs.padding, call.attrs.dilation))
-    geometry = ConvGeometry(channels, kernel, strides, padding, dilation, channels)
+    attrs = call.attrs
+    geometry = ConvGeometry(channels, pair(attrs.pool_size), pair(attrs.strides), sides(attrs.padding), pair(attrs.dilation), channels)
     _, *output, _ = (int(size) for size in call.ty.shape)
-    return (geometry, None) if geometry.output(height, width) == tuple(output) else None  # of `ceil_mode` there may be more
+    return (geometry, None) if geometry.output(height, width) == tuple(output) else None  # `ceil_mode` makes more of them
 
 
 def _averages(call: ir.Call) -> bool:
@@ -123,7 +148,7 @@ def _permuted(call: ir.Call) -> tuple[int, ...] | None:
 
 
 def step_of(call: ir.Call, channels: int) -> EpilogueStep | None:
-    """An element-wise call as a step, with an array of one value per channel in the place of its operand."""
+    """An element-wise call as a step, its operand an array of one value per channel; None for every other call."""
     name = call.op.name
     if not is_step(name) or str(call.ty.dtype) != "float32":
         return None

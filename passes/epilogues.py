@@ -1,4 +1,4 @@
-"""What follows each layer of a network element by element: its bias and activation, which the layer's kernel will take in."""
+"""The element-wise operators behind each layer of a network: its bias and activation, which the layer's kernel will take in."""
 from __future__ import annotations
 
 import tvm
@@ -10,14 +10,14 @@ from .use_counts import count_uses
 Steps = tuple[str, ...]
 
 
-def steps_behind(mod: tvm.IRModule) -> dict[str, Steps]:
-    """For each variable of `main` that holds a result, the element-wise operators behind it, as far as nothing else reads what is between.
+def epilogues(mod: tvm.IRModule) -> dict[str, Steps]:
+    """Find the element-wise operators behind each result in `main`, as far as nothing else reads the values between them.
 
     Returns
     -------
     dict of str to tuple of str
-        By the name of the variable, such as ``("relax.add", "relax.nn.relu")``; a clip has its bounds: ``"relax.clip 0 6"``. Operators with
-        an operand count where that is a constant. Variables with nothing behind them are missing.
+        By the name of the result's variable, such as ``("relax.add", "relax.nn.relu")``. A clip has its bounds: ``"relax.clip 0 6"``.
+        Operators with an operand count if that is a constant. Variables with nothing behind them are missing.
     """
     uses = count_uses(mod["main"])
     open_runs: dict[relax.Var, str] = {}  # variable to read -> the name of the variable that the run began with
@@ -28,7 +28,7 @@ def steps_behind(mod: tvm.IRModule) -> dict[str, Steps]:
             source = call.args[0] if isinstance(call, ir.Call) and call.args else None
             step = _step(call) if isinstance(source, relax.Var) and uses[source] == 1 else None
             start = open_runs.pop(source, None) if step is not None else None
-            if start is None:
+            if start is None or step is None:
                 start = binding.var.name
             else:
                 found[start] = (*found.get(start, ()), step)
@@ -48,5 +48,5 @@ def _step(call: ir.Call) -> str | None:
 
 
 def bound(expr: ir.Expr) -> float:
-    """A bound of a clip."""
+    """The number that a bound of a clip is."""
     return float(expr.value.value if hasattr(expr.value, "value") else expr.value)

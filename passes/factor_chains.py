@@ -1,4 +1,4 @@
-"""What every emitter of a factor chain needs: its layer exists, its permutations are in its weights, its stages fit a dense layer."""
+"""What every emitter of a factor chain needs: checks of names, permutations moved into weights, the weight of a dense stage."""
 from __future__ import annotations
 
 import difflib
@@ -12,7 +12,7 @@ from ..support.errors import TenfoldError
 
 
 def push_permutations(chain: FactorChain) -> FactorChain:
-    """The same chain with as few permutations as its groups allow: a gather is needed only for those that are left.
+    """Move the permutations of a chain into its weights, as far as its groups allow; those that are left need a gather.
 
         W (P x) = (W P) x        P (W x) = (P W) x
 
@@ -52,7 +52,7 @@ def check_names(chains: Iterable[str], layers: list[str]) -> None:
 
 
 def dense_weight(stage: Stage) -> np.ndarray:
-    """The weight of a dense stage as (inputs, outputs), groups written out as zeros.
+    """The weight of a dense stage as (inputs, outputs), with zeros between groups.
 
     Raises
     ------

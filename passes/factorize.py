@@ -1,4 +1,4 @@
-"""conv2d / matmul of a layer -> its factor chain, in plain NCHW Relax.
+"""The convolution or matrix product of a layer becomes its factor chain, in plain NCHW Relax.
 
     layer = conv2d(x, W)   ->   layer.0 = conv2d(x, W0);  layer.1 = conv2d(layer.0, W1);  ...
     layer = matmul(x, W)   ->   layer.0 = matmul(x, W0);  layer.1 = matmul(layer.0, W1);  ...
@@ -12,6 +12,7 @@ from tvm import ir, relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ..factorization import FactorChain, Stage
+from ..schedules.tir.module_pass import ModulePass
 from ..support.errors import TenfoldError
 from .factor_chains import check_names, dense_weight, push_permutations
 from .inventory import inventory
@@ -21,8 +22,8 @@ tvm_ffi.register_error(TenfoldError)
 
 
 @tvm.transform.module_pass(opt_level=0, name="Factorize")
-class Factorize:
-    """Put factor chains in the places of layers.
+class Factorize(ModulePass):
+    """Replace layers by their factor chains.
 
     Stage i of a layer is bound to a variable called ``<layer>.i``. What comes after the layer, its bias first, stays as it is.
 
@@ -40,8 +41,8 @@ class Factorize:
     def __init__(self, chains: dict[str, FactorChain]):
         self.chains = {name: push_permutations(chain) for name, chain in chains.items()}
 
-    def transform_module(self, mod: ir.IRModule, _context: tvm.transform.PassContext) -> ir.IRModule:
-        """The module with every chain in its place; the other functions stay."""
+    def transform_module(self, mod: ir.IRModule, context: tvm.transform.PassContext) -> ir.IRModule:
+        """Replace the layers of `main`; the other functions stay."""
         check_names(self.chains, [layer.name for layer in inventory(mod)])
         rewriter = _Rewriter(mod, self.chains)
         main = rewriter.visit_expr(mod["main"])

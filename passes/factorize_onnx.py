@@ -1,10 +1,13 @@
-"""Conv / Gemm / MatMul of a layer -> its factor chain, in the ONNX graph: what `Factorize` does to the Relax module.
+"""The Conv, Gemm or MatMul of a layer becomes its factor chain, in the ONNX graph: what `Factorize` does to the Relax module.
 
     y = Conv(x, W, b)     ->   Conv(x, W0) -> ... -> y = Conv(., Wn, b)
     y = Gemm(x, W, c)     ->   Gemm(x, W0) -> y = Gemm(., W1, c)
     y = MatMul(x, W)      ->   MatMul(x, W0) -> y = MatMul(., W1)
 """
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,11 +17,11 @@ from ..factorization import FactorChain, Stage
 from ..support.errors import TenfoldError
 from .factor_chains import check_names, dense_weight, push_permutations
 
-FACTORED = ("Conv", "Gemm", "MatMul")
+FACTORED_OPERATORS = ("Conv", "Gemm", "MatMul")
 
 
 def factorize_onnx(model: onnx.ModelProto, chains: dict[str, FactorChain]) -> onnx.ModelProto:
-    """Put factor chains in the places of layers.
+    """Replace layers by their factor chains.
 
     Parameters
     ----------
@@ -38,14 +41,15 @@ def factorize_onnx(model: onnx.ModelProto, chains: dict[str, FactorChain]) -> on
     TenfoldError
         A name that is no layer of the model, or a chain that does not fit its layer.
     """
-    check_names(chains, [node.name for node in model.graph.node if node.op_type in FACTORED])
+    check_names(chains, [node.name for node in model.graph.node if node.op_type in FACTORED_OPERATORS])
     result = onnx.ModelProto()
     result.CopyFrom(model)
     graph = result.graph
     writer = _Writer(graph)
-    nodes, dropped = [], set()
+    nodes: list[onnx.NodeProto] = []
+    dropped: set[str] = set()
     for node in graph.node:
-        if node.name in chains and node.op_type in FACTORED:
+        if node.name in chains and node.op_type in FACTORED_OPERATORS:
             nodes += writer.chain(node, push_permutations(chains[node.name]))
             dropped.update(node.input)
         else:
@@ -70,7 +74,9 @@ class _Writer:
         self.taken |= set(self.constants) | {value.name for value in (*graph.input, *graph.output)}
 
     def chain(self, node: onnx.NodeProto, chain: FactorChain) -> list[onnx.NodeProto]:
-        value, nodes = node.input[0], []
+        """The nodes of a layer's chain."""
+        value = node.input[0]
+        nodes: list[onnx.NodeProto] = []
         attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
         bias = node.input[2] if len(node.input) > 2 else ""
         axis = 1 if node.op_type == "Conv" else -1
@@ -92,7 +98,8 @@ class _Writer:
         nodes[-1].output[0] = node.output[0]
         return nodes
 
-    def _conv(self, nodes, value, stage: Stage, name: str, bias: str, attributes: dict, first: bool) -> str:
+    def _conv(self, nodes: list[onnx.NodeProto], value: str, stage: Stage, name: str, bias: str, attributes: Mapping[str, Any],
+              first: bool) -> str:
         geometry = {
             "kernel_shape": list(stage.kernel),
             "strides": list(stage.stride),
@@ -104,7 +111,8 @@ class _Writer:
         inputs = [value, weight, *self._bias(stage, bias, {}, name)]
         return self._node(nodes, "Conv", inputs, name, **geometry)
 
-    def _gemm(self, nodes, value, stage: Stage, name: str, bias: str, attributes: dict, first: bool) -> str:
+    def _gemm(self, nodes: list[onnx.NodeProto], value: str, stage: Stage, name: str, bias: str, attributes: Mapping[str, Any],
+              first: bool) -> str:
         weight = self._initializer(np.ascontiguousarray(dense_weight(stage).T), f"{name}.weight")
         options = {"transB": 1}
         if first and attributes.get("transA", 0):
@@ -114,14 +122,15 @@ class _Writer:
             options["beta"] = attributes["beta"]
         return self._node(nodes, "Gemm", inputs, name, **options)
 
-    def _matmul(self, nodes, value, stage: Stage, name: str, bias: str, attributes: dict, first: bool) -> str:
+    def _matmul(self, nodes: list[onnx.NodeProto], value: str, stage: Stage, name: str, bias: str, attributes: Mapping[str, Any],
+                first: bool) -> str:
         weight = self._initializer(dense_weight(stage), f"{name}.weight")
         value = self._node(nodes, "MatMul", [value, weight], name)
         if stage.bias is not None:
             value = self._node(nodes, "Add", [value, self._initializer(stage.bias, f"{name}.bias")], f"{name}.add")
         return value
 
-    def _bias(self, stage: Stage, bias: str, attributes: dict, name: str) -> list[str]:
+    def _bias(self, stage: Stage, bias: str, attributes: Mapping[str, Any], name: str) -> list[str]:
         """The bias input of a stage: the layer's own, the chain's, or their sum."""
         if stage.bias is None:
             return [bias] if bias else []
@@ -130,7 +139,7 @@ class _Writer:
             total = total + attributes.get("beta", 1.0) * self._value(bias, name)
         return [self._initializer(np.asarray(total, np.float32), f"{name}.bias")]
 
-    def _sorted_bias(self, bias: str, permutation: np.ndarray, attributes: dict, name: str) -> str:
+    def _sorted_bias(self, bias: str, permutation: np.ndarray, attributes: Mapping[str, Any], name: str) -> str:
         """The layer's bias in the order of the last stage's channels, which a gather follows."""
         array = self._value(bias, name)
         array = np.broadcast_to(array, (*array.shape[:-1], len(permutation))) if array.ndim else np.full(len(permutation), array)
@@ -144,7 +153,7 @@ class _Writer:
             raise TenfoldError(f"layer {layer!r}: its bias is not constant, and its chain has a bias or an order of its own")
         return numpy_helper.to_array(self.constants[bias])
 
-    def _gather(self, nodes, value: str, order: np.ndarray, axis: int, name: str) -> str:
+    def _gather(self, nodes: list[onnx.NodeProto], value: str, order: np.ndarray, axis: int, name: str) -> str:
         return self._node(nodes, "Gather", [value, self._initializer(order.astype(np.int64), f"{name}.indices")], name, axis=axis)
 
     def _initializer(self, array: np.ndarray, name: str) -> str:
@@ -153,7 +162,7 @@ class _Writer:
         self.constants[tensor.name] = tensor
         return tensor.name
 
-    def _node(self, nodes, op_type: str, inputs: list[str], name: str, **attributes) -> str:
+    def _node(self, nodes: list[onnx.NodeProto], op_type: str, inputs: list[str], name: str, **attributes: Any) -> str:
         output = self._unique(f"{name}.output")
         nodes.append(helper.make_node(op_type, inputs, [output], name=self._unique(name), **attributes))
         return output
@@ -176,7 +185,7 @@ def _copy(node: onnx.NodeProto) -> onnx.NodeProto:
 
 def _read(graph: onnx.GraphProto) -> set[str]:
     """All names that nodes of a graph read, those of its subgraphs too."""
-    names = set()
+    names: set[str] = set()
     for node in graph.node:
         names.update(node.input)
         for attribute in node.attribute:
@@ -185,7 +194,8 @@ def _read(graph: onnx.GraphProto) -> set[str]:
     return names
 
 
-def _remove(values, names: set[str]) -> None:
+def _remove(values: Any, names: set[str]) -> None:
+    """Remove entries of a repeated field, which protobuf gives no type that says so, by their names."""
     for i in reversed(range(len(values))):
         if values[i].name in names:
             del values[i]

@@ -1,12 +1,12 @@
-"""Permutations of channels, as clusters of filters make them, go into the weights of a neighbour instead of costing a gather.
+"""Permutations of channels, which clusters of filters make, go into the weights of a neighbour, so that they need no gather.
 
     W x[order] = W' x           W'[:, order] = W         and on the way there, for whatever works channel by channel:
     f(x[order]) = f(x)[order]       x[order] + b = (x + b')[order],  b'[order] = b
 
     conv(x)[order] = conv'(x)   W' = W[order]            likewise the other way, where nobody else reads the convolution
 
-What can't be moved into a weight stays a gather: beside a residual, or between two grouped convolutions, the second of which may read its
-channels in that order (`fuse_chains`).
+A permutation that can't go into a weight stays a gather. That is so beside a residual, and between two grouped convolutions; the second of
+these may read its channels in that order (`fuse_chains`).
 """
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ from tvm import ir, relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ..schedules.operators import ELEMENTWISE
+from ..schedules.tir.module_pass import ModulePass
 from .use_counts import count_uses
 
-CHANNEL_BY_CHANNEL = frozenset(name for name, operator in ELEMENTWISE.items() if operator.inputs == 1)
-CHANNEL_BY_CHANNEL |= {f"relax.nn.{pool}_pool2d" for pool in ("max", "avg", "adaptive_avg")}
-WITH_CONSTANT = frozenset(("relax.add", "relax.subtract", "relax.multiply", "relax.divide"))
+CHANNELWISE_OPERATORS = frozenset(name for name, operator in ELEMENTWISE.items() if operator.inputs == 1)
+CHANNELWISE_OPERATORS |= {f"relax.nn.{pool}_pool2d" for pool in ("max", "avg", "adaptive_avg")}
+OPERATORS_WITH_CONSTANT = frozenset(("relax.add", "relax.subtract", "relax.multiply", "relax.divide"))
 
 
-@tvm.transform.module_pass(opt_level=0, name="ChannelOrders")
-class ChannelOrders:
-    """Rewrite the permutations of channels (axis 1 of four) in `main`."""
+@tvm.transform.module_pass(opt_level=0, name="FoldPermutations")
+class FoldPermutations(ModulePass):
+    """Move permutations of channels (axis 1 of four) in `main` into weights."""
 
-    def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
-        for rewriter in (_Down, _Up):
+    def transform_module(self, mod: tvm.IRModule, context: tvm.transform.PassContext) -> tvm.IRModule:
+        """Rewrite `main`: first towards readers, then towards producers."""
+        for rewriter in (_TowardsReaders, _TowardsProducers):
             if any(order_of(binding.value) is not None for binding in _bindings(mod["main"])):
                 rewriting = rewriter(mod)
                 main = rewriting.visit_expr(mod["main"])
@@ -59,7 +61,7 @@ def _calls(expr: relax.Expr, *names: str) -> bool:
 
 def _operand(call: relax.Expr, channels: int) -> np.ndarray | None:
     """The constant operand of a call that has one value for each channel, or one for all, as (1, channels or 1, 1, 1)."""
-    if not _calls(call, *WITH_CONSTANT) or not isinstance(call.args[1], ir.Constant):
+    if not _calls(call, *OPERATORS_WITH_CONSTANT) or not isinstance(call.args[1], ir.Constant):
         return None
     values = call.args[1].value.numpy()
     shape = (1,) * (4 - values.ndim) + values.shape
@@ -87,8 +89,11 @@ def _with(call: ir.Call, *args: relax.Expr) -> ir.Call:
 
 
 @mutator
-class _Down(PyExprMutator):
-    """Permutations wait until a convolution takes them up, or something else reads them: only then they are gathers again."""
+class _TowardsReaders(PyExprMutator):
+    """Move permutations towards the operators that read them.
+
+    A permutation waits until a convolution takes it into its weight. If something else reads it, it becomes a gather again.
+    """
 
     def __init__(self, mod: tvm.IRModule):
         super().__init__(mod)
@@ -110,7 +115,7 @@ class _Down(PyExprMutator):
         super().visit_var_binding_(binding)
 
     def _moved(self, binding: relax.VarBinding, call: ir.Call, order: np.ndarray, inside: bool) -> bool:
-        """Whether the call could be made on the tensor in the order of memory."""
+        """Make the call on the tensor as it lies in memory, if that can be done, and return whether it was."""
         base, weight = self.waiting[call.args[0]][0], _plain_convolution(call)
         if weight is not None:
             moved = np.empty_like(weight)
@@ -132,7 +137,7 @@ class _Down(PyExprMutator):
                 moved[:, order] = operand
             self._wait(binding.var, self._emitted(binding.var, _with(call, base, relax.const(moved))), order)
             return True
-        if _calls(call, *CHANNEL_BY_CHANNEL) and not any(isinstance(arg, relax.Var) for arg in call.args[1:]):
+        if _calls(call, *CHANNELWISE_OPERATORS) and not any(isinstance(arg, relax.Var) for arg in call.args[1:]):
             self._wait(binding.var, self._emitted(binding.var, _with(call, base, *call.args[1:])), order)
             return True
         return False
@@ -159,8 +164,8 @@ class _Down(PyExprMutator):
 
 
 @mutator
-class _Up(PyExprMutator):
-    """A permutation of what only it reads goes into the weight of the convolution that made it."""
+class _TowardsProducers(PyExprMutator):
+    """Move permutations into the weights of the convolutions that make what they permute, where nothing else reads that."""
 
     def __init__(self, mod: tvm.IRModule):
         super().__init__(mod)
@@ -175,7 +180,7 @@ class _Up(PyExprMutator):
                 self.gone.add(var)
 
     def _into_weight(self, var: relax.Var, order: np.ndarray) -> bool:
-        """Change the convolution that makes `var`, and what lies between, if that can be."""
+        """Change the convolution that makes `var`, and the operators between, if that can be done; return whether it was."""
         changes: dict[relax.Var, ir.Call] = {}
         while self.uses[var] == 1 and var in self.made and var not in self.changed and isinstance(var, relax.DataflowVar):
             call = self.made[var]
@@ -188,7 +193,7 @@ class _Up(PyExprMutator):
                 changes[var] = _with(call, call.args[0], relax.const(filters[order]))
             elif operand is not None and operand.shape[1] == len(order):
                 changes[var] = _with(call, call.args[0], relax.const(operand[:, order]))
-            elif operand is None and (not _calls(call, *CHANNEL_BY_CHANNEL) or any(isinstance(arg, relax.Var) for arg in call.args[1:])):
+            elif operand is None and (not _calls(call, *CHANNELWISE_OPERATORS) or any(isinstance(arg, relax.Var) for arg in call.args[1:])):
                 return False
             var = call.args[0]
         return False

@@ -1,24 +1,28 @@
-"""Convolutions that follow each other, with element-wise steps and max-pooling between, become one kernel where the model says it pays.
+"""Convolutions that follow each other, with element-wise steps and pooling between, become one kernel where the backend says it pays.
 
-So does a single one that would need a padded copy of its input, or a permutation of its channels, which a kernel of ours only reads in that
+So does a single one that would need a padded copy of its input, or a permutation of its channels: such a kernel reads its input in that
 order. Where the image comes as (N, C, H, W), or is wanted so, the kernel may transpose it itself.
 """
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from ..schedules.backend import Backend, RunPart
+from ..schedules.backend import Backend, Kernel
+from ..schedules.tir.module_pass import ModulePass
 from .convolution_runs import ConvolutionMember, find_runs
 from .legalize import call_kernel
 
-JOINED = " + "  # between the names of the layers in the name of a chain's variable; its weights are its first constants, in that order
+# Between the names of the layers in the name of a chain's variable. The weights of these layers are its first constants, in that order.
+NAME_SEPARATOR = " + "
 
 
 @tvm.transform.module_pass(opt_level=0, name="FuseChains")
-class FuseChains:
-    """Replace runs of `conv2d` in a channels-last module by calls of one TensorIR function each.
+class FuseChains(ModulePass):
+    """Replace each run of convolutions in a channels-last module by calls of fused kernels.
 
     Parameters
     ----------
@@ -29,7 +33,8 @@ class FuseChains:
     def __init__(self, backend: Backend):
         self.backend = backend
 
-    def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
+    def transform_module(self, mod: tvm.IRModule, context: tvm.transform.PassContext) -> tvm.IRModule:
+        """Rewrite `main`; the other functions stay."""
         rewriter = _Rewriter(mod, self.backend)
         for run in find_runs(mod["main"]):
             rewriter.plan(run)
@@ -40,6 +45,15 @@ class FuseChains:
         return rewriter.builder_.get()
 
 
+@dataclass(frozen=True)
+class _Fused:
+    """A part of a run that becomes one kernel."""
+
+    convolutions: list[ConvolutionMember]
+    kernel: Kernel
+    source: relax.Expr  # what the kernel reads
+
+
 @mutator
 class _Rewriter(PyExprMutator):
     """Emits one call for a part of a run in the place of its last convolution, and nothing for those before."""
@@ -47,7 +61,7 @@ class _Rewriter(PyExprMutator):
     def __init__(self, mod: tvm.IRModule, backend: Backend):
         super().__init__(mod)
         self.backend = backend
-        self.ends: dict[relax.Var, tuple[list[ConvolutionMember], RunPart]] = {}
+        self.ends: dict[relax.Var, _Fused] = {}  # by the variable that holds the result
         self.inner: set[relax.Var] = set()
 
     def plan(self, run: list[ConvolutionMember]) -> None:
@@ -66,7 +80,8 @@ class _Rewriter(PyExprMutator):
             if part.result_nchw:
                 self.inner.update([last, *convolutions[-1].between])
                 last = convolutions[-1].leaving
-            self.ends[last] = convolutions, part
+            source = convolutions[0].entering if part.source_nchw else convolutions[0].source
+            self.ends[last] = _Fused(convolutions, part.kernel, source)
             for convolution in convolutions[:-1]:
                 self.inner.update([convolution.var, *convolution.between])
 
@@ -76,10 +91,9 @@ class _Rewriter(PyExprMutator):
         if binding.var not in self.ends:
             super().visit_var_binding_(binding)
             return
-        convolutions, part = self.ends[binding.var]
-        first = convolutions[0]
-        data = self.visit_expr(first.entering if part.source_nchw else first.source)
-        call = self.builder_.normalize(call_kernel(self.builder_, part.kernel, data, *(c.constants() for c in convolutions)))
-        var = type(binding.var)(JOINED.join(c.var.name for c in convolutions if c.weight is not None), call.ty)
+        fused = self.ends[binding.var]
+        convolutions, data = fused.convolutions, self.visit_expr(fused.source)
+        call = self.builder_.normalize(call_kernel(self.builder_, fused.kernel, data, *(c.constants() for c in convolutions)))
+        var = type(binding.var)(NAME_SEPARATOR.join(c.var.name for c in convolutions if c.weight is not None), call.ty)
         self.builder_.emit_normalized(relax.VarBinding(var, call))
         self.set_var_remap(binding.var, var)

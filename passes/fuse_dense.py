@@ -1,4 +1,4 @@
-"""Fully connected layers of one image that follow each other, with nothing but element-wise steps between them, become one kernel."""
+"""Fully connected layers of one image that follow each other, with only element-wise steps between them, become one kernel."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -10,15 +10,16 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ..schedules.backend import Backend, EpilogueStep, Kernel, LayerConstants
 from ..schedules.shapes import DenseWorkload
+from ..schedules.tir.module_pass import ModulePass
 from .convolution_runs import step_of
-from .fuse_chains import JOINED
+from .fuse_chains import NAME_SEPARATOR
 from .legalize import call_kernel, dense_weight, dense_workload
 from .use_counts import count_uses
 
 
 @tvm.transform.module_pass(opt_level=0, name="FuseDense")
-class FuseDense:
-    """Replace runs of `matmul` of one row by calls of one TensorIR function each.
+class FuseDense(ModulePass):
+    """Replace each run of products of one row and constant matrices by the call of one kernel.
 
     Parameters
     ----------
@@ -29,7 +30,8 @@ class FuseDense:
     def __init__(self, backend: Backend):
         self.backend = backend
 
-    def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
+    def transform_module(self, mod: tvm.IRModule, context: tvm.transform.PassContext) -> tvm.IRModule:
+        """Rewrite `main`; the other functions stay."""
         found = [(run, self.backend.dense_run([layer.workload for layer in run])) for run in find_dense_runs(mod["main"])]
         runs = [(run, kernel) for run, kernel in found if kernel is not None]
         if not runs:
@@ -42,7 +44,23 @@ class FuseDense:
 
 @dataclass
 class DenseMember:
-    """A layer of a run: its variable, what it reads, its weight (OI), and the steps behind it, arrays in the place of operands."""
+    """A layer of a run, and the element-wise steps behind it.
+
+    Attributes
+    ----------
+    var : relax.Var
+        The variable that holds its result.
+    data : relax.Expr
+        What it reads.
+    weight : ndarray
+        (F, C).
+    workload : DenseWorkload
+        What it computes.
+    steps : list of EpilogueStep
+        The steps behind it.
+    between : list of relax.Var
+        The variables of the steps.
+    """
 
     var: relax.Var
     data: relax.Expr
@@ -53,8 +71,9 @@ class DenseMember:
 
 
 def find_dense_runs(main: relax.Function) -> list[list[DenseMember]]:
-    """Runs of two and more fully connected layers of one row, each the only reader of the one before."""
-    uses, runs = count_uses(main), []
+    """Find runs of two and more fully connected layers of one row, in which each is the only reader of the one before."""
+    uses = count_uses(main)
+    runs: list[list[DenseMember]] = []
     open_runs: dict[relax.Var, list[DenseMember]] = {}  # by the variable that a run's next layer or step has to read
     for binding in (b for block in main.body.blocks for b in block.bindings):
         call = binding.value
@@ -95,6 +114,6 @@ class _Rewriter(PyExprMutator):
         run, kernel = self.ends[binding.var]
         constants = (LayerConstants(layer.weight, tuple(layer.steps)) for layer in run)
         call = self.builder_.normalize(call_kernel(self.builder_, kernel, self.visit_expr(run[0].data), *constants))
-        var = type(binding.var)(JOINED.join(layer.var.name for layer in run), call.ty)
+        var = type(binding.var)(NAME_SEPARATOR.join(layer.var.name for layer in run), call.ty)
         self.builder_.emit_normalized(relax.VarBinding(var, call))
         self.set_var_remap(binding.var, var)

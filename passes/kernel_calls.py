@@ -1,4 +1,4 @@
-"""Which kernels a lowered network calls, in order, and which layers each computes."""
+"""The kernels that a lowered network calls, in order, and the layers that each computes."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import tvm
 from tvm import ir, relax
 
-from .fuse_chains import JOINED
+from .fuse_chains import NAME_SEPARATOR
 from .inventory import inventory
 
 
@@ -24,7 +24,7 @@ class KernelCall:
     output : tuple of int
         Shape of what it writes.
     macs : int
-        Multiply-accumulates of its layers, as their definition has them: a kernel may need fewer (Winograd).
+        Multiply-accumulates of its layers by their definition; a kernel may need fewer (Winograd).
     """
 
     function: str
@@ -34,7 +34,7 @@ class KernelCall:
 
 
 class LayerWeights:
-    """Remembers which weight belongs to which layer: names of variables do not outlive fusion, constants do.
+    """Remembers which weight belongs to which layer. Fusion drops the names of variables, but keeps constants.
 
     Parameters
     ----------
@@ -49,10 +49,10 @@ class LayerWeights:
         self._alive: list[tvm.runtime.Tensor] = []
 
     def watch(self, phase: str, mod: tvm.IRModule) -> None:
-        """To be called after each phase of lowering."""
+        """Note the weights of layers when they are packed; to be called after each phase of lowering."""
         if phase == "legalize":
             for binding, call in _calls(mod):
-                parts = (name if name in self._layers else self._names.get(name) for name in binding.var.name.split(JOINED))
+                parts = (name if name in self._layers else self._names.get(name) for name in binding.var.name.split(NAME_SEPARATOR))
                 names = [name for name in parts if name in self._layers]
                 for name, tensor in zip(names, _tensors(call), strict=False):
                     self._alive.append(tensor)
@@ -70,7 +70,7 @@ class LayerWeights:
 
 
 def _other_names(mod: tvm.IRModule) -> dict[str, str]:
-    """Variables that are another name for one: of the two, only that of an output is left when bindings are made canonical."""
+    """Variables that are bound to another variable, and its name. Of the two, lowering keeps only an output's."""
     bindings = [binding for block in mod["main"].body.blocks for binding in block.bindings]
     return {binding.var.name: binding.value.name for binding in bindings if isinstance(binding.value, relax.Var)}
 

@@ -1,4 +1,4 @@
-"""One layer, dense or factored, with its bias and activation as a network by itself: to be compiled and timed.
+"""One layer, dense or factored, with its bias and activation, as a network by itself, to compile and time.
 
     main(x: NHWC) = activation(chain(x))                    weights are random: time does not depend on them
 """
@@ -15,23 +15,23 @@ from ..factorization import FactorChain, Layer
 from .factorize import Factorize
 
 NAME = "layer"
-SCALE = 0.05  # of the random weights: activations neither vanish nor overflow
+WEIGHT_SCALE = 0.05  # of the random weights: activations neither vanish nor overflow
 NCHW, NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
 
 
 def layer_module(layer: Layer, chain: FactorChain | None = None, steps: Sequence[str] = ()) -> tvm.IRModule:
-    """A module of one layer.
+    """Make a network of one layer.
 
     The image comes in and goes out channels-last, as it lies between the layers of a compiled network: no kernel permutes it.
 
     Parameters
     ----------
     layer : Layer
-        Its geometry.
+        The layer, of which only the geometry counts.
     chain : FactorChain, optional
-        In its place; only its shapes count.
+        A chain in its place, of which only the shapes count.
     steps : sequence of str
-        What follows, as `steps_behind` has it.
+        The element-wise operators behind it, as `epilogues` gives them.
     """
     rng = np.random.default_rng(0)
     builder = relax.BlockBuilder()
@@ -53,7 +53,7 @@ def layer_module(layer: Layer, chain: FactorChain | None = None, steps: Sequence
 
 
 def with_random_weights(chain: FactorChain) -> FactorChain:
-    """A chain of the same shape, to be timed."""
+    """A chain of the same shapes with random weights, to time."""
     rng = np.random.default_rng(0)
     return replace(chain, stages=tuple(replace(stage, weight=_random(rng, stage.weight.shape)) for stage in chain.stages))
 
@@ -76,4 +76,4 @@ def _step(step: str, value: relax.Expr, layer: Layer, rng: np.random.Generator) 
 
 
 def _random(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray:
-    return SCALE * rng.standard_normal(shape, "float32")
+    return WEIGHT_SCALE * rng.standard_normal(shape, "float32")

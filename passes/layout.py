@@ -18,13 +18,13 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the elements of a tensor of some logical shape lie.
+    """The order in which the elements of a tensor of some logical shape lie.
 
     Attributes
     ----------
-    order
+    order : tuple of int
         Stored axis i holds logical axis `order[i]`.
-    sizes, scramble
+    sizes, scramble : tuple of int
         Not empty only where the last logical axis is a merge of several axes that lie in another order: it splits into `sizes`, which
         lie in the order `scramble`. A flattened (N, C * H * W) that was never permuted back from N, H, W, C has sizes (C, H, W) and
         scramble (1, 2, 0).
@@ -40,7 +40,7 @@ class Layout:
         return self.order == tuple(range(len(self.order))) and not self.sizes
 
     def fit(self, shape: Shape) -> Layout:
-        """This layout for a tensor that is broadcast against it: a last axis of size 1 has nothing to scramble."""
+        """The layout of a tensor that is broadcast against one of this layout: a last axis of size 1 has nothing to scramble."""
         return Layout(self.order) if self.sizes and shape[-1] == 1 else self
 
     def stored(self, shape: Shape) -> Shape:
@@ -62,7 +62,7 @@ NHWC = Layout((0, 2, 3, 1))
 
 @dataclass(frozen=True)
 class Move:
-    """Reshape to `split`, permute by `axes`, reshape to `shape`: how elements get from one layout to another."""
+    """How elements get from one layout to another: reshape to `split`, permute by `axes`, reshape to `shape`."""
 
     split: Shape
     axes: Shape
@@ -75,6 +75,7 @@ class Move:
         return moved == sorted(moved)
 
     def __call__(self, array: np.ndarray) -> np.ndarray:
+        """Move the elements of an array."""
         return array.reshape(self.split).transpose(self.axes).reshape(self.shape)
 
 
@@ -95,9 +96,19 @@ def compose(first: Move, second: Move) -> Move | None:
 
 
 def move(shape: Shape, source: Layout, target: Layout) -> Move:
-    """How a tensor of logical shape `shape` gets from the layout `source` to `target`.
+    """How a tensor gets from one layout to another.
 
-    At most one of them may have a scrambled last axis, unless both split it alike.
+    Parameters
+    ----------
+    shape : tuple of int
+        Its logical shape.
+    source, target : Layout
+        At most one of them may have a scrambled last axis, unless both split it alike.
+
+    Raises
+    ------
+    ValueError
+        Both have scrambled last axes that are split in different ways.
     """
     sizes = source.sizes or target.sizes
     if sizes and (target.sizes or sizes) != sizes:
@@ -129,13 +140,23 @@ def relabel(layout: Layout, axes: Sequence[int]) -> Layout:
 
 
 def without(layout: Layout, axes: Sequence[int]) -> Layout:
-    """The layout once the logical axes `axes` are gone (a reduction that keeps no dimensions)."""
+    """The layout after the logical axes `axes` are gone, as in a reduction that keeps no dimensions."""
     kept = [axis for axis in range(len(layout.order)) if axis not in axes]
     return Layout(tuple(kept.index(axis) for axis in layout.order if axis in kept))
 
 
 def replaced(layout: Layout, axis: int, count: int) -> Layout:
-    """The layout once logical axis `axis` has become `count` axes that lie together (0: it is gone)."""
+    """The layout after one logical axis became several.
+
+    Parameters
+    ----------
+    layout : Layout
+        The layout before.
+    axis : int
+        The logical axis.
+    count : int
+        How many axes it became. They lie together; 0 if it is gone.
+    """
     result: list[int] = []
     for old in layout.order:
         if old == axis:
@@ -158,12 +179,14 @@ def reshaped(shape: Shape, layout: Layout, target: Shape) -> tuple[Move, Layout]
 
     Parameters
     ----------
-    shape, target
+    shape, target : tuple of int
         Logical shapes before and after, of the same number of elements.
+    layout : Layout
+        How the tensor lies before.
 
     Returns
     -------
-    move, layout
+    Move, Layout
         What to do to the stored tensor, and the layout of the result.
     """
     parts, owners, runs = _common_parts(shape, target)
@@ -172,7 +195,9 @@ def reshaped(shape: Shape, layout: Layout, target: Shape) -> tuple[Move, Layout]
     home = {p: i for i, group in enumerate(groups) for p in group}
     sequence = list(dict.fromkeys(home[p] for p in lying))
     wanted = [p for i in sequence for p in groups[i]]
-    split, axes, scramble, sizes = tuple(parts[p] for p in lying), tuple(lying.index(p) for p in wanted), (), ()
+    split, axes = tuple(parts[p] for p in lying), tuple(lying.index(p) for p in wanted)
+    scramble: Shape = ()
+    sizes: Shape = ()
     if lying != wanted and sequence:
         last = sequence[-1]
         start = len(wanted) - len(groups[last])
@@ -227,8 +252,10 @@ def _common_parts(shape: Shape, target: Shape) -> tuple[list[int], dict[int, lis
 
 
 def _with_units(order: list[int], rank: int) -> Shape:
-    """Put the axes of size 1 into a stored order of the others: channels-last where that fits, else as the shape says, else beside
-    their neighbours."""
+    """Put the axes of size 1 into a stored order of the others.
+
+    The result is channels-last where that fits, else the order of the shape, else each such axis lies beside its neighbour.
+    """
     for candidate in ((NHWC.order,) if rank == 4 else ()) + (tuple(range(rank)),):
         if [axis for axis in candidate if axis in order] == order:
             return candidate

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import prod
+from typing import TypeAlias
 
 import numpy as np
 import tvm
@@ -24,14 +25,16 @@ class Stored:
 
     Attributes
     ----------
-    shape
+    shape : tuple of int
         The logical shape: that of the variable in the old function.
-    home
+    home : Layout
         The layout it was made in.
-    forms
+    forms : dict of Layout to Expr
         The expressions that hold it, by layout; `home` is one of them.
-    name
+    name : str
         What variables made from it are named after.
+    wide : dict of int to Stored
+        The same tensor with so many axes of size 1 in front, as it was needed so far.
     """
 
     shape: Shape
@@ -42,25 +45,27 @@ class Stored:
 
     @property
     def constant(self) -> bool:
+        """Whether it is known now."""
         return isinstance(self.forms[self.home], ir.GenericConst)
 
     @property
     def plain(self) -> Layout:
+        """The layout in which it lies as its shape says."""
         return identity(len(self.shape))
 
     @property
     def by_axes(self) -> Layout:
-        """The layout in which an operator that looks at single axes finds it: the one it has, unless that is scrambled."""
+        """The layout for an operator that looks at single axes: the one it has, unless that is scrambled."""
         return next((layout for layout in (self.home, *self.forms) if not layout.sizes), self.plain)
 
     def near(self, layout: Layout) -> Layout | None:
-        """The form that is `layout` or differs from it by a reshape only."""
+        """The layout of a form that is `layout`, or differs from it by a reshape only; None if there is none."""
         if layout in self.forms:
             return layout
         return next((form for form in self.forms if _one_move(form, layout) and move(self.shape, form, layout).free), None)
 
     def cost(self, layout: Layout) -> int:
-        """Elements to move to have it broadcast in `layout`, which may be of higher rank; a constant is permuted here and now."""
+        """How many elements must be moved to have it in `layout`, which may be of higher rank. Constants cost nothing."""
         more = len(layout.order) - len(self.shape)
         elements = prod(self.shape)
         if self.constant or elements == 1:
@@ -70,7 +75,8 @@ class Stored:
         return elements if wide.near(layout.fit(shape)) is None else 0
 
 
-Value = Stored | tuple | ir.Expr  # a tuple of values, or an expression that has no layout: a shape, a number, a tensor of dynamic size
+# A tensor with a layout, a tuple of values, or an expression that has no layout: a shape, a number, a tensor of dynamic size.
+Value: TypeAlias = "Stored | tuple[Value, ...] | ir.Expr"
 
 
 def _one_move(source: Layout, target: Layout) -> bool:
@@ -87,6 +93,20 @@ def tensor_shape(type_: ir.Type) -> Shape | None:
     return shape if all(shape) else None
 
 
+def static_shape(type_: ir.Type) -> Shape:
+    """The shape of a tensor type that has a static one.
+
+    Raises
+    ------
+    ValueError
+        It has none.
+    """
+    shape = tensor_shape(type_)
+    if shape is None:
+        raise ValueError(f"{type_} is no tensor of static shape, or has no elements")
+    return shape
+
+
 def _const(array: np.ndarray) -> ir.GenericConst:
     return relax.const(tvm.runtime.tensor(array))  # of an array, relax.const would make int64 an int32, or else one more copy
 
@@ -96,9 +116,9 @@ class Emitter:
 
     Parameters
     ----------
-    reserved
+    reserved : iterable of str
         Names of the old function: an auxiliary variable gets none of them.
-    dataflow
+    dataflow : bool
         Whether the bindings are to go into a dataflow block.
     """
 
@@ -112,7 +132,7 @@ class Emitter:
         self._constants: dict[ir.GenericConst, Stored] = {}
 
     def fresh(self, stem: str) -> str:
-        """A name that nothing has yet."""
+        """A name that is not taken yet, and is now."""
         name, count = stem, 1
         while name in self._names:
             name, count = f"{stem}{count}", count + 1
@@ -127,12 +147,23 @@ class Emitter:
         return var
 
     def cast(self, expr: ir.Expr, type_: ir.Type, name: str) -> relax.Var:
+        """Bind an expression that is matched with a type.
+
+        Parameters
+        ----------
+        expr : Expr
+            The expression.
+        type_ : ir.Type
+            The type that it has to have.
+        name : str
+            The variable's name.
+        """
         var = self._var(name, type_)
         self.bindings.append(relax.MatchCast(var, expr, type_))
         return var
 
     def value(self, expr: ir.Expr, name: str) -> Value:
-        """What is known of an expression of the new function that lies plainly."""
+        """The value of an expression of the new function that lies as its shape says."""
         if isinstance(expr, ir.GenericConst) and expr in self._constants:
             return self._constants[expr]
         if isinstance(expr.ty, ir.TupleType):
@@ -151,7 +182,24 @@ class Emitter:
         return self.store(_const(array), array.shape, identity(array.ndim), name)
 
     def store(self, expr: ir.Expr, shape: Shape, layout: Layout, name: str) -> Stored:
-        """Bind `expr`, a tensor of logical shape `shape` that lies as `layout`."""
+        """Bind a tensor.
+
+        Parameters
+        ----------
+        expr : Expr
+            The tensor as it is stored.
+        shape : tuple of int
+            Its logical shape.
+        layout : Layout
+            How it lies.
+        name : str
+            The variable's name.
+
+        Raises
+        ------
+        ValueError
+            The expression has another shape than such a tensor.
+        """
         if not isinstance(expr, relax.Var | ir.GenericConst):
             expr = self.emit(expr, name)
         if tensor_shape(expr.ty) != layout.stored(shape):
@@ -165,7 +213,7 @@ class Emitter:
         return ir.Tuple([self.plain(item) for item in value]) if isinstance(value, tuple) else value
 
     def get(self, value: Stored, layout: Layout) -> ir.Expr:
-        """The expression that holds `value` as `layout`: made here, unless it is there already."""
+        """The expression that holds `value` in a layout; it is made unless it is there already."""
         if layout not in value.forms:
             near = value.near(layout)
             source = near if near is not None else value.home
@@ -194,7 +242,19 @@ class Emitter:
         return self.get(value.wide[more], layout.fit(value.wide[more].shape))
 
     def moved(self, expr: ir.Expr, how: Move, name: str | None, stem: str) -> ir.Expr:
-        """`expr` after a move; the last variable is named `name` where that is given, the others after `stem`."""
+        """Emit a move.
+
+        Parameters
+        ----------
+        expr : Expr
+            What to move.
+        how : Move
+            The move.
+        name : str, optional
+            The name of the result.
+        stem : str
+            What other variables are named after, and the result where it has no name.
+        """
         if isinstance(expr, ir.GenericConst):
             return _const(how(expr.value.numpy()))
         if not how.free and expr in self._moves:  # a permute of a permute: one will do, and the other may become dead
@@ -212,7 +272,19 @@ class Emitter:
         return result
 
     def reshape(self, expr: ir.Expr, shape: Shape, name: str | None, stem: str) -> ir.Expr:
-        """`expr` in another shape; a reshape of a reshape becomes one."""
+        """Emit a reshape; a reshape of a reshape becomes one.
+
+        Parameters
+        ----------
+        expr : Expr
+            What to reshape.
+        shape : tuple of int
+            The shape of the result.
+        name : str, optional
+            The name of the result.
+        stem : str
+            What the result is named after where it has no name.
+        """
         if isinstance(expr, ir.GenericConst):
             return _const(expr.value.numpy().reshape(shape))
         expr = self._views.get(expr, expr)

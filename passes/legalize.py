@@ -9,6 +9,7 @@ Weights are packed with NumPy on the way, once per layer.
 """
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from math import prod
 from typing import Any
 
@@ -19,7 +20,7 @@ from tvm import ir, relax
 from ..schedules.backend import Backend, Kernel, LayerConstants
 from ..schedules.shapes import ConvGeometry, ConvWorkload, DenseWorkload
 
-FUSABLE = {"op_pattern": 4}  # kOutEWiseFusable: element-wise consumers join the kernel
+FUSABLE_PATTERN = {"op_pattern": 4}  # kOutEWiseFusable: element-wise consumers join the kernel
 
 
 def legalize(mod: tvm.IRModule, backend: Backend) -> tvm.IRModule:
@@ -46,15 +47,17 @@ def call_kernel(builder: relax.BlockBuilder, kernel: Kernel, data: relax.Expr, *
     Parameters
     ----------
     builder : relax.BlockBuilder
+        Gets the kernel's function.
     kernel : Kernel
+        What to call.
     data : relax.Expr
         What its first layer reads.
-    layers : LayerConstants
+    *layers : LayerConstants
         The constants of each layer.
     """
     bound = kernel.bind(*layers)
     constants = [relax.const(array) for array in bound.constants]
-    return builder.call_te(bound.compute, data, *constants, primfunc_name_hint=kernel.name, primfunc_attrs=FUSABLE)
+    return builder.call_te(bound.compute, data, *constants, primfunc_name_hint=kernel.name, primfunc_attrs=FUSABLE_PATTERN)
 
 
 def plain_convolution(call: relax.Call) -> tuple[ConvGeometry, np.ndarray] | None:
@@ -66,8 +69,8 @@ def plain_convolution(call: relax.Call) -> tuple[ConvGeometry, np.ndarray] | Non
     if not isinstance(weight, ir.Constant) or attrs.data_layout != "NHWC" or _dtype(data) != "float32":
         return None
     oihw = _to_layout(weight.value.numpy(), attrs.kernel_layout, "OIHW")
-    strides, padding, dilation = (_ints(values) for values in (attrs.strides, attrs.padding, attrs.dilation))
-    return ConvGeometry(oihw.shape[0], oihw.shape[2:], strides, padding, dilation, int(attrs.groups)), oihw
+    filters, _, *kernel = oihw.shape
+    return ConvGeometry(filters, pair(kernel), pair(attrs.strides), sides(attrs.padding), pair(attrs.dilation), int(attrs.groups)), oihw
 
 
 def dense_weight(call: relax.Call) -> np.ndarray | None:
@@ -96,7 +99,7 @@ def _conv2d_transpose(builder: relax.BlockBuilder, call: relax.Call, backend: Ba
 
 
 def transposed_convolution(call: relax.Call) -> tuple[ConvGeometry, np.ndarray] | None:
-    """Geometry and weight (OIHW) of the convolution that a transposed one with a constant weight is; None for every other call."""
+    """Geometry and weight (OIHW) of the plain convolution that one transposed by a constant weight equals; None for every other call."""
     data, weight = call.args
     attrs = call.attrs
     if not isinstance(weight, ir.Constant) or attrs.data_layout != "NHWC" or _dtype(data) != "float32":
@@ -107,11 +110,11 @@ def transposed_convolution(call: relax.Call) -> tuple[ConvGeometry, np.ndarray] 
     channels, per_group, height, width = iohw.shape
     oihw = iohw.reshape(groups, channels // groups, per_group, height, width).swapaxes(1, 2)[..., ::-1, ::-1]
     oihw = np.ascontiguousarray(oihw.reshape(groups * per_group, channels // groups, height, width))
-    dilation, extra = _ints(attrs.dilation), _ints(attrs.output_padding)
-    top, left, bottom, right = _ints(attrs.padding)
+    dilation, extra = pair(attrs.dilation), pair(attrs.output_padding)
+    top, left, bottom, right = sides(attrs.padding)
     reach_h, reach_w = (height - 1) * dilation[0], (width - 1) * dilation[1]
     padding = (reach_h - top, reach_w - left, reach_h - bottom + extra[0], reach_w - right + extra[1])
-    return ConvGeometry(groups * per_group, (height, width), (1, 1), padding, dilation, groups, upsample=_ints(attrs.strides)), oihw
+    return ConvGeometry(groups * per_group, (height, width), (1, 1), padding, dilation, groups, upsample=pair(attrs.strides)), oihw
 
 
 def _with_own_kernel(builder: relax.BlockBuilder, call: relax.Call, plain: tuple[ConvGeometry, np.ndarray] | None,
@@ -135,16 +138,25 @@ def _matmul(builder: relax.BlockBuilder, call: relax.Call, backend: Backend) -> 
     return call_kernel(builder, kernel, call.args[0], LayerConstants(weight))
 
 
-def _default(call: relax.Call) -> Any:
+def _default(call: relax.Call) -> Callable[[relax.BlockBuilder, relax.Call], relax.Expr]:
+    """TVM's way to legalize the operator that is called."""
     return tvm.ir.Op.get(call.op.name).get_attr("FLegalize")
 
 
-def _ints(values: Any) -> tuple[int, ...]:
-    return tuple(int(v) for v in values)
+def pair(values: Iterable[Any]) -> tuple[int, int]:
+    """An attribute of two numbers, (vertical, horizontal)."""
+    vertical, horizontal = (int(value) for value in values)
+    return vertical, horizontal
+
+
+def sides(values: Iterable[Any]) -> tuple[int, int, int, int]:
+    """An attribute of four numbers, (top, left, bottom, right)."""
+    top, left, bottom, right = (int(value) for value in values)
+    return top, left, bottom, right
 
 
 def _shape(expr: relax.Expr) -> tuple[int, ...]:
-    return _ints(expr.ty.shape)
+    return tuple(int(size) for size in expr.ty.shape)
 
 
 def _dtype(expr: relax.Expr) -> str:

@@ -2,9 +2,11 @@
 
     x / power(multiply(avg_pool3d(x * x), alpha) + bias, beta)    ->    response_norm(x)
 
-The pool's window lies along the channels, which are the last axis by now: three kernels and two tensors more than it takes.
+The pool's window lies along the channels, which are the last axis by now. As written, it takes several kernels with tensors between them.
 """
 from __future__ import annotations
+
+from typing import TypeGuard
 
 import numpy as np
 import tvm
@@ -14,12 +16,12 @@ from ..schedules.backend import Backend
 from ..schedules.shapes import ResponseNorm
 from .channels_last_rules import ints
 
-ALONE = {"op_pattern": 8}  # kOpaque: nothing joins the kernel
+OPAQUE_PATTERN = {"op_pattern": 8}  # kOpaque: nothing joins the kernel
 _RESHAPES = ("relax.reshape", "relax.expand_dims", "relax.squeeze")
 
 
 def local_response_norm(mod: tvm.IRModule, backend: Backend) -> tvm.IRModule:
-    """Rewrite each such expression of `main`.
+    """Replace each such expression of `main` by one kernel.
 
     Parameters
     ----------
@@ -48,10 +50,10 @@ class _Rewriter(relax.expr_functor.PyExprMutator):
         bound = self.backend.response_norm(tuple(ints(data.ty.shape)), norm)
         if bound is None:
             return call
-        return self.builder_.call_te(bound.compute, data, primfunc_name_hint="response_norm", primfunc_attrs=ALONE)
+        return self.builder_.call_te(bound.compute, data, primfunc_name_hint="response_norm", primfunc_attrs=OPAQUE_PATTERN)
 
     def _match(self, divide: relax.Expr) -> tuple[relax.Expr, ResponseNorm] | None:
-        """The operand and the numbers, where a division is the end of a normalisation."""
+        """The operand and the numbers of the normalisation that a division ends; None if it ends none."""
         if not _calls(divide, "relax.divide") or str(divide.ty.dtype) != "float32":
             return None
         data, power = divide.args
@@ -59,13 +61,14 @@ class _Rewriter(relax.expr_functor.PyExprMutator):
         product, bias = self._with_constant(base, "relax.add")
         mean, alpha = self._with_constant(product, "relax.multiply")
         pool = self._value(self._behind_reshapes(mean))
-        if None in (beta, bias, alpha) or not _calls(pool, "relax.nn.avg_pool3d"):
+        if beta is None or bias is None or alpha is None or not _calls(pool, "relax.nn.avg_pool3d"):
             return None
         reach, padded = ints(pool.attrs.padding), self._behind_reshapes(pool.args[0])
         before, behind = reach[2], reach[5]
-        if self._pads_rows(padded):  # torch pads first, and pools without
-            *_, first, last = ints(self._value(padded).attrs.pad_width)
-            before, behind, padded = before + first, behind + last, self._behind_reshapes(self._value(padded).args[0])
+        pad = self._value(padded)
+        if _pads_rows(pad):  # torch pads first, and pools without
+            *_, first, last = ints(pad.attrs.pad_width)
+            before, behind, padded = before + first, behind + last, self._behind_reshapes(pad.args[0])
         square = self._value(padded)
         if not _calls(square, "relax.multiply") or not all(arg.same_as(data) for arg in square.args):
             return None
@@ -77,19 +80,11 @@ class _Rewriter(relax.expr_functor.PyExprMutator):
             return None
         return data, ResponseNorm(before, behind, bias, alpha / size[2], beta)
 
-    def _pads_rows(self, expr: relax.Expr) -> bool:
-        """Whether an expression is a tensor with zeros before and behind its last axis."""
-        call = self._value(expr)
-        if not _calls(call, "relax.nn.pad"):
-            return False
-        attrs = call.attrs
-        return attrs.pad_mode == "constant" and float(attrs.pad_value) == 0 and not any(ints(attrs.pad_width)[:-2])
-
     def _value(self, expr: relax.Expr) -> relax.Expr | None:
         return self.lookup_binding(expr) if isinstance(expr, relax.Var) else expr
 
     def _with_constant(self, expr: relax.Expr | None, op: str) -> tuple[relax.Expr | None, float | None]:
-        """The two arguments of an operator, if `expr` is one, whose second is a number."""
+        """The two arguments of the operator `op`, whose second is a number; None twice if `expr` is no such call."""
         call = self._value(expr)
         if not _calls(call, op) or not isinstance(call.args[1], ir.GenericConst):
             return None, None
@@ -104,5 +99,13 @@ class _Rewriter(relax.expr_functor.PyExprMutator):
         return expr
 
 
-def _calls(expr: relax.Expr | None, op: str) -> bool:
+def _pads_rows(call: relax.Expr | None) -> TypeGuard[ir.Call]:
+    """Whether a call adds zeros before and behind the last axis, and nothing else."""
+    if not _calls(call, "relax.nn.pad"):
+        return False
+    attrs = call.attrs
+    return attrs.pad_mode == "constant" and float(attrs.pad_value) == 0 and not any(ints(attrs.pad_width)[:-2])
+
+
+def _calls(expr: relax.Expr | None, op: str) -> TypeGuard[ir.Call]:
     return isinstance(expr, ir.Call) and isinstance(expr.op, ir.Op) and expr.op.name == op

@@ -1,15 +1,16 @@
 """Lowering as a list: what happens to an imported network, phase by phase, until it is a shared library.
 
-    fold            constants, identities, dead code
-    channel orders  permutations of channels go into weights where they can
-    channels last   NHWC for every spatial operator
-    composites      operators that importers write as several become one kernel
-    fuse chains     convolutions, or fully connected layers, that follow each other become one kernel
-    legalize        operators -> TE, with packed weights
-    fuse            element-wise consumers join the kernel of their producer
-    schedule        one rule for each function
-    vector math     exp, tanh and their like as polynomials over whole vectors
-    lower           memory plan, virtual machine code, LLVM
+    fold               constants, identities, dead code
+    fold permutations  permutations of channels go into weights where they can
+    channels last      NHWC for every spatial operator
+    composites         operators that importers write as several become one kernel
+    fuse chains        convolutions, or fully connected layers, that follow each other become one kernel
+    legalize           operators -> TE, with packed weights
+    fold constants     what is computed of constants alone
+    fuse               element-wise consumers join the kernel of their producer
+    schedule           one rule for each function
+    vector math        exp, tanh and their like as polynomials over whole vectors
+    lower              memory plan, virtual machine code, LLVM
 """
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ from ..schedules.driver import ApplySchedules
 from ..schedules.tir.vector_math import VectorMath
 from ..targets import Target
 from .channels_last import ChannelsLast
-from .fold_permutations import ChannelOrders
+from .fold_permutations import FoldPermutations
 from .fuse_chains import FuseChains
 from .fuse_dense import FuseDense
 from .legalize import legalize
@@ -41,11 +42,16 @@ def phases(target: Target, choices: KernelChoices | None = None) -> Iterator[Pha
     target : Target
         The device to compile for.
     choices : KernelChoices, optional
-        What kernels are built from, where it is not the model's choice; notes what was taken.
+        What kernels are built from, where that is not the cost model's choice; notes what was taken.
+
+    Yields
+    ------
+    str, callable
+        The name of a phase, and the phase itself.
     """
     backend = backend_of(target, choices)
     yield "fold", tvm.transform.Sequential([relax.transform.DecomposeOpsForInference(), relax.transform.CanonicalizeBindings()])
-    yield "channel_orders", ChannelOrders()
+    yield "fold_permutations", FoldPermutations()
     yield "channels_last", ChannelsLast()
     yield "composites", lambda mod: local_response_norm(mod, backend)
     yield "fuse_chains", tvm.transform.Sequential([FuseChains(backend), FuseDense(backend)])

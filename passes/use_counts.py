@@ -1,4 +1,4 @@
-"""Who reads what: a value that one operator alone reads may become part of that operator."""
+"""How often values are read: a value that only one operator reads may become part of that operator."""
 from __future__ import annotations
 
 from collections import Counter
@@ -6,11 +6,11 @@ from collections import Counter
 from tvm import relax
 
 
-def count_uses(main: relax.Function) -> Counter:
-    """How often every variable is read."""
-    uses: Counter = Counter()
+def count_uses(main: relax.Function) -> Counter[relax.Var]:
+    """How often each variable is read."""
+    uses: Counter[relax.Var] = Counter()
 
-    def count(expr) -> None:
+    def count(expr: relax.Expr) -> None:
         if isinstance(expr, relax.Var):
             uses[expr] += 1
 

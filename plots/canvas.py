@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".svg")
-LONGEST = 40  # characters of a title
+MAX_TITLE = 40  # characters of a title
 WIDTH, HEIGHT = 4.2, 3.6  # inches of one panel
 
 
@@ -46,7 +46,7 @@ def panels(count: int, **options: object) -> tuple[Figure, list[Axes]]:
 def name_text(name: str) -> dict[str, Any]:
     """A user's name as keywords of a title: no mathematics between dollar signs, no line breaks, and the end of a long one."""
     text = printable(name)
-    return {"label": text if len(text) <= LONGEST else f"...{text[-LONGEST:]}", "parse_math": False}
+    return {"label": text if len(text) <= MAX_TITLE else f"...{text[-MAX_TITLE:]}", "parse_math": False}
 
 
 def save(figure: Figure, paths: Iterable[Path]) -> None:

@@ -13,7 +13,20 @@ KINDS = ("spectra", "filters", "parameters")
 
 
 def plot(kind: str, model: str | None, output: Path, colors: int | None = None, **reading: Any) -> None:
-    """Draw a picture of a network, or, for ``parameters``, of none.
+    """Draw a picture of a network or, for ``parameters``, of a formula.
+
+    Parameters
+    ----------
+    kind : str
+        One of `KINDS`.
+    model : str or None
+        The file of the network; none for ``parameters``.
+    output : Path
+        A .png or .svg.
+    colors : int, optional
+        Colours of the monochromatic form, for ``filters``.
+    **reading
+        How the model is read: attributes of `Reading`.
 
     Raises
     ------

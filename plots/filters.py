@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 METHOD = "monochromatic"
-COLORS = 6  # in the middle of the paper's range, 4 to 12
+COLOURS = 6  # in the middle of the paper's range, 4 to 12
 
 
 def first_layer(layers: Sequence[Layer]) -> Layer:
@@ -29,9 +29,9 @@ def first_layer(layers: Sequence[Layer]) -> Layer:
     raise TenfoldError("no convolution of the network reads the three channels of an image: its filters have no colours to show")
 
 
-def usual_colors(layer: Layer) -> int:
+def usual_colours(layer: Layer) -> int:
     """The number nearest to the paper's 6 that divides the filters."""
-    return min((n for n in range(1, layer.out_channels + 1) if layer.out_channels % n == 0), key=lambda n: (abs(n - COLORS), n))
+    return min((n for n in range(1, layer.out_channels + 1) if layer.out_channels % n == 0), key=lambda n: (abs(n - COLOURS), n))
 
 
 def points(weight: np.ndarray) -> np.ndarray:
@@ -39,18 +39,36 @@ def points(weight: np.ndarray) -> np.ndarray:
     return weight.reshape(*weight.shape[:2], -1).transpose(0, 2, 1)
 
 
-def monochromatic(layer: Layer, weight: np.ndarray, colors: int) -> np.ndarray:
-    """The kernel of the layer's monochromatic form; TenfoldError if it has none with so many colours."""
+def monochromatic(layer: Layer, weight: np.ndarray, colours: int) -> np.ndarray:
+    """Kernel of the layer's monochromatic form; TenfoldError if there is none with so many colours.
+
+    Parameters
+    ----------
+    layer : Layer
+        The convolution.
+    weight : ndarray, OIHW
+    colours : int
+        It has to divide the filters.
+    """
     try:
-        return METHODS[METHOD].factorize(weight, layer, (colors,)).reconstruct()
+        return METHODS[METHOD].factorize(weight, layer, (colours,)).reconstruct()
     except ValueError as error:
         raise TenfoldError(f"layer {layer.name!r}: {error}") from None
 
 
-def draw(layer: Layer, weight: np.ndarray, colors: int | None = None) -> Figure:
-    """Two panels in three dimensions: the filters as they are, and after the monochromatic form, of `usual_colors` by default."""
-    colors = usual_colors(layer) if colors is None else colors
-    kernels = {"original": weight, f"monochromatic, {colors} colours": monochromatic(layer, weight, colors)}
+def draw(layer: Layer, weight: np.ndarray, colours: int | None = None) -> Figure:
+    """Draw two panels in three dimensions: the filters as they are, and in the monochromatic form.
+
+    Parameters
+    ----------
+    layer : Layer
+        The first convolution.
+    weight : ndarray, F x 3 x Y x X
+    colours : int, optional
+        Of the monochromatic form; default: `usual_colours`.
+    """
+    colours = usual_colours(layer) if colours is None else colours
+    kernels = {"original": weight, f"monochromatic, {colours} colours": monochromatic(layer, weight, colours)}
     figure, axes = panels(2, projection="3d")
     reach = float(np.abs(weight).max())
     shades = np.linspace(0, 1, len(weight))

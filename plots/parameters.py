@@ -13,16 +13,36 @@ from .canvas import panels
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CHANNELS, KERNEL, LARGEST = 128, 5, 32.0
+CHANNELS, KERNEL, MAX_RATIO = 128, 5, 32.0
 
 
 def dense(ratio: np.ndarray, channels: int, kernel: int) -> np.ndarray:
-    """C^2 X Y k."""
+    """Weights of a dense convolution: C^2 X Y k.
+
+    Parameters
+    ----------
+    ratio : ndarray
+        Output channels over input channels.
+    channels : int
+        Input channels.
+    kernel : int
+        Rows and columns.
+    """
     return channels**2 * kernel**2 * ratio
 
 
 def flattened(ratio: np.ndarray, channels: int, kernel: int) -> np.ndarray:
-    """Two sets of lateral, vertical and horizontal filters, without biases: F (F + C + 2 X + 2 Y)."""
+    """Weights of two sets of lateral, vertical and horizontal filters, without biases: F (F + C + 2 X + 2 Y).
+
+    Parameters
+    ----------
+    ratio : ndarray
+        Output channels over input channels.
+    channels : int
+        Input channels.
+    kernel : int
+        Rows and columns.
+    """
     filters = channels * ratio
     return filters * (filters + channels + 4 * kernel)
 
@@ -35,7 +55,7 @@ def break_even(channels: int, kernel: int) -> float:
 def draw(channels: int = CHANNELS, kernel: int = KERNEL) -> Figure:
     """One panel."""
     figure, (panel,) = panels(1)
-    ratio = np.linspace(0.25, LARGEST, 256)
+    ratio = np.linspace(0.25, MAX_RATIO, 256)
     panel.plot(ratio, dense(ratio, channels, kernel), label="convolution")
     panel.plot(ratio, flattened(ratio, channels, kernel), label="flattened, two sets")
     panel.axvline(break_even(channels, kernel), color="grey", linestyle=":", label=f"equal at {break_even(channels, kernel):.1f}")

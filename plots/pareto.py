@@ -13,7 +13,17 @@ AXES = {"ms": ("milliseconds", 1.0), "macs": ("MACs, millions", 1e6), "bytes": (
 
 
 def draw(points: Sequence[Mapping[str, Any]], title: str, ylabel: str = "accuracy") -> Figure:
-    """Three panels that share the accuracy; the first point is the dense network."""
+    """Draw three panels that share the accuracy, over milliseconds, MACs and bytes.
+
+    Parameters
+    ----------
+    points : sequence of mappings
+        ``accuracy``, ``uncertainty`` in points, ``ms``, ``macs`` and ``bytes``; the dense network first.
+    title : str
+        Above the panels.
+    ylabel : str
+        What ``accuracy`` is.
+    """
     figure, axes = panels(len(AXES))
     for panel, (name, (label, unit)) in zip(axes, AXES.items(), strict=True):
         ordered = sorted(points[1:], key=lambda point: point[name])

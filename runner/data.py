@@ -33,6 +33,7 @@ def random_inputs(inputs: Sequence[Spec], seed: int = SEED) -> dict[str, np.ndar
     arrays = {}
     for spec in inputs:
         dtype = np.dtype(spec.dtype)
+        values: np.ndarray
         if dtype.kind == "f":
             values = rng.standard_normal(spec.shape)
         else:

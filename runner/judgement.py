@@ -87,7 +87,8 @@ def judge(
     VerificationError
         An output is wrong; the message says which, by how much, and where.
     """
-    errors, count, notes = Errors(), 0, {}
+    errors, count = Errors(), 0
+    notes: dict[int, str] = {}
     for feeds in inputs:
         count += 1
         ours, theirs = list(map(np.asarray, actual(feeds))), list(map(np.asarray, reference(feeds)))

@@ -49,8 +49,9 @@ class NearTies:
             while name in makers and makers[name].op_type in KEEPING + RISING and len(makers[name].output) == 1:
                 path.append(makers[name])
                 name = makers[name].input[0]
-            if name in makers and self._decide(makers[name].op_type) and all(node.op_type in (*KEEPING, "Cast") for node in path):
-                return self._decide(makers[name].op_type)(makers[name], name, ours, theirs)
+            decide = self._decide(makers[name].op_type) if name in makers else None
+            if decide is not None and all(node.op_type in (*KEEPING, "Cast") for node in path):
+                return decide(makers[name], name, ours, theirs)
             steps = any(node.op_type not in (*KEEPING, "Clip", "Relu", "DequantizeLinear") for node in path)
             return steps and self._between(path[::-1], name, ours)
         except TenfoldError:  # inner values can't be had: nothing speaks for a tie

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -147,7 +148,8 @@ def verify_variant(
 
 def advice(folder: str | os.PathLike[str]) -> str:
     """How an artifact can be verified that can't run here."""
-    return f"run `tenfold verify {folder} --device HOST:PORT`, or copy it there and run `tenfold verify {Path(folder).name}`"
+    here, there = shlex.quote(os.fspath(folder)), shlex.quote(Path(folder).name)
+    return f"run `tenfold verify {here} --device HOST:PORT`, or copy it there and run `tenfold verify {there}`"
 
 
 def _verify_kept(

@@ -53,7 +53,16 @@ def read_arrays(path: str | os.PathLike[str]) -> np.ndarray | dict[str, np.ndarr
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], compressed: bool = False) -> None:
-    """Write an ``.npz``, whole or not at all; names may be any (`numpy.savez` takes them for its own keywords).
+    """Write an ``.npz``, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        The ``.npz``.
+    arrays : mapping of str to ndarray
+        Any names (`numpy.savez` takes some for its own keywords).
+    compressed : bool
+        Deflate the arrays.
 
     Raises
     ------

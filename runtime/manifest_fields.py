@@ -32,7 +32,15 @@ def text(value: Any) -> str:
 
 
 def whole(value: Any, least: int = 0, most: int = COUNT) -> int:
-    """A whole number from `least` to `most`; TypeError or ValueError for anything else."""
+    """Check that a value is a whole number within bounds; TypeError or ValueError for anything else.
+
+    Parameters
+    ----------
+    value
+        What the manifest says.
+    least, most : int
+        The bounds, both allowed.
+    """
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{_short(value)} is no whole number")
     if not least <= value <= most:

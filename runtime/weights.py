@@ -75,7 +75,23 @@ def write_weights(
     steps: Sequence[Step] = (),
     pieces: int = 1,
 ) -> int:
-    """Write a file; returns the bytes of the weights, padding included."""
+    """Write the weights and the memory plan; return the bytes of the weights, padding included.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    weights : sequence of ndarray
+        The constants, in the order of the parameters.
+    places : sequence of Place
+        Intermediate tensors in the arena.
+    destinations : sequence of Destination
+        Outputs that are written in place.
+    steps : sequence of Step
+        The calls of kernels, if their order is fixed.
+    pieces : int
+        Parts that the batch runs in.
+    """
     outputs = [_Entry(OUTPUT, np.dtype(each.dtype), each.shape, each.position) for each in destinations]
     kept = [_Entry(WEIGHT, array.dtype, array.shape, 0) for array in weights]
     arena = [_Entry(ARENA, np.dtype(place.dtype), place.shape, place.offset) for place in places]

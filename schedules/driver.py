@@ -1,4 +1,4 @@
-"""Apply schedule rules to every function of a module, and say which function no rule took."""
+"""The pass that applies schedule rules to every function of a module, and says which functions no rule took."""
 from __future__ import annotations
 
 import os
@@ -15,15 +15,16 @@ from ..targets import Target
 from .rule import Rule
 from .tir.analysis import block_names, calls_library, has_constant_shapes, has_parallel_loop
 from .tir.loop_nests import has_nests
+from .tir.module_pass import ModulePass
 from .tir.named_values import store_names
 from .tir.shared_values import share_values
 
-SCHEDULED = "tirx.is_scheduled"
-STRICT = "TENFOLD_STRICT"  # environment variable; "1" turns warnings and failing rules into errors, as the tests do
+SCHEDULED_ATTRIBUTE = "tirx.is_scheduled"
+STRICT_VARIABLE = "TENFOLD_STRICT"  # of the environment; "1" turns warnings and failing rules into errors, as the tests do
 
 
 class UnscheduledWarning(UserWarning):
-    """A function goes to code generation as written: one thread, no tiles."""
+    """Warning that a function goes to code generation as it was written: one thread, no tiles."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,9 @@ class Unscheduled:
     Attributes
     ----------
     name : str
-        The function.
+        The function's name.
     blocks : tuple of str
-        Its blocks, in order.
+        The names of its blocks, in order.
     reason : str
         Why no rule took it, as far as is known.
     """
@@ -49,11 +50,11 @@ class Unscheduled:
 
 
 @tvm.transform.module_pass(opt_level=0, name="ApplySchedules")
-class ApplySchedules:
+class ApplySchedules(ModulePass):
     """Module pass: the first rule that takes a function schedules it.
 
-    Functions that are scheduled already, by their attribute `tirx.is_scheduled`, stay as they are. So do loops that TVM's
-    operators were written as by hand, without blocks, if they were made parallel by hand as well (cumulative sums, scatter).
+    Functions that are scheduled already, as their attribute `tirx.is_scheduled` says, stay as they are. So do TVM's operators that were
+    written by hand as parallel loops without blocks (cumulative sums, scatter).
 
     Parameters
     ----------
@@ -74,10 +75,11 @@ class ApplySchedules:
     def __init__(self, rules: Sequence[Rule], target: Target, strict: bool | None = None):
         self.rules = list(rules)
         self.target = target
-        self.strict = os.environ.get(STRICT) == "1" if strict is None else strict
+        self.strict = os.environ.get(STRICT_VARIABLE) == "1" if strict is None else strict
         self.unscheduled: list[Unscheduled] = []
 
-    def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+    def transform_module(self, mod: tvm.IRModule, context: tvm.transform.PassContext) -> tvm.IRModule:
+        """Schedule every function that is not scheduled yet."""
         functions = dict(mod.functions_items())
         for var, func in functions.items():
             if isinstance(func, tirx.PrimFunc) and not is_scheduled(func):
@@ -88,7 +90,8 @@ class ApplySchedules:
         if calls_library(func):
             return self._missed(name, func, "it calls a library")
         if not has_nests(func):
-            return func.with_attr(SCHEDULED, True) if has_parallel_loop(func) else self._missed(name, func, "it is loops without blocks")
+            marked = func.with_attr(SCHEDULED_ATTRIBUTE, True)
+            return marked if has_parallel_loop(func) else self._missed(name, func, "it is loops without blocks")
         if not has_constant_shapes(func):
             return self._missed(name, func, "its shapes are not constant")
         failures, written = [], func
@@ -102,7 +105,7 @@ class ApplySchedules:
                 failures.append(f"{rule.__name__}: {_headline(error)}")
                 continue
             if schedule is not None:
-                return store_names(schedule.mod["main"]).with_attr(SCHEDULED, True)
+                return store_names(schedule.mod["main"]).with_attr(SCHEDULED_ATTRIBUTE, True)
         return self._missed(name, written, "; ".join(failures) or "no rule is made for it")
 
     def _missed(self, name: str, func: tirx.PrimFunc, reason: str) -> tirx.PrimFunc:
@@ -116,15 +119,30 @@ class ApplySchedules:
 
 def is_scheduled(func: tirx.PrimFunc) -> bool:
     """Whether a function carries the mark of a schedule."""
-    return bool(func.attrs and func.attrs.get(SCHEDULED))
+    return bool(func.attrs and func.attrs.get(SCHEDULED_ATTRIBUTE))
 
 
 def schedule_function(func: tirx.PrimFunc, rules: Sequence[Rule], target: Target) -> Schedule | None:
-    """What the first rule that takes the function makes of it; None if none does."""
+    """Schedule a function by the first rule that takes it.
+
+    Parameters
+    ----------
+    func : tirx.PrimFunc
+        The function to schedule.
+    rules : sequence of Rule
+        In the order in which they are tried.
+    target : Target
+        The device to schedule for.
+
+    Returns
+    -------
+    Schedule or None
+        None if no rule takes the function.
+    """
     return next((s for rule in rules if (s := rule(func, target)) is not None), None)
 
 
 def _headline(error: Exception) -> str:
-    """The line of TVM's many that says what went wrong."""
+    """The one line of a long TVM message that says what went wrong."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return next((line for line in lines if line.startswith("Error message:")), lines[0] if lines else type(error).__name__)

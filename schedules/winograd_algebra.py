@@ -2,9 +2,9 @@
 
     Y = A^T [ (G g G^T) * (B^T d B) ] A         d: (m + 2)^2 inputs, g: 3 x 3 weights, Y: m^2 outputs, *: element by element
 
-Products of polynomials modulo x (x^2 - a^2) ..., by evaluating them at 0, +-a, ..., and infinity (Winograd 1980; Lavin and Gray 2016,
-arXiv:1509.09308). The points come in pairs, so that a transform computes the even and the odd part once for both points of a pair, and no
-multiplication by zero is ever written down.
+The products are those of polynomials modulo x (x^2 - a^2) ..., evaluated at 0, +-a, ..., and infinity (Winograd 1980; Lavin and Gray 2016,
+arXiv:1509.09308). The points come in pairs, so a transform computes the even and the odd part once for both points of a pair, and never
+multiplies by zero.
 
 The points of F(4, 3) decide its accuracy. With 0, +-5/8, +-3/2 the error is a third of that of Lavin's 0, +-1, +-2, and their powers are
 exact in float32. Largest error against float64 as a part of the largest output, for 256 channels of normally distributed numbers: 6e-7 for
@@ -14,18 +14,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-Value = TypeVar("Value")  # whatever can be added, and multiplied by a float: arrays, expressions of TIR
+
+class Linear(Protocol):
+    """What can be added, and multiplied by a float: arrays, expressions of TensorIR."""
+
+    def __add__(self, other: Any, /) -> Any: ...
+    def __sub__(self, other: Any, /) -> Any: ...
+    def __mul__(self, other: Any, /) -> Any: ...
+
+
+Value = TypeVar("Value", bound=Linear)
 
 TAPS = 3
 
 
 @dataclass(frozen=True)
 class WinogradForm:
-    """F(m, 3), m outputs of a filter of three taps from m + 2 products.
+    """F(m, 3): m outputs of a filter of three taps from m + 2 products.
 
     Parameters
     ----------
@@ -37,12 +46,12 @@ class WinogradForm:
 
     @property
     def outputs(self) -> int:
-        """m: outputs of a tile, along one axis."""
+        """Outputs of a tile along one axis, m."""
         return 2 * len(self.points)
 
     @property
     def products(self) -> int:
-        """Products of a tile, and inputs of it, along one axis."""
+        """Products of a tile along one axis, m + 2; it has as many inputs."""
         return self.outputs + TAPS - 1
 
     def transform_input(self, d: Sequence[Value]) -> list[Value]:
@@ -83,7 +92,7 @@ BY_OUTPUTS = {f.outputs: f for f in (F2, F4)}
 
 
 def _even_polynomial(roots: Sequence[float]) -> list[float]:
-    """Coefficients of the product of (x^2 - a^2) over the roots, of x^0, x^2, ..."""
+    """Coefficients of x^0, x^2, ... in the product of (x^2 - a^2) over the roots a."""
     coefficients = np.array([1.0])
     for a in roots:
         coefficients = np.convolve(coefficients, [-a * a, 1.0])
@@ -91,8 +100,8 @@ def _even_polynomial(roots: Sequence[float]) -> list[float]:
 
 
 def _weighted(weights: Sequence[float], values: Sequence[Value]) -> Value:
-    """The sum of products from the last on; the factor 1 is not written down."""
-    terms = [v if w == 1 else v * w for w, v in zip(weights, values[:len(weights)], strict=True)]
+    """The sum of products, added from the last on; nothing is multiplied by 1."""
+    terms: list[Value] = [v if w == 1 else v * w for w, v in zip(weights, values[:len(weights)], strict=True)]
     total = terms[-1]
     for term in reversed(terms[:-1]):
         total = total + term

@@ -14,7 +14,8 @@ Pick = Callable[[Mapping[str, float]], Indices | None]  # the best choice within
 Sums = Callable[[Indices], Mapping[str, float]]
 MAX_CHECKS = 8  # choices that are checked for real
 BOUND_RATIO = 1.1  # ratio of two bounds of the loss between which a better choice is no longer looked for
-MAX_STEP, TIGHTENING = 4.0, 1.02
+MAX_STEP = 4.0  # the factor between two limits of the loss that are tried one after the other
+TIGHTENING = 1.02  # times what a sum was predicted too small: by so much its limit is tightened
 
 
 @dataclass

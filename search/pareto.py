@@ -79,12 +79,12 @@ def curve(search: Search, count: int = CURVE_POINTS) -> list[Point]:
         chosen = search.costs.pick("ms", {"loss": limit})
         if chosen is not None and any(chosen) and chosen not in choices:
             choices.append(chosen)
-    every, bursts = [search.dense], [search.timing.burst(search.dense)]
+    every, modules = [search.dense], [search.timing.timed(search.dense)]
     for chosen in spread(choices, count):
         if search.verdict(chosen).drop <= MAX_DROP:
             every.append(chosen)
-            bursts.append(search.timing.burst(chosen))
-    return [_point(search, chosen, ms) for chosen, ms in zip(every, search.timing.race(bursts), strict=True)]
+            modules.append(search.timing.timed(chosen))
+    return [_point(search, chosen, ms) for chosen, ms in zip(every, search.timing.race(modules), strict=True)]
 
 
 def to_json(points: Sequence[Point], labels: bool) -> str:

@@ -167,10 +167,10 @@ class Search:
         return json.dumps({"correction": self.correction, **layers}, sort_keys=True)
 
     def _survey(self, images: Data) -> list[LayerSurvey]:
-        from ..passes.epilogues import steps_behind
+        from ..passes.epilogues import epilogues
 
         rewriter = self.rewriter
         sensitivity = Sensitivity(rewriter, Judge(self.network, images), Store(self._cache("layers"), KEY, is_sound=is_sound))
         informed, lanes = self.calibration.statistics, self.target.lanes
         candidates = fields(rewriter.layers, lanes, informed, self.settings.tried(), rewriter.weights)
-        return survey(candidates, self.table, sensitivity, steps_behind(self.network.mod), self.say)
+        return survey(candidates, self.table, sensitivity, epilogues(self.network.mod), self.say)

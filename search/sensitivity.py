@@ -12,7 +12,7 @@ import numpy as np
 
 from ..factorization import METHODS, FactorChain
 from ..factorization.chain import nearest_part
-from ..factorization.solvers.chain_als import refine
+from ..factorization.solvers.chain_als import chain_als
 from ..support.code_version import code_version
 from .calibration.evaluation import Judge, Verdict, is_verdict
 from .calibration.network_rewriter import NetworkRewriter
@@ -80,7 +80,7 @@ class Sensitivity:
                 chain = method.factorize(weight, layer, choice.ranks, metric=self.statistics[layer.name].metric(choice.metric))
             else:
                 start = method.factorize(weight, layer, choice.ranks)
-                chain = refine(start, weight, self.statistics[layer.name].metric(choice.metric), sweeps=1, steps=0)
+                chain = chain_als(start, weight, self.statistics[layer.name].metric(choice.metric), sweeps=1, steps=0)
             self._chains[candidate] = chain
             if len(self._chains) > CHAINS_CACHED:
                 self._chains.popitem(last=False)

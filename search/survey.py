@@ -94,7 +94,7 @@ def survey(
     table : LatencyTable
     sensitivity : Sensitivity
     steps : dict
-        What follows each layer element by element (`steps_behind`).
+        What follows each layer element by element (`epilogues`).
     progress : callable
     """
     layers = [TimedLayer(field.layer, None, steps.get(field.layer.name, ())) for field in fields]

@@ -35,7 +35,15 @@ def reporter(progress: Callable[..., None] | None) -> Progress:
 
 
 def in_words(step: str, done: int | None = None, total: int | None = None) -> str:
-    """A step and its counts as text."""
+    """A step and its counts as text.
+
+    Parameters
+    ----------
+    step : str
+        What is done.
+    done, total : int or None
+        How much of how much; without both the step stands alone.
+    """
     return step if done is None or total is None else f"{step}: {done} of {total}"
 
 

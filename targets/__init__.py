@@ -54,7 +54,7 @@ def resolve(spec: str | os.PathLike[str] | Target | dict[str, Any] | None = None
 
 
 def detect_host() -> Target:
-    """This machine as a target; see `targets.host.detect_host` (imports TVM)."""
+    """Describe this machine as a target; see `targets.host.detect_host` (imports TVM)."""
     from .host import detect_host as detect
 
     return detect()

@@ -45,7 +45,7 @@ def choose(mcpu: str, claimed: Collection[str], flags: Collection[str]) -> tuple
 
 
 def detect_host() -> Target:
-    """This machine as a target (imports TVM, whose LLVM knows the CPUs' names).
+    """Describe this machine as a target (imports TVM, whose LLVM knows the CPUs' names).
 
     Its model is that of the preset for its family and model. Caches, cores and features are what this machine shows.
 

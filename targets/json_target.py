@@ -33,8 +33,9 @@ def from_json(text: str) -> Target:
 
 
 def from_dict(spec: Mapping[str, Any]) -> Target:
-    """The target for a TVM target in dict form: vector width from ``mcpu`` and ``mattr``, caches and model from the preset
-    of that CPU, if any.
+    """The target for a TVM target in dict form.
+
+    The vector width comes from ``mcpu`` and ``mattr``, caches and model from the preset of that CPU, if any.
 
     Raises
     ------

@@ -29,7 +29,7 @@ def import_tvm() -> ModuleType:
 def _without_torch() -> Iterator[None]:
     hide = "torch" not in sys.modules
     if hide:
-        sys.modules["torch"] = None  # type: ignore[assignment] - makes `import torch` an ImportError
+        sys.modules["torch"] = None  # type: ignore[assignment]  # makes `import torch` an ImportError
     try:
         yield
     finally:

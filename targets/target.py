@@ -8,7 +8,7 @@ from .cpu_model import CpuModel
 from .light_import import import_tvm
 
 if TYPE_CHECKING:
-    import tvm
+    from tvm.target import Target as TvmTarget
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +60,6 @@ class Target:
         """
         return max(16, self.lanes)
 
-    def tvm_target(self) -> tvm.target.Target:
+    def tvm_target(self) -> TvmTarget:
         """The TVM target object (imports TVM)."""
         return import_tvm().target.Target(self.tvm)

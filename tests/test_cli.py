@@ -125,6 +125,7 @@ def test_plot(tenfold, work):
         assert code == 0 and f"{kind}.svg" in out and b"<svg" in (work / f"{kind}.svg").read_bytes()
 
 
+@pytest.mark.slow
 def test_compress_within_a_budget(tenfold, work, monkeypatch):
     """With a device that computes its times: those of this machine would make another choice every time."""
     monkeypatch.setattr("tenfold.runner.bench.timed_module.TimedModules", lambda target, device: ModelDevice())

@@ -269,8 +269,8 @@ def test_on_a_terminal_progress_is_a_bar_with_the_time_left():
 
 
 def test_elsewhere_progress_is_a_line_now_and_then_even_if_nothing_is_said(monkeypatch):
-    monkeypatch.setattr(display, "FIRST", 0.2)
-    monkeypatch.setattr(display, "EVERY", 0.1)
+    monkeypatch.setattr(display, "FIRST_LINE_AFTER", 0.2)
+    monkeypatch.setattr(display, "LINE_EVERY", 0.1)
     stream = io.StringIO()
     with display.display(stream, quiet=False, verbose=False) as say:
         say("compiling\x1b[31m", 3, 8)

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 from networks import light  # noqa: E402
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bvlc_alexnet", "zfnet512", "vgg19"])
 def test_compiles_and_matches_onnxruntime(name, tmp_path, monkeypatch):
     monkeypatch.setenv("TENFOLD_STRICT", "1")

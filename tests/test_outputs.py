@@ -197,6 +197,7 @@ def can_mount():
 DISKS = {"full": "-o size=8k", "read-only": "-o ro"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("disk", DISKS)
 def test_on_a_disk_that_takes_nothing(work, can_mount, disk):
     if not can_mount:

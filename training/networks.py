@@ -28,7 +28,15 @@ def jin_baseline(classes: int = 10, size: int = 32, batch_norm: bool = False) ->
 
 
 def jin_flattened(classes: int = 10, size: int = 32, batch_norm: bool = False, lateral_first: bool = True) -> nn.Sequential:
-    """`jin_baseline` with its second and third layer flattened into two sets (section 4.3); options as there and of `flattened`."""
+    """`jin_baseline` with its second and third layer flattened into two sets (section 4.3).
+
+    Parameters
+    ----------
+    classes, size, batch_norm
+        As for `jin_baseline`.
+    lateral_first : bool
+        Order of the filters in a set, as for `flattened`.
+    """
 
     def convolution(channels: int, filters: int) -> list[nn.Module]:
         if channels == 3:

@@ -106,7 +106,19 @@ class Biclustering(Method):
 
 
 def blocks_geometry(layer: Layer, g: int, groups: int, h: int) -> tuple[dict, ...]:
-    """Geometry of the three stages: the first has ``g`` groups, the middle one ``groups``, the last ``h``."""
+    """Geometry of the three stages, as keywords of `Stage`.
+
+    Parameters
+    ----------
+    layer : Layer
+        Its stride, padding and dilation go to the middle stage.
+    g : int
+        Groups of the first stage.
+    groups : int
+        Groups of the middle stage.
+    h : int
+        Groups of the last stage.
+    """
     middle = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation, "groups": groups}
     return {"groups": g}, middle, {"groups": h}
 

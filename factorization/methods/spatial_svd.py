@@ -2,7 +2,7 @@
 
 Source: Jaderberg, Vedaldi and Zisserman 2014, scheme 2 (section 2.2). The least Frobenius error is the truncated SVD of the
 weight folded into a (C Y) x (F X) matrix. In the covariance metric, which has no closed form, both stages are fitted jointly to the layer's
-response, as in the paper's data reconstruction: alternating least squares (`refine`) from the truncated SVD that is best where the
+response, as in the paper's data reconstruction: alternating least squares (`chain_als`) from the truncated SVD that is best where the
 covariance is a product of one over (c, y) and one over x.
 
 Stride, padding and dilation go with their axis: the vertical ones to the first stage, the horizontal ones to the second.
@@ -15,7 +15,7 @@ from ..chain import FactorChain
 from ..layer import Layer
 from ..method import Shapes, SpectralMethod
 from ..metrics import Covariance, Metric
-from ..solvers.chain_als import refine
+from ..solvers.chain_als import chain_als
 from ..solvers.linalg import squared_singular_values, truncated_svd
 
 
@@ -48,7 +48,7 @@ class SpatialSvd(SpectralMethod):
 
     def _fit(self, weight: np.ndarray, layer: Layer, ranks: tuple[int, ...], metric: Metric) -> FactorChain:
         chain = super()._fit(weight, layer, ranks, metric)
-        return refine(chain, weight, metric) if isinstance(metric, Covariance) else chain
+        return chain_als(chain, weight, metric) if isinstance(metric, Covariance) else chain
 
     def _geometry(self, layer: Layer, ranks: tuple[int, ...]) -> tuple[dict, ...]:
         top, left, bottom, right = layer.padding

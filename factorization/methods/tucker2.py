@@ -5,7 +5,7 @@ section 3.1). The factors start from the truncated higher-order SVD (HOSVD) and 
 iteration (HOOI; De Lathauwer et al. 2000), each step of which is the best answer for one mode with the other held fixed.
 
 In the covariance metric HOOI works on the weight whitened by the nearest product of a covariance over the channels and one over
-the taps, and alternating least squares in the metric itself (`refine`) go on from there.
+the taps, and alternating least squares in the metric itself (`chain_als`) go on from there.
 
 Stride, padding and dilation all go to the middle stage.
 """
@@ -17,7 +17,7 @@ from ..chain import FactorChain
 from ..layer import Layer
 from ..method import Shapes, SpectralMethod
 from ..metrics import Covariance, Metric
-from ..solvers.chain_als import refine
+from ..solvers.chain_als import chain_als
 from ..solvers.linalg import leading_vectors, squared_singular_values
 from ..solvers.vbmf import suggested_ranks
 
@@ -66,7 +66,7 @@ class Tucker2(SpectralMethod):
 
     def _fit(self, weight: np.ndarray, layer: Layer, ranks: tuple[int, ...], metric: Metric) -> FactorChain:
         chain = super()._fit(weight, layer, ranks, metric)
-        return refine(chain, weight, metric) if isinstance(metric, Covariance) else chain
+        return chain_als(chain, weight, metric) if isinstance(metric, Covariance) else chain
 
     def _geometry(self, layer: Layer, ranks: tuple[int, ...]) -> tuple[dict, ...]:
         return {}, {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}, {}

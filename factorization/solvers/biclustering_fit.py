@@ -24,7 +24,7 @@ from .clusters import subspace_clusters
 from .linalg import damped
 
 SWEEPS = 2  # over last and middle stages; the third gains a twentieth of the first
-_ELEMENTS = 2**22  # of an array that is held at a time
+_MOST_ELEMENTS = 2**22  # of an array that is held at a time
 
 
 class Form(ABC):
@@ -96,7 +96,16 @@ def fit(form: Form, weight: np.ndarray, counts: tuple[int, int], ranks: tuple[in
 
 
 def cut(tensor: np.ndarray, inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """F x C x P as G x H x F/H x C/G x P."""
+    """Cut a tensor into blocks: G x H x F/H x C/G x P.
+
+    Parameters
+    ----------
+    tensor : ndarray, F x C x P
+    inputs : ndarray of int, G x C/G
+        Input channels of each cluster.
+    outputs : ndarray of int, H x F/H
+        Filters of each cluster.
+    """
     ordered = tensor[np.ix_(outputs.ravel(), inputs.ravel())]
     return ordered.reshape(*outputs.shape, *inputs.shape, tensor.shape[2]).transpose(2, 0, 1, 3, 4)
 
@@ -142,7 +151,7 @@ def _fit_weighted(
 
 def _weighted_step(features: np.ndarray, squared: np.ndarray, missing: np.ndarray) -> np.ndarray:
     """What K x D features, mixed, add to each row of F x D, with weights for every element: F x K."""
-    rows = max(1, _ELEMENTS // features.size)
+    rows = max(1, _MOST_ELEMENTS // features.size)
     steps = []
     for begin in range(0, len(missing), rows):
         seen = squared[begin : begin + rows, None] * features

@@ -17,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 
 MAX_ITERATIONS = 50  # trained weights take two to ten
 DIMENSIONS = (1, 2, 4, 8)  # of subspaces; trained weights are grouped best at 2 to 8
-_TINY = 1e-12  # gains and eigenvalues below this part of the whole are rounding
+_ROUNDING = 1e-12  # gains and eigenvalues below this part of the whole are rounding
 
 
 def subspace_clusters(gram: np.ndarray, count: int, dimensions: tuple[int, ...] = DIMENSIONS, seed: int = 0) -> np.ndarray:
@@ -84,7 +84,7 @@ def subspace_distances(gram: np.ndarray, members: np.ndarray, dimension: int) ->
     """
     values, vectors = np.linalg.eigh(_among(gram, members))
     values, vectors = values[:, None, -dimension:], vectors[:, :, -dimension:]
-    floor = np.maximum(_TINY * values[:, :, -1:], np.finfo(float).tiny)
+    floor = np.maximum(_ROUNDING * values[:, :, -1:], np.finfo(float).tiny)
     basis = vectors * np.where(values > floor, 1 / np.sqrt(np.maximum(values, floor)), 0.0)
     kept = np.square(np.matmul(gram[members].transpose(0, 2, 1), basis)).sum(axis=2)
     return np.maximum(np.diag(gram)[:, None] - kept.T, 0.0)
@@ -96,7 +96,7 @@ def _alternate(gram: np.ndarray, count: int, dimension: int, labels: np.ndarray)
     for _ in range(MAX_ITERATIONS):
         cost = subspace_distances(gram, _members(labels, count), dimension)
         before, total = total, cost[everyone, labels].sum()
-        if before - total <= _TINY * np.trace(gram):
+        if before - total <= _ROUNDING * np.trace(gram):
             break
         labels = balanced_assignment(cost)
     return labels
@@ -109,7 +109,7 @@ def _spectral_start(gram: np.ndarray, count: int) -> np.ndarray:
     """
     n = len(gram)
     lengths = np.sqrt(np.maximum(np.diag(gram), 0.0))
-    inverse = np.divide(1.0, lengths, out=np.zeros(n), where=lengths > _TINY * lengths.max(initial=0.0))
+    inverse = np.divide(1.0, lengths, out=np.zeros(n), where=lengths > _ROUNDING * lengths.max(initial=0.0))
     similar = np.square(gram * inverse[:, None] * inverse)
     similar[np.diag_indices(n)] = 1.0  # of a zero vector too: it is like itself alone
     degrees = np.sqrt(similar.sum(axis=1))

@@ -22,12 +22,12 @@ import numpy as np
 Factors = list[np.ndarray]  # of the modes f, c, y, x: batch x extent x rank
 
 DAMPING = 1e-4  # of the error: 1e-3 costs accuracy, below 1e-5 terms grow against each other
-EXACT = 1e-13  # squared relative error that float64 sums can't tell from zero
-SHAKE = 1e-3  # of the largest entry
-SETTLED = 1e-5  # gain of a sweep, as a fraction of the cost, below which it has converged
-_TERMS = 64  # worked on at a time, so that what is between two contractions stays in the cache
+ZERO_ERROR = 1e-13  # squared relative error that float64 sums can't tell from zero
+NOISE = 1e-3  # of the largest entry
+LEAST_GAIN = 1e-5  # gain of a sweep, as a fraction of the cost, below which it has converged
+_TERMS_AT_A_TIME = 64  # worked on at a time, so that what is between two contractions stays in the cache
 MAX_SWEEPS, MIN_SWEEPS = 100, 5
-WORK = 2e10  # multiply-accumulates for all sweeps together: some seconds
+MOST_WORK = 2e10  # multiply-accumulates for all sweeps together: some seconds
 
 
 def decompose(tensors: np.ndarray, rank: int) -> Factors:
@@ -47,7 +47,7 @@ def decompose(tensors: np.ndarray, rank: int) -> Factors:
     """
     start = balanced(initial_terms(tensors, rank))
     error = squared_error(tensors, start)
-    if error.max() <= EXACT:
+    if error.max() <= ZERO_ERROR:
         return start
 
     def step(factors: Factors, cost: float) -> tuple[Factors, float]:
@@ -57,8 +57,8 @@ def decompose(tensors: np.ndarray, rank: int) -> Factors:
 
     # Fewer for large problems: their start is near already when the rank is high.
     work = 2 * rank * (tensors.size + len(tensors) * rank**2)  # of a sweep, with the solutions of four systems
-    sweeps = int(np.clip(WORK / work, MIN_SWEEPS, MAX_SWEEPS))
-    found = accelerate(step, _shaken(start), sweeps, SETTLED)
+    sweeps = int(np.clip(MOST_WORK / work, MIN_SWEEPS, MAX_SWEEPS))
+    found = accelerate(step, _with_noise(start), sweeps, LEAST_GAIN)
     worse = squared_error(tensors, found) > error
     return [np.where(worse[:, None, None], old, new) for old, new in zip(start, found, strict=True)]
 
@@ -99,7 +99,7 @@ def sweep(
     """
     batch, f, c, y, x = tensors.shape
     factors, grams, unfolded = list(factors), [gram(factor) for factor in factors], tensors.reshape(batch, f, -1)
-    blocks = [slice(start, start + _TERMS) for start in range(0, factors[0].shape[2], _TERMS)]
+    blocks = [slice(start, start + _TERMS_AT_A_TIME) for start in range(0, factors[0].shape[2], _TERMS_AT_A_TIME)]
 
     def renew(mode: int, products: list[np.ndarray]) -> None:
         factors[mode] = update(mode, np.concatenate(products, axis=2), grams)
@@ -150,7 +150,7 @@ def accelerate(step: Callable[[Factors, float], tuple[Factors, float]], factors:
                 break
         small = cost - price <= settled * price
         before, now, cost, age = now, balanced(after), price, age + 1
-        if small or price <= EXACT:
+        if small or price <= ZERO_ERROR:
             break
     return now
 
@@ -192,10 +192,10 @@ def squared_error(tensors: np.ndarray, factors: Factors) -> np.ndarray:
     return np.einsum("bfcyx,bfcyx->b", difference, difference)
 
 
-def _shaken(factors: Factors) -> Factors:
+def _with_noise(factors: Factors) -> Factors:
     """Add noise, the same each time. The orthogonal start of a tensor with symmetries may be a saddle that no sweep leaves."""
     rng = np.random.default_rng(0)
-    return [factor + SHAKE * np.abs(factor).max() * rng.standard_normal(factor.shape) for factor in factors]
+    return [factor + NOISE * np.abs(factor).max() * rng.standard_normal(factor.shape) for factor in factors]
 
 
 def _least_squares(mode: int, products: np.ndarray, grams: Factors, damping: float) -> np.ndarray:

@@ -14,18 +14,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from .cp_als import WORK, Factors, accelerate, decompose, others, squared_error, squared_norms, sweep
+from .cp_als import MOST_WORK, Factors, accelerate, decompose, others, squared_error, squared_norms, sweep
 
 SWEEPS = 20
-SETTLED = 1e-3  # gain of a sweep, as a fraction of the sum of squared norms
-_SLACK = 1e-9  # of the bound, for rounding
+LEAST_GAIN = 1e-3  # gain of a sweep, as a fraction of the sum of squared norms
+_BOUND_SLACK = 1e-9  # of the bound, for rounding
 _HALVINGS = 20  # of an interval of 45 powers of e: the multiplier to 4 digits, from the side that keeps the bound
 
 
 def stable_cp(tensors: np.ndarray, rank: int) -> Factors:
     """`cp_als.decompose`, corrected."""
     work = 4 * rank * (tensors.size + 10 * len(tensors) * rank**2)  # of a sweep, the eigenvectors of four normal matrices with it
-    return correct(tensors, decompose(tensors, rank), min(SWEEPS, int(WORK / work)))
+    return correct(tensors, decompose(tensors, rank), min(SWEEPS, int(MOST_WORK / work)))
 
 
 def correct(tensors: np.ndarray, factors: Factors, sweeps: int = SWEEPS) -> Factors:
@@ -45,10 +45,10 @@ def correct(tensors: np.ndarray, factors: Factors, sweeps: int = SWEEPS) -> Fact
 
     def step(start: Factors, cost: float) -> tuple[Factors, float]:
         after, errors = sweep(tensors, start, lambda mode, products, grams: _least_norm(mode, products, grams, norms, bound))
-        kept = np.all(errors <= bound * (1 + _SLACK) + 1e-15)
+        kept = np.all(errors <= bound * (1 + _BOUND_SLACK) + 1e-15)
         return after, float(squared_norms(after).sum()) if kept else np.inf
 
-    corrected = accelerate(step, factors, sweeps, SETTLED)
+    corrected = accelerate(step, factors, sweeps, LEAST_GAIN)
     return corrected if squared_norms(corrected).sum() < squared_norms(factors).sum() else factors
 
 

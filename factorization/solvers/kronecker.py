@@ -11,7 +11,7 @@ import numpy as np
 import scipy.linalg
 
 ITERATIONS = 4  # of the power method; covariances of images are near to products
-FLOOR = 1e-5  # of the mean variance: what varies less counts as if it varied so much
+LEAST_VARIANCE = 1e-5  # of the mean variance: what varies less counts as if it varied so much
 
 
 def nearest_product(moment: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -49,5 +49,5 @@ class Whitener:
 def roots(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The symmetric square root of a covariance, and its inverse."""
     values, vectors = scipy.linalg.eigh(matrix)
-    values = np.sqrt(np.maximum(values, max(FLOOR * values.mean(), np.finfo(np.float64).tiny)))
+    values = np.sqrt(np.maximum(values, max(LEAST_VARIANCE * values.mean(), np.finfo(np.float64).tiny)))
     return vectors * values @ vectors.T, vectors / values @ vectors.T

@@ -25,7 +25,7 @@ PENALTIES = (0.01,) * 10 + (1.0,) * 10
 
 
 @dataclass(frozen=True, eq=False)
-class Responses:
+class LastStageSamples:
     """Pairs of what the last stage reads and what it should answer.
 
     Attributes
@@ -47,14 +47,25 @@ class Responses:
         return np.maximum(values.reshape(-1, self.window, values.shape[1]).max(axis=1), 0)
 
 
-def response(weight: np.ndarray, groups: int, features: np.ndarray) -> np.ndarray:
-    """What a stage of this weight, OIHW, answers to features without its bias: (n, F), float32."""
+def stage_output(weight: np.ndarray, groups: int, features: np.ndarray) -> np.ndarray:
+    """Output of a stage without its bias: (n, F), float32.
+
+    Parameters
+    ----------
+    weight : ndarray, OIHW
+    groups : int
+        Of the stage.
+    features : ndarray, (n, I Y X) float32
+        Patches of all its input channels.
+    """
     rows = weight.reshape(groups, len(weight) // groups, -1).astype(np.float32)
     blocks = features.reshape(len(features), groups, -1)
     return np.concatenate([blocks[:, g] @ rows[g].T for g in range(groups)], axis=1)
 
 
-def solve(weight: np.ndarray, bias: np.ndarray, groups: int, data: Responses, rectified: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def fit_last_stage(
+    weight: np.ndarray, bias: np.ndarray, groups: int, data: LastStageSamples, rectified: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """The weight and bias whose responses are nearest to the targets.
 
     Parameters
@@ -134,7 +145,7 @@ class _Stage:
 
     def predict(self, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
         """(n, F), float32."""
-        return response(weight, self._groups, self._features) + bias.astype(np.float32)
+        return stage_output(weight, self._groups, self._features) + bias.astype(np.float32)
 
     def _blocks(self, rows: np.ndarray) -> list[np.ndarray]:
         return np.split(rows, self._groups, axis=1)

@@ -13,16 +13,16 @@ import scipy.linalg
 from ..metrics import Covariance, Metric
 
 DAMPING = 1e-3  # of the mean of a normal matrix's diagonal
-_BLOCK = 4096  # columns converted to float64 at a time, so that a large matrix is never held twice
-_SINGULAR = 1e-9  # part of the mean variance that decides between directions that no data shows
+_BLOCK_COLUMNS = 4096  # columns converted to float64 at a time, so that a large matrix is never held twice
+_TIE_BREAKER = 1e-9  # part of the mean variance that decides between directions that no data shows
 _ROUNDING = float(np.finfo(np.float32).eps) ** 2  # the part of the energy that float32 weights can't tell from zero
 
 
 def gram(matrix: np.ndarray) -> np.ndarray:
     """``matrix @ matrix.T`` in float64."""
     total = np.zeros((matrix.shape[0], matrix.shape[0]))
-    for start in range(0, matrix.shape[1], _BLOCK):
-        block = matrix[:, start : start + _BLOCK].astype(np.float64)
+    for start in range(0, matrix.shape[1], _BLOCK_COLUMNS):
+        block = matrix[:, start : start + _BLOCK_COLUMNS].astype(np.float64)
         total += block @ block.T
     return total
 
@@ -92,12 +92,20 @@ def whitened_svd(matrix: np.ndarray, moment: np.ndarray, rank: int) -> tuple[np.
         As of `truncated_svd`.
     """
     matrix = matrix.astype(np.float64)
-    responses = matrix @ moment @ matrix.T + _SINGULAR * np.trace(moment) / len(moment) * gram(matrix)
+    responses = matrix @ moment @ matrix.T + _TIE_BREAKER * np.trace(moment) / len(moment) * gram(matrix)
     return _balanced(_leading((responses + responses.T) / 2, rank), matrix)
 
 
 def best_product(matrix: np.ndarray, rank: int, metric: Metric) -> tuple[np.ndarray, np.ndarray]:
-    """`truncated_svd`, or in the covariance metric `whitened_svd`."""
+    """`truncated_svd`, or in the covariance metric `whitened_svd`.
+
+    Parameters
+    ----------
+    matrix : ndarray, m x n
+    rank : int
+    metric : Metric
+        Plain SVD, or whitened in the covariance metric.
+    """
     return whitened_svd(matrix, metric.moment, rank) if isinstance(metric, Covariance) else truncated_svd(matrix, rank)
 
 

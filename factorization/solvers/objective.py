@@ -10,7 +10,7 @@ from copy import copy
 import numpy as np
 
 from ..metrics import Covariance, Mahalanobis, Metric
-from .stage_view import Piece
+from .stage_view import StageView
 
 SMOOTHING = 1e-6  # part of the mean variance that every direction is given: no data says that a direction does not matter at all
 
@@ -34,8 +34,8 @@ class Objective(ABC):
         """K M, for all D columns."""
 
     @abstractmethod
-    def normal(self, piece: Piece, c: np.ndarray) -> np.ndarray:
-        """``whole_adjoint(weigh(whole(c)))`` of a piece."""
+    def normal(self, stage_view: StageView, c: np.ndarray) -> np.ndarray:
+        """``whole_adjoint(weigh(whole(c)))`` of a stage_view."""
 
     def error(self, kernel: np.ndarray) -> float:
         """q, which is 0 where the kernel responds as wanted."""
@@ -53,8 +53,8 @@ class Elementwise(Objective):
     def weigh(self, kernel: np.ndarray) -> np.ndarray:
         return kernel * self._squares
 
-    def normal(self, piece: Piece, c: np.ndarray) -> np.ndarray:
-        return piece.whole_adjoint(self.weigh(piece.whole(c, self.wanted.shape[1])))
+    def normal(self, stage_view: StageView, c: np.ndarray) -> np.ndarray:
+        return stage_view.whole_adjoint(self.weigh(stage_view.whole(c, self.wanted.shape[1])))
 
 
 class Moment(Objective):
@@ -95,15 +95,15 @@ class Moment(Objective):
         other.wanted = weighting @ self.wanted
         return other
 
-    def normal(self, piece: Piece, c: np.ndarray) -> np.ndarray:
+    def normal(self, stage_view: StageView, c: np.ndarray) -> np.ndarray:
         width = len(self.moment)
-        if len(piece.back[0]) * width <= len(c) * sum(map(len, piece.places)):
-            return piece.whole_adjoint(self.weigh(piece.whole(c, width)))
-        seen = [self.seen(c, columns) for columns in piece.places]
+        if len(stage_view.back[0]) * width <= len(c) * sum(map(len, stage_view.back_columns)):
+            return stage_view.whole_adjoint(self.weigh(stage_view.whole(c, width)))
+        seen = [self.seen(c, columns) for columns in stage_view.back_columns]
         total = np.zeros_like(c)
-        for u, columns in zip(piece.back, piece.places, strict=True):
+        for u, columns in zip(stage_view.back, stage_view.back_columns, strict=True):
             # What all taps together do to the columns of this one.
-            total += u.T @ sum(v @ response[:, columns] for v, response in zip(piece.back, seen, strict=True))
+            total += u.T @ sum(v @ response[:, columns] for v, response in zip(stage_view.back, seen, strict=True))
         return total
 
     def seen(self, c: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 TERM_SWEEPS = 2  # of alternating least squares on a new term by itself
-EVERY = 32  # all terms are fitted after each of the first 31, then after every second of as many, and so on
+SWEEP_INTERVAL = 32  # all terms are fitted after each of the first 31, then after every second of as many, and so on
 MAX_SWEEPS = 50  # on all terms; trained weights take two to five
-GAIN = 0.01  # of the squared error: a sweep that takes off less is the last
+LEAST_GAIN = 0.01  # of the squared error: a sweep that takes off less is the last
 PROXIMITY = 1e-9  # of the mean of a normal matrix's diagonal: keeps terms that cancel each other from growing without bound
 
 Terms = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -41,10 +41,10 @@ def outer_products(tensors: np.ndarray, rank: int) -> Terms:
         a, b, c = (np.concatenate(pair, axis=2) for pair in zip(terms, nearest_term(left), strict=True))
         terms = a, b, c
         error = float(np.vdot(left, left))
-        for _ in range(MAX_SWEEPS if count % (count // EVERY + 1) == 0 else 0):
+        for _ in range(MAX_SWEEPS if count % (count // SWEEP_INTERVAL + 1) == 0 else 0):
             before = error
             terms, error = _sweep(folded, terms, norm)
-            if error >= (1 - GAIN) * before:
+            if error >= (1 - LEAST_GAIN) * before:
                 break
     return _balanced(terms)
 

@@ -13,44 +13,44 @@ import numpy as np
 import scipy.linalg
 
 from .objective import Moment, Objective
-from .stage_view import Piece
+from .stage_view import StageView
 
-FLOOR = 1e-2  # of the mean curvature: what varies less is not sped up, for it is mostly noise
+LEAST_CURVATURE = 1e-2  # of the mean curvature: what varies less is not sped up, for it is mostly noise
 
 
-def preconditioner(piece: Piece, goal: Objective) -> Callable[[np.ndarray], np.ndarray]:
+def preconditioner(stage_view: StageView, goal: Objective) -> Callable[[np.ndarray], np.ndarray]:
     """A function that divides a gradient of the stage's weight, OIHW, by the rough curvature; the identity for element-wise metrics."""
     if not isinstance(goal, Moment):
         return lambda gradient: gradient
-    left = [_factor(block) for block in _listening(piece)]
-    right = [_factor(block) for block in piece.gram(_Average(piece, goal.moment).seen)]
+    left = [_factor(block) for block in _listening(stage_view)]
+    right = [_factor(block) for block in stage_view.gram(_Average(stage_view, goal.moment).seen)]
 
     def divide(gradient: np.ndarray) -> np.ndarray:
-        blocks = gradient.reshape(piece.groups, piece.shape[0] // piece.groups, -1)
+        blocks = gradient.reshape(stage_view.groups, stage_view.shape[0] // stage_view.groups, -1)
         solve = scipy.linalg.cho_solve
-        return np.stack([solve(r, solve(l, block).T).T for l, r, block in zip(left, right, blocks, strict=True)]).reshape(piece.shape)
+        return np.stack([solve(r, solve(l, block).T).T for l, r, block in zip(left, right, blocks, strict=True)]).reshape(stage_view.shape)
 
     return divide
 
 
-def _listening(piece: Piece) -> np.ndarray:
+def _listening(stage_view: StageView) -> np.ndarray:
     """L of each group."""
-    grouped = [u.reshape(len(u), piece.groups, -1).transpose(1, 2, 0) for u in piece.back]
+    grouped = [u.reshape(len(u), stage_view.groups, -1).transpose(1, 2, 0) for u in stage_view.back]
     return sum(u @ u.transpose(0, 2, 1) for u in grouped)
 
 
 class _Average:
     """S between the columns of c, averaged over where the stages behind put c, the places that they listen to counting more."""
 
-    def __init__(self, piece: Piece, moment: np.ndarray):
-        shares = np.array([np.vdot(u, u) for u in piece.back])
+    def __init__(self, stage_view: StageView, moment: np.ndarray):
+        shares = np.array([np.vdot(u, u) for u in stage_view.back])
         shares = shares / shares.sum() if shares.any() else np.full(len(shares), 1 / len(shares))
-        self._mean = sum(share * moment[np.ix_(columns, columns)] for share, columns in zip(shares, piece.places, strict=True))
+        self._mean = sum(share * moment[np.ix_(columns, columns)] for share, columns in zip(shares, stage_view.back_columns, strict=True))
 
     def seen(self, c: np.ndarray, columns: np.ndarray) -> np.ndarray:
         return c @ self._mean[columns]
 
 
 def _factor(block: np.ndarray) -> tuple:
-    block = block + (FLOOR * np.trace(block) / len(block) + np.finfo(np.float64).tiny) * np.eye(len(block))
+    block = block + (LEAST_CURVATURE * np.trace(block) / len(block) + np.finfo(np.float64).tiny) * np.eye(len(block))
     return scipy.linalg.cho_factor(block)

@@ -31,7 +31,17 @@ class Fit(ABC):
 
     @abstractmethod
     def colours(self, members: np.ndarray, planes: np.ndarray, colours: np.ndarray) -> np.ndarray:
-        """The best colours for the filters of each, K x F/K int, with planes F x P: no worse than those given, of any length."""
+        """Fit the colours to their filters. They are no worse than those given, and may have any length.
+
+        Parameters
+        ----------
+        members : ndarray of int, K x F/K
+            The filters of each colour.
+        planes : ndarray, F x P
+            The plane of each filter.
+        colours : ndarray, K x C
+            Those to improve on.
+        """
 
 
 class FrobeniusFit(Fit):

@@ -20,7 +20,7 @@ Offsets = tuple[tuple[int, ...], tuple[int, ...]]  # rows and columns on which t
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
+class StageView:
     """One stage of a chain between its front and its back.
 
     Attributes
@@ -35,7 +35,7 @@ class Piece:
         For each tap of the stage the columns of c that P fills there.
     back : list of ndarray
         U_t, (F, outputs of the stage), float64.
-    places : list of ndarray
+    back_columns : list of ndarray
         For each of ``back`` the columns of the whole kernel that c fills there.
     width : int
         Columns of c.
@@ -46,7 +46,7 @@ class Piece:
     front: np.ndarray
     taps: list[np.ndarray]
     back: list[np.ndarray]
-    places: list[np.ndarray]
+    back_columns: list[np.ndarray]
     width: int
 
     def inner(self, weight: np.ndarray) -> np.ndarray:
@@ -62,15 +62,15 @@ class Piece:
     def whole(self, c: np.ndarray, width: int) -> np.ndarray:
         """The kernel, (F, width), of which c is the inner part."""
         kernel = np.zeros((len(self.back[0]), width))
-        for u, columns in zip(self.back, self.places, strict=True):
+        for u, columns in zip(self.back, self.back_columns, strict=True):
             kernel[:, columns] += u @ c
         return kernel
 
     def whole_adjoint(self, kernel: np.ndarray) -> np.ndarray:
         """The adjoint of `whole`: like c."""
-        return sum(u.T @ kernel[:, columns] for u, columns in zip(self.back, self.places, strict=True))
+        return sum(u.T @ kernel[:, columns] for u, columns in zip(self.back, self.back_columns, strict=True))
 
-    def weighted(self, weighting: np.ndarray | None) -> Piece:
+    def weighted(self, weighting: np.ndarray | None) -> StageView:
         """Weigh the outputs of the chain, F, against each other by a matrix; None leaves them as they are."""
         return self if weighting is None else replace(self, back=[weighting @ u for u in self.back])
 
@@ -98,7 +98,7 @@ class Piece:
         return gram.reshape(self.groups, width * len(self.taps), -1)
 
 
-class Pieces:
+class ChainView:
     """A chain whose stages are replaced one at a time.
 
     Parameters
@@ -141,20 +141,20 @@ class Pieces:
         whole[:, _columns(values.shape[1], filled, (0, 0), self._grid())] = values.reshape(len(values), -1)
         return whole
 
-    def piece(self, index: int) -> Piece:
+    def stage(self, index: int) -> StageView:
         """The chain as stage ``index`` sees it."""
         stage, inputs = self._stages[index], self._stages[0].in_channels
         front, filled = self._compose(inputs, range(index))
         back, behind = self._compose(stage.out_channels, range(index + 1, len(self)))
         inner, grid = _sums(filled, self._offsets[index]), self._grid()
         front = front if stage.input_permutation is None else front[stage.input_permutation]
-        return Piece(
+        return StageView(
             shape=self.weights[index].shape,
             groups=stage.groups,
             front=np.ascontiguousarray(front.reshape(stage.groups, stage.weight.shape[1], -1)),
             taps=[_columns(inputs, filled, tap, inner) for tap in _each(self._offsets[index])],
             back=list(np.ascontiguousarray(back.transpose(2, 3, 0, 1).reshape(-1, *back.shape[:2]))),
-            places=[_columns(inputs, inner, tap, grid) for tap in _each(behind)],
+            back_columns=[_columns(inputs, inner, tap, grid) for tap in _each(behind)],
             width=inputs * len(inner[0]) * len(inner[1]),
         )
 

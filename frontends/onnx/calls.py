@@ -47,7 +47,17 @@ def inline(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
 
 
 def check_calls(proto: onnx.ModelProto, functions: Functions, name: str) -> None:
-    """Raise TenfoldError for functions that call themselves, and for more nodes than a network may have, counted before any is made."""
+    """Raise TenfoldError for functions that call themselves, and for more nodes than a network may have, counted before any is made.
+
+    Parameters
+    ----------
+    proto : onnx.ModelProto or onnx.FunctionProto
+        Whose nodes are counted.
+    functions : Functions
+        The functions of the file.
+    name : str
+        How messages name the model.
+    """
     total = _total(proto, functions, name)
     if total > MOST_NODES:
         number = f"{total:,}" if total < 10**15 else "more than 10^15"

@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 OLDEST_OPSET = 13  # from which on operators mean what they mean today
 
 # Not the same value twice, or none at all.
-NEVER = {"RandomUniform", "RandomNormal", "RandomUniformLike", "RandomNormalLike", "Multinomial", "Bernoulli", "Dropout"}
+NEVER_FOLDED = {"RandomUniform", "RandomNormal", "RandomUniformLike", "RandomNormalLike", "Multinomial", "Bernoulli", "Dropout"}
 # ONNX Runtime's own operators of these names are those of ONNX.
-EXTENDED = (*ONNX, "com.microsoft")
+FOLDED_DOMAINS = (*ONNX, "com.microsoft")
 
 
 def fold_constant_nodes(model: ir.Model, should_fold: Callable[[ir.Node], bool] = lambda node: True) -> bool:
@@ -59,7 +59,7 @@ def warn_of_constant_nodes(model: ir.Model, name: str) -> None:
 
 
 def _foldable(node: ir.Node) -> bool:
-    if node.op_type == "Constant" or node.op_type in NEVER and node.domain in ONNX:
+    if node.op_type == "Constant" or node.op_type in NEVER_FOLDED and node.domain in ONNX:
         return False
     if any(attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in node.attributes.values()):
         return False
@@ -70,7 +70,7 @@ def _foldable(node: ir.Node) -> bool:
 
 
 def _evaluate(node: ir.Node, model: ir.Model) -> list[np.ndarray] | None:
-    own = OWN.get(node.op_type) if node.domain in EXTENDED else None
+    own = OWN.get(node.op_type) if node.domain in FOLDED_DOMAINS else None
     # onnx's reference computes many an operator as the newest opset has it.
     others = (_in_reference, _in_onnxruntime) if opset_of(model) >= OLDEST_OPSET else (_in_onnxruntime,)
     for compute in (own,) if node.op_type == "BatchNormalization" else (own, *others):

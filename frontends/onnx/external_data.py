@@ -82,7 +82,16 @@ def _part(tensor: onnx.TensorProto, model: Path) -> Part:
 
 
 def resolve_location(location: str, model: Path, where: str) -> Path:
-    """The file, links followed, that a location of external data stands for.
+    """Find the file that a location of external data stands for, links followed.
+
+    Parameters
+    ----------
+    location : str
+        Path, as the tensor says it.
+    model : Path
+        The model file.
+    where : str
+        How messages name the tensor.
 
     Raises
     ------

@@ -7,14 +7,14 @@ import onnx
 from onnx_ir.passes import common as passes
 from onnxscript import ir
 
-DEFINED = ("MeanVarianceNormalization", "CenterCropPad")
+DEFINED_BY_OTHERS = ("MeanVarianceNormalization", "CenterCropPad")
 DOMAIN = "tenfold.definitions"
 
 
 def inline_definitions(model: ir.Model) -> None:
-    """Replace every operator of `DEFINED` by the function body in its schema, in place."""
+    """Replace every operator of `DEFINED_BY_OTHERS` by the function body in its schema, in place."""
     opset = model.opset_imports.get("", 21)
-    found = [node for node in model.graph.all_nodes() if node.op_type in DEFINED and node.domain in ("", "ai.onnx")]
+    found = [node for node in model.graph.all_nodes() if node.op_type in DEFINED_BY_OTHERS and node.domain in ("", "ai.onnx")]
     for number, node in enumerate(found):
         body = _body(node, opset)
         if body is None:

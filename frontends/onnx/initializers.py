@@ -23,7 +23,17 @@ def constant(value: ir.Value | None) -> np.ndarray | None:
 
 
 def set_constant(node: ir.Node, index: int, array: np.ndarray) -> None:
-    """Make input `index` of `node` the float array given, in the dtype of its weight, under the old name where that is free."""
+    """Replace an input of a node by a constant in the dtype of its weight, under the old name where that is free.
+
+    Parameters
+    ----------
+    node : ir.Node
+        The layer.
+    index : int
+        Which of its inputs.
+    array : ndarray of floats
+        The new value.
+    """
     old = node.inputs[index] if index < len(node.inputs) else None
     reference = old if old is not None else node.inputs[1]
     array = np.ascontiguousarray(array, dtype=reference.const_value.numpy().dtype)
@@ -40,7 +50,17 @@ def set_constant(node: ir.Node, index: int, array: np.ndarray) -> None:
 
 
 def initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
-    """A new initializer of `graph`; `name` gets a number behind it if it is taken."""
+    """Add an initializer to a graph.
+
+    Parameters
+    ----------
+    graph : ir.Graph
+        What it is added to.
+    name : str
+        Its name; a number is put behind it if it is taken.
+    array : ndarray
+        Its value.
+    """
     taken = set(graph.initializers) | {value.name for value in graph.inputs} | {out.name for node in graph for out in node.outputs}
     unique, number = name, 0
     while unique in taken:

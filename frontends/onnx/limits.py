@@ -19,7 +19,7 @@ MOST_FOLDED = 4 * LARGEST_MESSAGE  # bytes, of all constants that are computed w
 # Multiply-adds, and elements of operators that onnx's reference implementation computes one by one, that are folded: a few seconds.
 MOST_WORK, MOST_LOOPED = 10**10, 10**6
 MOST_CHUNKS = 10_000  # that one SplitToSequence or Split makes
-LOOPED = re.compile(r"((De)?Conv\w*|\w*Pool|Resize|Upsample|GridSample|RoiAlign|Col2Im|NonMaxSuppression|Einsum|LSTM|GRU|RNN)$")
+LOOPED_OPERATORS = re.compile(r"((De)?Conv\w*|\w*Pool|Resize|Upsample|GridSample|RoiAlign|Col2Im|NonMaxSuppression|Einsum|LSTM|GRU|RNN)$")
 
 
 class FoldBudget:
@@ -185,7 +185,7 @@ def _whole(factors: Sequence[float]) -> int:
 def _work(node: ir.Node, size: int) -> float:
     """Multiply-adds of computing a node; those of operators that are computed in Python loops weigh more."""
     elements = size / 4
-    if LOOPED.match(node.op_type):
+    if LOOPED_OPERATORS.match(node.op_type):
         return elements * MOST_WORK / MOST_LOOPED
     if node.op_type in ("MatMul", "Gemm", "MatMulInteger") and node.inputs[0] is not None and node.inputs[0].shape:
         return elements * max((dim for dim in node.inputs[0].shape if isinstance(dim, int)), default=1)

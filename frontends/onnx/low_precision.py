@@ -17,8 +17,8 @@ from onnxscript import ir
 
 from ...support.errors import TenfoldError
 
-SHORT = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
-NAMING = ("to", "dtype", "output_dtype")  # attributes that say the type of a result
+HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype")  # attributes that say the type of a result
 
 
 def has_short(model: ir.Model) -> bool:
@@ -26,7 +26,7 @@ def has_short(model: ir.Model) -> bool:
     graphs = [model.graph, *model.graph.subgraphs()]
     values = [value for graph in graphs for value in (*graph.inputs, *graph.outputs, *graph.initializers.values())]
     named = [a for node in model.graph.all_nodes() for a in node.attributes.values() if _names_short(a) or _short_tensor(a) is not None]
-    return bool(named) or any(value.dtype in SHORT for value in values)
+    return bool(named) or any(value.dtype in HALVES for value in values)
 
 
 def in_float32(model: ir.Model, name: str) -> None:
@@ -44,11 +44,11 @@ def in_float32(model: ir.Model, name: str) -> None:
     half = ir.DataType.FLOAT16
     casts = [node for node in graph.all_nodes() if _is_cast(node) and half in (node.inputs[0].dtype, _target(node))]
     already = {node for node in casts if node.inputs[0].dtype == half and _is_rounded(node.inputs[0])}
-    inputs = [(value, value.dtype) for value in graph.inputs if value.dtype in SHORT]
-    outputs = [(i, value, value.dtype) for i, value in enumerate(graph.outputs) if value.dtype in SHORT and not value.is_graph_input()]
+    inputs = [(value, value.dtype) for value in graph.inputs if value.dtype in HALVES]
+    outputs = [(i, value, value.dtype) for i, value in enumerate(graph.outputs) if value.dtype in HALVES and not value.is_graph_input()]
     for part in (graph, *graph.subgraphs()):
         for value in list(part.initializers.values()):
-            if value.dtype in SHORT:
+            if value.dtype in HALVES:
                 value.const_value = ir.tensor(value.const_value.numpy().astype(np.float32), name=value.name)
             _lengthen(value)
         for value in () if part is graph else part.inputs:
@@ -75,15 +75,15 @@ def _target(node: ir.Node) -> ir.DataType:
 
 
 def _names_short(attribute: ir.Attr) -> bool:
-    return attribute.name in NAMING and attribute.type == ir.AttributeType.INT and attribute.value in SHORT
+    return attribute.name in TYPE_ATTRIBUTES and attribute.type == ir.AttributeType.INT and attribute.value in HALVES
 
 
 def _short_tensor(attribute: ir.Attr) -> ir.TensorProtocol | None:
-    return attribute.value if attribute.type == ir.AttributeType.TENSOR and attribute.value.dtype in SHORT else None
+    return attribute.value if attribute.type == ir.AttributeType.TENSOR and attribute.value.dtype in HALVES else None
 
 
 def _lengthen(value: ir.Value) -> None:
-    if value.dtype in SHORT:
+    if value.dtype in HALVES:
         value.type = ir.TensorType(ir.DataType.FLOAT)
 
 

@@ -12,9 +12,11 @@ from ...support.errors import TenfoldError
 from .calls import Functions, called_by
 
 DEFAULT_DOMAINS = ("", "ai.onnx")
-LARGEST = 2**31 - 1
+LARGEST_SIZE = 2**31 - 1
 # Attributes that are sizes and steps, by the least value that means something: 0 would be a division by 0 in many a kernel.
-LEAST = {"strides": 1, "dilations": 1, "kernel_shape": 1, "group": 1, "blocksize": 1, "size": 1, "output_padding": 0, "num_outputs": 1}
+LEAST_VALUES = {
+    "strides": 1, "dilations": 1, "kernel_shape": 1, "group": 1, "blocksize": 1, "size": 1, "output_padding": 0, "num_outputs": 1,
+}
 # Entries that these have for each dimension of an image, in convolutions and pools.
 PER_DIMENSION = {"kernel_shape": 1, "strides": 1, "dilations": 1, "output_padding": 1, "pads": 2}
 FIELDS = {
@@ -62,7 +64,17 @@ def where_is(node: onnx.NodeProto) -> str:
 
 
 def check_node(node: onnx.NodeProto, opsets: Opsets, name: str) -> None:
-    """Raise TenfoldError unless the operator is known and is used as its schema says."""
+    """Raise TenfoldError unless the operator is known and is used as its schema says.
+
+    Parameters
+    ----------
+    node : onnx.NodeProto
+        What is checked.
+    opsets : Opsets
+        The versions that hold for it.
+    name : str
+        How messages name the model.
+    """
     domain = "" if node.domain in DEFAULT_DOMAINS else node.domain
     where = f"{name}: {where_is(node)}"
     for attribute in node.attribute:
@@ -132,13 +144,13 @@ def _check_attribute(attribute: onnx.AttributeProto, parameters: frozenset[str],
 
 
 def _check_range(attribute: onnx.AttributeProto, where: str) -> None:
-    least = LEAST.get(attribute.name)
+    least = LEAST_VALUES.get(attribute.name)
     values = [attribute.i] if attribute.type == AttributeProto.INT else attribute.ints
-    if least is not None and any(not least <= value <= LARGEST for value in values):
+    if least is not None and any(not least <= value <= LARGEST_SIZE for value in values):
         raise TenfoldError(f"{where}: attribute {attribute.name!r} is {list(values)}, and must be {least} or more")
-    if attribute.name == "pads" and any(abs(value) > LARGEST for value in values):
+    if attribute.name == "pads" and any(abs(value) > LARGEST_SIZE for value in values):
         raise TenfoldError(f"{where}: attribute 'pads' is {list(values)}, which no image can have")
 
 
 def _span(least: int, most: int) -> str:
-    return str(least) if least == most else f"{least} to {most}" if most < LARGEST else f"{least} or more"
+    return str(least) if least == most else f"{least} to {most}" if most < LARGEST_SIZE else f"{least} or more"

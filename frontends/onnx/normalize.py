@@ -116,10 +116,19 @@ def infer_shapes(model: ir.Model) -> None:
 
 
 def fold_shapes(model: ir.Model, budget: FoldBudget, name: str) -> None:
-    """Fold everything that is constant, the graph's own shape computations among it, into initializers.
+    """Fold everything that is constant into initializers, the graph's own shape computations too.
 
     Weights that the file makes with ConstantOfShape, Transpose or Cast nodes become plain initializers too, whatever their size: a
     weight that stays behind such a node would not be seen as a weight.
+
+    Parameters
+    ----------
+    model : ir.Model
+        Changed in place.
+    budget : FoldBudget
+        What may be spent on constants.
+    name : str
+        How messages name the model.
 
     Raises
     ------

@@ -11,7 +11,7 @@ MOST_FOLLOWED = 100_000  # entries of one value; those of a shape are a handful,
 UNKNOWN_RANK, UNKNOWN_SIZE = 8, 2**31
 # The operators that onnx 1.16 to 1.23 follows values through (`OpSchema.has_data_propagation_function`), besides Shape and Size.
 ELEMENTWISE = frozenset(("Add", "Sub", "Mul", "Cast", "Squeeze", "Unsqueeze", "Slice"))
-CAP = 2**62
+LARGEST_VALUE = 2**62
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def _bound(value: ir.Value, bounds: dict[ir.Value, Bound]) -> Bound:
     if tensor is None or len(tensor.shape) > 1 or tensor.dtype not in (ir.DataType.INT64, ir.DataType.INT32):
         return Bound(_length(value), None)
     if tensor.size > MOST_FOLLOWED:
-        return Bound(tensor.size, CAP)
+        return Bound(tensor.size, LARGEST_VALUE)
     return Bound(tensor.size, int(np.abs(tensor.numpy().astype(np.float64)).max()) if tensor.size else 0)
 
 
@@ -60,7 +60,7 @@ def _output(node: ir.Node, output: ir.Value, inputs: list[Bound]) -> Bound:
     known = len(values) == len(inputs) > 0
     if kind in ("Shape", "Size") and first is not None:
         sizes = [UNKNOWN_SIZE] * UNKNOWN_RANK if first.shape is None else [s if isinstance(s, int) else UNKNOWN_SIZE for s in first.shape]
-        return Bound(len(sizes), max(sizes, default=1)) if kind == "Shape" else Bound(1, min(math.prod(sizes), CAP))
+        return Bound(len(sizes), max(sizes, default=1)) if kind == "Shape" else Bound(1, min(math.prod(sizes), LARGEST_VALUE))
     if kind == "Concat":
         return Bound(sum(bound.length for bound in inputs), max(values) if known else None)
     if kind == "Gather" and len(inputs) == 2:
@@ -68,9 +68,9 @@ def _output(node: ir.Node, output: ir.Value, inputs: list[Bound]) -> Bound:
     if kind in ELEMENTWISE and inputs:
         longest = max(bound.length for bound in inputs)
         if kind in ("Add", "Sub", "Mul"):
-            return Bound(longest, min(sum(values) if kind != "Mul" else math.prod(values), CAP) if known else None)
+            return Bound(longest, min(sum(values) if kind != "Mul" else math.prod(values), LARGEST_VALUE) if known else None)
         return Bound(inputs[0].length, inputs[0].most)
     if output.shape is not None:
         return Bound(_length(output), None)
     # Its size may come from values that are followed, such as those of Range or ConstantOfShape.
-    return Bound(min(math.prod(max(1, value) for value in values), CAP), None)
+    return Bound(min(math.prod(max(1, value) for value in values), LARGEST_VALUE), None)

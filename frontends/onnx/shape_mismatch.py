@@ -20,10 +20,19 @@ Rule = Callable[[ir.Node, list[Any], Shape], str | None]  # node; shapes of the 
 
 
 def check_fit(model: ir.Model, name: str, hint: str) -> None:
-    """Refuse a graph in which shapes do not fit. `hint`, of the sizes that were chosen for the inputs, ends the message.
+    """Refuse a graph in which shapes do not fit.
 
     onnx's shape inference finds most of it. What it lets pass (channels of a convolution, lengths of biases and of the parameters of
     norms, the number of elements of a Reshape) is looked at here.
+
+    Parameters
+    ----------
+    model : ir.Model
+        With inferred shapes.
+    name : str
+        How messages name it.
+    hint : str
+        What messages say at the end about the sizes that were chosen for the inputs.
 
     Raises
     ------

@@ -17,6 +17,15 @@ def fix_inputs(model: ir.Model, reading: Reading, name: str) -> str:
     other inputs too. A first size that is still open is `reading.batch`, or 1 with a warning. The shapes of all other values, which
     may speak of the symbols, are forgotten.
 
+    Parameters
+    ----------
+    model : ir.Model
+        Changed in place.
+    reading : Reading
+        The sizes that were asked for.
+    name : str
+        How messages name the model.
+
     Returns
     -------
     str
@@ -112,7 +121,17 @@ def _check_given_batch(batch: int, shapes: Mapping[str, Sequence[int]], name: st
 
 
 def check_batch(graph: ir.Graph, batch: int | None, name: str) -> None:
-    """Warn where images of a batch seem to run into each other: an output whose first size is no multiple of the batch asked for."""
+    """Warn if images of a batch seem to mix: an output has a first size that is no multiple of the batch.
+
+    Parameters
+    ----------
+    graph : ir.Graph
+        With static shapes.
+    batch : int or None
+        The batch that was asked for.
+    name : str
+        How messages name the model.
+    """
     if batch is None or any(not value.shape or value.shape[0] != batch for value in graph.inputs):
         return
     for value in graph.outputs:

@@ -15,18 +15,18 @@ from ...factorization import Layer
 from ...support.errors import TenfoldError
 from .torch_graph import TorchGraph
 
-MISTAKES = 3  # h: labels that are wrong and likeliest, of each image
+WRONG_LABELS = 3  # h: labels that are wrong and likeliest, of each image
 BATCH = 16
-FLOOR = 1e-3  # of the mean: a weight that no image reached is not free
+LEAST_WEIGHT = 1e-3  # of the mean: a weight that no image reached is not free
 
 
-def mistake_weights(
+def mahalanobis_weights(
     model: onnx.ModelProto,
     values: dict[str, tuple[str, str]],
     layers: Sequence[Layer],
     images: np.ndarray,
     labels: np.ndarray,
-    mistakes: int = MISTAKES,
+    mistakes: int = WRONG_LABELS,
 ) -> dict[str, np.ndarray]:
     """The weights alpha of the approximate Mahalanobis metric.
 
@@ -98,7 +98,7 @@ def _squared_gradients(layer: Layer, x: torch.Tensor, error: torch.Tensor, image
 
 def _alpha(squares: np.ndarray) -> np.ndarray:
     alpha = np.sqrt(squares)
-    return np.maximum(alpha, FLOOR * alpha.mean()) if alpha.any() else np.ones_like(alpha)
+    return np.maximum(alpha, LEAST_WEIGHT * alpha.mean()) if alpha.any() else np.ones_like(alpha)
 
 
 def scores_of(model: onnx.ModelProto) -> str:

@@ -12,19 +12,19 @@ import onnx
 from ...support.errors import TenfoldError
 from ..quiet import quiet
 
-SECONDS = 60.0  # for one set of inputs
+MOST_SECONDS = 60.0  # for one set of inputs
 MACS_PER_SECOND = 5e8  # of its convolutions, which copy each window first, on a slow core
-OLDEST = 7  # before it operators broadcast as their attributes say, which is not looked at
+OLDEST_OPSET = 7  # before it operators broadcast as their attributes say, which is not looked at
 # Of these every version is read as today's; before opset 13 they mean something else.
 CHANGED, CHANGED_IN = ("Softmax", "LogSoftmax", "Hardmax", "Resize", "Upsample"), 13
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 class TooSlow(TenfoldError):
-    """It would take more than `SECONDS`."""
+    """It would take more than `MOST_SECONDS`."""
 
 
-def evaluator_run(model: onnx.ModelProto, seconds: float = SECONDS) -> Callable[..., list[np.ndarray]]:
+def evaluator_run(model: onnx.ModelProto, seconds: float = MOST_SECONDS) -> Callable[..., list[np.ndarray]]:
     """A function of inputs by name, and of the names of outputs (all of them by default).
 
     Raises
@@ -57,7 +57,7 @@ def evaluator_run(model: onnx.ModelProto, seconds: float = SECONDS) -> Callable[
 def _check_opset(model: onnx.ModelProto) -> None:
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), CHANGED_IN)
     changed = [node.op_type for node in model.graph.node if node.op_type in CHANGED] if opset < CHANGED_IN else []
-    if opset < OLDEST or changed:
+    if opset < OLDEST_OPSET or changed:
         raise TenfoldError(f"it reads {changed[0] if changed else 'the operators'} of opset {opset} as newer ones")
 
 
@@ -92,7 +92,16 @@ def _macs(op_type: str, inputs: Sequence[Any]) -> int:
 
 
 def evaluate_path(model: onnx.ModelProto, path: Sequence[onnx.NodeProto], value: np.ndarray) -> np.ndarray:
-    """What nodes of a model that follow each other, and read constants beside, make of `value`, the first input of the first.
+    """Run nodes of a model that follow each other on a value.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        Whose constants the nodes read.
+    path : sequence of onnx.NodeProto
+        Each reads what the one before makes.
+    value : ndarray
+        First input of the first node.
 
     Raises
     ------

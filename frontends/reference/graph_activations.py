@@ -9,10 +9,10 @@ import onnx
 from ...support.errors import TenfoldError
 
 BATCH = 32  # images: beyond it convolutions of the usual sizes do not get faster
-HELD = 2**28  # bytes of values that are held at a time, where one image has no more
+MOST_BYTES_HELD = 2**28  # bytes of values that are held at a time, where one image has no more
 
 
-class Inside:
+class GraphActivations:
     """Runs the part of a graph that some of its values need.
 
     Parameters
@@ -50,7 +50,7 @@ class Inside:
     def batches(self, images: np.ndarray, size: int | None = None) -> Iterator[dict[str, np.ndarray]]:
         """The values by name, for ``size`` images at a time, to the last image.
 
-        Where the network's batch is fixed, for one of it; by default for 32, or as many as `HELD` bytes have room for.
+        Where the network's batch is fixed, for one of it; by default for 32, or as many as `MOST_BYTES_HELD` bytes have room for.
         """
         size = self._size or size or self._affordable(images)
         for start in range(0, len(images), size):
@@ -64,7 +64,7 @@ class Inside:
         if not len(images):
             return 1
         each = sum(value.nbytes for value in self._run(images[:1], 1).values())
-        return min(BATCH, max(1, HELD // max(each, 1)))
+        return min(BATCH, max(1, MOST_BYTES_HELD // max(each, 1)))
 
     def _run(self, batch: np.ndarray, count: int) -> dict[str, np.ndarray]:
         values = {self._name: batch[:count]} if self._direct else {}

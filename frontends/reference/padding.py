@@ -9,13 +9,13 @@ from typing import Any
 import onnx
 from onnx import helper
 
-PADDED = ("Conv", "MaxPool", "AveragePool", "LpPool")
-SAME = (b"SAME_UPPER", b"SAME_LOWER")
+PADDED_OPERATORS = ("Conv", "MaxPool", "AveragePool", "LpPool")
+SAME_PADS = (b"SAME_UPPER", b"SAME_LOWER")
 
 
 def asks(model: onnx.ModelProto) -> bool:
     """Whether a node of the model leaves its padding to ``auto_pad``."""
-    return any(_value(node, "auto_pad") in SAME for node in model.graph.node if node.op_type in PADDED)
+    return any(_value(node, "auto_pad") in SAME_PADS for node in model.graph.node if node.op_type in PADDED_OPERATORS)
 
 
 def with_explicit_pads(model: onnx.ModelProto, inputs: dict[str, tuple[int, ...]]) -> onnx.ModelProto:
@@ -35,7 +35,7 @@ def with_explicit_pads(model: onnx.ModelProto, inputs: dict[str, tuple[int, ...]
     shapes |= {tensor.name: list(tensor.dims) for tensor in copy.graph.initializer}
     for node in copy.graph.node:
         kind = _value(node, "auto_pad")
-        size = shapes.get(node.input[0], [])[2:] if node.op_type in PADDED and kind in SAME else []
+        size = shapes.get(node.input[0], [])[2:] if node.op_type in PADDED_OPERATORS and kind in SAME_PADS else []
         kernel = _value(node, "kernel_shape") or (shapes.get(node.input[1], [])[2:] if node.op_type == "Conv" else [])
         if size and all(size) and len(kernel) == len(size):
             _write_out(node, size, kernel, lower=kind == b"SAME_LOWER")

@@ -8,7 +8,7 @@ from onnx import AttributeProto, TensorProto, helper, numpy_helper
 from .precision import FLOATS
 
 # Attributes that name the type of a result.
-NAMING = {"Cast": "to", "EyeLike": "dtype", "RandomNormal": "dtype", "RandomUniform": "dtype", "RandomNormalLike": "dtype"}
+TYPE_ATTRIBUTES = {"Cast": "to", "EyeLike": "dtype", "RandomNormal": "dtype", "RandomUniform": "dtype", "RandomNormalLike": "dtype"}
 
 
 def retyped(model: onnx.ModelProto, to: int) -> onnx.ModelProto:
@@ -55,7 +55,7 @@ def _attribute(node: onnx.NodeProto, attribute: AttributeProto, to: int) -> None
     elif node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
         value = np.asarray(helper.get_attribute_value(attribute), helper.tensor_dtype_to_np_dtype(to))
         attribute.CopyFrom(helper.make_attribute("value", numpy_helper.from_array(value)))
-    elif attribute.name == NAMING.get(node.op_type) and attribute.i in FLOATS:
+    elif attribute.name == TYPE_ATTRIBUTES.get(node.op_type) and attribute.i in FLOATS:
         attribute.i = to
     elif attribute.type == AttributeProto.GRAPH:
         _graph(attribute.g, to)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import onnx
 
-SILENT = 4  # severity: what it has to say comes as an exception
+SILENT_SEVERITY = 4  # severity: what it has to say comes as an exception
 # A QuantizeLinear / DequantizeLinear pair stays what it says. By default ONNX Runtime merges pairs into integer kernels, whose sums of
 # 16 bits saturate on CPUs without VNNI.
-AS_WRITTEN = "session.disable_quant_qdq"
+KEEP_QDQ_OPTION = "session.disable_quant_qdq"
 
 
 def session_run(source: Path | onnx.ModelProto) -> Callable[..., list[np.ndarray]]:
@@ -24,12 +24,12 @@ def session_run(source: Path | onnx.ModelProto) -> Callable[..., list[np.ndarray
 
         if session is None:
             options = onnxruntime.SessionOptions()
-            options.log_severity_level = SILENT
-            options.add_session_config_entry(AS_WRITTEN, "1")
+            options.log_severity_level = SILENT_SEVERITY
+            options.add_session_config_entry(KEEP_QDQ_OPTION, "1")
             model = source.SerializeToString() if isinstance(source, onnx.ModelProto) else str(source)
             session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         each = onnxruntime.RunOptions()
-        each.log_severity_level = SILENT
+        each.log_severity_level = SILENT_SEVERITY
         return session.run(names, inputs, each)
 
     return run

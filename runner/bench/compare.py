@@ -24,7 +24,7 @@ from ..devices.remote import Remote
 from ..verify import compare_arrays
 from .disturbance import unknown
 from .engines import Tenfold, rival
-from .entries import Contestant, Contestants, open_contestants
+from .entries import Entries, Entry, open_entries
 from .environment import describe_device, describe_machine
 from .measure import Candidate, Elsewhere, Latency, Measurement, observe
 from .peak import host_peak
@@ -178,7 +178,7 @@ def bench(
             raise TenfoldError(f"device {where.name}: kernels are profiled on this machine only: leave out --profile, or --device")
         chosen = where.target if isinstance(where, Remote) and target in (None, "host") else target
         threads = threads or (physical_cores() if where is None else where.cores)
-        opened = open_contestants(paths, rivals, folder, threads, chosen, given, images, say, where)
+        opened = open_entries(paths, rivals, folder, threads, chosen, given, images, say, where)
         rows, measurement = _rows(opened, images, runs, threads, until_stable, say)
         machine = describe_machine(against) if where is None else describe_device(where)
         if profile:
@@ -186,28 +186,28 @@ def bench(
     if measurement.warning:
         hint = "" if until_stable else "; --until-stable SECONDS waits for quiet"
         warnings.warn(measurement.warning + hint, RuntimeWarning, stacklevel=2)
-    ours = [(one.model, one.engine) for one in opened.contestants if isinstance(one.engine, Tenfold)]
+    ours = [(one.model, one.engine) for one in opened.entries if isinstance(one.engine, Tenfold)]
     doubtful = [model for model, engine in ours if engine.artifact.manifest.verification is None]
     return Comparison(machine, threads, rows, opened.skipped, measurement, doubtful)
 
 
 def _rows(
-    opened: Contestants, images: Data | None, runs: int, threads: int, until_stable: float | None, say: Progress
+    opened: Entries, images: Data | None, runs: int, threads: int, until_stable: float | None, say: Progress
 ) -> tuple[list[Row], Measurement]:
     expected = None
     if opened.reference is not None:
         feeds = _feeds(opened.reference.inputs, images)
         expected = [(x, opened.reference.reference(x)) for x in feeds]
     judged = []
-    for one in opened.contestants:
+    for one in opened.entries:
         say(f"measuring accuracy and error of {one.model} in {one.engine_name}")
         judged.append((_accuracy(one, images), _error(one, images, expected)))
-    feeds = [_feeds(one.inputs, images)[0] for one in opened.contestants]
-    calls = [_candidate(one, x) for one, x in zip(opened.contestants, feeds, strict=True)]
+    feeds = [_feeds(one.inputs, images)[0] for one in opened.entries]
+    calls = [_candidate(one, x) for one, x in zip(opened.entries, feeds, strict=True)]
     read = unknown if any(isinstance(each, Elsewhere) for each in calls) else None
     measurement = observe(calls, runs, progress=functools.partial(say, "measuring times"), until_stable=until_stable, read=read)
     rows = []
-    for one, x, latency, (accuracy, error) in zip(opened.contestants, feeds, measurement.latencies, judged, strict=True):
+    for one, x, latency, (accuracy, error) in zip(opened.entries, feeds, measurement.latencies, judged, strict=True):
         peak = None
         if read is None:
             say(f"measuring the memory of {one.model} in {one.engine_name}")
@@ -216,17 +216,17 @@ def _rows(
     return rows, measurement
 
 
-def _candidate(one: Contestant, feeds: dict[str, np.ndarray]) -> Candidate:
+def _candidate(one: Entry, feeds: dict[str, np.ndarray]) -> Candidate:
     place = timed_on(one.engine.artifact) if isinstance(one.engine, Tenfold) else None
     return functools.partial(one.engine.run, feeds) if place is None else Elsewhere(functools.partial(place[0].time, place[1]))
 
 
-def _profiled(rows: list[Row], opened: Contestants, images: Data | None, runs: int, threads: int, say: Progress) -> list[Row]:
+def _profiled(rows: list[Row], opened: Entries, images: Data | None, runs: int, threads: int, say: Progress) -> list[Row]:
     """The rows with a profile for those of Tenfold."""
     say("measuring the machine's peak")
     peak = host_peak(threads)
     result = []
-    for row, one in zip(rows, opened.contestants, strict=True):
+    for row, one in zip(rows, opened.entries, strict=True):
         if isinstance(one.engine, Tenfold):
             say(f"profiling {row.model}")
             row = replace(row, profile=profile_artifact(one.engine.artifact, _feeds(one.inputs, images)[0], runs, peak))
@@ -242,7 +242,7 @@ def _feeds(inputs: Sequence[Spec], images: Data | None) -> list[dict[str, np.nda
     return [{spec.name: np.ascontiguousarray(x)} for x, _ in images.batches(spec.shape[0], ERROR_BATCHES)]
 
 
-def _accuracy(one: Contestant, images: Data | None) -> float | None:
+def _accuracy(one: Entry, images: Data | None) -> float | None:
     if images is None or images.y is None:
         return None
     spec, right, count = one.inputs[0], 0, 0
@@ -256,7 +256,7 @@ def _accuracy(one: Contestant, images: Data | None) -> float | None:
     return right / count
 
 
-def _error(one: Contestant, images: Data | None, expected: list[tuple[dict[str, np.ndarray], list[np.ndarray]]] | None) -> float | None:
+def _error(one: Entry, images: Data | None, expected: list[tuple[dict[str, np.ndarray], list[np.ndarray]]] | None) -> float | None:
     if expected is None:
         return None
     worst = 0.0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Contestant:
+class Entry:
     """A network, loaded in an engine."""
 
     model: str  # as the user gave it
@@ -36,15 +36,15 @@ class Contestant:
 
 
 @dataclass
-class Contestants:
+class Entries:
     """All of them, the network that errors are measured from (the first model file), and what could not be opened, with the reason."""
 
-    contestants: list[Contestant] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
     reference: Network | None = None
     skipped: list[tuple[str, str, str]] = field(default_factory=list)
 
 
-def open_contestants(
+def open_entries(
     paths: Sequence[str | os.PathLike[str]],
     rivals: Sequence[type[Engine]],
     folder: Path,
@@ -54,7 +54,7 @@ def open_contestants(
     images: Data | None,
     say: Progress,
     device: Device | None = None,
-) -> Contestants:
+) -> Entries:
     """Compile the model files into `folder`, and load everything: what Tenfold runs on the device, where there is one.
 
     Raises
@@ -62,28 +62,28 @@ def open_contestants(
     TenfoldError
         A path that is neither model nor artifact, or data that does not fit. A rival that can't run a network is no error.
     """
-    opened = Contestants()
+    opened = Entries()
     for number, given in enumerate(paths):
         model, path = os.fspath(given), Path(given)
         if path.is_dir():
-            opened.contestants.append(_artifact(model, path, threads, device))
+            opened.entries.append(_artifact(model, path, threads, device))
         else:
             _model(opened, model, folder / str(number), rivals, threads, target, reading, say, device)
         if images is not None:
-            _check_images(images, opened.contestants[-1])
+            _check_images(images, opened.entries[-1])
     return opened
 
 
-def _artifact(model: str, folder: Path, threads: int, device: Device | None) -> Contestant:
+def _artifact(model: str, folder: Path, threads: int, device: Device | None) -> Entry:
     engine = Tenfold(device)
     engine.start()
     engine.prepare(folder, threads)
     manifest = engine.artifact.manifest
-    return Contestant(model, engine, folder, manifest.inputs, manifest.macs, manifest.params, manifest.bytes)
+    return Entry(model, engine, folder, manifest.inputs, manifest.macs, manifest.params, manifest.bytes)
 
 
 def _model(
-    opened: Contestants,
+    opened: Entries,
     model: str,
     folder: Path,
     rivals: Sequence[type[Engine]],
@@ -110,7 +110,7 @@ def _model(
         progress=lambda step, done=None, total=None: say(f"{step} ({model})", done, total),
     )
     ours = _artifact(model, folder / "artifact", threads, device)
-    opened.contestants.append(ours)
+    opened.entries.append(ours)
     opened.reference = opened.reference or network
     normalised = folder / "normalised.onnx"
     onnx.save(network.onnx, normalised)
@@ -129,7 +129,7 @@ def _model(
         except Exception as error:  # whatever a foreign engine raises, the others still have their rows
             opened.skipped.append((model, kind.name, describe(error)))
             continue
-        opened.contestants.append(Contestant(model, engine, path, network.inputs, ours.macs, ours.params, _size(Path(model))))
+        opened.entries.append(Entry(model, engine, path, network.inputs, ours.macs, ours.params, _size(Path(model))))
 
 
 def _file_for(kind: type[Engine], model: Path, normalised: Path, fixed: bool) -> Path:
@@ -151,7 +151,7 @@ def _size(path: Path) -> int:
     return size
 
 
-def _check_images(images: Data, one: Contestant) -> None:
+def _check_images(images: Data, one: Entry) -> None:
     if len(one.inputs) != 1:
         raise TenfoldError(f"{one.model}: it has {len(one.inputs)} inputs; data can be given for networks of one input only")
     images.check(one.inputs[0], one.model)

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from ...targets import Target
 
-Burst = Callable[[], float]
+TimedModule = Callable[[], float]
 
 
 class TimedModules:
-    """Compiles modules and gives back bursts: functions that run the module a few times and return the median, in milliseconds.
+    """Compiles modules and gives back timed ones: functions that run the module a few times and return the median, in milliseconds.
 
     Parameters
     ----------
@@ -44,21 +44,21 @@ class TimedModules:
             raise TenfoldError(f"target {target.name}: it is for another CPU: {lack}: candidates can't be timed {where}")
         self.target, self.device = target, device
 
-    def kernels(self, mod: tvm.IRModule) -> Burst:
+    def kernels(self, mod: tvm.IRModule) -> TimedModule:
         """Without what a call takes besides its kernels."""
-        return self._burst(mod, KERNELS)
+        return self._timed(mod, KERNELS)
 
-    def network(self, mod: tvm.IRModule) -> Burst:
+    def network(self, mod: tvm.IRModule) -> TimedModule:
         """The whole call."""
-        return self._burst(mod, NETWORK)
+        return self._timed(mod, NETWORK)
 
-    def _burst(self, mod: tvm.IRModule, timed: str) -> Burst:
+    def _timed(self, mod: tvm.IRModule, part: str) -> TimedModule:
         device = self.device
         with TemporaryFolder() as folder:
-            handle = device.load(program_of(mod, build_library(mod, self.target, folder), folder, self.target.cores), timed)
+            handle = device.load(program_of(mod, build_library(mod, self.target, folder), folder, self.target.cores), part)
 
-        def burst() -> float:
+        def module() -> float:
             return float(np.median(device.time(handle)))
 
-        weakref.finalize(burst, device.drop, handle).atexit = False
-        return burst
+        weakref.finalize(module, device.drop, handle).atexit = False
+        return module

@@ -64,6 +64,7 @@ class Emulated(Closing):
         self.emulator = emulator
         self._programs: dict[Handle, tuple[str, Program]] = {}
         self._names = (f"p{number}" for number in itertools.count(1))
+        self._unused: list[str] = []
         self._process: subprocess.Popen[str] | None = None
         self._folder: TemporaryFolder | None = None
         self._errors: IO[bytes] | None = None
@@ -104,6 +105,7 @@ class Emulated(Closing):
 
     def load(self, program: Program, timed: str = NETWORK) -> Handle:
         # Threads beyond the cores of this machine would wait for each other without end.
+        self._forget()
         program = Program(program.folder, program.inputs, program.outputs, min(program.threads, self.cores), program.kernels)
         name = next(self._names)
         folder = self._work() / name
@@ -132,10 +134,7 @@ class Emulated(Closing):
 
     def drop(self, handle: Handle) -> None:
         if handle in self._programs:
-            name, _ = self._programs.pop(handle)
-            with contextlib.suppress(TenfoldError):  # its process is gone: so is the network
-                self._ask("drop", name)
-            shutil.rmtree(self._work() / name, ignore_errors=True)
+            self._unused.append(self._programs.pop(handle)[0])  # a question may be on its way just now: with the next network
 
     def close(self) -> None:
         self._closed = True
@@ -146,6 +145,13 @@ class Emulated(Closing):
         if self._errors is not None:
             self._errors.close()
         self._folder = self._errors = None
+
+    def _forget(self) -> None:
+        """Let the process drop what was dropped here."""
+        while self._unused:
+            name = self._unused.pop()
+            self._ask("drop", name)
+            shutil.rmtree(self._work() / name, ignore_errors=True)
 
     def _of(self, handle: Handle) -> tuple[str, Program]:
         if handle not in self._programs:
@@ -182,7 +188,9 @@ class Emulated(Closing):
         if self._closed:
             raise TenfoldError(f"device {self.name}: it was closed")
         if self._process is None:
-            self._errors = self._errors or tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+            if self._errors is not None:
+                self._errors.close()
+            self._errors = tempfile.TemporaryFile()
             try:
                 self._process = subprocess.Popen(
                     self.command(),
@@ -213,6 +221,7 @@ class Emulated(Closing):
         """End the process, if it has not ended. Its exit code, if it had one of its own."""
         process, self._process = self._process, None
         self._programs.clear()
+        self._unused.clear()
         if process is None:
             return None
         with contextlib.suppress(OSError, ValueError):

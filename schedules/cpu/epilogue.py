@@ -1,4 +1,4 @@
-"""The element-wise blocks behind an accumulation, brought into the one block that stores its result."""
+"""Inlining of the element-wise blocks behind an accumulation into the one block that stores its result."""
 from __future__ import annotations
 
 from tvm.s_tir import Schedule
@@ -9,13 +9,25 @@ from ..tir.shared_values import MOST_EFFORT
 
 
 def inline_epilogue(s: Schedule, accumulate: SBlockRV, keep: tuple[str, ...] = ("padded",)) -> SBlockRV:
-    """Inline every block behind `accumulate` into the last one and return that.
+    """Inline every block behind an accumulation into the last one.
 
-    `crop`, bias, activation, residual: each is inlined forward, as long as the shape stays the same and the code stays small
-    (`MOST_EFFORT`). Where a block changes the shape (a broadcast of the result over a larger tensor), or would make the code large, the
-    blocks from there on are kept as they are.
-    What the epilogue reads beside the result, a resized feature map for instance, is inlined too; blocks before `accumulate`
-    whose names begin with one of `keep` are not.
+    `crop`, bias, activation, residual: each is inlined into the next, as long as the shape stays the same and the code stays small
+    (`MOST_EFFORT`). From the first block that changes the shape (a broadcast of the result over a larger tensor), or that would make the
+    code large, blocks are kept as they are. What the epilogue reads beside the result, such as a resized feature map, is inlined too.
+
+    Parameters
+    ----------
+    s : Schedule
+        The schedule of the function.
+    accumulate : SBlockRV
+        The block that adds up.
+    keep : tuple of str
+        Blocks before it are kept if their names begin with one of these.
+
+    Returns
+    -------
+    SBlockRV
+        The block that stores the result.
     """
     blocks = s.get_child_blocks(s.get_sblock("root"))
     at = [s.get(b).name_hint for b in blocks].index(s.get(accumulate).name_hint)
@@ -44,6 +56,6 @@ def _effort(s: Schedule, block: SBlockRV) -> int:
 
 
 def _alone(s: Schedule, blocks: list[SBlockRV], cut: int) -> bool:
-    """Whether what the last block before a cut stores is all that is read behind it of what lies before."""
+    """Whether blocks behind a cut read nothing of the blocks before it but what the last of these stores."""
     hidden = [w.source for block in blocks[:cut - 1] for w in s.get(block).writes]
     return not any(r.source.same_as(buffer) for block in blocks[cut:] for r in s.get(block).reads for buffer in hidden)

@@ -1,4 +1,4 @@
-"""Whatever no other rule takes: each block in a loop nest of its own, reductions split into tasks where one row is all there is."""
+"""The rule for whatever no other takes: each block gets its own loop nest, and a reduction to few results is split into tasks."""
 from __future__ import annotations
 
 from math import prod
@@ -23,7 +23,7 @@ def schedule_fallback(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     # 1. Reductions: a part for each task, an accumulator for each lane.
     s = Schedule(with_lanes(_with_tasks(s.mod["main"], target), target))
     # 2. Each block alone; the accumulators of lanes go with the reduction over them.
-    lanes = []
+    lanes: list[Block] = []
     for block in blocks_of(s):
         if block.name.endswith(LANES):
             lanes.append(block)

@@ -1,4 +1,4 @@
-"""Make blocks of a finished schedule conditional, which no schedule primitive does."""
+"""Conditions around the bodies of blocks in a finished schedule, which no schedule primitive adds."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -11,21 +11,22 @@ from tvm.s_tir.stmt import SBlock
 Condition = Callable[[SBlock], ir.Expr | None]
 
 
-def guarded(s: Schedule, conditions: Mapping[str, Condition]) -> Schedule:
-    """Put the bodies of blocks behind conditions.
+def with_conditions(s: Schedule, conditions: Mapping[str, Condition]) -> Schedule:
+    """Let blocks run only under conditions.
 
-    A predicate of the block would say the same, but keeps TVM from shrinking the buffers that the block writes.
+    A predicate of the block would mean the same, but keeps TVM from shrinking the buffers that the block writes.
 
     Parameters
     ----------
     s : Schedule
+        The finished schedule.
     conditions : mapping of str to callable
-        By the names of blocks: a condition on the variables of the block given, or None for always.
+        By the names of blocks: a function from the block to a condition on its variables, or to None where it always runs.
 
     Returns
     -------
     Schedule
-        Of the changed function; what was taken from `s` is of no use for it.
+        A schedule of the changed function. Blocks and loops taken from `s` are not valid in it.
     """
     def conditional(block: SBlock) -> SBlock:
         condition = conditions[block.name_hint](block) if block.name_hint in conditions else None

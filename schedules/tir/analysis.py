@@ -1,9 +1,11 @@
 """What a schedule needs to know about the blocks of a function: domains, memory strides, cost."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
+from typing import Any
 
 import tvm_ffi
 from tvm import ir, s_tir, sym, tirx
@@ -12,7 +14,7 @@ from tvm.s_tir.schedule import SBlockRV
 
 from ...targets.cpu_model import CpuModel
 
-FEWEST_LANES = 4            # of a vector worth the name
+FEWEST_LANES = 4              # that a vector must have to be worth its instructions
 _TRANSCENDENTAL_CYCLES = 1.2  # one element of exp, log, tanh, ... as a vector polynomial
 _ROOT_CYCLES = 0.2            # one element of a division or square root
 _ARITHMETIC_CYCLES = 0.08     # one element of any other vector operation
@@ -24,14 +26,14 @@ _TRANSCENDENTAL = set(
 
 @dataclass(frozen=True, eq=False)
 class Access:
-    """One load from a buffer or one store to it."""
+    """One load from a buffer, or one store to it."""
 
     buffer: tirx.Buffer
     indices: tuple[ir.Expr, ...]
 
     @cached_property
     def offset(self) -> ir.Expr:
-        """Position in the buffer, in elements, row-major."""
+        """The position in the buffer, in elements, row-major."""
         total = tirx.const(0, "int64")
         for index, size in zip(self.indices, self.buffer.shape, strict=True):
             total = total * size + tirx.Cast("int64", index)
@@ -46,6 +48,8 @@ class Block:
     ----------
     rv : SBlockRV
         The block's handle in the schedule.
+    stmt : SBlock
+        The block itself.
     kinds : str
         A letter for each of its axes: S spatial, R reduction, O any other.
     extents : tuple of int
@@ -67,14 +71,17 @@ class Block:
 
     @property
     def name(self) -> str:
+        """The block's name."""
         return self.stmt.name_hint
 
     @property
     def axes(self) -> list[ir.Var]:
+        """The variables of its axes."""
         return [v.var for v in self.stmt.iter_vars]
 
     @property
     def is_reduction(self) -> bool:
+        """Whether it has a reduction axis."""
         return "R" in self.kinds
 
     @property
@@ -87,7 +94,7 @@ class Block:
         return [e for e, k in zip(self.extents, self.kinds, strict=True) if k == kind]
 
     def stride(self, access: Access, axis: int) -> int | None:
-        """Elements between the positions for neighbouring values of an axis; None if that is no constant."""
+        """How many elements an access moves by when an axis moves by one; None if that is not constant."""
         var = self.axes[axis]
         moved = tvm_ffi.structural_map(access.offset, (ir.Var, lambda v: var + 1 if v.same_as(var) else v), order="post")
         step = self._analyzer.simplify(moved - access.offset)
@@ -104,17 +111,17 @@ class Block:
 
     @cached_property
     def contiguous_reduced(self) -> list[int]:
-        """The reduction axis that is contiguous in each operand that depends on it, and those that form one axis with it.
+        """The reduction axes that can be walked as one contiguous axis, outermost first; empty if there are none.
 
-        Outermost first; empty if there is none.
+        The last of them is contiguous in each operand that depends on it. The others continue it in every operand.
         """
         strides = {i: [self.stride(ld, i) for ld in self.loads] for i, k in enumerate(self.kinds) if k == "R" and self.extents[i] > 1}
         last = next((i for i, of_loads in strides.items() if set(of_loads) <= {0, 1} and 1 in of_loads), None)
         if last is None:
             return []
-        axes, length = [last], self.extents[last]
+        axes, length, steps = [last], self.extents[last], [step or 0 for step in strides[last]]  # each 0 or 1
         for axis in range(last - 1, -1, -1):
-            if axis not in strides or strides[axis] != [length * t for t in strides[last]]:
+            if axis not in strides or strides[axis] != [length * step for step in steps]:
                 break
             axes.insert(0, axis)
             length *= self.extents[axis]
@@ -122,22 +129,22 @@ class Block:
 
     @cached_property
     def transcendentals(self) -> int:
-        """Calls of exp, log and the like in the body."""
+        """How many calls of exp, log and the like the body has."""
         return transcendentals(self.stmt.body)
 
     @cached_property
     def roots(self) -> int:
-        """Divisions and square roots in the body."""
+        """How many divisions and square roots the body has."""
         return _roots(self.stmt.body)
 
     @cached_property
     def operations(self) -> int:
-        """Other arithmetic operations on numbers that are no indices."""
+        """How many other arithmetic operations the body has, those on indices aside."""
         return _operations(self.stmt.body)
 
     @cached_property
     def names(self) -> bool:
-        """Whether the body defines names: it can't be copied as it is."""
+        """Whether the body binds names (`let`), so that it can't be copied as it is."""
         return bool(_collect(self.stmt.body, tirx.Let))
 
     @cached_property
@@ -147,7 +154,10 @@ class Block:
 
     @cached_property
     def branch_axes(self) -> dict[int, list[int]]:
-        """Axes that branches of the body test, with the positions where a branch changes sides (empty where that is not simple)."""
+        """The axes that branches of the body test, each with the positions where a branch changes sides.
+
+        An axis has no positions where they can't be read off the conditions.
+        """
         found: dict[int, list[int]] = {}
         for branch in _collect(self.stmt.body, ir.Call, lambda c: call_name(c) == "if_then_else"):
             for axis, var in enumerate(self.axes):
@@ -167,7 +177,7 @@ class Block:
 
 
 def blocks_of(s: Schedule) -> list[Block]:
-    """The blocks directly below the root, in order; none for a body without blocks."""
+    """Snapshots of the blocks directly below the root, in order; none for a body without blocks."""
     root = s.mod["main"].body
     if not isinstance(root, s_tir.SBlockRealize):
         return []
@@ -180,7 +190,7 @@ def block_of(s: Schedule, rv: SBlockRV) -> Block:
 
 
 def block_names(func: tirx.PrimFunc) -> list[str]:
-    """Names of the blocks of a function, in order, its root aside."""
+    """Names of the blocks of a function, in order, without its root."""
     names = [b.name_hint for b in _collect(func.body, s_tir.SBlock)]
     return [n for n in names if n != "root"]
 
@@ -191,7 +201,7 @@ def has_constant_shapes(func: tirx.PrimFunc) -> bool:
 
 
 def calls_library(func: tirx.PrimFunc) -> bool:
-    """Whether a function calls code that is not TVM's to generate, as a sort does."""
+    """Whether a function calls code of a library, as a sort does."""
     library = {"tvm_call_packed", "tvm_call_cpacked", "call_extern"}
     return bool(_collect(func.body, ir.Call, lambda c: call_name(c) in library))
 
@@ -208,26 +218,26 @@ def outputs(func: tirx.PrimFunc) -> list[tirx.Buffer]:
 
 
 def call_name(call: ir.Call) -> str:
-    """Name of the intrinsic that is called, without the dialect it is of; empty for other calls."""
-    return call.op.name.split(".")[-1] if isinstance(call.op, ir.Op) else ""
+    """Name of the intrinsic that is called, without its dialect; empty for other calls."""
+    return str(call.op.name).split(".")[-1] if isinstance(call.op, ir.Op) else ""
 
 
-def transcendentals(node) -> int:
-    """Calls of exp, log and the like within an expression or a statement."""
+def transcendentals(node: ir.Expr | tirx.Stmt) -> int:
+    """How many calls of exp, log and the like an expression or a statement has."""
     return len(_collect(node, ir.Call, lambda c: call_name(c) in _TRANSCENDENTAL))
 
 
-def effort(node) -> int:
+def effort(node: ir.Expr | tirx.Stmt) -> int:
     """About how many vector instructions an expression or a statement becomes, polynomials and all."""
     return _operations(node) + _ROOT_INSTRUCTIONS * _roots(node) + _TRANSCENDENTAL_INSTRUCTIONS * transcendentals(node)
 
 
-def _roots(node) -> int:
+def _roots(node: ir.Expr | tirx.Stmt) -> int:
     calls = _collect(node, ir.Call, lambda c: call_name(c) in ("sqrt", "rsqrt"))
     return len(calls) + len(_collect(node, tirx.Div, _is_float))
 
 
-def _operations(node) -> int:
+def _operations(node: ir.Expr | tirx.Stmt) -> int:
     kinds = (tirx.Add, tirx.Sub, tirx.Mul, tirx.Max, tirx.Min, tirx.Select)
     return sum(len(_collect(node, kind, _is_float)) for kind in kinds)
 
@@ -253,12 +263,13 @@ def _block(s: Schedule, rv: SBlockRV) -> Block:
     return Block(rv, stmt, kinds, extents, loads, stores, plain, analyzer)
 
 
-def _collect(node, kind, keep=lambda node: True) -> list:
-    found = []
+def _collect(node: ir.Expr | tirx.Stmt, kind: type, keep: Callable[[Any], bool] = lambda node: True) -> list[Any]:
+    """Every node of a kind within an expression or a statement that `keep` accepts."""
+    found: list[Any] = []
 
-    def visit(n):
-        if keep(n):
-            found.append(n)
+    def visit(one: ir.Expr | tirx.Stmt) -> None:
+        if keep(one):
+            found.append(one)
 
     tvm_ffi.structural_walk(node, (kind, visit))
     return found
@@ -266,13 +277,13 @@ def _collect(node, kind, keep=lambda node: True) -> list:
 
 def _borders(condition: ir.Expr, var: ir.Var) -> list[int]:
     """Positions of `c <= v` and `v < c` in a condition; other forms give none."""
-    borders = []
+    borders: list[int] = []
 
-    def constant_and_axis(constant, axis, offset):
+    def constant_and_axis(constant: ir.Expr, axis: ir.Expr, offset: int) -> None:
         if isinstance(constant, tirx.IntImm) and axis.same_as(var):
             borders.append(int(constant.value) + offset)
 
-    def visit(test):
+    def visit(test: ir.Expr) -> None:
         if isinstance(test, tirx.LE):
             constant_and_axis(test.a, test.b, 0)
             constant_and_axis(test.b, test.a, 1)

@@ -1,4 +1,4 @@
-"""Conditions inside of loop nests become bounds of the loops, so that no innermost loop has a branch.
+"""Conditions inside loop nests become bounds of the loops, so that no innermost loop has a branch.
 
     for k in range(3):                                  for k in range(max(0, 1 - y), min(3, 17 - y)):
         for c in range(64):                                 for c in range(64):
@@ -7,28 +7,31 @@
     for t in range(3):                                  for t in range(2): ...
         ... if 6 * t + p < 16: ...                   ->  t = 2: ...
 
-The second where a loop asks for it (`SPLIT`), because its body is copied. TVM hoists a condition as a whole or not at all, and LLVM copies
-loops for some of what is left: of three kernel rows it kept the accumulators of two in registers, and those of the third in memory.
+The second is done only where a loop asks for it (`SPLIT`), because it copies the loop's body. TVM hoists a condition as a whole or not at
+all. LLVM copies loops for some of the conditions that are left: of three kernel rows it kept the accumulators of two in registers, and
+those of the third in memory.
 """
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby
+from typing import Any
 
 import tvm
 import tvm_ffi
 from tvm import ir, s_tir, sym, tirx
 
 from .loop_nests import substitute
+from .module_pass import ModulePass
 
 SPLIT = "tenfold.split"  # annotation of a loop: the values for which the conditions in its body are known become loops of their own
-MOST_SEGMENTS = 4
-MOVED = (tirx.ForKind.SERIAL, tirx.ForKind.UNROLLED, tirx.ForKind.VECTORIZED)
+MOST_SEGMENTS = 4  # that a loop is split into
+REWRITTEN_KINDS = (tirx.ForKind.SERIAL, tirx.ForKind.UNROLLED, tirx.ForKind.VECTORIZED)
 COMPARISONS = {tirx.LT: (0, -1), tirx.LE: (0, 0), tirx.GT: (1, -1), tirx.GE: (1, 0)}  # the smaller side, and what equality adds
 
 
 def lower_blocks(mod: tvm.IRModule) -> tvm.IRModule:
-    """Schedules as plain loops: the first half of TVM's lowering, whose order it keeps."""
+    """Rewrite scheduled functions as plain loops: the first half of TVM's lowering, in TVM's order."""
     steps = s_tir.transform
     passes = [
         steps.CanonicalizeLoop(),
@@ -44,22 +47,23 @@ def lower_blocks(mod: tvm.IRModule) -> tvm.IRModule:
 
 
 @tvm.transform.module_pass(opt_level=0, name="BoundLoops")
-class BoundLoops:
+class BoundLoops(ModulePass):
     """Rewrite the loops of all kernels of a module without blocks."""
 
-    def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
+    def transform_module(self, mod: tvm.IRModule, context: tvm.transform.PassContext) -> tvm.IRModule:
+        """Rewrite every kernel."""
         functions = {var: bound_loops(f) if isinstance(f, tirx.PrimFunc) else f for var, f in mod.functions_items()}
         return s_tir.transform.ConvertSSA()(tvm.IRModule(functions, attrs=mod.attrs))
 
 
 def bound_loops(func: tirx.PrimFunc) -> tirx.PrimFunc:
-    """The function with its conditions as far out as they can be, as bounds where possible."""
+    """Move the conditions of a function as far out as they can be, and make them bounds of loops where possible."""
     analyzer = sym.Analyzer()
     for loop in _all(func.body, tirx.For):
         analyzer.bind(loop.loop_var, ir.Range.from_min_extent(loop.min, loop.extent))
 
     def rewrite(loop: tirx.For) -> tirx.Stmt:
-        if loop.kind not in MOVED:
+        if loop.kind not in REWRITTEN_KINDS:
             return loop
         return _hoisted(_split(loop, analyzer) if SPLIT in loop.annotations else loop, analyzer)
 
@@ -67,7 +71,10 @@ def bound_loops(func: tirx.PrimFunc) -> tirx.PrimFunc:
 
 
 def _hoisted(loop: tirx.Stmt, analyzer: sym.Analyzer) -> tirx.Stmt:
-    """A loop around a condition: what does not depend on the loop goes around it, what bounds its variable into its range."""
+    """Move the condition that a loop is around.
+
+    Parts of it that do not depend on the loop go around the loop. Parts that bound the loop's variable go into its range.
+    """
     if not isinstance(loop, tirx.For) or not isinstance(loop.body, tirx.IfThenElse) or loop.body.else_case is not None:
         return loop
     parts = list(_conjuncts(loop.body.condition))
@@ -75,7 +82,8 @@ def _hoisted(loop: tirx.Stmt, analyzer: sym.Analyzer) -> tirx.Stmt:
         return loop
     own = [part for part in parts if _uses(part, loop.loop_var)]
     free = [part for part in parts if not _uses(part, loop.loop_var)]
-    begin, end, kept = loop.min, loop.min + loop.extent, []
+    begin, end = loop.min, loop.min + loop.extent
+    kept: list[ir.Expr] = []
     for part in own:
         bounds = _bounds(part, loop.loop_var) if loop.kind == tirx.ForKind.SERIAL else None
         if bounds is None:
@@ -87,14 +95,15 @@ def _hoisted(loop: tirx.Stmt, analyzer: sym.Analyzer) -> tirx.Stmt:
     begin, extent = analyzer.simplify(begin), analyzer.simplify(tirx.max(end - begin, zero))
     body = _behind(kept, loop.body.then_case)
     if isinstance(extent, tirx.IntImm) and not isinstance(begin, tirx.IntImm):
-        # As many turns wherever they begin. Left as it is, y + k from k = 1 - y on has y times zero, by which TVM's analysis divides.
+        # The number of turns does not depend on where they begin, so count from zero. Otherwise y + k, from k = 1 - y on, has y times zero,
+        # by which TVM's analysis divides.
         body, begin = substitute(body, {loop.loop_var: begin + loop.loop_var}), zero
         body = tvm_ffi.structural_map(body, (tirx.Add, analyzer.simplify), order="post")
     return _behind(free, _loop(loop, loop.loop_var, begin, extent, body))
 
 
 def _bounds(condition: ir.Expr, var: ir.Var) -> tuple[ir.Expr | None, ir.Expr | None] | None:
-    """Where a comparison that is linear in a variable, by a constant, begins to hold and ends to; None where it is no such thing."""
+    """The first value of a variable for which a comparison holds, and the first behind the last; None if it is not linear in it."""
     kind = type(condition)
     if kind not in COMPARISONS:
         return None
@@ -110,7 +119,7 @@ def _bounds(condition: ir.Expr, var: ir.Var) -> tuple[ir.Expr | None, ir.Expr | 
 
 
 def _split(loop: tirx.For, analyzer: sym.Analyzer) -> tirx.Stmt:
-    """A loop for each run of values that agree on which conditions of the body always hold."""
+    """Split a loop into runs of values for which the same conditions of the body always hold."""
     if not isinstance(loop.min, tirx.IntImm) or not isinstance(loop.extent, tirx.IntImm):
         return loop
     found = [part for branch in _all(loop.body, tirx.IfThenElse) for part in _conjuncts(branch.condition)]
@@ -151,8 +160,9 @@ def _conjuncts(condition: ir.Expr) -> Iterator[ir.Expr]:
         yield condition
 
 
-def _all(node, kind: type) -> list:
-    found: list = []
+def _all(node: ir.Expr | tirx.Stmt, kind: type) -> list[Any]:
+    """Every node of a kind within an expression or a statement."""
+    found: list[Any] = []
     tvm_ffi.structural_walk(node, (kind, found.append))
     return found
 

@@ -3,8 +3,8 @@
     for i (vector): y[i] = let a = f(x[i]) in a * g(a)    ->    for i (vector): a[i] = f(x[i])
                                                                 for i (vector): y[i] = a[i] * g(a[i])
 
-TVM's analysis puts in the value for a name wherever it meets it, and for the names in that value: 2^n of it for n names in a row. It
-leaves what is loaded from memory alone.
+TVM's analysis replaces a name by its value wherever it meets it, and then the names in that value: 2^n copies for n names in a row. It does
+not do so with what is loaded from memory.
 """
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .loop_nests import add_region, changed, fresh, loads_in, nests_of, point, r
 
 
 def store_names(func: tirx.PrimFunc) -> tirx.PrimFunc:
-    """The scheduled function with the names in its stores stored themselves, a vector each in a vectorised loop.
+    """Store the named values of a scheduled function in buffers of their own, one vector each in a vectorised loop.
 
-    Names in vectorised loops of more than one block, and those that a branch guards, stay.
+    Names in vectorised loops of more than one block stay, and so do those that a branch guards.
     """
     buffers: list[tirx.Buffer] = []
 
@@ -33,7 +33,7 @@ def store_names(func: tirx.PrimFunc) -> tirx.PrimFunc:
 
 
 def _steps(block: s_tir.SBlock, lanes: ir.Expr, buffers: list[tirx.Buffer]) -> list[tuple[tirx.BufferStore, ir.Var]]:
-    """The stores that become of a block's: of one name after the other, then its own. Each with the variable that counts lanes."""
+    """The stores that a block's store becomes, each with the variable that counts lanes: one for each name, then its own."""
     if not isinstance(block.body, tirx.BufferStore) or block.init is not None:
         return []
     lane = tirx.Var("lane", str(lanes.ty.dtype))
@@ -54,7 +54,7 @@ def _steps(block: s_tir.SBlock, lanes: ir.Expr, buffers: list[tirx.Buffer]) -> l
 
 
 def _loop(loop: tirx.For, step: tuple[tirx.BufferStore, ir.Var]) -> tirx.For:
-    """The vectorised loop around one of the steps, in the place of its block."""
+    """Put the vectorised loop around one of the steps."""
     (store, lane), realize = step, loop.body
     block, count = realize.block, tirx.Var(loop.loop_var.name, str(loop.loop_var.ty.dtype))
     counted = tirx.IterVar(ir.Range.from_min_extent(loop.min, loop.extent), tirx.Var("v_lane", str(lane.ty.dtype)), tirx.IterVar.DataPar)
@@ -77,11 +77,11 @@ def _outermost(expr: ir.Expr) -> tirx.Let | None:
     """The first name in an expression; those that a branch guards stay in it."""
     found: list[tirx.Let] = []
 
-    def name(let):
+    def name(let: tirx.Let) -> tvm_ffi.VisitInterrupt:
         found.append(let)
         return tvm_ffi.VisitInterrupt()
 
-    def branch(call):
+    def branch(call: ir.Call) -> tvm_ffi.WalkResult | None:
         return tvm_ffi.WalkResult.SKIP if call_name(call) == "if_then_else" else None
 
     tvm_ffi.structural_walk(expr, ((tirx.Let, name), (ir.Call, branch)), order="pre")

@@ -4,43 +4,56 @@
     ->  for s, p, k: part[s, p] += f(s, p and k joined)          a part for each lane of a vector, or for each task
         for s, p:    y[s] += part[s, p]                          and the K % P elements that are left over
 
-TVM's own `rfactor` would do for lengths that the parts divide; for others it leaves a bounds check that `compute_at` drops.
+TVM's own `rfactor` is enough where the parts divide the length. For other lengths it leaves a bounds check that `compute_at` drops.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from math import prod
+from typing import Any
 
 from tvm import ir, s_tir, tirx
 
-from .loop_nests import block_in, fresh, loads_in, nest_around, nests_of, substitute, with_fresh_names, with_nests
+from .loop_nests import block_of_nest, fresh, loads_in, nest_around, nests_of, substitute, with_fresh_names, with_nests
 
 LANES, TASKS = "_lanes", "_tasks"  # what the names of the parts' blocks and buffers end in
 _OPERATIONS = (tirx.Add, tirx.Mul, tirx.Max, tirx.Min)
 
+# (part, position in the part, length of a part) -> position on the axes that are split
+_Join = Callable[[ir.Var, ir.Var, int], ir.Expr]
+# (something for each spatial axis, the same for the axis of parts) -> all of them in the order of the new block
+_Order = Callable[[Sequence[Any], Any], list[Any]]
+
 
 def split_into_lanes(func: tirx.PrimFunc, name: str, axes: Sequence[int], parts: int) -> tirx.PrimFunc:
-    """Split the reduction block `name` so that neighbouring parts read neighbouring elements: element k * parts + p is of part p.
+    """Split the reduction block `name` so that neighbouring parts read neighbouring elements: part p has the elements k * parts + p.
 
     The parts are the last axis of the new block.
 
     Parameters
     ----------
+    func : tirx.PrimFunc
+        A root block around loop nests of one block each.
     name : str
-        A block `can_split` says yes to, in a loop nest of its own directly below the root.
+        A block that `can_split` accepts.
     axes : sequence of int
-        Which of the block's axes, outermost first; reduction axes, counted as one.
+        Which of the block's axes to split, outermost first. They are reduction axes, and count as one axis.
     parts : int
-        How many parts, at most the axes' length. If the block has other reduction axes (longer than 1): a divisor of it.
+        How many parts, at most the length of that axis. It has to divide the length if the block has other reduction axes longer than 1.
+
+    Raises
+    ------
+    ValueError
+        The parts do not divide the length, but have to.
     """
     return _split_nest(func, name, axes, parts, LANES, lambda p, k, _: k * parts + p, lambda spatial, p: [*spatial, p])
 
 
 def split_into_tasks(func: tirx.PrimFunc, name: str, axes: Sequence[int], parts: int) -> tirx.PrimFunc:
-    """Split the reduction block `name` so that each part reads a stretch of its own: element p * length + k is of part p.
+    """Split the reduction block `name` so that each part reads neighbouring elements: part p has the elements p * length + k.
 
-    The parts are the first axis of the new block.
+    The parts are the first axis of the new block. Parameters and errors are those of `split_into_lanes`.
     """
     return _split_nest(func, name, axes, parts, TASKS, lambda p, k, length: p * length + k, lambda spatial, p: [p, *spatial])
 
@@ -54,17 +67,19 @@ def can_split(block: s_tir.SBlock) -> bool:
     return len(own) == 1 and (own[0].same_as(body.value.a) or own[0].same_as(body.value.b))
 
 
-def _split_nest(func, name, axes, parts, suffix, join, order):
+def _split_nest(func: tirx.PrimFunc, name: str, axes: Sequence[int], parts: int, suffix: str, join: _Join, order: _Order) -> tirx.PrimFunc:
     nests = nests_of(func)
-    names = [block_in(nest).name_hint for nest in nests]
+    names = [block_of_nest(nest).name_hint for nest in nests]
     position = names.index(name)
     new = next(n for i in count() if (n := f"{name}{i or ''}{suffix}") not in names)
-    first, second, buffer = _split(block_in(nests[position]), axes, parts, new, join, order)
+    first, second, buffer = _split(block_of_nest(nests[position]), axes, parts, new, join, order)
     nests[position:position + 1] = [first, second]
     return with_nests(func, nests, [*func.body.block.alloc_buffers, buffer])
 
 
-def _split(block: s_tir.SBlock, axes: Sequence[int], parts: int, name: str, join, order):
+def _split(block: s_tir.SBlock, axes: Sequence[int], parts: int, name: str, join: _Join,
+           order: _Order) -> tuple[tirx.For, tirx.For, tirx.Buffer]:
+    """Make the nest of the parts, the nest over the parts, and the buffer between them."""
     store = block.body
     operation = type(store.value)
     own_load = next(ld for ld in loads_in(store.value) if ld.source.same_as(store.buffer))
@@ -105,9 +120,9 @@ def _split(block: s_tir.SBlock, axes: Sequence[int], parts: int, name: str, join
     return first, second, part
 
 
-def _unravel(position, axes) -> dict:
+def _unravel(position: ir.Expr, axes: Sequence[tirx.IterVar]) -> dict[ir.Var, ir.Expr]:
     """The values of row-major axes at a position."""
-    values = {}
+    values: dict[ir.Var, ir.Expr] = {}
     for v in reversed(axes[1:]):
         size = int(v.dom.extent)
         values[v.var] = position % size

@@ -4,8 +4,8 @@
         for l in vectorized(4):                             s0, s1, s2, s3 = low(v0, v1), high(v0, v1), low(v2, v3), high(v2, v3)
             y[r, l] = x[l, r]                       ->      y[0, 0:4], ... = low(s0, s2), high(s0, s2), ...
 
-Written as it stands, TVM makes a vector out of numbers that are loaded one by one: two instructions for each, where this takes a quarter of
-one. A loop asks for it (`TRANSPOSE`).
+From the plain loops TVM makes vectors of numbers that it loads one by one: two instructions for each number. This takes a quarter of one.
+A loop asks for it by the annotation `TRANSPOSE`.
 """
 from __future__ import annotations
 
@@ -19,31 +19,34 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV
 
 from .loop_nests import substitute
+from .module_pass import ModulePass
 
-SIZES = (4, 8, 16)
+SIZES = (4, 8, 16)  # rows and columns of a tile that can be transposed
 TRANSPOSE = "tenfold.transpose"  # annotation of the loop over rows, around that over columns: how many of each a whole tile has
 
 
 def transposed_tiles(s: Schedule, row: LoopRV, column: LoopRV, lanes: int, loads_go_on: bool,
                      within: Sequence[LoopRV] = ()) -> list[LoopRV]:
-    """Cut a copy into tiles.
+    """Cut the loops of a block that copies into tiles, and ask for their transposition.
 
     Parameters
     ----------
+    s : Schedule
+        The schedule of the block.
     row, column : LoopRV
-        Along which loads and stores are contiguous.
+        The loop along which loads are contiguous, and the one along which stores are.
     lanes : int
-        Of a vector. Tiles are as large as that, or as the shorter axis; at the ends of both they may be cut short.
+        Numbers in a vector. Tiles have as many rows and columns, or as many as the shorter axis. The last ones may be cut short.
     loads_go_on : bool
-        Tiles follow each other along what is loaded, else along what is stored. It should be that of the two whose vectors lie further
-        apart: they share few sets of the L1 cache, which then has each line only as long as it takes.
+        Whether tiles follow each other along what is loaded, else along what is stored. Choose the one whose vectors lie further apart:
+        they share few sets of the L1 cache, so a line should be used up before the next vectors come.
     within : sequence of LoopRV
-        Loops that lie inside of that over the other axis, as rows of an image do.
+        Loops to place inside the loop over tiles of the other axis, such as the rows of an image.
 
     Returns
     -------
     list of LoopRV
-        The loops around what a tile does.
+        The loops around one tile.
     """
     shorter = min(int(s.get(loop).extent) for loop in (row, column))
     size = max((size for size in SIZES if size <= min(lanes, shorter)), default=min(SIZES))
@@ -56,17 +59,21 @@ def transposed_tiles(s: Schedule, row: LoopRV, column: LoopRV, lanes: int, loads
 
 
 @tvm.transform.module_pass(opt_level=0, name="TransposeTiles")
-class TransposeTiles:
+class TransposeTiles(ModulePass):
     """Rewrite the annotated loops of all kernels of a module without blocks."""
 
-    def transform_module(self, mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
+    def transform_module(self, mod: tvm.IRModule, context: tvm.transform.PassContext) -> tvm.IRModule:
+        """Rewrite every kernel."""
         functions = {var: transpose_tiles(f) if isinstance(f, tirx.PrimFunc) else f for var, f in mod.functions_items()}
         return tvm.IRModule(functions, attrs=mod.attrs)
 
 
 def transpose_tiles(func: tirx.PrimFunc) -> tirx.PrimFunc:
-    """The function with its tiles transposed in registers. One that is cut short at an end begins so much earlier, and does again what the
-    one before it did; where that can't be shown to stay within the same copy, it is copied number by number."""
+    """Transpose the tiles of a function in registers.
+
+    A tile that is cut short at an end begins earlier, so that it is whole, and repeats what the one before it did. Where it can't be shown
+    that this stays within the same copy, its numbers are copied one by one.
+    """
     loops: list[tirx.For] = []
     tvm_ffi.structural_walk(func.body, (tirx.For, loops.append))
 
@@ -90,12 +97,16 @@ class _Tile:
 
     Attributes
     ----------
+    store : BufferStore
+        The copy of one number.
+    load : TensorLoad
+        What it reads.
     begin : tuple of Expr
-        The row and the column of its first number, of 0, where it begins earlier than the loops do.
+        The row and the column of its first number, counted from those of the loops: negative where it begins earlier, else 0.
     whole : list of Expr
-        When it is not cut short otherwise.
-    exists : Expr or None
-        Where its numbers lie outside of what is loaded, and are a constant, this is false.
+        Conditions under which it has all its rows and columns.
+    exists : Expr, optional
+        Whether its numbers are loaded; where this is false they are a constant, as outside an image.
     """
 
     store: tirx.BufferStore
@@ -106,7 +117,7 @@ class _Tile:
 
     @classmethod
     def of(cls, loop: tirx.For, loops: Sequence[tirx.For]) -> _Tile | None:
-        """The tile of a loop over rows; None where there is anything else."""
+        """The tile of a loop over rows; None where the loop is of another form."""
         size, inner = int(loop.annotations[TRANSPOSE]), loop.body
         if not isinstance(inner, tirx.For) or not isinstance(inner.body, tirx.BufferStore):
             return None
@@ -121,13 +132,13 @@ class _Tile:
         if _steps(store.buffer, store.indices, inner.loop_var) != 1 or _steps(load.source, load.indices, loop.loop_var) != 1:
             return None
         early = [one for one in short if _can_begin_earlier(one, size, loops, (load.source, load.indices), (store.buffer, store.indices))]
-        begin = tuple(one.extent - size if one in early else tirx.const(0, str(one.loop_var.ty.dtype)) for one in (loop, inner))
+        row, column = (one.extent - size if one in early else tirx.const(0, str(one.loop_var.ty.dtype)) for one in (loop, inner))
         whole = [tirx.EQ(one.extent, tirx.const(size, str(one.extent.ty.dtype))) for one in short if one not in early]
-        return cls(store, load, begin, whole, exists)
+        return cls(store, load, (row, column), whole, exists)
 
 
 def _can_begin_earlier(loop: tirx.For, size: int, loops: Sequence[tirx.For], *accesses: tuple[tirx.Buffer, Sequence[ir.Expr]]) -> bool:
-    """Whether all tiles along an axis but the last are whole, follow each other in memory, and one thread copies them."""
+    """Whether one thread copies all tiles along an axis, they follow each other in memory, and only the last can be cut short."""
     free: list[ir.Var] = []
     tvm_ffi.structural_walk(loop.extent, (ir.Var, free.append))
     around = next((one for one in loops if free and all(one.loop_var.same_as(var) for var in free)), None)
@@ -136,7 +147,7 @@ def _can_begin_earlier(loop: tirx.For, size: int, loops: Sequence[tirx.For], *ac
     analyzer, dtype, last = sym.Analyzer(), str(around.loop_var.ty.dtype), int(around.extent) - 1
     extents = [_constant(analyzer.simplify(substitute(loop.extent, {around.loop_var: tirx.const(at, dtype)}))) for at in range(last)]
     steps = [(_steps(*access, around.loop_var), _steps(*access, loop.loop_var)) for access in accesses]
-    return extents == [size] * last and all(None not in pair and pair[0] == size * pair[1] for pair in steps)
+    return extents == [size] * last and all(out is not None and in_ is not None and out == size * in_ for out, in_ in steps)
 
 
 def _constant(expr: ir.Expr) -> int | None:
@@ -150,7 +161,7 @@ def _uses(expr: ir.Expr, var: ir.Var) -> bool:
 
 
 def _steps(buffer: tirx.Buffer, indices: Sequence[ir.Expr], var: ir.Var) -> int | None:
-    """By how many numbers of memory an access moves with a variable; None where it does not do so evenly."""
+    """How many numbers of memory an access moves by when a variable moves by one; None where that is not constant."""
     place, size = tirx.const(0, str(var.ty.dtype)), 1
     for index, extent in zip(reversed(indices), reversed(buffer.shape), strict=True):
         place, size = place + index * size, size * int(extent)
@@ -159,6 +170,7 @@ def _steps(buffer: tirx.Buffer, indices: Sequence[ir.Expr], var: ir.Var) -> int 
 
 
 def _shuffled(loop: tirx.For, tile: _Tile) -> tirx.Stmt:
+    """Load the vectors of a tile, shuffle and store them."""
     size, row, lane = int(loop.annotations[TRANSPOSE]), (loop.loop_var, tile.begin[0]), (loop.body.loop_var, tile.begin[1])
     load, store, vector = tile.load, tile.store, f"{tile.load.source.dtype}x{size}"
     bound: list[tirx.Stmt] = []
@@ -176,6 +188,7 @@ def _shuffled(loop: tirx.For, tile: _Tile) -> tirx.Stmt:
 
 
 def _constant_vectors(loop: tirx.For, tile: _Tile) -> tirx.Stmt:
+    """Store the constant in the place of a tile that does not exist."""
     size, value = int(loop.annotations[TRANSPOSE]), tirx.Broadcast(tile.store.value.args[2], int(loop.annotations[TRANSPOSE]))
     row, lane = (loop.loop_var, tile.begin[0]), (loop.body.loop_var, tile.begin[1])
     places = [_vector_at(tile.store.indices, lane, row, at, size) for at in range(size)]
@@ -184,19 +197,21 @@ def _constant_vectors(loop: tirx.For, tile: _Tile) -> tirx.Stmt:
 
 def _vector_at(indices: Sequence[ir.Expr], along: tuple[ir.Var, ir.Expr], other: tuple[ir.Var, ir.Expr], at: int,
                size: int) -> list[ir.Expr]:
-    """The indices of a vector: all values of one variable, one of the other, each from where it begins. It may go on behind the end of an
-    axis: memory does too."""
+    """The indices of a vector, which takes all values of one variable and one value of the other, each counted from where it begins.
+
+    A vector may go on behind the end of an axis, as memory does.
+    """
     dtype = str(along[0].ty.dtype)
     *lead, first = (substitute(index, {along[0]: along[1], other[0]: other[1] + tirx.const(at, dtype)}) for index in indices)
     return [*lead, tirx.Ramp(first, tirx.const(1, dtype), size)]
 
 
 def transposition(size: int) -> list[list[tuple[int, int, list[int]]]]:
-    """Stages of shuffles that transpose a square of 4, 8 or 16, each of them one instruction of SSE, AVX or AVX-512.
+    """Stages of shuffles that transpose a square of 4, 8 or 16 rows, each shuffle one instruction of SSE, AVX or AVX-512.
 
-    In a stage (a, b, order) makes the vector of its place: order[l] counts through the numbers of vector a and then those of b. Two stages
-    interleave numbers within 128 bits (UNPCKLPS, UNPCKHPS): the numbers of four rows come together. The others do the same with blocks of
-    128 bits (VPERM2F128, VSHUFF32X4).
+    A stage has one shuffle (a, b, order) for each vector of its result: number l of the result is number order[l] of vector a followed by
+    vector b. Two stages interleave numbers within 128 bits (UNPCKLPS, UNPCKHPS), which brings the numbers of four rows together. The others
+    do the same with blocks of 128 bits (VPERM2F128, VSHUFF32X4).
     """
     blocks = range(size // 4)
     within = [[4 * block + q // 2 + 2 * half + size * (q % 2) for block in blocks for q in range(4)] for half in (0, 1)]
@@ -211,7 +226,7 @@ def transposition(size: int) -> list[list[tuple[int, int, list[int]]]]:
 
 
 def _stage(size: int, bit: int, orders: Sequence[list[int]]) -> list[tuple[int, int, list[int]]]:
-    """Pairs of vectors whose numbers differ in one bit; which of two orders makes the vector says that bit of its own number."""
+    """Shuffles of pairs of vectors whose numbers differ in one bit; that bit of the result's number chooses one of two orders."""
     return [(i & ~(1 << bit), i | 1 << bit, orders[i >> bit & 1]) for i in range(size)]
 
 
@@ -221,8 +236,8 @@ def _blocks(numbers: Sequence[int]) -> list[int]:
 
 
 def _as_written(loop: tirx.For) -> tirx.Stmt:
-    """Vectors that are gathered number by number, or plain loops where the tile is cut short."""
-    conditions = []
+    """Copy a tile number by number: as vectors, or in plain loops where the tile is cut short."""
+    conditions: list[tirx.IfThenElse] = []
     tvm_ffi.structural_walk(loop, (tirx.IfThenElse, conditions.append))
     whole = not conditions and all(isinstance(one.extent, tirx.IntImm) for one in (loop, loop.body) if isinstance(one, tirx.For))
     kinds = [tirx.ForKind.UNROLLED, tirx.ForKind.VECTORIZED] if whole else [tirx.ForKind.SERIAL] * 2

@@ -1,8 +1,8 @@
 """exp, log, tanh, sigmoid, erf and pow as polynomials that vectorise.
 
 LLVM turns ``exp`` of a vector of eight floats into eight calls of ``expf``: 5 ns an element, fifteen times slower than memory. The forms
-below are plain arithmetic, so they run at vector speed whatever the vector width. Largest relative error, measured over all of
-the float32 range: exp 8.3e-8, log 7.8e-8, tanh 2.7e-7, sigmoid 1.5e-7, erf 2.9e-7.
+below are plain arithmetic, so they run at vector speed for every vector width. The largest relative errors over the whole float32 range
+are, measured: exp 8.3e-8, log 7.8e-8, tanh 2.7e-7, sigmoid 1.5e-7, erf 2.9e-7.
 
 Sources: S. Moshier's Cephes library (``expf``, ``logf``); the rational forms of tanh and erf are those of Eigen
 (``Eigen/src/Core/MathFunctionsImpl.h``, ``SpecialFunctionsImpl.h``).
@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 import tvm
 import tvm_ffi
 from tvm import ir, tirx
+
+from .module_pass import ModulePass
 
 _LOG2_E = 1.44269504088896341
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4  # ln 2 in two parts: n * high is exact for |n| < 2**10 (Cody and Waite)
@@ -34,7 +36,7 @@ def _f32(value: float) -> ir.Expr:
 
 
 def _let(value: ir.Expr, body: Callable[[ir.Expr], ir.Expr]) -> ir.Expr:
-    """``body`` of a name for ``value``: computed once however often the body mentions it."""
+    """Name ``value`` and pass the name to ``body``, so that the value is computed once however often the body uses it."""
     name = tirx.Var("t", str(value.ty.dtype))
     return tirx.Let(name, value, body(name))
 
@@ -52,20 +54,20 @@ def _clamp(x: ir.Expr, low: float, high: float) -> ir.Expr:
 
 
 def _two_to(n: ir.Expr) -> ir.Expr:
-    """2**n for an int32 n of -126 to 127, by writing the exponent's bits."""
+    """2**n for an int32 n from -126 to 127, by writing the exponent's bits."""
     return tirx.reinterpret("float32", (n + 127) << 23)
 
 
 def exp(x: ir.Expr) -> ir.Expr:
-    """exp(x) = 2**n * exp(r), with n the nearest integer to x / ln 2; 0 and infinity where float32 ends, denormals included."""
+    """exp(x) = 2**n * exp(r), with n the integer nearest to x / ln 2; denormals included, 0 and infinity beyond the float32 range."""
 
-    def reduced(x):
+    def reduced(x: ir.Expr) -> ir.Expr:
         return _let(tirx.floor(x * _f32(_LOG2_E) + _f32(0.5)), lambda n: rest(x, n))
 
-    def rest(x, n):
+    def rest(x: ir.Expr, n: ir.Expr) -> ir.Expr:
         return _let(x - n * _f32(_LN2_HIGH) - n * _f32(_LN2_LOW), lambda r: scaled(n, r))
 
-    def scaled(n, r):
+    def scaled(n: ir.Expr, r: ir.Expr) -> ir.Expr:
         series = _horner(_EXP, r) * (r * r) + r + _f32(1.0)
         # In two factors: 2**n itself leaves the range of normal numbers at both ends.
         return _let(tirx.Cast("int32", n), lambda k: _let(k >> 1, lambda half: series * _two_to(half) * _two_to(k - half)))
@@ -77,17 +79,17 @@ def log(x: ir.Expr) -> ir.Expr:
     """log(x) = e ln 2 + log(m) with m in [sqrt(1/2), sqrt(2)); -infinity at 0, NaN below."""
     sqrt_half_bits = 0x3F3504F3
 
-    def named(x):
+    def named(x: ir.Expr) -> ir.Expr:
         tiny = x < _f32(_SMALLEST_NORMAL)
         bits = tirx.reinterpret("int32", tirx.Select(tiny, x * _f32(2.0**23), x))
         return _let(bits, lambda bits: _let((bits - sqrt_half_bits) >> 23, lambda e: split(x, tiny, bits, e)))
 
-    def split(x, tiny, bits, e):
+    def split(x: ir.Expr, tiny: ir.Expr, bits: ir.Expr, e: ir.Expr) -> ir.Expr:
         exponent = tirx.Cast("float32", e - tirx.Select(tiny, tirx.const(23, "int32"), tirx.const(0, "int32")))
         mantissa = tirx.reinterpret("float32", bits - (e << 23))
         return _let(exponent, lambda exponent: _let(mantissa - _f32(1.0), lambda f: series(x, exponent, f)))
 
-    def series(x, exponent, f):
+    def series(x: ir.Expr, exponent: ir.Expr, f: ir.Expr) -> ir.Expr:
         square = f * f
         small = _horner(_LOG, f) * f * square + exponent * _f32(_LN2_LOW) - square * _f32(0.5)
         result = f + small + exponent * _f32(_LN2_HIGH)
@@ -100,7 +102,7 @@ def log(x: ir.Expr) -> ir.Expr:
 def tanh(x: ir.Expr) -> ir.Expr:
     """tanh(x) as an odd polynomial over an even one on [-7.9, 7.9], beyond which it rounds to 1."""
 
-    def ratio(x):
+    def ratio(x: ir.Expr) -> ir.Expr:
         return _let(x * x, lambda s: x * _horner(_TANH_ODD, s) / _horner(_TANH_EVEN, s))
 
     return _let(_clamp(x, -7.90531110763549805, 7.90531110763549805), ratio)
@@ -114,7 +116,7 @@ def sigmoid(x: ir.Expr) -> ir.Expr:
 def erf(x: ir.Expr) -> ir.Expr:
     """erf(x) as an odd polynomial over an even one on [-4, 4], beyond which it rounds to 1."""
 
-    def ratio(x):
+    def ratio(x: ir.Expr) -> ir.Expr:
         return _let(x * x, lambda s: x * _horner(_ERF_ODD, s) / _horner(_ERF_EVEN, s))
 
     return _let(_clamp(x, -3.7, 3.7), ratio)
@@ -122,12 +124,12 @@ def erf(x: ir.Expr) -> ir.Expr:
 
 def power(x: ir.Expr, exponent: float) -> ir.Expr | None:
     """x**exponent by square roots and products, for multiples of 1/4 up to 4 (local response normalisation's 0.75); else None."""
-    quarters = exponent * 4
-    if quarters != int(quarters) or not 0 < abs(quarters) <= 16:
+    scaled = exponent * 4
+    if scaled != int(scaled) or not 0 < abs(scaled) <= 16:
         return None
-    quarters, whole = abs(int(quarters)) % 4, abs(int(quarters)) // 4
+    quarters, whole = abs(int(scaled)) % 4, abs(int(scaled)) // 4
 
-    def product(x):
+    def product(x: ir.Expr) -> ir.Expr:
         factors = [x] * whole
         if quarters >= 2:
             factors.append(tirx.sqrt(x))
@@ -145,9 +147,9 @@ _UNARY = {"tirx.exp": exp, "tirx.log": log, "tirx.tanh": tanh, "tirx.sigmoid": s
 
 
 def with_vector_math(func: tirx.PrimFunc) -> tirx.PrimFunc:
-    """The function with each float32 call of the above replaced by its polynomial; other types keep the C library's functions."""
+    """Replace each float32 call of the functions above by its polynomial; other types keep the C library's functions."""
 
-    def replace(call):
+    def replace(call: ir.Call) -> ir.Expr:
         if not isinstance(call.op, ir.Op) or str(getattr(call.ty, "dtype", "")) != "float32":
             return call
         if call.op.name in _UNARY:
@@ -162,9 +164,10 @@ def with_vector_math(func: tirx.PrimFunc) -> tirx.PrimFunc:
 
 
 @tvm.transform.module_pass(opt_level=0, name="VectorMath")
-class VectorMath:
-    """`with_vector_math` for every function of a module. Belongs after scheduling: rules read `exp` better than a polynomial."""
+class VectorMath(ModulePass):
+    """`with_vector_math` for every function of a module, after scheduling: rules read `exp` more easily than a polynomial."""
 
-    def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+    def transform_module(self, mod: tvm.IRModule, context: tvm.transform.PassContext) -> tvm.IRModule:
+        """Rewrite every kernel."""
         functions = {var: with_vector_math(func) if isinstance(func, tirx.PrimFunc) else func for var, func in mod.functions_items()}
         return tvm.IRModule(functions, attrs=mod.attrs, global_infos=mod.global_infos)

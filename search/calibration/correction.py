@@ -22,11 +22,11 @@ import onnx
 
 from ...factorization import FactorChain, Layer
 from ...factorization.plan_json import CORRECTIONS
-from ...factorization.solvers.chain_als import refined
+from ...factorization.solvers.chain_als import chain_als_towards
 from ...factorization.solvers.kronecker import roots
-from ...factorization.solvers.last_stage_fit import Responses, response, solve
+from ...factorization.solvers.last_stage_fit import LastStageSamples, fit_last_stage, stage_output
 from ...factorization.solvers.objective import Moment
-from ...factorization.solvers.stage_view import Pieces
+from ...factorization.solvers.stage_view import ChainView
 from ...frontends import Network
 from ...passes.factor_chains import push_permutations
 from ...passes.factorize_onnx import factorize_onnx
@@ -105,10 +105,10 @@ def correct(
         order = slice(None) if chain.permutation is None else np.argsort(chain.permutation)
         wanted, own = wanted[:, order], site.bias[order]
         solved = kind in ("response", "fisher")
-        if solved and len(chain.stages) > 1 and Pieces(chain).width == _width(site) <= MAX_WIDTH:
+        if solved and len(chain.stages) > 1 and ChainView(chain).width == _width(site) <= MAX_WIDTH:
             weighting = weightings[name][order][:, order] if kind == "fisher" else None
             chain = _refit(chain, _width(site), site.inputs(graph(chain), images), wanted, weighting)
-        data = Responses(site.features(graph(chain), chain, images), wanted, site.pool.window if site.pool else 1)
+        data = LastStageSamples(site.features(graph(chain), chain, images), wanted, site.pool.window if site.pool else 1)
         weight, bias = _respond(chain, own, data, site.rectified) if solved else _restore(chain, data, kind == "moments")
         last = replace(chain.stages[-1], weight=weight, bias=bias - own)
         done[name] = replace(chain, stages=(*chain.stages[:-1], last))
@@ -140,20 +140,20 @@ def _refit(
     for rows in inputs:
         moments.add(rows, wanted[start : start + len(rows)])
         start += len(rows)
-    goal = Moment(moments.covariance(), Pieces(chain).kernel(), moments.cross_covariance(), moments.variance(), SMOOTHING)
-    return refined(chain, goal, weighting=weighting)
+    goal = Moment(moments.covariance(), ChainView(chain).kernel(), moments.cross_covariance(), moments.variance(), SMOOTHING)
+    return chain_als_towards(chain, goal, weighting=weighting)
 
 
-def _respond(chain: FactorChain, own: np.ndarray, data: Responses, rectified: bool) -> tuple[np.ndarray, np.ndarray]:
+def _respond(chain: FactorChain, own: np.ndarray, data: LastStageSamples, rectified: bool) -> tuple[np.ndarray, np.ndarray]:
     """Weight and whole bias of the last stage, solved again."""
     last = chain.stages[-1]
-    return solve(last.weight, own if last.bias is None else own + last.bias, last.groups, data, rectified)
+    return fit_last_stage(last.weight, own if last.bias is None else own + last.bias, last.groups, data, rectified)
 
 
-def _restore(chain: FactorChain, data: Responses, deviation: bool) -> tuple[np.ndarray, np.ndarray]:
+def _restore(chain: FactorChain, data: LastStageSamples, deviation: bool) -> tuple[np.ndarray, np.ndarray]:
     """Weight and whole bias of the last stage that restore the mean, and with ``deviation`` the deviation, of its channels."""
     last = chain.stages[-1]
-    found = response(last.weight, last.groups, data.features)
+    found = stage_output(last.weight, last.groups, data.features)
     gain = np.ones(last.out_channels)
     if deviation:
         before, after = data.targets.std(axis=0, dtype=np.float64), found.std(axis=0, dtype=np.float64)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...frontends.reference.graph_activations import Inside
+from ...frontends.reference.graph_activations import GraphActivations
 from ...passes.factorize_onnx import factorize_onnx
 from ...runner.data import Data
 from ...support.errors import TenfoldError
@@ -119,7 +119,7 @@ class Judge:
 
     def _scores(self, chains: dict[str, FactorChain]) -> np.ndarray:
         model = factorize_onnx(self._model, chains) if chains else self._model
-        scores = np.concatenate([values[self._output] for values in Inside(model, [self._output]).batches(self.data.x)])
+        scores = np.concatenate([values[self._output] for values in GraphActivations(model, [self._output]).batches(self.data.x)])
         if not np.isfinite(scores).all():
             raise TenfoldError("the network gives NaN or infinity on the data")
         return scores.reshape(len(scores), -1)

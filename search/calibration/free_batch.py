@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from ...frontends.reference.graph_activations import Inside
+from ...frontends.reference.graph_activations import GraphActivations
 from ...support.errors import TenfoldError
 
 TOLERANCE = 1e-3  # of the largest output: between runs of different batches only rounding differs
@@ -92,8 +92,8 @@ def _same(model: onnx.ModelProto, freed: onnx.ModelProto, images: np.ndarray) ->
     """Whether both graphs give the same outputs for ``images``."""
     names = [value.name for value in model.graph.output]
     size = len(images)
-    together = next(Inside(freed, names).batches(images, size))
-    apart = list(Inside(model, names).batches(images, size))
+    together = next(GraphActivations(freed, names).batches(images, size))
+    apart = list(GraphActivations(model, names).batches(images, size))
     for name in names:
         expected = np.concatenate([values[name] for values in apart])
         if together[name].shape != expected.shape:

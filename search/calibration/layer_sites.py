@@ -10,7 +10,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ...factorization import FactorChain, Layer, Stage
-from ...frontends.reference.graph_activations import Inside
+from ...frontends.reference.graph_activations import GraphActivations
 from .moments import layer_values
 from .patches import Pool, Positions, patches, pixels
 
@@ -98,7 +98,7 @@ def walk(
 ) -> Iterator[tuple[dict[str, np.ndarray], list[Positions]]]:
     """Values of a graph batch by batch, each with the positions that belong to its images."""
     done = 0
-    for found in Inside(model, values).batches(images):
+    for found in GraphActivations(model, values).batches(images):
         count = len(next(iter(found.values())))
         yield found, [at[done : done + count] for at in positions]
         done += count

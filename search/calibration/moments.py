@@ -13,7 +13,7 @@ import scipy.linalg.blas
 
 from ...factorization import Layer, Statistics
 from ...frontends import Network
-from ...frontends.reference.graph_activations import Inside
+from ...frontends.reference.graph_activations import GraphActivations
 from ...support.errors import TenfoldError
 from ...support.progress import Progress, reporter
 from .free_batch import free_batch
@@ -82,7 +82,7 @@ def calibrate(
     counts = {layer.name: max(PATCHES_PER_DIMENSION * _width(layer), MIN_PATCHES) for layer in chosen}
     drawn = {layer.name: Positions.draw(layer, len(images), counts[layer.name], batch) for layer in chosen}
     done = 0
-    for values in Inside(model, [inputs[layer.name][0] for layer in chosen]).batches(images):
+    for values in GraphActivations(model, [inputs[layer.name][0] for layer in chosen]).batches(images):
         count = len(next(iter(values.values()))) if values else 0
         say("collecting statistics of the layers' inputs", done, len(images))
         for layer in chosen:
@@ -203,9 +203,9 @@ def _alphas(
         raise TenfoldError(f"there are {len(images)} images and {len(labels)} labels")
     if find_spec("torch") is None:
         return {}
-    from ...frontends.reference.error_gradients import mistake_weights  # torch is an extra
+    from ...frontends.reference.error_gradients import mahalanobis_weights  # torch is an extra
 
     some = evenly_spaced(len(images), GRADIENT_IMAGES)
     say(f"back-propagating the likeliest mistakes of {len(some)} images")
     values = {name: pair[:2] for name, pair in layer_values(model, layers).items()}
-    return mistake_weights(model, values, layers, images[some], np.asarray(labels)[some])
+    return mahalanobis_weights(model, values, layers, images[some], np.asarray(labels)[some])

@@ -38,7 +38,7 @@ YARDSTICK = Layer("yardstick", "conv2d", (64, 64, 3, 3), padding=(1, 1, 1, 1), i
 
 @dataclass(frozen=True)
 class TimedLayer:
-    """What is timed: a layer, the outline of a chain in its place (None: dense), and the steps behind it (`steps_behind`)."""
+    """What is timed: a layer, the outline of a chain in its place (None: dense), and the steps behind it (`epilogues`)."""
 
     layer: Layer
     chain: FactorChain | None = None

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ...factorization import FactorChain
     from ...frontends import Network
-    from ...runner.bench.timed_module import Burst
+    from ...runner.bench.timed_module import TimedModule
     from ..survey import LayerSurvey, Option
     from .latency_table import LatencyTable
     from .timer import Timer
@@ -50,16 +50,16 @@ class Timing:
         self._together: dict[Indices, dict[Indices, float]] = {}
         self._foretold: dict[Indices, float] = {}
 
-    def burst(self, indices: Indices) -> Burst:
+    def timed(self, indices: Indices) -> TimedModule:
         """The compiled network of a choice, to be timed."""
         chains = self._chains(indices)
         self._say("compiling the whole network")
         return self._device.network(self._factored(chains))
 
-    def race(self, bursts: Sequence[Burst]) -> list[float]:
+    def race(self, modules: Sequence[TimedModule]) -> list[float]:
         """Milliseconds of networks, timed in turns."""
         self._say("timing whole networks")
-        return list(self._table.stopwatch().time(bursts).ms)
+        return list(self._table.stopwatch().time(modules).ms)
 
     def know(self, indices: Indices | None) -> None:
         """Time the network of a first choice: what is chosen in the end is most likely near it."""
@@ -75,8 +75,8 @@ class Timing:
         """Milliseconds of choices, of the dense network, and of those that times are foretold from, timed in turns."""
         references = [self.dense]
         references += [each for each in dict.fromkeys((self.costs.fastest, self._first)) if each is not None and any(each)]
-        bursts = [self.burst(self.dense), *map(self._outlined, references[1:]), *map(self.burst, choices)]
-        ms = self.race(bursts)
+        modules = [self.timed(self.dense), *map(self._outlined, references[1:]), *map(self.timed, choices)]
+        ms = self.race(modules)
         beside = dict(zip(references, ms, strict=False))
         times = {**beside, **dict(zip(choices, ms[len(references):], strict=True))}
         for indices in choices:
@@ -107,11 +107,11 @@ class Timing:
         dense, fastest_ms = times.at(self._table.yardstick)
         return Whole(dense, fastest_ms, self._network.onnx.ByteSize())
 
-    def _outlined(self, indices: Indices) -> Burst:
+    def _outlined(self, indices: Indices) -> TimedModule:
         """The compiled network of a choice, its weights random."""
         return self._compiled({name: option for name, option in self.costs.chosen(indices).items() if option is not None})
 
-    def _compiled(self, options: Mapping[str, Option]) -> Burst:
+    def _compiled(self, options: Mapping[str, Option]) -> TimedModule:
         from ...passes.layer_module import with_random_weights
 
         chains = {name: with_random_weights(option.candidate.outline()) for name, option in options.items()}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...runner.bench.timed_module import Burst
+from ...runner.bench.timed_module import TimedModule
 
 QUIET_RATIO = 1.15  # times the fastest yardstick: what still counts as undisturbed
 QUIET_ROUNDS = 7  # quiet ones that are waited for
@@ -34,16 +34,16 @@ class Times:
 
 
 class Stopwatch:
-    """Times bursts against a yardstick.
+    """Times modules against a yardstick.
 
     Parameters
     ----------
-    yardstick : Burst
+    yardstick : TimedModule
     fastest : float, optional
         Milliseconds of the yardstick, as seen before on this machine.
     """
 
-    def __init__(self, yardstick: Burst, fastest: float | None = None) -> None:
+    def __init__(self, yardstick: TimedModule, fastest: float | None = None) -> None:
         self._yardstick = yardstick
         self.fastest = min(fastest or np.inf, *(yardstick() for _ in range(3 * QUIET_ROUNDS)))
 
@@ -51,12 +51,12 @@ class Stopwatch:
         """Whether the machine is undisturbed just now."""
         return max(self._yardstick() for _ in range(3)) <= QUIET_RATIO * self.fastest
 
-    def time(self, bursts: Sequence[Burst]) -> Times:
+    def time(self, modules: Sequence[TimedModule]) -> Times:
         """The median of each over the quiet rounds."""
         collecting = gc.isenabled()
         gc.disable()
         try:
-            rounds, sticks, worst = self._rounds(bursts)
+            rounds, sticks, worst = self._rounds(modules)
         finally:
             if collecting:
                 gc.enable()
@@ -67,14 +67,14 @@ class Stopwatch:
         ratios = np.median(rounds[counts] / sticks[counts, None], axis=0)
         return Times(tuple(float(ratio) * yardstick for ratio in ratios), yardstick)
 
-    def _rounds(self, bursts: Sequence[Burst]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _rounds(self, modules: Sequence[TimedModule]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Milliseconds of each thing, the yardstick's mean and the worse of its two, round by round."""
         rounds: list[list[float]] = []
         sticks: list[tuple[float, float]] = []
-        quiet, end = 0, time.perf_counter() + WAIT_SECONDS + WAIT_PER_MODULE * len(bursts)
+        quiet, end = 0, time.perf_counter() + WAIT_SECONDS + WAIT_PER_MODULE * len(modules)
         while quiet < QUIET_ROUNDS and (time.perf_counter() < end or len(rounds) < QUIET_ROUNDS):
             before = self._yardstick()
-            rounds.append([burst() for burst in bursts])
+            rounds.append([module() for module in modules])
             sticks.append((before, self._yardstick()))
             self.fastest = min(self.fastest, max(sticks[-1]))
             quiet = int((np.max(sticks, axis=1) <= QUIET_RATIO * self.fastest).sum())

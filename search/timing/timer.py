@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from ...runner.bench.timed_module import Burst
+from ...runner.bench.timed_module import TimedModule
 from ...runner.build import with_threads
 from ...support.errors import TenfoldError
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 class Timer(Protocol):
     """Compiles modules and gives back timed ones: functions that run the module a few times and return the median, in milliseconds."""
 
-    def kernels(self, mod: tvm.IRModule) -> Burst:
+    def kernels(self, mod: tvm.IRModule) -> TimedModule:
         """Without what a call takes besides its kernels."""
 
-    def network(self, mod: tvm.IRModule) -> Burst:
+    def network(self, mod: tvm.IRModule) -> TimedModule:
         """The whole call."""
 
 
@@ -56,9 +56,11 @@ def open_timer(device: str | Device | Timer | None, target: Any, settings: Setti
     if settings.silence is not None and not isinstance(device, str):
         raise TenfoldError("--silence is a limit for a device: give --device HOST:PORT too")
     with contextlib.ExitStack() as stack:
-        where = device
+        where: Device | Timer
         if device is None or isinstance(device, str):
             where = stack.enter_context(device_of(HERE if device is None else device, silence=settings.silence))
+        else:
+            where = device
         if isinstance(where, Remote) and target in (None, "host"):
             target = where.target
         chosen = with_threads(resolve(target or "host"), settings.threads)

@@ -13,7 +13,7 @@ from typing import Any
 from peak import measure_peak
 from tenfold.runner.bench.disturbance import Watch
 from tenfold.runner.bench.engines import ENGINES
-from tenfold.runner.bench.entries import Contestants, open_contestants
+from tenfold.runner.bench.entries import Entries, open_entries
 from tenfold.runner.bench.measure import ROUNDS, WARM_UP_RUNS, measure
 from tenfold.runner.bench.profile import profile
 from tenfold.runner.data import random_inputs
@@ -67,7 +67,7 @@ class Race:
                 (Path(folder) / label).mkdir()
                 files[label] = write(Path(folder) / label)
             engines = [ENGINES[name] for name in self.rivals]
-            opened = open_contestants(list(files.values()), engines, Path(folder), self.threads, "host", {}, None, lambda step: None)
+            opened = open_entries(list(files.values()), engines, Path(folder), self.threads, "host", {}, None, lambda step: None)
             others, peak, times = self._quietest(opened)
             alone = {label: self._alone(opened, path) for label, path in files.items()}
         models = {label: figures(times[str(path)], alone[label], macs_of(opened, path), peak) for label, path in files.items()}
@@ -79,7 +79,7 @@ class Race:
         gc.collect()  # engines hold each other in cycles, and some of them gigabytes
         return row
 
-    def _quietest(self, opened: Contestants) -> tuple[float, float, dict[str, dict[str, Any]]]:
+    def _quietest(self, opened: Entries) -> tuple[float, float, dict[str, dict[str, Any]]]:
         """The least disturbed of as many attempts as it takes, and as there is time for."""
         end = time.perf_counter() + ATTEMPTS * self.seconds
         attempts = [self._attempt(opened)]
@@ -87,26 +87,26 @@ class Race:
             attempts.append(self._attempt(opened))
         return min(attempts, key=lambda attempt: attempt[0])
 
-    def _attempt(self, opened: Contestants) -> tuple[float, float, dict[str, dict[str, Any]]]:
+    def _attempt(self, opened: Entries) -> tuple[float, float, dict[str, dict[str, Any]]]:
         """Cores that others took meanwhile, the machine's peak (measured before and after, the higher of the two), latencies."""
         bits, watch = resolve("host").vector_bits, Watch()
         before = measure_peak(self.threads, bits, PEAK_SECONDS)
         times = self._times(opened)
         return watch.load().others or 0.0, max(before, measure_peak(self.threads, bits, PEAK_SECONDS)), times
 
-    def _times(self, opened: Contestants) -> dict[str, dict[str, Any]]:
+    def _times(self, opened: Entries) -> dict[str, dict[str, Any]]:
         """Latencies by file and engine."""
-        feeds = {one.model: random_inputs(one.inputs) for one in opened.contestants}
-        calls = [functools.partial(one.engine.run, feeds[one.model]) for one in opened.contestants]
+        feeds = {one.model: random_inputs(one.inputs) for one in opened.entries}
+        calls = [functools.partial(one.engine.run, feeds[one.model]) for one in opened.entries]
         runs, rounds = self.plan(calls)
-        times: dict[str, dict[str, Any]] = {one.model: {} for one in opened.contestants}
-        for one, latency in zip(opened.contestants, measure(calls, runs, rounds), strict=True):
+        times: dict[str, dict[str, Any]] = {one.model: {} for one in opened.entries}
+        for one, latency in zip(opened.entries, measure(calls, runs, rounds), strict=True):
             times[one.model][one.engine_name] = latency
         return times
 
-    def _alone(self, opened: Contestants, path: Path) -> float:
+    def _alone(self, opened: Entries, path: Path) -> float:
         """Milliseconds of the kernels that compute the layers of one of our networks: a call less what brings values in and out."""
-        ours = next(one for one in opened.contestants if one.model == str(path) and one.engine_name == OURS)
+        ours = next(one for one in opened.entries if one.model == str(path) and one.engine_name == OURS)
         feeds = random_inputs(ours.inputs)
         runs = max(FEWEST_RUNS, min(self.runs, int(self.seconds / 8 / _seconds(functools.partial(ours.engine.run, feeds)))))
         return sum(kernel.ms for kernel in profile(ours.engine.artifact, feeds, runs).kernels if kernel.layers)
@@ -131,9 +131,9 @@ def _seconds(call: Callable[[], object]) -> float:
     return seconds
 
 
-def macs_of(opened: Contestants, path: Path) -> int:
+def macs_of(opened: Entries, path: Path) -> int:
     """Multiply-accumulates of one run, as Tenfold counts them."""
-    return next(one.macs for one in opened.contestants if one.model == str(path))
+    return next(one.macs for one in opened.entries if one.model == str(path))
 
 
 def figures(latencies: dict[str, Any], kernels_ms: float, macs: int, peak: float) -> dict[str, Any]:

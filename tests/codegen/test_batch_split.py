@@ -57,6 +57,7 @@ def reference(net, x):
     return onnxruntime.InferenceSession(net.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 99), st.sampled_from([2, 3, 6]), st.integers(1, 5), st.sampled_from([3, 8, 16]), st.integers(5, 9),
        st.sampled_from([1, 3]), st.sampled_from([1, 2]))

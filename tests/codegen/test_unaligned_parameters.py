@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tvm
 import tvm_ffi
-from tenfold.codegen.unaligned_parameters import AnyAlignment
+from tenfold.codegen.unaligned_parameters import UnalignedParameters
 from tenfold.schedules.tir.bound_loops import lower_blocks
 from tenfold.targets import resolve
 from tvm import te
@@ -21,7 +21,7 @@ def doubled():
     y = te.compute(SHAPE, lambda i, j: x[i, j] * 2.0, name="y")
     schedule = tvm.s_tir.Schedule(te.create_prim_func([x, y]).with_attr("global_symbol", "main"))
     schedule.vectorize(schedule.split(schedule.get_loops("y")[1], [None, 16])[1])
-    return AnyAlignment()(lower_blocks(schedule.mod))
+    return UnalignedParameters()(lower_blocks(schedule.mod))
 
 
 def test_no_more_is_assumed_than_the_alignment_of_a_number(doubled):

@@ -35,6 +35,7 @@ def test_formulas_are_the_chains(name, data, part):
     assert PARAMETERS[name](layer, *ranks) == outline.params
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, layer, ranks",
     [

@@ -50,6 +50,17 @@ class Case:
         return onnx.defs.get_schema(self.operator, opset, "").since_version
 
 
+QUICK = ("Add", "AveragePool", "BatchNormalization", "Clip", "Gemm", "MatMul", "Pad", "Relu", "Softmax", "Transpose")
+
+
+def operators() -> list:
+    """The operators of the page as parameters of a test, all but a few slow. They are those of `cases`, which take long to collect."""
+    import pytest
+
+    names = [row.split(" | ")[0].strip("| ") for row in rows()]
+    return [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in names]
+
+
 @cache
 def cases() -> dict[str, list[Case]]:
     """All cases, by operator."""

@@ -5,7 +5,7 @@ import pytest
 from command_checks import tenfold as command
 from mutations import mutate
 from seed_models import SEEDS
-from tenfold.schedules.driver import STRICT
+from tenfold.schedules.driver import STRICT_VARIABLE
 
 MUTANTS = 30  # of each seed model
 COMPILED = 2  # of them, of those that can be read
@@ -14,17 +14,18 @@ COMPILED = 2  # of them, of those that can be read
 @pytest.fixture(autouse=True)
 def as_a_user(monkeypatch):
     """Tests of schedules stop at a function that no rule is made for; for a user it is only slow."""
-    monkeypatch.delenv(STRICT, raising=False)
+    monkeypatch.delenv(STRICT_VARIABLE, raising=False)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def imported():
     """What the command imports is imported once, before it is forked."""
-    for name in ("frontends", "frontends.relax_import", "runner.inspect", "runner.compile", "runner.report", "passes.inventory"):
+    for name in ("frontends", "frontends.relax.importer", "runner.inspect", "runner.compile", "runner.report", "passes.inventory"):
         importlib.import_module(f"tenfold.{name}")
     importlib.import_module("onnxruntime")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SEEDS)
 def test_damaged_models(name, tmp_path):
     right, complaints, readable = SEEDS[name](), [], []
@@ -52,6 +53,7 @@ def test_the_seeds_themselves_are_right(tmp_path):
         assert outcome.code == 0 or (name == "sparse" and outcome.complaint is None), (name, outcome.err)
 
 
+@pytest.mark.slow
 def test_every_kind_of_damage_is_refused_sometimes(tmp_path):
     """The mutations do damage: of a hundred of one seed a fifth at least can't be read."""
     refused = 0

@@ -6,7 +6,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 from tenfold.frontends import load
-from tenfold.passes.epilogues import steps_behind
+from tenfold.passes.epilogues import epilogues
 
 
 def network(*nodes, opset=17):
@@ -39,7 +39,7 @@ def node(kind, inputs, outputs, **attributes):
     ],
 )
 def test_steps_behind_a_convolution(nodes, steps):
-    assert steps_behind(network(*nodes))["conv"] == steps
+    assert epilogues(network(*nodes))["conv"] == steps
 
 
 def test_a_layer_with_nothing_behind_it():
@@ -48,4 +48,4 @@ def test_a_layer_with_nothing_behind_it():
     weight = numpy_helper.from_array(np.ones((3, 2), "float32"), "w")
     graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"], name="fc")], "net", [x], [y], [weight])
     mod = load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)).mod
-    assert "fc" not in steps_behind(mod)
+    assert "fc" not in epilogues(mod)

@@ -8,7 +8,7 @@ from factor_checks import assert_close, graph, normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tenfold.frontends import load
-from tenfold.passes.fold_permutations import ChannelOrders
+from tenfold.passes.fold_permutations import FoldPermutations
 from tenfold.passes.pipeline import build
 from tenfold.targets import resolve
 from tvm import relax
@@ -25,7 +25,7 @@ def takes(mod):
 def check(text, weights, left, ports=SIZES):
     """How many permutations are left, and that the result is that of ONNX Runtime."""
     net = load(graph(ports, text, weights))
-    after = ChannelOrders()(net.mod)
+    after = FoldPermutations()(net.mod)
     relax.analysis.well_formed(after)  # raises
     assert (takes(net.mod) > 0, takes(after)) == (True, left)
     inputs = {spec.name: normal(*spec.shape) for spec in net.inputs}
@@ -79,6 +79,7 @@ def test_a_gather_that_is_no_permutation_stays():
     check("a = Gather <axis = 2> (x, o) y = Conv (a, w)", {"o": order(9), "w": normal(4, 8, 1, 1)}, 1)
 
 
+@pytest.mark.slow
 @given(steps=st.lists(st.sampled_from(["order", "relu", "bias", "scale", "conv", "grouped", "pool", "residual"]), min_size=1, max_size=8),
        seed=st.integers(0, 99))
 @settings(deadline=None, max_examples=25, derandomize=True)
@@ -100,7 +101,7 @@ def test_any_sequence(steps, seed):
         last = out
     net = load(graph(SIZES, text + f"y = Identity ({last})", weights))
     inputs = {"x": normal(1, 8, 9, 9)}
-    after = ChannelOrders()(net.mod)
+    after = FoldPermutations()(net.mod)
     relax.analysis.well_formed(after)  # raises
     assert takes(after) <= takes(net.mod)
     out = relax.VirtualMachine(build(net.mod, HOST), tvm.cpu())["main"](tvm.runtime.tensor(inputs["x"]))
@@ -118,4 +119,4 @@ def test_factored_layers_within_a_network_have_no_gathers_at_their_ends(method, 
     layer = inventory(net.mod)[1]
     chain = METHODS[method].factorize(weights(net.mod)[layer.name], layer, ranks)
     factored = Factorize({layer.name: chain})(net.mod)
-    assert takes(factored) and not takes(ChannelOrders()(factored))
+    assert takes(factored) and not takes(FoldPermutations()(factored))

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 from host_model import named
 from tenfold.factorization import METHODS, Layer
-from tenfold.passes.epilogues import steps_behind
+from tenfold.passes.epilogues import epilogues
 from tenfold.passes.inventory import inventory
 from tenfold.passes.kernel_calls import LayerWeights
 from tenfold.passes.layer_module import NAME, layer_module
@@ -33,7 +33,7 @@ def test_the_geometry_is_the_layers(layer):
 def test_one_kernel_with_bias_and_activation_and_no_permute(layer):
     (call,) = kernels(layer_module(layer, None, STEPS))
     assert call.layers == (NAME,) and call.macs == layer.macs
-    assert steps_behind(layer_module(layer, None, STEPS))[NAME][:2] == STEPS
+    assert epilogues(layer_module(layer, None, STEPS))[NAME][:2] == STEPS
 
 
 @pytest.mark.parametrize(("layer", "method", "ranks"), [(CONV, "tucker2", (8, 16)), (CONV, "spatial_svd", (8,)), (DENSE, "svd", (8,))])

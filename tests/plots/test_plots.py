@@ -42,7 +42,7 @@ def test_the_monochromatic_form_puts_each_filter_on_a_line():
 
 
 def test_usual_colours_divide_the_filters():
-    assert [filters.usual_colors(replace(FIRST, weight_shape=(count, 3, 5, 5))) for count in (96, 64, 32, 20, 7, 5)] == [6, 4, 4, 5, 7, 5]
+    assert [filters.usual_colours(replace(FIRST, weight_shape=(count, 3, 5, 5))) for count in (96, 64, 32, 20, 7, 5)] == [6, 4, 4, 5, 7, 5]
 
 
 def test_before_and_after_are_two_clouds_of_the_same_colours():

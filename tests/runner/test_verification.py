@@ -4,6 +4,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -110,6 +112,15 @@ def test_it_is_verified_without_its_model(alone):
     assert done.verification["max_rel_error"] <= 1e-4
     assert {**vars(done), "verification": None} == vars(before)
     assert tenfold.verify(alone).verification == done.verification  # as often as one likes
+
+
+def test_without_its_model_no_other_engine_is_needed(alone):
+    program = (
+        "import sys, tenfold; tenfold.verify(sys.argv[1]);"
+        " print([name for name in ('onnxruntime', 'onnx', 'tvm', 'torch', 'scipy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(alone)], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
 
 
 def test_a_model_that_is_named(alone, unverified, tmp_path):

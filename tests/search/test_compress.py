@@ -95,6 +95,7 @@ def test_a_plan_for_another_model_is_refused(small, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_with_images_the_chains_are_corrected(tmp_path):
     """Without a budget: nearer to the dense network on other images than without a correction, and replayed to the same bytes."""
     model, x, other = classifier(), images(300), images(50, seed=5)

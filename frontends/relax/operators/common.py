@@ -33,7 +33,17 @@ def dtype_of(expr: relax.Expr) -> str:
 
 
 def bind(bb: relax.BlockBuilder, call: relax.Expr, name: str) -> relax.Var:
-    """Bind `call` to a variable of exactly the name given; `BlockBuilder.emit` would replace dots and number duplicates."""
+    """Bind `call` to a variable of exactly the name given; `BlockBuilder.emit` would replace dots and number duplicates.
+
+    Parameters
+    ----------
+    bb : relax.BlockBuilder
+        Where the binding goes.
+    call : relax.Expr
+        What is bound.
+    name : str
+        Name of the variable.
+    """
     call = bb.normalize(call)
     var = relax.DataflowVar(name, call.ty)
     bb.emit_normalized(relax.VarBinding(var, call))
@@ -41,6 +51,16 @@ def bind(bb: relax.BlockBuilder, call: relax.Expr, name: str) -> relax.Var:
 
 
 def text(attrs: Attributes, key: str, default: str) -> str:
-    """A string attribute, which arrives as bytes."""
+    """Read a string attribute, which arrives as bytes.
+
+    Parameters
+    ----------
+    attrs : dict
+        Attributes of a node.
+    key : str
+        Name of the attribute.
+    default : str
+        Where the node has none.
+    """
     value = attrs.get(key, default)
     return value.decode() if isinstance(value, bytes) else value

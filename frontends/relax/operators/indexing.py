@@ -11,7 +11,7 @@ from .common import Attributes, Converter, Inputs, const, dtype_of, shape_of, va
 op = relax.op
 
 # The dtypes that TVM's sort has code for; others are ordered as one of these that holds all their values.
-SORTED = {"uint8": "int32", "int8": "int32", "int16": "int32", "uint16": "int32", "uint32": "int64", "float16": "float32"}
+SORT_DTYPES = {"uint8": "int32", "int8": "int32", "int16": "int32", "uint16": "int32", "uint32": "int64", "float16": "float32"}
 
 
 def _constant(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.Expr | None:
@@ -59,7 +59,7 @@ def _top_k(bb: relax.BlockBuilder, inputs: Inputs, attrs: Attributes) -> relax.E
         raise TenfoldError(f"k is {int(k.item())}: axis {axis} has {shape_of(data)[axis]} entries")
     if dtype in ("bool", "uint64"):
         raise TenfoldError(f"{dtype} can't be ordered: cast its input to int64")
-    ordered = bb.emit(op.astype(data, SORTED[dtype])) if dtype in SORTED else data
+    ordered = bb.emit(op.astype(data, SORT_DTYPES[dtype])) if dtype in SORT_DTYPES else data
     best = bb.emit(op.topk(ordered, int(k.item()), axis, ret_type="both", largest=bool(attrs.get("largest", 1)), dtype="int64"))
     return best if ordered is data else relax.Tuple([bb.emit(op.astype(bb.emit(best[0]), dtype)), bb.emit(best[1])])
 

@@ -19,8 +19,8 @@ from .common import Attributes, Converter, Inputs, bind, const, dtype_of, shape_
 
 op = relax.op
 Activation = Callable[[relax.Expr], relax.Expr]
-LONGEST = 512  # steps: each is some kernel calls, and compiling takes a quarter of a second for one of two directions
-JOINED = 8  # outputs of steps that one concatenation takes; the concatenations of a sequence share their kernel
+MOST_STEPS = 512  # steps: each is some kernel calls, and compiling takes a quarter of a second for one of two directions
+OUTPUTS_JOINED = 8  # outputs of steps that one concatenation takes; the concatenations of a sequence share their kernel
 
 
 def _scaled(x: relax.Expr, factor: float, offset: float = 0.0) -> relax.Expr:
@@ -123,8 +123,8 @@ def _recurrent(kind: _Kind) -> Converter:
         steps, batch, _ = shape_of(x)
         if lengths is not None and ((given := value_of(lengths)) is None or not np.all(given == steps)):
             raise TenfoldError("sequences of different lengths (sequence_lens) are not supported: leave that input out")
-        if steps > LONGEST:
-            raise TenfoldError(f"sequences of {steps} steps are not supported, at most {LONGEST}")
+        if steps > MOST_STEPS:
+            raise TenfoldError(f"sequences of {steps} steps are not supported, at most {MOST_STEPS}")
         hidden, direction = shape_of(recurrence)[2], text(attrs, "direction", "forward").lower()
         states = states[: 2 if kind.gates == 4 else 1]
         results = []
@@ -155,7 +155,7 @@ def _run(bb: relax.BlockBuilder, rows: relax.Expr, state: tuple, step: Callable,
         outputs.append(state[0])
     outputs = outputs[::-1] if backward else outputs
     while len(outputs) > 1:
-        groups = [outputs[i : i + JOINED] for i in range(0, len(outputs), JOINED)]
+        groups = [outputs[i : i + OUTPUTS_JOINED] for i in range(0, len(outputs), OUTPUTS_JOINED)]
         outputs = [group[0] if len(group) == 1 else bb.emit(op.concat(group, 0)) for group in groups]
     return outputs[0], state
 

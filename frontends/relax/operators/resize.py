@@ -39,7 +39,17 @@ class _Axis:
 
 
 def resize(bb: relax.BlockBuilder, inputs: list[relax.Expr], attrs: dict[str, Any]) -> relax.Expr:
-    """Convert a Resize of any opset from 10 on."""
+    """Convert a Resize of any opset from 10 on.
+
+    Parameters
+    ----------
+    bb : relax.BlockBuilder
+        Where bindings go.
+    inputs : Inputs
+        Of the node.
+    attrs : dict
+        Its attributes.
+    """
     data = inputs[0]
     if len(inputs) == 2:  # opset 10: (x, scales), coordinates as Upsample had them
         return _scaled(bb, data, _value(inputs[1]), {"coordinate_transformation_mode": b"asymmetric", "nearest_mode": b"floor", **attrs})
@@ -48,7 +58,17 @@ def resize(bb: relax.BlockBuilder, inputs: list[relax.Expr], attrs: dict[str, An
 
 
 def upsample(bb: relax.BlockBuilder, inputs: list[relax.Expr], attrs: dict[str, Any]) -> relax.Expr:
-    """Convert an Upsample (opset 7 to 9)."""
+    """Convert an Upsample (opset 7 to 9).
+
+    Parameters
+    ----------
+    bb : relax.BlockBuilder
+        Where bindings go.
+    inputs : Inputs
+        Of the node.
+    attrs : dict
+        Its attributes.
+    """
     scales = attrs["scales"] if "scales" in attrs else _value(inputs[1])
     mode = attrs.get("mode", b"nearest")
     options = {"mode": mode, "coordinate_transformation_mode": b"asymmetric", "nearest_mode": b"floor"}

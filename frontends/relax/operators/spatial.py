@@ -10,7 +10,7 @@ from tvm import relax
 from ....support.errors import TenfoldError
 from .common import Attributes, Converter, Inputs, dtype_of, shape_of, text, value_of
 from .roi_align_max import roi_align_max
-from .wider import HALF, computed_in
+from .wider import WIDER_FLOATS, computed_in
 
 op = relax.op
 
@@ -131,6 +131,6 @@ SPATIAL: dict[str, Converter] = {
     "DepthToSpace": _depth_to_space,
     "SpaceToDepth": _space_to_depth,
     "Pad": _pad,
-    "RoiAlign": computed_in(HALF, _roi_align),
+    "RoiAlign": computed_in(WIDER_FLOATS, _roi_align),
     "MaxPool": _max_pool,
 }

@@ -8,8 +8,8 @@ from tvm import relax
 
 from .common import Attributes, Converter, Inputs, dtype_of
 
-HALF = {"float16": "float32"}
-WHOLE = {"int32": "float64", "int64": "float64", "uint32": "float64", "uint64": "float64", "int8": "float32", "uint8": "float32"}
+WIDER_FLOATS = {"float16": "float32"}
+WIDER_INTEGERS = {"int32": "float64", "int64": "float64", "uint32": "float64", "uint64": "float64", "int8": "float32", "uint8": "float32"}
 
 
 def computed_in(wider: dict[str, str], before: Converter | None = None) -> Converter:
@@ -28,6 +28,6 @@ def computed_in(wider: dict[str, str], before: Converter | None = None) -> Conve
 
 TRIGONOMETRIC = ("Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Tan")
 WIDER: dict[str, Converter] = {
-    **dict.fromkeys((*TRIGONOMETRIC, "GridSample", "LRN", "Selu", "ThresholdedRelu"), computed_in(HALF)),
-    **dict.fromkeys(("ReduceMean", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp"), computed_in(WHOLE)),
+    **dict.fromkeys((*TRIGONOMETRIC, "GridSample", "LRN", "Selu", "ThresholdedRelu"), computed_in(WIDER_FLOATS)),
+    **dict.fromkeys(("ReduceMean", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp"), computed_in(WIDER_INTEGERS)),
 }

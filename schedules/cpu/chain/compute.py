@@ -1,9 +1,10 @@
-"""A chain of convolutions in one kernel, NHWC: what lies between them never leaves the cache of the core that made it.
+"""A chain of convolutions in one kernel, NHWC: the tensors between them never leave the cache of the core that made them.
 
-A task computes rows of the last convolution, and for every convolution before it the rows that these need (rows at the border between two
-tasks are computed twice). It takes a strip of a few rows after the other, and keeps the rows that the next strip reads too (`sliding`).
-Between two convolutions stands a plane, private to the task: the activated rows of a strip, their channels as the next convolution reads
-them best (`chain_stage`), rows of padding as zeros. Columns of padding are not stored: products with them are left out.
+A task computes rows of the last convolution, and the rows of every convolution before it that these need. Rows at the border between two
+tasks are computed twice. A task goes through its rows in strips of a few rows, and keeps the rows that the next strip reads too
+(`sliding`). Between two convolutions there is a plane, private to the task. It holds the activated rows of a strip, with channels in the
+layout that the next convolution reads best (`stage`). Rows of padding are zeros in it. Columns of padding are not stored: products with
+them are left out.
 
     pointwise -> depthwise (Y x 1, 1 x X or Y x X, one or more) -> pointwise       flattened layers, MobileNet and Xception blocks
     Y x 1 -> 1 x X                                                                 spatial SVD
@@ -16,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from math import ceil
+from typing import Any
 
 import numpy as np
 from tvm import ir, te, tirx
@@ -25,15 +27,17 @@ from ...operators import ELEMENTWISE, has_operand
 from ...shapes import ConvGeometry
 from .stage import ChainStage, ChannelLayout, layouts
 
-RESULT = "result"  # the block of a task's rows that are transposed on their way out
-SUMS = "sums"      # the block that adds up a task's pixels; "total" is of all tasks
-ANNOTATION = "tenfold.chain"  # of an accumulating block: pixels and vectors of its tile, how many groups are interleaved, blocks of such a
-#                               set of groups, strips of a task, `again` and `kept` of the rows it reads, and `Limits`, as integers
+RESULT = "result"  # name of the block of a task's rows that are transposed when they are stored
+SUMS = "sums"      # name of the block that adds up a task's pixels; block "total" adds up those of all tasks
+# Of an accumulating block, as integers: pixels and vectors of its tile, how many groups are interleaved, blocks of such a set of groups,
+# strips of a task, `again` and `kept` of the rows it reads, and `Limits`.
+ANNOTATION = "tenfold.chain"
+Pixel = Callable[[ir.Expr, ir.Expr, ir.Expr, ir.Expr, ir.Expr], ir.Expr]  # (image, task, row, column, channel) -> value
 
 
 @dataclass(frozen=True, order=True)
 class Cut:
-    """How the result's rows are cut: a task is `strips` strips of `rows` rows each, one after the other."""
+    """How the result's rows are cut: a task goes through `strips` strips of `rows` rows each, one after the other."""
 
     rows: int
     strips: int = 1
@@ -41,10 +45,19 @@ class Cut:
 
 @dataclass(frozen=True)
 class Lines:
-    """Rows of one stage's output that strip t works on: `count` of them from row t * `step` - `before` on.
+    """The rows of one stage's output that a strip works on.
 
-    The first `again` of them are there from the strip before, if it is of the same task, or are not read again; of these, the last `kept`
-    are read.
+    Parameters
+    ----------
+    count : int
+        How many rows.
+    step, before : int
+        The first row of strip t is t * `step` - `before`.
+    again : int
+        How many of them, at the beginning, a strip need not compute if the strip before it is of the same task: that one has computed
+        them, or nobody reads them.
+    kept : int
+        How many of these, at the end, are read.
     """
 
     count: int
@@ -56,12 +69,15 @@ class Lines:
 
 @dataclass(frozen=True)
 class Limits:
-    """Which products of an accumulating block count; all others meet padding, or pixels beyond the end of a row or of the image.
+    """The products of an accumulating block that are needed; others meet padding, or pixels beyond the end of a row or of the image.
 
-    Row t * `step` - `before` + r of the output lies in [0, `height`), column x in [0, `width`); row
-    t * `in_step` - `in_before` + r * `stride_h` + ky * `dilation_h` of the input lies in [0, `in_height`), column
-    x * `stride_w` + kx * `dilation_w` - `in_left` in [0, `in_width`). An `in_height` of 0 stands for rows that are zero where they
-    lie outside.
+    A product is needed if all of these hold:
+
+    - output row t * `step` - `before` + r lies in [0, `height`);
+    - output column x lies in [0, `width`);
+    - input row t * `in_step` - `in_before` + r * `stride_h` + ky * `dilation_h` lies in [0, `in_height`), or `in_height` is 0: then rows
+      outside the image are stored as zeros;
+    - input column x * `stride_w` + kx * `dilation_w` - `in_left` lies in [0, `in_width`).
     """
 
     step: int
@@ -80,7 +96,7 @@ class Limits:
 
 
 def lines(geometries: Sequence[ConvGeometry], rows: int) -> list[Lines]:
-    """Rows of every stage's output, after those of the chain's input, for strips of `rows` rows of the last."""
+    """The rows that a strip works on: of the chain's input, then of each stage's output. The last stage's are `rows` rows."""
     found = [Lines(rows, rows, 0)]
     for geometry in reversed(geometries):
         behind, stride = found[0], geometry.stride[0]
@@ -93,9 +109,15 @@ def lines(geometries: Sequence[ConvGeometry], rows: int) -> list[Lines]:
 
 @dataclass(frozen=True)
 class Ends:
-    """Whether the image that a chain reads, and the one that it writes, lie as (N, C, H, W): tasks then transpose their own rows.
+    """How the images at both ends of a chain lie.
 
-    A first stage that is not depthwise can also read its image `in_place`, number by number, each for all filters.
+    Parameters
+    ----------
+    source_nchw, result_nchw : bool
+        The image that is read, or written, lies as (N, C, H, W). Tasks then transpose their own rows.
+    in_place : bool
+        The first stage, which is not depthwise, reads its (N, C, H, W) image without transposing it: number by number, each for all
+        filters.
     """
 
     source_nchw: bool = False
@@ -108,24 +130,24 @@ CHANNELS_LAST = Ends()
 
 def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.Tensor], stages: Sequence[ChainStage], cut: Cut,
           lanes: int, ends: Ends = CHANNELS_LAST, averages: bool = False) -> te.Tensor:
-    """The chain as TE.
+    """Write the chain as TE.
 
     Parameters
     ----------
     data : te.Tensor
         (N, H, W, C), or (N, C, H, W) as `ends` says.
     weights : sequence of te.Tensor
-        As `pack_chain` makes them, of the stages that have any.
+        Those of the stages that have any, as `pack_chain` makes them.
     operands : sequence of te.Tensor
-        Values per channel that the stages' steps name, as `ChannelLayout.spread` makes them for their stage, for the last one only where
-        it `adds_up_in_own_order`; tables of places (int32).
+        What the stages name by number: tables of places (int32), and the values per channel of steps. These lie as `ChannelLayout.spread`
+        puts them for their stage; those of the last stage do so only if it `adds_up_in_own_order`.
     stages : sequence of ChainStage
-        The last has no steps, unless the result lies as (N, C, H, W) or is an average: what follows it is fused like that of any
-        convolution. Its blocks have the same number of channels each (`ChainStage.spread_evenly`).
+        The last one has steps only if the result lies as (N, C, H, W) or is an average; otherwise its epilogue is inlined by the schedule.
+        Its blocks have the same number of channels each (`ChainStage.spread_evenly`).
     cut : Cut
-        Of the last stage's rows. Strips of all tasks together fill whole tasks.
+        How the last stage's rows are cut. All strips together fill whole tasks.
     lanes : int
-        Of a vector.
+        Numbers in a vector.
     ends : Ends
         How the images at both ends lie.
     averages : bool
@@ -156,7 +178,7 @@ def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.T
             beyond = float("-inf") if stages[i + 1].pools else 0.0
             plane = _plane(acc, stage, layout, operands, spans[i + 1], sizes[i + 1], beyond, f"plane{i}")
 
-    def result(n, t, r, x, f):
+    def result(n: ir.Expr, t: ir.Expr, r: ir.Expr, x: ir.Expr, f: ir.Expr) -> ir.Expr:
         block, lane = _where(f, stages[-1], lanes)
         return acc[n, t, block, r, x, lane]
 
@@ -165,33 +187,47 @@ def chain(data: te.Tensor, weights: Sequence[te.Tensor], operands: Sequence[te.T
         last, block = stages[-1], stages[-1].block(lanes)
         own = last.adds_up_in_own_order
 
-        def finished(n, t, r, x, f):
+        def finished(n: ir.Expr, t: ir.Expr, r: ir.Expr, x: ir.Expr, f: ir.Expr) -> ir.Expr:
             value = acc[n, t, f // block, r, x, f % block] if own else result(n, t, r, x, f)
             return activated(value, last.steps, operands, f)
 
-        def place(f):
+        def place(f: ir.Expr) -> ir.Expr:
             of_block, lane = _where(f, last, lanes)
             return of_block * block + lane if own else f
 
         return _average(finished, outer, (rows, last.pixels), sizes[-1], filters, place)
     if not ends.result_nchw:
         return te.compute((batch, height, width, filters), lambda n, y, x, f: result(n, y // rows, y % rows, x, f), name="crop")
-    finished = te.compute((*outer, rows, width, filters), name=RESULT,
-                          fcompute=lambda n, t, r, x, f: activated(result(n, t, r, x, f), stages[-1].steps, operands, f))
-    return te.compute((batch, filters, height, width), lambda n, f, y, x: finished[n, y // rows, y % rows, x, f], name="crop")
+    stored = te.compute((*outer, rows, width, filters), name=RESULT,
+                        fcompute=lambda n, t, r, x, f: activated(result(n, t, r, x, f), stages[-1].steps, operands, f))
+    return te.compute((batch, filters, height, width), lambda n, f, y, x: stored[n, y // rows, y % rows, x, f], name="crop")
 
 
-def _average(value: Callable, outer: tuple[int, int], tile: tuple[int, int], size: tuple[int, int], filters: int,
-             place: Callable) -> te.Tensor:
+def _average(value: Pixel, outer: tuple[int, int], tile: tuple[int, int], size: tuple[int, int], filters: int,
+             place: Callable[[ir.Expr], ir.Expr]) -> te.Tensor:
     """The average of value(n, t, row, column, place(channel)) over all pixels, by channel.
 
-    The rows of a task, and its register tiles, are added up first; the columns of a tile stay apart: no sum waits for its neighbour. `tile`
-    is how many of both there are.
+    The rows and the register tiles of a task are added up first. The columns of a tile get separate sums, so that none waits for another.
+
+    Parameters
+    ----------
+    value : callable
+        The value of a pixel.
+    outer : tuple of int
+        Images, and tasks of an image.
+    tile : tuple of int
+        Rows of a task, and columns of a register tile.
+    size : tuple of int
+        Height and width of the image.
+    filters : int
+        Channels of the result.
+    place : callable
+        From a channel to where its sum is made.
     """
     (batch, tasks), (rows, pixels), (height, width) = outer, tile, size
     r, x = te.reduce_axis((0, rows), "r"), te.reduce_axis((0, ceil(width / pixels)), "x")
 
-    def part(n, t, p, f):
+    def part(n: ir.Expr, t: ir.Expr, p: ir.Expr, f: ir.Expr) -> ir.Expr:
         one, inside = value(n, t, r, x * pixels + p, f), []
         if height % rows:
             inside.append(t * rows + r < height)
@@ -205,8 +241,8 @@ def _average(value: Callable, outer: tuple[int, int], tile: tuple[int, int], siz
     return te.compute(total.shape, lambda *i: total(*i) * tirx.const(1 / (height * width), "float32"), name="average")
 
 
-def _where(channel, stage: ChainStage, lanes: int):
-    """Block of the last stage, and place in it, that has a channel of the output."""
+def _where(channel: ir.Expr, stage: ChainStage, lanes: int) -> tuple[ir.Expr, ir.Expr]:
+    """The block of the last stage that has a channel of the output, and the place in it."""
     blocks, m = stage.blocks(lanes), stage.interleaved
     if stage.depthwise:
         return channel // lanes, channel % lanes
@@ -221,12 +257,19 @@ def _where(channel, stage: ChainStage, lanes: int):
 
 @dataclass(frozen=True)
 class _Plane:
-    """What a stage reads: fetch(n, t, row, column, channel), rows counted from the first of task t on.
+    """What a stage reads.
 
-    `whole` says that rows outside of the image can be read too, and are zeros.
+    Parameters
+    ----------
+    fetch : callable
+        The value of a pixel; rows are counted from the first of the task on.
+    layout : ChannelLayout
+        How the channels lie.
+    whole : bool
+        Rows outside the image can be read too, and are zeros.
     """
 
-    fetch: Callable
+    fetch: Pixel
     layout: ChannelLayout
     whole: bool
 
@@ -236,7 +279,7 @@ def _image(data: te.Tensor, span: Lines, tasks: int, copied: bool, nchw: bool) -
     batch, height, width, channels = (int(data.shape[axis]) for axis in ((0, 2, 3, 1) if nchw else (0, 1, 2, 3)))
     layout = ChannelLayout(1, channels, channels)
 
-    def value(n, t, r, x, c):
+    def value(n: ir.Expr, t: ir.Expr, r: ir.Expr, x: ir.Expr, c: ir.Expr) -> ir.Expr:
         y = t * span.step - span.before + r
         return data[n, c, y, x] if nchw else data[n, y, x, c]
 
@@ -248,24 +291,24 @@ def _image(data: te.Tensor, span: Lines, tasks: int, copied: bool, nchw: bool) -
 
 
 def _reordered(plane: _Plane, table: te.Tensor) -> _Plane:
-    """The channels of a plane in the order of a table: a number that is loaded once for all pixels and vectors of a tile."""
+    """The plane with its channels in the order of a table, whose entries are loaded once for all pixels and vectors of a tile."""
     channels = int(table.shape[0])
     return _Plane(lambda n, t, r, x, c: plane.fetch(n, t, r, x, table[c]), ChannelLayout(1, channels, channels), plane.whole)
 
 
-def _on_image(value, task, row, span: Lines, height: int, outside: float = 0.0):
-    """`value`, or `outside` in rows outside of the image."""
+def _on_image(value: ir.Expr, task: ir.Expr, row: ir.Expr, span: Lines, height: int, outside: float = 0.0) -> ir.Expr:
+    """The value of a pixel, or `outside` where its row lies outside the image."""
     y = task * span.step - span.before + row
     return tirx.if_then_else(tirx.all(y >= 0, y < height), value, tirx.const(outside, "float32"))
 
 
 def _accumulate(plane: _Plane, weight: te.Tensor | None, stage: ChainStage, outer: tuple[int, int, int], spans: Sequence[Lines],
                 sizes: Sequence[tuple[int, int]], lanes: int) -> te.Tensor:
-    """The sums of one stage, or largest numbers, (N, T, blocks, rows, columns, channels).
+    """The sums of one stage, or the largest numbers where it pools: (N, T, blocks, rows, columns, channels).
 
-    `outer` is how many images, strips, and strips of a task there are; `spans` and `sizes` are of input and output.
+    `outer` has the numbers of images, of strips, and of strips of a task; `spans` and `sizes` are those of input and output.
     """
-    *outer, strips = outer
+    batch, tasks, strips = outer
     geometry = stage.geometry
     (before, behind), ((in_height, in_width), (height, width)) = spans, sizes
     (stride_h, stride_w), (dilation_h, dilation_w), left = geometry.stride, geometry.dilation, geometry.padding[1]
@@ -276,21 +319,22 @@ def _accumulate(plane: _Plane, weight: te.Tensor | None, stage: ChainStage, oute
                           *astuple(limits)]}
     ky, kx = te.reduce_axis((0, geometry.kernel[0]), "ky"), te.reduce_axis((0, geometry.kernel[1]), "kx")
 
-    def fetch(n, t, r, x, c):
+    def fetch(n: ir.Expr, t: ir.Expr, r: ir.Expr, x: ir.Expr, c: ir.Expr) -> ir.Expr:
         return plane.fetch(n, t, r * stride_h + ky * dilation_h, x * stride_w + kx * dilation_w - left, c)
 
     if stage.depthwise:
-        def product(n, t, b, r, x, v):
+        def product(n: ir.Expr, t: ir.Expr, b: ir.Expr, r: ir.Expr, x: ir.Expr, v: ir.Expr) -> ir.Expr:
             value = fetch(n, t, r, x, b * lanes + v)
-            return te.max(value, axis=[ky, kx]) if stage.pools else te.sum(value * weight[ky, kx, b * lanes + v], axis=[ky, kx])
+            return te.max(value, axis=[ky, kx]) if weight is None else te.sum(value * weight[ky, kx, b * lanes + v], axis=[ky, kx])
 
-        return te.compute((*outer, plane.layout.size // lanes, behind.count, wide, lanes), product, name="depthwise", attrs=attrs)
+        return te.compute((batch, tasks, plane.layout.size // lanes, behind.count, wide, lanes), product, name="depthwise", attrs=attrs)
+    assert weight is not None
     _, blocks, _, _, channels, block = (int(d) for d in weight.shape)
     ci = te.reduce_axis((0, channels), "ci")
 
     m = stage.interleaved
 
-    def dense_product(n, t, b, r, x, v):
+    def dense_product(n: ir.Expr, t: ir.Expr, b: ir.Expr, r: ir.Expr, x: ir.Expr, v: ir.Expr) -> ir.Expr:
         group = b // blocks  # or a set of interleaved ones
         own = m * channels == plane.layout.used
         channel = group * plane.layout.stored + ci * m if own else plane.layout.at((group * channels + ci) * m)
@@ -300,12 +344,15 @@ def _accumulate(plane: _Plane, weight: te.Tensor | None, stage: ChainStage, oute
             value = fetch(n, t, r, x, channel + v % m)
         return te.sum(value * weight[group, b % blocks, ky, kx, ci, v], axis=[ky, kx, ci])
 
-    return te.compute((*outer, stage.sets * blocks, behind.count, wide, block), dense_product, name="conv2d", attrs=attrs)
+    return te.compute((batch, tasks, stage.sets * blocks, behind.count, wide, block), dense_product, name="conv2d", attrs=attrs)
 
 
-def _choose(which, values: Sequence[ir.Expr]):
-    """values[which]. Where they lie side by side in memory, and `which` counts lanes, LLVM makes one load of it that repeats them over the
-    vector; of an index that depends on lanes it makes a load for every lane."""
+def _choose(which: ir.Expr, values: Sequence[ir.Expr]) -> ir.Expr:
+    """Write values[which] as a choice between all values.
+
+    Where the values lie side by side in memory and `which` counts lanes, LLVM makes one load of the choice, which repeats the values over
+    the vector. For an index that depends on lanes it would make a load for every lane.
+    """
     result = values[-1]
     for i in range(len(values) - 2, -1, -1):
         result = tirx.Select(tirx.EQ(which, i), values[i], result)
@@ -314,13 +361,15 @@ def _choose(which, values: Sequence[ir.Expr]):
 
 def _plane(acc: te.Tensor, stage: ChainStage, layout: ChannelLayout, operands: Sequence[te.Tensor], span: Lines, size: tuple[int, int],
            beyond: float, name: str) -> _Plane:
-    """The activated results of a stage, its channels in `layout`; `span` and `size` are of its output. Rows beyond the image, which padding
-    of the next stage reads, are `beyond`."""
+    """The activated results of a stage, with channels in `layout`; `span` and `size` are those of its output.
+
+    Rows beyond the image, which are the padding of the next stage, are `beyond`.
+    """
     (height, width), block = size, layout.size // int(acc.shape[2])  # fewer than a block of the accumulators where channels lie closer
     outside = span.before > 0 or (int(acc.shape[1]) - 1) * span.step - span.before + span.count > height
     each = layout.size // layout.parts
 
-    def value(n, t, part, r, x, c):
+    def value(n: ir.Expr, t: ir.Expr, part: ir.Expr, r: ir.Expr, x: ir.Expr, c: ir.Expr) -> ir.Expr:
         c = part * each + c
         result = activated(acc[n, t, c // block, r, x, c % block], stage.steps, operands, c)
         return _on_image(result, t, r, span, height, beyond) if outside else result
@@ -331,18 +380,43 @@ def _plane(acc: te.Tensor, stage: ChainStage, layout: ChannelLayout, operands: S
     return _Plane(lambda n, t, r, x, c: plane[n, t, c // each, r, x, c % each], layout, whole=True)
 
 
-def activated(value, steps: Sequence[tuple], operands: Sequence[te.Tensor], channel):
-    """`value` after the steps of a stage."""
+def activated(value: ir.Expr, steps: Sequence[tuple[Any, ...]], operands: Sequence[te.Tensor], channel: ir.Expr) -> ir.Expr:
+    """Apply the steps of a stage to a value.
+
+    Parameters
+    ----------
+    value : Expr
+        A result of the stage.
+    steps : sequence of tuple
+        As `ChainStage.steps`.
+    operands : sequence of te.Tensor
+        What the steps name by number: one value for each channel.
+    channel : Expr
+        The channel of the value.
+    """
     for name, *arguments in steps:
         if has_operand(name):
             arguments = [operands[arguments[0]][channel]]
-        value = ELEMENTWISE[name].step(value, *arguments)
+        step = ELEMENTWISE[name].step
+        assert step is not None
+        value = step(value, *arguments)
     return value
 
 
-def numbered(steps: Sequence[EpilogueStep], operands: list[np.ndarray], layout: ChannelLayout | None = None) -> tuple[tuple, ...]:
-    """Return steps that name their arrays by number, and append these to `operands`: in order, or as channels lie in a layout."""
-    found = []
+def numbered(steps: Sequence[EpilogueStep], operands: list[np.ndarray],
+             layout: ChannelLayout | None = None) -> tuple[tuple[Any, ...], ...]:
+    """Let steps name their arrays by number.
+
+    Parameters
+    ----------
+    steps : sequence of EpilogueStep
+        Steps with arrays of one value for each channel.
+    operands : list of ndarray
+        The arrays are appended here; their positions are the numbers.
+    layout : ChannelLayout, optional
+        Put the values in the order in which the channels lie.
+    """
+    found: list[tuple[Any, ...]] = []
     for step in steps:
         arguments = step.arguments
         if has_operand(step.name):

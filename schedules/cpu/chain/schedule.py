@@ -1,6 +1,6 @@
 """Schedule of a chain of convolutions.
 
-    parallel task (image, strips of rows, and where all stages behind the first are depthwise: block of channels), strip
+    parallel task (image, strips of rows, and block of channels where all stages behind the first are depthwise), strip
         a plane of each stage: block of output channels, row, tile of a row
             kernel row, kernel column, input channel
                 unrolled pixels x vectors, vectorised lanes             the register tile
@@ -29,27 +29,49 @@ from ...tir.bound_loops import SPLIT
 from ...tir.transpose_tiles import transposed_tiles
 from ..common import extent_of
 from ..epilogue import inline_epilogue
-from ..predicates import guarded
+from ..predicates import with_conditions
 from .compute import ANNOTATION, RESULT, SUMS, Limits
 from .sliding import Window, slide
 from .stage_options import line_of_channels
 
-OWN = 7             # integers of an annotation before those of its `Limits`
-UNROLLED_TAPS = 25  # of a depthwise kernel: more make code that does not fit the cache of decoded instructions
+OWN_NUMBERS = 7     # integers of an annotation before those of its `Limits`
+UNROLLED_TAPS = 25  # at most, of a depthwise kernel: more make code that does not fit the cache of decoded instructions
 
 
 @dataclass(frozen=True)
 class _Accumulation:
-    """An accumulating block and what its annotation says."""
+    """An accumulating block and what its annotation says.
+
+    Parameters
+    ----------
+    block : SBlockRV
+        The block's handle in the schedule.
+    name : str
+        Its name.
+    pixels, vectors : int
+        The register tile; a depthwise stage has 0 vectors.
+    interleaved, blocks : int
+        How many groups are interleaved, and the blocks of a set of such groups.
+    strips : int
+        Strips of a task.
+    again, kept : int
+        Those of the rows it reads (`Lines`).
+    limits : Limits
+        Which products are needed.
+    kernel_h : int
+        Height of the kernel.
+    behind_dense : bool
+        The stage before it is not depthwise.
+    """
 
     block: SBlockRV
     name: str
     pixels: int
     vectors: int
     interleaved: int
-    blocks: int  # of a set of interleaved groups
+    blocks: int
     strips: int
-    again: int   # rows of what it reads, as of `Lines`
+    again: int
     kept: int
     limits: Limits
     kernel_h: int
@@ -57,7 +79,7 @@ class _Accumulation:
 
     @property
     def reads_row_by_row(self) -> bool:
-        """No row of its input is read for two rows of its output, nor left out between them."""
+        """Whether each row of its output is made of one row of its input, and every row is read."""
         return self.depthwise and self.kernel_h == 1 and self.limits.stride_h == 1
 
     @property
@@ -65,13 +87,13 @@ class _Accumulation:
         return self.vectors == 0
 
     def channels_of_set(self, s: Schedule, out: SBlockRV) -> int:
-        """How many of the output a task has to take at least: of a block, or of all blocks where groups are interleaved."""
+        """The fewest channels of the output that a task can take: those of a block, or of a set of interleaved groups."""
         blocks = int(s.get(self.block).iter_vars[2].dom.extent)
         return _channels_of(s, out) // blocks * (self.blocks if self.interleaved > 1 else 1)
 
 
 def schedule_chain(func: tirx.PrimFunc, target: Target) -> Schedule | None:
-    """Rule for functions around `chain`, with any element-wise epilogue."""
+    """Schedule a function around `chain`, with any element-wise epilogue; None for every other function."""
     s = Schedule(func)
     stages = _accumulations(s)
     if not stages:
@@ -87,6 +109,7 @@ def schedule_chain(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     by_channels = all(stage.depthwise for stage in stages[1:]) and not alone_by_rows
     chunk = chunks[0] if len(stages) > 1 or stages[0].depthwise else stages[0].channels_of_set(s, stored)
     transposed, summed = out_name == RESULT, out_name == SUMS
+    columns: Sequence[LoopRV]
     if summed:
         n, t, pixel, f, r, x = s.get_loops(stored)
         columns = x, pixel
@@ -107,8 +130,8 @@ def schedule_chain(func: tirx.PrimFunc, target: Target) -> Schedule | None:
         transposed_tiles(s, f, x, target.lanes, loads_go_on=False, within=[r])
         s.compute_at(stored, strip, preserve_unit_loops=True)
         r, *columns, f = s.get_loops(stored)[-3:]
-    # 2. The last stage, then backwards every plane with the stage that makes it: row by row where that is how it is read, or at least
-    # for those channels only that its reader takes next.
+    # 2. The last stage, then backwards every plane with the stage that makes it: row by row if it is read so, else only for the channels
+    # that its reader takes next.
     nests = [_tile(s, stages[-1], stored, (r, columns, f), chunks[-1], target.lanes)]
     place, windows = nests[0].chunk or strip, []
     for plane, reader in zip(reversed(planes), reversed(stages), strict=False):
@@ -130,15 +153,15 @@ def schedule_chain(func: tirx.PrimFunc, target: Target) -> Schedule | None:
             transposed_tiles(s, x, c, target.lanes, loads_go_on=True, within=[r])
     if summed:
         s.decompose_reduction(stored, nests[0].row)
-    # 3. What nobody wants, or is there already, is left out; loops over tiles are split where the answer changes.
+    # 3. Products that nobody needs, or that are there already, are left out; loops over tiles are split where the answer changes.
     for nest in nests:
         s.annotate(nest.tile, SPLIT, 1)
     wanted = {s.get(stage.block).name_hint: partial(_wanted, stage=stage) for stage in stages}
-    return guarded(slide(s, strip, windows), wanted)
+    return with_conditions(slide(s, strip, windows), wanted)
 
 
 def _schedule_total(s: Schedule, lanes: int) -> None:
-    """What is left of an average: a vector of channels after the other, all tasks' sums."""
+    """Schedule the rest of an average: the sums of all tasks, one vector of channels after the other."""
     total = s.get_sblock("total")
     out = s.get(inline_epilogue(s, total, keep=("",))).name_hint
     n, *_, f = s.get_loops(s.get_sblock(out))
@@ -153,7 +176,7 @@ def _schedule_total(s: Schedule, lanes: int) -> None:
 
 @dataclass(frozen=True)
 class _Nest:
-    """Loops of a stage: over chunks of its channels (None if it is not depthwise), rows, and tiles of a row."""
+    """The loops of a stage: over chunks of its channels (None if it is not depthwise), over rows, and over tiles of a row."""
 
     chunk: LoopRV | None
     row: LoopRV
@@ -161,7 +184,7 @@ class _Nest:
 
 
 def _chunks(s: Schedule, stages: list[_Accumulation], target: Target) -> list[int]:
-    """Channels that a depthwise stage takes at a time: those of a tile of the dense stage before it, or else of a cache line."""
+    """The channels that each stage takes at a time: a tile's of the last dense stage so far, or a cache line's where there is none."""
     lanes = target.lanes
     found, chunk = [], line_of_channels(int(s.get(stages[0].block).iter_vars[2].dom.extent) * lanes, target)
     for stage in stages:
@@ -171,7 +194,7 @@ def _chunks(s: Schedule, stages: list[_Accumulation], target: Target) -> list[in
 
 
 def _reading_whole_vectors(s: Schedule) -> Schedule:
-    """Accumulators and planes have channels of padding that nobody reads. Say that they are read, so that whole vectors are computed."""
+    """Declare that readers of accumulators and planes read all channels, padding too, so that whole vectors are computed."""
     accumulators = {s.get(stage.block).writes[0].source.name: stage for stage in _accumulations(s)}
 
     def whole(region: tirx.BufferRegion, reader: str) -> tirx.BufferRegion:
@@ -202,29 +225,46 @@ def _contiguous_channels(s: Schedule, plane: SBlockRV) -> bool:
 
 
 def _reads_nchw(s: Schedule, stage: _Accumulation) -> bool:
-    """Whether a stage reads an image as (N, C, H, W): the second index moves with the input channel."""
+    """Whether a stage reads an image that lies as (N, C, H, W): the second index depends on the input channel."""
     block = s.get(stage.block)
     images = [region for region in block.reads if len(region.region) == 4]
     return any(mentions(region.region[1].min, block.iter_vars[-1].var) for region in images)
 
 
 def _accumulations(s: Schedule) -> list[_Accumulation]:
-    found = []
+    """The accumulating blocks of all stages, in order."""
+    found: list[_Accumulation] = []
     for block in s.get_child_blocks(s.get_sblock("root")):
         values = s.get(block).annotations.get(ANNOTATION)
         if values is not None:
-            *own, limits = *(int(v) for v in values[:OWN]), Limits(*(int(v) for v in values[OWN:]))
-            kernel_h = int(s.get(block).iter_vars[-2 if own[1] == 0 else -3].dom.extent)
+            pixels, vectors, interleaved, blocks, strips, again, kept = (int(v) for v in values[:OWN_NUMBERS])
+            limits = Limits(*(int(v) for v in values[OWN_NUMBERS:]))
+            kernel_h = int(s.get(block).iter_vars[-2 if vectors == 0 else -3].dom.extent)
             behind_dense = bool(found) and not found[-1].depthwise
-            found.append(_Accumulation(block, s.get(block).name_hint, *own, limits, kernel_h, behind_dense))
+            name = s.get(block).name_hint
+            found.append(_Accumulation(block, name, pixels, vectors, interleaved, blocks, strips, again, kept, limits, kernel_h,
+                                       behind_dense))
     return found
 
 
 def _tile(s: Schedule, stage: _Accumulation, out: SBlockRV, loops: tuple[LoopRV, Sequence[LoopRV], LoopRV], chunk: int,
           lanes: int) -> _Nest:
-    """Bring the accumulators of one stage into registers, at a tile of the loops (row, columns, channel) of the block that stores them.
+    """Bring the accumulators of one stage into registers, within a tile of the loops of the block that stores them.
 
-    Columns are one loop, or two already: over tiles, and over the pixels of one.
+    Parameters
+    ----------
+    s : Schedule
+        The schedule of the chain.
+    stage : _Accumulation
+        The accumulators.
+    out : SBlockRV
+        The block that stores them.
+    loops : tuple
+        Its loops (row, columns, channel). Columns are one loop, or two: over tiles, and over the pixels of a tile.
+    chunk : int
+        The channels that a depthwise stage takes at a time.
+    lanes : int
+        Numbers in a vector.
     """
     row, columns, channel = loops
     tile, pixel = columns if len(columns) == 2 else s.split(*columns, [None, stage.pixels])
@@ -252,7 +292,7 @@ def _tile(s: Schedule, stage: _Accumulation, out: SBlockRV, loops: tuple[LoopRV,
     else:
         *_, pixel, channel, ky, kx, ci = s.get_loops(stage.block)
         vector, lane = s.split(channel, [None, lanes])
-        # Over a few channels, not one alone, each column is a loop by itself: of one loop for all, LLVM keeps every number of the image
+        # With a few input channels, but more than one, kernel columns are the outer loop. Otherwise LLVM keeps every number of the image
         # that several columns read, and has no registers left for the sums.
         taps = [kx, ky] if 1 < extent_of(s, ci) < lanes else [ky, kx]
         s.reorder(*taps, ci, pixel, vector, lane)
@@ -264,8 +304,9 @@ def _tile(s: Schedule, stage: _Accumulation, out: SBlockRV, loops: tuple[LoopRV,
     return _Nest(block if stage.depthwise else None, row, tile)
 
 
-def _split_channels(s: Schedule, stage: _Accumulation, out: SBlockRV, channel: LoopRV, lanes: int):
-    """Loops over the blocks of a dense stage, within a block over what one store takes, and its lanes."""
+def _split_channels(s: Schedule, stage: _Accumulation, out: SBlockRV, channel: LoopRV,
+                    lanes: int) -> tuple[list[LoopRV], list[LoopRV], LoopRV]:
+    """The loops over the blocks of a dense stage, over the vectors that are stored of a block, and over the lanes of one."""
     total, channels, plane = int(s.get(stage.block).iter_vars[2].dom.extent), _channels_of(s, out), s.get(out).name_hint.startswith("plane")
     if plane and int(s.get(out).iter_vars[2].dom.extent) > 1:
         return [], [s.get_loops(out)[-5]], channel  # parts; behind them come row, tile, pixel, channel
@@ -278,12 +319,12 @@ def _split_channels(s: Schedule, stage: _Accumulation, out: SBlockRV, channel: L
 
 
 def _channels_of(s: Schedule, out: SBlockRV) -> int:
-    """Of the block that stores what a stage made: its last axis, but for those that it adds up."""
+    """How many channels the block has that stores what a stage made: the length of its last axis that is no reduction."""
     return int([axis for axis in s.get(out).iter_vars if axis.iter_type == tirx.IterVar.DataPar][-1].dom.extent)
 
 
-def _wanted(block: SBlock, stage: _Accumulation):
-    """Which sums of a stage somebody wants, as its `Limits` say."""
+def _wanted(block: SBlock, stage: _Accumulation) -> ir.Expr:
+    """The condition under which a product of a stage is needed, as its `Limits` say."""
     limits = stage.limits
     _, t, _, r, x, _, ky, kx = [v.var for v in block.iter_vars[:8]]
     _, tasks, _, count, wide = (int(v.dom.extent) for v in block.iter_vars[:5])

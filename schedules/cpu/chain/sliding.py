@@ -1,4 +1,4 @@
-"""Sliding windows: rows that two strips of a task read are kept for the second, not computed again.
+"""Sliding windows: rows that two strips of a task read are kept for the second strip, not computed again.
 
     for strip:                                    for strip:
         for r in range(6):                            for r in range(2 if strip > 0 else 0, 6):
@@ -15,13 +15,13 @@ from tvm import ir, s_tir, tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-BEGIN = "tenfold.begin"  # of a loop over rows: how many of them only the first strip computes
-STRIP = 1                # axis of a plane (image, strip, ..., row, column, channel)
+BEGIN = "tenfold.begin"  # annotation of a loop over rows: how many of them only the first strip computes
+STRIP = 1                # which axis of a plane is the strips: (image, strip, ..., row, column, channel)
 
 
 @dataclass(frozen=True)
 class Window:
-    """Rows of a plane that a strip works on.
+    """The rows of a plane that a strip works on.
 
     Parameters
     ----------
@@ -30,13 +30,13 @@ class Window:
     row : LoopRV
         Its loop over rows.
     again : int
-        Rows at the beginning that strips behind the first one don't compute.
+        How many rows at the beginning only a task's first strip computes.
     kept : bool
-        Whether they read any of these.
+        Whether later strips read any of these.
     step : int
-        From a strip's first row to that of the next one.
+        Rows from a strip's first row to that of the next strip.
     channels : int
-        That are read together, and lie side by side for that.
+        How many channels are read together, and therefore lie side by side.
     """
 
     plane: SBlockRV
@@ -48,39 +48,40 @@ class Window:
 
 
 def slide(s: Schedule, strip: LoopRV, windows: Sequence[Window]) -> Schedule:
-    """Let strips keep the rows that the next one reads.
+    """Let each strip keep the rows that the next one reads.
 
     Parameters
     ----------
     s : Schedule
-        Of a function whose planes are computed within the loop over strips, all rows of each strip.
+        The schedule of a function whose planes are computed within the loop over strips, all rows of each strip.
     strip : LoopRV
-        Serial, in a loop over tasks.
+        The loop over strips: serial, within a loop over tasks.
     windows : sequence of Window
-        Of all planes that are not made row by row.
+        One for each plane that is not made row by row.
 
     Returns
     -------
     Schedule
-        Of the changed function; what was taken from `s` is of no use for it.
+        A schedule of the changed function. Blocks and loops taken from `s` are not valid in it.
     """
-    loop, planes = s.get(strip), []
+    loop = s.get(strip)
+    planes: list[_TaskPlane] = []
     several = int(loop.extent) > 1
     for window in windows:
         if several and window.again:
             s.annotate(window.row, BEGIN, window.again)
-        planes.append(_OfTask(s.get(window.plane), window, several))
-    change, func = _Change(loop, planes), s.mod["main"]
+        planes.append(_TaskPlane(s.get(window.plane), window, several))
+    change, func = _PlaneRewriter(loop, planes), s.mod["main"]
     rules = [(ir.TensorLoad, change.load), (tirx.BufferStore, change.store), (ir.TensorRegion, change.region),
              (s_tir.SBlockRealize, change.realize), (tirx.For, change.loop)]
     return Schedule(func.with_body(tvm_ffi.structural_map(func.body, rules, order="post")))
 
 
-class _OfTask:
-    """A plane that a task has for all its strips, (..., part of channels, row, column, channel).
+class _TaskPlane:
+    """A plane that a task uses for all its strips, (..., part of channels, row, column, channel).
 
-    Rows that are kept lie where their numbers in the image say, modulo as many as a strip works on. TVM would shrink a plane of one strip,
-    and complicate its indices, as the first strip computes other rows than those behind it.
+    Rows that are kept lie at their number in the image modulo the number of rows that a strip works on. A plane for one strip would not do:
+    the first strip computes other rows than later ones, so TVM would shrink the plane and complicate its indices.
     """
 
     def __init__(self, maker: s_tir.SBlock, window: Window, several_strips: bool):
@@ -92,7 +93,7 @@ class _OfTask:
         self.buffer = tirx.decl_buffer(shape, self.source.dtype, self.source.name)
 
     def place(self, indices: Sequence[ir.Expr]) -> list[ir.Expr]:
-        """Where a number lies, from its indices in the plane of all strips."""
+        """The indices of a number, from those it has where every strip has rows of its own."""
         zero = tirx.const(0, str(indices[STRIP].ty.dtype))
         *lead, row, column, channel = indices[STRIP + 1 :]
         if self.kept:
@@ -101,39 +102,44 @@ class _OfTask:
         return [zero, zero, *lead, part, row, column, within]
 
 
-class _Change:
-    """What becomes of the nodes of a function whose planes are those of a task.
+class _PlaneRewriter:
+    """Rewrites the nodes of a function for planes that a task uses for all its strips.
 
     Parameters
     ----------
     strip : For
         The loop over strips.
-    planes : sequence of _OfTask
+    planes : sequence of _TaskPlane
+        The planes.
     """
 
-    def __init__(self, strip: tirx.For, planes: Sequence[_OfTask]):
+    def __init__(self, strip: tirx.For, planes: Sequence[_TaskPlane]):
         self.strip, self.planes = strip, planes
         self.dtype = str(strip.loop_var.ty.dtype)
 
-    def plane_of(self, source: tirx.Buffer) -> _OfTask | None:
+    def plane_of(self, source: tirx.Buffer) -> _TaskPlane | None:
+        """The new plane in the place of a buffer; None for every other buffer."""
         return next((plane for plane in self.planes if plane.source.same_as(source)), None)
 
     def load(self, node: ir.TensorLoad) -> ir.TensorLoad:
+        """Rewrite a load."""
         plane = self.plane_of(node.source)
         return node if plane is None else tirx.BufferLoad(plane.buffer, plane.place(node.indices))
 
     def store(self, node: tirx.BufferStore) -> tirx.BufferStore:
+        """Rewrite a store."""
         plane = self.plane_of(node.buffer)
         return node if plane is None else tirx.BufferStore(plane.buffer, node.value, plane.place(node.indices))
 
     def region(self, node: ir.TensorRegion) -> ir.TensorRegion:
-        """All of a plane: what exactly, TVM sees in the block."""
+        """Declare that all of a plane is read or written; TVM finds the exact region in the block."""
         plane = self.plane_of(node.source)
         if plane is None:
             return node
         return tirx.BufferRegion(plane.buffer, [ir.Range(tirx.const(0, self.dtype), size) for size in plane.buffer.shape])
 
     def realize(self, node: s_tir.SBlockRealize) -> s_tir.SBlockRealize:
+        """Allocate the new planes in the root, and let the blocks that make them outlive a strip."""
         block = node.block
         if not block.iter_vars:  # the root
             planes = [self.plane_of(buffer) for buffer in block.alloc_buffers]
@@ -141,12 +147,13 @@ class _Change:
             return s_tir.SBlockRealize(node.iter_values, node.predicate, _changed(block, block.iter_vars, buffers))
         if not any(plane.outlives_strips and plane.maker == block.name_hint for plane in self.planes):
             return node
-        # An axis that is not parallel tells TVM that the plane is there longer than for a strip.
+        # An axis that is not parallel tells TVM that the plane lives longer than a strip.
         order = tirx.IterVar(ir.Range(0, self.strip.extent), tirx.Var("v_strip", self.dtype), tirx.IterVar.Opaque)
         block = _changed(block, [*block.iter_vars, order], block.alloc_buffers)
         return s_tir.SBlockRealize([*node.iter_values, self.strip.loop_var], node.predicate, block)
 
     def loop(self, node: tirx.For) -> tirx.For:
+        """Let later strips begin behind the rows that are there already."""
         if BEGIN not in node.annotations:
             return node
         begin = tirx.min(self.strip.loop_var, tirx.const(1, self.dtype)) * node.annotations[BEGIN]

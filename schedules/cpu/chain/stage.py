@@ -1,18 +1,19 @@
 """The stages of a fused chain: their register tiles, how channels lie between them, and weights packed to match.
 
-Groups of few filters are interleaved, so that the lanes of a vector belong to several groups: lane l of m groups works for group l % m.
+Groups with few filters are interleaved, so that the lanes of a vector belong to several groups: of m groups, lane l works for group l % m.
 
     m = 1    a a a a a a a a    one group's filters fill the vector                   its input is broadcast
     m = 2    a b a b a b a b    lanes / 2 filters of two groups                       a pair of channels is
     m = 8    a b c d e f g h    one filter each of as many groups as lanes            a vector of channels, as of a depthwise convolution
 
-For that the channels of the m groups lie interleaved in the plane that is read.
+For that, the channels of the m groups lie interleaved in the plane that is read.
 """
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import numpy as np
 
@@ -27,81 +28,93 @@ class ChainStage:
     Parameters
     ----------
     geometry : ConvGeometry
-        Of the convolution.
+        The convolution's attributes.
     pixels, vectors : int
-        The register tile. A depthwise stage says 0 vectors, and has one.
+        The register tile. A depthwise stage has one vector, which is stated as 0.
     steps : tuple of (str, ...)
         Element-wise operators behind it, by the names of Relax: ``("relax.add", i)`` and ``("relax.multiply", i)`` with operand i of the
         chain, one value per channel; ``("relax.clip", low, high)``; ``("relax.nn.relu",)`` and others of `operators.ELEMENTWISE`.
     interleaved : int
         Groups whose filters share a vector: 1, or as many as fill it with the same number of filters each.
     table : int, optional
-        The operand of the chain that says where the channels lie that it reads, one after another (`ChannelLayout.places`), if that is
-        another order than they are made in. Not of a stage that is depthwise or has interleaved groups.
+        The operand of the chain that says where each channel lies that the stage reads (`ChannelLayout.places`), if it reads them in
+        another order than they are made in. A stage that is depthwise or has interleaved groups can't have one.
     pools : bool
-        The largest number of each window, channel by channel: a depthwise stage without weights.
+        It takes the largest number of each window, channel by channel: a depthwise stage without weights.
     """
 
     geometry: ConvGeometry
     pixels: int
     vectors: int
-    steps: tuple[tuple, ...] = ()
+    steps: tuple[tuple[Any, ...], ...] = ()
     interleaved: int = 1
     table: int | None = None
     pools: bool = False
 
     @property
     def depthwise(self) -> bool:
+        """Whether it works channel by channel."""
         return self.vectors == 0
 
     @property
     def sets(self) -> int:
-        """Of groups that are interleaved."""
+        """How many sets of interleaved groups there are."""
         return self.geometry.groups // self.interleaved
 
     @property
     def per_set(self) -> int:
-        """Filters of a set."""
+        """How many filters a set has."""
         return self.geometry.filters // self.sets
 
     def block(self, lanes: int) -> int:
-        """Channels of a register tile."""
+        """How many channels a register tile has."""
         return max(1, self.vectors) * lanes
 
     def blocks(self, lanes: int) -> int:
-        """Register tiles for the filters of a set."""
+        """How many register tiles the filters of a set fill."""
         return ceil(self.per_set / self.block(lanes))
 
     def spread_evenly(self, lanes: int) -> bool:
-        """Whether all blocks can have the same number of filters: what the last stage needs, which has no padding to store.
+        """Whether all blocks can have the same number of filters, as the last stage needs, which has no padding to store.
 
-        Of interleaved groups one block takes all, so that its stores are of whole groups.
+        Interleaved groups have to fill one block, so that its stores are of whole groups.
         """
         return self.per_set == self.block(lanes) if self.interleaved > 1 else self.per_set % self.blocks(lanes) == 0
 
     @property
     def adds_up_in_own_order(self) -> bool:
-        """An average behind it adds up its filters as the lanes compute them: the few sums that come out are put in order, not every
-        pixel. It has no padding, as a last stage."""
+        """Whether an average behind it adds up the filters in the order in which the lanes compute them.
+
+        Then only the few sums are put in order, and not every pixel. As a last stage it has no padding.
+        """
         return self.interleaved > 1
 
     def natural_order(self, lanes: int) -> np.ndarray:
-        """Filters in the order in which the lanes compute them."""
+        """The filters in the order in which the lanes compute them."""
         if self.interleaved == 1:
             return np.arange(self.geometry.filters)
         filters = np.arange(self.geometry.filters).reshape(self.sets, self.interleaved, -1, lanes // self.interleaved)
         return filters.transpose(0, 2, 3, 1).ravel()
 
     def input_order(self, channels: int) -> np.ndarray:
-        """Input channels in the order in which an interleaved stage can read them."""
+        """The input channels in the order in which an interleaved stage can read them."""
         return np.arange(channels).reshape(self.sets, self.interleaved, channels // self.geometry.groups).transpose(0, 2, 1).ravel()
 
 
 @dataclass(frozen=True)
 class ChannelLayout:
-    """`groups` of `used` channels, each filled up to `stored` with zeros, in the order of `order`, or as they are numbered.
+    """How the channels of a plane lie: in groups, each filled up with zeros.
 
-    Where they lie `apart`, a group has its rows for itself: who reads one group only gets no others into the cache.
+    Parameters
+    ----------
+    groups : int
+        How many groups.
+    used, stored : int
+        Channels of a group, without and with the zeros.
+    order : tuple of int, optional
+        The numbers of the channels in the order in which they lie. By default they lie as they are numbered.
+    apart : bool
+        Every group has a plane of its own, so that who reads one group does not get the others into the cache.
     """
 
     groups: int
@@ -117,36 +130,37 @@ class ChannelLayout:
 
     @property
     def size(self) -> int:
+        """How many channels are stored, zeros included."""
         return self.groups * self.stored
 
     @property
     def identity(self) -> bool:
-        """Every channel lies where its number says."""
+        """Whether every channel lies where its number says."""
         return (self.groups == 1 or self.used == self.stored) and self.order is None
 
     @property
     def channels(self) -> np.ndarray:
-        """Numbers of the channels, in order."""
+        """The numbers of the channels in the order in which they lie."""
         return np.arange(self.groups * self.used) if self.order is None else np.array(self.order)
 
-    def at(self, rank):
-        """Where the channel lies that comes at `rank` in the order."""
+    def at(self, rank: Any) -> Any:
+        """The place of the channel that comes at `rank` in the order; `rank` may be a number, an array or an expression."""
         return rank if self.groups == 1 or self.used == self.stored else rank // self.used * self.stored + rank % self.used
 
     def places(self, channels: np.ndarray) -> np.ndarray:
-        """Where channels lie, by their numbers."""
+        """The places of the channels with these numbers."""
         ranks = np.argsort(self.channels)
         return self.at(ranks[channels])
 
     def spread(self, values: np.ndarray) -> np.ndarray:
-        """An array whose last axis is channels, as they lie."""
+        """Put the last axis of an array, which is channels, in the order in which they lie, with the zeros."""
         split = values[..., self.channels].reshape(*values.shape[:-1], self.groups, self.used)
         padded = np.pad(split, [(0, 0)] * (split.ndim - 1) + [(0, self.stored - self.used)])
         return np.ascontiguousarray(padded.reshape(*values.shape[:-1], self.size))
 
 
 def layouts(stages: Sequence[ChainStage], lanes: int) -> list[ChannelLayout]:
-    """How the channels of every stage's output lie: a depthwise one keeps the layout of its input."""
+    """How the channels of each stage's output lie. A depthwise stage keeps the layout of its input."""
     found: list[ChannelLayout] = []
     for i, stage in enumerate(stages):
         if stage.depthwise:
@@ -174,14 +188,14 @@ def layouts(stages: Sequence[ChainStage], lanes: int) -> list[ChannelLayout]:
 
 @dataclass(frozen=True)
 class Wiring:
-    """Which weight meets what: for every set of groups, block and lane the filter (-1: none), and for every step its input channel.
+    """The filter that each lane computes, and the input channel that it reads in each step.
 
     Parameters
     ----------
     filters : ndarray
-        (set, block, lane).
+        (set of groups, block, lane): the number of the filter; -1 for none.
     channels : ndarray
-        (set, step, block, lane): of the filter's group.
+        (set of groups, step, block, lane): the input channel, counted within the filter's group.
     """
 
     filters: np.ndarray
@@ -189,7 +203,24 @@ class Wiring:
 
 
 def wiring(stage: ChainStage, source: ChannelLayout, result: ChannelLayout, last: bool, lanes: int) -> Wiring | None:
-    """For a stage that is not depthwise; None if what it reads does not lie as it has to."""
+    """Wire a stage that is not depthwise.
+
+    Parameters
+    ----------
+    stage : ChainStage
+        The stage.
+    source, result : ChannelLayout
+        How the channels that it reads lie, and those that it makes.
+    last : bool
+        It is the last stage of its chain, whose blocks have no padding.
+    lanes : int
+        Numbers in a vector.
+
+    Returns
+    -------
+    Wiring or None
+        None if the channels that it reads do not lie as it needs them.
+    """
     sets, m, blocks, block = stage.sets, stage.interleaved, stage.blocks(lanes), stage.block(lanes)
     inputs, channels = source.groups * source.used // stage.geometry.groups, source.channels.reshape(sets, -1, m)
     filled = stage.per_set // blocks if last else block
@@ -208,8 +239,24 @@ def wiring(stage: ChainStage, source: ChannelLayout, result: ChannelLayout, last
 
 
 def wirings(stages: Sequence[ChainStage], channels: int, lanes: int) -> list[Wiring | None] | None:
-    """Of all stages, None for depthwise ones; None if one can't read what the one before makes."""
-    found, source = [], ChannelLayout(1, channels, channels)
+    """Wire all stages of a chain.
+
+    Parameters
+    ----------
+    stages : sequence of ChainStage
+        The stages in order.
+    channels : int
+        Channels of the image.
+    lanes : int
+        Numbers in a vector.
+
+    Returns
+    -------
+    list of Wiring or None
+        An entry for each stage, None for a depthwise one. None if a stage can't read what the one before it makes.
+    """
+    found: list[Wiring | None] = []
+    source = ChannelLayout(1, channels, channels)
     for i, (stage, result) in enumerate(zip(stages, layouts(stages, lanes), strict=True)):
         if stage.table is not None:
             source = ChannelLayout(1, source.groups * source.used, source.groups * source.used)  # as the table shows it
@@ -221,14 +268,32 @@ def wirings(stages: Sequence[ChainStage], channels: int, lanes: int) -> list[Wir
 
 
 def pack_chain(weights: Sequence[np.ndarray | None], stages: Sequence[ChainStage], lanes: int) -> list[np.ndarray]:
-    """The weights (OIHW) of all stages as `chain` wants them: (set, block, kernel row, kernel column, input channel, lane), or, of a
-    depthwise stage, (kernel row, kernel column, channel). One that pools has None, and adds nothing."""
-    packed = []
-    wires = wirings(stages, weights[0].shape[1] * stages[0].geometry.groups, lanes)
-    for weight, stage, wired, layout in zip(weights, stages, wires, layouts(stages, lanes), strict=True):
-        if stage.pools:
+    """Pack the weights of all stages for `chain`.
+
+    Parameters
+    ----------
+    weights : sequence of ndarray
+        (F, C / groups, KH, KW) of each stage; None for one that pools. The first stage has a weight.
+    stages : sequence of ChainStage
+        Stages that can be wired (`wirings`).
+    lanes : int
+        Numbers in a vector.
+
+    Returns
+    -------
+    list of ndarray
+        For each stage that has a weight: (set of groups, block, kernel row, kernel column, input channel, lane), or of a depthwise stage
+        (kernel row, kernel column, channel).
+    """
+    packed: list[np.ndarray] = []
+    first = weights[0]
+    assert first is not None
+    wires = wirings(stages, first.shape[1] * stages[0].geometry.groups, lanes)
+    assert wires is not None
+    for weight, wired, layout in zip(weights, wires, layouts(stages, lanes), strict=True):
+        if weight is None:
             continue
-        if stage.depthwise:
+        if wired is None:  # depthwise
             packed.append(layout.spread(pack_depthwise(weight)))
             continue
         taken = weight[wired.filters[:, None], wired.channels]  # (set, step, block, lane, kernel row, kernel column)

@@ -1,23 +1,34 @@
 """Direct convolution as TE, NHWC, with packed weights: any kernel, stride, padding, dilation, groups; fully connected layers too."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil, prod
 
 import numpy as np
-from tvm import te, tirx
+from tvm import ir, te, tirx
 
 from ...shapes import ConvGeometry
 from .cost import Tile
 
 ANNOTATION = "tenfold.conv2d"  # of the accumulating block: the tile, as integers
-LIMITS = "tenfold.conv2d.limits"  # likewise: output height and width; stride, dilation, and the rows of the padded image
-#                                   between which the image lies
+# Of the same block: output height and width, vertical stride and dilation, and the first row of the image and the first behind it, in
+# rows of the padded image.
+LIMITS = "tenfold.conv2d.limits"
 
 
 def pack_weights(weight: np.ndarray, groups: int, tile: Tile, lanes: int) -> np.ndarray:
-    """OIHW -> (group, block, kernel row, kernel column, input channel, output channel of the block).
+    """Pack a weight: OIHW -> (group, block, kernel row, kernel column, input channel, output channel of the block).
 
-    Output channels are padded with zeros to whole blocks of `tile.vectors * lanes`.
+    Parameters
+    ----------
+    weight : ndarray
+        (F, C / groups, KH, KW).
+    groups : int
+        Groups of the convolution.
+    tile : Tile
+        A block is `tile.vectors` vectors of output channels; the last block of a group is filled up with zeros.
+    lanes : int
+        Numbers in a vector.
     """
     filters, channels, height, width = weight.shape
     block = tile.vectors * lanes
@@ -28,7 +39,7 @@ def pack_weights(weight: np.ndarray, groups: int, tile: Tile, lanes: int) -> np.
 
 
 def conv2d(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: Tile) -> te.Tensor:
-    """The convolution as TE.
+    """Write the convolution as TE.
 
     Parameters
     ----------
@@ -36,6 +47,10 @@ def conv2d(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: Til
         (N, H, W, C).
     weight : te.Tensor
         As `pack_weights` makes it.
+    geometry : ConvGeometry
+        The convolution's attributes.
+    tile : Tile
+        The register tile.
 
     Returns
     -------
@@ -51,11 +66,11 @@ def conv2d(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: Til
     per_group = geometry.filters // groups
     ky, kx, ci = te.reduce_axis((0, kernel_h), "ky"), te.reduce_axis((0, kernel_w), "kx"), te.reduce_axis((0, channels), "ci")
 
-    def product(n, b, y, x, v):
+    def product(n: ir.Expr, b: ir.Expr, y: ir.Expr, x: ir.Expr, v: ir.Expr) -> ir.Expr:
         value = source[n, y * stride_h + ky * dilation_h, x * stride_w + kx * dilation_w, b // blocks * channels + ci]
         return te.sum(value * weight[b // blocks, b % blocks, ky, kx, ci, v], axis=[ky, kx, ci])
 
-    def block_of(f):
+    def block_of(f: ir.Expr) -> ir.Expr:
         return f // block if per_group % block == 0 else f // per_group * blocks + f % per_group // block
 
     annotation = {ANNOTATION: _describe(tile)}
@@ -63,7 +78,7 @@ def conv2d(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: Til
         last = out_h * out_w - 1
         pixels = ceil((last + 1) / tile.pixels) * tile.pixels
 
-        def flat(n, b, p, v):
+        def flat(n: ir.Expr, b: ir.Expr, p: ir.Expr, v: ir.Expr) -> ir.Expr:
             p = tirx.min(p, last) if pixels > last + 1 else p
             return product(n, b, p // out_w, p % out_w, v)
 
@@ -78,16 +93,33 @@ def conv2d(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: Til
 
 
 def dense(data: te.Tensor, weight: te.Tensor, filters: int, tile: Tile) -> te.Tensor:
-    """A fully connected layer as TE: a 1 x 1 convolution whose pixels are all leading axes of `data` (..., C) -> (..., F)."""
+    """Write a fully connected layer as TE: a 1 x 1 convolution whose pixels are all leading axes of the data.
+
+    Parameters
+    ----------
+    data : te.Tensor
+        (..., C).
+    weight : te.Tensor
+        As `pack_weights` makes it of (F, C, 1, 1).
+    filters : int
+        F.
+    tile : Tile
+        The register tile.
+
+    Returns
+    -------
+    te.Tensor
+        (..., F).
+    """
     *lead, _ = (int(d) for d in data.shape)
     _, blocks, _, _, channels, block = (int(d) for d in weight.shape)
     count = prod(lead)
     pixels = ceil(count / tile.pixels) * tile.pixels
     ky, kx, ci = te.reduce_axis((0, 1), "ky"), te.reduce_axis((0, 1), "kx"), te.reduce_axis((0, channels), "ci")
 
-    def product(n, b, p, v):
+    def product(n: ir.Expr, b: ir.Expr, p: ir.Expr, v: ir.Expr) -> ir.Expr:
         p = tirx.min(p, count - 1) if pixels > count else p
-        return te.sum(data[(*_unravel(p, lead), ci)] * weight[n, b, ky, kx, ci, v], axis=[ky, kx, ci])
+        return te.sum(data[tuple([*_unravel(p, lead), ci])] * weight[n, b, ky, kx, ci, v], axis=[ky, kx, ci])
 
     acc = te.compute((1, blocks, pixels, block), product, name="dense", attrs={ANNOTATION: _describe(tile)})
     return te.compute((*lead, filters), lambda *i: acc[0, i[-1] // block, ravel(i[:-1], lead), i[-1] % block], name="crop")
@@ -97,17 +129,17 @@ def _describe(tile: Tile) -> list[int]:
     return [tile.pixels, tile.vectors, int(tile.flat), tile.rows, int(tile.weights_inner), int(tile.parallel), int(tile.prefetch)]
 
 
-def ravel(index, shape):
-    """The position in row-major order."""
+def ravel(index: Sequence[ir.Expr], shape: Sequence[int]) -> ir.Expr:
+    """The position of an index in row-major order."""
     position = index[0]
     for i, size in zip(index[1:], shape[1:], strict=True):
         position = position * size + i
     return position
 
 
-def _unravel(position, shape):
+def _unravel(position: ir.Expr, shape: Sequence[int]) -> list[ir.Expr]:
     """The index at a position in row-major order."""
-    index = []
+    index: list[ir.Expr] = []
     for size in reversed(shape[1:]):
         index.append(position % size)
         position = position // size
@@ -115,9 +147,16 @@ def _unravel(position, shape):
 
 
 def pad(data: te.Tensor, padding: tuple[int, int, int, int], upsample: tuple[int, int] = (1, 1)) -> te.Tensor:
-    """`data` (N, H, W, C) with zeros between its pixels (`upsample` - 1 of them) and around it, or itself where there are none.
+    """Put zeros around an image and between its pixels; the image itself is returned where there are none.
 
-    Negative padding cuts off rows and columns.
+    Parameters
+    ----------
+    data : te.Tensor
+        (N, H, W, C).
+    padding : tuple of int
+        Rows and columns to add at the top, left, bottom, right; negative numbers cut off.
+    upsample : tuple of int
+        Vertical, horizontal: there are `upsample` - 1 zeros between two pixels.
     """
     top, left, bottom, right = padding
     up_h, up_w = upsample
@@ -126,7 +165,7 @@ def pad(data: te.Tensor, padding: tuple[int, int, int, int], upsample: tuple[int
     batch, height, width, channels = (int(d) for d in data.shape)
     height, width = (height - 1) * up_h + 1, (width - 1) * up_w + 1
 
-    def value(n, y, x, c):
+    def value(n: ir.Expr, y: ir.Expr, x: ir.Expr, c: ir.Expr) -> ir.Expr:
         inside = [y >= top, y < height + top, x >= left, x < width + left]
         if upsample != (1, 1):
             inside += [tirx.EQ((y - top) % up_h, 0), tirx.EQ((x - left) % up_w, 0)]

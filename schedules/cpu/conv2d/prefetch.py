@@ -1,4 +1,4 @@
-"""Software prefetch: while a loop works on one part of an operand, the next part comes into the cache."""
+"""Software prefetch: while a loop works on one part of an operand, the next part is loaded into the cache."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ LOCALITY = 2                     # into L2
 
 
 def share_of(passes: int, rows: int) -> int:
-    """Into how many parts to split `rows`, of which each of `passes` asks for one: a divisor near their number.
+    """Choose into how many parts to split `rows`, each pass asking for one part: a divisor of `rows` near `passes`.
 
     Where there are fewer parts than passes, some ask in vain; where there are more, some are not asked for.
     """
@@ -30,6 +30,8 @@ def prefetch_rows(s: Schedule, loop: LoopRV, name: str, passes: Sequence[LoopRV]
 
     Parameters
     ----------
+    s : Schedule
+        The schedule; it gets an annotation.
     loop : LoopRV
         The loop over r.
     name : str
@@ -40,6 +42,11 @@ def prefetch_rows(s: Schedule, loop: LoopRV, name: str, passes: Sequence[LoopRV]
         Of the caches: one is asked for at a time.
     taps : int
         How many times R rows a block has: those of each kernel position, one after the other.
+
+    Returns
+    -------
+    Schedule
+        A schedule of the changed function.
     """
     outer = tirx.const(0, "int32")
     for one in passes:
@@ -67,12 +74,13 @@ def _hint(load: tirx.BufferLoad) -> ir.Expr:
 
 
 def _loads(loop: tirx.For) -> list[tirx.BufferLoad]:
-    """The loads in a loop, in terms of the loops around it: those within it at their first iteration."""
-    realizes, inner = [], []
+    """The loads in a loop, in terms of the loops around it; loops within it are at their first iteration."""
+    realizes: list[s_tir.SBlockRealize] = []
+    inner: list[tirx.For] = []
     tvm_ffi.structural_walk(loop, (s_tir.SBlockRealize, realizes.append))
     tvm_ffi.structural_walk(loop, (tirx.For, inner.append))
     zeros = {f.loop_var: tirx.const(0, str(f.loop_var.ty.dtype)) for f in inner}
-    found = []
+    found: list[tirx.BufferLoad] = []
     for realize in realizes:
         values = {v.var: substitute(value, zeros) for v, value in zip(realize.block.iter_vars, realize.iter_values, strict=True)}
         found += [tirx.BufferLoad(ld.source, [substitute(i, values) for i in ld.indices]) for ld in loads_in(realize.block.body)]

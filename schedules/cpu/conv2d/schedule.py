@@ -1,21 +1,22 @@
 """Schedule of the direct convolution.
 
-The loop nest made (rows: lines are rows of the image; flat: lines are register tiles):
+The loop nest. A line is a row of the image, or a register tile where the tile is `flat`:
 
-    parallel task (image, block of output channels, lines)              tile.rows lines each; or (image, lines), where `weights_inner`
-        line, tile of a row                                             then with all blocks of output channels within a line
+    parallel task (image, block of output channels, lines)              of tile.rows lines; (image, lines) where `weights_inner`
+        line, tile of a row                                             with all blocks of output channels in it where `weights_inner`
             kernel row, kernel column, input channel
                 unrolled pixels x vectors, vectorised lanes             the register tile
             unrolled pixels x vectors, vectorised lanes                 the epilogue, fused into the store
 
-The last tile of a row has the pixels that are left, in code of its own; kernel rows that meet nothing but padding are passed over.
-Flat, pixels beyond the end of the image are computed from valid memory and dropped by the epilogue.
+The last tile of a row has only the pixels that are left, and code of its own. Kernel rows that meet nothing but padding are left out.
+Where the tile is flat, pixels beyond the end of the image are computed from valid memory, and the epilogue drops them.
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
-from tvm import tirx
+from tvm import ir, tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm.s_tir.stmt import SBlock
@@ -24,13 +25,13 @@ from ....targets import Target
 from ...tir.bound_loops import SPLIT
 from ..common import ON_STACK, extent_of
 from ..epilogue import inline_epilogue
-from ..predicates import Condition, guarded
+from ..predicates import Condition, with_conditions
 from .compute import ANNOTATION, LIMITS, ravel
 from .prefetch import prefetch_rows, share_of
 
 
-def schedule_padding(s: Schedule, lanes: int, parallel: bool) -> None:
-    """The padded copy, where there is one: parallel over rows, whole vectors of channels."""
+def schedule_padding(s: Schedule, lanes: int) -> None:
+    """Schedule the padded copy of the input, if there is one: parallel over rows, in vectors if the channels fill whole ones."""
     block = next((b for b in s.get_child_blocks(s.get_sblock("root")) if s.get(b).name_hint.startswith("padded")), None)
     if block is None:
         return
@@ -43,7 +44,7 @@ def schedule_padding(s: Schedule, lanes: int, parallel: bool) -> None:
 
 
 def schedule_conv2d(func: tirx.PrimFunc, target: Target) -> Schedule | None:
-    """Rule for functions around `conv2d`, with any element-wise epilogue."""
+    """Schedule a function around `conv2d`, with any element-wise epilogue; None for every other function."""
     s = Schedule(func)
     conv = find_annotated(s, ANNOTATION)
     if conv is None:
@@ -89,16 +90,16 @@ def schedule_conv2d(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     weight = s.get(conv).reads[-1].source
     s.decompose_reduction(conv, ky)
     # 4. What comes before.
-    schedule_padding(s, target.lanes, bool(parallel))
-    # 5. What nobody wants is left out; the weights of the next block are asked for, a part of them in every pass over those of this one.
-    limits = {} if flat else _limits(s, conv, passes[-1])
+    schedule_padding(s, target.lanes)
+    # 5. Products that nobody needs are left out. Each pass over the weights of a block asks for a part of those of the next block.
+    limits: dict[str, Condition] = {} if flat else _limits(s, conv, passes[-1])
     if prefetch:
         s = prefetch_rows(s, steps[0], weight.name, passes, target.model.line_bytes, taps=int(weight.shape[-4]) * int(weight.shape[-3]))
-    return guarded(s, limits) if limits else s
+    return with_conditions(s, limits) if limits else s
 
 
 def _limits(s: Schedule, conv: SBlockRV, tile: LoopRV) -> dict[str, Condition]:
-    """Which products to compute: not those of pixels that are not there, nor those of kernel rows that lie on zeros of the padding.
+    """The conditions under which products are needed: the pixel exists, and the kernel row does not lie on zeros of the padding.
 
     A tile lies in one row of the image, so its pixels agree on the kernel rows. The loop over tiles is split where the answer changes.
     """
@@ -107,7 +108,7 @@ def _limits(s: Schedule, conv: SBlockRV, tile: LoopRV) -> dict[str, Condition]:
     if wide > width:
         s.annotate(tile, SPLIT, 1)
 
-    def wanted(block: SBlock):
+    def wanted(block: SBlock) -> ir.Expr | None:
         *_, y, x, _channel, ky, _kx, _ci = (v.var for v in block.iter_vars)
         row = y * stride + ky * dilation
         conditions = [(wide > width, x < width), (high > height, y < height), (begin > 0, row >= begin),
@@ -119,7 +120,7 @@ def _limits(s: Schedule, conv: SBlockRV, tile: LoopRV) -> dict[str, Condition]:
 
 
 def find_annotated(s: Schedule, key: str) -> SBlockRV | None:
-    """The block that carries an annotation."""
+    """The block that carries the annotation `key`; None if there is none."""
     for block in s.get_child_blocks(s.get_sblock("root")):
         if key in s.get(block).annotations:
             return block
@@ -127,13 +128,24 @@ def find_annotated(s: Schedule, key: str) -> SBlockRV | None:
 
 
 def whole_blocks(s: Schedule, conv: SBlockRV, out: SBlockRV) -> bool:
-    """Whether the output's channels fill the accumulators' blocks, so that both can share their loops."""
+    """Whether the output's channels fill the blocks of the accumulators, so that both can share their loops.
+
+    Parameters
+    ----------
+    s : Schedule
+        The schedule of both.
+    conv : SBlockRV
+        The block that accumulates.
+    out : SBlockRV
+        The block that stores the output.
+    """
     _, blocks, *_, block = (int(v.dom.extent) for v in s.get(conv).iter_vars if v.iter_type == tirx.IterVar.DataPar)
     return int(s.get(out).iter_vars[-1].dom.extent) == blocks * block
 
 
-def _split_output(s, out, conv, lanes, flat, pixels, rows):
-    """The output's loops: (image, block, lines) of tasks; lines, tiles, pixels, vector, lane within a task."""
+def _split_output(s: Schedule, out: SBlockRV, conv: SBlockRV, lanes: int, flat: bool, pixels: int,
+                  rows: int) -> tuple[list[LoopRV], list[LoopRV]]:
+    """Split the output's loops: those of tasks (image, block, lines), and those within (lines, tiles, pixels, vector, lane)."""
     blocks = int(s.get(conv).iter_vars[1].dom.extent)
     if flat:
         n, line, f = _flat_output(s, out, conv)
@@ -146,8 +158,8 @@ def _split_output(s, out, conv, lanes, flat, pixels, rows):
     return [n, block, line_out], [*inner, vector, lane]
 
 
-def _flat_output(s, out, conv):
-    """Loops (image, pixel, channel) of the output: a convolution's rows in a line, a dense layer's leading axes in a line."""
+def _flat_output(s: Schedule, out: SBlockRV, conv: SBlockRV) -> tuple[LoopRV, LoopRV, LoopRV]:
+    """Make the output's loops (image, pixel, channel): a convolution's rows, or a dense layer's leading axes, become one loop."""
     shape = [int(v.dom.extent) for v in s.get(out).iter_vars[:-1]]
     if s.get(conv).name_hint.startswith("dense"):
         dtype = str(s.get(out).iter_vars[0].var.ty.dtype)
@@ -156,12 +168,16 @@ def _flat_output(s, out, conv):
         line, f = s.get_loops(out)
         return s.add_unit_loop(line), line, f
     s.transform_block_layout(out, lambda n, y, x, f: (n, y * shape[2] + x, f))
-    return s.get_loops(out)
+    n, line, f = s.get_loops(out)
+    return n, line, f
 
 
-def _ordered(s, outer, passes, rest, flat, weights_inner):
-    """Bring loops (image, block, lines of tasks), (lines, tiles), and those of a tile, into the order in which they run. Returns that over
-    tasks, and the innermost one around a tile."""
+def _ordered(s: Schedule, outer: Sequence[LoopRV], passes: Sequence[LoopRV], rest: Sequence[LoopRV], flat: bool,
+             weights_inner: bool) -> tuple[LoopRV, LoopRV]:
+    """Put loops into the order in which they run: those of tasks (image, block, lines), `passes` (lines, tiles), and those of a tile.
+
+    Returns the loop over tasks, and the innermost loop around a tile.
+    """
     n, block, line = outer
     if weights_inner:
         around = [*passes, block] if flat else [*passes[:-1], block, passes[-1]]
@@ -171,8 +187,8 @@ def _ordered(s, outer, passes, rest, flat, weights_inner):
     return s.fuse(n, block, line), passes[-1]
 
 
-def _split_sums(s, sums, flat, pixels, rows):
-    """Loops of sums without an output to follow: (image, block, lines) of tasks; lines, tiles, pixels, channel within a task."""
+def _split_sums(s: Schedule, sums: SBlockRV, flat: bool, pixels: int, rows: int) -> tuple[list[LoopRV], list[LoopRV]]:
+    """Split the loops of sums that have a nest of their own, as `_split_output` does; channels stay one loop."""
     n, block, *space, channel = s.get_loops(sums)
     if flat:
         line_out, *inner = s.split(space[0], [None, rows, pixels])

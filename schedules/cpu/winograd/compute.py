@@ -1,4 +1,4 @@
-"""Winograd convolution, NHWC: 3 x 3, stride 1, one group, any padding. What is computed; `winograd_schedule.py` has the loop nest.
+"""Winograd convolution as TE, NHWC: 3 x 3, stride 1, one group, any padding. `schedule.py` has the loop nest.
 
     patch           the inputs of a tile, zeros where the padding is
     lateral         B^T d: transformed along the height
@@ -8,29 +8,39 @@
     partial         A^T p: transformed back along the height
     crop            A^T p A, for the pixels that exist, or the largest of each 2 x 2 of them; the epilogue follows
 
-Tiles are numbered through all images, row by row; those beyond the last are copies of it, and are dropped.
+Tiles are numbered through all images, row by row. Tiles beyond the last one are copies of it, and are dropped.
 """
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import product
 from math import ceil
+from typing import Any
 
 import numpy as np
-from tvm import te, tirx
+from tvm import ir, te, tirx
 
 from ...shapes import ConvGeometry
 from ...winograd_algebra import BY_OUTPUTS
 from .cost import Blocking
 
-ANNOTATION = "tenfold.winograd"  # of the accumulating block: the blocking, as integers; rows of its result that become one
-POOL = 2  # rows and columns of a window: a tile has whole windows
+ANNOTATION = "tenfold.winograd"  # of the accumulating block: the blocking as integers, and how many rows of the result pooling makes one
+POOL = 2  # rows and columns of a pooling window; a tile has whole windows
 
 
 def pack_winograd(weight: np.ndarray, blocking: Blocking, lanes: int) -> np.ndarray:
-    """OIHW (F, C, 3, 3) -> transformed: (group, position down, across, block of a group, input channel, output channel of a block).
+    """Transform and pack a weight: OIHW -> (group, position down, across, block of a group, input channel, output channel of a block).
 
-    A block is `blocking.vectors` vectors of `lanes`; tasks read the blocks in this order.
+    Tasks read the blocks in this order.
+
+    Parameters
+    ----------
+    weight : ndarray
+        (F, C, 3, 3).
+    blocking : Blocking
+        A block is `blocking.vectors` vectors of output channels.
+    lanes : int
+        Numbers in a vector.
     """
     filters, channels, *_ = weight.shape
     transformed = BY_OUTPUTS[blocking.outputs].transform_weights(weight)
@@ -38,8 +48,9 @@ def pack_winograd(weight: np.ndarray, blocking: Blocking, lanes: int) -> np.ndar
     return np.ascontiguousarray(transformed.reshape(size, size, -1, blocking.blocks, block, channels).transpose(2, 0, 1, 3, 5, 4))
 
 
-def winograd(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, blocking: Blocking, step: Callable | None = None) -> te.Tensor:
-    """The convolution as TE.
+def winograd(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, blocking: Blocking,
+             step: Callable[[ir.Expr, ir.Expr], ir.Expr] | None = None) -> te.Tensor:
+    """Write the convolution as TE.
 
     Parameters
     ----------
@@ -47,14 +58,18 @@ def winograd(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, blockin
         (N, H, W, C).
     weight : te.Tensor
         As `pack_winograd` makes it.
+    geometry : ConvGeometry
+        The convolution's attributes.
+    blocking : Blocking
+        The form of the algorithm, and what a task computes.
     step : callable, optional
-        From a value and its channel to what max-pooling with windows of 2 x 2, one beside the other, takes the largest of. OH and OW are
-        even then.
+        If it is given, max-pooling with adjacent windows of 2 x 2 follows the convolution; OH and OW are even then. It makes the value that
+        is pooled of a value and its channel.
 
     Returns
     -------
     te.Tensor
-        (N, OH, OW, F); of pooling (N, OH // 2, OW // 2, F).
+        (N, OH, OW, F); with pooling (N, OH // 2, OW // 2, F).
     """
     form = BY_OUTPUTS[blocking.outputs]
     m, size = form.outputs, form.products
@@ -65,7 +80,7 @@ def winograd(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, blockin
     count = batch * down * across
     tiles = ceil(count / blocking.tiles) * blocking.tiles
 
-    def patch(t, i, j, c):
+    def patch(t: ir.Expr, i: ir.Expr, j: ir.Expr, c: ir.Expr) -> ir.Expr:
         t = tirx.min(t, count - 1) if tiles > count else t
         y, x = t // across % down * m + i - geometry.padding[0], t % across * m + j - geometry.padding[1]
         inside = []
@@ -94,11 +109,14 @@ def winograd(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, blockin
     partial = te.compute((groups * per_group, tiles, m, size, block), lambda o, t, i, j, v: _nth(
         form.transform_output, [products[o, k, j, t, v] for k in range(size)], i), name="partial")
 
-    def crop(n, y, x, f):
+    def crop(n: ir.Expr, y: ir.Expr, x: ir.Expr, f: ir.Expr) -> ir.Expr:
         t = (n * down + y // m) * across + x // m
         return _nth(form.transform_output, [partial[f // block, t, y % m, k, f % block] for k in range(size)], x % m)
 
-    def largest(n, y, x, f):
+    if step is None:
+        return te.compute((batch, out_h, out_w, geometry.filters), crop, name="crop")
+
+    def largest(n: ir.Expr, y: ir.Expr, x: ir.Expr, f: ir.Expr) -> ir.Expr:
         each = m // POOL
         t, value = (n * down + y // each) * across + x // each, None
         for i, j in product(range(POOL), repeat=2):
@@ -107,13 +125,14 @@ def winograd(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, blockin
             value = one if value is None else tirx.max(value, one)
         return value
 
-    if step is not None:
-        return te.compute((batch, out_h // POOL, out_w // POOL, geometry.filters), largest, name="crop")
-    return te.compute((batch, out_h, out_w, geometry.filters), crop, name="crop")
+    return te.compute((batch, out_h // POOL, out_w // POOL, geometry.filters), largest, name="crop")
 
 
-def _nth(transform: Callable[[Sequence], list], values: Sequence, index) -> tirx.PrimExpr:
-    """Result number `index` of a transform: where that loop is unrolled, one expression is left, and LLVM computes common parts once."""
+def _nth(transform: Callable[[Sequence[Any]], list[Any]], values: Sequence[ir.Expr], index: ir.Expr) -> ir.Expr:
+    """Result number `index` of a transform.
+
+    The loop over the index is unrolled, which leaves one of the results, and LLVM computes common parts of the results once.
+    """
     *results, last = transform(values)
     for i, result in reversed(list(enumerate(results))):
         last = tirx.Select(tirx.EQ(index, i), result, last)

@@ -32,13 +32,13 @@ INPUT_VECTORS = 2       # of channels, transformed at once: halves the tests for
 
 
 def schedule_winograd(func: tirx.PrimFunc, target: Target) -> Schedule | None:
-    """Rule for functions around `winograd`, with any element-wise epilogue."""
+    """Schedule a function around `winograd`, with any element-wise epilogue; None for every other function."""
     s = Schedule(func)
     acc = find_annotated(s, ANNOTATION)
     if acc is None:
         return None
-    *described, pooled = (int(v) for v in s.get(acc).annotations[ANNOTATION])
-    blocking = Blocking(*described)
+    outputs, pixels, vectors, tiles, blocks, shared, parallel, pooled = (int(v) for v in s.get(acc).annotations[ANNOTATION])
+    blocking = Blocking(outputs, pixels, vectors, tiles, blocks, bool(shared), bool(parallel))
     weight = s.get(acc).reads[1].source.name
     out = s.get(inline_epilogue(s, s.get_sblock("partial"), keep=STAGES)).name_hint
     s = Schedule(store_by_tiles(s.mod["main"], out, "partial", blocking.outputs // pooled))
@@ -54,7 +54,7 @@ def schedule_winograd(func: tirx.PrimFunc, target: Target) -> Schedule | None:
 
 
 def _schedule_output(s: Schedule, out: SBlockRV, blocking: Blocking, lanes: int) -> tuple[LoopRV, LoopRV]:
-    """Returns the loops over tasks, and over groups of blocks within one."""
+    """Schedule the output; return the loops over tasks, and over groups of blocks within one."""
     tile, y, x, f = s.get_loops(out)
     group, vector, lane = s.split(f, [None, blocking.blocks * blocking.vectors, lanes])
     task, tile = s.split(tile, [None, blocking.tiles])
@@ -72,7 +72,7 @@ def _schedule_output(s: Schedule, out: SBlockRV, blocking: Blocking, lanes: int)
 
 
 def _schedule_products(s: Schedule, acc: SBlockRV, group: LoopRV, blocking: Blocking, target: Target) -> tuple[LoopRV, LoopRV]:
-    """Returns the loops over input channels, in steps, and over register tiles."""
+    """Schedule the matrix products; return the loops over steps of input channels, and over register tiles."""
     lanes = target.lanes
     products = s.get_sblock("products")
     s.compute_at(products, group, preserve_unit_loops=True)
@@ -94,6 +94,7 @@ def _schedule_products(s: Schedule, acc: SBlockRV, group: LoopRV, blocking: Bloc
 
 
 def _schedule_input(s: Schedule, task: LoopRV | None, parallel: bool, target: Target) -> None:
+    """Schedule the transform of the inputs: within a task, or, without one, in a nest of its own."""
     lanes = target.lanes
     patch, lateral, transformed = (s.get_sblock(name) for name in STAGES[:3])
     if task is not None:
@@ -124,13 +125,13 @@ def _odd_lines(s: Schedule, block: SBlockRV, axis: int, target: Target) -> None:
 
 
 def _apart(s: Schedule, block: SBlockRV, floats: int) -> None:
-    """Keep a buffer that is too large for the stack in a scope of its own: TVM would reuse its memory for the accumulators."""
+    """Put a buffer that is too large for the stack in a scope of its own, or TVM would reuse its memory for the accumulators."""
     if 4 * floats >= STACK_BYTES:
         s.set_scope(block, 0, "local")
 
 
 def _unroll(s: Schedule, *loops: LoopRV) -> None:
-    """Unroll all but the last, and make that one a vector."""
+    """Unroll all loops but the last, and make the last one a vector."""
     for loop in loops[:-1]:
         s.unroll(loop)
     s.vectorize(loops[-1])

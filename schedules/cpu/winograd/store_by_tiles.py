@@ -1,40 +1,43 @@
-"""The result of a Winograd convolution stored tile by tile, for images whose sides are no multiples of a tile's too.
+"""The result of a Winograd convolution is stored tile by tile, also for images whose sides are no multiples of a tile's.
 
     for n, y, x, f:    out[n, y, x, f] = g(partial[.., tile(n, y, x), y % m, .., ..], n, y, x, f)
         ->
     for t, i, j, f:    if pixel (i, j) of tile t exists:    out[n(t), y(t, i), x(t, j), f] = g(partial[.., t, i, .., ..], ...)
 
-Split and fuse would write the tile as quotients and remainders of loop variables, from which TVM can't always tell which tiles a task
-reads; and with predicates. Here the tile is a loop variable.
+Splitting and fusing loops would write the tile as quotients and remainders of loop variables, with predicates. TVM can't always tell from
+these which tiles a task reads. Here the tile is a loop variable.
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import ceil
 
 import tvm_ffi
 from tvm import ir, s_tir, sym, tirx
 
-from ...tir.loop_nests import block_in, nests_of, substitute, with_nests
+from ...tir.loop_nests import block_of_nest, nests_of, substitute, with_nests
 
 
 def store_by_tiles(func: tirx.PrimFunc, out: str, partial: str, m: int) -> tirx.PrimFunc:
-    """The function with the nest of the block `out` over (tile, row of the tile, column of the tile, channel).
+    """Let the nest of one block run over (tile, row of the tile, column of the tile, channel).
 
     Parameters
     ----------
+    func : tirx.PrimFunc
+        A root block around loop nests of one block each.
     out : str
         The block that stores pixels (n, y, x, f).
     partial : str
         The buffer that it reads by tile: (block of channels, tile, row of the tile, position, channel of the block).
     m : int
-        Rows and columns of a tile, as it is stored.
+        Rows and columns of a tile as it is stored.
     """
-    nests = [_by_tiles(nest, partial, m) if block_in(nest).name_hint == out else nest for nest in nests_of(func)]
+    nests = [_by_tiles(nest, partial, m) if block_of_nest(nest).name_hint == out else nest for nest in nests_of(func)]
     return with_nests(func, nests, func.body.block.alloc_buffers)
 
 
 def _by_tiles(nest: tirx.Stmt, partial: str, m: int) -> tirx.Stmt:
-    pixels = block_in(nest)
+    pixels = block_of_nest(nest)
     n, y, x, f = pixels.iter_vars
     [source] = {region.source for region in pixels.reads if region.source.name == partial}
     images, height, width = (int(v.dom.extent) for v in (n, y, x))
@@ -47,10 +50,10 @@ def _by_tiles(nest: tirx.Stmt, partial: str, m: int) -> tirx.Stmt:
         analyzer.bind(axis.var, axis.dom)
     pixel = {n.var: t.var // (down * across), y.var: t.var // across % down * m + i.var, x.var: t.var % across * m + j.var, f.var: c.var}
 
-    def placed(expr):
+    def placed(expr: ir.Expr) -> ir.Expr:
         return analyzer.simplify(substitute(expr, pixel))
 
-    def load(ld):
+    def load(ld: ir.TensorLoad) -> ir.TensorLoad:
         if ld.source.same_as(source):
             return tirx.BufferLoad(source, [placed(ld.indices[0]), t.var, *(placed(e) for e in ld.indices[2:])])
         return tirx.BufferLoad(ld.source, [placed(e) for e in ld.indices])
@@ -64,7 +67,7 @@ def _by_tiles(nest: tirx.Stmt, partial: str, m: int) -> tirx.Stmt:
     inside += [pixel[v.var] < int(v.dom.extent) for v in (y, x) if int(v.dom.extent) % m]
     body = tirx.IfThenElse(tirx.all(*inside), stored, None) if inside else stored
 
-    def region(r):
+    def region(r: tirx.BufferRegion) -> tirx.BufferRegion:
         if r.source.same_as(source):
             block, _, *rest = (_moved(e, placed) for e in r.region)
             return tirx.BufferRegion(source, [block, _one(t.var), *rest])
@@ -86,5 +89,5 @@ def _one(index: ir.Expr) -> ir.Range:
     return ir.Range.from_min_extent(index, tirx.const(1, str(index.ty.dtype)))
 
 
-def _moved(part: ir.Range, placed) -> ir.Range:
+def _moved(part: ir.Range, placed: Callable[[ir.Expr], ir.Expr]) -> ir.Range:
     return ir.Range.from_min_extent(placed(part.min), placed(part.extent))

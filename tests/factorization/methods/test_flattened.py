@@ -11,6 +11,7 @@ JIN = {2: conv_layer(128, 96, 5, 5, padding=(2, 2, 2, 2)), 3: conv_layer(256, 12
 both_orders = pytest.mark.parametrize("method", [METHODS["flattened"], METHODS["flattened_vhl"]], ids=lambda m: m.name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, layer, weights",
     [("flattened", 2, 31_232), ("flattened", 3, 103_424), ("flattened_vhl", 2, 30_912), ("flattened_vhl", 3, 102_144)],

@@ -6,7 +6,7 @@ import pytest
 from factor_reference import PROPERTY
 from hypothesis import given
 from hypothesis import strategies as st
-from tenfold.factorization.solvers.last_stage_fit import Responses, response, solve
+from tenfold.factorization.solvers.last_stage_fit import LastStageSamples, fit_last_stage, stage_output
 
 
 def problem(rng, groups=1, outputs=3, inputs=2, kernel=(3, 1), rows=400):
@@ -26,7 +26,8 @@ def stage_by_definition(weight, bias, groups, features):
 @given(seed=st.integers(0, 999), groups=st.integers(1, 3))
 def test_response_is_what_the_stage_computes(seed, groups):
     features, weight, _ = problem(np.random.default_rng(seed), groups)
-    np.testing.assert_allclose(response(weight, groups, features), stage_by_definition(weight, 0, groups, features), rtol=1e-4, atol=1e-4)
+    expected = stage_by_definition(weight, 0, groups, features)
+    np.testing.assert_allclose(stage_output(weight, groups, features), expected, rtol=1e-4, atol=1e-4)
 
 
 @PROPERTY
@@ -35,7 +36,7 @@ def test_a_stage_that_answers_exactly_is_found(seed, groups):
     rng = np.random.default_rng(seed)
     features, weight, bias = problem(rng, groups)
     targets = stage_by_definition(weight, bias, groups, features).astype(np.float32)
-    found, offset = solve(rng.standard_normal(weight.shape), np.zeros(len(bias)), groups, Responses(features, targets))
+    found, offset = fit_last_stage(rng.standard_normal(weight.shape), np.zeros(len(bias)), groups, LastStageSamples(features, targets))
     np.testing.assert_allclose(stage_by_definition(found, offset, groups, features), targets, atol=2e-2 * np.abs(targets).max())
 
 
@@ -45,7 +46,7 @@ def test_linear_least_squares_as_numpy_has_it(seed):
     rng = np.random.default_rng(seed)
     features, weight, _ = problem(rng)
     targets = rng.standard_normal((len(features), len(weight))).astype(np.float32)
-    found, offset = solve(np.zeros(weight.shape), np.zeros(len(weight)), 1, Responses(features, targets))
+    found, offset = fit_last_stage(np.zeros(weight.shape), np.zeros(len(weight)), 1, LastStageSamples(features, targets))
     design = np.column_stack([features, np.ones(len(features))]).astype(np.float64)
     best = np.linalg.lstsq(design, targets, rcond=None)[0]
     np.testing.assert_allclose(np.column_stack([found.reshape(len(found), -1), offset]), best.T, atol=1e-3)
@@ -58,13 +59,13 @@ def test_behind_a_relu_only_what_it_lets_through_counts(seed, groups):
     rng = np.random.default_rng(seed)
     features, weight, bias = problem(rng, groups)
     targets = rng.standard_normal((len(features), len(weight))).astype(np.float32) + stage_by_definition(weight, bias, groups, features)
-    data = Responses(features, targets.astype(np.float32))
+    data = LastStageSamples(features, targets.astype(np.float32))
 
     def loss(weight, bias):
         return np.square(np.maximum(targets, 0) - np.maximum(stage_by_definition(weight, bias, groups, features), 0)).sum()
 
-    found = loss(*solve(weight, bias, groups, data, rectified=True))
-    assert found <= loss(*solve(weight, bias, groups, data)) * (1 + 1e-4)
+    found = loss(*fit_last_stage(weight, bias, groups, data, rectified=True))
+    assert found <= loss(*fit_last_stage(weight, bias, groups, data)) * (1 + 1e-4)
     assert found <= loss(weight, bias) * (1 + 1e-4)
 
 
@@ -75,15 +76,15 @@ def test_behind_a_pooling_only_the_largest_of_a_window_counts(seed, groups, wind
     rng = np.random.default_rng(seed)
     features, weight, bias = problem(rng, groups, rows=120 * window)
     targets = rng.standard_normal((len(features), len(weight))) + stage_by_definition(weight, bias, groups, features)
-    data = Responses(features, targets.astype(np.float32), window)
+    data = LastStageSamples(features, targets.astype(np.float32), window)
 
     def loss(weight, bias):
         seen = [np.maximum(y.reshape(-1, window, len(weight)).max(axis=1), 0)
                 for y in (targets, stage_by_definition(weight, bias, groups, features))]
         return np.square(seen[0] - seen[1]).sum()
 
-    found = loss(*solve(weight, bias, groups, data, rectified=True))
-    assert found <= loss(*solve(weight, bias, groups, data)) * (1 + 1e-4)
+    found = loss(*fit_last_stage(weight, bias, groups, data, rectified=True))
+    assert found <= loss(*fit_last_stage(weight, bias, groups, data)) * (1 + 1e-4)
     assert found <= loss(weight, bias) * (1 + 1e-4)
 
 
@@ -94,8 +95,8 @@ def test_what_a_pooling_hides_costs_nothing():
     targets = stage_by_definition(weight, bias, 1, features).reshape(-1, 4, len(weight))
     hidden = targets < targets.max(axis=1, keepdims=True)
     wrong = np.where(hidden, targets - 3 * rng.random(targets.shape), targets).reshape(-1, len(weight)).astype(np.float32)
-    start = solve(weight, bias, 1, Responses(features, wrong))
-    pooled, plain = (solve(*start, 1, Responses(features, wrong, window), rectified=True) for window in (4, 1))
+    start = fit_last_stage(weight, bias, 1, LastStageSamples(features, wrong))
+    pooled, plain = (fit_last_stage(*start, 1, LastStageSamples(features, wrong, window), rectified=True) for window in (4, 1))
 
     def loss(weight, bias):
         found = stage_by_definition(weight, bias, 1, features).reshape(targets.shape)
@@ -110,5 +111,5 @@ def test_what_the_data_does_not_show_stays():
     features[:, 1] = 0
     targets = stage_by_definition(weight, bias, 1, features).astype(np.float32)
     start = np.full(weight.shape, 0.25)
-    found, _ = solve(start, bias, 1, Responses(features, targets))
+    found, _ = fit_last_stage(start, bias, 1, LastStageSamples(features, targets))
     assert found.reshape(len(found), -1)[:, 1] == pytest.approx(0.25)

@@ -39,7 +39,7 @@ def test_deficient_rank():
 
 def test_blocks_of_columns_add_up(monkeypatch):
     matrix = np.random.default_rng(3).standard_normal((4, 11))
-    monkeypatch.setattr(linalg, "_BLOCK", 3)
+    monkeypatch.setattr(linalg, "_BLOCK_COLUMNS", 3)
     np.testing.assert_allclose(linalg.gram(matrix), matrix @ matrix.T, rtol=1e-14)
 
 

@@ -84,6 +84,7 @@ def networks(draw) -> onnx.ModelProto:
     return graph(f"float[{','.join(map(str, shape))}] x => float y", " ".join(nodes), weights, opset)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(model=networks())
 def test_no_folding_changes_what_a_graph_computes(model):

@@ -48,6 +48,7 @@ def test_constants_that_are_too_large(name, peak):
         load(graph("float[1] x => float y", nodes, weights))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "nodes",
     [

@@ -126,6 +126,7 @@ def test_loading_does_not_import_tvm_or_torch(tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, layers, gigamacs",
     # the multiply-accumulates that torchvision's documentation states for squeezenet1_1, resnet50 and densenet121

@@ -6,7 +6,7 @@ import pytest
 from search_fakes import classifier, images
 from tenfold.frontends import load
 from tenfold.frontends.reference.fisher import output_fisher, runs
-from tenfold.frontends.reference.graph_activations import Inside
+from tenfold.frontends.reference.graph_activations import GraphActivations
 from tenfold.search.calibration.evaluation import log_probabilities
 from tenfold.search.calibration.free_batch import free_batch
 
@@ -18,7 +18,7 @@ def found():
     network, x = load(classifier()), images(1500)
     model = free_batch(network.onnx, x)
     nodes = {node.name: node.output[0] for node in model.graph.node}
-    scores = np.concatenate([batch["scores"] for batch in Inside(model, ["scores"]).batches(x)]).astype(np.float64)
+    scores = np.concatenate([batch["scores"] for batch in GraphActivations(model, ["scores"]).batches(x)]).astype(np.float64)
     return output_fisher(model, {name: nodes[name] for name in LAYERS}, x), scores
 
 

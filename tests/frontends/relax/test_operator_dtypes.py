@@ -55,7 +55,7 @@ def _expected(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> list[np.
         return []
 
 
-@pytest.mark.parametrize("operator", backend_nodes.cases())
+@pytest.mark.parametrize("operator", backend_nodes.operators())
 def test_every_dtype(operator):
     constant = [case for case in backend_nodes.cases()[operator] if case.constants] or backend_nodes.cases()[operator]
     some = [case for case in (_as(constant[0], dtype) for dtype in DTYPES) if case is not None]

@@ -13,7 +13,8 @@ from tenfold.support.errors import TenfoldError
 
 
 def installed(name):
-    return pytest.param(name, marks=pytest.mark.skipif(importlib.util.find_spec(ENGINES[name].module) is None, reason="not installed"))
+    lacking = pytest.mark.skipif(importlib.util.find_spec(ENGINES[name].module) is None, reason="not installed")
+    return pytest.param(name, marks=[lacking, pytest.mark.slow] if name == "torch-compile" else [lacking])
 
 
 @pytest.mark.parametrize("name", [installed(name) for name in ENGINES])
@@ -37,7 +38,7 @@ def test_openvino_computes_in_float32(tiny_file, image):
     assert engine._compiled.get_property("INFERENCE_NUM_THREADS") == 1
 
 
-@pytest.mark.parametrize("name", ["torch", "torch-compile"])
+@pytest.mark.parametrize("name", ["torch", pytest.param("torch-compile", marks=pytest.mark.slow)])
 def test_torch_runs_an_exported_program(name, tmp_path, image):
     torch = pytest.importorskip("torch")
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 2)).eval()
@@ -50,6 +51,7 @@ def test_torch_runs_an_exported_program(name, tmp_path, image):
     np.testing.assert_allclose(engine.run({"input": image})[0], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_every_network_of_a_process_is_compiled_by_torch_compile(tmp_path):
     """Dynamo compiles one piece of code for at most eight modules, and then gives up: each network must be code of its own."""
     torch = pytest.importorskip("torch")

@@ -44,7 +44,7 @@ def test_times_under_emulation_say_nothing():
 
 def test_what_nobody_times_any_more_is_dropped(tiny_file):
     device = Here()
-    burst = TimedModules(resolve("host"), device).network(load(tiny_file).mod)
+    module = TimedModules(resolve("host"), device).network(load(tiny_file).mod)
     assert len(device._loaded) == 1
-    del burst
+    del module
     assert not device._loaded

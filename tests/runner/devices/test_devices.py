@@ -192,6 +192,14 @@ def test_a_process_that_dies_is_told_of(monkeypatch, tiny, image):
         assert device.run(device.load(program(tiny)), {"image": image})  # another process
 
 
+def test_what_was_dropped_goes_with_the_next_network(monkeypatch, tiny):
+    with child(monkeypatch) as device:
+        first = device.load(program(tiny))
+        device.drop(first)
+        second = device.load(program(tiny))
+        assert sorted(path.name for path in device._work().iterdir()) == [f"p{second}"] and first != second
+
+
 def test_a_process_that_does_not_start(monkeypatch):
     with child(monkeypatch) as device:
         monkeypatch.setattr(type(device), "command", lambda self: [sys.executable, "-c", "raise SystemExit('no packages here')"])

@@ -173,12 +173,14 @@ def test_a_second_client_is_told_at_once(session):
     assert session.ask("describe")["version"]
 
 
+@pytest.mark.slow
 def test_work_that_takes_long_is_no_silence():
     with serving(*SHORT, patch=SLOW) as server:
         session = Session(server.address, SILENCE)
         assert session.ask("time", module=3 * SILENCE) == 1.5
 
 
+@pytest.mark.slow
 def test_a_client_that_thinks_for_long_is_not_silent():
     with serving(*SHORT) as server:
         session = Session(server.address, SILENCE)
@@ -309,6 +311,7 @@ def test_a_server_that_is_killed_takes_its_session_with_it(tmp_path):
         assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stopped", [False, True])
 def test_a_server_that_is_stopped_for_good(tmp_path, stopped):
     with serving(folder=tmp_path) as server:

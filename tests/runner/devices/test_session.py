@@ -60,16 +60,16 @@ def test_a_layer_a_chain_and_a_network(session, tiny_file):
         assert 0 < device.kernels(mod)() < 1000
     first = device.network(load(tiny_file).mod)
     second = device.network(layer_module(CONV))
-    assert all(0 < burst() < 1000 for burst in (first, second, first))
+    assert all(0 < module() < 1000 for module in (first, second, first))
     del first, second
 
 
 def test_a_session_that_is_closed(server):
     session = Session(server.address)
-    burst = TimedModules(session.target, Remote(session)).kernels(layer_module(CONV))
+    module = TimedModules(session.target, Remote(session)).kernels(layer_module(CONV))
     session.close()
     with pytest.raises(TenfoldError, match="the session has ended"):
-        burst()
+        module()
     assert [server.line(), server.line()] == ["session with 127.0.0.1", "session ended"]
 
 

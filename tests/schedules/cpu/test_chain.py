@@ -171,6 +171,7 @@ def chains(draw):
     return shape, [link.geometry for link in links], stages, cut, draw(st.integers(0, 99)), target, ends, averages
 
 
+@pytest.mark.slow
 @given(case=chains())
 @settings(deadline=None, max_examples=50, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])
 def test_any_chain(case):
@@ -195,6 +196,7 @@ def grouped_chains(draw):
     return (1, *size, channels), geometries, links, draw(cuts(links[-1].output[0])), target, random
 
 
+@pytest.mark.slow
 @given(case=grouped_chains())
 @settings(deadline=None, max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])
 def test_any_grouped_chain(case):
@@ -297,6 +299,7 @@ def test_channel_layout_spreads_groups():
     assert [layout.at(c) for c in range(6)] == [0, 1, 2, 8, 9, 10]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", RUNNABLE, ids=lambda target: target.name)
 @pytest.mark.parametrize(("colors", "each"), [(2, 16), (3, 16), (4, 24), (8, 12), (12, 8), (16, 2), (32, 1), (6, 10), (5, 7), (4, 18)])
 @pytest.mark.parametrize("averages", [False, True])
@@ -321,6 +324,7 @@ def test_groups_that_share_vectors_are_added_up_in_whole_vectors():
     assert int(schedule.get(schedule.get_loops(schedule.get_sblock(f"{SUMS}_update"))[-1]).extent) == target.lanes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", RUNNABLE, ids=lambda target: target.name)
 @pytest.mark.parametrize(("colors", "each"), [(8, 12), (48, 12), (12, 8), (16, 2), (6, 10)])
 def test_groups_of_one_channel_before_others(target, colors, each):

@@ -74,6 +74,7 @@ def test_code_grows_linearly(place, target):
     assert sizes[2] - sizes[1] < 3 * (sizes[1] - sizes[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 def test_numbers_are_the_same(place, target):
     net = repeated(mish, 3, place)

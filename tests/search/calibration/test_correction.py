@@ -12,7 +12,7 @@ from search_fakes import classifier, images
 from tenfold.factorization import METHODS, Layer
 from tenfold.factorization.plan_json import CORRECTIONS
 from tenfold.frontends import load
-from tenfold.frontends.reference.graph_activations import Inside
+from tenfold.frontends.reference.graph_activations import GraphActivations
 from tenfold.passes.factorize_onnx import factorize_onnx
 from tenfold.passes.inventory import inventory, weights
 from tenfold.search.calibration.correction import correct
@@ -48,7 +48,7 @@ def chains_of(network, ranks):
 def values(network, chains, x, names):
     model = free_batch(network.onnx, x)
     graph = factorize_onnx(model, chains) if chains else model
-    batches = list(Inside(graph, names).batches(x))
+    batches = list(GraphActivations(graph, names).batches(x))
     return [np.concatenate([batch[name] for batch in batches]).astype(np.float64) for name in names]
 
 
@@ -56,6 +56,7 @@ def test_the_classifier_has_these_layers(network):
     assert {layer.name for layer in inventory(network.mod)} == set(RANKS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CORRECTIONS)
 @pytest.mark.parametrize("ranks", [RANKS, GROUPED], ids=["three layers", "permuted"])
 def test_geometry_stays_and_the_output_does_not_get_worse(network, x, kind, ranks):
@@ -87,6 +88,7 @@ def test_means_and_deviations_are_restored(network, x, kind):
             np.testing.assert_allclose(np.clip(ours.std(axis=axes) / scale, 0.5, 1.05), 1, atol=0.5)
 
 
+@pytest.mark.slow
 def test_factors_that_lose_nothing_stay_as_good(network, x):
     full = {"conv2": ("channel_svd", (32,))}
     corrected = correct(network, inventory(network.mod), chains_of(network, full), x, "response")
@@ -94,6 +96,7 @@ def test_factors_that_lose_nothing_stay_as_good(network, x):
     np.testing.assert_allclose(ours, dense, atol=5e-3 * np.abs(dense).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["response", "fisher"])
 def test_the_same_every_time(network, x, kind):
     chains = chains_of(network, RANKS)
@@ -104,6 +107,7 @@ def test_the_same_every_time(network, x, kind):
             np.testing.assert_array_equal(one.bias, other.bias)
 
 
+@pytest.mark.slow
 def test_what_was_found_out_before_makes_no_difference(network, x):
     """Whichever layers it was asked for first."""
     layers, chains, known = inventory(network.mod), chains_of(network, RANKS), {}

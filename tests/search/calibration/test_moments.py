@@ -9,7 +9,7 @@ from search_fakes import classifier, images
 from tenfold.factorization import Layer
 from tenfold.frontends import load
 from tenfold.frontends.reference import graph_activations
-from tenfold.frontends.reference.graph_activations import Inside
+from tenfold.frontends.reference.graph_activations import GraphActivations
 from tenfold.passes.inventory import inventory
 from tenfold.search.calibration import moments
 from tenfold.search.calibration.free_batch import free_batch
@@ -63,7 +63,7 @@ def test_statistics_are_those_of_all_patches(network, monkeypatch):
     monkeypatch.setattr(moments, "BLOCK_ROWS", 100)  # several blocks
     layers, x = inventory(network.mod), images(70)
     found = calibrate(network, layers, x).statistics
-    session = Inside(network.onnx, [layer_values(network.onnx, [layer])[layer.name][0] for layer in layers])
+    session = GraphActivations(network.onnx, [layer_values(network.onnx, [layer])[layer.name][0] for layer in layers])
     inputs = [np.concatenate(parts) for parts in zip(*[list(values.values()) for values in session.batches(x)], strict=True)]
     for layer, value in zip(layers, inputs, strict=True):
         rows = all_patches(layer, value) if layer.kind == "conv2d" else value.reshape(len(x), -1)
@@ -92,12 +92,12 @@ def test_memory_does_not_grow_with_the_images(network, monkeypatch):
 
 def test_large_images_come_a_few_at_a_time(network, monkeypatch):
     model, x = free_batch(network.onnx, images(70)), images(70)
-    whole = [len(values["c2"]) for values in Inside(model, ["c2"]).batches(x)]
-    monkeypatch.setattr(graph_activations, "HELD", 5 * 4 * 32 * 8 * 8 + 100)
-    few = list(Inside(model, ["c2"]).batches(x))
+    whole = [len(values["c2"]) for values in GraphActivations(model, ["c2"]).batches(x)]
+    monkeypatch.setattr(graph_activations, "MOST_BYTES_HELD", 5 * 4 * 32 * 8 * 8 + 100)
+    few = list(GraphActivations(model, ["c2"]).batches(x))
     assert whole == [32, 32, 6] and {len(values["c2"]) for values in few} == {5} and len(few) == 14
-    monkeypatch.setattr(graph_activations, "HELD", 1)
-    assert [len(values["c2"]) for values in Inside(model, ["c2"]).batches(x[:3])] == [1, 1, 1]
+    monkeypatch.setattr(graph_activations, "MOST_BYTES_HELD", 1)
+    assert [len(values["c2"]) for values in GraphActivations(model, ["c2"]).batches(x[:3])] == [1, 1, 1]
 
 
 def test_a_sample_of_positions_is_near_to_all(network):
