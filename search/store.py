@@ -13,22 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..support.cache_folder import cache_folder as cache_folder
 from ..support.errors import TenfoldError
 from ..support.files.regular import read_regular, reason
 
-CACHE = "TENFOLD_CACHE"  # environment variable: the folder that everything below is kept in
 MAX_FILE_BYTES = 1 << 30  # bytes of a file of records
 TUNE_LOGS, SEARCHES = "tune_logs", "searches"
 
 Fields = Mapping[str, Any]
-
-
-def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
-    """`given`, or what the environment says: TENFOLD_CACHE, else ``tenfold`` in XDG_CACHE_HOME, else ~/.cache/tenfold."""
-    chosen = given or os.environ.get(CACHE)
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tenfold"
 
 
 def is_number(value: Any, least: float = -math.inf) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 SYSTEM = Path("/sys/devices/system/cpu")
+CPUINFO = Path("/proc/cpuinfo")
 
 # LLVM's name of an instruction set -> its flag in /proc/cpuinfo. Only what code generation for float32 networks may emit.
 FLAG_OF_FEATURE = {
@@ -49,6 +51,15 @@ FLAG_OF_FEATURE = {
 }
 
 
+@dataclass(frozen=True)
+class CpuId:
+    """What a CPU says it is: its vendor, such as ``AuthenticAMD``, and its family and model."""
+
+    vendor: str
+    family: int
+    model: int
+
+
 def flags_of(features: Iterable[str]) -> tuple[str, ...]:
     """Those of LLVM's `features` that matter for a compiled network, as flags of /proc/cpuinfo, in a fixed order."""
     features = set(features)
@@ -70,20 +81,25 @@ def vector_unit(flags: Iterable[str]) -> tuple[int, int]:
 
 def cpu_flags() -> frozenset[str]:
     """The flags of this machine's CPU; empty where there is no /proc/cpuinfo or it is no x86."""
-    for line in _read(Path("/proc/cpuinfo")).splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() == "flags":
-            return frozenset(value.split())
-    return frozenset()
+    return frozenset(_cpuinfo().get("flags", "").split())
 
 
 def cpu_model() -> str:
     """The CPU's name for a human, such as ``AMD EPYC 9654``."""
-    for line in _read(Path("/proc/cpuinfo")).splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() == "model name":
-            return value.strip()
-    return platform.processor() or platform.machine()
+    return _cpuinfo().get("model name") or platform.processor() or platform.machine()
+
+
+def cpu_id() -> CpuId | None:
+    """Which CPU this is; None where /proc/cpuinfo does not tell."""
+    told = _cpuinfo()
+    family, model = told.get("cpu family", ""), told.get("model", "")
+    return CpuId(told.get("vendor_id", ""), int(family), int(model)) if family.isdecimal() and model.isdecimal() else None
+
+
+def _cpuinfo() -> dict[str, str]:
+    """What /proc/cpuinfo says of the first CPU."""
+    first = _read(CPUINFO).partition("\n\n")[0]
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
 
 
 def physical_cores() -> int:

@@ -3,10 +3,14 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Collection
+from dataclasses import replace
 
 from ..support.errors import TenfoldError
 from . import detection
+from .cpu_model import CpuModel, for_registers
 from .llvm import cpu_features, system_cpu
+from .measured_model import measured_model
+from .registry import preset_of
 from .target import Target
 
 # Bytes that no CPU has more of for each of its cores: a virtual machine of a few cores shows the whole cache, which others use too.
@@ -43,6 +47,8 @@ def choose(mcpu: str, claimed: Collection[str], flags: Collection[str]) -> tuple
 def detect_host() -> Target:
     """Describe this machine as a target (imports TVM, whose LLVM knows the CPUs' names).
 
+    Its model is that of the preset for its family and model. Caches, cores and features are what this machine shows.
+
     Raises
     ------
     TenfoldError
@@ -60,4 +66,12 @@ def detect_host() -> Target:
     bits, registers = detection.vector_unit(features)
     l1, l2, l3 = detection.caches()
     l3 = min(l3, cores * L3_OF_A_CORE)
-    return Target("host", tvm, bits, registers, cores, l1, l2, l3, features=features, description=detection.cpu_model())
+    target = Target("host", tvm, bits, registers, cores, l1, l2, l3, features=features, description=detection.cpu_model())
+    return replace(target, model=for_registers(_model(target, flags), registers))
+
+
+def _model(target: Target, flags: Collection[str]) -> CpuModel:
+    """That of the preset for this CPU, or what is measured of one that no preset describes."""
+    cpu = detection.cpu_id()
+    preset = None if cpu is None else preset_of(cpu, flags)
+    return preset.model if preset is not None else measured_model(target)

@@ -7,6 +7,7 @@ from typing import Any
 from ..support.errors import TenfoldError
 from ..support.files.json_text import parse_json
 from . import detection
+from .cpu_model import CpuModel, for_registers
 from .llvm import cpu_features
 from .registry import presets
 from .spec import checked, shown
@@ -32,7 +33,9 @@ def from_json(text: str) -> Target:
 
 
 def from_dict(spec: Mapping[str, Any]) -> Target:
-    """The target for a TVM target in dict form: vector width from ``mcpu`` and ``mattr``, caches from the preset of that CPU, if any.
+    """The target for a TVM target in dict form.
+
+    The vector width comes from ``mcpu`` and ``mattr``, caches and model from the preset of that CPU, if any.
 
     Raises
     ------
@@ -44,7 +47,13 @@ def from_dict(spec: Mapping[str, Any]) -> Target:
     bits, registers = detection.vector_unit(features)
     like = next((preset for preset in presets() if preset.tvm["mcpu"] == tvm["mcpu"]), None)
     l1, l2, l3 = (like.l1_bytes, like.l2_bytes, like.l3_bytes) if like else (L1_BYTES, L2_BYTES, L3_BYTES)
-    return Target(tvm["mcpu"], tvm, bits, registers, tvm["num-cores"], l1, l2, l3, features=features)
+    model = for_registers(known_model(tvm), registers)
+    return Target(tvm["mcpu"], tvm, bits, registers, tvm["num-cores"], l1, l2, l3, features=features, model=model)
+
+
+def known_model(tvm: Mapping[str, Any]) -> CpuModel:
+    """The model of the preset for the same ``mcpu``; the defaults where there is none."""
+    return next((preset.model for preset in presets() if preset.tvm["mcpu"] == tvm["mcpu"]), CpuModel())
 
 
 def flags_for(tvm: dict[str, Any]) -> tuple[str, ...]:

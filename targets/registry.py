@@ -3,9 +3,13 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from .detection import physical_cores
+from .cpu_model import CpuModel
+from .detection import CpuId, physical_cores
 from .target import Target
 
 if sys.version_info >= (3, 11):
@@ -16,17 +20,55 @@ else:
 FOLDER = Path(__file__).parent / "presets"
 
 
+@dataclass(frozen=True)
+class CpuIds:
+    """CPUs that a preset describes: those of a vendor's family, all models or some, that have all `flags`."""
+
+    vendor: str
+    family: int
+    models: tuple[int, ...] = ()
+    flags: tuple[str, ...] = ()
+
+    def have(self, cpu: CpuId, flags: Collection[str]) -> bool:
+        """Whether a CPU is one of them."""
+        of_family = (self.vendor, self.family) == (cpu.vendor, cpu.family)
+        return of_family and (not self.models or cpu.model in self.models) and set(self.flags) <= set(flags)
+
+
 @functools.cache
 def presets() -> tuple[Target, ...]:
     """All presets, by name. A preset says what a family of CPUs is; how many cores to use is this machine's business."""
-    return tuple(_read(path) for path in sorted(FOLDER.glob("*/*.toml")))
+    return tuple(_target(path.stem, table) for path, table in _tables())
 
 
-def _read(path: Path) -> Target:
-    table = tomllib.loads(path.read_text(encoding="utf-8"))
+def preset_of(cpu: CpuId, flags: Collection[str]) -> Target | None:
+    """The preset that describes a CPU: of several the one that says most of it. None where no preset does.
+
+    Parameters
+    ----------
+    cpu : CpuId
+        Vendor, family and model.
+    flags : collection of str
+        As in /proc/cpuinfo.
+    """
+    found = [(bool(ids.models), len(ids.flags), path.stem) for path, table in _tables() for ids in _ids(table) if ids.have(cpu, flags)]
+    name = max(found)[-1] if found else None
+    return next((preset for preset in presets() if preset.name == name), None)
+
+
+@functools.cache
+def _tables() -> tuple[tuple[Path, dict[str, Any]], ...]:
+    return tuple((path, tomllib.loads(path.read_text(encoding="utf-8"))) for path in sorted(FOLDER.glob("*/*.toml")))
+
+
+def _ids(table: dict[str, Any]) -> list[CpuIds]:
+    return [CpuIds(**{**ids, **{name: tuple(ids.get(name, ())) for name in ("models", "flags")}}) for ids in table.get("cpuid", ())]
+
+
+def _target(name: str, table: dict[str, Any]) -> Target:
     cores = table["tvm"].get("num-cores") or physical_cores()
     return Target(
-        name=path.stem,
+        name=name,
         tvm={**table["tvm"], "num-cores": cores},
         vector_bits=table["vector_bits"],
         vector_registers=table["vector_registers"],
@@ -36,4 +78,5 @@ def _read(path: Path) -> Target:
         l3_bytes=table["l3_kib"] << 10,
         features=tuple(table["features"]),
         description=table["description"],
+        model=CpuModel(**table["model"]),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .cpu_model import CpuModel
 from .light_import import import_tvm
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class Target:
         What the CPU must be able to do to run the code, as flags of ``/proc/cpuinfo``.
     description : str
         One line for the list of presets.
+    model : CpuModel
+        What a core does in a cycle.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Target:
     l3_bytes: int
     features: tuple[str, ...] = field(default=(), repr=False)
     description: str = field(default="", repr=False)
+    model: CpuModel = field(default=CpuModel(), repr=False)
 
     @property
     def lanes(self) -> int:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from ..support.errors import TenfoldError
 from ..support.files.json_text import decode_text
 from ..support.files.regular import read_regular
 from . import detection
-from .json_target import L1_BYTES, L2_BYTES, L3_BYTES, flags_for
+from .cpu_model import FIGURES, CpuModel, for_registers
+from .json_target import L1_BYTES, L2_BYTES, L3_BYTES, flags_for, known_model
 from .registry import tomllib
 from .spec import checked, refuse_unknown, shown
 from .target import Target
@@ -17,12 +19,14 @@ from .target import Target
 LARGEST = 1 << 20  # bytes of a file
 SIZES = {"l1_kib": L1_BYTES >> 10, "l2_kib": L2_BYTES >> 10, "l3_kib": L3_BYTES >> 10}
 LARGEST_CACHE = 1 << 24  # KiB: 16 GiB
-FIELDS = ("description", "vector_bits", "vector_registers", *SIZES, "features", "tvm")
+FIELDS = ("description", "vector_bits", "vector_registers", *SIZES, "features", "cpuid", "model", "tvm")
 BITS, REGISTERS = (128, 256, 512), (16, 32)
 
 
 def from_toml(path: str | os.PathLike[str]) -> Target:
     """The target in a file like those in ``targets/presets``, named as the file. Only the table ``tvm`` must be there.
+
+    What a table ``model`` leaves out is that of the preset for the same ``mcpu``, or the default. ``cpuid`` only counts in a preset.
 
     Raises
     ------
@@ -54,7 +58,39 @@ def _target(name: str, table: dict[str, Any]) -> Target:
     if not isinstance(description, str):
         raise TenfoldError(f"description is {shown(description)}: it must be a string")
     features = _features(table.get("features", list(needed)), needed)
-    return Target(name, tvm, bits, registers, tvm["num-cores"], l1, l2, l3, features=features, description=description)
+    model = checked_model(table.get("model", {}), for_registers(known_model(tvm), registers))
+    return Target(name, tvm, bits, registers, tvm["num-cores"], l1, l2, l3, features=features, description=description, model=model)
+
+
+def checked_model(table: Any, default: CpuModel) -> CpuModel:
+    """The model with what a table says of it.
+
+    A clock without the rates of memory, and without the times between cores, says how many cycles these take.
+
+    Raises
+    ------
+    TenfoldError
+        It is no table; a field is unknown, of a wrong type or out of range.
+    """
+    if not isinstance(table, dict):
+        raise TenfoldError(f"model is {shown(table)}: it must be a table [model]")
+    refuse_unknown(table, tuple(FIGURES), "[model]")
+    given: dict[str, Any] = {name: _figure(name, value) for name, value in table.items()}
+    return replace(default.at_clock(float(given.get("clock_ghz", default.clock_ghz))), **given)
+
+
+def _figure(name: str, value: Any) -> float | bool:
+    kind: Any = type(FIGURES[name].default)
+    limits = FIGURES[name].metadata
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise TenfoldError(f"{name} in [model] is {shown(value)}: it must be true or false")
+        return value
+    kinds = int if kind is int else int | float
+    if isinstance(value, bool) or not isinstance(value, kinds) or not limits["least"] <= value <= limits["most"]:
+        what = "a whole number" if kind is int else "a number"
+        raise TenfoldError(f"{name} in [model] is {shown(value)}: it must be {what} from {limits['least']:g} to {limits['most']:g}")
+    return kind(value)
 
 
 def _one_of(name: str, value: Any, choices: tuple[int, ...], most: int) -> int:

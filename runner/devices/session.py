@@ -11,6 +11,7 @@ from typing import Any
 from ...runtime.manifest import FORMAT
 from ...support.errors import TenfoldError
 from ...targets import Target
+from ...targets.cpu_model import CpuModel
 from .wire import PIECE, SILENCE, Closed, Garbled, Lost, Wire, beat_of, check_silence, pieces
 
 PORT = 9190
@@ -81,7 +82,8 @@ class Session:
         """
         if self._target is None:
             raise TenfoldError(f"device {self.address}: {self._reason}")
-        return Target(**{**self._target, "name": self.address, "features": tuple(self._target["features"])})
+        told = {"name": self.address, "features": tuple(self._target["features"]), "model": CpuModel(**self._target["model"])}
+        return Target(**{**self._target, **told})
 
     def ask(self, work: str, **options: Any) -> Any:
         """What the device answers, see `bench_session.Bench`.

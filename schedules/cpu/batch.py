@@ -3,11 +3,9 @@ from __future__ import annotations
 
 from ...targets import Target
 from ..backend import BatchTraffic
-from .chain.cost import FAR_BYTES_PER_CYCLE, SHARED_BYTES_PER_CYCLE
-from .conv2d.cost import LAUNCH_CYCLES
 
-L3_SHARE = 0.25  # of the L3 cache, which other programs use too, for a piece's tensors
-WORTH = 2.0      # times what the pieces cost: what they have to save at least, by an estimate this coarse
+L3_SHARE = 0.25    # of the L3 cache, which other programs use too, for a piece's tensors
+LEAST_SAVED = 2.0  # times what the pieces cost: by an estimate this coarse, less may be none
 
 
 def pieces(traffic: BatchTraffic, target: Target) -> int:
@@ -18,6 +16,7 @@ def pieces(traffic: BatchTraffic, target: Target) -> int:
     if not fitting or weights + images * widest <= room:
         return 1
     count = images // max(fitting)
-    saved = images * traffic.between * (1 / FAR_BYTES_PER_CYCLE - 1 / SHARED_BYTES_PER_CYCLE) / target.cores
-    spent = (count - 1) * (weights / SHARED_BYTES_PER_CYCLE / target.cores + traffic.kernels * LAUNCH_CYCLES)
-    return count if saved > WORTH * spent else 1
+    cpu = target.model
+    saved = images * traffic.between * (1 / cpu.memory_round_trip_bytes_per_cycle - 1 / cpu.l3_round_trip_bytes_per_cycle) / target.cores
+    spent = (count - 1) * (weights / cpu.l3_round_trip_bytes_per_cycle / target.cores + traffic.kernels * cpu.launch_cycles)
+    return count if saved > LEAST_SAVED * spent else 1

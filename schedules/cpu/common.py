@@ -16,14 +16,14 @@ from ..tir.loop_nests import drop_dead_blocks, has_nests, separate_results, simp
 
 _realize = tvm.get_global_func("s_tir.schedule.GetSBlockRealize")
 
-PARALLEL_NS = 4000        # handing a loop to the threads and waiting for the last costs 0.1 to 0.5 us: less work is not worth it
+FEWEST_LAUNCHES = 8       # that the work of a parallel loop has to take as long as: an estimate this coarse may be far too high
 TASKS_PER_CORE = 4        # enough for the last task not to leave the other cores waiting long
-CHEAP_NS = 0.15           # of arithmetic in one run: recomputing costs less than a round trip through memory
-REUSED = 16               # reads of an element by a reduction, from which on its padding is better done once
+MOST_CYCLES_AGAIN = 0.6   # of arithmetic in one run: recomputing costs less than a round trip through memory
+FEWEST_READS_PADDED = 16  # of an element by a reduction, from which on its padding is better done once
 MOST_OPERATIONS = 600     # of one block: beyond, inlining makes code that takes seconds to compile
 ON_STACK = "global"       # scope of accumulators: of TVM's scopes, only here are small buffers on the stack, "local" ones on the heap
-STACK_BYTES = 1024        # a small buffer has fewer; LLVM turns it into registers
-FULL_LANES = 0.5          # share of the lanes of its vectors that a tile has to fill
+STACK_BYTES = 1024        # a buffer of fewer TVM keeps on the stack, whatever its indices: LLVM turns it into registers
+LEAST_LANES_FILLED = 0.5  # share of the lanes of its vectors that a tile has to fill
 
 
 def inline_spatial(s: Schedule) -> None:
@@ -58,13 +58,13 @@ def _inlinable(block: Block, readers: Sequence[Block], results: Sequence[tirx.Bu
         return False
     copies = sum(ld.buffer.same_as(block.stores[0].buffer) for r in readers for ld in r.loads)
     runs = sum(r.points for r in readers) / block.points
-    return copies == 1 >= runs or (block.compute_ns <= CHEAP_NS and not block.names)
+    return copies == 1 >= runs or (block.compute_cycles <= MOST_CYCLES_AGAIN and not block.names)
 
 
 def _pads_too_often(padding: Block, reader: Block) -> bool:
     """Whether a reduction would test for padding within its vectors, or many times for an element."""
     lane_wise = len(padding.extents) - 1 in padding.branch_axes
-    return lane_wise or reader.vector_axis is None or reader.points >= REUSED * padding.points
+    return lane_wise or reader.vector_axis is None or reader.points >= FEWEST_READS_PADDED * padding.points
 
 
 def vector_tile(extent: int, lanes: int, most_vectors: int) -> int | None:
@@ -76,11 +76,16 @@ def vector_tile(extent: int, lanes: int, most_vectors: int) -> int | None:
     def used(d: int) -> float:
         return d / (ceil(d / lanes) * lanes)
 
-    divisors = [d for d in range(2, min(extent, most_vectors * lanes) + 1) if extent % d == 0 and used(d) >= FULL_LANES]
+    divisors = [d for d in range(2, min(extent, most_vectors * lanes) + 1) if extent % d == 0 and used(d) >= LEAST_LANES_FILLED]
     return max(divisors, key=lambda d: (used(d), d), default=None)
 
 
-def parallel_outer(s: Schedule, loops: Sequence[LoopRV], work_ns: float, target: Target) -> LoopRV | None:
+def worth_sharing(work_cycles: float, target: Target) -> bool:
+    """Whether work of so many cycles of a core, roughly estimated, is worth waking the other threads for."""
+    return work_cycles >= FEWEST_LAUNCHES * target.model.launch_cycles
+
+
+def parallel_outer(s: Schedule, loops: Sequence[LoopRV], work_cycles: float, target: Target) -> LoopRV | None:
     """Fuse as many outer loops as give every core enough tasks, and make them parallel if the work is worth it.
 
     for a, b, c: ...    ->    parallel ab: for c: ...
@@ -92,7 +97,7 @@ def parallel_outer(s: Schedule, loops: Sequence[LoopRV], work_ns: float, target:
     extents = [extent_of(s, l) for l in loops]
     enough = TASKS_PER_CORE * target.cores
     count = next((i for i in range(1, len(loops) + 1) if prod(extents[:i]) >= enough), len(loops))
-    if work_ns < PARALLEL_NS or target.cores < 2 or prod(extents[:count]) < 2:
+    if not worth_sharing(work_cycles, target) or target.cores < 2 or prod(extents[:count]) < 2:
         return loops[-1]
     fused = s.fuse(*loops[:count]) if count > 1 else loops[0]
     s.parallel(fused)

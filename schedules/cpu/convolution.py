@@ -228,7 +228,7 @@ def _direct_knobs(convolution: ConvWorkload, target: Target, chosen: Point) -> K
     def allowed(point: Point) -> bool:
         pixels, vectors, flat, rows = (number(point, knob) for knob in ("pixels", "vectors", "flat", "rows"))
         shape = convolution.with_groups(geometry.groups // number(point, "merged")).shape()
-        if not fits_registers(pixels, vectors, target) or pixels > widest(shape, bool(flat)) or (one_pointer(shape) and not flat):
+        if not fits_registers(pixels, vectors, target) or pixels > widest(shape, bool(flat), target) or (one_pointer(shape) and not flat):
             return False
         if vectors > max(1, ceil(shape.filters / target.lanes)) or rows >= lines(shape, pixels, bool(flat)):
             return False

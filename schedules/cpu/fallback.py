@@ -9,9 +9,9 @@ from tvm.s_tir import Schedule
 from ...targets import Target
 from ..tir.analysis import Block, blocks_of
 from ..tir.split_reduction import LANES, can_split, split_into_tasks
-from .common import ON_STACK, PARALLEL_NS, TASKS_PER_CORE, parallel_outer, tidied
+from .common import ON_STACK, TASKS_PER_CORE, parallel_outer, tidied, worth_sharing
 from .injective.elementwise import schedule_spatial
-from .reduction.columns import CACHE_LINE_BITS, schedule_columns
+from .reduction.columns import schedule_columns
 from .reduction.rows import schedule_rows, with_lanes
 
 
@@ -34,7 +34,7 @@ def schedule_fallback(func: tirx.PrimFunc, target: Target) -> Schedule | None:
             schedule_spatial(s, block.rv, target)
         else:
             spatial = block.kinds.index(next(k for k in block.kinds if k != "S"))
-            parallel_outer(s, s.get_loops(block.rv)[:spatial], block.work_ns, target)
+            parallel_outer(s, s.get_loops(block.rv)[:spatial], block.work_cycles(target.model), target)
     return s
 
 
@@ -43,16 +43,17 @@ def _with_tasks(func: tirx.PrimFunc, target: Target) -> tirx.PrimFunc:
     for block in blocks_of(Schedule(func)):
         tasks = prod(block.sizes("S"))
         if block.vector_axis is not None:
-            tasks //= min(tasks, CACHE_LINE_BITS // 32)
+            tasks //= min(tasks, target.model.line_bytes // 4)
         length = prod(block.sizes("R"))
         parts = min(TASKS_PER_CORE * target.cores, length)
-        if block.is_reduction and can_split(block.stmt) and tasks < target.cores and block.work_ns > 2 * PARALLEL_NS and parts > 1:
+        twice = worth_sharing(block.work_cycles(target.model) / 2, target)  # the parts and the sum of them are two loops
+        if block.is_reduction and can_split(block.stmt) and tasks < target.cores and twice and parts > 1:
             func = split_into_tasks(func, block.name, [i for i, k in enumerate(block.kinds) if k == "R"], parts)
     return func
 
 
 def _schedule_reduction(s: Schedule, lanes: list[Block], block: Block, target: Target) -> None:
-    work = sum(b.work_ns for b in (*lanes, block))
+    work = sum(b.work_cycles(target.model) for b in (*lanes, block))
     row_axes = [i for i, k in enumerate(block.kinds) if k == "S"]
     if lanes or block.vector_axis is None or len(block.stores) > 1:
         schedule_rows(s, block.rv, [b.rv for b in lanes], row_axes, work, target)

@@ -12,11 +12,12 @@ from tvm import ir, s_tir, sym, tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
 
-FEWEST_LANES = 4            # that a vector must have to be worth its instructions
-_LOADED_BYTES_PER_NS = 32   # one core, from L2
-_TRANSCENDENTAL_NS = 0.3    # one element of exp, log, tanh, ... as a vector polynomial
-_ROOT_NS = 0.05             # one element of a division or square root
-_ARITHMETIC_NS = 0.02       # one element of any other vector operation
+from ...targets.cpu_model import CpuModel
+
+FEWEST_LANES = 4              # that a vector must have to be worth its instructions
+_TRANSCENDENTAL_CYCLES = 1.2  # one element of exp, log, tanh, ... as a vector polynomial
+_ROOT_CYCLES = 0.2            # one element of a division or square root
+_ARITHMETIC_CYCLES = 0.08     # one element of any other vector operation
 _TRANSCENDENTAL_INSTRUCTIONS = 24  # of the polynomials of `vector_math`
 _ROOT_INSTRUCTIONS = 2
 _TRANSCENDENTAL = set(
@@ -165,15 +166,14 @@ class Block:
         return {axis: sorted({b for b in borders if 0 < b < self.extents[axis]}) for axis, borders in found.items()}
 
     @cached_property
-    def compute_ns(self) -> float:
-        """Estimated time of the arithmetic of one run of the body on one core, when vectorised."""
-        return self.transcendentals * _TRANSCENDENTAL_NS + self.roots * _ROOT_NS + self.operations * _ARITHMETIC_NS
+    def compute_cycles(self) -> float:
+        """Estimated cycles of the arithmetic of one run of the body on one core, when vectorised."""
+        return self.transcendentals * _TRANSCENDENTAL_CYCLES + self.roots * _ROOT_CYCLES + self.operations * _ARITHMETIC_CYCLES
 
-    @cached_property
-    def work_ns(self) -> float:
-        """Estimated time of the whole block on one core."""
+    def work_cycles(self, cpu: CpuModel) -> float:
+        """Estimated cycles of the whole block on one core, what it reads and writes in the L3 cache."""
         touched = sum(int(a.buffer.dtype.bits) / 8 for a in (*self.loads, *self.stores))
-        return self.points * (touched / _LOADED_BYTES_PER_NS + self.compute_ns)
+        return self.points * (touched / cpu.l3_round_trip_bytes_per_cycle + self.compute_cycles)
 
 
 def blocks_of(s: Schedule) -> list[Block]:

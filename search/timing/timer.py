@@ -55,7 +55,6 @@ def open_timer(device: str | Device | Timer | None, target: Any, settings: Setti
 
     if settings.silence is not None and not isinstance(device, str):
         raise TenfoldError("--silence is a limit for a device: give --device HOST:PORT too")
-    where: Device | Timer
     with contextlib.ExitStack() as stack:
         where: Device | Timer
         if device is None or isinstance(device, str):

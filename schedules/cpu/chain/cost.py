@@ -8,15 +8,10 @@ from math import ceil
 
 from ....targets import Target
 from ...shapes import ConvWorkload
-from ..conv2d.cost import LAUNCH_CYCLES, MEMORY_BYTES_PER_CYCLE, TASK_CYCLES
 from .compute import Cut, Ends, Lines, lines
 from .stage import ChainStage, layouts
 from .stage_options import line_of_channels, row_cycles
 
-NEAR_BYTES_PER_CYCLE = 16         # of one core, to an L2 cache that holds what is written until it is read
-SHARED_BYTES_PER_CYCLE = 8        # likewise, to the L3 cache: of a Xeon; Zen 5 has 12
-FAR_BYTES_PER_CYCLE = 5           # likewise, to memory
-REMOTE_BYTES_PER_CYCLE = 1.5      # of one core, that another core has just written: what cutting by channels and not by rows costs
 STRIP_CYCLES = 500                # another strip of a task: its loops begin anew, and weights come from L2
 PLANES_SHARE = 0.6                # of the L2 cache for the planes of a task
 WEIGHTS_SHARE = 0.6               # likewise, for the weights that every task reads, beside a plane
@@ -44,8 +39,8 @@ class Work:
     @cached_property
     def first_chunk(self) -> int:
         """Channels that the first stage makes at a time, for depthwise ones behind it."""
-        link, stage, lanes = self.links[0], self.stages[0], self.target.lanes
-        return line_of_channels(link.channels, lanes) if stage.depthwise else stage.block(lanes)
+        link, stage = self.links[0], self.stages[0]
+        return line_of_channels(link.channels, self.target) if stage.depthwise else stage.block(self.target.lanes)
 
     @cached_property
     def lean(self) -> bool:
@@ -67,20 +62,20 @@ class Work:
 
     def cost(self, cut: Cut) -> float:
         """Cycles of the busiest core."""
-        links, blocks, target = self.links, self.blocks, self.target
+        links, blocks, target, cpu = self.links, self.blocks, self.target, self.target.model
         spans = lines([link.geometry for link in links], cut.rows)
         tasks = ceil(links[-1].output[0] / (cut.rows * cut.strips))
         each = sum(rows * cost for rows, cost in zip(self._task_rows(spans[1:], cut, tasks), self.per_row, strict=True)) / blocks
-        each += TASK_CYCLES + (cut.strips - 1) * STRIP_CYCLES * (not self.lean)
+        each += cpu.task_cycles + (cut.strips - 1) * STRIP_CYCLES * (not self.lean)
         too_large = max(0.0, self._plane_bytes(spans, cut) - PLANES_SHARE * target.l2_bytes)
-        each += 2 * cut.strips * too_large / NEAR_BYTES_PER_CYCLE
+        each += 2 * cut.strips * too_large / cpu.l2_round_trip_bytes_per_cycle
         weights = sum(link.weight_bytes for link in links)
         # A kernel for each convolution cuts by filters: a core reads but its part of the weights, once if a task has all rows.
         too_many = weights / blocks > target.l2_bytes if len(links) > 1 else not shares_weights(links[0], target)
         if too_many:
-            each += cut.strips * weights / blocks / SHARED_BYTES_PER_CYCLE
-        read, tasks = weights / MEMORY_BYTES_PER_CYCLE, tasks * links[0].batch
-        return ceil(tasks * blocks / target.cores) * each + read + LAUNCH_CYCLES + remote_cycles(links[0], tasks, target)
+            each += cut.strips * weights / blocks / cpu.l3_round_trip_bytes_per_cycle
+        read, tasks = weights / cpu.memory_bytes_per_cycle, tasks * links[0].batch
+        return ceil(tasks * blocks / target.cores) * each + read + cpu.launch_cycles + remote_cycles(links[0], tasks, target)
 
     def _task_rows(self, spans: Sequence[Lines], cut: Cut, tasks: int) -> list[int]:
         """Rows of every stage that a task computes, of those that have the most: one in the middle, if there are any."""
@@ -138,5 +133,7 @@ def remote_cycles(link: ConvWorkload, cuts: int, target: Target) -> float:
 
     Kernels cut by images or rows, `cuts` of them, give each core what it wrote itself but for the borders.
     """
+    if cuts >= target.cores:
+        return 0.0
     bytes_ = 4 * link.batch * link.size[0] * link.size[1] * link.channels
-    return bytes_ * (1 - 1 / target.cores) / max(1, cuts) / REMOTE_BYTES_PER_CYCLE if cuts < target.cores else 0.0
+    return bytes_ * (1 - 1 / target.cores) / max(1, cuts) / target.model.remote_bytes_per_cycle

@@ -14,25 +14,18 @@ from math import ceil, prod
 
 from ....targets import Target
 from ...shapes import ConvGeometry, ConvWorkload
-from ..conv2d.cost import LAUNCH_CYCLES, PAGE_BYTES, STORE_CYCLES, choose_tile, cycles, from_memory
+from ..conv2d.cost import STORE_CYCLES, choose_tile, cycles, from_memory
 from ..conv2d.groups import mergeable
 from ..winograd.compute import POOL
 from ..winograd.cost import Blocking, choose_winograd, direct_cycles, winograd_cycles
 from .compute import CHANNELS_LAST, Cut, Ends
-from .cost import (
-    FAR_BYTES_PER_CYCLE,
-    NEAR_BYTES_PER_CYCLE,
-    SHARED_BYTES_PER_CYCLE,
-    Work,
-    remote_cycles,
-    shares_weights,
-)
+from .cost import Work, remote_cycles, shares_weights
 from .stage import ChainStage, wirings
-from .stage_options import LINE_BYTES, depthwise_cycles, depthwise_pixels, row_cycles, stage_options
+from .stage_options import depthwise_cycles, depthwise_pixels, row_cycles, stage_options
 
-CROWDED = 6                       # times as many lines as a set holds: in 12 ways, 64 are 10 % faster than transposed, 128 5 to 12 % slower
-PAGES_AT_HAND = 96                # addresses in the first TLB, of Golden Cove and Zen 5: 256 channels, 56 x 56, are 27 % faster transposed
-MOST_WAYS = 200                   # to compute the stages of a chain that are compared
+IMAGE_SHARE = 0.25        # of the L2 caches or the L3 cache, for an image between kernels: what is read before lies there too
+MOST_LINES_OF_A_SET = 6   # times as many as it holds: in 12 ways, 64 are 10 % faster than transposed, 128 5 to 12 % slower
+MOST_WAYS = 200           # to compute the stages of a chain that are compared
 
 
 @dataclass(frozen=True)
@@ -116,7 +109,7 @@ def _permutes(links: Sequence[ConvWorkload], wanted: Ends, done: Ends, target: T
     first, last = links[0], links[-1]
     source, result = first.size[0] * first.size[1] * first.channels, last.output[0] * last.output[1] * last.geometry.filters
     sizes = [source] * (wanted.source_nchw and not done.source_nchw) + [result] * (wanted.result_nchw and not done.result_nchw)
-    return sum(LAUNCH_CYCLES + _there_and_back(4 * first.batch * size, target) for size in sizes)
+    return sum(target.model.launch_cycles + _there_and_back(4 * first.batch * size, target) for size in sizes)
 
 
 def transposable(links: Sequence[ConvWorkload], stages: Sequence[ChainStage], wanted: Ends, target: Target) -> Ends:
@@ -135,10 +128,10 @@ def _read_in_place(link: ConvWorkload, stages: Sequence[ChainStage], target: Tar
     """Whether a convolution that is not depthwise reads an image (N, C, H, W) as it lies. Lines of all channels are read side by side: they
     must not lie as far apart as the places that share a set of the L1 cache, nor, where they are read again for every block of filters, in
     more pages than have an address at hand. By itself it is cut by rows then."""
-    alone, channel_bytes = len(stages) == 1, 4 * link.size[0] * link.size[1]
-    sets = Counter(channel * channel_bytes % PAGE_BYTES // LINE_BYTES for channel in range(link.channels))
-    crowded = max(sets.values()) > CROWDED * target.l1_bytes / PAGE_BYTES
-    far = link.channels * min(1.0, channel_bytes / PAGE_BYTES) > PAGES_AT_HAND and stages[0].blocks(target.lanes) > 1
+    alone, channel_bytes, cpu = len(stages) == 1, 4 * link.size[0] * link.size[1], target.model
+    sets = Counter(channel * channel_bytes % cpu.way_bytes // cpu.line_bytes for channel in range(link.channels))
+    crowded = max(sets.values()) > MOST_LINES_OF_A_SET * target.l1_bytes / cpu.way_bytes
+    far = link.channels * min(1.0, channel_bytes / cpu.page_bytes) > cpu.tlb_pages and stages[0].blocks(target.lanes) > 1
     if alone and link.geometry.kernel != (1, 1):
         far = False  # no kernel of its own transposes an image for several rows, and one before it takes longer
     return not (link.depthwise or crowded or far) and (not alone or shares_weights(link, target))
@@ -164,11 +157,13 @@ def _pooled(links: Sequence[ConvWorkload], target: Target) -> list[tuple[float, 
 
 def _own_kernel(link: ConvWorkload, target: Target) -> float:
     """Cycles of a kernel of its own."""
-    remote = read = 0.0
+    work: float
+    remote, read, cpu = 0.0, 0.0, target.model
     if link.averages:
         work = link.batch * link.size[0] * link.size[1] * ceil(link.channels / target.lanes) * STORE_CYCLES
     elif link.depthwise:  # or pooling
-        work = link.batch * link.output[0] * depthwise_cycles(link, depthwise_pixels(link, target), ceil(link.channels / target.lanes))
+        row = depthwise_cycles(link, depthwise_pixels(link, target), ceil(link.channels / target.lanes), target)
+        work = link.batch * link.output[0] * row
     else:
         merged = mergeable(link.geometry, link.channels, link.batch, link.size, target)
         link = replace(link, geometry=replace(link.geometry, groups=link.geometry.groups // merged))
@@ -181,10 +176,10 @@ def _own_kernel(link: ConvWorkload, target: Target) -> float:
         else:
             read = from_memory(work / target.cores, link.shape(), tile, target) - work / target.cores
         if blocking is None and any(link.geometry.padding):
-            remote += LAUNCH_CYCLES + _padded_bytes(link) * 2 / NEAR_BYTES_PER_CYCLE / target.cores
+            remote += cpu.launch_cycles + _padded_bytes(link) * 2 / cpu.l2_round_trip_bytes_per_cycle / target.cores
     if link.gathered:
-        remote += LAUNCH_CYCLES + _there_and_back(4 * link.batch * link.size[0] * link.size[1] * link.channels, target)
-    return work / target.cores + read + LAUNCH_CYCLES + remote
+        remote += cpu.launch_cycles + _there_and_back(4 * link.batch * link.size[0] * link.size[1] * link.channels, target)
+    return work / target.cores + read + cpu.launch_cycles + remote
 
 
 def _padded_bytes(link: ConvWorkload) -> int:
@@ -199,11 +194,13 @@ def _round_trip(link: ConvWorkload, target: Target) -> float:
 
 
 def _there_and_back(bytes_: int, target: Target) -> float:
-    rate = FAR_BYTES_PER_CYCLE
-    if bytes_ <= target.l2_bytes * target.cores / 4:  # what is read before, and weights, lie there too
-        rate = NEAR_BYTES_PER_CYCLE
-    elif bytes_ <= target.l3_bytes / 4:
-        rate = SHARED_BYTES_PER_CYCLE
+    """Cycles to write so much, and to read it again, in the nearest caches that hold it."""
+    cpu = target.model
+    rate = cpu.memory_round_trip_bytes_per_cycle
+    if bytes_ <= IMAGE_SHARE * target.l2_bytes * target.cores:
+        rate = cpu.l2_round_trip_bytes_per_cycle
+    elif bytes_ <= IMAGE_SHARE * target.l3_bytes:
+        rate = cpu.l3_round_trip_bytes_per_cycle
     return 2 * bytes_ / rate / target.cores
 
 

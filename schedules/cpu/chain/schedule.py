@@ -102,7 +102,7 @@ def schedule_chain(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     s = _reading_whole_vectors(s)
     stages, stored = _accumulations(s), s.get_sblock(out_name)
     planes = [block for block in s.get_child_blocks(s.get_sblock("root")) if s.get(block).name_hint.startswith("plane")]
-    chunks = _chunks(s, stages, target.lanes)
+    chunks = _chunks(s, stages, target)
     # 1. Tasks.
     rows = int(s.get(stages[-1].block).iter_vars[3].dom.extent)
     alone_by_rows = len(stages) == 1 and not stages[0].depthwise and (planes or _reads_nchw(s, stages[0]))
@@ -183,9 +183,10 @@ class _Nest:
     tile: LoopRV
 
 
-def _chunks(s: Schedule, stages: list[_Accumulation], lanes: int) -> list[int]:
+def _chunks(s: Schedule, stages: list[_Accumulation], target: Target) -> list[int]:
     """The channels that each stage takes at a time: a tile's of the last dense stage so far, or a cache line's where there is none."""
-    found, chunk = [], line_of_channels(int(s.get(stages[0].block).iter_vars[2].dom.extent) * lanes, lanes)
+    lanes = target.lanes
+    found, chunk = [], line_of_channels(int(s.get(stages[0].block).iter_vars[2].dom.extent) * lanes, target)
     for stage in stages:
         chunk = stage.vectors * lanes or chunk
         found.append(chunk)

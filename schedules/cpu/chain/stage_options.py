@@ -14,8 +14,6 @@ from .stage import ChainStage, layouts
 
 DEPTHWISE_PIXELS = (8, 7, 6, 5)   # accumulators: enough to hide the multiply-add's latency, few enough for registers
 FEWEST_PIXELS = 4                 # where they are too many: 128 channels, 1 x 5, measured 15 % faster than with 8 in 16 registers
-LINE_BYTES, FLOAT_BYTES = 64, 4   # of a line of the caches, of a number
-DEPTHWISE_CYCLES = 0.75           # of one multiply-add of a vector: its input comes from memory, two loads in a cycle at best
 
 
 @lru_cache(maxsize=256)  # all sequences that a convolution is part of ask for it
@@ -93,19 +91,19 @@ def depthwise_pixels(link: ConvWorkload, target: Target) -> int:
     return min(fitting + narrow, key=lambda p: ceil(width / p) * p)
 
 
-def line_of_channels(channels: int, lanes: int) -> int:
+def line_of_channels(channels: int, target: Target) -> int:
     """Channels that a chain takes at a time which begins with a depthwise convolution: all of a cache line, in whole vectors."""
-    return gcd(channels, max(lanes, LINE_BYTES // FLOAT_BYTES))
+    return gcd(channels, max(target.lanes, target.model.line_bytes // 4))
 
 
-def depthwise_cycles(link: ConvWorkload, pixels: int, vectors: int) -> float:
+def depthwise_cycles(link: ConvWorkload, pixels: int, vectors: int, target: Target) -> float:
     """Of one output row, one image; `vectors` of channels, padding included."""
-    taps = link.geometry.kernel[0] * link.geometry.kernel[1]
-    return ceil(link.output[1] / pixels) * pixels * vectors * (taps * DEPTHWISE_CYCLES + STORE_CYCLES)
+    taps = link.geometry.kernel[0] * link.geometry.kernel[1]  # each loads its input, and every second one a weight
+    return ceil(link.output[1] / pixels) * pixels * vectors * (taps * 1.5 / target.model.loads_per_cycle + STORE_CYCLES)
 
 
 def row_cycles(links: Sequence[ConvWorkload], stages: Sequence[ChainStage], target: Target) -> list[float]:
     """Of one output row of every stage, all channels, one image."""
-    return [depthwise_cycles(link, stage.pixels, ceil(layout.size / target.lanes)) if link.depthwise
+    return [depthwise_cycles(link, stage.pixels, ceil(layout.size / target.lanes), target) if link.depthwise
             else dense_cycles(link, stage, stage is stages[-1], target)
             for link, stage, layout in zip(links, stages, layouts(stages, target.lanes), strict=True)]

@@ -11,31 +11,21 @@ from math import ceil, gcd, prod
 
 from ....targets import Target
 from ...shapes import ConvShape
+from ..common import TASKS_PER_CORE
 
-FMA_PER_CYCLE = 2         # vector multiply-adds that the cores since Haswell and Zen 2 issue in a cycle
-LOADS_PER_CYCLE = 2       # vector loads and broadcasts, likewise
 LOAD_COST = 0.3           # cycles that a load takes from multiply-adds in shared issue slots: 6 x 2 measured 4 % faster than 4 x 2
 ODD_COST = 0.5            # cycles of a step of three vectors: 3 x 3 measured 7 to 10 % behind 6 x 2, whose arithmetic is the same
-FMA_LATENCY = 4           # cycles; fewer accumulators than latency * rate leave multiply-adds idle
 POINTER_CYCLES = 25       # one pixel of a flat tile: a division and a remainder, and a pointer of its own in every loop
 RAGGED_PRICE = 1.05       # times the work where filters don't fill the last block: outputs go through memory once more
 STORE_CYCLES = 1          # epilogue of one accumulator: bias, activation, store
 ROW_CYCLES = 1            # loop control of one kernel position, mostly unrolled
-TASK_CYCLES = 1500        # handing one task to a thread, and the first touch of its weights
-LAUNCH_CYCLES = 2000      # handing a loop to the other threads (400), and waiting for the last one
-POINTERS = 8              # general registers left for pointers to the pixels of a flat tile
-TASKS_PER_CORE = 4        # enough for the last task not to leave the other cores waiting long
 L1_SHARE = 0.5            # of the L1 cache for the weights of a tile; inputs and accumulators take the rest
-PAGE_BYTES = 4096         # addresses that are equal within a page share a set of the L1 cache
 L2_SHARE = 0.25           # of the L2 cache for the outputs of a task, and for its inputs where the next one takes them again
 L2_WEIGHTS_SHARE = 0.5    # likewise, for the weights that are read again for every line
 IMAGES_SHARE = 0.5        # of the bytes of the images: more weights than that are not worth being read by every core
-L2_BYTES_PER_CYCLE = 20   # sustained from L2 to registers, of 32 (Zen 3) and 64 (Golden Cove) at best
-MEMORY_BYTES_PER_CYCLE = 7  # of all cores: weights come from memory once in a run of a network
-EXPOSED = 0.2             # of the time to read weights that prefetching does not hide
-WORTH_PREFETCHING = 0.05  # of the work: weights that take longer to read are asked for before
+EXPOSED_SHARE = 0.2       # of the time to read weights that prefetching does not hide
+LEAST_READ_SHARE = 0.05   # of the work: weights that take longer to read are asked for before
 FEWEST_PASSES = 4         # over a block of weights, while the next is asked for line by line
-
 
 
 @dataclass(frozen=True)
@@ -72,11 +62,11 @@ class Tile:
 def fits_registers(pixels: int, vectors: int, target: Target) -> bool:
     """Whether accumulators, weights and broadcasts fit: a tile that spills costs two to three times.
 
-    One register stays free: LLVM spills exact fits in some surroundings. AVX-512 broadcasts from memory within the
-    multiply-add; AVX2 needs a register for it, and with a single weight vector LLVM keeps all broadcasts of a step.
+    One register stays free: LLVM spills exact fits in some surroundings. Where a multiply-add can't broadcast from memory or take a lane,
+    as in AVX2, a broadcast needs a register, and with a single weight vector LLVM keeps all broadcasts of a step.
     """
     accumulators = pixels * vectors
-    if vectors == 1 and target.vector_registers < 32:
+    if vectors == 1 and not (target.model.memory_operand or target.model.lane_operand):
         return 2 * accumulators + 2 <= target.vector_registers
     return accumulators + vectors + 1 < target.vector_registers
 
@@ -87,12 +77,13 @@ def step_cycles(shape: ConvShape, pixels: int, vectors: int, target: Target) -> 
     Weights that don't fit in L1 stream from L2 for every tile, which bounds tiles of few pixels and many vectors. Pixels that share sets
     of L1 drive each other out, which bounds those of many.
     """
+    cpu = target.model
     weight_bytes = 4 * vectors * target.lanes
     streamed = shape.taps * shape.channels * weight_bytes > L1_SHARE * target.l1_bytes
-    bound = max(pixels * vectors / FMA_PER_CYCLE, (pixels + vectors) / LOADS_PER_CYCLE, FMA_LATENCY,
-                weight_bytes / L2_BYTES_PER_CYCLE if streamed else 0)
-    ways = target.l1_bytes // PAGE_BYTES - vectors  # a line of each weight vector needs one, too
-    crowded = LOAD_COST * pixels if pixels * gcd(shape.pixel_bytes, PAGE_BYTES) > ways * PAGE_BYTES else 0
+    bound = max(pixels * vectors / cpu.fma_per_cycle, (pixels + vectors) / cpu.loads_per_cycle, cpu.fma_latency,
+                weight_bytes / cpu.l2_bytes_per_cycle if streamed else 0)
+    ways = target.l1_bytes // cpu.way_bytes - vectors  # a line of each weight vector needs one, too
+    crowded = LOAD_COST * pixels if pixels * gcd(shape.pixel_bytes, cpu.way_bytes) > ways * cpu.way_bytes else 0
     return bound + LOAD_COST * (pixels + vectors) + ODD_COST * (vectors == 3) + crowded
 
 
@@ -131,11 +122,11 @@ def one_pointer(shape: ConvShape) -> bool:
     return shape.kernel == (1, 1) and shape.stride == (1, 1)
 
 
-def widest(shape: ConvShape, flat: bool) -> int:
+def widest(shape: ConvShape, flat: bool, target: Target) -> int:
     """Most pixels that a tile can have: of one row, or with a pointer each."""
     if not flat:
         return shape.output[1]
-    return shape.pixels if one_pointer(shape) else POINTERS
+    return shape.pixels if one_pointer(shape) else target.model.pointer_registers
 
 
 def task_rows(count: int, line_bytes: int, cycles_each: float, other_tasks: int, target: Target) -> int:
@@ -145,7 +136,7 @@ def task_rows(count: int, line_bytes: int, cycles_each: float, other_tasks: int,
     """
     def busiest(rows: int) -> float:
         tasks = other_tasks * ceil(count / rows)
-        return ceil(tasks / target.cores) * (rows * cycles_each + TASK_CYCLES)
+        return ceil(tasks / target.cores) * (rows * cycles_each + target.model.task_cycles)
 
     most = max(1, min(count, int(L2_SHARE * target.l2_bytes / line_bytes)))
     enough = [rows for rows in range(1, most + 1) if other_tasks * ceil(count / rows) >= target.cores * TASKS_PER_CORE]
@@ -168,7 +159,7 @@ def choose_tile(shape: ConvShape, target: Target) -> Tile:
         for vectors in range(1, min(4, most) + 1)
         for pixels in range(1, min(target.vector_registers, shape.pixels) + 1)
         for flat in ((True,) if one_pointer(shape) else (False, True))
-        if fits_registers(pixels, vectors, target) and pixels <= widest(shape, flat)
+        if fits_registers(pixels, vectors, target) and pixels <= widest(shape, flat, target)
     ]
     work, flat, pixels, vectors = min(candidates)
     pixels = -pixels
@@ -177,8 +168,8 @@ def choose_tile(shape: ConvShape, target: Target) -> Tile:
     block = vectors * target.lanes
     blocks = ceil(shape.filters / block)
     weights = 4 * shape.groups * shape.taps * shape.channels * blocks * block
-    slow = weights / MEMORY_BYTES_PER_CYCLE > WORTH_PREFETCHING * work / target.cores
-    weights_inner = shape.groups * blocks > 1 and _worth_reading_everywhere(weights, shape, target)
+    slow = weights / target.model.memory_bytes_per_cycle > LEAST_READ_SHARE * work / target.cores
+    weights_inner = shape.groups * blocks > 1 and _read_by_every_core(weights, shape, target)
     prefetch = slow and not weights_inner and shape.batch * shape.groups * blocks >= target.cores and passes >= FEWEST_PASSES
     line_bytes = 4 * block * (pixels if flat else shape.output[1])
     if prefetch:
@@ -188,11 +179,11 @@ def choose_tile(shape: ConvShape, target: Target) -> Tile:
         rows = task_rows(count, each * line_bytes, each * cycles_each, shape.batch, target)
     else:
         rows = task_rows(count, line_bytes, cycles_each, shape.batch * shape.groups * blocks, target)
-    parallel = work * (1 - 1 / target.cores) > LAUNCH_CYCLES
+    parallel = work * (1 - 1 / target.cores) > target.model.launch_cycles
     return Tile(pixels, vectors, flat, rows, weights_inner, parallel, prefetch)
 
 
-def _worth_reading_everywhere(weights: int, shape: ConvShape, target: Target) -> bool:
+def _read_by_every_core(weights: int, shape: ConvShape, target: Target) -> bool:
     """Whether every core had better read all weights, of so many bytes, than the images once for every block."""
     images = 4 * shape.batch * shape.groups * shape.pixels * (shape.channels * prod(shape.stride) + shape.filters)
     return weights <= min(L2_WEIGHTS_SHARE * target.l2_bytes, IMAGES_SHARE * images)
@@ -205,7 +196,7 @@ def weight_bytes(shape: ConvShape) -> int:
 
 def from_memory(work: float, shape: ConvShape, tile: Tile, target: Target) -> float:
     """Cycles of all cores to do `work`, of a core, with weights that come from memory: before it, or those of later blocks beside it."""
-    reading = weight_bytes(shape) / MEMORY_BYTES_PER_CYCLE
+    reading = weight_bytes(shape) / target.model.memory_bytes_per_cycle
     blocks = shape.batch * shape.groups * ceil(shape.filters / (tile.vectors * target.lanes))
     later = reading * max(0.0, 1 - target.cores / blocks) * tile.prefetch
     return reading - later + beside(work, later)
@@ -213,4 +204,4 @@ def from_memory(work: float, shape: ConvShape, tile: Tile, target: Target) -> fl
 
 def beside(work: float, reading: float) -> float:
     """Cycles to work while what is needed next is read from memory."""
-    return max(work, reading) + EXPOSED * min(work, reading)
+    return max(work, reading) + EXPOSED_SHARE * min(work, reading)

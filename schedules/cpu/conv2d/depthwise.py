@@ -15,18 +15,18 @@ from dataclasses import astuple, dataclass
 from math import ceil
 
 import numpy as np
-from tvm import te, tirx
+from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
 
 from ....targets import Target
 from ...shapes import ConvGeometry, ConvWorkload
+from ..common import TASKS_PER_CORE
 from ..epilogue import inline_epilogue
 from .compute import pad
 from .schedule import find_annotated
 
 ANNOTATION = "tenfold.depthwise"  # of the accumulating block: pixels, rows and vectors of its tile
 PIXELS = 6             # accumulators: enough to hide the multiply-add's latency, few enough to leave registers for inputs and weights
-TASKS_PER_CORE = 4
 L2_SHARE = 0.5         # of the L2 cache for the padded input of a task
 
 
@@ -76,7 +76,7 @@ def depthwise(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: 
     ky, kx = te.reduce_axis((0, kernel_h), "ky"), te.reduce_axis((0, kernel_w), "kx")
     wide = ceil(out_w / tile.pixels) * tile.pixels
 
-    def product(n, y, x, c):
+    def product(n: ir.Expr, y: ir.Expr, x: ir.Expr, c: ir.Expr) -> ir.Expr:
         x = tirx.min(x, out_w - 1) if wide > out_w else x
         return te.sum(source[n, y * stride_h + ky * dilation_h, x * stride_w + kx * dilation_w, c] * weight[ky, kx, c], axis=[ky, kx])
 

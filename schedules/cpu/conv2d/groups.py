@@ -10,8 +10,8 @@ from ....targets import Target
 from ...shapes import ConvGeometry
 from .cost import choose_tile, cycles
 
-GAIN = 0.95         # of the cycles as they were, at most
-STORED_CYCLES = 6   # of one vector of the output: written, and read by what follows, idle lanes too
+MOST_CYCLES_MERGED = 0.95  # of the cycles as they were: less is gained for sure
+STORED_CYCLES = 6          # of one vector of the output: written, and read by what follows, idle lanes too
 
 
 def divisors(geometry: ConvGeometry, lanes: int) -> list[int]:
@@ -33,7 +33,7 @@ def mergeable(geometry: ConvGeometry, channels: int, batch: int, size: tuple[int
     if geometry.groups == 1 or geometry.groups == channels == geometry.filters:
         return 1
     best = min(divisors(geometry, target.lanes), key=price)
-    return best if price(best) <= GAIN * price(1) else 1
+    return best if price(best) <= MOST_CYCLES_MERGED * price(1) else 1
 
 
 def block_diagonal(weight: np.ndarray, groups: int, merged: int) -> np.ndarray:

@@ -11,7 +11,6 @@ from tvm.s_tir.schedule import LoopRV
 from ...tir.loop_nests import loads_in, substitute
 
 ANNOTATION = "tenfold.prefetch"  # of a loop: the buffer's name
-LINE_FLOATS = 16                 # float32 numbers of a cache line
 LOCALITY = 2                     # into L2
 
 
@@ -24,7 +23,7 @@ def share_of(passes: int, rows: int) -> int:
     return max(divisors, key=lambda d: (min(passes, d) / max(passes, d), d))
 
 
-def prefetch_rows(s: Schedule, loop: LoopRV, name: str, passes: Sequence[LoopRV], taps: int = 1) -> Schedule:
+def prefetch_rows(s: Schedule, loop: LoopRV, name: str, passes: Sequence[LoopRV], line_bytes: int, taps: int = 1) -> Schedule:
     """Let a loop over rows ask for the rows that the next block of the operand `name` has.
 
     for pass: for r: for q: use w[..., r * n + q, :]    ->    for pass: for r: prefetch w[..., R + pass * length(r) + r, :]; for q: ...
@@ -39,6 +38,8 @@ def prefetch_rows(s: Schedule, loop: LoopRV, name: str, passes: Sequence[LoopRV]
         The operand, R rows of which are used in each pass; the block behind it in memory is used after the last pass.
     passes : sequence of LoopRV
         The loops over passes, the outermost first.
+    line_bytes : int
+        Of the caches: one is asked for at a time.
     taps : int
         How many times R rows a block has: those of each kernel position, one after the other.
 
@@ -59,7 +60,7 @@ def prefetch_rows(s: Schedule, loop: LoopRV, name: str, passes: Sequence[LoopRV]
         *lead, _, _ = load.indices
         *_, rows, width = load.source.shape
         row = rows * taps + outer * node.extent + node.loop_var
-        lines = [tirx.BufferLoad(load.source, [*lead, row, tirx.const(v, "int32")]) for v in range(0, int(width), LINE_FLOATS)]
+        lines = [tirx.BufferLoad(load.source, [*lead, row, tirx.const(v, "int32")]) for v in range(0, int(width), line_bytes // 4)]
         body = tirx.SeqStmt([*(tirx.Evaluate(_hint(line)) for line in lines), node.body])
         return tirx.For(node.loop_var, node.min, node.extent, node.kind, body)
 

@@ -94,7 +94,7 @@ def schedule_conv2d(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     # 5. Products that nobody needs are left out. Each pass over the weights of a block asks for a part of those of the next block.
     limits: dict[str, Condition] = {} if flat else _limits(s, conv, passes[-1])
     if prefetch:
-        s = prefetch_rows(s, steps[0], weight.name, passes, taps=int(weight.shape[-4]) * int(weight.shape[-3]))
+        s = prefetch_rows(s, steps[0], weight.name, passes, target.model.line_bytes, taps=int(weight.shape[-4]) * int(weight.shape[-3]))
     return with_conditions(s, limits) if limits else s
 
 

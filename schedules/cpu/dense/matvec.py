@@ -12,26 +12,24 @@ The loop nest made:
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, prod
 
 import numpy as np
-from tvm import te
+from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
-from tvm.s_tir.schedule import SBlockRV
+from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from ....targets import Target
 from ..common import vector_tile
-from ..conv2d.cost import LAUNCH_CYCLES
 from ..conv2d.schedule import find_annotated
 from ..epilogue import inline_epilogue
 from ..injective.elementwise import schedule_spatial
 
 ANNOTATION = "tenfold.matvec"  # of the accumulating block: streams, vectors, parallel, as integers
-CACHE_LINE_BYTES = 64    # of each stream in one step: whole lines
 STREAM_COST = {1: 1.3, 2: 1.1, 3: 1.03, 4: 1.0}  # time of one byte with so many streams a core, as measured; more of them gain nothing
 MOST_STREAMS = 8         # that a kernel can have
-BYTES_PER_CYCLE = 16     # of weights, from L2 or L3: decides only whether waking the other threads pays
 
 
 @dataclass(frozen=True)
@@ -63,15 +61,20 @@ def choose_streams(channels: int, filters: int, target: Target) -> Streams:
     target : Target
         Gives lanes and cores.
     """
-    vectors = max(1, CACHE_LINE_BYTES // (4 * target.lanes))
+    vectors = max(1, target.model.line_bytes // (4 * target.lanes))  # of each stream in one step: whole lines
     blocks = ceil(filters / (vectors * target.lanes))
-    parallel = 4 * channels * filters / BYTES_PER_CYCLE * (1 - 1 / target.cores) > LAUNCH_CYCLES
+    parallel = cycles_saved(channels * filters, target) > target.model.launch_cycles
     cores = target.cores if parallel else 1
 
     def busiest(count: int) -> float:
         return ceil(ceil(blocks / count) / cores) * count * STREAM_COST[count]
 
     return Streams(min((s for s in STREAM_COST if s <= blocks), key=busiest), vectors, parallel)
+
+
+def cycles_saved(weights: int, target: Target) -> float:
+    """By all cores, against one, where so many weights lie in the L3 cache."""
+    return 4 * weights / target.model.l3_bytes_per_cycle * (1 - 1 / target.cores)
 
 
 def pack_matrix(weight: np.ndarray, streams: Streams, lanes: int) -> np.ndarray:
@@ -108,7 +111,7 @@ def matvec(data: te.Tensor, weight: te.Tensor, filters: int, streams: Streams) -
         i[-1] // (count * block), i[-1] % (count * block) // block, i[-1] % block], name="crop")
 
 
-def _index(position, shape):
+def _index(position: ir.Expr, shape: Sequence[int]) -> tuple[ir.Expr, ...]:
     """The index of an element from its position in row-major order; axes of length 1 cost no division."""
     index = []
     for axis, size in reversed(list(enumerate(shape))):
@@ -119,7 +122,7 @@ def _index(position, shape):
     return tuple(reversed(index))
 
 
-def schedule_matvec(func, target: Target) -> Schedule | None:
+def schedule_matvec(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     """Rule for functions around `matvec`, with any element-wise epilogue."""
     s = Schedule(func)
     acc = find_annotated(s, ANNOTATION)
@@ -163,7 +166,7 @@ def tile_matvec(s: Schedule, acc: SBlockRV, out: SBlockRV, target: Target) -> No
     s.decompose_reduction(acc, k)
 
 
-def _tile(s: Schedule, stream, vector, lane) -> None:
+def _tile(s: Schedule, stream: LoopRV, vector: LoopRV, lane: LoopRV) -> None:
     s.unroll(stream)
     s.unroll(vector)
     s.vectorize(lane)

@@ -21,11 +21,8 @@ from tvm.s_tir.stmt import SBlock
 
 from ....targets import Target
 from ..chain.compute import activated
-from ..conv2d.cost import LAUNCH_CYCLES
 from ..epilogue import inline_epilogue
-from .matvec import ANNOTATION, BYTES_PER_CYCLE, Streams, choose_streams, matvec, tile_matvec
-
-BARRIER_CYCLES = 500  # until the last thread has seen that all have come
+from .matvec import ANNOTATION, Streams, choose_streams, cycles_saved, matvec, tile_matvec
 
 
 @dataclass(frozen=True)
@@ -53,9 +50,8 @@ def choose_chain(channels: int, filters: Sequence[int], target: Target) -> list[
     The last layer may stay on one thread by itself: nothing waits for it.
     """
     inputs = [channels, *filters[:-1]]
-    weights = 4 * sum(c * f for c, f in zip(inputs, filters, strict=True))
-    saved = weights / BYTES_PER_CYCLE * (1 - 1 / target.cores)
-    pays = saved > LAUNCH_CYCLES + BARRIER_CYCLES * (len(filters) - 1)
+    saved = cycles_saved(sum(c * f for c, f in zip(inputs, filters, strict=True)), target)
+    pays = saved > target.model.launch_cycles + target.model.barrier_cycles * (len(filters) - 1)
     found = [_shared(c, f, target) if pays else None for c, f in zip(inputs, filters, strict=True)]
     if not pays or None in found[:-1]:
         found = [None] * len(filters)

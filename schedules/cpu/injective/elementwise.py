@@ -11,6 +11,7 @@ The loop nest made, one for each result (and for each expensive part that is kep
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import gcd, prod
 
 from tvm import tirx
@@ -18,9 +19,9 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV, ScheduleError
 
 from ....targets import Target
-from ...tir.analysis import Block, block_of, blocks_of
+from ...tir.analysis import Access, Block, block_of, blocks_of
 from ...tir.transpose_tiles import transposed_tiles
-from ..common import PARALLEL_NS, extent_of, lanes_for, parallel_outer, tidied, vector_tile
+from ..common import extent_of, lanes_for, parallel_outer, tidied, vector_tile, worth_sharing
 
 VECTORS = 4           # vectors that one step computes: enough to hide the latency of a polynomial, few enough for 16 registers
 SEGMENT_VECTORS = 8   # of an operand of a concatenation whose length is odd: longer ones are left to LLVM's own vectoriser
@@ -45,20 +46,20 @@ def schedule_spatial(s: Schedule, rv: SBlockRV, target: Target) -> None:
     if not loops or len(loops) != len(block.kinds):
         return
     if not block.plain:
-        parallel_outer(s, loops, block.work_ns, target)
+        parallel_outer(s, loops, block.work_cycles(target.model), target)
         return
     lanes = lanes_for(block, target)
     chosen = block.branch_axes
     # 1. The innermost axes that are contiguous in every operand become one.
     merged = merged_axes(block, chosen)
-    *outer, inner = [*loops[:-merged], s.fuse(*loops[-merged:]) if merged > 1 else loops[-1]]
+    outer, inner = list(loops[:-merged]), s.fuse(*loops[-merged:]) if merged > 1 else loops[-1]
     length = extent_of(s, inner)
     rows = _contiguous_row_axis(block, merged)
     last = len(loops) - 1
     if last in chosen:
         # 2a. Which operand is read changes along the innermost axis.
         outer, segments = _split_at_borders(s, block, outer, inner, chosen[last], lanes)
-        parallel_outer(s, outer, block.work_ns, target)
+        parallel_outer(s, outer, block.work_cycles(target.model), target)
         segments()
         return
     if rows is not None:
@@ -69,7 +70,7 @@ def schedule_spatial(s: Schedule, rv: SBlockRV, target: Target) -> None:
         row = outer.pop(rows)
         outer = [*outer, *transposed_tiles(s, row, inner, lanes, loads_go_on)]
         s.reorder(*outer)  # an axis between the two may be left
-        parallel_outer(s, outer, block.work_ns, target)
+        parallel_outer(s, outer, block.work_cycles(target.model), target)
         return
     # 2c. The plain case.
     tile = vector_tile(length, lanes, VECTORS) if length >= lanes else None
@@ -80,7 +81,7 @@ def schedule_spatial(s: Schedule, rv: SBlockRV, target: Target) -> None:
     elif not outer:
         # A single axis of prime length: tasks with a bounds check, vectorised by LLVM.
         outer = s.split(inner, [min(length, 4 * target.cores), None])[:1]
-    parallel_outer(s, outer, block.work_ns, target)
+    parallel_outer(s, outer, block.work_cycles(target.model), target)
 
 
 def schedule_untouched(s: Schedule, target: Target) -> Schedule:
@@ -89,7 +90,7 @@ def schedule_untouched(s: Schedule, target: Target) -> Schedule:
         loops = s.get_loops(block.rv)
         written = len(loops) == len(block.kinds) and all(s.get(l).kind == tirx.ForKind.SERIAL and not s.get(l).annotations for l in loops)
         alone = all(not isinstance(s.get(l).body, tirx.SeqStmt) for l in loops)
-        if block.plain and set(block.kinds) <= {"S"} and written and alone and block.work_ns >= PARALLEL_NS:
+        if block.plain and set(block.kinds) <= {"S"} and written and alone and worth_sharing(block.work_cycles(target.model), target):
             schedule_spatial(s, block.rv, target)
     return s
 
@@ -98,7 +99,8 @@ def merged_axes(block: Block, apart: dict[int, list]) -> int:
     """How many of the innermost axes lie behind one another in every operand, so that they can be one loop."""
     accesses = [*block.stores, *block.loads]
     last = len(block.extents) - 1
-    length, strides = block.extents[last], [block.stride(a, last) for a in accesses]
+    length: int = block.extents[last]
+    strides = [block.stride(a, last) for a in accesses]
     for axis in range(last - 1, -1, -1):
         if axis in apart or axis + 1 in apart:
             return last - axis
@@ -107,20 +109,21 @@ def merged_axes(block: Block, apart: dict[int, list]) -> int:
         here = [block.stride(a, axis) for a in accesses]
         if length == 1:
             strides = here
-        elif None in here or None in strides or any(h != length * t for h, t in zip(here, strides, strict=True)):
+        elif any(h is None or t is None or h != length * t for h, t in zip(here, strides, strict=True)):
             return last - axis
         length *= block.extents[axis]
     return last + 1
 
 
-def _largest(block: Block):
+def _largest(block: Block) -> Access | None:
     """The largest operand."""
     return max(block.loads, key=lambda ld: prod(int(d) for d in ld.buffer.shape), default=None)
 
 
 def _loads_lie_apart(block: Block, rows: int) -> bool:
     """Whether the vectors of a tile lie further apart where they are loaded than where they are stored."""
-    return (block.stride(_largest(block), len(block.extents) - 1) or 0) > (block.stride(block.stores[0], rows) or 0)
+    load = _largest(block)
+    return load is not None and (block.stride(load, len(block.extents) - 1) or 0) > (block.stride(block.stores[0], rows) or 0)
 
 
 def _contiguous_row_axis(block: Block, merged: int) -> int | None:
@@ -144,7 +147,8 @@ def _merge_rows(s: Schedule, block: Block, outer: list[LoopRV], rows: int) -> tu
     return [*outer[:first], s.fuse(*outer[first : rows + 1]), *outer[rows + 1 :]], first
 
 
-def _split_at_borders(s: Schedule, block: Block, outer: list[LoopRV], inner: LoopRV, borders: list[int], lanes: int):
+def _split_at_borders(s: Schedule, block: Block, outer: list[LoopRV], inner: LoopRV, borders: list[int],
+                      lanes: int) -> tuple[list[LoopRV], Callable[[], None]]:
     """Cut the innermost loop where the operand changes; the cut itself comes last, because no other step works after it.
 
     for c: y = b[c - 16] if 16 <= c else a[c]    ->    for c < 16: y = a[c];  for c < 8: y[c + 16] = b[c]
@@ -159,7 +163,7 @@ def _split_at_borders(s: Schedule, block: Block, outer: list[LoopRV], inner: Loo
     cuts = [0, *(b // unit for b in borders), length // unit]
     sizes = [b - a for a, b in zip(cuts, cuts[1:], strict=False)]
 
-    def cut():
+    def cut() -> None:
         if len(sizes) < 2:
             return
         try:

@@ -21,7 +21,6 @@ from ..common import STACK_BYTES, extent_of, inner_loops, lanes_for, parallel_ou
 
 UNROLLED = 25        # steps of a reduction (a window of 5 x 5) up to which it is unrolled
 REUSE_REGISTERS = 2  # of columns in a tile of several rows: each vector is loaded once for all of them
-CACHE_LINE_BITS = 512
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def choose_tile(columns: int, rows: int, tasks: int, lanes: int, target: Target)
     registers = REUSE_REGISTERS if rows > 1 else target.vector_registers // 2
     stack = (STACK_BYTES - 1) * 8 * lanes // target.vector_bits
     most = min(registers * lanes, stack)
-    while tasks * columns // most < target.cores and most * target.vector_bits > CACHE_LINE_BITS * lanes:
+    while tasks * columns // most < target.cores and most * target.vector_bits > 8 * target.model.line_bytes * lanes:
         most //= 2
     length = gcd(columns, 1 << (most.bit_length() - 1))
     count = max(1, most // max(length, lanes))
@@ -63,7 +62,7 @@ def choose_tile(columns: int, rows: int, tasks: int, lanes: int, target: Target)
     return Tile(max(r for r in range(1, max(1, fitting) + 1) if rows % r == 0), vectors, length)
 
 
-def schedule_columns(s: Schedule, out: SBlockRV, others: Sequence[SBlockRV], row_axes: Sequence[int], work_ns: float,
+def schedule_columns(s: Schedule, out: SBlockRV, others: Sequence[SBlockRV], row_axes: Sequence[int], work_cycles: float,
                      target: Target) -> None:
     """Schedule the block `out` and the blocks it depends on, tile by tile of the contiguous axis.
 
@@ -75,8 +74,8 @@ def schedule_columns(s: Schedule, out: SBlockRV, others: Sequence[SBlockRV], row
         The other blocks in order, each with one result for a column, or for an element of it.
     row_axes : sequence of int
         Axes of `out` that number the columns, the contiguous one last.
-    work_ns : float
-        Estimated time of all of it on one core.
+    work_cycles : float
+        Estimated cycles of all of it on one core.
     """
     lanes = min(lanes_for(block_of(s, rv), target) for rv in (*others, out))
     loops = s.get_loops(out)
@@ -87,12 +86,12 @@ def schedule_columns(s: Schedule, out: SBlockRV, others: Sequence[SBlockRV], row
     rows = 1 if shared is None else extent_of(s, outer[shared])
     tile = choose_tile(extent_of(s, last), rows, prod(extent_of(s, l) for l in outer), lanes, target)
     width = tile.vectors * tile.length
-    if tile.rows > 1:
+    if shared is not None and tile.rows > 1:
         outer[shared], row = s.split(outer[shared], [None, tile.rows])
         inner = [row]
     column_out, column = s.split(last, [None, width])
     s.reorder(*outer, column_out, *inner, column)
-    at = parallel_outer(s, [*outer, column_out], work_ns, target)
+    at = parallel_outer(s, [*outer, column_out], work_cycles, target)
     # 2. Everything of a tile within its iteration.
     for other in reversed(others):
         s.compute_at(other, at, preserve_unit_loops=True)
@@ -101,7 +100,7 @@ def schedule_columns(s: Schedule, out: SBlockRV, others: Sequence[SBlockRV], row
     for rv in others:
         spatial, reduction = inner_loops(s, rv, at)
         if reduction:
-            rows_inner = [spatial[shared]] if tile.rows > 1 else []
+            rows_inner = [spatial[shared]] if shared is not None and tile.rows > 1 else []
             s.reorder(*reduction, *rows_inner, spatial[-1])
             for loop in rows_inner:
                 s.unroll(loop)

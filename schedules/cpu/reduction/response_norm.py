@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from math import ceil, gcd
 
-from tvm import te, tirx
+from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
 
 from ....targets import Target
@@ -24,7 +24,6 @@ from ..conv2d.schedule import find_annotated
 
 ANNOTATION = "tenfold.response_norm"  # of the block of squares: elements in a vector
 LONGEST = 16       # windows are unrolled
-STORE_BUFFER = 64  # stores that a core has under way
 
 
 def response_norm(data: te.Tensor, norm: ResponseNorm, target: Target) -> te.Tensor:
@@ -34,17 +33,20 @@ def response_norm(data: te.Tensor, norm: ResponseNorm, target: Target) -> te.Ten
     # Squares and zeros in whole vectors, as an axis of their own: one test for each, and compute_at takes all of them.
     front, vectors, end = ceil(norm.before / lanes), channels // lanes, ceil(norm.behind / lanes)
 
-    def square(*i):
+    def square(*i: ir.Expr) -> ir.Expr:
         *row, vector, lane = i
-        value = data[(*row, (vector - front) * lanes + lane)]
+        at = *row, (vector - front) * lanes + lane
+        value = data[at]
         inside = tirx.all(vector >= front, vector < front + vectors)
         return tirx.if_then_else(inside, value * value, tirx.const(0, "float32"))
 
     squares = te.compute((*lead, front + vectors + end, lanes), square, name="squares", attrs={ANNOTATION: lanes})
 
-    def normalised(*i):
+    def normalised(*i: ir.Expr) -> ir.Expr:
+        row = i[:-1]
         positions = [i[-1] + front * lanes + r for r in range(-norm.before, norm.behind + 1)]
-        first, *others = [squares[(*i[:-1], p // lanes, p % lanes)] for p in positions]
+        places = [(*row, p // lanes, p % lanes) for p in positions]
+        first, *others = [squares[place] for place in places]
         base = tirx.const(norm.bias, "float32") + sum(others, start=first) * tirx.const(norm.scale, "float32")
         return data(*i) / tirx.power(base, tirx.const(norm.beta, "float32"))
 
@@ -62,8 +64,8 @@ def schedule_response_norm(func: tirx.PrimFunc, target: Target) -> Schedule | No
     # 1. Rows in chunks, of which the squares are done first.
     *outer, rows, channel = s.get_loops(out)
     vectors = int(s.get(squares).iter_vars[-2].dom.extent)
-    chunk, _ = s.split(rows, [None, _chunk(extent_of(s, rows), vectors)])
-    chunk = parallel_outer(s, [*outer, chunk], block_of(s, out).work_ns, target)
+    chunk, _ = s.split(rows, [None, chunk_rows(extent_of(s, rows), vectors, target)])
+    chunk = parallel_outer(s, [*outer, chunk], block_of(s, out).work_cycles(target.model), target)
     s.compute_at(squares, chunk, preserve_unit_loops=True)
     # 2. Vectors.
     s.vectorize(s.get_loops(squares)[-1])
@@ -71,9 +73,9 @@ def schedule_response_norm(func: tirx.PrimFunc, target: Target) -> Schedule | No
     return s
 
 
-def _chunk(rows: int, vectors: int) -> int:
+def chunk_rows(rows: int, vectors: int, target: Target) -> int:
     """Rows of a chunk, a divisor: so many that their first squares have left the store buffer when they are read.
 
     A load that spans two of its entries waits until both are in the cache.
     """
-    return next(n for n in range(1, rows + 1) if rows % n == 0 and (n * vectors >= STORE_BUFFER or n == rows))
+    return next(n for n in range(1, rows + 1) if rows % n == 0 and (n * vectors >= target.model.store_buffer or n == rows))

@@ -22,7 +22,6 @@ from ...tir.split_reduction import LANES, can_split, split_into_lanes
 from ..common import extent_of, inner_loops, lanes_for, parallel_outer, vector_tile
 from ..injective.elementwise import VECTORS, merged_axes
 
-ADD_LATENCY = 4      # cycles until a sum can be added to
 VECTOR_COUNTS = 1, 2, 4, 8   # accumulators: latency times the two units of a core at most; powers of two, which LLVM keeps in registers
 UNROLLED = 64        # steps of a loop up to which it is unrolled
 
@@ -39,8 +38,8 @@ def with_lanes(func: tirx.PrimFunc, target: Target) -> tirx.PrimFunc:
         counts = [c for c in VECTOR_COUNTS if c * lanes <= length and (repeats == 1 or length % (c * lanes) == 0)]
         if not counts:
             continue
-        vectors = min(counts, key=lambda c: _row_cycles(length, repeats, lanes, c))
-        if _row_cycles(length, repeats, lanes, vectors) > length * repeats * ADD_LATENCY:
+        vectors = min(counts, key=lambda c: _row_cycles(length, repeats, lanes, c, target))
+        if _row_cycles(length, repeats, lanes, vectors, target) > length * repeats * target.model.fma_latency:
             continue
         func = split_into_lanes(func, block.name, axes, vectors * lanes)
         if vectors > 1 and length % (vectors * lanes) == 0:
@@ -48,15 +47,16 @@ def with_lanes(func: tirx.PrimFunc, target: Target) -> tirx.PrimFunc:
     return func
 
 
-def _row_cycles(length: int, repeats: int, lanes: int, vectors: int) -> float:
+def _row_cycles(length: int, repeats: int, lanes: int, vectors: int, target: Target) -> float:
     """Cycles to reduce one row of `repeats` stretches: vector steps that wait for each other, then the lanes one by one."""
-    steps = length // (vectors * lanes) * repeats * max(ADD_LATENCY, vectors / 2)
+    latency = target.model.fma_latency
+    steps = length // (vectors * lanes) * repeats * max(latency, vectors / target.model.fma_per_cycle)
     rest = length % (vectors * lanes)
     last = vectors * lanes + rest if rest else (vectors - 1) + lanes
-    return steps + ADD_LATENCY * last
+    return steps + latency * last
 
 
-def schedule_rows(s: Schedule, out: SBlockRV, others: Sequence[SBlockRV], row_axes: Sequence[int], work_ns: float,
+def schedule_rows(s: Schedule, out: SBlockRV, others: Sequence[SBlockRV], row_axes: Sequence[int], work_cycles: float,
                   target: Target) -> None:
     """Schedule the block `out` and the blocks it depends on, row by row.
 
@@ -68,8 +68,8 @@ def schedule_rows(s: Schedule, out: SBlockRV, others: Sequence[SBlockRV], row_ax
         The other blocks in order, each with one result for a row, or for an element of it.
     row_axes : sequence of int
         Axes of `out` that number the rows.
-    work_ns : float
-        Estimated time of all of it on one core.
+    work_cycles : float
+        Estimated cycles of all of it on one core.
     """
     block = block_of(s, out)
     loops = s.get_loops(out)
@@ -80,7 +80,7 @@ def schedule_rows(s: Schedule, out: SBlockRV, others: Sequence[SBlockRV], row_ax
     merged = min(len(inner), merged_axes(block, block.branch_axes)) if not block.is_reduction and inner else 1
     if merged > 1:
         s.fuse(*inner[-merged:])
-    at = parallel_outer(s, rows, work_ns, target)
+    at = parallel_outer(s, rows, work_cycles, target)
     # 2. Everything of a row within its iteration.
     if at is not None:
         for other in reversed(others):

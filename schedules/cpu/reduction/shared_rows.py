@@ -15,9 +15,9 @@ from tvm.s_tir import Schedule
 from ....targets import Target
 from ...tir.analysis import Block, blocks_of, outputs
 from ...tir.loop_nests import simplify_indices
-from ..common import ON_STACK, PARALLEL_NS, tidied
+from ..common import ON_STACK, tidied, worth_sharing
 from ..injective.elementwise import schedule_spatial
-from .columns import CACHE_LINE_BITS, schedule_columns
+from .columns import schedule_columns
 from .rows import schedule_rows, with_lanes
 
 
@@ -56,15 +56,14 @@ class SharedRows:
     def rows(self) -> int:
         return prod(self.out.extents[a] for a in self.row_axes)
 
-    @property
-    def work_ns(self) -> float:
-        return sum(b.work_ns for b in self.blocks)
+    def work_cycles(self, target: Target) -> float:
+        return sum(b.work_cycles(target.model) for b in self.blocks)
 
     def leaves_cores_idle(self, target: Target) -> bool:
         """Whether there is work for all cores, but fewer rows than cores, or than cache lines of columns for each core."""
         columns = all(b.vector_axis is not None for b in self.reductions)
-        tasks = self.rows // min(self.rows, CACHE_LINE_BITS // 32) if columns else self.rows
-        return tasks < target.cores and self.work_ns > 2 * PARALLEL_NS
+        tasks = self.rows // min(self.rows, target.model.line_bytes // 4) if columns else self.rows
+        return tasks < target.cores and worth_sharing(self.work_cycles(target) / 2, target)
 
 
 def shared_rows(func: tirx.PrimFunc) -> tuple[Schedule, SharedRows] | None:
@@ -86,6 +85,7 @@ def shared_rows(func: tirx.PrimFunc) -> tuple[Schedule, SharedRows] | None:
         blocks = blocks_of(s)
         out = blocks[-1]
         reductions = [b for b in blocks if b.is_reduction]
+    row_axes: list[int] | None
     if out.is_reduction:
         row_axes = [i for i, k in enumerate(out.kinds) if k == "S"]
     else:
@@ -107,12 +107,12 @@ def schedule_shared_rows(s: Schedule, shape: SharedRows, target: Target) -> Sche
         schedule_spatial(s, block.rv, target)
     *others, out = [b.rv for b in blocks]
     if not across:
-        schedule_rows(s, out, others, shape.row_axes, shape.work_ns, target)
+        schedule_rows(s, out, others, shape.row_axes, shape.work_cycles(target), target)
         return s
     if shape.out.is_reduction:
         others.append(out)
         out = s.cache_write(out, 0, ON_STACK)
-    schedule_columns(s, out, others, shape.row_axes, shape.work_ns, target)
+    schedule_columns(s, out, others, shape.row_axes, shape.work_cycles(target), target)
     return s
 
 
@@ -161,7 +161,7 @@ def _split_axis(s: Schedule, out: Block, axis: int, size: int) -> Schedule:
     """y[n, c] = x[n, c] - mean[n, c // size]    ->    y[n, g * size + i] = x[n, g * size + i] - mean[n, g]"""
     dtype = str(out.axes[0].ty.dtype)
 
-    def split(*v):
+    def split(*v: ir.Expr) -> tuple[ir.Expr, ...]:
         return *v[:axis], v[axis] // size, v[axis] % size, *v[axis + 1:]
 
     s.transform_block_layout(out.rv, tirx.IndexMap.from_func(split, ndim=len(out.axes), index_dtype=dtype))

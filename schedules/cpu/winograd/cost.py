@@ -15,10 +15,7 @@ from ....targets import Target
 from ...shapes import ConvShape
 from ...winograd_algebra import BY_OUTPUTS
 from ..conv2d.cost import (
-    LAUNCH_CYCLES,
-    MEMORY_BYTES_PER_CYCLE,
     STORE_CYCLES,
-    TASK_CYCLES,
     beside,
     choose_tile,
     cycles,
@@ -30,7 +27,6 @@ from ..conv2d.cost import (
 INPUT_CYCLES = 10           # of one position of a tile, one vector of channels: load, test for padding, transform, store
 OUTPUT_CYCLES = 10          # likewise, of products: load, transform back, epilogue, store
 LOOP_CYCLES = 40            # around the accumulators of a register tile: their zeros, and the end of the pipeline
-L3_BYTES_PER_CYCLE = 16     # of one core
 L3_SHARE = 0.5              # of the L3 cache for weights, which are read from there after the first task
 L2_SHARE = 0.75             # of the L2 cache for what a task keeps there
 TASK_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
@@ -90,18 +86,19 @@ def tile_count(shape: ConvShape, outputs: int) -> int:
 
 def winograd_cycles(shape: ConvShape, blocking: Blocking, target: Target) -> float:
     """Predicted cycles from the first core's start to the last one's end."""
-    cores = target.cores if blocking.parallel else 1
+    cores, cpu = target.cores if blocking.parallel else 1, target.model
     transform = _transform_cycles(shape, blocking, target)
-    task = _products_cycles(shape, blocking, cores, target) + _moved_bytes(shape, blocking, target) / L3_BYTES_PER_CYCLE + TASK_CYCLES
+    task = _products_cycles(shape, blocking, cores, target) + cpu.task_cycles
+    task += _moved_bytes(shape, blocking, target) / cpu.l3_bytes_per_cycle
     tile_blocks = ceil(tile_count(shape, blocking.outputs) / blocking.tiles)
     if blocking.shared:
         tasks = tile_blocks * (shape.filters // _task_filters(shape, blocking, target))
-        first = tile_blocks * (transform + _input_bytes(shape, blocking) / L3_BYTES_PER_CYCLE) / cores
+        first = tile_blocks * (transform + _input_bytes(shape, blocking) / cpu.l3_bytes_per_cycle) / cores
         total = first + ceil(tasks / cores) * task
     else:
         total = ceil(tile_blocks / cores) * (transform + task)
-    launches = (1 + blocking.shared) * LAUNCH_CYCLES if blocking.parallel else 0
-    return beside(total, _weight_bytes(shape, blocking, shape.filters) / MEMORY_BYTES_PER_CYCLE) + launches
+    launches = (1 + blocking.shared) * cpu.launch_cycles if blocking.parallel else 0
+    return beside(total, _weight_bytes(shape, blocking, shape.filters) / cpu.memory_bytes_per_cycle) + launches
 
 
 def _transform_cycles(shape: ConvShape, b: Blocking, target: Target) -> float:
@@ -116,7 +113,8 @@ def _products_cycles(shape: ConvShape, b: Blocking, cores: int, target: Target) 
     register_tile = shape.channels * step_cycles(one, b.pixels, b.vectors, target) + b.pixels * b.vectors * STORE_CYCLES + LOOP_CYCLES
     products = _positions(b) * (filters // (b.vectors * target.lanes)) * (b.tiles // b.pixels) * register_tile
     kept = _weight_bytes(shape, b, shape.filters) <= L3_SHARE * target.l3_bytes
-    weights = _weight_bytes(shape, b, filters) / (L3_BYTES_PER_CYCLE if kept else MEMORY_BYTES_PER_CYCLE / cores)
+    rate = target.model.l3_bytes_per_cycle if kept else target.model.memory_bytes_per_cycle / cores
+    weights = _weight_bytes(shape, b, filters) / rate
     back = _positions(b) * b.tiles * (filters // target.lanes) * OUTPUT_CYCLES
     return beside(products, weights) + back
 
@@ -154,7 +152,7 @@ def direct_cycles(shape: ConvShape, target: Target) -> float:
     """The same for the direct convolution."""
     tile = choose_tile(shape, target)
     work = cycles(shape, tile.pixels, tile.vectors, tile.flat, target)
-    return from_memory(work / target.cores + LAUNCH_CYCLES if tile.parallel else work, shape, tile, target)
+    return from_memory(work / target.cores + target.model.launch_cycles if tile.parallel else work, shape, tile, target)
 
 
 @lru_cache(maxsize=256)

@@ -29,7 +29,6 @@ from .store_by_tiles import store_by_tiles
 
 STAGES = ("patch", "lateral", "transformed", "winograd", "products", "partial")
 INPUT_VECTORS = 2       # of channels, transformed at once: halves the tests for padding, and fills a cache line of AVX2's
-ODD_LINES = (32, 16)    # strides of positions, in floats, modulo the first: an odd number of cache lines, so that they don't share sets
 
 
 def schedule_winograd(func: tirx.PrimFunc, target: Target) -> Schedule | None:
@@ -48,10 +47,10 @@ def schedule_winograd(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     if blocking.parallel:
         s.parallel(task)
     # 2. The matrix products of a group.
-    channel, passes = _schedule_products(s, s.get_sblock("winograd"), group, blocking, target.lanes)
+    channel, passes = _schedule_products(s, s.get_sblock("winograd"), group, blocking, target)
     # 3. The transform of the inputs: of a task, or of all.
-    _schedule_input(s, None if blocking.shared else task, target.lanes, blocking.parallel)
-    return prefetch_rows(s, channel, weight, [passes])
+    _schedule_input(s, None if blocking.shared else task, blocking.parallel, target)
+    return prefetch_rows(s, channel, weight, [passes], target.model.line_bytes)
 
 
 def _schedule_output(s: Schedule, out: SBlockRV, blocking: Blocking, lanes: int) -> tuple[LoopRV, LoopRV]:
@@ -72,8 +71,9 @@ def _schedule_output(s: Schedule, out: SBlockRV, blocking: Blocking, lanes: int)
     return task, group
 
 
-def _schedule_products(s: Schedule, acc: SBlockRV, group: LoopRV, blocking: Blocking, lanes: int) -> tuple[LoopRV, LoopRV]:
+def _schedule_products(s: Schedule, acc: SBlockRV, group: LoopRV, blocking: Blocking, target: Target) -> tuple[LoopRV, LoopRV]:
     """Schedule the matrix products; return the loops over steps of input channels, and over register tiles."""
+    lanes = target.lanes
     products = s.get_sblock("products")
     s.compute_at(products, group, preserve_unit_loops=True)
     block, i, j, tile, channel = s.get_loops(products)[-5:]
@@ -81,7 +81,7 @@ def _schedule_products(s: Schedule, acc: SBlockRV, group: LoopRV, blocking: Bloc
     vector, lane = s.split(channel, [None, lanes])
     s.reorder(i, j, block, tile, pixel, vector, lane)
     _unroll(s, pixel, vector, lane)
-    s.storage_align(products, 0, 2, *ODD_LINES)
+    _odd_lines(s, products, 2, target)
     s.compute_at(acc, tile, preserve_unit_loops=True)
     pixel, channel, ci = s.get_loops(acc)[-3:]
     # As many passes over the weights as there are register tiles: each asks for its share of the next weights.
@@ -93,8 +93,9 @@ def _schedule_products(s: Schedule, acc: SBlockRV, group: LoopRV, blocking: Bloc
     return ci, tile
 
 
-def _schedule_input(s: Schedule, task: LoopRV | None, lanes: int, parallel: bool) -> None:
+def _schedule_input(s: Schedule, task: LoopRV | None, parallel: bool, target: Target) -> None:
     """Schedule the transform of the inputs: within a task, or, without one, in a nest of its own."""
+    lanes = target.lanes
     patch, lateral, transformed = (s.get_sblock(name) for name in STAGES[:3])
     if task is not None:
         s.compute_at(transformed, task, preserve_unit_loops=True)
@@ -105,7 +106,7 @@ def _schedule_input(s: Schedule, task: LoopRV | None, lanes: int, parallel: bool
     _apart(s, lateral, extent_of(s, i) * extent_of(s, j) * width)
     s.reorder(tile, channel, i, j, lane)
     _unroll(s, i, j, lane)
-    s.storage_align(transformed, 0, 1, *ODD_LINES)
+    _odd_lines(s, transformed, 1, target)
     if task is None and parallel:
         s.parallel(tile)
     s.compute_at(lateral, channel, preserve_unit_loops=True)
@@ -115,6 +116,12 @@ def _schedule_input(s: Schedule, task: LoopRV | None, lanes: int, parallel: bool
     s.compute_at(patch, j, preserve_unit_loops=True)
     i, _, lane = s.get_loops(patch)[-3:]
     _unroll(s, i, lane)
+
+
+def _odd_lines(s: Schedule, block: SBlockRV, axis: int, target: Target) -> None:
+    """Let what neighbours along an axis have lie an odd number of cache lines apart: they don't share sets then."""
+    line = target.model.line_bytes // 4
+    s.storage_align(block, 0, axis, 2 * line, line)
 
 
 def _apart(s: Schedule, block: SBlockRV, floats: int) -> None:

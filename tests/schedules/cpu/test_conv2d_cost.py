@@ -8,7 +8,7 @@ import pytest
 from host_model import named
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tenfold.schedules.cpu.conv2d.cost import MEMORY_BYTES_PER_CYCLE, choose_tile, cycles, fits_registers, from_memory, step_cycles
+from tenfold.schedules.cpu.conv2d.cost import choose_tile, cycles, fits_registers, from_memory, step_cycles
 from tenfold.schedules.shapes import ConvGeometry, ConvShape
 
 AVX2, AVX512 = named("zen3"), named("zen4")
@@ -116,7 +116,7 @@ def test_later_blocks_are_read_beside_the_work():
     """And the first ones before it. What is not asked for is all read before."""
     shape = ConvShape(1, 1, 512, 2048, (7, 7))
     tile = choose_tile(shape, AVX512)
-    reading = 4 * 512 * 2048 / MEMORY_BYTES_PER_CYCLE
+    reading = 4 * 512 * 2048 / AVX512.model.memory_bytes_per_cycle
     before = from_memory(1e6, shape, replace(tile, prefetch=False), AVX512)
     assert before == 1e6 + reading
     assert max(1e6, reading) < from_memory(1e6, shape, tile, AVX512) < before
