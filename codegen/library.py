@@ -7,7 +7,6 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
@@ -18,21 +17,19 @@ import tvm_ffi
 from tvm import relax, tirx
 from tvm.relax import _ffi_api as relax_api
 from tvm.runtime import _ffi_api as runtime_api
-from tvm.support import cc
 
 from ..schedules.backend import Backend
-from ..support.errors import TenfoldError
 from ..support.files.temporary import TemporaryFolder
 from ..support.progress import Progress, reporter
 from ..targets import Target
 from ..targets.detection import physical_cores
 from .stack_buffers import PIPELINE
+from .toolchain import cpp_compiler, options_for, run_compiler
 from .unaligned_parameters import UnalignedParameters
 from .workspaces import WorkspaceMeter
 
 Kernel = tuple[tvm.ir.GlobalVar, tirx.PrimFunc]
 SUPPORT = "thread_pool.cc", "call_list.cc"  # what every library has besides its kernels
-INSTALL = "install g++ (Debian, Ubuntu: apt install g++; Fedora: dnf install gcc-c++), or name a compiler in CXX"
 PARTS = 4  # of the work, for each thread: some kernels take ten times as long as others
 
 
@@ -76,24 +73,8 @@ def write_library(mod: tvm.IRModule, backend: Backend, path: Path, progress: Pro
         for source, content in support.items():
             objects.append((folder / source).with_suffix(".o"))
             objects[-1].write_bytes(content)
-        _compile([cpp_compiler(), "-shared", "-fPIC", "-o", str(path), "-pthread", *map(str, objects)])
+        run_compiler([cpp_compiler(target.architecture), "-shared", "-fPIC", "-o", str(path), "-pthread", *map(str, objects)])
     return meter.bytes
-
-
-def cpp_compiler() -> str:
-    """The C++ compiler: the one that CXX names, or the first that is found.
-
-    Raises
-    ------
-    TenfoldError
-        There is none; the message says what to install.
-    """
-    compiler = cc.get_cc()
-    if compiler is None:
-        raise TenfoldError(f"no C++ compiler was found to link the compiled network with: {INSTALL}")
-    if shutil.which(compiler) is None:
-        raise TenfoldError(f"the C++ compiler {compiler!r}, which CXX or CC names, is no program that can be run: {INSTALL}")
-    return compiler
 
 
 def support_objects(target: Target) -> dict[str, bytes]:
@@ -104,12 +85,7 @@ def support_objects(target: Target) -> dict[str, bytes]:
     TenfoldError
         The compiler fails.
     """
-    return {source: _object(source, cpp_compiler(), _vectors(target)) for source in SUPPORT}
-
-
-def _vectors(target: Target) -> tuple[str, ...]:
-    """Options of the C++ compiler for the vectors of a target."""
-    return tuple(f"-m{feature}" for feature in ("avx2", "avx512f") if feature in target.features)
+    return {source: _object(source, cpp_compiler(target.architecture), options_for(target)) for source in SUPPORT}
 
 
 @functools.cache
@@ -119,21 +95,8 @@ def _object(source: str, compiler: str, options: tuple[str, ...]) -> bytes:
         path = folder / "object.o"
         headers = [f"-I{include}" for include in tvm_ffi.libinfo.include_paths()]
         command = [compiler, "-std=c++17", "-O3", "-fPIC", "-pthread", *options, *headers, "-c", str(Path(__file__).with_name(source))]
-        _compile([*command, "-o", str(path)])
+        run_compiler([*command, "-o", str(path)])
         return path.read_bytes()
-
-
-def _compile(command: list[str]) -> None:
-    """Run the C++ compiler; its messages become an error of one line."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
-    except OSError as error:
-        raise TenfoldError(f"the C++ compiler {command[0]} can't be run: {error.strerror}") from None
-    if done.returncode:
-        said = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        why = next((line for line in said if "rror" in line or "No space" in line), said[0] if said else f"exit code {done.returncode}")
-        hint = f"; {INSTALL}" if "cc1plus" in why else ""  # gcc without its C++ part
-        raise TenfoldError(f"the C++ compiler {command[0]} failed: {why[:300]}{hint}")
 
 
 def _kernels(mod: tvm.IRModule) -> list[Kernel]:

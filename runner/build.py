@@ -82,7 +82,7 @@ def with_threads(target: Target, threads: int | None) -> Target:
 
 def describe_target(target: Target) -> dict[str, Any]:
     """What a manifest says of a target."""
-    return {"name": target.name, "tvm": target.tvm, "architecture": "x86_64", "features": list(target.features)}
+    return {"name": target.name, "tvm": target.tvm, "architecture": target.architecture.name, "features": list(target.features)}
 
 
 @dataclass(frozen=True)

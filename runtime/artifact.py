@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from ..support.errors import TenfoldError
 from ..support.files.regular import reason
 from ..support.interrupts import disguised
+from ..targets.architectures import this_architecture
 from ..targets.detection import cpu_flags
 from . import loaded_network
 from .manifest import LIBRARY, MANIFEST, WEIGHTS, Manifest, Port, sha256_of
@@ -240,7 +240,7 @@ def check_cpu(name: str, target: Mapping[str, Any]) -> None:
 
 def lacking(target: Mapping[str, Any]) -> str | None:
     """Why code for `target` (as in a manifest) can't run on this machine, in a few words; None where it can."""
-    architecture = platform.machine().lower().replace("amd64", "x86_64")
+    architecture = this_architecture()
     if target["architecture"] != architecture:
         return f"{target['name']} is {target['architecture']}, this machine is {architecture}"
     return lacking_flags(target, cpu_flags(), "this machine")

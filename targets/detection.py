@@ -1,87 +1,38 @@
 """What the CPU of this machine is, from Linux: flags, physical cores that this process may use, caches."""
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 SYSTEM = Path("/sys/devices/system/cpu")
 CPUINFO = Path("/proc/cpuinfo")
 
-# LLVM's name of an instruction set -> its flag in /proc/cpuinfo. Only what code generation for float32 networks may emit.
-FLAG_OF_FEATURE = {
-    "sse3": "pni",
-    "ssse3": "ssse3",
-    "sse4.1": "sse4_1",
-    "sse4.2": "sse4_2",
-    "popcnt": "popcnt",
-    "avx": "avx",
-    "avx2": "avx2",
-    "fma": "fma",
-    "f16c": "f16c",
-    "bmi": "bmi1",
-    "bmi2": "bmi2",
-    "lzcnt": "abm",
-    "movbe": "movbe",
-    "avx512f": "avx512f",
-    "avx512bw": "avx512bw",
-    "avx512vl": "avx512vl",
-    "avx512dq": "avx512dq",
-    "avx512cd": "avx512cd",
-    "avx512vnni": "avx512_vnni",
-    "avx512bf16": "avx512_bf16",
-    "avx512vbmi": "avx512vbmi",
-    "avx512vbmi2": "avx512_vbmi2",
-    "avx512ifma": "avx512ifma",
-    "avx512bitalg": "avx512_bitalg",
-    "avx512vpopcntdq": "avx512_vpopcntdq",
-    "avx512fp16": "avx512_fp16",
-    "avxvnni": "avx_vnni",
-    "gfni": "gfni",
-    "vaes": "vaes",
-    "vpclmulqdq": "vpclmulqdq",
-    # Of few CPUs, before and after those of the presets.
-    "fma4": "fma4",
-    "xop": "xop",
-    "tbm": "tbm",
-    "avx10.2": "avx10_2",
-    **dict.fromkeys(("egpr", "ndd", "ccmp", "nf", "cf", "zu", "ppx", "push2pop2"), "apx"),
-}
-
 
 @dataclass(frozen=True)
 class CpuId:
-    """What a CPU says it is: its vendor, such as ``AuthenticAMD``, and its family and model."""
+    """What a CPU says it is.
+
+    Attributes
+    ----------
+    vendor : str
+        Such as ``AuthenticAMD``; of an Arm CPU the number of its implementer, such as ``0x41``.
+    family, model : int
+        Of an Arm CPU the family is 0, and the model its part number.
+    """
 
     vendor: str
     family: int
     model: int
 
 
-def flags_of(features: Iterable[str]) -> tuple[str, ...]:
-    """Those of LLVM's `features` that matter for a compiled network, as flags of /proc/cpuinfo, in a fixed order."""
-    features = set(features)
-    return tuple(dict.fromkeys(flag for feature, flag in FLAG_OF_FEATURE.items() if feature in features))
-
-
-def vector_unit(flags: Iterable[str]) -> tuple[int, int]:
-    """(bits, registers) of the vector registers that code for a CPU with `flags` can use.
-
-    AVX-512 counts only with the parts that every AVX-512 CPU since Skylake has (F, BW, VL, DQ): without them LLVM splits vectors.
-    """
-    flags = set(flags)
-    if flags >= {"avx512f", "avx512bw", "avx512vl", "avx512dq"}:
-        return 512, 32
-    if flags >= {"avx2", "fma"}:
-        return 256, 16
-    return 128, 16
-
-
 def cpu_flags() -> frozenset[str]:
-    """The flags of this machine's CPU; empty where there is no /proc/cpuinfo or it is no x86."""
-    return frozenset(_cpuinfo().get("flags", "").split())
+    """The flags of this machine's CPU; empty where there is no /proc/cpuinfo."""
+    told = _cpuinfo()
+    return frozenset(told.get("flags", told.get("Features", "")).split())
 
 
 def cpu_model() -> str:
@@ -92,22 +43,44 @@ def cpu_model() -> str:
 def cpu_id() -> CpuId | None:
     """Which CPU this is; None where /proc/cpuinfo does not tell."""
     told = _cpuinfo()
+    if "CPU part" in told:
+        with contextlib.suppress(ValueError):
+            return CpuId(f"{int(told.get('CPU implementer', ''), 16):#x}", 0, int(told["CPU part"], 16))
+        return None
     family, model = told.get("cpu family", ""), told.get("model", "")
     return CpuId(told.get("vendor_id", ""), int(family), int(model)) if family.isdecimal() and model.isdecimal() else None
 
 
 def _cpuinfo() -> dict[str, str]:
-    """What /proc/cpuinfo says of the first CPU."""
-    first = _read(CPUINFO).partition("\n\n")[0]
-    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    """What /proc/cpuinfo says of the first CPU that this process may use, of the large ones where there are large and small ones."""
+    blocks = [{key.strip(): value.strip() for key, _, value in (line.partition(":") for line in block.splitlines())}
+              for block in _read(CPUINFO).split("\n\n")]
+    wanted = str(min(large_cpus(_allowed())))
+    return next((block for block in blocks if block.get("processor") == wanted), blocks[0])
+
+
+def _allowed() -> set[int]:
+    """The numbers of the CPUs that this process may use."""
+    return set(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
+def large_cpus(cpus: Collection[int]) -> set[int]:
+    """Those of `cpus` that are the fastest by what Linux says of their capacity; all, where it says nothing.
+
+    A loop over all cores ends with the slowest: next to large cores, small ones make a network slower.
+    """
+    capacities = {cpu: _read(SYSTEM / f"cpu{cpu}" / "cpu_capacity").strip() for cpu in cpus}
+    known = {cpu: int(capacity) for cpu, capacity in capacities.items() if capacity.isdecimal()}
+    return {cpu for cpu, capacity in known.items() if capacity == max(known.values())} if len(known) == len(capacities) else set(cpus)
 
 
 def physical_cores() -> int:
     """Physical cores that this process may use: within its CPU affinity and its cgroup's quota, at least 1.
 
-    Hyper-threads of one core count once: a second thread on a core that already does nothing but multiply-adds gains nothing.
+    Hyper-threads of one core count once: a second thread on a core that already does nothing but multiply-adds gains nothing. Where there
+    are large and small cores, the large ones count.
     """
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    allowed = large_cpus(_allowed())
     siblings = {_read(SYSTEM / f"cpu{cpu}" / "topology" / "thread_siblings_list").strip() for cpu in allowed}
     if "" in siblings:  # no topology in this container
         import psutil
@@ -122,7 +95,7 @@ def physical_cores() -> int:
 
 def caches() -> tuple[int, int, int]:
     """Bytes of the L1 data cache, L2 and L3 of the first CPU that this process may use; 0 where unknown."""
-    cpu = min(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    cpu = min(large_cpus(_allowed()))
     sizes = {1: 0, 2: 0, 3: 0}
     for index in sorted((SYSTEM / f"cpu{cpu}" / "cache").glob("index*")):
         level, kind, size = (_read(index / name).strip() for name in ("level", "type", "size"))

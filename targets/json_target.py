@@ -6,7 +6,7 @@ from typing import Any
 
 from ..support.errors import TenfoldError
 from ..support.files.json_text import parse_json
-from . import detection
+from .architectures import X86_64, Architecture, architecture_of
 from .cpu_model import CpuModel, for_registers
 from .llvm import cpu_features
 from .registry import presets
@@ -44,16 +44,32 @@ def from_dict(spec: Mapping[str, Any]) -> Target:
     """
     tvm = checked(spec)
     features = flags_for(tvm)
-    bits, registers = detection.vector_unit(features)
+    bits, registers = architecture_of(tvm).vectors(features)
     like = next((preset for preset in presets() if preset.tvm["mcpu"] == tvm["mcpu"]), None)
     l1, l2, l3 = (like.l1_bytes, like.l2_bytes, like.l3_bytes) if like else (L1_BYTES, L2_BYTES, L3_BYTES)
-    model = for_registers(known_model(tvm), registers)
+    model = known_model(tvm, registers)
     return Target(tvm["mcpu"], tvm, bits, registers, tvm["num-cores"], l1, l2, l3, features=features, model=model)
 
 
-def known_model(tvm: Mapping[str, Any]) -> CpuModel:
-    """The model of the preset for the same ``mcpu``; the defaults where there is none."""
-    return next((preset.model for preset in presets() if preset.tvm["mcpu"] == tvm["mcpu"]), CpuModel())
+def known_model(tvm: Mapping[str, Any], registers: int) -> CpuModel:
+    """The model of the preset for the same ``mcpu``; the defaults of the instruction set where there is none.
+
+    Parameters
+    ----------
+    tvm : mapping
+        A checked TVM target.
+    registers : int
+        Vector registers that code can use.
+    """
+    known = next((preset.model for preset in presets() if preset.tvm["mcpu"] == tvm["mcpu"]), None)
+    architecture = architecture_of(tvm)
+    model = known or default_model(architecture)
+    return for_registers(model, registers) if architecture is X86_64 else model
+
+
+def default_model(architecture: Architecture) -> CpuModel:
+    """What is assumed of a CPU that no preset describes."""
+    return CpuModel() if architecture is X86_64 else CpuModel(lane_operand=True, pointer_registers=20)
 
 
 def flags_for(tvm: dict[str, Any]) -> tuple[str, ...]:
@@ -64,7 +80,7 @@ def flags_for(tvm: dict[str, Any]) -> tuple[str, ...]:
     TenfoldError
         LLVM can't compile for it.
     """
-    plain = not tvm.get("mattr") and "mtriple" not in tvm
+    plain = not tvm.get("mattr") and tvm.get("mtriple") == architecture_of(tvm).default_triple
     if plain and any(preset.tvm["mcpu"] == tvm["mcpu"] for preset in presets()):  # it is known to compile
-        return detection.flags_of(cpu_features(tvm))
-    return detection.flags_of(trial_features(tvm))
+        return architecture_of(tvm).flags_of(cpu_features(tvm))
+    return architecture_of(tvm).flags_of(trial_features(tvm))

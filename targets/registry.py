@@ -4,7 +4,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,13 @@ class CpuIds:
     models: tuple[int, ...] = ()
     flags: tuple[str, ...] = ()
 
+    @classmethod
+    def read(cls, table: dict[str, Any]) -> CpuIds:
+        """Take them from a table ``cpuid`` of a preset."""
+        if "part" in table:
+            return cls(f"{table['implementer']:#x}", 0, (table["part"],))
+        return cls(**{**table, **{name: tuple(table.get(name, ())) for name in ("models", "flags")}})
+
     def have(self, cpu: CpuId, flags: Collection[str]) -> bool:
         """Whether a CPU is one of them."""
         of_family = (self.vendor, self.family) == (cpu.vendor, cpu.family)
@@ -37,8 +44,19 @@ class CpuIds:
 
 @functools.cache
 def presets() -> tuple[Target, ...]:
-    """All presets, by name. A preset says what a family of CPUs is; how many cores to use is this machine's business."""
-    return tuple(_target(path.stem, table) for path, table in _tables())
+    """All presets, by name.
+
+    A preset says what a family of CPUs is. How many cores to use is this machine's business, where it is of the same architecture. A
+    preset of a board is another name for that of its CPU.
+    """
+    cpus = {path.stem: _target(path.stem, table) for path, table in _tables() if "like" not in table}
+    boards = [_board(path.stem, table, cpus[table["like"]]) for path, table in _tables() if "like" in table]
+    return tuple(sorted((*cpus.values(), *boards), key=lambda target: target.name))
+
+
+def _board(name: str, table: dict[str, Any], cpu: Target) -> Target:
+    cores = table.get("cores", cpu.cores)
+    return replace(cpu, name=name, tvm={**cpu.tvm, "num-cores": cores}, cores=cores, description=table["description"])
 
 
 def preset_of(cpu: CpuId, flags: Collection[str]) -> Target | None:
@@ -62,7 +80,7 @@ def _tables() -> tuple[tuple[Path, dict[str, Any]], ...]:
 
 
 def _ids(table: dict[str, Any]) -> list[CpuIds]:
-    return [CpuIds(**{**ids, **{name: tuple(ids.get(name, ())) for name in ("models", "flags")}}) for ids in table.get("cpuid", ())]
+    return [CpuIds.read(ids) for ids in table.get("cpuid", ())]
 
 
 def _target(name: str, table: dict[str, Any]) -> Target:

@@ -2,21 +2,19 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from ..support.errors import TenfoldError
 from . import detection
+from .architectures import ARCHITECTURES, X86_64, Architecture, architecture_of
 from .llvm import known_cpus, known_features
 from .registry import presets
 
 KINDS = ("llvm",)
 # An option of TVM's that is not here has no place in a target of Tenfold: fast-math, for one, would make NaN undetectable.
 FIELDS = ("kind", "mcpu", "mattr", "mtriple", "num-cores", "opt-level", "keys", "tag")
-TRIPLE = re.compile(r"x86_64(-[A-Za-z0-9_]+)?(-linux(-(gnu|musl)[a-z0-9.]*)?)?")
 MOST_CORES = 1024
-BASE = {"64bit", "cmov", "cx8", "fxsr", "mmx", "sse", "sse2", "x87"}  # of x86-64 itself: floats are passed in SSE registers
 LONGEST = 80  # characters of a value that are shown
 
 
@@ -31,18 +29,21 @@ def checked(spec: Mapping[str, Any]) -> dict[str, Any]:
     """
     kind = spec.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
-        raise TenfoldError(f"unknown target kind {shown(kind)}: Tenfold compiles for {', '.join(KINDS)} (x86-64)")
+        titles = " and ".join(each.title for each in ARCHITECTURES)
+        raise TenfoldError(f"unknown target kind {shown(kind)}: Tenfold compiles for {', '.join(KINDS)} ({titles})")
     refuse_unknown(spec, FIELDS, "the target")
-    _check_triple(spec.get("mtriple", "x86_64"))
+    if "mtriple" in spec:
+        _check_triple(spec["mtriple"])
+    architecture = architecture_of(spec)
     _check_number("num-cores", cores := spec.get("num-cores", detection.physical_cores()), 1, MOST_CORES)
     _check_number("opt-level", spec.get("opt-level", 3), 0, 3)
     if spec.get("keys", ["cpu"]) != ["cpu"]:
         raise TenfoldError(f'the target\'s keys are {shown(spec["keys"])}: they can only be ["cpu"]')
     if not isinstance(spec.get("tag", ""), str):
         raise TenfoldError(f"the target's tag is {shown(spec['tag'])}: it must be a string")
-    mcpu = spec.get("mcpu", "x86-64")
-    _check_cpu(mcpu)
-    _check_features(spec.get("mattr", []))
+    mcpu = spec.get("mcpu", architecture.default_cpu)
+    _check_cpu(mcpu, architecture)
+    _check_features(spec.get("mattr", []), architecture)
     return {**spec, "num-cores": cores, "mcpu": mcpu}
 
 
@@ -64,9 +65,11 @@ def shown(value: Any) -> str:
 
 
 def _check_triple(triple: Any) -> None:
-    if not isinstance(triple, str) or not TRIPLE.fullmatch(triple):
+    if not isinstance(triple, str) or not any(each.triple.fullmatch(triple) for each in ARCHITECTURES):
+        titles = " or ".join(each.title for each in ARCHITECTURES)
         raise TenfoldError(
-            f"the target's mtriple {shown(triple)} is not x86-64 under Linux, for which alone Tenfold compiles: write x86_64-linux-gnu"
+            f"the target's mtriple {shown(triple)} is not {titles} under Linux, for which alone Tenfold compiles: write x86_64-linux-gnu"
+            " or aarch64-linux-gnu"
         )
 
 
@@ -75,24 +78,26 @@ def _check_number(name: str, number: Any, least: int, most: int) -> None:
         raise TenfoldError(f"the target's {name} is {shown(number)}: it must be a whole number from {least} to {most}")
 
 
-def _check_cpu(mcpu: Any) -> None:
+def _check_cpu(mcpu: Any, architecture: Architecture) -> None:
     """LLVM only warns about a CPU that it does not know, and then compiles for a generic one."""
-    if not isinstance(mcpu, str) or mcpu not in (cpus := known_cpus({"kind": "llvm"})):
+    cpus = [*known_cpus(architecture.llvm), *(preset.tvm["mcpu"] for preset in presets() if preset.architecture is architecture)]
+    if not isinstance(mcpu, str) or mcpu not in cpus:  # LLVM's list lacks some that are other names for one
         near = difflib.get_close_matches(str(mcpu), cpus, n=4) if isinstance(mcpu, str) else []
-        near = near or [preset.tvm["mcpu"] for preset in presets()]
+        near = near or list(dict.fromkeys(preset.tvm["mcpu"] for preset in presets() if preset.architecture is architecture))
         raise TenfoldError(f"unknown mcpu {shown(mcpu)} in the target; LLVM knows, among others, {', '.join(near)}")
 
 
-def _check_features(mattr: Any) -> None:
+def _check_features(mattr: Any, architecture: Architecture) -> None:
     if not isinstance(mattr, list | tuple):
         raise TenfoldError(f'the target\'s mattr is {shown(mattr)}: it must be a list, such as ["+avx2", "+fma"]')
+    known = known_features() if architecture is X86_64 else frozenset(architecture.flags)
     signs: dict[str, str] = {}
     for entry in mattr:
-        if not isinstance(entry, str) or entry[:1] not in ("+", "-") or entry[1:] not in known_features():
-            near = difflib.get_close_matches(entry.lstrip("+-"), known_features(), n=4) if isinstance(entry, str) else []
+        if not isinstance(entry, str) or entry[:1] not in ("+", "-") or entry[1:] not in known:
+            near = difflib.get_close_matches(entry.lstrip("+-"), known, n=4) if isinstance(entry, str) else []
             example = f", such as +{near[0]}" if near else ""
             raise TenfoldError(f"unknown mattr {shown(entry)} in the target: write +feature or -feature{example}")
-        if entry[0] == "-" and entry[1:] in BASE:
-            raise TenfoldError(f"the target's mattr {entry} can't be: every x86-64 CPU has {entry[1:]}")
+        if entry[0] == "-" and entry[1:] in architecture.base:
+            raise TenfoldError(f"the target's mattr {entry} can't be: every {architecture.title} CPU has {entry[1:]}")
         if signs.setdefault(entry[1:], entry[0]) != entry[0]:
             raise TenfoldError(f"the target's mattr both adds and removes {entry[1:]}: leave one of +{entry[1:]} and -{entry[1:]}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .architectures import Architecture, architecture_of
 from .cpu_model import CpuModel
 from .light_import import import_tvm
 
@@ -46,6 +47,11 @@ class Target:
     features: tuple[str, ...] = field(default=(), repr=False)
     description: str = field(default="", repr=False)
     model: CpuModel = field(default=CpuModel(), repr=False)
+
+    @property
+    def architecture(self) -> Architecture:
+        """Its instruction set."""
+        return architecture_of(self.tvm)
 
     @property
     def lanes(self) -> int:

@@ -9,8 +9,8 @@ from typing import Any
 from ..support.errors import TenfoldError
 from ..support.files.json_text import decode_text
 from ..support.files.regular import read_regular
-from . import detection
-from .cpu_model import FIGURES, CpuModel, for_registers
+from .architectures import architecture_of
+from .cpu_model import FIGURES, CpuModel
 from .json_target import L1_BYTES, L2_BYTES, L3_BYTES, flags_for, known_model
 from .registry import tomllib
 from .spec import checked, refuse_unknown, shown
@@ -50,7 +50,7 @@ def _target(name: str, table: dict[str, Any]) -> Target:
         raise TenfoldError('the table [tvm] is missing: it needs kind = "llvm" and mcpu')
     tvm = checked(table["tvm"])
     needed = flags_for(tvm)
-    bits, registers = detection.vector_unit(needed)
+    bits, registers = architecture_of(tvm).vectors(needed)
     bits = _one_of("vector_bits", table.get("vector_bits", bits), BITS, bits)
     registers = _one_of("vector_registers", table.get("vector_registers", registers), REGISTERS, registers)
     l1, l2, l3 = (_kib(size, table.get(size, default)) << 10 for size, default in SIZES.items())
@@ -58,7 +58,7 @@ def _target(name: str, table: dict[str, Any]) -> Target:
     if not isinstance(description, str):
         raise TenfoldError(f"description is {shown(description)}: it must be a string")
     features = _features(table.get("features", list(needed)), needed)
-    model = checked_model(table.get("model", {}), for_registers(known_model(tvm), registers))
+    model = checked_model(table.get("model", {}), known_model(tvm, registers))
     return Target(name, tvm, bits, registers, tvm["num-cores"], l1, l2, l3, features=features, description=description, model=model)
 
 

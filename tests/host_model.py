@@ -46,4 +46,4 @@ def as_host(preset: Target) -> Target:
     asked = {key: value for key, value in preset.tvm.items() if key != "mattr"}
     mcpu, mattr = choose(asked["mcpu"], cpu_features(asked), detection.cpu_flags())
     tvm = {**asked, "mcpu": mcpu, **({"mattr": mattr} if mattr else {})}
-    return replace(preset, name="host", tvm=tvm, features=detection.flags_of(cpu_features(tvm)))
+    return replace(preset, name="host", tvm=tvm, features=preset.architecture.flags_of(cpu_features(tvm)))

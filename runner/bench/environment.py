@@ -8,6 +8,7 @@ from importlib import metadata
 from typing import Any
 
 from ...targets import detection
+from ...targets.architectures import ARCHITECTURES, X86_64, this_architecture
 from ..devices.device import Device
 from ..devices.remote import Remote
 from .engines import ENGINES
@@ -28,7 +29,8 @@ def describe_device(device: Device) -> dict[str, Any]:
 def describe_machine(engines: Iterable[str]) -> dict[str, Any]:
     """What the tables of a comparison say of where they come from."""
     l1, l2, l3 = detection.caches()
-    bits, _ = detection.vector_unit(detection.cpu_flags())
+    here = next((each for each in ARCHITECTURES if each.name == this_architecture()), X86_64)
+    bits, _ = here.vectors(detection.cpu_flags())
     versions = {name: ENGINES[name].version() for name in dict.fromkeys(["tenfold", *engines])}
     return {
         "cpu": detection.cpu_model(),

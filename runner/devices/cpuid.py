@@ -22,7 +22,7 @@ CODE = bytes.fromhex(
 EXTENDED = 0x80000000  # leaves from here on count for themselves
 A, B, C, D = range(4)
 
-# (leaf, subleaf, register) -> flag of /proc/cpuinfo and its bit: those of `detection.FLAG_OF_FEATURE` (AMD's and Intel's manuals)
+# (leaf, subleaf, register) -> flag of /proc/cpuinfo and its bit: those of `architectures.X86_FLAGS` (AMD's and Intel's manuals)
 BITS: dict[tuple[int, int, int], dict[str, int]] = {
     (1, 0, C): {
         "pni": 0, "ssse3": 9, "fma": 12, "sse4_1": 19, "sse4_2": 20, "movbe": 22, "popcnt": 23, "avx": 28, "f16c": 29,

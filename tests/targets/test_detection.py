@@ -5,6 +5,7 @@ import os
 
 import pytest
 from tenfold.targets import detection
+from tenfold.targets.architectures import X86_64
 from tenfold.targets.host import choose
 
 AVX2 = {"pni", "ssse3", "sse4_1", "sse4_2", "popcnt", "avx", "avx2", "fma", "bmi1", "bmi2", "movbe", "f16c", "abm"}
@@ -17,7 +18,7 @@ FEATURES_OF_ZEN4 = {"avx", "avx2", "fma", "avx512f", "avx512bw", "avx512vl", "av
     [(AVX512, (512, 32)), (AVX2, (256, 16)), (AVX512 - {"avx512vl"}, (256, 16)), (AVX2 - {"fma"}, (128, 16)), (set(), (128, 16))],
 )
 def test_the_vector_unit_is_what_the_flags_say(flags, unit):
-    assert detection.vector_unit(flags) == unit
+    assert X86_64.vectors(flags) == unit
 
 
 def test_a_cpu_that_shows_all_its_features_is_taken_by_its_name():

@@ -82,7 +82,7 @@ def step_cycles(shape: ConvShape, pixels: int, vectors: int, target: Target) -> 
     streamed = shape.taps * shape.channels * weight_bytes > L1_SHARE * target.l1_bytes
     bound = max(pixels * vectors / cpu.fma_per_cycle, (pixels + vectors) / cpu.loads_per_cycle, cpu.fma_latency,
                 weight_bytes / cpu.l2_bytes_per_cycle if streamed else 0)
-    ways = target.l1_bytes // cpu.way_bytes - vectors  # a line of each weight vector needs one, too
+    ways = max(1, target.l1_bytes // cpu.way_bytes - vectors)  # a line of each weight vector needs one, too
     crowded = LOAD_COST * pixels if pixels * gcd(shape.pixel_bytes, cpu.way_bytes) > ways * cpu.way_bytes else 0
     return bound + LOAD_COST * (pixels + vectors) + ODD_COST * (vectors == 3) + crowded
 

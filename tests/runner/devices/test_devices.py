@@ -23,6 +23,7 @@ from tenfold.runner.devices.remote import Remote
 from tenfold.runner.devices.session import Session
 from tenfold.support.errors import TenfoldError
 from tenfold.targets import detection
+from tenfold.targets.architectures import X86_FLAGS
 
 TARGET = {"name": "any", "architecture": "x86_64", "features": ["avx2", "fma"], "tvm": {}}
 
@@ -178,7 +179,7 @@ def test_files_that_are_not_those_of_the_manifest(tiny, tmp_path):
 def test_cpuid_is_what_the_system_says():
     known = {flag for flags in BITS.values() for flag in flags}
     assert cpuid_flags() == detection.cpu_flags() & known
-    assert known == set(detection.FLAG_OF_FEATURE.values()) - {"avx10_2", "apx"}  # of no CPU yet
+    assert known == set(X86_FLAGS.values()) - {"avx10_2", "apx"}  # of no CPU yet
 
 
 def test_a_process_that_dies_is_told_of(monkeypatch, tiny, image):
