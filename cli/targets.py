@@ -22,6 +22,7 @@ def targets(
 ) -> Answer:
     """List the devices to compile for, or describe one."""
     work.say("looking at the devices")
+    from ..runner.abilities import ability
     from ..runner.report import target_lines, targets_table
     from ..targets import detection, presets, resolve
 
@@ -30,5 +31,7 @@ def targets(
         return Answer([f"{key:<24}{value}" for key, value in target_lines(target)], asdict(target))
     here = f"this machine, {detection.cpu_model()}, {detection.physical_cores()} physical cores"
     host = {"cpu": detection.cpu_model(), "cores": detection.physical_cores()}
-    content = {"host": host, "presets": [asdict(preset) for preset in presets()]}
-    return Answer([targets_table(presets(), detection.cpu_flags()), f"host: {here}; tenfold targets host tells more"], content)
+    can = {preset.name: ability(preset) for preset in presets()}
+    content = {"host": host, "presets": [{**asdict(preset), "can": asdict(can[preset.name])} for preset in presets()]}
+    more = "Any of them runs on a machine that it is for: tenfold serve there, --device HOST:PORT here."
+    return Answer([targets_table(presets(), can), f"host: {here}; tenfold targets host tells more", more], content)

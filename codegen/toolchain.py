@@ -5,8 +5,6 @@ import os
 import shutil
 import subprocess
 
-from tvm.support import cc
-
 from ..support.errors import TenfoldError
 from ..targets import Target
 from ..targets.architectures import AARCH64, X86_64, Architecture, this_architecture
@@ -45,7 +43,18 @@ def cpp_compiler(architecture: Architecture | None = None) -> str:
                        f"(Debian, Ubuntu: apt install {CROSS[architecture.name]}), or name one in {variable}")
 
 
+def compiles_for(architecture: Architecture) -> bool:
+    """Whether a C++ compiler for an architecture is there."""
+    try:
+        cpp_compiler(architecture)
+    except TenfoldError:
+        return False
+    return True
+
+
 def _native() -> str:
+    from tvm.support import cc  # imports TVM
+
     compiler = cc.get_cc()
     if compiler is None:
         raise TenfoldError(f"no C++ compiler was found to link the compiled network with: {INSTALL}")

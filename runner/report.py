@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
@@ -14,6 +14,7 @@ from ..support.printable import printable
 if TYPE_CHECKING:
     from ..factorization.layer import Layer
     from ..targets import Target
+    from .abilities import Ability
     from .bench.compare import Comparison
     from .inspect import Inspection
 
@@ -91,13 +92,21 @@ def inspection_table(inspection: Inspection) -> Listing:
     return table
 
 
-def targets_table(targets: Iterable[Target], flags: Collection[str]) -> Listing:
-    """One row for each preset."""
-    table = Listing(["name", "vector", "L1 / L2 / L3 KiB", "runs\nhere", "what it is"], remark=True)
+def targets_table(targets: Iterable[Target], abilities: Mapping[str, Ability]) -> Listing:
+    """One row for each preset, with what this machine can do for it.
+
+    Parameters
+    ----------
+    targets : iterable of Target
+    abilities : mapping of str to Ability
+        By the names of targets.
+    """
+    table = Listing(["name", "vector", "L1 / L2 / L3 KiB", "com-\npile", "run\nhere", "emu-\nlate", "what it is"], remark=True)
     for target in targets:
         caches = " / ".join(str(size >> 10) if size else "?" for size in (target.l1_bytes, target.l2_bytes, target.l3_bytes))
-        runs = "yes" if set(target.features) <= set(flags) else "no"
-        table.add_row(target.name, f"{target.vector_bits} bits", caches, runs, target.description)
+        can = abilities[target.name]
+        words = ("yes" if each else "no" for each in (can.compile, can.run, can.emulate))
+        table.add_row(target.name, f"{target.vector_bits} bits", caches, *words, target.description)
     return table
 
 

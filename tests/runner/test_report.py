@@ -6,6 +6,7 @@ import io
 import pytest
 from rich.console import Console
 from tenfold.factorization import Layer
+from tenfold.runner.abilities import Ability
 from tenfold.runner.bench.compare import Comparison, Row
 from tenfold.runner.bench.disturbance import Load
 from tenfold.runner.bench.measure import Latency, Measurement
@@ -77,11 +78,11 @@ def test_names_with_brackets_are_shown_as_they_are():
     assert "block[0]/conv" in shown and "depthwise [nothing to factor]" in shown and "4 groups" in shown and "100.0%" in shown
 
 
-def test_presets_say_whether_they_run_here():
-    flags = next(preset for preset in presets() if preset.name == "zen3").features
-    shown = text(targets_table(presets(), flags), 120)
-    lines = {line.split()[0]: line for line in shown.splitlines() if line.strip().startswith("zen")}
-    assert "yes" in lines["zen3"] and " no " in lines["zen4"]
+def test_presets_say_what_can_be_done_for_them():
+    can = {preset.name: Ability(True, preset.name == "zen3", False) for preset in presets()}
+    shown = text(targets_table(presets(), can), 120)
+    lines = {line.split()[0]: line.split() for line in shown.splitlines() if line.strip().startswith("zen")}
+    assert lines["zen3"][8:11] == ["yes", "yes", "no"] and lines["zen4"][8:11] == ["yes", "no", "no"]
 
 
 LONG = ["backbone.layer1.0.downsample.0.conv_with_a_name[/x]", "model.encoder.blocks.11.attn.qkv", "x" * 120]
@@ -106,7 +107,7 @@ def tables():
     rows = [row(path, engine, 1.5, accuracy=0.8, max_error=5e-7) for path in paths for engine in engines]
     machine = {"cpu": "A CPU", "physical_cores": 4, "versions": {"tenfold": "0.1", "onnxruntime": "1.31.1"}}
     yield comparison_table(Comparison(machine, 3, rows)), [*paths, "torch-compile", "onnxruntime"]
-    yield targets_table(presets(), ()), ["sapphirerapids", "skylake-avx512", "generation),"]
+    yield targets_table(presets(), {preset.name: Ability(True, False, True) for preset in presets()}), ["sapphirerapids", "skylake-avx512", "generation),"]
     kernel = KernelTime("fused_conv2d_relu_with_a_long_name", (LONG[0], LONG[1]), (1, 56, 56, 64), 1.0, 0.5, 10.0, 0.1)
     yield profile_table(Profile((kernel, kernel), 2.5, 100.0), LONG[0]), [LONG[0], LONG[1], "conv2d_relu_with_a_long_name"]
 
