@@ -107,7 +107,8 @@ def tables():
     rows = [row(path, engine, 1.5, accuracy=0.8, max_error=5e-7) for path in paths for engine in engines]
     machine = {"cpu": "A CPU", "physical_cores": 4, "versions": {"tenfold": "0.1", "onnxruntime": "1.31.1"}}
     yield comparison_table(Comparison(machine, 3, rows)), [*paths, "torch-compile", "onnxruntime"]
-    yield targets_table(presets(), {preset.name: Ability(True, False, True) for preset in presets()}), ["sapphirerapids", "skylake-avx512", "generation),"]
+    can = {preset.name: Ability(True, False, True) for preset in presets()}
+    yield targets_table(presets(), can), ["sapphirerapids", "skylake-avx512", "generation),"]
     kernel = KernelTime("fused_conv2d_relu_with_a_long_name", (LONG[0], LONG[1]), (1, 56, 56, 64), 1.0, 0.5, 10.0, 0.1)
     yield profile_table(Profile((kernel, kernel), 2.5, 100.0), LONG[0]), [LONG[0], LONG[1], "conv2d_relu_with_a_long_name"]
 
