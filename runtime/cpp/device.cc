@@ -193,7 +193,7 @@ class Bench {
       std::string text = error.what();
       if (!folder.empty() && text.rfind(folder + ": ", 0) == 0) text.erase(0, folder.size() + 2);
       if (!folder.empty() && text.rfind(folder + "/", 0) == 0) text.erase(0, folder.size() + 1);
-      return "error " + text;
+      return (dynamic_cast<const tenfold::NeedsTvm*>(&error) ? "python " : "error ") + text;
     }
     return "ok" + said.str();
   }

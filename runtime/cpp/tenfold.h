@@ -77,7 +77,7 @@ class Network {
     detail::check_hash(folder + "/weights.bin", weights_.mapping, manifest.weights_sha256);
     if (!manifest.library_sha256.empty()) detail::check_hash(folder + "/model.so", detail::Mapping(folder + "/model.so"), manifest.library_sha256);
     if (weights_.steps.empty())
-      throw Error(folder + ": it is no straight line of kernels, and needs TVM's virtual machine: run it with `tenfold run`, or tenfold.load in Python");
+      throw NeedsTvm(folder + ": it is no straight line of kernels, and needs TVM's virtual machine: run it with Python (tenfold.load)");
     if (manifest.pieces && manifest.pieces != weights_.pieces)
       throw Error(folder + ": its manifest and its weights name different pieces of the batch: compile the network again");
     try {

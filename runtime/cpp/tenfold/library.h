@@ -120,7 +120,7 @@ class Library {
   void connect(const std::string& spelled) {
     run = reinterpret_cast<Function>(symbol(handle_, "__tvm_ffi_tenfold_run"));
     for (const char* name : {"__TVMFFIFunctionCall", "__TVMFFIEnvModLookupFromImports", "__TVMFFIHandleInitOnce"})
-      if (dlsym(handle_, name)) throw Error(path_ + ": its kernels call other functions of TVM, which are in its runtime only: run it with Python");
+      if (dlsym(handle_, name)) throw NeedsTvm(path_ + ": its kernels call other functions of TVM's runtime: run it with Python (tenfold.load)");
     if (!process().pool) {
       for (const char* name : {"tenfold_use_threads", "tenfold_parallel_launch", "tenfold_parallel_barrier"}) symbol(handle_, name);
       process().pool = dlopen(spelled.c_str(), RTLD_LAZY | RTLD_LOCAL);

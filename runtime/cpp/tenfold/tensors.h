@@ -22,6 +22,12 @@ class Error : public std::runtime_error {
   }
 };
 
+// The network can't run without TVM's runtime.
+class NeedsTvm : public Error {
+ public:
+  using Error::Error;
+};
+
 // An input or output: its shape, and NumPy's name of its numbers' type. Arrays are dense, the last dimension is the innermost.
 struct Port {
   std::string name;
