@@ -6,9 +6,10 @@
     time FOLDER RUNS               milliseconds of single runs; 0 runs: a short burst
     drop FOLDER
 
-Every line is answered by one: ``ok`` and words, or ``error`` and a text. Names have no spaces, and are of files in the working folder. The
+Every line is answered by one: ``ok`` and words, or ``error`` and a text; or ``python`` and a text, where a network can't be loaded without
+TVM's runtime, which a program in another language may not have. Names have no spaces, and are of files in the working folder. The
 file `program` has a line for each fact: ``threads N``, ``input DTYPE SIZE...``, ``output DTYPE SIZE...``, ``kernel NAME``. So a program in
-another language needs no parser to take this one's place.
+another language needs no parser to take this one's place: `runtime/cpp/device.cc` does.
 """
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...support.errors import TenfoldError
 from .device import HERE, Device
-from .emulated import CPU, X86, Emulated, emulator_for
+from .emulated import CPU, X86, Emulated, cpus_of, emulator_for
 from .here import Here
 from .remote import Remote
 from .session import Session
@@ -63,8 +63,10 @@ def find_device(target: Mapping[str, Any]) -> tuple[Device | None, str]:
     lack = here.check(target)
     if lack is None:
         return here, ""
-    if emulator_for(target["architecture"]) is not None:
-        emulated = Emulated(architecture=target["architecture"])
+    emulator = emulator_for(target["architecture"])
+    named = str(target["tvm"].get("mcpu"))  # what the emulator has of that name can do no more than the CPU
+    for cpu in () if emulator is None else (named, CPU) if named in cpus_of(emulator) else (CPU,):
+        emulated = Emulated(cpu, target["architecture"])
         try:
             if emulated.check(target) is None:
                 return emulated, lack

@@ -1,4 +1,7 @@
-"""A CPU under emulation: QEMU in user mode runs a small process (`child`) that loads and runs what was compiled.
+"""A CPU under emulation: QEMU in user mode runs a small process that loads and runs what was compiled.
+
+The process is the device program in C++ (`native`). Where the CPU has this machine's instruction set, it can also be this Python (`child`):
+for a network that needs TVM's virtual machine, and where there is no C++ compiler.
 
 What is right there is right on the CPU, as far as its instructions go. What it takes says nothing: an emulator is a hundred times slower,
 and not evenly so.
@@ -9,7 +12,6 @@ import contextlib
 import functools
 import itertools
 import json
-import platform
 import re
 import shutil
 import signal
@@ -26,15 +28,21 @@ from ...runtime.artifact import lacking_flags
 from ...runtime.manifest import LIBRARY, WEIGHTS
 from ...support.errors import TenfoldError
 from ...support.files.temporary import TemporaryFolder
+from ...targets.architectures import this_architecture
 from ...targets.detection import physical_cores
 from .child import read_arrays, write_arrays, write_program
 from .device import NETWORK, Closing, Handle, Program, arrays_in_order
+from .native import device_program, library_root
 
 CPU = "max"  # all that the emulator has
 X86 = "x86_64"
 CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {module} import main; main()"
 # Of encryption. CPUs have these and emulators may not; no code of a network uses them.
 UNUSED = frozenset({"vaes", "vpclmulqdq"})
+
+
+class NeedsPython(TenfoldError):
+    """The device program can't run a network; one with TVM's runtime can."""
 
 
 class Emulated(Closing):
@@ -46,6 +54,8 @@ class Emulated(Closing):
         The emulator's name of the CPU (``qemu-x86_64 -cpu help`` lists them).
     architecture : str
         As in a manifest.
+    python : bool
+        Whether the process is this Python, and not the device program.
 
     Raises
     ------
@@ -55,14 +65,17 @@ class Emulated(Closing):
 
     is_real = False
 
-    def __init__(self, cpu: str = CPU, architecture: str = X86) -> None:
+    def __init__(self, cpu: str = CPU, architecture: str = X86, python: bool = False) -> None:
         self.name = f"emulated:{cpu}"
         self.cpu, self.architecture = cpu, architecture
+        self._python = python
         emulator = emulator_for(architecture)
         if emulator is None:
             raise TenfoldError(f"device {self.name}: there is no qemu-{architecture}: install qemu-user, or give another --device")
         self.emulator = emulator
         self._programs: dict[Handle, tuple[str, Program]] = {}
+        self._other: Emulated | None = None  # the process that is this Python, for what needs it
+        self._there: dict[Handle, Handle] = {}  # what is loaded in the other, by its handle here
         self._names = (f"p{number}" for number in itertools.count(1))
         self._unused: list[str] = []
         self._process: subprocess.Popen[str] | None = None
@@ -78,19 +91,22 @@ class Emulated(Closing):
         return f"emulated qemu-{self.architecture} {version_of(self.emulator)} -cpu {self.cpu}"
 
     def command(self) -> list[str]:
-        """The process that speaks the lines of `child`: this Python and its packages, under emulation.
-
-        For another architecture this is the place of a runner that was compiled for it.
+        """The process that speaks the lines of `child`, under emulation.
 
         Raises
         ------
         TenfoldError
             There is none for the architecture.
         """
-        if platform.machine().lower().replace("amd64", X86) != self.architecture:
-            raise TenfoldError(f"no program that runs networks under qemu-{self.architecture} is made for this machine")
-        child = CHILD.format(module=f"{__package__}.child")
-        return [self.emulator, "-cpu", self.cpu, sys.executable, "-c", child, json.dumps(sys.path)]
+        emulator = [self.emulator, "-cpu", self.cpu]
+        if not self._python:
+            try:
+                program, root = device_program(self.architecture), library_root(self.architecture)
+                return [*emulator, *(() if root is None else ("-L", str(root))), str(program)]
+            except TenfoldError:
+                if self.architecture != this_architecture():
+                    raise
+        return [*emulator, sys.executable, "-c", CHILD.format(module=f"{__package__}.child"), json.dumps(sys.path)]
 
     def check(self, target: Mapping[str, Any]) -> str | None:
         if target["architecture"] != self.architecture:
@@ -99,8 +115,6 @@ class Emulated(Closing):
             self.command()
         except TenfoldError as error:
             return str(error)
-        if self.architecture != X86:
-            return None  # its features are not flags of /proc/cpuinfo; code that the CPU lacks ends the process
         return lacking_flags(target, {*self._ask("features"), *UNUSED}, self.describe())
 
     def load(self, program: Program, timed: str = NETWORK) -> Handle:
@@ -113,12 +127,21 @@ class Emulated(Closing):
         for file in (LIBRARY, WEIGHTS):
             shutil.copyfile(program.folder / file, folder / file)
         write_program(program, folder)
-        self._ask("load", name, timed)
         handle = int(name[1:])
-        self._programs[handle] = name, program
+        try:
+            self._ask("load", name, timed)
+            self._programs[handle] = name, program
+        except NeedsPython:
+            if self.architecture != this_architecture():
+                raise
+            if self._other is None:
+                self._other = Emulated(self.cpu, self.architecture, python=True)
+            self._there[handle] = self._other.load(program, timed)
         return handle
 
     def run(self, handle: Handle, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if self._other is not None and handle in self._there:
+            return self._other.run(self._there[handle], inputs)
         name, program = self._of(handle)
         feeds, results = (self._work() / each for each in ("inputs", "outputs"))
         write_arrays(feeds, arrays_in_order(program, inputs))
@@ -130,16 +153,23 @@ class Emulated(Closing):
         return {port.name: array for port, array in zip(program.outputs, arrays, strict=True)}
 
     def time(self, handle: Handle, runs: int | None = None) -> list[float]:
+        if self._other is not None and handle in self._there:
+            return self._other.time(self._there[handle], runs)
         return [float(word) for word in self._ask("time", self._of(handle)[0], str(runs or 0))]
 
     def drop(self, handle: Handle) -> None:
+        if self._other is not None and handle in self._there:
+            self._other.drop(self._there.pop(handle))
         if handle in self._programs:
             self._unused.append(self._programs.pop(handle)[0])  # a question may be on its way just now: with the next network
 
     def close(self) -> None:
         self._closed = True
         self._programs.clear()
+        self._there.clear()
         self._end()
+        if self._other is not None:
+            self._other.close()
         if self._folder is not None:
             self._folder.remove()
         if self._errors is not None:
@@ -180,6 +210,8 @@ class Emulated(Closing):
         if not answer.endswith("\n"):
             raise TenfoldError(f"device {self.name}: its process ended: {self._last_words()}")
         kind, _, text = answer.rstrip("\n").partition(" ")
+        if kind == "python":
+            raise NeedsPython(f"device {self.name}: {text}")
         if kind != "ok":
             raise TenfoldError(f"device {self.name}: {text}")
         return text.split(" ") if text else []
@@ -251,3 +283,13 @@ def version_of(emulator: str) -> str:
         return "?"
     found = re.search(r"version (\d[\w.]*)", said)
     return found.group(1).rstrip(".") if found else "?"
+
+
+@functools.lru_cache(maxsize=16)
+def cpus_of(emulator: str) -> frozenset[str]:
+    """The names of the CPUs that an emulator has."""
+    try:
+        said = subprocess.run([emulator, "-cpu", "help"], capture_output=True, text=True, timeout=60, errors="replace").stdout
+    except (OSError, subprocess.SubprocessError):
+        return frozenset()
+    return frozenset(word for line in said.splitlines() if line.startswith(" ") or line.startswith("x86 ") for word in line.split()[:2])

@@ -1,4 +1,4 @@
-"""The contract of a device, held by each of them: this process, one that serves, one under emulation, and the child that is emulated."""
+"""The contract of a device, held by each of them: this process, one that serves, one under emulation, and the two processes that are emulated."""
 from __future__ import annotations
 
 import os
@@ -32,13 +32,20 @@ class Child(Emulated):
     """The process that is emulated, without an emulator."""
 
     def command(self):
-        _, _, _, *python = super().command()
-        return python
+        _, _, _, *process = super().command()
+        return process
 
 
-def child(monkeypatch):
+def child(monkeypatch, python=True):
     monkeypatch.setattr(emulated, "emulator_for", lambda architecture: "/bin/true")
-    return Child()
+    return Child(python=python)
+
+
+def native(monkeypatch):
+    """The device program in C++."""
+    if shutil.which(os.environ.get("CXX") or "g++") is None:
+        pytest.skip("there is no C++ compiler")
+    return child(monkeypatch, python=False)
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +55,14 @@ def server():
     server.stop()
 
 
-@pytest.fixture(params=["here", "remote", "child", "emulated"])
+@pytest.fixture(params=["here", "remote", "child", "native", "emulated"])
 def device(request, monkeypatch):
     if request.param == "emulated" and emulator_for("x86_64") is None:
         pytest.skip("qemu-x86_64 is not installed (package qemu-user)")
     if request.param == "remote":
         made = Remote(Session(request.getfixturevalue("server").address))
     else:
-        made = {"here": Here, "child": lambda: child(monkeypatch), "emulated": Emulated}[request.param]()
+        made = {"here": Here, "child": lambda: child(monkeypatch), "native": lambda: native(monkeypatch), "emulated": Emulated}[request.param]()
     with made as entered:
         if entered.check(TARGET) is not None:
             pytest.skip(entered.check(TARGET))
@@ -246,11 +253,12 @@ def test_an_old_cpu_under_emulation(tiny):
         device.check(TARGET)
 
 
-def test_another_architecture_needs_a_program_of_its_own(monkeypatch):
+def test_another_architecture_needs_a_compiler(monkeypatch):
     monkeypatch.setattr(emulated, "emulator_for", lambda architecture: "/bin/true")
+    monkeypatch.setenv("TENFOLD_CXX_AARCH64", "no-such-compiler")
     board = {"name": "board", "architecture": "aarch64", "features": [], "tvm": {}}
     with Emulated("cortex-a72", "aarch64") as device:
-        assert "no program that runs networks under qemu-aarch64" in device.check(board)
+        assert "'no-such-compiler', which TENFOLD_CXX_AARCH64 names" in device.check(board)
     monkeypatch.setattr(choose, "emulator_for", lambda architecture: "/bin/true")
     found, lack = find_device(board)
     assert found is None and lack.startswith("board is aarch64, this machine is")
