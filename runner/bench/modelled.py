@@ -18,12 +18,14 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...support.errors import TenfoldError
 from ..devices.artifacts import read_manifest
-from ..devices.counted import Block, CacheLevel, Counted, Counts
+from ..devices.choose import EMULATED
+from ..devices.counted import ARCHITECTURE, Block, CacheLevel, Counted, Counts
 from ..devices.device import Handle, Program
 from ..devices.emulated import CPU, cpus_of, emulator_for
 
@@ -38,6 +40,8 @@ INSTALL = f"install LLVM {LEAST_VERSION} (Debian: apt install llvm-{LEAST_VERSIO
 ISA = "-mattr=+all"  # the assembler reads whatever any core has
 # LLVM models these by the Cortex-A57, which has half of their vector units: the Neoverse N1 is a Cortex-A76 with other caches.
 MODELS = {"cortex-a76": "neoverse-n1", "cortex-a78": "neoverse-n1"}
+POST_INDEX = re.compile(r"(ldr\s+[bhsdq]\d+,)\s*\[(\w+)\], #(-?)(\d+)$")
+SYSTEM = re.compile(r"(svc|mrs|msr|hlt|brk|dc|ic|tlbi|sys)\b")
 UNKNOWN = "nop"  # an instruction that LLVM can't read
 
 
@@ -47,6 +51,11 @@ class Prices:
 
     caches: tuple[CacheLevel, ...]
     miss_cycles: tuple[float, ...]
+
+    def __str__(self) -> str:
+        levels = zip(self.caches, self.miss_cycles, strict=True)
+        said = (f"L{number} {cache.kib} KiB, {cache.ways} ways, a miss {cost:.3g} cycles" for number, (cache, cost) in enumerate(levels, 1))
+        return "; ".join(said)
 
 
 @dataclass(frozen=True)
@@ -98,13 +107,14 @@ class Modelled(Counted):
     is_modelled = True
 
     def __init__(self, target: Target) -> None:
-        if target.architecture.name != "aarch64":
+        if target.architecture.name != ARCHITECTURE:
             raise TenfoldError(f"target {target.name}: cycles are modelled for AArch64 alone")
         self.target = target
         self.prices = prices_of(target)
         version = llvm_version()
         super().__init__(_emulated_cpu(target), self.prices.caches, target.model.line_bytes)
-        self.model = f"cycles by llvm-mca {version} -mcpu={mca_cpu(target)}, misses of simulated caches {self.prices}"
+        self.name = f"{EMULATED}:{target.name}"
+        self.model = f"cycles by llvm-mca {version} -mcpu={mca_cpu(target)}; {self.prices}"
         self._runs: dict[Handle, ModelledRun] = {}
 
     def describe(self) -> str:
@@ -123,6 +133,26 @@ class Modelled(Counted):
     def drop(self, handle: Handle) -> None:
         self._runs.pop(handle, None)
         super().drop(handle)
+
+
+def modelled_device(name: str) -> Modelled | None:
+    """The device of a name ``emulated:PRESET``, for a preset of AArch64; None for every other name.
+
+    Raises
+    ------
+    TenfoldError
+        As of `Modelled`.
+    """
+    from ...targets import resolve
+
+    kind, _, cpu = name.partition(":")
+    if kind != EMULATED or not cpu:
+        return None
+    try:
+        target = resolve(cpu)
+    except TenfoldError:  # a CPU of the emulator that no preset is for
+        return None
+    return Modelled(target) if target.architecture.name == ARCHITECTURE else None
 
 
 def modelled_run(network: Program | str | os.PathLike[str], cpu: Target | str) -> ModelledRun:
@@ -218,8 +248,8 @@ def joined(blocks: Iterable[Block]) -> list[Block]:
 
 
 def _is_branch(word: str) -> bool:
-    """Whether an instruction is of the group of branches, exceptions and system calls of AArch64."""
-    return int(word, 16) >> 26 & 0b111 in (0b101, 0b110) and int(word, 16) >> 28 & 1 == 1 or int(word, 16) >> 26 & 0b11111 == 0b00101
+    """Whether an instruction is of AArch64's group of branches, exceptions and system instructions: bits 28 to 26 are 101."""
+    return int(word, 16) >> 26 & 0b111 == 0b101
 
 
 def disassembled(words: Sequence[str]) -> list[str]:
@@ -242,7 +272,7 @@ def block_cycles(bodies: Sequence[tuple[str, ...]], cpu: str) -> list[float]:
     """llvm-mca's cycles of one run of each block on a core of LLVM's."""
     unknown = list(dict.fromkeys(body for body in bodies if (cpu, body) not in _KNOWN))
     if unknown:
-        lines = [line for body in unknown for line in ("# LLVM-MCA-BEGIN", *map(_mca_line, body), "# LLVM-MCA-END")]
+        lines = [line for body in unknown for line in ("# LLVM-MCA-BEGIN", *chain.from_iterable(map(as_modelled, body)), "# LLVM-MCA-END")]
         command = [_tool("llvm-mca"), "-mtriple=aarch64", ISA, f"-mcpu={cpu}", f"-iterations={ITERATIONS}", "-json"]
         found = parse_cycles(_run(command, "\n".join(lines) + "\n"))
         if len(found) != len(unknown):
@@ -251,9 +281,18 @@ def block_cycles(bodies: Sequence[tuple[str, ...]], cpu: str) -> list[float]:
     return [_KNOWN[cpu, body] for body in bodies]
 
 
-def _mca_line(text: str) -> str:
-    """An instruction as llvm-mca takes it: the model of a core may know no system instruction."""
-    return "nop" if re.match(r"(svc|mrs|msr|hlt|brk|dc|ic|tlbi|sys)\b", text) else text
+def as_modelled(text: str) -> tuple[str, ...]:
+    """An instruction as llvm-mca takes it.
+
+    ldr q0, [x0], #16  ->  ldr q0, [x0]; add x0, x0, #16
+
+    In LLVM's model of a Cortex-A57 and A72 the address of such a load is as late as what it loads, and the next one waits. The core makes
+    the same two operations of it. The model of a core may know no system instruction.
+    """
+    if found := POST_INDEX.match(text):
+        load, base, sign, offset = found.groups()
+        return f"{load} [{base}]", f"{'sub' if sign else 'add'} {base}, {base}, #{offset}"
+    return ("nop",) if SYSTEM.match(text) else (text,)
 
 
 def parse_cycles(text: str) -> list[float]:
@@ -320,6 +359,6 @@ def _run(command: list[str], text: str = "", may_complain: bool = False) -> str:
 
 def _emulated_cpu(target: Target) -> str:
     """The emulator's CPU of the name of a target, or the one that has all."""
-    emulator = emulator_for("aarch64")
+    emulator = emulator_for(ARCHITECTURE)
     name = str(target.tvm["mcpu"])
     return name if emulator is not None and name in cpus_of(emulator) else CPU
