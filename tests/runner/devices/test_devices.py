@@ -1,4 +1,4 @@
-"""The contract of a device, held by each of them: this process, one that serves, one under emulation, and the two processes that are emulated."""
+"""The contract of a device, held by each of them: this process, one that serves, one under emulation, and what is emulated."""
 from __future__ import annotations
 
 import os
@@ -62,7 +62,8 @@ def device(request, monkeypatch):
     if request.param == "remote":
         made = Remote(Session(request.getfixturevalue("server").address))
     else:
-        made = {"here": Here, "child": lambda: child(monkeypatch), "native": lambda: native(monkeypatch), "emulated": Emulated}[request.param]()
+        ways = {"here": Here, "child": lambda: child(monkeypatch), "native": lambda: native(monkeypatch), "emulated": Emulated}
+        made = ways[request.param]()
     with made as entered:
         if entered.check(TARGET) is not None:
             pytest.skip(entered.check(TARGET))
