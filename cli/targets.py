@@ -29,8 +29,8 @@ def targets(
     if name is not None:
         target = resolve(name)
         return Answer([f"{key:<24}{value}" for key, value in target_lines(target)], asdict(target))
-    here = f"this machine, {detection.cpu_model()}, {detection.physical_cores()} physical cores"
     host = {"cpu": detection.cpu_model(), "cores": detection.physical_cores()}
+    here = f"this machine, {host['cpu']}, {host['cores']} physical cores"
     can = {preset.name: ability(preset) for preset in presets()}
     content = {"host": host, "presets": [{**asdict(preset), "can": asdict(can[preset.name])} for preset in presets()]}
     more = "Any of them runs on a machine that it is for: tenfold serve there, --device HOST:PORT here."

@@ -342,8 +342,8 @@ def test_an_interrupt_inside_tvm_is_no_traceback(tenfold, work, monkeypatch, num
 def test_warnings_are_one_line(tenfold, work, monkeypatch):
     import warnings
 
-    loud = lambda: warnings.warn("two\nlines", UserWarning, stacklevel=1) or frozenset()  # noqa: E731
-    monkeypatch.setattr("tenfold.targets.detection.cpu_flags", loud)
+    loud = lambda: warnings.warn("two\nlines", UserWarning, stacklevel=1) or "a CPU"  # noqa: E731
+    monkeypatch.setattr("tenfold.targets.detection.cpu_model", loud)
     code, _, err = tenfold("targets")
     assert code == 0 and err == "tenfold: warning: two lines\n"
 

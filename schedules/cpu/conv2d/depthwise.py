@@ -27,6 +27,7 @@ from .schedule import find_annotated
 
 ANNOTATION = "tenfold.depthwise"  # of the accumulating block: pixels, rows and vectors of its tile
 PIXELS = 6             # accumulators: enough to hide the multiply-add's latency, few enough to leave registers for inputs and weights
+MOST_NEON_PIXELS, FEWEST_NEON_PIXELS = 8, 4  # likewise on NEON, where those are best that divide the row
 L2_SHARE = 0.5         # of the L2 cache for the padded input of a task
 
 
@@ -56,9 +57,18 @@ def lanes_of(channels: int, target: Target) -> int:
 
 def choose_depthwise(workload: ConvWorkload, target: Target) -> DepthwiseTile:
     """Return the tile with the largest tasks whose input fits in L2, and that leaves every core enough of them."""
-    pixels, lanes = min(PIXELS, workload.output[1]), lanes_of(workload.channels, target)
+    pixels, lanes = _pixels(workload.output[1], target), lanes_of(workload.channels, target)
     rows, vectors = _task(workload, pixels, lanes, target)
     return DepthwiseTile(pixels, rows, vectors)
+
+
+def _pixels(width: int, target: Target) -> int:
+    """How many pixels of a row of `width` a tile has."""
+    if not target.model.lane_operand:
+        return min(PIXELS, width)
+    # Of NEON's registers LLVM runs out where the last tile of a row has to be cut: an A72's loop then has 10 to 76 stack accesses.
+    whole = [pixels for pixels in range(MOST_NEON_PIXELS, FEWEST_NEON_PIXELS, -1) if width % pixels == 0]
+    return whole[0] if whole else min(FEWEST_NEON_PIXELS, width)
 
 
 def pack_depthwise(weight: np.ndarray) -> np.ndarray:
