@@ -180,10 +180,12 @@ PORT = {"name": "image", "shape": [1, 3, 8, 8], "dtype": "float32"}
 SCORES = {"name": "scores", "shape": [1, 5], "dtype": "float32"}
 FIELDS = [
     ({"format": FORMAT + 1}, f"format {FORMAT + 1}"), ({"format": True}, "a whole number"), ({"format": str(FORMAT)}, "a whole number"),
-    ({"inputs": []}, "do not fit"), ({"inputs": None}, "a list"), ({"inputs": [PORT, PORT]}, "the same name"), ({"inputs": [5]}, "an object"),
+    ({"inputs": []}, "do not fit"), ({"inputs": None}, "a list"), ({"inputs": [PORT, PORT]}, "the same name"),
+    ({"inputs": [5]}, "an object"),
     (image_of(1, 3, 8, 9), "do not fit"), (image_of(1, 3, 8, -8), "-8 is not a whole number"), (image_of(1.0), "1.0 is not a whole number"),
     (image_of(1 << 40, 1 << 40), "no possible shape"), (image_of(0, 1 << 45, 9), "no possible shape"),
-    (image_of(*[1] * 33), "no possible shape"), (image_of(1 << 64), "is not a whole number"), ({"inputs": [{**PORT, "dtype": "float31"}]}, "no dtype"),
+    (image_of(*[1] * 33), "no possible shape"), (image_of(1 << 64), "is not a whole number"),
+    ({"inputs": [{**PORT, "dtype": "float31"}]}, "no dtype"),
     ({"inputs": [{**PORT, "dtype": "int32"}]}, "the compiled code failed"), ({"outputs": []}, "do not fit"),
     ({"outputs": [SCORES, {**SCORES, "name": "more"}]}, "do not fit"), ({"outputs": [{**SCORES, "shape": [5, 1]}]}, "do not fit"),
     ({"outputs": [{**SCORES, "dtype": "int32"}]}, "do not fit"), ({"threads": 0}, "0 is not"), ({"threads": 65537}, "65537 is not"),

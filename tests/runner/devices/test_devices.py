@@ -62,8 +62,8 @@ def device(request, monkeypatch):
     if request.param == "remote":
         made = Remote(Session(request.getfixturevalue("server").address))
     else:
-        kinds = {"here": Here, "child": lambda: child(monkeypatch), "native": lambda: native(monkeypatch), "emulated": Emulated}
-        made = kinds[request.param]()
+        ways = {"here": Here, "child": lambda: child(monkeypatch), "native": lambda: native(monkeypatch), "emulated": Emulated}
+        made = ways[request.param]()
     with made as entered:
         if entered.check(TARGET) is not None:
             pytest.skip(entered.check(TARGET))

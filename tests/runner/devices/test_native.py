@@ -101,8 +101,8 @@ def test_what_is_no_question(tmp_path):
 @needs_compiler
 def test_programs_that_are_none(tmp_path):
     (tmp_path / "p").mkdir()
-    wrong = "threads x", "threads -1", "input float32 -1", "output float99 1", "input float32 99999999999999999999", "kernel", "else 1"
-    for text in ("", *wrong):
+    endless = "input float32 99999999999999999999"
+    for text in ("", "threads x", "threads -1", "input float32 -1", "output float99 1", endless, "kernel", "else 1"):
         (tmp_path / "p" / "program").write_text(text + "\n")
         (line,) = answers(["load p network"], tmp_path)
         assert line.startswith("error ") and "p: " not in line
