@@ -1,4 +1,4 @@
-"""`tenfold verify`: is an artifact what it was compiled from, on the device that runs it?"""
+"""`tenfold verify`: whether an artifact is what it was compiled from, on the device that runs it."""
 from __future__ import annotations
 
 import json

@@ -18,13 +18,16 @@ class Spec(Protocol):
     """What is needed to know of an input: `manifest.Port` and `frontends.TensorSpec` both are one."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What the input is called."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """Its sizes."""
 
     @property
-    def dtype(self) -> str: ...
+    def dtype(self) -> str:
+        """NumPy's name of its element type."""
 
 
 def random_inputs(inputs: Sequence[Spec], seed: int = SEED) -> dict[str, np.ndarray]:

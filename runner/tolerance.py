@@ -35,7 +35,7 @@ class Tolerance:
     rms: float | None = None
 
     def accepts(self, errors: Errors) -> bool:
-        """Whether no error is larger. (An error that is NaN is.)"""
+        """Whether no error is larger; one that is NaN counts as larger."""
         return bool(errors.relative <= self.value and (self.rms is None or errors.rms <= self.rms))
 
     @classmethod

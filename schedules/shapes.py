@@ -170,6 +170,7 @@ class ConvShape:
 
     @property
     def pixels(self) -> int:
+        """Return the pixels of the output."""
         return self.output[0] * self.output[1]
 
     @property
@@ -179,4 +180,5 @@ class ConvShape:
 
     @property
     def taps(self) -> int:
+        """Return the positions of the kernel."""
         return self.kernel[0] * self.kernel[1]

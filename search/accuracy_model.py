@@ -1,5 +1,7 @@
-"""What a candidate will cost in accuracy, from its error in the data metric: one curve for each layer, fitted to real evaluations; and what
-a plan costs in points of accuracy, from its loss: one line for all plans.
+"""What a candidate will cost in accuracy.
+
+From its error in the data metric to the loss there is one curve for each layer, fitted to real evaluations. From the loss to points of
+accuracy there is one line for all plans.
 
     loss = a error^p                points = b loss
 
@@ -47,6 +49,7 @@ class Curve:
         return cls(float(np.exp(loss.mean() - power * error.mean())), power)
 
     def __call__(self, error: float) -> float:
+        """Return the loss at an error."""
         return self.factor * max(error, SMALLEST) ** self.power
 
 

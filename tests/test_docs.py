@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tenfold
+from search_fakes import ModelDevice
 
 ROOT = Path(tenfold.__file__).parent
 
@@ -21,7 +22,9 @@ def work(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_page_on_the_api_runs(work):
+def test_the_page_on_the_api_runs(work, monkeypatch):
+    """With times from a model: what is measured on a busy machine may leave nothing to gain."""
+    monkeypatch.setattr("tenfold.runner.bench.timed_module.TimedModules", lambda target, device: ModelDevice())
     text = (ROOT / "docs" / "api.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert len(blocks) >= 6

@@ -68,6 +68,7 @@ class Load:
 
     @classmethod
     def between(cls, begin: Usage, end: Usage, cpus: int) -> Load:
+        """What the machine did between two readings."""
         seconds = max(end.clock - begin.clock, 1e-9)
         others: float | None = None
         stolen: float | None = None

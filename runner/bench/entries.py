@@ -32,6 +32,7 @@ class Entry:
 
     @property
     def engine_name(self) -> str:
+        """What tables call the engine."""
         return self.engine.name
 
 

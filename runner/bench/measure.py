@@ -226,8 +226,10 @@ def warm_up(candidate: Callable[[], object]) -> None:
 
 
 def wait_until_quiet() -> None:
-    """Wait until this process uses (nearly) no CPU: thread pools go on spinning for up to 100 ms after the last run, on the very
-    cores that the next engine needs."""
+    """Wait until this process uses (nearly) no CPU.
+
+    Thread pools go on spinning for up to 100 ms after the last run, on the very cores that the next engine needs.
+    """
     deadline, quiet = time.perf_counter() + QUIET_LIMIT, 0
     while quiet < QUIET_STEPS and time.perf_counter() < deadline:
         begin, busy = time.perf_counter(), time.process_time()

@@ -47,7 +47,7 @@ def device_of(spec: str, *, architecture: str = X86, silence: float | None = Non
 
 
 def find_device(target: Mapping[str, Any]) -> tuple[Device | None, str]:
-    """This process, or an emulator that is installed, if code for a target runs there.
+    """Find what runs code for a target: this process, or an emulator that is installed.
 
     Parameters
     ----------

@@ -37,8 +37,8 @@ from .native import device_program, library_root
 CPU = "max"  # all that the emulator has
 X86 = "x86_64"
 CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {module} import main; main()"
-# Of encryption. CPUs have these and emulators may not; no code of a network uses them.
-UNUSED = frozenset({"vaes", "vpclmulqdq"})
+# Of encryption and of atomic accesses. CPUs have these and emulators may not; no code of a network uses them.
+UNUSED = frozenset({"vaes", "vpclmulqdq", "uscat"})
 
 
 class NeedsPython(TenfoldError):

@@ -1,4 +1,4 @@
-"""This process as a device."""
+"""The process itself as a device."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -46,7 +46,7 @@ class _Loaded:
 
 
 class Here(Closing):
-    """This process. Code that crashes takes it down."""
+    """The process itself. Code that crashes takes it down."""
 
     name = HERE
     is_real = True

@@ -1,4 +1,4 @@
-"""This side of a session with a device that runs ``tenfold serve``: what is compiled here is sent there, run and timed."""
+"""The near side of a session with a device that runs ``tenfold serve``: what is compiled here is sent there, run and timed."""
 from __future__ import annotations
 
 import socket

@@ -83,7 +83,8 @@ struct Program : tenfold::detail::Manifest {
 // An array at an address that is a multiple of 64.
 struct Array {
   std::unique_ptr<char, void (*)(void*)> data;
-  explicit Array(const Port& port) : data(static_cast<char*>(std::aligned_alloc(64, static_cast<size_t>(port.bytes() + 64) / 64 * 64)), std::free) {
+  explicit Array(const Port& port) : data(nullptr, std::free) {
+    data.reset(static_cast<char*>(std::aligned_alloc(64, static_cast<size_t>(port.bytes() + 64) / 64 * 64)));
     if (!data) throw Error("there is no memory for '" + port.name + "'");
   }
 };
@@ -130,7 +131,8 @@ class Loaded : public tenfold::Network {
     tenfold::detail::Mapping file(from);
     int64_t size = 0, offset = 0;
     for (const Port& port : inputs()) size += port.bytes();
-    if (size != static_cast<int64_t>(file.size())) throw Error(from + " has " + std::to_string(file.size()) + " bytes, not " + std::to_string(size));
+    if (size != static_cast<int64_t>(file.size()))
+      throw Error(from + " has " + std::to_string(file.size()) + " bytes, not " + std::to_string(size));
     for (size_t i = 0; i < inputs().size(); offset += inputs()[i++].bytes())
       if (inputs()[i].bytes()) std::memcpy(arrays_[i].data.get(), file.data() + offset, static_cast<size_t>(inputs()[i].bytes()));
     once();
@@ -176,7 +178,7 @@ class Loaded : public tenfold::Network {
   void once() {
     std::vector<const void*> from;
     std::vector<void*> to;
-    for (size_t i = 0; i < arrays_.size(); ++i) i < inputs().size() ? from.push_back(arrays_[i].data.get()) : to.push_back(arrays_[i].data.get());
+    for (const Array& each : arrays_) from.size() < inputs().size() ? from.push_back(each.data.get()) : to.push_back(each.data.get());
     Network::run(from, to);
   }
 

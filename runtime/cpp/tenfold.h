@@ -3,17 +3,14 @@
 //     tenfold::Network net("out");            // the folder that `tenfold compile` wrote
 //     std::vector<float> y = net.run(x);      // or, whatever the ports: net.run({x, mask}, {y, z}), with pointers
 //
-// Compile with -std=c++17 -pthread, link with -rdynamic (CMake: ENABLE_EXPORTS): the network's library calls functions of this header.
+// Compile with -std=c++17 -pthread, link with -rdynamic (CMake: ENABLE_EXPORTS): the network's library calls functions of the program.
 // An artifact is code: load what you would run as a program. More in docs/cpp.md.
 #pragma once
 
-#include <dlfcn.h>
-#include <sys/stat.h>
-
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <deque>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -43,8 +40,8 @@ class Network {
   const std::vector<Port>& outputs() const { return outputs_; }
   int threads() const { return static_cast<int>(line_.threads); }
 
-  // Runs it on arrays in the order of `inputs()`, and writes those of `outputs()`. Their sizes are `Port::bytes()`; inputs and outputs do not
-  // overlap. Throws Error where an input holds NaN or infinity.
+  // Runs it on arrays in the order of `inputs()`, and writes those of `outputs()`. Their sizes are `Port::bytes()`; inputs and outputs do
+  // not overlap. Throws Error where an input holds NaN or infinity.
   void run(const std::vector<const void*>& inputs, const std::vector<void*>& outputs) {
     if (inputs.size() != inputs_.size() || outputs.size() != outputs_.size())
       throw Error(folder_ + ": it has " + std::to_string(inputs_.size()) + " inputs and " + std::to_string(outputs_.size()) + " outputs");
@@ -64,7 +61,8 @@ class Network {
     if (inputs_.size() != 1 || outputs_.size() != 1 || inputs_[0].dtype != "float32" || outputs_[0].dtype != "float32")
       throw Error(folder_ + ": it has other ports than one input and one output of float32");
     if (static_cast<int64_t>(input.size()) != inputs_[0].elements())
-      throw Error(folder_ + ": input '" + inputs_[0].name + "' has " + std::to_string(inputs_[0].elements()) + " numbers, not " + std::to_string(input.size()));
+      throw Error(folder_ + ": input '" + inputs_[0].name + "' has " + std::to_string(inputs_[0].elements()) + " numbers, not " +
+                  std::to_string(input.size()));
     std::vector<float> output(static_cast<size_t>(outputs_[0].elements()));
     run({input.data()}, {output.data()});
     return output;
@@ -75,7 +73,8 @@ class Network {
       : folder_(folder), inputs_(manifest.inputs), outputs_(manifest.outputs), weights_(folder + "/weights.bin") {
     if (threads < 0 || threads > detail::kMostThreads) throw Error("threads must be between 1 and " + std::to_string(detail::kMostThreads));
     detail::check_hash(folder + "/weights.bin", weights_.mapping, manifest.weights_sha256);
-    if (!manifest.library_sha256.empty()) detail::check_hash(folder + "/model.so", detail::Mapping(folder + "/model.so"), manifest.library_sha256);
+    if (!manifest.library_sha256.empty())
+      detail::check_hash(folder + "/model.so", detail::Mapping(folder + "/model.so"), manifest.library_sha256);
     if (weights_.steps.empty())
       throw NeedsTvm(folder + ": it is no straight line of kernels, and needs TVM's virtual machine: run it with Python (tenfold.load)");
     if (manifest.pieces && manifest.pieces != weights_.pieces)
@@ -100,7 +99,7 @@ class Network {
     detail::raised().clear();
     detail::Any result;
     if (library_->run(nullptr, arguments.data(), static_cast<int32_t>(arguments.size()), &result))
-      throw Error(folder_ + ": the compiled code failed: " + detail::raised());
+      throw Error(folder_ + ": the compiled code failed: " + detail::raised().substr(0, detail::raised().find('\n')));
     if (result.value) throw Error(folder_ + ": input '" + inputs_[static_cast<size_t>(result.value - 1)].name + "' holds NaN or infinity");
   }
 
@@ -116,8 +115,10 @@ class Network {
   void lay_out() {
     std::vector<std::pair<detail::Dtype, char*>> tensors;  // those that operands know by their positions
     for (const Port& each : inputs_) tensors.push_back({detail::dtype_of(each.dtype), nullptr});
-    for (const detail::Entry& each : weights_.entries)
-      tensors.push_back({each.dtype, each.kind == detail::kOutput ? nullptr : (each.kind == detail::kWeight ? weights_.mapping.data() : arena_.get()) + each.offset});
+    for (const detail::Entry& each : weights_.entries) {
+      char* memory = each.kind == detail::kWeight ? weights_.mapping.data() : arena_.get();
+      tensors.push_back({each.dtype, each.kind == detail::kOutput ? nullptr : memory + each.offset});
+    }
     for (const detail::Step& step : weights_.steps) {
       std::vector<detail::Any>& arguments = arguments_.emplace_back();
       for (const detail::Operand& operand : step.operands) {
@@ -125,7 +126,8 @@ class Network {
         const auto& [dtype, data] = tensors[position];
         detail::Tensor& tensor = tensor_of(dtype, operand.shape);
         tensor.data = data;
-        if (position < inputs_.size() + outputs_.size()) places_.push_back({&tensor, operand.position, detail::product(operand.shape) * dtype.bits / 8});
+        if (position < inputs_.size() + outputs_.size())
+          places_.push_back({&tensor, operand.position, detail::product(operand.shape) * dtype.bits / 8});
         arguments.push_back({detail::kTensor, 0, detail::word_of(&tensor)});
       }
       calls_.push_back({library_->kernel(step.kernel), arguments.data(), static_cast<int64_t>(arguments.size())});

@@ -147,6 +147,7 @@ class Moments:
 
     @property
     def mean(self) -> np.ndarray:
+        """Return the mean."""
         self._flush()
         return self._sum / max(self.count, 1)
 

@@ -84,7 +84,8 @@ class JsonReader {
         if (is_object) {
           space();
           std::string key = string();
-          if (std::find(value.keys.begin(), value.keys.end(), key) != value.keys.end()) throw Error("'" + key.substr(0, 60) + "' stands there twice");
+          if (std::find(value.keys.begin(), value.keys.end(), key) != value.keys.end())
+            throw Error("'" + key.substr(0, 60) + "' stands there twice");
           value.keys.push_back(std::move(key));
           space();
           need(":");

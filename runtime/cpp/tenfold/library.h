@@ -4,11 +4,11 @@
 #include <dlfcn.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <algorithm>
 #include <map>
 #include <mutex>
 #include <string>
@@ -39,14 +39,14 @@ inline int free_workspace(int, int, void* data) {
 
 // Functions of TVM's that a library calls by name, where a kernel was given what it was not compiled for. The program has to export them.
 extern "C" {
-__attribute__((used, visibility("default"))) inline void TVMFFIErrorSetRaisedFromCStrParts(const char*, const char** parts, int32_t count) {
+#define TENFOLD_EXPORT __attribute__((used, visibility("default"))) inline
+TENFOLD_EXPORT void TVMFFIErrorSetRaisedFromCStrParts(const char*, const char** parts, int32_t count) {
   tenfold::detail::raised().clear();
   for (int32_t i = 0; i < count; ++i)
     if (parts[i]) tenfold::detail::raised() += parts[i];
 }
-__attribute__((used, visibility("default"))) inline void TVMFFIErrorSetRaisedFromCStr(const char*, const char* message) {
-  tenfold::detail::raised() = message;
-}
+TENFOLD_EXPORT void TVMFFIErrorSetRaisedFromCStr(const char*, const char* message) { tenfold::detail::raised() = message; }
+#undef TENFOLD_EXPORT
 }
 
 namespace tenfold {
@@ -57,7 +57,7 @@ class Library {
   explicit Library(const std::string& path) : path_(path) {
     std::lock_guard<std::mutex> hold(process().lock);
     if (!dlsym(RTLD_DEFAULT, "TVMFFIErrorSetRaisedFromCStrParts"))
-      throw Error(path + ": it can't find the functions of tenfold.h: link the program with -rdynamic (CMake: the property ENABLE_EXPORTS)");
+      throw Error(path + ": it can't find the functions of tenfold.h: link the program with -rdynamic (CMake: ENABLE_EXPORTS)");
     std::string spelled = spelling(path);
     handle_ = dlopen(spelled.c_str(), RTLD_LAZY | RTLD_LOCAL);
     if (!handle_) throw Error(path + ": can't be loaded as a compiled network: " + dlerror());
@@ -91,7 +91,7 @@ class Library {
     return process;
   }
 
-  // The path, written in another way for each file that has been there: by a name that it knows, the system's loader gives back what it has.
+  // The path, written in another way for each file that has been there: by a name that it knows, the loader gives back what it has.
   static std::string spelling(const std::string& path) {
     struct stat about = {};
     char* real = realpath(path.c_str(), nullptr);
@@ -120,7 +120,8 @@ class Library {
   void connect(const std::string& spelled) {
     run = reinterpret_cast<Function>(symbol(handle_, "__tvm_ffi_tenfold_run"));
     for (const char* name : {"__TVMFFIFunctionCall", "__TVMFFIEnvModLookupFromImports", "__TVMFFIHandleInitOnce"})
-      if (dlsym(handle_, name)) throw NeedsTvm(path_ + ": its kernels call other functions of TVM's runtime: run it with Python (tenfold.load)");
+      if (dlsym(handle_, name))
+        throw NeedsTvm(path_ + ": its kernels call other functions of TVM's runtime: run it with Python (tenfold.load)");
     if (!process().pool) {
       for (const char* name : {"tenfold_use_threads", "tenfold_parallel_launch", "tenfold_parallel_barrier"}) symbol(handle_, name);
       process().pool = dlopen(spelled.c_str(), RTLD_LAZY | RTLD_LOCAL);

@@ -1,7 +1,12 @@
 // manifest.json, as far as it takes to run the network: runtime/manifest.py reads all of it.
 #pragma once
 
+#include <sys/stat.h>
+
+#include <cerrno>
 #include <cstdint>
+#include <cstring>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -17,7 +22,7 @@ namespace detail {
 struct Manifest {
   std::vector<Port> inputs, outputs;
   int threads = 1;
-  int64_t pieces = 0;                            // 0: not known
+  int64_t pieces = 0;  // 0: not known
   std::string library_sha256, weights_sha256;  // empty: not known
 };
 
@@ -61,8 +66,9 @@ inline Manifest read_manifest(const std::string& folder) {
   std::string lack;
   try {
     Json json = JsonReader(file.data(), file.size()).read();
-    if (json["format"].of('0', "a whole number").text != std::to_string(kFormat))
-      throw Error("format " + json["format"].text.substr(0, 40) + ", this reads " + std::to_string(kFormat) + ": compile the network again");
+    const std::string& format = json["format"].of('0', "a whole number").text;
+    if (format != std::to_string(kFormat))
+      throw Error("format " + format.substr(0, 40) + ", this reads " + std::to_string(kFormat) + ": compile the network again");
     manifest.inputs = ports(json["inputs"]);
     manifest.outputs = ports(json["outputs"]);
     manifest.threads = static_cast<int>(json["threads"].whole(1, kMostThreads));

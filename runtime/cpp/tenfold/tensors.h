@@ -9,17 +9,17 @@
 
 namespace tenfold {
 
+// A text without control characters: a name out of a file must not move a terminal's cursor.
+inline std::string one_line(const std::string& text) {
+  std::string line;
+  for (unsigned char c : text) line += c < 32 || c == 127 ? '?' : static_cast<char>(c);
+  return line;
+}
+
 // What is wrong, in one line.
 class Error : public std::runtime_error {
  public:
   explicit Error(const std::string& text) : std::runtime_error(one_line(text)) {}
-
- private:
-  static std::string one_line(const std::string& text) {  // a name out of a file must not move a terminal's cursor
-    std::string line;
-    for (unsigned char c : text) line += c < 32 || c == 127 ? '?' : static_cast<char>(c);
-    return line;
-  }
 };
 
 // The network can't run without TVM's runtime.
@@ -47,8 +47,10 @@ struct Dtype {
   const char* name;
   uint8_t code, bits;  // as of DLPack
 };
-constexpr Dtype kDtypes[] = {{"float16", 2, 16}, {"float32", 2, 32}, {"float64", 2, 64}, {"int8", 0, 8},    {"int16", 0, 16},  {"int32", 0, 32},
-                             {"int64", 0, 64},   {"uint8", 1, 8},    {"uint16", 1, 16},  {"uint32", 1, 32}, {"uint64", 1, 64}, {"bool", 6, 8}};
+constexpr Dtype kDtypes[] = {
+    {"float16", 2, 16}, {"float32", 2, 32}, {"float64", 2, 64}, {"int8", 0, 8},     {"int16", 0, 16},   {"int32", 0, 32},
+    {"int64", 0, 64},   {"uint8", 1, 8},    {"uint16", 1, 16},  {"uint32", 1, 32},  {"uint64", 1, 64},  {"bool", 6, 8},
+};
 
 inline const Dtype& dtype_of(const std::string& name) {
   for (const Dtype& each : kDtypes)

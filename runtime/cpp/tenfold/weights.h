@@ -1,10 +1,14 @@
 // weights.bin: the weights, where each intermediate tensor lies, and the calls of kernels. runtime/weights.py tells of the format.
 #pragma once
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <cctype>
 #include <cstdint>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "mapping.h"
@@ -51,7 +55,8 @@ class Weights {
       const Entry& each = entries[i];
       if (i && rank(each) < rank(entries[i - 1])) throw Error("its tensors are in another order than outputs, weights, arena");
       if (each.kind != kOutput) continue;
-      if (each.offset != static_cast<int64_t>(written) || written >= outputs.size()) throw Error("its outputs are not those of the network in their order");
+      if (each.offset != static_cast<int64_t>(written) || written >= outputs.size())
+        throw Error("its outputs are not those of the network in their order");
       const Port& port = outputs[written++];
       const Dtype& dtype = dtype_of(port.dtype);
       if (part(port) != each.shape || dtype.code != each.dtype.code || dtype.bits != each.dtype.bits)
@@ -61,7 +66,7 @@ class Weights {
     for (const Step& step : steps) {
       for (const Operand& operand : step.operands) {
         uint64_t position = static_cast<uint64_t>(operand.position), beyond = position - inputs.size();
-        if (position >= inputs.size() && beyond >= entries.size()) throw Error("there is no tensor " + std::to_string(position));
+        if (position >= inputs.size() && beyond >= entries.size()) throw Error("there is no tensor " + std::to_string(operand.position));
         if (product(operand.shape) != product(position < inputs.size() ? part(inputs[position]) : entries[beyond].shape))
           throw Error("kernel '" + step.kernel + "' takes tensor " + std::to_string(position) + " in another shape");
       }
@@ -135,7 +140,8 @@ class Weights {
       entries.push_back({kind, *found, offset, shape(bits / 8)});
       if (offset < 0 || offset > kMostBytes) throw Error("a tensor lies nowhere");
       if (kind != kOutput && offset % static_cast<int64_t>(kAlignment)) throw Error("a tensor does not lie at a multiple of 64 bytes");
-      if (kind == kWeight && (offset < bytes || offset + entries.back().bytes() > size)) throw Error("a weight lies outside it: it is cut short");
+      if (kind == kWeight && (offset < bytes || offset + entries.back().bytes() > size))
+        throw Error("a weight lies outside it: it is cut short");
     }
     for (int64_t left = count(calls); left > 0; --left) {
       int64_t length = take();
@@ -143,7 +149,8 @@ class Weights {
       size_t words = static_cast<size_t>(count((length + 7) / 8));
       Step step{std::string(mapping.data() + 8 * next_, static_cast<size_t>(length)), {}};
       next_ += words;
-      bool is_name = !step.kernel.empty() && step.kernel[0] != '_' && step.kernel[0] != '.' && step.kernel != "main" && step.kernel != "tenfold_run";
+      bool is_name = !step.kernel.empty() && step.kernel[0] != '_' && step.kernel[0] != '.';
+      if (step.kernel == "main" || step.kernel == "tenfold_run") is_name = false;  // functions of the library, and no kernels
       for (char c : step.kernel) is_name = is_name && (std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.');
       if (!is_name) throw Error("'" + step.kernel.substr(0, 60) + "' is no name of a kernel");
       for (int64_t operands = count(take()); operands > 0; --operands) {

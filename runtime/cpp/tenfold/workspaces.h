@@ -20,7 +20,7 @@ class Workspaces {
     std::vector<Block>& blocks = shelf().blocks;
     Block* best = nullptr;
     for (Block& each : blocks)
-      if (!each.used && (!best || (each.size >= size ? best->size < size || each.size < best->size : best->size < size && each.size > best->size))) best = &each;
+      if (!each.used && (!best || better(each.size, best->size, size))) best = &each;
     if (!best || best->size < size) {
       if (!best) best = &blocks.emplace_back();
       std::free(best->data);
@@ -47,6 +47,10 @@ class Workspaces {
   }
 
  private:
+  // The smallest block that is large enough, or else the largest.
+  static bool better(size_t one, size_t other, size_t wanted) {
+    return one >= wanted ? other < wanted || one < other : other < wanted && one > other;
+  }
   struct Block {
     void* data = nullptr;
     size_t size = 0;
@@ -82,7 +86,6 @@ class Workspaces {
     return shelf;
   }
 };
-
 
 }  // namespace detail
 }  // namespace tenfold

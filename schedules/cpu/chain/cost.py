@@ -55,8 +55,11 @@ class Work:
         return 1
 
     def cheapest_cut(self) -> tuple[float, Cut]:
-        """Cycles of the busiest core, and the cut that leaves it the fewest: of those with as many, that of the fewest strips, or, where
-        these cost nothing, of the fewest rows: what lies between stages is then least."""
+        """Return the cycles of the busiest core, and the cut that leaves it the fewest.
+
+        Of cuts with as many cycles, that of the fewest strips is taken. Where strips cost nothing it is that of the fewest rows: what lies
+        between stages is then least.
+        """
         cost, _, cut = min((self.cost(cut), cut.rows if self.lean else cut.strips, cut) for cut in _cuts(self.links[-1].output[0]))
         return cost, cut
 

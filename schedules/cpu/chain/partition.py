@@ -94,8 +94,11 @@ def _chained(links: Sequence[ConvWorkload], target: Target, own: Ends) -> list[t
 
 
 def _alone(link: ConvWorkload, ends: Ends, target: Target) -> bool:
-    """Whether a chain of this convolution alone can be better: it spares a copy, or a gather. Its kernel columns are unrolled, which a loop
-    over fewer channels than a vector has lanes repays only if no kernel transposes the image before."""
+    """Whether a chain of this convolution alone can be better, since it spares a copy or a gather.
+
+    Its kernel columns are unrolled. A loop over fewer channels than a vector has lanes repays that only if no kernel transposes the image
+    before.
+    """
     if link.gathered:
         return not link.depthwise
     copied = any(link.geometry.padding) or ends != CHANNELS_LAST
@@ -113,8 +116,11 @@ def _permutes(links: Sequence[ConvWorkload], wanted: Ends, done: Ends, target: T
 
 
 def transposable(links: Sequence[ConvWorkload], stages: Sequence[ChainStage], wanted: Ends, target: Target) -> Ends:
-    """Which of the wanted ends a chain can take as they lie: its source if it is read number by number, or can be transposed, since there
-    are vectors of channels and of columns, and no two tasks want the same rows."""
+    """Return those of the wanted ends that a chain can take as they lie.
+
+    It can take its source if it reads it number by number, or can transpose it: there are vectors of channels and of columns, and no two
+    tasks want the same rows.
+    """
     if wanted.source_nchw and _read_in_place(links[0], stages, target):
         return replace(wanted, in_place=True)
     by_channels = not stages[0].depthwise and all(stage.depthwise for stage in stages[1:])
@@ -125,9 +131,12 @@ def transposable(links: Sequence[ConvWorkload], stages: Sequence[ChainStage], wa
 
 
 def _read_in_place(link: ConvWorkload, stages: Sequence[ChainStage], target: Target) -> bool:
-    """Whether a convolution that is not depthwise reads an image (N, C, H, W) as it lies. Lines of all channels are read side by side: they
-    must not lie as far apart as the places that share a set of the L1 cache, nor, where they are read again for every block of filters, in
-    more pages than have an address at hand. By itself it is cut by rows then."""
+    """Whether a convolution that is not depthwise reads an image (N, C, H, W) as it lies.
+
+    Lines of all channels are read side by side. They must not lie as far apart as the places that share a set of the L1 cache. Where they
+    are read again for every block of filters, they must not lie in more pages than have an address at hand. By itself it is cut by rows
+    then.
+    """
     alone, channel_bytes, cpu = len(stages) == 1, 4 * link.size[0] * link.size[1], target.model
     sets = Counter(channel * channel_bytes % cpu.way_bytes // cpu.line_bytes for channel in range(link.channels))
     crowded = max(sets.values()) > MOST_LINES_OF_A_SET * target.l1_bytes / cpu.way_bytes
@@ -239,6 +248,8 @@ def _fused(links: Sequence[ConvWorkload], target: Target, wanted: Ends) -> tuple
 
 
 def _repays_rows(link: ConvWorkload, target: Target) -> bool:
-    """Whether a convolution of its own that transposes its image can be cut by rows: a kernel of several rows has those at the border of
-    two tasks transposed by both."""
+    """Whether a convolution of its own that transposes its image can be cut by rows.
+
+    In a kernel of several rows, two tasks would transpose those at their border.
+    """
     return link.geometry.kernel == (1, 1) and shares_weights(link, target)

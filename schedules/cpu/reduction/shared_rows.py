@@ -158,7 +158,10 @@ def _groups(out: Block, of_rows: Sequence[Block]) -> tuple[int, int] | None:
 
 
 def _split_axis(s: Schedule, out: Block, axis: int, size: int) -> Schedule:
-    """y[n, c] = x[n, c] - mean[n, c // size]    ->    y[n, g * size + i] = x[n, g * size + i] - mean[n, g]"""
+    """Split an axis of the output.
+
+    y[n, c] = x[n, c] - mean[n, c // size]    ->    y[n, g * size + i] = x[n, g * size + i] - mean[n, g]
+    """
     dtype = str(out.axes[0].ty.dtype)
 
     def split(*v: ir.Expr) -> tuple[ir.Expr, ...]:

@@ -1,4 +1,4 @@
-"""The contract of a device, held by each of them: this process, one that serves, one under emulation, and the two processes that are emulated."""
+"""The contract of a device, held by each of them: this process, one that serves, one under emulation, and what is emulated."""
 from __future__ import annotations
 
 import os
@@ -62,7 +62,8 @@ def device(request, monkeypatch):
     if request.param == "remote":
         made = Remote(Session(request.getfixturevalue("server").address))
     else:
-        made = {"here": Here, "child": lambda: child(monkeypatch), "native": lambda: native(monkeypatch), "emulated": Emulated}[request.param]()
+        ways = {"here": Here, "child": lambda: child(monkeypatch), "native": lambda: native(monkeypatch), "emulated": Emulated}
+        made = ways[request.param]()
     with made as entered:
         if entered.check(TARGET) is not None:
             pytest.skip(entered.check(TARGET))
@@ -285,8 +286,12 @@ def test_which_device_is_found(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_model_compiled_for_a_remote_device(server, tiny_file, tmp_path):
-    net = tenfold.compile(tiny_file, output=tmp_path / "out", device=server.address)
+def test_a_model_compiled_for_a_remote_device(tiny_file, tmp_path):
+    server = Server()  # the other one may still be at the end of a session
+    try:
+        net = tenfold.compile(tiny_file, output=tmp_path / "out", device=server.address)
+    finally:
+        server.stop()
     assert net.manifest.verification["device"] == f"{server.address}, {detection.cpu_model()}"
     assert net.manifest.target["name"] == server.address
     assert net(np.zeros((1, 3, 8, 8), "float32")).shape == (1, 5)

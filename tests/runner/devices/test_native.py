@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -101,7 +102,8 @@ def test_what_is_no_question(tmp_path):
 @needs_compiler
 def test_programs_that_are_none(tmp_path):
     (tmp_path / "p").mkdir()
-    for text in ("", "threads x", "threads -1", "input float32 -1", "output float99 1", "input float32 99999999999999999999", "kernel", "else 1"):
+    endless = "input float32 99999999999999999999"
+    for text in ("", "threads x", "threads -1", "input float32 -1", "output float99 1", endless, "kernel", "else 1"):
         (tmp_path / "p" / "program").write_text(text + "\n")
         (line,) = answers(["load p network"], tmp_path)
         assert line.startswith("error ") and "p: " not in line
@@ -180,3 +182,15 @@ def test_what_needs_python_goes_to_python(tmp_path, monkeypatch):
         device.drop(handle)
         with pytest.raises(TenfoldError, match="dropped"):
             device.run(handle, {"x": x})
+
+
+def test_without_a_compiler_it_is_this_python(monkeypatch):
+    def none(architecture):
+        raise TenfoldError("there is no compiler")
+
+    monkeypatch.setattr(native, "compiler_for", none)
+    monkeypatch.setattr(emulated, "emulator_for", lambda architecture: "/bin/true")
+    assert sys.executable in Emulated(architecture=HERE).command()
+    other = "aarch64" if HERE == "x86_64" else "x86_64"
+    with pytest.raises(TenfoldError, match="there is no compiler"):
+        Emulated(architecture=other).command()
