@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import geometric_mean, median
 from typing import Any
 
+from arm.tables import sections as arm_sections
 from results import read
 from tenfold.runner.report import count, milliseconds
 from tenfold.support.errors import TenfoldError
@@ -220,7 +221,8 @@ def house_pages() -> dict[Path, dict[str, str]]:
     """The sections of the pages that show this repository's results."""
     searches = {name: search_section(json.loads(path.read_text(encoding="utf-8"))) for name, path in SEARCHES.items()}
     return {ROOT / "README.md": {"networks": brief(read(RESULTS / "networks.json"))},
-            ROOT / "docs" / "benchmarks.md": whole_sections(RESULTS) | searches}
+            ROOT / "docs" / "benchmarks.md": whole_sections(RESULTS) | searches,
+            ROOT / "docs" / "arm.md": arm_sections(RESULTS / "arm", read, markdown)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
