@@ -61,7 +61,7 @@ def slow_table(content: dict[str, Any], cpus: Sequence[str]) -> Table:
             if is_below(row, cpu):
                 loop = main_loop(row, cpu)
                 numbers = [str(loop[name]) for name in ("fmla", "accumulators", "loads", "stack")]
-                rows.append([row["name"], cpu, f"{loop['share_of_peak']:.0%}", *numbers, reason(loop, cpu)])
+                rows.append([row["name"], cpu, f"{loop['share_of_peak']:.1%}", *numbers, reason(loop, cpu)])
     return headings, rows
 
 
