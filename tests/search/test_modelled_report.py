@@ -1,0 +1,20 @@
+"""A report of milliseconds that no machine took says so."""
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tenfold.search.tables import compression_line
+
+
+def done(modelled: str | None) -> Any:
+    verdict = SimpleNamespace(drop=0.5, uncertainty=0.1)
+    found = SimpleNamespace(verdict=verdict, expected=None, labels=True, predicted_ms=1.1, images={"held_out": 100}, modelled=modelled)
+    before, after = (SimpleNamespace(macs=macs, ms=ms, bytes=1000, accuracy=0.9) for macs, ms in ((200, 2.0), (100, 1.0)))
+    return SimpleNamespace(search=found, before=before, after=after)
+
+
+@pytest.mark.parametrize("modelled, said", [(None, "2.00 -> 1.00 ms (2.0"), ("by llvm-mca", "2.00 -> 1.00 modelled ms (2.0")])
+def test_modelled_milliseconds_are_called_so(modelled, said):
+    assert said in compression_line(done(modelled))
