@@ -51,7 +51,14 @@ def _everywhere(
     context.obj = {"quiet": quiet, "verbose": verbose}
 
 
-def command(function: Callable[..., Answer]) -> Callable[..., None]:
+def group(name: str, about: str) -> typer.Typer:
+    """Register commands that stand behind another word: ``tenfold NAME COMMAND``. They are registered by `command`."""
+    within = typer.Typer(help=about, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
+    app.add_typer(within, name=name)
+    return within
+
+
+def command(function: Callable[..., Answer], within: typer.Typer = app) -> Callable[..., None]:
     """Register a command: a function of its Work and its options that returns an Answer. It gets --json, -q and -v too.
 
     Where it has a parameter `reading`, it gets the options of reading a model too.
@@ -71,7 +78,7 @@ def command(function: Callable[..., Answer]) -> Callable[..., None]:
             answer.publish(json, work.quiet)
 
     _declare(run, function, {**(READING if reads else {}), "json": (Json, None), **LOUDNESS})
-    return app.command()(run)
+    return within.command()(run)
 
 
 def service(function: Callable[..., None]) -> Callable[..., None]:

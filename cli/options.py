@@ -33,7 +33,10 @@ Device = Annotated[
     ),
 ]
 Silence = Annotated[
-    float | None, typer.Option("--silence", help="Seconds without a sign of life after which a session ends; default: 60.", metavar="S")
+    float | None,
+    typer.Option(
+        "--silence", help="Seconds without a sign of life after which a session ends; default: 12 of a device, 60 of a client.", metavar="S"
+    ),
 ]
 
 

@@ -10,8 +10,7 @@ from .device import HERE, Device
 from .emulated import CPU, X86, Emulated, cpus_of, emulator_for
 from .here import Here
 from .remote import Remote
-from .session import Session
-from .wire import SILENCE
+from .session import SILENCE, Session
 
 if TYPE_CHECKING:
     from ...targets import Target
@@ -25,11 +24,11 @@ def device_of(spec: str, *, architecture: str = X86, silence: float | None = Non
     Parameters
     ----------
     spec : str
-        ``here``; ``HOST:PORT``, where ``tenfold serve`` runs; ``emulated`` or ``emulated:CPU``.
+        ``here``; ``HOST:PORT``, where ``tenfold serve`` or ``tenfold-device`` runs; ``emulated`` or ``emulated:CPU``.
     architecture : str
         Of what is emulated.
     silence : float, optional
-        Seconds without a sign of life of a remote device after which it is given up. Default: 60.
+        Seconds without a sign of life of a remote device after which it is given up. Default: 12.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A device that runs ``tenfold serve``: what is compiled here is sent there, run and timed."""
+"""A device that runs ``tenfold serve`` or ``tenfold-device``: what is compiled here is sent there, run and timed."""
 from __future__ import annotations
 
 import itertools
@@ -35,7 +35,7 @@ class Remote(Closing):
 
     @property
     def cores(self) -> int:
-        return self.target.cores
+        return self.session.cores
 
     @property
     def target(self) -> Target:

@@ -1,4 +1,4 @@
-"""The near side of a session with a device that runs ``tenfold serve``: what is compiled here is sent there, run and timed."""
+"""The near side of a session with a device (``tenfold serve``, ``tenfold-device``): what is compiled here is sent there, run and timed."""
 from __future__ import annotations
 
 import socket
@@ -6,21 +6,25 @@ import weakref
 from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...runtime.manifest import FORMAT
 from ...support.errors import TenfoldError
 from ...targets import Target
 from ...targets.cpu_model import CpuModel
-from .wire import PIECE, SILENCE, Closed, Garbled, Lost, Wire, beat_of, check_silence, pieces
+from .wire import PIECE, PROTOCOL, Closed, Garbled, Lost, Wire, beat_of, check_silence, pieces
+
+if TYPE_CHECKING:
+    from ...targets.host import Facts
 
 PORT = 9190
 PATIENCE = 10.0  # seconds for a device to answer a greeting
+SILENCE = 12.0  # seconds without a sign of life after which a device counts as gone
 
 
 def this_version() -> str:
     """What both sides must have the same of."""
-    return f"{metadata.version('tenfold')}, format {FORMAT}"
+    return f"{metadata.version('tenfold')}, format {FORMAT}, protocol {PROTOCOL}"
 
 
 class Refused(TenfoldError):
@@ -63,27 +67,44 @@ class Session:
         about = self.ask("describe")
         if about["version"] != this_version():
             self.close()
-            raise TenfoldError(f"device {address}: it has Tenfold {about['version']}, this is {this_version()}: install the same on both")
-        self._target, self._reason = about["target"], about["reason"]
+            raise TenfoldError(f"device {address}: it has Tenfold {about['version']}, this is {this_version()}: {_mend(about)}")
+        self._target, self._reason, self._facts = about["target"], about["reason"], about.get("facts")
 
     @property
     def cpu(self) -> str:
         """The device's CPU, for people; empty where it can't tell."""
-        return self._target["description"] if self._target else ""
+        return (self._target or self._facts or {"description": ""})["description"]
+
+    @property
+    def cores(self) -> int:
+        """The device's physical cores; TenfoldError where it can't tell."""
+        return self._read_facts().cores if self._facts else self.target.cores
 
     @property
     def target(self) -> Target:
-        """The device as a target, as it sees itself.
+        """The device as a target, as it sees itself; one without LLVM tells facts, and the target is made here.
 
         Raises
         ------
         TenfoldError
             It can't tell.
         """
+        if self._facts:
+            from ...targets.host import target_of
+
+            return target_of(self._read_facts(), self.address)
         if self._target is None:
             raise TenfoldError(f"device {self.address}: {self._reason}")
         told = {"name": self.address, "features": tuple(self._target["features"]), "model": CpuModel(**self._target["model"])}
         return Target(**{**self._target, **told})
+
+    def _read_facts(self) -> Facts:
+        from ...targets.host import Facts
+
+        try:
+            return Facts.read(self._facts)
+        except TenfoldError as error:
+            raise TenfoldError(f"device {self.address}: {error}") from None
 
     def ask(self, work: str, **options: Any) -> Any:
         """What the device answers, see `bench_session.Bench`.
@@ -172,7 +193,7 @@ class Session:
         return bytes(content)
 
     def _greet(self, host: str, port: int, silence: float) -> Wire:
-        hint = "is tenfold serve running there, and open to this machine (--host)?"
+        hint = "is tenfold serve running there (or tenfold-device), and open to this machine (--host)?"
         try:
             wire = Wire(socket.create_connection((host, port), PATIENCE), min(PATIENCE, silence))
         except OSError as error:
@@ -196,6 +217,11 @@ class Session:
         wire.limit(silence)
         wire.beat(beat_of(silence, answer["silence"]))
         return wire
+
+
+def _mend(about: dict[str, Any]) -> str:
+    """What makes both sides the same, for a device that describes itself so."""
+    return "build its program again (tenfold device build)" if about.get("facts") else "install the same on both"
 
 
 def _pieces_of_file(file: Path) -> Iterator[bytes]:
