@@ -103,6 +103,8 @@ class SearchReport:
         Whether accuracy is that: otherwise it is agreement with the dense network.
     surveys : tuple of LayerSurvey
         Everything that was looked at, layer by layer.
+    modelled : str, optional
+        By what model the milliseconds were made, where none were measured.
     """
 
     budget: Budget
@@ -114,10 +116,11 @@ class SearchReport:
     seconds: float
     labels: bool
     surveys: tuple[LayerSurvey, ...]
+    modelled: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, without the surveys, which stand with the layers."""
-        names = ("predicted_ms", "images", "tried", "seconds", "labels")
+        names = ("predicted_ms", "images", "tried", "seconds", "labels", *(["modelled"] if self.modelled else []))
         verdict = {**self.verdict.to_dict(), "expected": self.expected and asdict(self.expected)}
         return {"budget": asdict(self.budget), **{name: getattr(self, name) for name in names}, "verdict": verdict}
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .compression import Compression, LayerChange, SearchReport
+from .timing.timer import model_of
 
 if TYPE_CHECKING:
     from .budget import Budget
@@ -25,6 +26,7 @@ def search_report(search: Search, budget: Budget, chosen: Indices) -> SearchRepo
         seconds=search.seconds,
         labels=search.labelled,
         surveys=tuple(search.surveys),
+        modelled=model_of(search.table.device),
     )
 
 

@@ -43,6 +43,8 @@ def _timed(done: Compression) -> Listing:
         times = f"{before / ms:.1f}" if layer.method and ms else ""
         table.add_row(*_head(layer, layer.response_error), milliseconds(before), milliseconds(ms), times, dim(layer.reason or ""))
     table.caption = "error: of the layer's responses to the calibration images, relative; ms: of the layer by itself"
+    if done.search is not None and done.search.modelled:
+        table.caption += "; all ms are modelled, none was measured"
     return table
 
 
@@ -58,7 +60,7 @@ def _searched(done: Compression, found: SearchReport) -> str:
     name = "accuracy" if found.labels else "agreement with the dense network"
     return (
         f"{count(before.macs)} -> {count(after.macs)} MACs ({before.macs / after.macs:.1f} times fewer),"
-        f" {milliseconds(ms_before)} -> {milliseconds(ms)} ms ({ms_before / ms:.1f} times faster,"
+        f" {milliseconds(ms_before)} -> {milliseconds(ms)} {'modelled ' if found.modelled else ''}ms ({ms_before / ms:.1f} times faster,"
         f" {milliseconds(found.predicted_ms)} ms predicted), {size(before.bytes)} -> {size(after.bytes)},"
         f" {name} {before.accuracy:.2%} -> {after.accuracy:.2%}"
         f" ({verdict.drop:.2f} +-{verdict.uncertainty:.2f} points lost on {found.images['held_out']} held-out images{expected})"

@@ -95,6 +95,7 @@ def test_bench_shows_names_as_they_are(place):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("place", ["markup", "controls"], indirect=True)  # a search takes long; the others are seen elsewhere
 def test_a_search_shows_names_as_they_are(place, tmp_path):
     folder, _, name = place
     model, x = classifier(), images(400)

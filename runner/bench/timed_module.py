@@ -36,7 +36,7 @@ class TimedModules:
     """
 
     def __init__(self, target: Target, device: Device) -> None:
-        if not device.is_real:
+        if not device.is_real and not getattr(device, "is_modelled", False):
             raise TenfoldError(f"device {device.name}: times under emulation say nothing of a CPU: give here or HOST:PORT")
         lack = device.check(describe_target(target))
         if lack is not None:

@@ -4,6 +4,7 @@
     load FOLDER TIMED              a folder with model.so, weights.bin and a file `program`; TIMED: network or kernels
     run FOLDER INPUTS OUTPUTS      two files of raw arrays, each behind the other
     time FOLDER RUNS               milliseconds of single runs; 0 runs: a short burst
+    count FOLDER                   one run between marks, for what counts instructions (`counted`); only the program in C++ does
     drop FOLDER
 
 Every line is answered by one: ``ok`` and words, or ``error`` and a text; or ``python`` and a text, where a network can't be loaded without

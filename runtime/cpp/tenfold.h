@@ -7,13 +7,10 @@
 // An artifact is code: load what you would run as a program. More in docs/cpp.md.
 #pragma once
 
-#include <dlfcn.h>
-#include <sys/stat.h>
-
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <deque>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>

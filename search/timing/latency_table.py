@@ -21,6 +21,7 @@ from ...support.interrupts import disguised
 from ...support.progress import Progress, reporter
 from ..store import TUNE_LOGS, Store, cache_folder, is_number
 from .stopwatch import QUIET_RATIO, Stopwatch
+from .timer import model_of
 
 if TYPE_CHECKING:
     import os
@@ -65,6 +66,8 @@ class LatencyTable:
         self.device = device
         name = re.sub(r"[^\w-]+", "-", str(target.tvm.get("mcpu", target.name))) + ".jsonl"
         machine = {"tvm": target.tvm, "name": target.description}
+        if (model := model_of(device)) is not None:
+            machine["modelled"] = model
         schedules = code_version("schedules", "passes", "codegen", package="apache-tvm")
         self._context = {"machine": machine, "threads": target.cores, "schedules": schedules}
         self._store = Store(Path(folder or cache_folder() / TUNE_LOGS) / name, KEY, [SHIPPED / name], _is_sound)

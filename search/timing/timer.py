@@ -28,6 +28,11 @@ class Timer(Protocol):
         """The whole call."""
 
 
+def model_of(timer: Timer) -> str | None:
+    """By what model the milliseconds of a timer are made; None where they are measured."""
+    return getattr(getattr(timer, "device", None), "model", None)
+
+
 @contextlib.contextmanager
 def open_timer(device: str | Device | Timer | None, target: Any, settings: Settings) -> Iterator[tuple[Target, Timer]]:
     """The target of a search, and what its modules are timed by.
@@ -35,9 +40,10 @@ def open_timer(device: str | Device | Timer | None, target: Any, settings: Setti
     Parameters
     ----------
     device : str, Device, Timer or None
-        ``here``, or ``HOST:PORT``, where ``tenfold serve`` runs; a device that is open; a Timer of the caller's; None: this machine.
+        ``here``, or ``HOST:PORT``, where ``tenfold serve`` runs; ``emulated:CPU``, a preset for AArch64 whose cycles are modelled, on one
+        thread (`runner.bench.modelled`); a device that is open; a Timer of the caller's; None: this machine.
     target : str, Target, dict or None
-        None or ``host``: the machine that modules are timed on.
+        None or ``host``: the machine, or the CPU, that modules are timed on.
     settings : Settings
         Its threads and its silence.
 
@@ -47,6 +53,7 @@ def open_timer(device: str | Device | Timer | None, target: Any, settings: Setti
         There is no such target, its code does not run where modules are timed, or the device does not answer.
     """
     from ...codegen.library import support_objects
+    from ...runner.bench.modelled import Modelled, modelled_device
     from ...runner.bench.timed_module import TimedModules
     from ...runner.devices.choose import device_of
     from ...runner.devices.device import HERE
@@ -57,12 +64,21 @@ def open_timer(device: str | Device | Timer | None, target: Any, settings: Setti
         raise TenfoldError("--silence is a limit for a device: give --device HOST:PORT too")
     with contextlib.ExitStack() as stack:
         where: Device | Timer
-        if device is None or isinstance(device, str):
+        modelled = modelled_device(device) if isinstance(device, str) else None
+        if modelled is not None:
+            where = stack.enter_context(modelled)
+        elif device is None or isinstance(device, str):
             where = stack.enter_context(device_of(HERE if device is None else device, silence=settings.silence))
         else:
             where = device
         if isinstance(where, Remote) and target in (None, "host"):
             target = where.target
-        chosen = with_threads(resolve(target or "host"), settings.threads)
+        threads = settings.threads
+        if isinstance(where, Modelled):
+            target = where.target if target in (None, "host") else target
+            if threads not in (None, 1):
+                raise TenfoldError(f"device {where.name}: its cycles are those of one thread: give --threads 1")
+            threads = 1
+        chosen = with_threads(resolve(target or "host"), threads)
         support_objects(chosen)  # a C++ compiler that is missing or fails is told now, not after an hour
         yield chosen, where if isinstance(where, Timer) else TimedModules(chosen, where)

@@ -16,7 +16,13 @@ from artifact_edits import edit, read_words, sign, write_words
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from tenfold.runner.devices.artifacts import read_manifest
+from tenfold.runner.devices.child import write_program
+from tenfold.runner.devices.device import Program
+from tenfold.runner.devices.emulated import emulator_for
+from tenfold.runner.devices.native import compiler_for, library_root
 from tenfold.runtime.manifest import FORMAT
+from tenfold.support.errors import TenfoldError
 
 ROOT = Path(tenfold.__file__).parent
 HEADER, EXAMPLE = ROOT / "runtime" / "cpp", ROOT / "examples" / "deploy_cpp"
@@ -329,6 +335,59 @@ def test_the_example_is_built_by_cmake(copy, image, tmp_path):
         subprocess.run(command, check=True, capture_output=True, env=environment)
     np.save(tmp_path / "image.npy", image)
     assert run_deploy(tmp_path / "build" / "deploy", copy, tmp_path / "image.npy")[0] == 0
+
+
+@pytest.fixture(scope="module")
+def bundled(tmp_path_factory):
+    """A network whose kernels need workspaces, on several threads."""
+    folder = tmp_path_factory.mktemp("bundled") / "net"
+    net = tenfold.compile(ROOT / "examples" / "models" / "cifar10_jin_baseline.onnx", output=folder)
+    assert net.manifest.memory["workspaces"] > 0
+    return folder
+
+
+@pytest.mark.slow
+def test_a_whole_network(checks, bundled):
+    image = np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype("f")
+    compared(checks, bundled, {"image": image}, 2)
+
+
+@pytest.mark.slow
+def test_the_device_program(tmp_path, copy, bundled):
+    """Networks that come and go, timed as a whole and by their kernels: under the sanitizers."""
+    program = build([HEADER / "device.cc"], tmp_path / "device", "-rdynamic", *sanitizers(tmp_path))
+    for name, folder in (("small", copy), ("large", bundled)):
+        write_program(Program.of_artifact(folder, read_manifest(folder), 2), folder)
+        shutil.copytree(folder, tmp_path / name)
+    lines = [line for kind in ("network", "kernels", "network") for name in ("small", "large")
+             for line in (f"load {name} {kind}", f"time {name} 2", f"time {name} 0", f"drop {name}")]  # fmt: skip
+    done = subprocess.run([program], input="\n".join(lines), capture_output=True, text=True, cwd=tmp_path, timeout=SECONDS)
+    assert (done.returncode, done.stderr) == (0, "")
+    answers = done.stdout.splitlines()
+    assert len(answers) == len(lines) and all(answer.split(" ")[0] == "ok" for answer in answers)
+    times = [list(map(float, answer.split(" ")[1:])) for answer, line in zip(answers, lines, strict=True) if line.startswith("time")]
+    assert all(len(each) >= 2 and min(each) > 0 for each in times)
+
+
+def test_on_another_architecture(tiny_file, image, tmp_path):
+    emulator = emulator_for("aarch64")
+    if emulator is None:
+        pytest.skip("qemu-aarch64 is not installed (package qemu-user)")
+    try:
+        compiler, root = compiler_for("aarch64"), library_root("aarch64")
+    except TenfoldError as error:
+        pytest.skip(str(error))
+    command = [compiler, "-std=c++17", "-O1", "-pthread", f"-I{HEADER}", *WARNINGS, "-rdynamic", str(EXAMPLE / "main.cc"), "-o", "deploy"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    net = tenfold.compile(tiny_file, "cortex-a72", tmp_path / "net")
+    image.tofile(tmp_path / "image")
+    run = [emulator, "-cpu", "cortex-a72", "-L", str(root), "./deploy"]
+    done = subprocess.run([*run, "net", "image", "--runs", "1"], capture_output=True, text=True, cwd=tmp_path, timeout=SECONDS)
+    best = int(done.stdout.splitlines()[1].split()[0])
+    scores = tenfold.compile(tiny_file, output=tmp_path / "here")(image)[0]
+    assert done.stderr == "" and best == scores.argmax() and net.manifest.target["architecture"] == "aarch64"
+    done = subprocess.run([*run, "here", "image"], capture_output=True, text=True, cwd=tmp_path, timeout=SECONDS)
+    assert done.returncode == 2 and "host is x86_64, this machine is aarch64" in done.stderr
 
 
 def test_no_library_of_tvm_is_needed(copy):

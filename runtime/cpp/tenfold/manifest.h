@@ -1,7 +1,12 @@
 // manifest.json, as far as it takes to run the network: runtime/manifest.py reads all of it.
 #pragma once
 
+#include <sys/stat.h>
+
+#include <cerrno>
 #include <cstdint>
+#include <cstring>
+#include <set>
 #include <string>
 #include <vector>
 

@@ -1,10 +1,14 @@
 // weights.bin: the weights, where each intermediate tensor lies, and the calls of kernels. runtime/weights.py tells of the format.
 #pragma once
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <cctype>
 #include <cstdint>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "mapping.h"

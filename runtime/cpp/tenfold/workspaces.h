@@ -87,6 +87,5 @@ class Workspaces {
   }
 };
 
-
 }  // namespace detail
 }  // namespace tenfold

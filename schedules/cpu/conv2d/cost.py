@@ -59,13 +59,24 @@ class Tile:
     prefetch: bool = False
 
 
-def fits_registers(pixels: int, vectors: int, target: Target) -> bool:
+def fits_registers(pixels: int, vectors: int, target: Target, channels: int | None = None) -> bool:
     """Whether accumulators, weights and broadcasts fit: a tile that spills costs two to three times.
 
     One register stays free: LLVM spills exact fits in some surroundings. Where a multiply-add can't broadcast from memory or take a lane,
-    as in AVX2, a broadcast needs a register, and with a single weight vector LLVM keeps all broadcasts of a step.
+    as in AVX2, a broadcast needs a register, and with a single weight vector LLVM keeps all broadcasts of a step. Where it takes lanes and
+    the image has no more channels than a vector, LLVM loads all channels of each pixel at once: every pixel has a register.
+
+    Parameters
+    ----------
+    pixels, vectors : int
+        Of the tile.
+    target : Target
+    channels : int, optional
+        Of the image. Default: many.
     """
     accumulators = pixels * vectors
+    if target.model.lane_operand and channels is not None and channels <= target.lanes:
+        return accumulators + vectors + pixels < target.vector_registers
     if vectors == 1 and not (target.model.memory_operand or target.model.lane_operand):
         return 2 * accumulators + 2 <= target.vector_registers
     return accumulators + vectors + 1 < target.vector_registers
@@ -159,7 +170,7 @@ def choose_tile(shape: ConvShape, target: Target) -> Tile:
         for vectors in range(1, min(4, most) + 1)
         for pixels in range(1, min(target.vector_registers, shape.pixels) + 1)
         for flat in ((True,) if one_pointer(shape) else (False, True))
-        if fits_registers(pixels, vectors, target) and pixels <= widest(shape, flat, target)
+        if fits_registers(pixels, vectors, target, shape.channels) and pixels <= widest(shape, flat, target)
     ]
     work, flat, pixels, vectors = min(candidates)
     pixels = -pixels

@@ -293,8 +293,12 @@ def test_which_device_is_found(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_model_compiled_for_a_remote_device(server, tiny_file, tmp_path):
-    net = tenfold.compile(tiny_file, output=tmp_path / "out", device=server.address)
+def test_a_model_compiled_for_a_remote_device(tiny_file, tmp_path):
+    server = Server()  # the other one may still be at the end of a session
+    try:
+        net = tenfold.compile(tiny_file, output=tmp_path / "out", device=server.address)
+    finally:
+        server.stop()
     assert net.manifest.verification["device"] == f"{server.address}, {detection.cpu_model()}"
     assert net.manifest.target["name"] == server.address
     assert net(np.zeros((1, 3, 8, 8), "float32")).shape == (1, 5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -181,3 +182,15 @@ def test_what_needs_python_goes_to_python(tmp_path, monkeypatch):
         device.drop(handle)
         with pytest.raises(TenfoldError, match="dropped"):
             device.run(handle, {"x": x})
+
+
+def test_without_a_compiler_it_is_this_python(monkeypatch):
+    def none(architecture):
+        raise TenfoldError("there is no compiler")
+
+    monkeypatch.setattr(native, "compiler_for", none)
+    monkeypatch.setattr(emulated, "emulator_for", lambda architecture: "/bin/true")
+    assert sys.executable in Emulated(architecture=HERE).command()
+    other = "aarch64" if HERE == "x86_64" else "x86_64"
+    with pytest.raises(TenfoldError, match="there is no compiler"):
+        Emulated(architecture=other).command()

@@ -29,7 +29,6 @@ from tenfold.schedules.cpu.reduction.response_norm import chunk_rows
 from tenfold.schedules.cpu.winograd.cost import choose_winograd
 from tenfold.schedules.shapes import ConvGeometry, ConvWorkload
 from tenfold.targets import Target, resolve
-from tenfold.targets.cpu_model import CpuModel
 
 FOLDER = Path(__file__).parent / "choices"
 RUNS = FOLDER / "runs.txt"
@@ -194,24 +193,13 @@ def _streams(streams: Streams) -> str:
 
 @cache
 def targets() -> dict[str, Target]:
-    """What the choices are made for, by name: presets, and a Cortex-A76, which is none as yet."""
-    return {name: with_cores(resolve(name), 2) for name in ("zen3", "zen4")} | {"neon": cortex_a76()}
+    """What the choices are made for, by name of the snapshot: presets of AVX2, AVX-512 and NEON."""
+    return {name: with_cores(resolve(name), 2) for name in ("zen3", "zen4")} | {"neon": with_cores(resolve("cortex-a76"), 4)}
 
 
 def with_cores(target: Target, cores: int) -> Target:
     """The target with another number of cores."""
     return replace(target, cores=cores, tvm={**target.tvm, "num-cores": cores})
-
-
-def cortex_a76() -> Target:
-    """Four cores as of a Raspberry Pi 5: 64 KB of L1 in four ways, 512 KB of L2 each, 2 MB of L3 (Arm Cortex-A76 TRM).
-
-    Two pipes of 128 bits with multiply-adds of four cycles, two loads in a cycle (Cortex-A76 Software Optimization Guide); 48 pages in the
-    first TLB. Rates beyond the L1 cache are those of the other targets.
-    """
-    model = CpuModel(lane_operand=True, pointer_registers=20, way_bytes=16 << 10, tlb_pages=48, clock_ghz=2.4)
-    tvm = {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a76", "num-cores": 4}
-    return Target("cortex-a76", tvm, 128, 32, 4, 64 << 10, 512 << 10, 2 << 20, model=model)
 
 
 def lines(target: Target) -> str:

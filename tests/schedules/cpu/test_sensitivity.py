@@ -58,7 +58,7 @@ CONSTANT_DECIDES = {
     "conv2d.cost.FEWEST_PASSES": ("zen4", "tile 128-256 7 5x5"),
     "conv2d.groups.MOST_CYCLES_MERGED": ("zen3", "groups 96-576 27 1x1 g48"),
     "conv2d.groups.STORED_CYCLES": ("zen4", "groups 96-96 27 1x1 g8"),
-    "winograd.cost.INPUT_CYCLES": ("neon", "winograd 256-512 12 3x3"),
+    "winograd.cost.INPUT_CYCLES": ("neon", "winograd 512-512 7 3x3"),
     "winograd.cost.OUTPUT_CYCLES": ("zen4", "winograd 256-512 28 3x3"),
     "winograd.cost.LOOP_CYCLES": ("zen4", "winograd 256-512 28 3x3"),
     "winograd.cost.L3_SHARE": ("neon", "winograd 64-128 112 3x3"),
