@@ -41,7 +41,8 @@ ISA = "-mattr=+all"  # the assembler reads whatever any core has
 # LLVM models these by the Cortex-A57, which has half of their vector units: the Neoverse N1 is a Cortex-A76 with other caches.
 MODELS = {"cortex-a76": "neoverse-n1", "cortex-a78": "neoverse-n1"}
 POST_INDEX = re.compile(r"(ldr\s+[bhsdq]\d+,)\s*\[(\w+)\], #(-?)(\d+)$")
-SYSTEM = re.compile(r"(svc|mrs|msr|hlt|brk|dc|ic|tlbi|sys)\b")
+# What models of cores may lack: system instructions, and the atomic ones of ARMv8.1.
+UNMODELLED = re.compile(r"(svc|mrs|msr|hlt|brk|udf|dc|ic|tlbi|sys|(cas|swp|ld(add|clr|eor|set|[su]m(ax|in))|ldapr)(a|l|al)?[bhp]?)\b")
 UNKNOWN = "nop"  # an instruction that LLVM can't read
 
 
@@ -287,12 +288,12 @@ def as_modelled(text: str) -> tuple[str, ...]:
     ldr q0, [x0], #16  ->  ldr q0, [x0]; add x0, x0, #16
 
     In LLVM's model of a Cortex-A57 and A72 the address of such a load is as late as what it loads, and the next one waits. The core makes
-    the same two operations of it. The model of a core may know no system instruction.
+    the same two operations of it. What models lack is taken as nothing.
     """
     if found := POST_INDEX.match(text):
         load, base, sign, offset = found.groups()
         return f"{load} [{base}]", f"{'sub' if sign else 'add'} {base}, {base}, #{offset}"
-    return ("nop",) if SYSTEM.match(text) else (text,)
+    return ("nop",) if UNMODELLED.match(text) else (text,)
 
 
 def parse_cycles(text: str) -> list[float]:
