@@ -78,7 +78,8 @@ def test_flops(text, flops):
 
 @pytest.mark.parametrize("text, taken", [
     ("ldr\tq0, [x0], #16", ("ldr\tq0, [x0]", "add x0, x0, #16")), ("ldr s3, [x12], #-4", ("ldr s3, [x12]", "sub x12, x12, #4")),
-    ("ldr x1, [x0], #8", ("ldr x1, [x0], #8",)), ("ldr q0, [x0, #16]!", ("ldr q0, [x0, #16]!",)), ("svc #0", ("nop",)), ("ldaddal w0, w1, [x2]", ("nop",))])
+    ("ldr x1, [x0], #8", ("ldr x1, [x0], #8",)), ("ldr q0, [x0, #16]!", ("ldr q0, [x0, #16]!",)), ("svc #0", ("nop",)),
+    ("ldaddal w0, w1, [x2]", ("nop",))])
 def test_what_llvm_models_wrong_is_told_in_other_words(text, taken):
     assert modelled.as_modelled(text) == taken
 
