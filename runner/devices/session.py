@@ -1,24 +1,25 @@
 """The near side of a session with a device (``tenfold serve``, ``tenfold-device``): what is compiled here is sent there, run and timed."""
 from __future__ import annotations
 
+import contextlib
 import socket
+import time
 import weakref
 from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...runtime.manifest import FORMAT
 from ...support.errors import TenfoldError
 from ...targets import Target
 from ...targets.cpu_model import CpuModel
+from ...targets.host import Facts, target_of
 from .wire import PIECE, PROTOCOL, Closed, Garbled, Lost, Wire, beat_of, check_silence, pieces
-
-if TYPE_CHECKING:
-    from ...targets.host import Facts
 
 PORT = 9190
 PATIENCE = 10.0  # seconds for a device to answer a greeting
+TRIES, PAUSE = 4, 0.2  # greetings of a device that is busy; seconds between two of them
 SILENCE = 12.0  # seconds without a sign of life after which a device counts as gone
 
 
@@ -41,6 +42,10 @@ class Refused(TenfoldError):
         self.words = words
 
 
+class Busy(TenfoldError):
+    """The device serves another session."""
+
+
 class Session:
     """A device that is connected.
 
@@ -61,24 +66,26 @@ class Session:
         self.address = address
         check_silence(silence)
         host, port = _parse(address)
-        self._wire: Wire | None = self._greet(host, port, silence)
+        self._wire: Wire | None = self._begin(host, port, silence)
         self._unused: list[int] = []
         weakref.finalize(self, self._wire.close)
         about = self.ask("describe")
         if about["version"] != this_version():
             self.close()
             raise TenfoldError(f"device {address}: it has Tenfold {about['version']}, this is {this_version()}: {_mend(about)}")
-        self._target, self._reason, self._facts = about["target"], about["reason"], about.get("facts")
+        self._target, self._reason, self._facts = about["target"], about["reason"], self._read_facts(about.get("facts"))
 
     @property
     def cpu(self) -> str:
         """The device's CPU, for people; empty where it can't tell."""
-        return (self._target or self._facts or {"description": ""})["description"]
+        if self._facts is not None:
+            return self._facts.description
+        return self._target["description"] if self._target else ""
 
     @property
     def cores(self) -> int:
         """The device's physical cores; TenfoldError where it can't tell."""
-        return self._read_facts().cores if self._facts else self.target.cores
+        return self.target.cores if self._facts is None else self._facts.cores
 
     @property
     def target(self) -> Target:
@@ -89,21 +96,18 @@ class Session:
         TenfoldError
             It can't tell.
         """
-        if self._facts:
-            from ...targets.host import target_of
-
-            return target_of(self._read_facts(), self.address)
+        if self._facts is not None:
+            return target_of(self._facts, self.address)
         if self._target is None:
             raise TenfoldError(f"device {self.address}: {self._reason}")
         told = {"name": self.address, "features": tuple(self._target["features"]), "model": CpuModel(**self._target["model"])}
         return Target(**{**self._target, **told})
 
-    def _read_facts(self) -> Facts:
-        from ...targets.host import Facts
-
+    def _read_facts(self, told: Any) -> Facts | None:
         try:
-            return Facts.read(self._facts)
+            return None if told is None else Facts.read(told)
         except TenfoldError as error:
+            self.close()
             raise TenfoldError(f"device {self.address}: {error}") from None
 
     def ask(self, work: str, **options: Any) -> Any:
@@ -192,6 +196,14 @@ class Session:
             content += piece
         return bytes(content)
 
+    def _begin(self, host: str, port: int, silence: float) -> Wire:
+        """A session. A device takes a moment to see that the last one has ended, so one that is busy is asked again, a few times."""
+        for _ in range(TRIES - 1):
+            with contextlib.suppress(Busy):
+                return self._greet(host, port, silence)
+            time.sleep(PAUSE)
+        return self._greet(host, port, silence)
+
     def _greet(self, host: str, port: int, silence: float) -> Wire:
         hint = "is tenfold serve running there (or tenfold-device), and open to this machine (--host)?"
         try:
@@ -203,7 +215,7 @@ class Session:
             wire.send({"do": "greet", "silence": silence})
             answer = wire.receive()
             if "busy" in answer:
-                raise TenfoldError(f"device {self.address}: it serves another session ({answer['busy']}): try again when that has ended")
+                raise Busy(f"device {self.address}: it serves another session ({answer['busy']}): try again when that has ended")
             check_silence(answer["silence"])
         except (Garbled, TypeError, KeyError):
             wire.close()

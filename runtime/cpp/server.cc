@@ -1,27 +1,31 @@
-// The device program behind a port: `tenfold-device` runs and times what another machine compiled, as `tenfold serve` does, without Python and
-// without TVM. `tenfold device build` builds it. The server (runner/devices/serve.py) waits for nobody; each session (bench_session.py) has a
-// process and a folder of its own, so that code that crashes or hangs ends its session, not the server.
+// The device program behind a port: `tenfold-device` runs and times what another machine compiled, as `tenfold serve` does, without Python
+// and without TVM. `tenfold device build` builds it. The server (runner/devices/serve.py) waits for nobody; each session (bench_session.py)
+// has a process and a folder of its own, so that code that crashes or hangs ends its session, not the server.
 
-#define TENFOLD_SERVER
-#include "device.cc"
-
+#include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <netdb.h>
 #include <poll.h>
-#include <dirent.h>
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <condition_variable>
+#include <cstdio>
 #include <deque>
 #include <list>
+#include <map>
+#include <memory>
+#include <mutex>
 #include <thread>
 
+#include "bench.h"
 #include "tenfold/facts.h"
 #include "wire.h"
 
@@ -55,7 +59,8 @@ std::string temporary() {
 }
 
 void remove_tree(const std::string& folder) {
-  nftw(folder.c_str(), [](const char* path, const struct stat*, int, struct FTW*) { return std::remove(path), 0; }, 16, FTW_DEPTH | FTW_PHYS);
+  auto remove_one = [](const char* path, const struct stat*, int, struct FTW*) { return std::remove(path), 0; };
+  nftw(folder.c_str(), remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 // A lock on a folder, which ends with the processes that hold it; -1 if another one holds it.
@@ -112,10 +117,11 @@ const Json& find(const Json& object, const char* key) {
 std::string describe() {
   tenfold::detail::Facts facts = tenfold::detail::facts();
   std::ostringstream json;
-  json << "{\"version\": " << quoted(version()) << ", \"target\": null, \"reason\": null, \"facts\": {\"architecture\": "
-       << quoted(facts.architecture) << ", \"vendor\": " << quoted(facts.vendor) << ", \"family\": " << facts.family
-       << ", \"model\": " << facts.model << ", \"description\": " << quoted(facts.name) << ", \"cores\": " << facts.cores << ", \"caches\": ["
-       << facts.caches[0] << ", " << facts.caches[1] << ", " << facts.caches[2] << "], \"flags\": [";
+  json << "{\"version\": " << quoted(version()) << ", \"target\": null, \"reason\": null, \"facts\": {"
+       << "\"architecture\": " << quoted(facts.architecture) << ", \"description\": " << quoted(facts.name)
+       << ", \"vendor\": " << quoted(facts.vendor) << ", \"family\": " << facts.family << ", \"model\": " << facts.model
+       << ", \"cores\": " << facts.cores << ", \"caches\": [" << facts.caches[0] << ", " << facts.caches[1] << ", " << facts.caches[2]
+       << "], \"flags\": [";
   const char* comma = "";
   for (const std::string& flag : facts.flags) json << comma << quoted(flag), comma = ", ";
   json << "]}}";
@@ -302,7 +308,8 @@ class BenchSession {
     int file = -1;
     try {
       within(name);
-      for (size_t slash = name.find('/'); slash != std::string::npos; slash = name.find('/', slash + 1)) mkdir(name.substr(0, slash).c_str(), 0700);
+      for (size_t slash = name.find('/'); slash != std::string::npos; slash = name.find('/', slash + 1))
+        mkdir(name.substr(0, slash).c_str(), 0700);
       file = open(name.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
       if (file < 0) why = std::strerror(errno);
     } catch (const Error& error) {
@@ -325,7 +332,8 @@ class BenchSession {
       }
     }
     if (file >= 0 && close(file) != 0 && why.empty()) why = std::strerror(errno);
-    return why.empty() ? object("value", "null") : object("error", quoted(tenfold::one_line(name.substr(0, 200) + ": can't be written: " + why)));
+    if (why.empty()) return object("value", "null");
+    return object("error", quoted(tenfold::one_line(name.substr(0, 200) + ": can't be written: " + why)));
   }
 
   // Tells the server that this process lives. What runs for longer than the limit on silence hangs: each run counts for itself.
@@ -647,7 +655,8 @@ int main(int count, char** words) {
   double silence = std::strtod(seconds.c_str(), &rest);
   if (seconds.empty() || *rest || !(silence >= kShortestSilence && silence <= kLongestSilence))
     return mistake("--silence " + seconds + ": give seconds, from 0.5 to 86400");
-  if (!tenfold::detail::is_number(port) || std::atoll(port.c_str()) > 65535) return mistake("--port " + port + ": give a number from 0 to 65535");
+  if (!tenfold::detail::is_number(port) || std::atoll(port.c_str()) > 65535)
+    return mistake("--port " + port + ": give a number from 0 to 65535");
 
   sigset_t watched;
   sigemptyset(&watched);

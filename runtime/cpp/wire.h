@@ -14,7 +14,7 @@
 #include <cstring>
 #include <mutex>
 #include <string>
-#include <vector>
+#include <utility>
 
 #include "tenfold/json.h"
 

@@ -1,4 +1,4 @@
-"""Schedule rules for x86, in the order in which they are tried: the more special first."""
+"""Schedule rules for CPUs, in the order in which they are tried: the more special first."""
 from __future__ import annotations
 
 from functools import wraps

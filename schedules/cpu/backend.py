@@ -1,4 +1,4 @@
-"""The backend of CPUs: x86 with AVX2 or AVX-512, and whatever else has vectors and caches."""
+"""The backend of CPUs: x86 with AVX2 or AVX-512, and Arm with NEON."""
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 from tenfold.support.errors import TenfoldError
-from tenfold.targets import Target, detect_host, detection, presets, resolve
+from tenfold.targets import Target, detection, host, presets, resolve
+from tenfold.targets.architectures import X86_FLAGS
 
 
 def test_listing_presets_does_not_import_tvm():
@@ -133,10 +134,11 @@ def test_instructions_of_few_cpus_are_known_as_flags():
 
 
 def test_the_host_runs_what_it_claims():
-    host = detect_host()
-    assert isinstance(host, Target) and host.name == "host"
-    assert set(host.features) <= detection.cpu_flags()
-    assert host.cores == host.tvm["num-cores"] == detection.physical_cores() <= (os.cpu_count() or 1)
+    """This machine, whatever model the tests are told to take."""
+    found = host.detect_host()
+    assert isinstance(found, Target) and found.name == "host"
+    assert set(found.features) <= detection.cpu_flags()
+    assert found.cores == found.tvm["num-cores"] == detection.physical_cores() <= (os.cpu_count() or 1)
 
 
 def test_nothing_named_is_the_host():
@@ -228,3 +230,38 @@ def test_a_file_that_is_not_there_or_no_file_is_refused(tmp_path):
     for name in ("none", "pipe", "folder"):
         with pytest.raises(TenfoldError, match=f"{name}.toml: "):
             resolve(tmp_path / f"{name}.toml")
+
+
+TOLD = {
+    "architecture": "x86_64", "vendor": "AuthenticAMD", "family": 25, "model": 17, "description": "a CPU", "cores": 3,
+    "caches": [32768, 1 << 20, 1 << 30], "flags": sorted(X86_FLAGS.values()),
+}  # fmt: skip
+
+
+def test_a_machine_elsewhere_from_what_it_shows():
+    zen4 = resolve("zen4")
+    found = host.target_of(host.Facts.read(TOLD), "board")
+    assert (found.name, found.tvm["mcpu"], found.cores, found.model) == ("board", zen4.tvm["mcpu"], 3, zen4.model)
+    assert found.l3_bytes == 3 * host.L3_OF_A_CORE and set(found.features) <= set(TOLD["flags"])
+    flags = ["avx2", "fma", "bmi2", "movbe", "sse4_2", "popcnt", "ssse3"]
+    old = host.target_of(host.Facts.read({**TOLD, "vendor": "", "flags": flags}), "old")
+    assert old.tvm["mcpu"] == "x86-64-v3" and old.vector_bits == 256
+    arm = {**TOLD, "architecture": "aarch64", "vendor": "0x41", "family": 0, "model": 0xD08, "flags": ["fp", "asimd"], "caches": [0, 0, 0]}
+    board = host.target_of(host.Facts.read(arm), "board")
+    assert board.tvm["mcpu"] == "cortex-a72" and board.l2_bytes == resolve("cortex-a72").l2_bytes and board.description == "a CPU"
+    unknown = host.target_of(host.Facts.read({**arm, "vendor": "0x99"}), "board")
+    assert unknown.tvm["mcpu"] == "generic" and unknown.architecture.name == "aarch64"
+
+
+WRONG = {"cores": 0}, {"cores": True}, {"flags": [1]}, {"flags": None}, {"caches": [1, 2]}, {"caches": [1, 2, -3]}, {"model": "x"}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_facts_that_are_none(wrong):
+    with pytest.raises(TenfoldError, match="makes no sense"):
+        host.Facts.read({**TOLD, **wrong})
+
+
+def test_a_machine_of_another_architecture():
+    with pytest.raises(TenfoldError, match="riscv64"):
+        host.target_of(host.Facts.read({**TOLD, "architecture": "riscv64"}), "board")

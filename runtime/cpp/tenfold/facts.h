@@ -132,7 +132,9 @@ inline void identify(Facts& facts, int) {
 #else
 // The register that says which core it is: as Linux shows it of each CPU, or as this CPU lets a process read it.
 inline void identify(Facts& facts, int cpu) {
-  facts.architecture = facts.name = "aarch64";
+  facts.architecture = "aarch64";
+  facts.name = text_of("/proc/device-tree/model").c_str();  // of a board, such as Raspberry Pi 4 Model B; it ends with a zero byte
+  if (facts.name.empty()) facts.name = facts.architecture;
   uint64_t midr = std::strtoull(text_of(cpu_folder(cpu) + "/regs/identification/midr_el1").c_str(), nullptr, 16);
   if (!midr && getauxval(AT_HWCAP) >> 11 & 1) asm volatile("mrs %0, midr_el1" : "=r"(midr));
   if (!midr) return;

@@ -1,4 +1,4 @@
-"""The contract of a device, held by each of them: this process, one that serves, one under emulation, and what is emulated."""
+"""The contract of a device, held by each of them: this process, those that serve, one under emulation, and what is emulated."""
 from __future__ import annotations
 
 import os
@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import tenfold
-from device_checks import Server
+from device_checks import Server, device_server
 from onnx import TensorProto, helper
 from tenfold.runner.devices import choose, emulated
 from tenfold.runner.devices.artifacts import load_on, read_manifest
@@ -55,12 +55,19 @@ def server():
     server.stop()
 
 
-@pytest.fixture(params=["here", "remote", "child", "native", "emulated"])
+@pytest.fixture(scope="module")
+def board():
+    server = device_server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["here", "remote", "board", "child", "native", "emulated"])
 def device(request, monkeypatch):
     if request.param == "emulated" and emulator_for("x86_64") is None:
         pytest.skip("qemu-x86_64 is not installed (package qemu-user)")
-    if request.param == "remote":
-        made = Remote(Session(request.getfixturevalue("server").address))
+    if request.param in ("remote", "board"):
+        made = Remote(Session(request.getfixturevalue({"remote": "server"}.get(request.param, request.param)).address))
     else:
         ways = {"here": Here, "child": lambda: child(monkeypatch), "native": lambda: native(monkeypatch), "emulated": Emulated}
         made = ways[request.param]()
