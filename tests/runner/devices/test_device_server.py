@@ -365,6 +365,19 @@ def test_files_stay_in_the_folder_of_the_session(tmp_path):
         assert not list((tmp_path / "server").iterdir())
 
 
+def wait_for_end(process: int) -> None:
+    """Wait until a process that was killed holds nothing any more; nobody may have collected it yet."""
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        try:
+            if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return
+        except OSError:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"process {process} does not end")
+
+
 def test_nothing_stays_of_servers_that_were_killed(tmp_path):
     with serving(*SHORT, folder=tmp_path) as server, session_on(server):
         process = server.session()
@@ -372,6 +385,7 @@ def test_nothing_stays_of_servers_that_were_killed(tmp_path):
         server.process.kill()
         os.kill(process, signal.SIGKILL)
         server.process.wait(SECONDS)
+        wait_for_end(process)
     assert len(list(tmp_path.iterdir())) == 1
     (tmp_path / "tenfold-device-other").mkdir()
     with serving(folder=tmp_path) as server, session_on(server):
