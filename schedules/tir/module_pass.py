@@ -1,12 +1,15 @@
 """What a rewrite of all functions of a module is, for those who call it."""
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import tvm
 
 
-class ModulePass:
+class ModulePass(ABC):
     """A class that TVM's decorator `module_pass` makes a pass of: call an instance with a module, and it returns the rewritten one."""
 
+    @abstractmethod
     def transform_module(self, mod: tvm.IRModule, context: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite a module.
 
@@ -17,7 +20,6 @@ class ModulePass:
         context : tvm.transform.PassContext
             TVM's settings of passes.
         """
-        raise NotImplementedError
 
     def __call__(self, mod: tvm.IRModule) -> tvm.IRModule:
         """Rewrite a module under TVM's present settings. The decorated class has TVM's own method in the place of this one."""

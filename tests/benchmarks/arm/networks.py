@@ -136,7 +136,7 @@ def ours(path: Path, cpu: str, x: np.ndarray, folder: Path) -> tuple[ModelledRun
 
 def rival(engine: str, path: Path, cpu: str, x: np.ndarray, folder: Path, root: Path) -> tuple[ModelledRun, np.ndarray]:
     """Count a rival on an AArch64 Python."""
-    target, system = resolve(cpu), root.resolve() / "root"
+    target, system = resolve(cpu), root.resolve() / "system"
     given, result = folder / "x.npy", folder / "y.npy"
     np.save(given, x)
     model_of = path if engine == "onnxruntime" else _ncnn(path, x.shape, folder, root)
@@ -194,7 +194,7 @@ def machine(root: Path | None, cpus: Sequence[str]) -> dict[str, Any]:
     versions = {"tenfold": metadata.version("tenfold"), "tvm": metadata.version("apache-tvm"), "llvm-mca": llvm_version()}
     if root:
         for engine in RIVALS:
-            found = next(iter((root / "root" / "site").glob(f"{engine}-*.dist-info")), None)
+            found = next(iter((root / "system" / "site").glob(f"{engine}-*.dist-info")), None)
             versions |= {engine: found.name.removeprefix(f"{engine}-").removesuffix(".dist-info")} if found else {}
     models = {}
     for cpu in cpus:
