@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,16 @@ class DeviceServer(Server):
 
     def command(self, patch: str) -> list[str]:
         return self.program
+
+
+@contextmanager
+def ended_after(server: Server) -> Iterator[Server]:
+    """A server that is killed when the block ends."""
+    try:
+        yield server
+    finally:
+        server.process.kill()
+        server.process.wait(SECONDS)
 
 
 def device_server(*options: str, folder: Path | None = None, program: list[str] | None = None) -> DeviceServer:

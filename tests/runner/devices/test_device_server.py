@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import tenfold
-from device_checks import COMMAND, SECONDS, device_server
+from device_checks import COMMAND, SECONDS, device_server, ended_after
 from onnx import TensorProto, helper
 from tenfold.factorization import METHODS, Layer
 from tenfold.frontends import load
@@ -73,14 +73,8 @@ def run(*words):
     return subprocess.run(command, capture_output=True, text=True, timeout=5 * SECONDS)
 
 
-@contextmanager
 def serving(*options, folder=None, program=None):
-    server = device_server(*options, folder=folder, program=program)
-    try:
-        yield server
-    finally:
-        server.process.kill()
-        server.process.wait(SECONDS)
+    return ended_after(device_server(*options, folder=folder, program=program))
 
 
 @pytest.fixture(scope="module")

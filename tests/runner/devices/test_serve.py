@@ -19,7 +19,7 @@ from datetime import datetime
 
 import numpy as np
 import pytest
-from device_checks import SECONDS, Server
+from device_checks import SECONDS, Server, ended_after
 from tenfold.runner.devices.bench_session import Bench
 from tenfold.runner.devices.session import Session
 from tenfold.runner.devices.wire import HEAD, LONGEST, MARK, VALUE, check_silence, message
@@ -41,14 +41,8 @@ print(session.ask("time", module=int(sys.argv[3])), flush=True)
 """
 
 
-@contextmanager
 def serving(*options, folder=None, patch=""):
-    server = Server(*options, folder=folder, patch=patch)
-    try:
-        yield server
-    finally:
-        server.process.kill()
-        server.process.wait(SECONDS)
+    return ended_after(Server(*options, folder=folder, patch=patch))
 
 
 @pytest.fixture(scope="module")
