@@ -101,8 +101,9 @@ class Finder:
             raise TenfoldError(best_reachable(self.search, self.budget, self.limits))
         if "ms" in self.limits:  # they were timed one by one, against the limit
             return holding[0]
-        best = self.costs.predicted(holding[0]).ms
-        final = [choice for choice in holding if self.costs.predicted(choice).ms <= FINALIST_RATIO * best][:FINALISTS]
+        best, *others = holding
+        limit = FINALIST_RATIO * self.costs.predicted(best).ms
+        final = [best, *(choice for choice in others if self.costs.predicted(choice).ms <= limit)][:FINALISTS]
         times = self.search.timing.together(final)
         return min(final, key=times.__getitem__)
 

@@ -63,13 +63,14 @@ class Timing:
 
     def know(self, indices: Indices | None) -> None:
         """Time the network of a first choice: what is chosen in the end is most likely near it."""
-        if indices is None or not any(indices):
+        if indices is None or indices in (self.dense, self.costs.fastest):
             return
         self._say("timing a first choice")
         dense, fastest_ms, ms = self.race([self._outlined(each) for each in (self.dense, self.costs.fastest, indices)])
         if dense > fastest_ms:  # whichever of the machine's speeds this was: what counts is where the network lies between the others
             self._first = indices
-            self.costs.know(indices, self.costs.at((ms - fastest_ms) / (dense - fastest_ms)))
+            # Noise may put it outside them, by many times their distance where that is small.
+            self.costs.know(indices, self.costs.at(min(max((ms - fastest_ms) / (dense - fastest_ms), 0.0), 1.0)))
 
     def together(self, choices: Sequence[Indices]) -> dict[Indices, float]:
         """Milliseconds of choices, of the dense network, and of those that times are foretold from, timed in turns."""

@@ -276,3 +276,56 @@ def test_the_curve_goes_from_dense_to_fast(work, tmp_path):
     times = [point["ms"] for point in points]
     assert times == sorted(times, reverse=True)
     assert (out / "pareto.png").read_bytes()[:4] == b"\x89PNG" and b"<svg" in (out / "pareto.svg").read_bytes()
+
+
+class Noisy(ModelDevice):
+    """Times of a machine that others disturb: each is off by a factor of its own."""
+
+    def __init__(self, seed: int, spread: float):
+        super().__init__()
+        self.rng, self.spread = np.random.default_rng(seed), spread
+
+    def kernels(self, mod):
+        return self._disturbed(super().kernels(mod)())
+
+    def network(self, mod):
+        return self._disturbed(super().network(mod)())
+
+    def _disturbed(self, ms):
+        return lambda: ms * float(np.exp(self.spread * self.rng.standard_normal()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spread", [0.3, 2.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_disturbed_machine_ends_in_a_network_or_a_reason(work, tmp_path, monkeypatch, seed, spread):
+    monkeypatch.setattr("tenfold.search.timing.stopwatch.WAIT_SECONDS", 0.0)
+    monkeypatch.setattr("tenfold.search.timing.stopwatch.WAIT_PER_MODULE", 0.0)
+    try:
+        within(work, tmp_path / "o", Budget(max_drop=20), device=Noisy(seed, spread), cache=tmp_path / "cache", methods=("channel_svd",))
+    except TenfoldError as error:
+        assert "can't be met" in str(error)
+
+
+def test_a_first_choice_that_is_the_fastest_is_not_measured_as_another(work, monkeypatch):
+    """Two measurements of one network differ by noise, and their ratio to a small difference can be anything."""
+    from tenfold.search.timing.network_timing import Timing
+
+    class Known:
+        fastest, whole = (1, 1), None
+        known: list = []
+
+        def know(self, indices, ms):
+            self.known.append((indices, ms))
+
+        def at(self, share):
+            return share
+
+    timing = object.__new__(Timing)
+    timing.costs, timing.dense, timing._say, timing._first = Known(), (0, 0), print, None
+    monkeypatch.setattr(timing, "_outlined", lambda indices: indices, raising=False)
+    monkeypatch.setattr(timing, "race", lambda modules: [1.0, 0.999, 0.2], raising=False)
+    timing.know((1, 1))
+    assert timing.costs.known == []
+    timing.know((1, 0))
+    assert timing.costs.known == [((1, 0), 0.0)]  # as fast as the fastest, and no faster
