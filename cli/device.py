@@ -26,10 +26,10 @@ def build(
     work.say("compiling the program")
     from ..runner.devices.native import build_server, needed_glibc
     from ..runner.report import size
-    from ..targets import resolve
+    from ..targets import resolve_cpu
     from ..targets.architectures import this_architecture
 
-    architecture = this_architecture() if target == "host" else resolve(target).architecture.name
+    architecture = this_architecture() if target == "host" else resolve_cpu(target).architecture.name
     program = build_server(architecture, output)
     glibc, bytes_ = needed_glibc(program), program.stat().st_size
     lines = [

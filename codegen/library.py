@@ -21,7 +21,7 @@ from tvm.runtime import _ffi_api as runtime_api
 from ..schedules.backend import Backend
 from ..support.files.temporary import TemporaryFolder
 from ..support.progress import Progress, reporter
-from ..targets import Target
+from ..targets import CpuTarget
 from ..targets.detection import physical_cores
 from .stack_buffers import PIPELINE
 from .toolchain import cpp_compiler, options_for, run_compiler
@@ -33,7 +33,7 @@ SUPPORT = "thread_pool.cc", "call_list.cc"  # what every library has besides its
 PARTS = 4  # of the work, for each thread: some kernels take ten times as long as others
 
 
-def write_library(mod: tvm.IRModule, backend: Backend, path: Path, progress: Progress | None = None) -> int:
+def write_library(mod: tvm.IRModule, backend: Backend[CpuTarget], path: Path, progress: Progress | None = None) -> int:
     """Generate code and link it.
 
     Parameters
@@ -77,7 +77,7 @@ def write_library(mod: tvm.IRModule, backend: Backend, path: Path, progress: Pro
     return meter.bytes
 
 
-def support_objects(target: Target) -> dict[str, bytes]:
+def support_objects(target: CpuTarget) -> dict[str, bytes]:
     """Object files of what every library has besides its kernels, by the name of the source.
 
     Raises
@@ -105,7 +105,7 @@ def _kernels(mod: tvm.IRModule) -> list[Kernel]:
     return sorted(functions, key=lambda item: item[0].name_hint)
 
 
-def _generate(kernels: Sequence[Kernel], path: Path, backend: Backend, meter: WorkspaceMeter) -> tvm.runtime.Module:
+def _generate(kernels: Sequence[Kernel], path: Path, backend: Backend[CpuTarget], meter: WorkspaceMeter) -> tvm.runtime.Module:
     """Generate the machine code of some kernels, and write it to an object file."""
     with tvm.transform.PassContext(instruments=[meter]):  # a context belongs to its thread
         loops = backend.lower_loops(tvm.IRModule(dict(kernels)))

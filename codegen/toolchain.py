@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 from ..support.errors import TenfoldError
-from ..targets import Target
+from ..targets import CpuTarget
 from ..targets.architectures import AARCH64, X86_64, Architecture, this_architecture
 
 INSTALL = "install g++ (Debian, Ubuntu: apt install g++; Fedora: dnf install gcc-c++), or name a compiler in CXX"
@@ -43,8 +43,8 @@ def cpp_compiler(architecture: Architecture | None = None) -> str:
                        f"(Debian, Ubuntu: apt install {CROSS[architecture.name]}), or name one in {variable}")
 
 
-def compiles_for(architecture: Architecture) -> bool:
-    """Whether a C++ compiler for an architecture is there."""
+def compiles_for(architecture: Architecture | None) -> bool:
+    """Whether a C++ compiler for an architecture is there; None: for this machine's."""
     try:
         cpp_compiler(architecture)
     except TenfoldError:
@@ -63,7 +63,7 @@ def _native() -> str:
     return compiler
 
 
-def options_for(target: Target) -> tuple[str, ...]:
+def options_for(target: CpuTarget) -> tuple[str, ...]:
     """Options of the C++ compiler for the vectors of a target."""
     if target.architecture is X86_64:
         return tuple(f"-m{feature}" for feature in ("avx2", "avx512f") if feature in target.features)

@@ -9,7 +9,7 @@
     fold constants     what is computed of constants alone
     fuse               element-wise consumers join the kernel of their producer
     schedule           one rule for each function
-    vector math        exp, tanh and their like as polynomials over whole vectors
+    math               exp, tanh and their like as the target computes them: on a CPU, as polynomials over whole vectors
     lower              memory plan, virtual machine code, LLVM
 """
 from __future__ import annotations
@@ -21,7 +21,6 @@ from tvm import relax
 
 from ..schedules.backend import Backend
 from ..schedules.driver import ApplySchedules
-from ..schedules.tir.vector_math import VectorMath
 from .channels_last import ChannelsLast
 from .fold_permutations import FoldPermutations
 from .fuse_chains import FuseChains
@@ -63,7 +62,7 @@ def phases(backend: Backend) -> Iterator[Phase]:
         relax.transform.DeadCodeElimination(),
     ])
     yield "schedule", ApplySchedules(backend.rules, backend.target)
-    yield "vector_math", VectorMath()
+    yield "math", backend.lower_math
     yield "lower", tvm.transform.Sequential([
         relax.transform.ToNonDataflow(),
         relax.transform.RemovePurityChecking(),

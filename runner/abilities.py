@@ -3,9 +3,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..codegen.code import has_tools
 from ..codegen.toolchain import compiles_for
 from ..runtime.artifact import lacking
-from ..targets import Target
+from ..targets import CpuTarget, Target
 from ..targets.architectures import X86_64
 from .build import describe_target
 from .devices.emulated import emulator_for
@@ -24,6 +25,9 @@ class Ability:
 
 def ability(target: Target) -> Ability:
     """Say what this machine can do for a target."""
+    runs = lacking(describe_target(target)) is None
+    if not isinstance(target, CpuTarget):
+        return Ability(has_tools(target), runs, compiles_for(None))
     wide = target.architecture is X86_64 and target.vector_bits > MOST_EMULATED_BITS
     emulates = emulator_for(target.architecture.name) is not None and not wide
-    return Ability(compiles_for(target.architecture), lacking(describe_target(target)) is None, emulates)
+    return Ability(compiles_for(target.architecture), runs, emulates)

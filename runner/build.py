@@ -4,11 +4,11 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..runtime.manifest import LIBRARY, WEIGHTS, Port
+from ..runtime.manifest import WEIGHTS, Port
 from ..runtime.manifest_fields import MOST_THREADS
 from ..runtime.memory_plan import arena_bytes
 from ..runtime.weights import write_weights
@@ -77,12 +77,12 @@ def with_threads(target: Target, threads: int | None) -> Target:
         return target
     if not 1 <= threads <= MOST_THREADS:
         raise TenfoldError(f"threads must be between 1 and {MOST_THREADS}, not {threads}")
-    return replace(target, cores=threads, tvm={**target.tvm, "num-cores": threads})
+    return target.with_cores(threads)
 
 
 def describe_target(target: Target) -> dict[str, Any]:
     """What a manifest says of a target."""
-    return {"name": target.name, "tvm": target.tvm, "architecture": target.architecture.name, "features": list(target.features)}
+    return {"name": target.name, "tvm": target.tvm, "architecture": target.instruction_set, "features": list(target.features)}
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Built:
 
 def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Progress | None = None,
                   wanted: Mapping[str, Point] | None = None) -> Built:
-    """Compile a Relax module: code to model.so, weights to weights.bin.
+    """Compile a Relax module: code to model.so (of a GPU: model.cuda), weights to weights.bin.
 
     Parameters
     ----------
@@ -127,16 +127,16 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Pro
     Raises
     ------
     TenfoldError
-        There is no C++ compiler, or it fails. A kernel can't be built from what is wanted.
+        There is no compiler for the target, or it fails. A kernel can't be built from what is wanted.
     """
     import_tvm()
     from ..codegen.batch_split import count_pieces
+    from ..codegen.code import check_tools, write_code
     from ..codegen.external_memory import externalize_memory
-    from ..codegen.library import support_objects, write_library
     from ..schedules.backend import KernelChoices, backend_of
     from ..schedules.driver import UnscheduledWarning
 
-    support_objects(target)  # before the work that takes long: a compiler that is missing or fails is told now
+    check_tools(target)  # before the work that takes long
     say = reporter(progress)
     backend = backend_of(target, KernelChoices(wanted or {}))
     pieces = count_pieces(mod, backend)
@@ -150,7 +150,7 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Pro
             external, memory = externalize_memory(lowered)
     for warning in caught:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    workspaces = write_library(external, backend, folder / LIBRARY, say)
+    workspaces = write_code(external, memory.steps, backend, folder, say)
     stored = write_weights(folder / WEIGHTS, memory.weights, memory.places, memory.destinations, memory.steps, pieces)
     # The message begins with the name of the function.
     unscheduled = tuple(str(w.message).split(" ", 1)[0] for w in caught if issubclass(w.category, UnscheduledWarning))

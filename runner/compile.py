@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..runtime.artifact import Artifact
-from ..runtime.manifest import LIBRARY, MANIFEST, WEIGHTS, Manifest, Port, sha256_of
+from ..runtime.manifest import MANIFEST, WEIGHTS, Manifest, Port, library_name, sha256_of
 from ..runtime.memory_plan import tensor_bytes
 from ..support.files.folder import output_folder
 from ..support.files.inputs import protect
@@ -179,7 +179,7 @@ def _source(model: Any, options: Reading | None) -> dict[str, Any]:
 def _manifest(variant: Variant, target: Target, folder: Path, built: Built, source: dict[str, Any]) -> Manifest:
     from ..passes.inventory import inventory
 
-    network = variant.network
+    network, library = variant.network, library_name(target.instruction_set)
     memory = {**built.memory, "outputs": sum(tensor_bytes(spec.dtype, spec.shape) for spec in network.outputs)}
     return Manifest(
         name=network.name,
@@ -190,9 +190,9 @@ def _manifest(variant: Variant, target: Target, folder: Path, built: Built, sour
         threads=target.cores,
         versions={**{name: metadata.version(package) for name, package in PACKAGES.items()}, "python": platform.python_version()},
         plan=None if variant.plan is None else json.loads(variant.plan.to_json()),
-        library_sha256=sha256_of(folder / LIBRARY),
+        library_sha256=sha256_of(folder / library),
         weights_sha256=sha256_of(folder / WEIGHTS),
-        bytes=sum((folder / name).stat().st_size for name in (LIBRARY, WEIGHTS)),
+        bytes=sum((folder / name).stat().st_size for name in (library, WEIGHTS)),
         memory={**memory, "planned": sum(memory.values())},
         kernels=built.kernels,
         choices=checked_choices(built.choices),

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..runtime.manifest import LIBRARY, MANIFEST, REFERENCE, WEIGHTS, sha256_of
+from ..runtime.manifest import CUDA_LIBRARY, LIBRARY, MANIFEST, REFERENCE, WEIGHTS, sha256_of
 from ..support.errors import TenfoldError
 from ..support.files.folder import Kind
 from ..support.files.json_text import read_json
@@ -12,7 +12,7 @@ FIELDS = {
     "format": int, "name": str, "model_sha256": str, "target": dict, "versions": dict, "library_sha256": str,
     "verification": dict | None,  # None: it was never verified
 }  # fmt: skip
-HASHES = {LIBRARY: "library_sha256", WEIGHTS: "weights_sha256"}
+HASHES = {LIBRARY: "library_sha256", CUDA_LIBRARY: "library_sha256", WEIGHTS: "weights_sha256"}
 
 
 def fault(folder: Path) -> str | None:
@@ -34,4 +34,4 @@ def fault(folder: Path) -> str | None:
     return None
 
 
-ARTIFACT = Kind(MANIFEST, (LIBRARY, WEIGHTS, REFERENCE, MANIFEST), fault)
+ARTIFACT = Kind(MANIFEST, (LIBRARY, CUDA_LIBRARY, WEIGHTS, REFERENCE, MANIFEST), fault)

@@ -13,7 +13,7 @@ from ..support.printable import printable
 
 if TYPE_CHECKING:
     from ..factorization.layer import Layer
-    from ..targets import Target
+    from ..targets import CpuTarget, GpuTarget, Target
     from .abilities import Ability
     from .bench.compare import Comparison
     from .inspect import Inspection
@@ -101,21 +101,56 @@ def targets_table(targets: Iterable[Target], abilities: Mapping[str, Ability]) -
     abilities : mapping of str to Ability
         By the names of targets.
     """
-    table = Listing(["name", "vector", "L1 / L2 / L3 KiB", "com-\npile", "run\nhere", "emu-\nlate", "what it is"], remark=True)
+    table = Listing(["name", "vector\nor SMs", "L1 / L2 / L3 KiB", "com-\npile", "run\nhere", "emu-\nlate", "what it is"], remark=True)
     for target in targets:
-        caches = " / ".join(str(size >> 10) if size else "?" for size in (target.l1_bytes, target.l2_bytes, target.l3_bytes))
+        width, sizes = _width_and_caches(target)
+        caches = " / ".join(str(size >> 10) if size else "?" for size in sizes)
         can = abilities[target.name]
         words = ("yes" if each else "no" for each in (can.compile, can.run, can.emulate))
-        table.add_row(target.name, f"{target.vector_bits} bits", caches, *words, target.description)
+        table.add_row(target.name, width, caches, *words, target.description)
     return table
+
+
+def _width_and_caches(target: Target) -> tuple[str, tuple[int, ...]]:
+    """The width of a CPU's vectors, or the SMs of a GPU, and the bytes of caches (of an SM: its shared memory)."""
+    from ..targets import CpuTarget, GpuTarget
+
+    if isinstance(target, CpuTarget):
+        return f"{target.vector_bits} bits", (target.l1_bytes, target.l2_bytes, target.l3_bytes)
+    assert isinstance(target, GpuTarget)
+    return f"{target.model.sms} SMs", (target.model.shared_bytes, target.model.l2_bytes)
 
 
 def target_lines(target: Target) -> list[tuple[str, Any]]:
     """What there is to know of one target, for a human."""
-    caches = " / ".join(f"{size >> 10} KiB" if size else "?" for size in (target.l1_bytes, target.l2_bytes, target.l3_bytes))
-    return [
+    from ..targets import CpuTarget, GpuTarget
+
+    lines: list[tuple[str, Any]] = [
         ("name", f"{target.name} ({target.description})" if target.description else target.name),
         ("TVM target", target.tvm),
+    ]
+    if isinstance(target, CpuTarget):
+        return lines + _cpu_lines(target)
+    assert isinstance(target, GpuTarget)
+    return lines + _gpu_lines(target)
+
+
+def _gpu_lines(target: GpuTarget) -> list[tuple[str, Any]]:
+    model = target.model
+    return [
+        ("code for", " ".join(target.features)),
+        ("SMs", f"{model.sms} of {model.fma_per_cycle} float32 lanes at {model.clock_ghz:g} GHz"),
+        ("registers, threads", f"{model.registers} and {model.threads} of an SM"),
+        ("shared memory", f"{model.shared_bytes >> 10} KiB of an SM, {model.shared_block_bytes >> 10} KiB of a block"),
+        ("L2 cache", f"{model.l2_bytes >> 10} KiB"),
+        ("memory", f"{model.memory_bytes_per_cycle * model.clock_ghz:.0f} GB/s"),
+        ("ranks", f"rounded to multiples of {target.rank_multiple}"),
+    ]
+
+
+def _cpu_lines(target: CpuTarget) -> list[tuple[str, Any]]:
+    caches = " / ".join(f"{size >> 10} KiB" if size else "?" for size in (target.l1_bytes, target.l2_bytes, target.l3_bytes))
+    return [
         ("vectors", f"{target.vector_registers} registers of {target.vector_bits} bits, {target.lanes} float32 each"),
         ("caches (L1 / L2 / L3)", caches),
         ("threads", f"{target.cores} (physical cores)"),

@@ -15,8 +15,11 @@ from ..support.files.regular import reason
 from ..support.interrupts import disguised
 from ..targets.architectures import this_architecture
 from ..targets.detection import cpu_flags
+from ..targets.gpu_target import CUDA
 from . import loaded_network
-from .manifest import LIBRARY, MANIFEST, WEIGHTS, Manifest, Port, sha256_of
+from .cuda.capability import gpu_for, lacking_gpu
+from .cuda.machine import GpuMachine
+from .manifest import CUDA_LIBRARY, LIBRARY, MANIFEST, WEIGHTS, Manifest, Port, sha256_of
 from .manifest_fields import MOST_THREADS
 from .tensors import as_array, as_tensor, is_tensor
 from .weights import map_file, map_weights
@@ -198,7 +201,7 @@ def load(folder: str | os.PathLike[str], threads: int | None = None) -> Artifact
     if not os.path.isdir(path):
         raise TenfoldError(f"{path}: {'this is a file, not an artifact folder' if os.path.exists(path) else 'no such folder'}")
     manifest = Manifest.read(path / MANIFEST)
-    for name in (LIBRARY, WEIGHTS):
+    for name in (manifest.library, WEIGHTS):
         if not os.path.isfile(path / name):
             raise TenfoldError(f"{path}: not an artifact: there is no {name} in it")
         if os.path.getsize(path / name) > LARGEST:
@@ -212,7 +215,11 @@ def load(folder: str | os.PathLike[str], threads: int | None = None) -> Artifact
             raise TenfoldError(f"{path}: its manifest and its weights name different pieces of the batch: compile the network again")
         inputs, outputs = ([(port.shape, port.dtype) for port in ports] for ports in (manifest.inputs, manifest.outputs))
         threads = threads or loaded_network.default_threads(manifest.threads)
-        machine = loaded_network.Machine(path / LIBRARY, contents, inputs, threads, outputs)
+        machine: Runnable
+        if manifest.library == CUDA_LIBRARY:
+            machine = GpuMachine(path / CUDA_LIBRARY, contents, inputs, outputs, gpu_for(manifest.target).index)
+        else:
+            machine = loaded_network.Machine(path / LIBRARY, contents, inputs, threads, outputs)
     except (OSError, MemoryError) as error:
         raise TenfoldError(f"{path}: can't be loaded: {reason(error)}") from None
     return Artifact(path, manifest, machine)
@@ -224,7 +231,8 @@ def _check_files(folder: Path, manifest: Manifest, weights: np.ndarray) -> None:
         # Takes as long as loading TVM's runtime, so both at once: in one call, which needs no lock of Python's.
         digest = pool.submit(lambda: hashlib.sha256(weights.data).hexdigest())
         loaded_network.ffi()
-        digests = {LIBRARY: (sha256_of(folder / LIBRARY), manifest.library_sha256), WEIGHTS: (digest.result(), manifest.weights_sha256)}
+        library = manifest.library
+        digests = {library: (sha256_of(folder / library), manifest.library_sha256), WEIGHTS: (digest.result(), manifest.weights_sha256)}
     for name, (found, stated) in digests.items():
         if found != stated:
             what = "does not match its manifest (the SHA-256 differs): changed or cut short; compile the network again"
@@ -241,6 +249,8 @@ def check_cpu(name: str, target: Mapping[str, Any]) -> None:
 def lacking(target: Mapping[str, Any]) -> str | None:
     """Why code for `target` (as in a manifest) can't run on this machine, in a few words; None where it can."""
     architecture = this_architecture()
+    if target["architecture"] == CUDA:
+        return lacking_gpu(target)
     if target["architecture"] != architecture:
         return f"{target['name']} is {target['architecture']}, this machine is {architecture}"
     return lacking_flags(target, cpu_flags(), "this machine")

@@ -12,10 +12,10 @@ from ..support.errors import TenfoldError
 from ..support.files.json_text import read_json
 from .manifest_fields import READERS, Port
 
-__all__ = ["FORMAT", "LIBRARY", "MANIFEST", "REFERENCE", "WEIGHTS", "Manifest", "Port", "sha256_of"]
+__all__ = ["CUDA_LIBRARY", "FORMAT", "LIBRARY", "MANIFEST", "REFERENCE", "WEIGHTS", "Manifest", "Port", "library_name", "sha256_of"]
 
 FORMAT = 5
-LIBRARY, WEIGHTS, MANIFEST = "model.so", "weights.bin", "manifest.json"
+LIBRARY, CUDA_LIBRARY, WEIGHTS, MANIFEST = "model.so", "model.cuda", "weights.bin", "manifest.json"
 REFERENCE = "reference.npz"
 
 
@@ -39,7 +39,7 @@ class Manifest:
     plan : dict or None
         The plan that was applied.
     library_sha256, weights_sha256 : str
-        Of model.so and weights.bin.
+        Of model.so (of a GPU: model.cuda) and weights.bin.
     bytes : int
         Size of both together.
     memory : dict
@@ -94,6 +94,11 @@ class Manifest:
         """Indented JSON."""
         return json.dumps({"format": self.format, **asdict(self)}, indent=2) + "\n"
 
+    @property
+    def library(self) -> str:
+        """The name of the file that holds its code."""
+        return library_name(self.target["architecture"])
+
     @classmethod
     def read(cls, path: Path) -> Manifest:
         """Read a file.
@@ -125,6 +130,11 @@ class Manifest:
             except (TypeError, ValueError) as error:
                 raise TenfoldError(f"{path}: not a manifest: field {name!r}: {error}") from None
         return cls(**values)
+
+
+def library_name(architecture: str) -> str:
+    """The file that holds the code of an artifact, by the ``architecture`` of its target."""
+    return CUDA_LIBRARY if architecture == "cuda" else LIBRARY
 
 
 def sha256_of(path: Path) -> str:

@@ -10,21 +10,21 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 import numpy as np
 import tvm
 
 from ..support.errors import TenfoldError
 from ..targets import Target
-from .rule import Rule
+from .rule import Rule, TargetT
 from .shapes import ConvWorkload, DenseWorkload, ResponseNorm
 from .space import Point, Space
 
 if TYPE_CHECKING:
     from tvm import te
 
-FOLDERS = {"llvm": "cpu"}  # by the kind of a TVM target, the folder of its backend
+FOLDERS = {"llvm": "cpu", "cuda": "cuda"}  # by the kind of a TVM target, the folder of its backend
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class KernelChoices:
             raise
 
 
-class Backend(ABC):
+class Backend(ABC, Generic[TargetT]):
     """The kernels of one kind of target.
 
     Parameters
@@ -191,9 +191,9 @@ class Backend(ABC):
         What kernels are built from, where it is not the model's choice.
     """
 
-    rules: Sequence[Rule]  # in the order in which they are tried
+    rules: Sequence[Rule[TargetT]]  # in the order in which they are tried
 
-    def __init__(self, target: Target, choices: KernelChoices | None = None):
+    def __init__(self, target: TargetT, choices: KernelChoices | None = None):
         self.target = target
         self.choices = KernelChoices() if choices is None else choices
 
@@ -228,6 +228,10 @@ class Backend(ABC):
     def batch_pieces(self, traffic: BatchTraffic) -> int:
         """Return in how many pieces a batch is computed best: 1 where that is all at once."""
 
+    def lower_math(self, mod: tvm.IRModule) -> tvm.IRModule:
+        """Rewrite exp, tanh and their like in scheduled functions, where the target has no good code for them."""
+        return mod
+
     @abstractmethod
     def lower_loops(self, mod: tvm.IRModule) -> tvm.IRModule:
         """Rewrite scheduled functions as loops without blocks, ready for code generation."""
@@ -254,7 +258,7 @@ class BatchTraffic:
     kernels: int
 
 
-def backend_of(target: Target, choices: KernelChoices | None = None) -> Backend:
+def backend_of(target: Target, choices: KernelChoices | None = None) -> Backend[Any]:
     """Return the backend of a target, found by the target's kind."""
     module = importlib.import_module(f".{FOLDERS[target.tvm['kind']]}.backend", __package__)
     return module.BACKEND(target, choices)

@@ -1,4 +1,4 @@
-"""Devices to compile for: presets, this machine, or any x86-64 target of TVM."""
+"""Devices to compile for: presets, this machine, its GPU, or any CPU target of TVM."""
 from __future__ import annotations
 
 import difflib
@@ -6,10 +6,18 @@ import os
 from typing import Any
 
 from ..support.errors import TenfoldError
-from .registry import presets
+from .cpu_registry import cpu_presets
+from .cpu_target import CpuTarget
+from .gpu_registry import gpu_presets, gpu_target
+from .gpu_target import CUDA, GpuTarget
 from .target import Target
 
-__all__ = ["Target", "detect_host", "presets", "resolve"]
+__all__ = ["CpuTarget", "GpuTarget", "Target", "cpu_presets", "detect_host", "gpu_presets", "presets", "resolve", "resolve_cpu"]
+
+
+def presets() -> tuple[Target, ...]:
+    """All presets: CPUs, boards and GPUs, each by name."""
+    return (*cpu_presets(), *gpu_presets())
 
 
 def resolve(spec: str | os.PathLike[str] | Target | dict[str, Any] | None = None) -> Target:
@@ -18,8 +26,8 @@ def resolve(spec: str | os.PathLike[str] | Target | dict[str, Any] | None = None
     Parameters
     ----------
     spec : str, path, Target, dict or None
-        A preset's name, ``host`` (also None): this machine, a file like the presets' (``NAME.toml``), or a TVM target in dict form or as
-        JSON.
+        A preset's name, ``host`` (also None): this machine, ``cuda``: its GPU, ``cuda:ARCH,ARCH``, a file like the presets'
+        (``NAME.toml``), or a TVM target in dict form or as JSON.
 
     Raises
     ------
@@ -46,14 +54,29 @@ def resolve(spec: str | os.PathLike[str] | Target | dict[str, Any] | None = None
 
         return from_toml(spec)
     names = {preset.name: preset for preset in presets()}
-    if spec in names:
-        return names[spec]
-    near = difflib.get_close_matches(spec, names, n=1)
+    found = names.get(spec) or gpu_target(spec)
+    if found is not None:
+        return found
+    near = difflib.get_close_matches(spec, [*names, CUDA], n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
-    raise TenfoldError(f"unknown target {spec!r}{hint}: it is one of host, {', '.join(names)}, a file NAME.toml, or a TVM target as JSON")
+    raise TenfoldError(f"unknown target {spec!r}{hint}: it is one of host, {CUDA}, {', '.join(names)}, a file NAME.toml, or a TVM target as JSON")
 
 
-def detect_host() -> Target:
+def resolve_cpu(spec: str | os.PathLike[str] | Target | dict[str, Any] | None = None) -> CpuTarget:
+    """`resolve` for what only CPUs have.
+
+    Raises
+    ------
+    TenfoldError
+        What `resolve` raises; the target is a GPU.
+    """
+    target = resolve(spec)
+    if not isinstance(target, CpuTarget):
+        raise TenfoldError(f"target {target.name} is a GPU: name a CPU")
+    return target
+
+
+def detect_host() -> CpuTarget:
     """Describe this machine as a target; see `targets.host.detect_host` (imports TVM)."""
     from .host import detect_host as detect
 

@@ -1,6 +1,6 @@
 """What a CPU can do in a cycle, as far as the choice of kernels depends on it: one value for each quantity.
 
-All times are in cycles of a core and all rates in bytes per cycle. `Target` has the number of cores and the sizes of vectors and caches.
+All times are in cycles of a core and all rates in bytes per cycle. `CpuTarget` has the number of cores and the sizes of vectors and caches.
 What a kernel makes of these figures, such as its share of a cache, stands beside the code that decides by it.
 """
 from __future__ import annotations

@@ -1,23 +1,17 @@
-"""The presets: one TOML file a device."""
+"""The presets of CPUs and boards."""
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from .cpu_model import CpuModel
+from .cpu_target import CpuTarget
 from .detection import CpuId, physical_cores
-from .target import Target
+from .preset_files import read_presets
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-FOLDER = Path(__file__).parent / "presets"
+FOLDERS = "x86", "arm", "boards"
 
 
 @dataclass(frozen=True)
@@ -43,23 +37,23 @@ class CpuIds:
 
 
 @functools.cache
-def presets() -> tuple[Target, ...]:
-    """All presets, by name.
+def cpu_presets() -> tuple[CpuTarget, ...]:
+    """All presets of CPUs, by name.
 
     A preset says what a family of CPUs is. How many cores to use is this machine's business, where it is of the same architecture. A
     preset of a board is another name for that of its CPU.
     """
-    cpus = {path.stem: _target(path.stem, table) for path, table in _tables() if "like" not in table}
-    boards = [_board(path.stem, table, cpus[table["like"]]) for path, table in _tables() if "like" in table]
+    cpus = {name: _target(name, table) for name, table in read_presets(*FOLDERS) if "like" not in table}
+    boards = [_board(name, table, cpus[table["like"]]) for name, table in read_presets(*FOLDERS) if "like" in table]
     return tuple(sorted((*cpus.values(), *boards), key=lambda target: target.name))
 
 
-def _board(name: str, table: dict[str, Any], cpu: Target) -> Target:
+def _board(name: str, table: dict[str, Any], cpu: CpuTarget) -> CpuTarget:
     cores = table.get("cores", cpu.cores)
     return replace(cpu, name=name, tvm={**cpu.tvm, "num-cores": cores}, cores=cores, description=table["description"])
 
 
-def preset_of(cpu: CpuId, flags: Collection[str]) -> Target | None:
+def preset_of(cpu: CpuId, flags: Collection[str]) -> CpuTarget | None:
     """The preset that describes a CPU: of several the one that says most of it. None where no preset does.
 
     Parameters
@@ -69,23 +63,18 @@ def preset_of(cpu: CpuId, flags: Collection[str]) -> Target | None:
     flags : collection of str
         As in /proc/cpuinfo.
     """
-    found = [(bool(ids.models), len(ids.flags), path.stem) for path, table in _tables() for ids in _ids(table) if ids.have(cpu, flags)]
+    found = [(bool(ids.models), len(ids.flags), name) for name, table in read_presets(*FOLDERS) for ids in _ids(table) if ids.have(cpu, flags)]
     name = max(found)[-1] if found else None
-    return next((preset for preset in presets() if preset.name == name), None)
-
-
-@functools.cache
-def _tables() -> tuple[tuple[Path, dict[str, Any]], ...]:
-    return tuple((path, tomllib.loads(path.read_text(encoding="utf-8"))) for path in sorted(FOLDER.glob("*/*.toml")))
+    return next((preset for preset in cpu_presets() if preset.name == name), None)
 
 
 def _ids(table: dict[str, Any]) -> list[CpuIds]:
     return [CpuIds.read(ids) for ids in table.get("cpuid", ())]
 
 
-def _target(name: str, table: dict[str, Any]) -> Target:
+def _target(name: str, table: dict[str, Any]) -> CpuTarget:
     cores = table["tvm"].get("num-cores") or physical_cores()
-    return Target(
+    return CpuTarget(
         name=name,
         tvm={**table["tvm"], "num-cores": cores},
         vector_bits=table["vector_bits"],

@@ -10,12 +10,12 @@ from ..support.errors import TenfoldError
 from . import detection
 from .architectures import ARCHITECTURES, X86_64, Architecture, this_architecture
 from .cpu_model import CpuModel, for_registers
+from .cpu_registry import preset_of
+from .cpu_target import CpuTarget
 from .detection import CpuId
 from .json_target import default_model
 from .llvm import cpu_features, system_cpu
 from .measured_model import measured_model
-from .registry import preset_of
-from .target import Target
 
 # Bytes that no CPU has more of for each of its cores: a virtual machine of a few cores shows the whole cache, which others use too.
 L3_OF_A_CORE = 16 << 20
@@ -115,7 +115,7 @@ class Facts:
             raise TenfoldError("what it says of its CPU makes no sense") from None
 
 
-def target_of(facts: Facts, name: str, system_cpu: str = "") -> Target:
+def target_of(facts: Facts, name: str, system_cpu: str = "") -> CpuTarget:
     """Make a target of what a machine shows (imports TVM, whose LLVM knows the CPUs' names).
 
     Its model is that of the preset for its family and model, or its part; else the default one. Caches, cores and features are what the
@@ -150,11 +150,14 @@ def target_of(facts: Facts, name: str, system_cpu: str = "") -> Target:
     if not l1 and preset is not None:  # boards often don't show their caches
         l1, l2, l3 = preset.l1_bytes, preset.l2_bytes, preset.l3_bytes
     l3 = min(l3, facts.cores * L3_OF_A_CORE)
-    target = Target(name, tvm, bits, registers, facts.cores, l1, l2, l3, features=features, description=facts.description)
+    target = CpuTarget(
+        name=name, tvm=tvm, cores=facts.cores, features=features, description=facts.description, vector_bits=bits, vector_registers=registers,
+        l1_bytes=l1, l2_bytes=l2, l3_bytes=l3,
+    )  # fmt: skip
     return _with_model(target, default_model(architecture) if preset is None else preset.model)
 
 
-def detect_host() -> Target:
+def detect_host() -> CpuTarget:
     """Describe this machine as a target; see `target_of`. Where no preset describes its CPU, its model is measured.
 
     Raises
@@ -167,9 +170,9 @@ def detect_host() -> Target:
     return target if _preset_of(facts) is not None else _with_model(target, measured_model(target))
 
 
-def _preset_of(facts: Facts) -> Target | None:
+def _preset_of(facts: Facts) -> CpuTarget | None:
     return None if facts.cpu is None else preset_of(facts.cpu, facts.flags)
 
 
-def _with_model(target: Target, model: CpuModel) -> Target:
+def _with_model(target: CpuTarget, model: CpuModel) -> CpuTarget:
     return replace(target, model=for_registers(model, target.vector_registers) if target.architecture is X86_64 else model)

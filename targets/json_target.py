@@ -1,4 +1,4 @@
-"""A TVM target that the user wrote, as a dict or as JSON -> Target."""
+"""A TVM target that the user wrote, as a dict or as JSON -> CpuTarget."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -8,17 +8,17 @@ from ..support.errors import TenfoldError
 from ..support.files.json_text import parse_json
 from .architectures import X86_64, Architecture, architecture_of
 from .cpu_model import CpuModel, for_registers
+from .cpu_registry import cpu_presets
+from .cpu_target import CpuTarget
 from .llvm import cpu_features
-from .registry import presets
 from .spec import checked, shown
-from .target import Target
 from .trial import trial_features
 
 # What is assumed of a CPU that no preset describes: the smallest caches of the AVX2 generations.
 L1_BYTES, L2_BYTES, L3_BYTES = 32 << 10, 256 << 10, 0
 
 
-def from_json(text: str) -> Target:
+def from_json(text: str) -> CpuTarget:
     """The target in a JSON text such as ``{"kind": "llvm", "mcpu": "znver4", "num-cores": 2}``.
 
     Raises
@@ -32,7 +32,7 @@ def from_json(text: str) -> Target:
     return from_dict(spec)
 
 
-def from_dict(spec: Mapping[str, Any]) -> Target:
+def from_dict(spec: Mapping[str, Any]) -> CpuTarget:
     """The target for a TVM target in dict form.
 
     The vector width comes from ``mcpu`` and ``mattr``, caches and model from the preset of that CPU, if any.
@@ -45,10 +45,12 @@ def from_dict(spec: Mapping[str, Any]) -> Target:
     tvm = checked(spec)
     features = flags_for(tvm)
     bits, registers = architecture_of(tvm).vectors(features)
-    like = next((preset for preset in presets() if preset.tvm["mcpu"] == tvm["mcpu"]), None)
+    like = next((preset for preset in cpu_presets() if preset.tvm["mcpu"] == tvm["mcpu"]), None)
     l1, l2, l3 = (like.l1_bytes, like.l2_bytes, like.l3_bytes) if like else (L1_BYTES, L2_BYTES, L3_BYTES)
-    model = known_model(tvm, registers)
-    return Target(tvm["mcpu"], tvm, bits, registers, tvm["num-cores"], l1, l2, l3, features=features, model=model)
+    return CpuTarget(
+        name=tvm["mcpu"], tvm=tvm, cores=tvm["num-cores"], features=features, vector_bits=bits, vector_registers=registers,
+        l1_bytes=l1, l2_bytes=l2, l3_bytes=l3, model=known_model(tvm, registers),
+    )  # fmt: skip
 
 
 def known_model(tvm: Mapping[str, Any], registers: int) -> CpuModel:
@@ -61,7 +63,7 @@ def known_model(tvm: Mapping[str, Any], registers: int) -> CpuModel:
     registers : int
         Vector registers that code can use.
     """
-    known = next((preset.model for preset in presets() if preset.tvm["mcpu"] == tvm["mcpu"]), None)
+    known = next((preset.model for preset in cpu_presets() if preset.tvm["mcpu"] == tvm["mcpu"]), None)
     architecture = architecture_of(tvm)
     model = known or default_model(architecture)
     return for_registers(model, registers) if architecture is X86_64 else model
@@ -81,6 +83,6 @@ def flags_for(tvm: dict[str, Any]) -> tuple[str, ...]:
         LLVM can't compile for it.
     """
     plain = not tvm.get("mattr") and tvm.get("mtriple") == architecture_of(tvm).default_triple
-    if plain and any(preset.tvm["mcpu"] == tvm["mcpu"] for preset in presets()):  # it is known to compile
+    if plain and any(preset.tvm["mcpu"] == tvm["mcpu"] for preset in cpu_presets()):  # it is known to compile
         return architecture_of(tvm).flags_of(cpu_features(tvm))
     return architecture_of(tvm).flags_of(trial_features(tvm))

@@ -18,8 +18,8 @@ import numpy as np
 from ..support.cache_folder import cache_folder
 from ..support.errors import TenfoldError
 from .cpu_model import FIGURES, CpuModel
+from .cpu_target import CpuTarget
 from .light_import import import_tvm
-from .target import Target
 from .toml_target import checked_model
 
 FOLDER = "cpu_models"       # in the cache
@@ -34,12 +34,12 @@ BESIDE_WORK = {"l2": 0.68, "l3": 0.95}
 ROUND_TRIPS = {"l2": 0.8, "l3": 0.5, "memory": 5 / 7}  # of the former, likewise
 
 
-def measured_model(target: Target) -> CpuModel:
+def measured_model(target: CpuTarget) -> CpuModel:
     """The model of this machine, measured at the first call and read from the cache at later ones.
 
     Parameters
     ----------
-    target : Target
+    target : CpuTarget
         This machine. Its description names the CPU, by which the figures are kept; its model has the defaults.
     """
     path = cache_folder() / FOLDER / (re.sub(r"[^\w-]+", "-", f"{target.description}-{target.vector_bits}") + ".json")
@@ -54,7 +54,7 @@ def measured_model(target: Target) -> CpuModel:
     return model
 
 
-def _read(path: Path, target: Target) -> CpuModel | None:
+def _read(path: Path, target: CpuTarget) -> CpuModel | None:
     """What a file says; None if it is not there, is of another CPU, or no such file."""
     try:
         table = json.loads(path.read_bytes())
@@ -63,7 +63,7 @@ def _read(path: Path, target: Target) -> CpuModel | None:
         return None
 
 
-def _write(path: Path, target: Target, model: CpuModel) -> None:
+def _write(path: Path, target: CpuTarget, model: CpuModel) -> None:
     """Keep a model, if that can be."""
     from ..support.files.whole import whole_file
 
@@ -81,7 +81,7 @@ def _sound(figures: dict[str, float]) -> dict[str, float]:
             if FIGURES[name].metadata["least"] <= value <= FIGURES[name].metadata["most"]}
 
 
-def measure(target: Target) -> dict[str, float]:
+def measure(target: CpuTarget) -> dict[str, float]:
     """Clock, multiply-adds in a cycle, and bytes in a cycle of L2, L3 and memory, as fields of `CpuModel`.
 
     The clock follows from a chain of multiply-adds that wait for each other, whose latency is taken to be the default.
@@ -112,7 +112,7 @@ def _best(run: Callable[[], Any]) -> float:
     return max(best, 1.0)
 
 
-def _multiply_adds(target: Target, accumulators: int) -> Callable[[], Any]:
+def _multiply_adds(target: CpuTarget, accumulators: int) -> Callable[[], Any]:
     """A loop over chains of multiply-adds.
 
     for step: for a in unrolled(accumulators): acc[a] = acc[a] * x + x
@@ -130,7 +130,7 @@ def _multiply_adds(target: Target, accumulators: int) -> Callable[[], Any]:
     return lambda: kernel(data, out)
 
 
-def _stream(target: Target, size: int) -> Callable[[], Any]:
+def _stream(target: CpuTarget, size: int) -> Callable[[], Any]:
     """A loop that reads so many bytes, in vectors side by side.
 
     for step: for v in unrolled(vectors): acc[v] = acc[v] + x[step, v]
@@ -148,7 +148,7 @@ def _stream(target: Target, size: int) -> Callable[[], Any]:
     return lambda: kernel(data, out)
 
 
-def _compiled(target: Target, arguments: list[Any]) -> Any:
+def _compiled(target: CpuTarget, arguments: list[Any]) -> Any:
     """The function of a reduction over (accumulator, lane), its accumulators in registers."""
     tvm = import_tvm()
     from tvm import s_tir, te
@@ -168,7 +168,7 @@ def _compiled(target: Target, arguments: list[Any]) -> Any:
     return tvm.compile(schedule.mod, target=target.tvm_target())["main"]
 
 
-def _copied_bytes_per_ns(target: Target) -> float:
+def _copied_bytes_per_ns(target: CpuTarget) -> float:
     """That all cores read and write in memory while each copies an array of its own."""
     threads = min(target.cores, MOST_THREADS)
     pairs = [(np.ones(COPIED_BYTES // 8 // threads, "float32"), np.ones(COPIED_BYTES // 8 // threads, "float32")) for _ in range(threads)]

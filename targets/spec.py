@@ -8,8 +8,8 @@ from typing import Any
 from ..support.errors import TenfoldError
 from . import detection
 from .architectures import ARCHITECTURES, X86_64, Architecture, architecture_of
+from .cpu_registry import cpu_presets
 from .llvm import known_cpus, known_features
-from .registry import presets
 
 KINDS = ("llvm",)
 # An option of TVM's that is not here has no place in a target of Tenfold: fast-math, for one, would make NaN undetectable.
@@ -80,10 +80,10 @@ def _check_number(name: str, number: Any, least: int, most: int) -> None:
 
 def _check_cpu(mcpu: Any, architecture: Architecture) -> None:
     """LLVM only warns about a CPU that it does not know, and then compiles for a generic one."""
-    cpus = [*known_cpus(architecture.llvm), *(preset.tvm["mcpu"] for preset in presets() if preset.architecture is architecture)]
+    cpus = [*known_cpus(architecture.llvm), *(preset.tvm["mcpu"] for preset in cpu_presets() if preset.architecture is architecture)]
     if not isinstance(mcpu, str) or mcpu not in cpus:  # LLVM's list lacks some that are other names for one
         near = difflib.get_close_matches(str(mcpu), cpus, n=4) if isinstance(mcpu, str) else []
-        near = near or list(dict.fromkeys(preset.tvm["mcpu"] for preset in presets() if preset.architecture is architecture))
+        near = near or list(dict.fromkeys(preset.tvm["mcpu"] for preset in cpu_presets() if preset.architecture is architecture))
         raise TenfoldError(f"unknown mcpu {shown(mcpu)} in the target; LLVM knows, among others, {', '.join(near)}")
 
 

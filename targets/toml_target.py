@@ -1,4 +1,4 @@
-"""A target in a file of the user's, of the form of the presets -> Target."""
+"""A target in a file of the user's, of the form of the presets -> CpuTarget."""
 from __future__ import annotations
 
 import os
@@ -11,10 +11,10 @@ from ..support.files.json_text import decode_text
 from ..support.files.regular import read_regular
 from .architectures import architecture_of
 from .cpu_model import FIGURES, CpuModel
+from .cpu_target import CpuTarget
 from .json_target import L1_BYTES, L2_BYTES, L3_BYTES, flags_for, known_model
-from .registry import tomllib
+from .preset_files import tomllib
 from .spec import checked, refuse_unknown, shown
-from .target import Target
 
 LARGEST = 1 << 20  # bytes of a file
 SIZES = {"l1_kib": L1_BYTES >> 10, "l2_kib": L2_BYTES >> 10, "l3_kib": L3_BYTES >> 10}
@@ -23,7 +23,7 @@ FIELDS = ("description", "vector_bits", "vector_registers", *SIZES, "features", 
 BITS, REGISTERS = (128, 256, 512), (16, 32)
 
 
-def from_toml(path: str | os.PathLike[str]) -> Target:
+def from_toml(path: str | os.PathLike[str]) -> CpuTarget:
     """The target in a file like those in ``targets/presets``, named as the file. Only the table ``tvm`` must be there.
 
     What a table ``model`` leaves out is that of the preset for the same ``mcpu``, or the default. ``cpuid`` only counts in a preset.
@@ -44,7 +44,7 @@ def from_toml(path: str | os.PathLike[str]) -> Target:
         raise TenfoldError(f"{path}: {error}") from None
 
 
-def _target(name: str, table: dict[str, Any]) -> Target:
+def _target(name: str, table: dict[str, Any]) -> CpuTarget:
     refuse_unknown(table, FIELDS, "the file")
     if not isinstance(table.get("tvm"), dict):
         raise TenfoldError('the table [tvm] is missing: it needs kind = "llvm" and mcpu')
@@ -59,7 +59,10 @@ def _target(name: str, table: dict[str, Any]) -> Target:
         raise TenfoldError(f"description is {shown(description)}: it must be a string")
     features = _features(table.get("features", list(needed)), needed)
     model = checked_model(table.get("model", {}), known_model(tvm, registers))
-    return Target(name, tvm, bits, registers, tvm["num-cores"], l1, l2, l3, features=features, description=description, model=model)
+    return CpuTarget(
+        name=name, tvm=tvm, cores=tvm["num-cores"], features=features, description=description, vector_bits=bits, vector_registers=registers,
+        l1_bytes=l1, l2_bytes=l2, l3_bytes=l3, model=model,
+    )  # fmt: skip
 
 
 def checked_model(table: Any, default: CpuModel) -> CpuModel:

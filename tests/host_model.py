@@ -10,7 +10,7 @@ import os
 from dataclasses import replace
 
 from tenfold import targets
-from tenfold.targets import Target, detection, registry, resolve
+from tenfold.targets import CpuTarget, cpu_registry, detection, resolve_cpu
 from tenfold.targets.host import choose
 from tenfold.targets.llvm import cpu_features
 
@@ -25,23 +25,23 @@ def force_from_environment() -> None:
     name, _, cores = spec.partition(":")
     if cores:
         # Presets have as many cores as this machine: as the other one, then. What runs still counts the real ones.
-        registry.physical_cores = lambda: int(cores)
-        registry.presets.cache_clear()
-    targets.detect_host = functools.cache(lambda: as_host(resolve(name)))
+        cpu_registry.physical_cores = lambda: int(cores)
+        cpu_registry.cpu_presets.cache_clear()
+    targets.detect_host = functools.cache(lambda: as_host(resolve_cpu(name)))
 
 
-def named(name: str, cores: int = 2) -> Target:
+def named(name: str, cores: int = 2) -> CpuTarget:
     """A preset with a number of cores, for tests of what a schedule looks like: presets have as many as this machine otherwise."""
-    preset = resolve(name)
+    preset = resolve_cpu(name)
     return replace(preset, cores=cores, tvm={**preset.tvm, "num-cores": cores})
 
 
-def model(name: str, cores: int = 2) -> Target:
+def model(name: str, cores: int = 2) -> CpuTarget:
     """The same with code that runs on this machine."""
     return as_host(named(name, cores))
 
 
-def as_host(preset: Target) -> Target:
+def as_host(preset: CpuTarget) -> CpuTarget:
     """A preset's model with code that runs on this machine."""
     asked = {key: value for key, value in preset.tvm.items() if key != "mattr"}
     mcpu, mattr = choose(asked["mcpu"], cpu_features(asked), detection.cpu_flags())

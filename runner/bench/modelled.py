@@ -30,7 +30,7 @@ from ..devices.device import Handle, Program
 from ..devices.emulated import CPU, cpus_of, emulator_for
 
 if TYPE_CHECKING:
-    from ...targets import Target
+    from ...targets import CpuTarget
 
 L1_MISS_CYCLES = 9.0  # that a hit in the second cache takes beyond one in the first, of a Cortex-A72
 OUTER_WAYS = 16  # of the caches behind the first one: presets do not tell theirs
@@ -96,7 +96,7 @@ class Modelled(Counted):
 
     Parameters
     ----------
-    target : Target
+    target : CpuTarget
         For AArch64; its figures are those of the model.
 
     Raises
@@ -107,7 +107,7 @@ class Modelled(Counted):
 
     is_modelled = True
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: CpuTarget) -> None:
         if target.architecture.name != ARCHITECTURE:
             raise TenfoldError(f"target {target.name}: cycles are modelled for AArch64 alone")
         self.target = target
@@ -144,7 +144,7 @@ def modelled_device(name: str) -> Modelled | None:
     TenfoldError
         As of `Modelled`.
     """
-    from ...targets import resolve
+    from ...targets import CpuTarget, resolve
 
     kind, _, cpu = name.partition(":")
     if kind != EMULATED or not cpu:
@@ -153,17 +153,17 @@ def modelled_device(name: str) -> Modelled | None:
         target = resolve(cpu)
     except TenfoldError:  # a CPU of the emulator that no preset is for
         return None
-    return Modelled(target) if target.architecture.name == ARCHITECTURE else None
+    return Modelled(target) if isinstance(target, CpuTarget) and target.instruction_set == ARCHITECTURE else None
 
 
-def modelled_run(network: Program | str | os.PathLike[str], cpu: Target | str) -> ModelledRun:
+def modelled_run(network: Program | str | os.PathLike[str], cpu: CpuTarget | str) -> ModelledRun:
     """What one run of a compiled network takes on a CPU by the model.
 
     Parameters
     ----------
     network : Program or path
         An artifact folder, or what a device loads.
-    cpu : Target or str
+    cpu : CpuTarget or str
         A target for AArch64, or the name of its preset.
 
     Raises
@@ -171,9 +171,9 @@ def modelled_run(network: Program | str | os.PathLike[str], cpu: Target | str) -
     TenfoldError
         It can't be counted: another instruction set, no such preset, no artifact, or a tool is missing.
     """
-    from ...targets import resolve
+    from ...targets import resolve_cpu
 
-    with Modelled(resolve(cpu)) as device:
+    with Modelled(resolve_cpu(cpu)) as device:
         if isinstance(network, Program):
             return device.modelled(device.load(network))
         folder = Path(network)
@@ -184,12 +184,12 @@ def modelled_run(network: Program | str | os.PathLike[str], cpu: Target | str) -
         return device.modelled(device.load(Program.of_artifact(folder, manifest, 1)))
 
 
-def modelled_cycles(network: Program | str | os.PathLike[str], cpu: Target | str) -> float:
+def modelled_cycles(network: Program | str | os.PathLike[str], cpu: CpuTarget | str) -> float:
     """Cycles of one run of a compiled network on a CPU by the model, on one thread (`modelled_run`)."""
     return modelled_run(network, cpu).cycles
 
 
-def prices_of(target: Target) -> Prices:
+def prices_of(target: CpuTarget) -> Prices:
     """The caches of a target, and what a miss of each costs by the rates of its preset."""
     figures, line = target.model, target.model.line_bytes
     caches = [CacheLevel(target.l1_bytes >> 10, max(1, target.l1_bytes // figures.way_bytes))]
@@ -203,13 +203,13 @@ def prices_of(target: Target) -> Prices:
     return Prices(tuple(caches), tuple(costs))
 
 
-def model(counts: Counts, target: Target) -> ModelledRun:
+def model(counts: Counts, target: CpuTarget) -> ModelledRun:
     """Cycles of what was counted.
 
     Parameters
     ----------
     counts : Counts
-    target : Target
+    target : CpuTarget
         Its core and its prices.
 
     Raises
@@ -322,7 +322,7 @@ def is_stack_vector(text: str) -> bool:
     return re.match(r"(ld|st)u?[rp]\s+q.*\[sp", text) is not None
 
 
-def mca_cpu(target: Target) -> str:
+def mca_cpu(target: CpuTarget) -> str:
     """LLVM's name of the core whose model stands for a target."""
     name = str(target.tvm["mcpu"])
     return MODELS.get(name, name)
@@ -358,7 +358,7 @@ def _run(command: list[str], text: str = "", may_complain: bool = False) -> str:
     return done.stdout
 
 
-def _emulated_cpu(target: Target) -> str:
+def _emulated_cpu(target: CpuTarget) -> str:
     """The emulator's CPU of the name of a target, or the one that has all."""
     emulator = emulator_for(ARCHITECTURE)
     name = str(target.tvm["mcpu"])

@@ -21,7 +21,7 @@ from ...support.errors import TenfoldError
 from ...targets.detection import physical_cores
 
 if TYPE_CHECKING:
-    from ...targets import Target
+    from ...targets import CpuTarget
 
 STEPS = 1_000_000
 ACCUMULATORS = 12  # more than latency times rate of the multiply-add units, fewer than the registers
@@ -48,29 +48,29 @@ _caller = _Caller()
 
 def host_peak(threads: int) -> float | None:
     """`measure_peak` of this machine; None where TVM has no compiler to make the kernel with."""
-    from ...targets import resolve
+    from ...targets import detect_host
     from ..build import require_compiler
 
     try:
         require_compiler()
     except (TenfoldError, ImportError):
         return None
-    return measure_peak(resolve("host"), threads)
+    return measure_peak(detect_host(), threads)
 
 
-def measure_peak(target: Target, threads: int, seconds: float = SECONDS) -> float:
+def measure_peak(target: CpuTarget, threads: int, seconds: float = SECONDS) -> float:
     """GFLOP/s of all threads together: the best of several goes within `seconds`.
 
     Parameters
     ----------
-    target : Target
+    target : CpuTarget
         A CPU that this machine can run code for; its vectors are used.
     threads : int
     """
     return _caller.thread.submit(_measure, target, threads, seconds).result()
 
 
-def _measure(target: Target, threads: int, seconds: float) -> float:
+def _measure(target: CpuTarget, threads: int, seconds: float) -> float:
     import tvm
 
     _use_threads(threads)
@@ -107,7 +107,7 @@ def _use_threads(threads: int) -> None:
     _caller.threads = threads
 
 
-def peak_kernel(target: Target, threads: int) -> Any:
+def peak_kernel(target: CpuTarget, threads: int) -> Any:
     """The loop nest above, compiled: ``main(x, out)``."""
     import tvm
     from tvm import s_tir, te, tirx

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from ...runtime.manifest import LIBRARY, WEIGHTS, Manifest, Port, sha256_of
+from ...runtime.manifest import WEIGHTS, Manifest, Port, sha256_of
 from ...support.errors import TenfoldError
 
 KERNELS, NETWORK = "kernels", "network"  # what is timed: the kernels alone, or the whole call
@@ -26,7 +26,7 @@ class Program:
     Attributes
     ----------
     folder : Path
-        With model.so and weights.bin. A device needs them while it loads, and not any more behind that.
+        With model.so (of a GPU: model.cuda) and weights.bin. A device needs them while it loads, and not any more behind that.
     inputs, outputs : tuple of Port
         In the order of the network.
     threads : int
@@ -57,7 +57,7 @@ class Program:
         TenfoldError
             A file is missing, or is not the one of the manifest.
         """
-        for name, stated in ((LIBRARY, manifest.library_sha256), (WEIGHTS, manifest.weights_sha256)):
+        for name, stated in ((manifest.library, manifest.library_sha256), (WEIGHTS, manifest.weights_sha256)):
             if not (folder / name).is_file():
                 raise TenfoldError(f"{folder}: not an artifact: there is no {name} in it")
             if sha256_of(folder / name) != stated:

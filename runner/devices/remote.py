@@ -11,7 +11,7 @@ import numpy as np
 from ...runtime.manifest import LIBRARY, WEIGHTS
 from ...runtime.memory_plan import tensor_bytes
 from ...support.errors import TenfoldError
-from ...targets import Target
+from ...targets import CpuTarget
 from .device import NETWORK, Closing, Handle, Program, arrays_in_order
 from .session import Refused, Session
 
@@ -38,7 +38,7 @@ class Remote(Closing):
         return self.session.cores
 
     @property
-    def target(self) -> Target:
+    def target(self) -> CpuTarget:
         """The device as a target, as it sees itself; TenfoldError where it can't tell."""
         return self.session.target
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...runtime.manifest import FORMAT
 from ...support.errors import TenfoldError
-from ...targets import Target
+from ...targets import CpuTarget
 from ...targets.cpu_model import CpuModel
 from ...targets.host import Facts, target_of
 from .wire import PIECE, PROTOCOL, Closed, Garbled, Lost, Wire, beat_of, check_silence, pieces
@@ -88,7 +88,7 @@ class Session:
         return self.target.cores if self._facts is None else self._facts.cores
 
     @property
-    def target(self) -> Target:
+    def target(self) -> CpuTarget:
         """The device as a target, as it sees itself; one without LLVM tells facts, and the target is made here.
 
         Raises
@@ -101,7 +101,7 @@ class Session:
         if self._target is None:
             raise TenfoldError(f"device {self.address}: {self._reason}")
         told = {"name": self.address, "features": tuple(self._target["features"]), "model": CpuModel(**self._target["model"])}
-        return Target(**{**self._target, **told})
+        return CpuTarget(**{**self._target, **told})
 
     def _read_facts(self, told: Any) -> Facts | None:
         try:

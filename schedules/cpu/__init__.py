@@ -6,7 +6,7 @@ from functools import wraps
 from tvm import tirx
 from tvm.s_tir import Schedule
 
-from ...targets import Target
+from ...targets import CpuTarget
 from ..rule import Rule
 from .chain.schedule import schedule_chain
 from .conv2d.depthwise import schedule_depthwise
@@ -22,18 +22,18 @@ from .reduction.softmax import schedule_softmax
 from .winograd.schedule import schedule_winograd
 
 
-def _with_what_follows(rule: Rule) -> Rule:
+def _with_what_follows(rule: Rule[CpuTarget]) -> Rule[CpuTarget]:
     """The rule for a kernel with, in nests of their own, the element-wise blocks behind it that it does not take in."""
     @wraps(rule)
-    def both(func: tirx.PrimFunc, target: Target) -> Schedule | None:
+    def both(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
         s = rule(func, target)
         return None if s is None else schedule_untouched(s, target)
 
     return both
 
 
-KERNELS = [schedule_chain, schedule_conv2d, schedule_winograd, schedule_depthwise, schedule_matvec_chain, schedule_matvec]
-RULES = [
+KERNELS: list[Rule[CpuTarget]] = [schedule_chain, schedule_conv2d, schedule_winograd, schedule_depthwise, schedule_matvec_chain, schedule_matvec]
+RULES: list[Rule[CpuTarget]] = [
     *map(_with_what_follows, KERNELS),
     schedule_response_norm,
     schedule_pool,

@@ -6,10 +6,12 @@ from functools import partial
 
 import tvm
 
+from ...targets import CpuTarget
 from ..backend import Backend, BatchTraffic, BoundKernel, Kernel, RunPart
 from ..shapes import ConvWorkload, DenseWorkload, ResponseNorm
 from ..tir.bound_loops import BoundLoops, lower_blocks
 from ..tir.transpose_tiles import TransposeTiles
+from ..tir.vector_math import VectorMath
 from . import RULES
 from .batch import pieces
 from .chain.compute import Ends
@@ -19,7 +21,7 @@ from .fully_connected import choose_dense, choose_dense_run
 from .reduction.response_norm import LONGEST, response_norm
 
 
-class CpuBackend(Backend):
+class CpuBackend(Backend[CpuTarget]):
     """Kernels for CPUs."""
 
     rules = RULES
@@ -52,6 +54,9 @@ class CpuBackend(Backend):
 
     def batch_pieces(self, traffic: BatchTraffic) -> int:
         return pieces(traffic, self.target)
+
+    def lower_math(self, mod: tvm.IRModule) -> tvm.IRModule:
+        return VectorMath()(mod)
 
     def lower_loops(self, mod: tvm.IRModule) -> tvm.IRModule:
         return tvm.transform.Sequential([BoundLoops(), TransposeTiles()])(lower_blocks(mod))

@@ -1,14 +1,14 @@
 """How many pieces a batch is computed in: where what lies between the kernels of all images does not fit in the L3 cache."""
 from __future__ import annotations
 
-from ...targets import Target
+from ...targets import CpuTarget
 from ..backend import BatchTraffic
 
 L3_SHARE = 0.25    # of the L3 cache, which other programs use too, for a piece's tensors
 LEAST_SAVED = 2.0  # times what the pieces cost: by an estimate this coarse, less may be none
 
 
-def pieces(traffic: BatchTraffic, target: Target) -> int:
+def pieces(traffic: BatchTraffic, target: CpuTarget) -> int:
     """Return a divisor of the images, so that the tensors of a piece fit in the L3 cache; 1 where pieces don't pay."""
     images, weights, widest = traffic.images, traffic.weights, traffic.widest
     room = L3_SHARE * target.l3_bytes

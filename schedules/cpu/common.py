@@ -2,69 +2,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from math import ceil, prod
 
 import tvm
 from tvm import tirx
 from tvm.s_tir import Schedule
-from tvm.s_tir.schedule import LoopRV, SBlockRV, ScheduleError
+from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from ...targets import Target
-from ..tir.analysis import Block, block_of, blocks_of, mentions, outputs
-from ..tir.loop_nests import drop_dead_blocks, has_nests, separate_results, simplify_indices
+from ...targets import CpuTarget
+from ..tir.analysis import Block, mentions
 
 _realize = tvm.get_global_func("s_tir.schedule.GetSBlockRealize")
 
 FEWEST_LAUNCHES = 8       # that the work of a parallel loop has to take as long as: an estimate this coarse may be far too high
 TASKS_PER_CORE = 4        # enough for the last task not to leave the other cores waiting long
-MOST_CYCLES_AGAIN = 0.6   # of arithmetic in one run: recomputing costs less than a round trip through memory
-FEWEST_READS_PADDED = 16  # of an element by a reduction, from which on its padding is better done once
-MOST_OPERATIONS = 600     # of one block: beyond, inlining makes code that takes seconds to compile
 ON_STACK = "global"       # scope of accumulators: of TVM's scopes, only here are small buffers on the stack, "local" ones on the heap
 STACK_BYTES = 1024        # a buffer of fewer TVM keeps on the stack, whatever its indices: LLVM turns it into registers
 LEAST_LANES_FILLED = 0.5  # share of the lanes of its vectors that a tile has to fill
-
-
-def inline_spatial(s: Schedule) -> None:
-    """Inline every element-wise block into its readers, unless that would compute something expensive many times over.
-
-    Kept as they are: results of the function; blocks of which one run is dear (exp, ...) and which are read more often than they
-    have elements (a gate of a channel times a whole image; exp in a softmax); and padding that a reduction reads many times, or
-    not in whole vectors.
-    """
-    results = outputs(s.mod["main"])
-    blocks = blocks_of(s)
-    tried = 0
-    while tried < len(blocks):
-        block = blocks[tried]
-        readers = [b for b in blocks if any(a.buffer.same_as(st.buffer) for a in b.loads for st in block.stores)]
-        if _inlinable(block, readers, results):
-            try:
-                s.compute_inline(block.rv)
-                blocks = [block_of(s, b.rv) if b in readers else b for b in blocks if b is not block]
-                continue
-            except ScheduleError:
-                pass
-        tried += 1
-
-
-def _inlinable(block: Block, readers: Sequence[Block], results: Sequence[tirx.Buffer]) -> bool:
-    if block.is_reduction or not block.plain or len(block.stores) != 1 or any(block.stores[0].buffer.same_as(r) for r in results):
-        return False
-    if not readers or not all(r.plain and r.operations + block.operations <= MOST_OPERATIONS for r in readers):
-        return False
-    if block.branches and any(_pads_too_often(block, r) for r in readers if r.is_reduction):
-        return False
-    copies = sum(ld.buffer.same_as(block.stores[0].buffer) for r in readers for ld in r.loads)
-    runs = sum(r.points for r in readers) / block.points
-    return copies == 1 >= runs or (block.compute_cycles <= MOST_CYCLES_AGAIN and not block.names)
-
-
-def _pads_too_often(padding: Block, reader: Block) -> bool:
-    """Whether a reduction would test for padding within its vectors, or many times for an element."""
-    lane_wise = len(padding.extents) - 1 in padding.branch_axes
-    return lane_wise or reader.vector_axis is None or reader.points >= FEWEST_READS_PADDED * padding.points
 
 
 def vector_tile(extent: int, lanes: int, most_vectors: int) -> int | None:
@@ -80,12 +34,12 @@ def vector_tile(extent: int, lanes: int, most_vectors: int) -> int | None:
     return max(divisors, key=lambda d: (used(d), d), default=None)
 
 
-def worth_sharing(work_cycles: float, target: Target) -> bool:
+def worth_sharing(work_cycles: float, target: CpuTarget) -> bool:
     """Whether work of so many cycles of a core, roughly estimated, is worth waking the other threads for."""
     return work_cycles >= FEWEST_LAUNCHES * target.model.launch_cycles
 
 
-def parallel_outer(s: Schedule, loops: Sequence[LoopRV], work_cycles: float, target: Target) -> LoopRV | None:
+def parallel_outer(s: Schedule, loops: Sequence[LoopRV], work_cycles: float, target: CpuTarget) -> LoopRV | None:
     """Fuse as many outer loops as give every core enough tasks, and make them parallel if the work is worth it.
 
     for a, b, c: ...    ->    parallel ab: for c: ...
@@ -109,7 +63,7 @@ def extent_of(s: Schedule, loop: LoopRV) -> int:
     return int(s.get(loop).extent)
 
 
-def lanes_for(block: Block, target: Target) -> int:
+def lanes_for(block: Block, target: CpuTarget) -> int:
     """Elements in a vector of the widest type that the block touches."""
     widest = max((int(a.buffer.dtype.bits) for a in (*block.loads, *block.stores)), default=32)
     return max(1, target.vector_bits // max(widest, 8))
@@ -127,21 +81,3 @@ def inner_loops(s: Schedule, block: SBlockRV, at: LoopRV | None) -> tuple[list[L
     reduced = [value for v, value in zip(stmt.iter_vars, values, strict=True) if v.iter_type == tirx.IterVar.CommReduce]
     reduction = [l for l in loops if any(mentions(value, s.get(l).loop_var) for value in reduced)]
     return [l for l in loops if l not in reduction], reduction
-
-
-def tidied(func: tirx.PrimFunc) -> Schedule | None:
-    """A schedule of the function with dead blocks dropped, results separated, cheap blocks inlined and indices simplified.
-
-    None if the function is not loop nests of one block each.
-    """
-    tidy = _tidy(func)
-    return None if tidy is None else Schedule(tidy)
-
-
-@lru_cache(maxsize=8)  # the rules that are tried one after another all ask for it
-def _tidy(func: tirx.PrimFunc) -> tirx.PrimFunc | None:
-    if not has_nests(func):
-        return None
-    s = Schedule(separate_results(drop_dead_blocks(func)))
-    inline_spatial(s)
-    return simplify_indices(s.mod["main"])

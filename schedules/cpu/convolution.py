@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from tvm import te
 
-from ...targets import Target
+from ...targets import CpuTarget
 from ..backend import BoundKernel, Kernel, LayerConstants
 from ..shapes import ConvWorkload
 from ..space import Knobs, Point, Space, number
@@ -37,7 +37,7 @@ class ConvolutionKernel(Kernel):
     """What all kernels of a convolution have: the same workload, and the same space."""
 
     convolution: ConvWorkload
-    target: Target
+    target: CpuTarget
 
     @property
     def workload(self) -> str:
@@ -155,7 +155,7 @@ class MatrixVectorKernel(ConvolutionKernel):
         return BoundKernel([packed], lambda x, w: matvec(x, w, filters, self.streams))
 
 
-def choose_convolution(convolution: ConvWorkload, target: Target) -> Kernel:
+def choose_convolution(convolution: ConvWorkload, target: CpuTarget) -> Kernel:
     """Return the kernel that the models choose."""
     geometry = convolution.geometry
     plain = geometry.upsample == (1, 1)
@@ -171,7 +171,7 @@ def choose_convolution(convolution: ConvWorkload, target: Target) -> Kernel:
     return DirectKernel(convolution, target, merged, choose_tile(computed.shape(), target))
 
 
-def convolution_at(convolution: ConvWorkload, target: Target, point: Point) -> Kernel:
+def convolution_at(convolution: ConvWorkload, target: CpuTarget, point: Point) -> Kernel:
     """Return the kernel from a point of the convolution's space."""
     values: dict[str, Any] = {knob: value for knob, value in point.items() if knob != "algorithm"}
     algorithm = point["algorithm"]
@@ -187,7 +187,7 @@ def convolution_at(convolution: ConvWorkload, target: Target, point: Point) -> K
     return DirectKernel(convolution, target, merged, Tile(**{**values, "rows": rows}))
 
 
-def convolution_space(convolution: ConvWorkload, target: Target) -> Space:
+def convolution_space(convolution: ConvWorkload, target: CpuTarget) -> Space:
     """Return all ways to compute a convolution, the model's first."""
     chosen = choose_convolution(convolution, target).point
     found = [_direct_knobs(convolution, target, chosen)]
@@ -207,7 +207,7 @@ def sizes(most: int) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def stream_knobs(filters: int, target: Target, **fixed: str) -> Knobs:
+def stream_knobs(filters: int, target: CpuTarget, **fixed: str) -> Knobs:
     """Return the knobs of a matrix with `filters` rows times a vector."""
     vectors = ceil(filters / target.lanes)
     values = {knob: (value,) for knob, value in fixed.items()}
@@ -219,7 +219,7 @@ def stream_knobs(filters: int, target: Target, **fixed: str) -> Knobs:
     return Knobs({**values, "count": range(1, min(MOST_STREAMS, vectors) + 1), "vectors": (1, 2, 4), "parallel": (True, False)}, allowed)
 
 
-def _direct_knobs(convolution: ConvWorkload, target: Target, chosen: Point) -> Knobs:
+def _direct_knobs(convolution: ConvWorkload, target: CpuTarget, chosen: Point) -> Knobs:
     geometry = convolution.geometry
     mergeable_groups = divisors(geometry, target.lanes) if geometry.upsample == (1, 1) and not convolution.depthwise else [1]
     output = convolution.shape()
@@ -249,7 +249,7 @@ def _direct_knobs(convolution: ConvWorkload, target: Target, chosen: Point) -> K
     }, allowed)
 
 
-def _depthwise_knobs(convolution: ConvWorkload, target: Target) -> Knobs:
+def _depthwise_knobs(convolution: ConvWorkload, target: CpuTarget) -> Knobs:
     vectors = convolution.channels // lanes_of(convolution.channels, target)
     chosen = choose_depthwise(convolution, target)
     return Knobs({
@@ -260,7 +260,7 @@ def _depthwise_knobs(convolution: ConvWorkload, target: Target) -> Knobs:
     })
 
 
-def _winograd_knobs(convolution: ConvWorkload, target: Target) -> list[Knobs]:
+def _winograd_knobs(convolution: ConvWorkload, target: CpuTarget) -> list[Knobs]:
     """None, or one set: only some combinations of values can be built, so those are listed."""
     geometry = convolution.geometry
     if not geometry.plain or (geometry.groups > 1 and geometry.groups not in divisors(geometry, target.lanes)):
@@ -286,7 +286,7 @@ def _blocking(point: Point) -> Blocking:
     return Blocking(**values)
 
 
-def _streams(convolution: ConvWorkload, target: Target) -> Streams:
+def _streams(convolution: ConvWorkload, target: CpuTarget) -> Streams:
     height, width = convolution.size
     return choose_streams(height * width * convolution.channels, convolution.geometry.filters, target)
 

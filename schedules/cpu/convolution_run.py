@@ -16,7 +16,7 @@ import numpy as np
 from tvm import te
 
 from ...support.errors import TenfoldError
-from ...targets import Target
+from ...targets import CpuTarget
 from ..backend import BoundKernel, Kernel, LayerConstants, RunPart
 from ..shapes import ConvWorkload
 from ..space import Knobs, Point, Space, Value, number
@@ -38,13 +38,13 @@ class ConvolutionRun:
     Attributes
     ----------
     links : tuple of ConvWorkload
-    target : Target
+    target : CpuTarget
     wanted : Ends
         How the images at both ends lie, or are wanted.
     """
 
     links: tuple[ConvWorkload, ...]
-    target: Target
+    target: CpuTarget
     wanted: Ends
 
     @property
@@ -103,7 +103,7 @@ class ChainKernel(Kernel):
     """Convolutions in one kernel; an average behind them may belong to it."""
 
     links: tuple[ConvWorkload, ...]
-    target: Target
+    target: CpuTarget
     segment: Segment
 
     @property

@@ -6,16 +6,17 @@ from math import prod
 from tvm import tirx
 from tvm.s_tir import Schedule
 
-from ...targets import Target
+from ...targets import CpuTarget
 from ..tir.analysis import Block, blocks_of
 from ..tir.split_reduction import LANES, can_split, split_into_tasks
-from .common import ON_STACK, TASKS_PER_CORE, parallel_outer, tidied, worth_sharing
+from ..tir.tidy import tidied
+from .common import ON_STACK, TASKS_PER_CORE, parallel_outer, worth_sharing
 from .injective.elementwise import schedule_spatial
 from .reduction.columns import schedule_columns
 from .reduction.rows import schedule_rows, with_lanes
 
 
-def schedule_fallback(func: tirx.PrimFunc, target: Target) -> Schedule | None:
+def schedule_fallback(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     """Rule for every function of loop nests around blocks."""
     s = tidied(func)
     if s is None:
@@ -38,7 +39,7 @@ def schedule_fallback(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     return s
 
 
-def _with_tasks(func: tirx.PrimFunc, target: Target) -> tirx.PrimFunc:
+def _with_tasks(func: tirx.PrimFunc, target: CpuTarget) -> tirx.PrimFunc:
     """Split reductions that have work for all cores but fewer results than cores, or than cache lines of results for each core."""
     for block in blocks_of(Schedule(func)):
         tasks = prod(block.sizes("S"))
@@ -52,7 +53,7 @@ def _with_tasks(func: tirx.PrimFunc, target: Target) -> tirx.PrimFunc:
     return func
 
 
-def _schedule_reduction(s: Schedule, lanes: list[Block], block: Block, target: Target) -> None:
+def _schedule_reduction(s: Schedule, lanes: list[Block], block: Block, target: CpuTarget) -> None:
     work = sum(b.work_cycles(target.model) for b in (*lanes, block))
     row_axes = [i for i, k in enumerate(block.kinds) if k == "S"]
     if lanes or block.vector_axis is None or len(block.stores) > 1:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from tvm import te
 
-from ...targets import Target
+from ...targets import CpuTarget
 from ..backend import BoundKernel, Kernel, LayerConstants
 from ..operators import has_operand
 from ..shapes import ConvShape, DenseWorkload
@@ -24,7 +24,7 @@ class DenseKernel(Kernel):
     """A matrix times many vectors: a 1 x 1 convolution whose pixels are the vectors."""
 
     layer: DenseWorkload
-    target: Target
+    target: CpuTarget
     tile: Tile
     name = "dense"
 
@@ -80,7 +80,7 @@ class DenseRunKernel(Kernel):
     """A vector through one layer, or several in one kernel."""
 
     layers: tuple[DenseWorkload, ...]
-    target: Target
+    target: CpuTarget
     streams: tuple[Streams, ...]
 
     @property
@@ -137,7 +137,7 @@ class DenseRunKernel(Kernel):
         return BoundKernel([*weights, *operands], compute)
 
 
-def choose_dense(layer: DenseWorkload, target: Target) -> Kernel:
+def choose_dense(layer: DenseWorkload, target: CpuTarget) -> Kernel:
     """Return the kernel that the models choose for one layer."""
     if layer.rows == 1:
         return DenseRunKernel((layer,), target, (choose_streams(layer.channels, layer.filters, target),))
@@ -145,7 +145,7 @@ def choose_dense(layer: DenseWorkload, target: Target) -> Kernel:
     return DenseKernel(layer, target, choose_tile(shape, target))
 
 
-def choose_dense_run(layers: Sequence[DenseWorkload], target: Target) -> Kernel:
+def choose_dense_run(layers: Sequence[DenseWorkload], target: CpuTarget) -> Kernel:
     """Return the kernel that the models choose for layers of one row that follow each other."""
     streams = choose_chain(layers[0].channels, [layer.filters for layer in layers], target)
     return DenseRunKernel(tuple(layers), target, tuple(streams))

@@ -232,6 +232,14 @@ def effort(node: ir.Expr | tirx.Stmt) -> int:
     return _operations(node) + _ROOT_INSTRUCTIONS * _roots(node) + _TRANSCENDENTAL_INSTRUCTIONS * transcendentals(node)
 
 
+def find_annotated(s: Schedule, key: str) -> SBlockRV | None:
+    """The block that carries the annotation `key`; None if there is none."""
+    for block in s.get_child_blocks(s.get_sblock("root")):
+        if key in s.get(block).annotations:
+            return block
+    return None
+
+
 def _roots(node: ir.Expr | tirx.Stmt) -> int:
     calls = _collect(node, ir.Call, lambda c: call_name(c) in ("sqrt", "rsqrt"))
     return len(calls) + len(_collect(node, tirx.Div, _is_float))

@@ -4,8 +4,8 @@ from __future__ import annotations
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
 
-from ..tir.analysis import effort
-from ..tir.shared_values import MOST_EFFORT
+from .analysis import effort
+from .shared_values import MOST_EFFORT
 
 
 def inline_epilogue(s: Schedule, accumulate: SBlockRV, keep: tuple[str, ...] = ("padded",)) -> SBlockRV:

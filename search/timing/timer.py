@@ -52,7 +52,7 @@ def open_timer(device: str | Device | Timer | None, target: Any, settings: Setti
     TenfoldError
         There is no such target, its code does not run where modules are timed, or the device does not answer.
     """
-    from ...codegen.library import support_objects
+    from ...codegen.code import check_tools
     from ...runner.bench.modelled import Modelled, modelled_device
     from ...runner.bench.timed_module import TimedModules
     from ...runner.devices.choose import device_of
@@ -80,5 +80,5 @@ def open_timer(device: str | Device | Timer | None, target: Any, settings: Setti
                 raise TenfoldError(f"device {where.name}: its cycles are those of one thread: give --threads 1")
             threads = 1
         chosen = with_threads(resolve(target or "host"), threads)
-        support_objects(chosen)  # a C++ compiler that is missing or fails is told now, not after an hour
+        check_tools(chosen)  # a compiler that is missing or fails is told now, not after an hour
         yield chosen, where if isinstance(where, Timer) else TimedModules(chosen, where)

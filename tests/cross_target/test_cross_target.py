@@ -14,9 +14,9 @@ from tenfold.runner.devices.choose import find_device
 from tenfold.runner.report import console
 from tenfold.support.errors import TenfoldError
 from tenfold.support.listing import Listing
-from tenfold.targets import Target, presets
+from tenfold.targets import cpu_presets
 
-CPUS = [preset for preset in presets() if not preset.description.endswith(f"({preset.tvm['mcpu']})")]  # boards are names for them
+CPUS = [preset for preset in cpu_presets() if not preset.description.endswith(f"({preset.tvm['mcpu']})")]  # boards are names for them
 rows: dict[str, tuple[str, str, str]] = {}
 
 
@@ -40,7 +40,7 @@ def table():
 
 
 @pytest.mark.parametrize("target", CPUS, ids=lambda target: target.name)
-def test_outputs_agree(target: Target, tiny_file, tmp_path, expected):
+def test_outputs_agree(target: CpuTarget, tiny_file, tmp_path, expected):
     can = ability(target)
     if not can.compile:
         pytest.skip(f"no C++ compiler for {target.architecture.title} is installed")

@@ -5,7 +5,7 @@ import os
 
 import pytest
 from tenfold.support.errors import TenfoldError
-from tenfold.targets import architectures, detection, host, presets, resolve
+from tenfold.targets import architectures, cpu_presets, detection, host, resolve
 from tenfold.targets.architectures import AARCH64, X86_64, architecture_of
 
 FLAGS = "fp asimd evtstrm crc32 cpuid"
@@ -72,7 +72,7 @@ def test_what_a_core_hides_is_switched_off(board):
 def test_boards_are_names_for_their_cpus():
     board_, cpu = resolve("raspberry-pi-4"), resolve("cortex-a72")
     assert board_.model == cpu.model and board_.tvm["mcpu"] == "cortex-a72" and board_.cores == 4 and board_.name == "raspberry-pi-4"
-    assert {preset.architecture.name for preset in presets()} == {"x86_64", "aarch64"}
+    assert {preset.architecture.name for preset in cpu_presets()} == {"x86_64", "aarch64"}
 
 
 def test_an_unknown_board_is_refused_with_the_nearest_name():

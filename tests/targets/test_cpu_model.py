@@ -7,17 +7,18 @@ from dataclasses import asdict, replace
 
 import pytest
 from tenfold.support.errors import TenfoldError
-from tenfold.targets import detection, host, measured_model, presets, resolve
+from tenfold.targets import cpu_presets, detection, host, measured_model, resolve
 from tenfold.targets.cpu_model import FIGURES, CpuModel
+from tenfold.targets.cpu_registry import preset_of
 from tenfold.targets.detection import CpuId
-from tenfold.targets.registry import FOLDER, preset_of, tomllib
+from tenfold.targets.preset_files import FOLDER, tomllib
 from tenfold.targets.toml_target import checked_model
 
 TVM = '[tvm]\nkind = "llvm"\nmcpu = "znver4"\n'
 AMD, INTEL = "AuthenticAMD", "GenuineIntel"
 
 
-CPUS = [preset for preset in presets() if not any(FOLDER.glob(f"boards/{preset.name}.toml"))]
+CPUS = [preset for preset in cpu_presets() if not any(FOLDER.glob(f"boards/{preset.name}.toml"))]
 
 
 @pytest.mark.parametrize("preset", CPUS, ids=lambda preset: preset.name)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from tenfold.support.errors import TenfoldError
-from tenfold.targets import Target, detection, host, presets, resolve
+from tenfold.targets import CpuTarget, cpu_presets, detection, host, resolve
 from tenfold.targets.architectures import X86_FLAGS
 
 
@@ -17,7 +17,7 @@ def test_listing_presets_does_not_import_tvm():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("preset", presets(), ids=lambda preset: preset.name)
+@pytest.mark.parametrize("preset", cpu_presets(), ids=lambda preset: preset.name)
 def test_a_preset_says_what_llvm_says(preset):
     from tenfold.targets.llvm import cpu_features, known_cpus
 
@@ -136,7 +136,7 @@ def test_instructions_of_few_cpus_are_known_as_flags():
 def test_the_host_runs_what_it_claims():
     """This machine, whatever model the tests are told to take."""
     found = host.detect_host()
-    assert isinstance(found, Target) and found.name == "host"
+    assert isinstance(found, CpuTarget) and found.name == "host"
     assert set(found.features) <= detection.cpu_flags()
     assert found.cores == found.tvm["num-cores"] == detection.physical_cores() <= (os.cpu_count() or 1)
 

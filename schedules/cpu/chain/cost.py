@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
 
-from ....targets import Target
+from ....targets import CpuTarget
 from ...shapes import ConvWorkload
 from .compute import Cut, Ends, Lines, lines
 from .stage import ChainStage, layouts
@@ -24,7 +24,7 @@ class Work:
     links: Sequence[ConvWorkload]
     stages: Sequence[ChainStage]
     ends: Ends
-    target: Target
+    target: CpuTarget
 
     @cached_property
     def per_row(self) -> list[float]:
@@ -121,7 +121,7 @@ def rows_on_image(span: Lines, strips: int, task: int, height: int) -> int:
     return max(0, min(first + span.count + (strips - 1) * (span.count - span.again), height) - max(first, 0))
 
 
-def shares_weights(link: ConvWorkload, target: Target) -> bool:
+def shares_weights(link: ConvWorkload, target: CpuTarget) -> bool:
     """Whether every task can read all weights: they are by far slower from the L3 cache than a part of them is from L2."""
     return link.weight_bytes <= WEIGHTS_SHARE * target.l2_bytes
 
@@ -131,7 +131,7 @@ def _alone_by_rows(links: Sequence[ConvWorkload], ends: Ends) -> bool:
     return len(links) == 1 and ends.source_nchw and not links[0].depthwise
 
 
-def remote_cycles(link: ConvWorkload, cuts: int, target: Target) -> float:
+def remote_cycles(link: ConvWorkload, cuts: int, target: CpuTarget) -> float:
     """Cycles to fetch from other cores what they wrote of the input: everything but its own part, for a core that reads it all.
 
     Kernels cut by images or rows, `cuts` of them, give each core what it wrote itself but for the borders.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from math import ceil, prod
 
-from ....targets import Target
+from ....targets import CpuTarget
 from ...shapes import ConvGeometry, ConvWorkload
 from ..conv2d.cost import STORE_CYCLES, choose_tile, cycles, from_memory
 from ..conv2d.groups import mergeable
@@ -44,7 +44,7 @@ class Segment:
     blocking: Blocking | None = None
 
 
-def segments(links: Sequence[ConvWorkload], target: Target, ends: Ends = CHANNELS_LAST) -> list[Segment]:
+def segments(links: Sequence[ConvWorkload], target: CpuTarget, ends: Ends = CHANNELS_LAST) -> list[Segment]:
     """The cheapest cut of a sequence into kernels, whose image comes, or is wanted, as (N, C, H, W) where `ends` says so."""
     best: list[tuple[float, list[Segment]]] = [(0.0, [])]
     for end in range(1, len(links) + 1):
@@ -60,7 +60,7 @@ def segments(links: Sequence[ConvWorkload], target: Target, ends: Ends = CHANNEL
     return best[-1][1]
 
 
-def segment_as(kind: str, links: Sequence[ConvWorkload], begin: int, end: int, target: Target, ends: Ends) -> Segment | None:
+def segment_as(kind: str, links: Sequence[ConvWorkload], begin: int, end: int, target: CpuTarget, ends: Ends) -> Segment | None:
     """Return links `begin` to `end` as one kernel of a kind, the best of its kind; None where that can't be.
 
     Parameters
@@ -70,7 +70,7 @@ def segment_as(kind: str, links: Sequence[ConvWorkload], begin: int, end: int, t
     links : sequence of ConvWorkload
         The whole sequence.
     begin, end : int
-    target : Target
+    target : CpuTarget
     ends : Ends
         Of the whole sequence.
     """
@@ -88,12 +88,12 @@ def _own_ends(links: Sequence[ConvWorkload], begin: int, end: int, ends: Ends) -
     return Ends(ends.source_nchw and begin == 0, ends.result_nchw and end == len(links))
 
 
-def _chained(links: Sequence[ConvWorkload], target: Target, own: Ends) -> list[tuple[float, Segment]]:
+def _chained(links: Sequence[ConvWorkload], target: CpuTarget, own: Ends) -> list[tuple[float, Segment]]:
     """A chain of all links that takes the ends as they lie, and one that gets its image channels-last."""
     return [_fused(links, target, done) for done in dict.fromkeys((own, replace(own, source_nchw=False)))]
 
 
-def _alone(link: ConvWorkload, ends: Ends, target: Target) -> bool:
+def _alone(link: ConvWorkload, ends: Ends, target: CpuTarget) -> bool:
     """Whether a chain of this convolution alone can be better, since it spares a copy or a gather.
 
     Its kernel columns are unrolled. A loop over fewer channels than a vector has lanes repays that only if no kernel transposes the image
@@ -107,7 +107,7 @@ def _alone(link: ConvWorkload, ends: Ends, target: Target) -> bool:
     return copied and not link.depthwise and link.channels // link.geometry.groups >= target.lanes
 
 
-def _permutes(links: Sequence[ConvWorkload], wanted: Ends, done: Ends, target: Target) -> float:
+def _permutes(links: Sequence[ConvWorkload], wanted: Ends, done: Ends, target: CpuTarget) -> float:
     """Cycles of the kernels that bring images from (N, C, H, W) and back, where the chain does not do it itself."""
     first, last = links[0], links[-1]
     source, result = first.size[0] * first.size[1] * first.channels, last.output[0] * last.output[1] * last.geometry.filters
@@ -115,7 +115,7 @@ def _permutes(links: Sequence[ConvWorkload], wanted: Ends, done: Ends, target: T
     return sum(target.model.launch_cycles + _there_and_back(4 * first.batch * size, target) for size in sizes)
 
 
-def transposable(links: Sequence[ConvWorkload], stages: Sequence[ChainStage], wanted: Ends, target: Target) -> Ends:
+def transposable(links: Sequence[ConvWorkload], stages: Sequence[ChainStage], wanted: Ends, target: CpuTarget) -> Ends:
     """Return those of the wanted ends that a chain can take as they lie.
 
     It can take its source if it reads it number by number, or can transpose it: there are vectors of channels and of columns, and no two
@@ -130,7 +130,7 @@ def transposable(links: Sequence[ConvWorkload], stages: Sequence[ChainStage], wa
     return Ends(wanted.source_nchw and whole_vectors and not by_channels, wanted.result_nchw)
 
 
-def _read_in_place(link: ConvWorkload, stages: Sequence[ChainStage], target: Target) -> bool:
+def _read_in_place(link: ConvWorkload, stages: Sequence[ChainStage], target: CpuTarget) -> bool:
     """Whether a convolution that is not depthwise reads an image (N, C, H, W) as it lies.
 
     Lines of all channels are read side by side. They must not lie as far apart as the places that share a set of the L1 cache. Where they
@@ -146,12 +146,12 @@ def _read_in_place(link: ConvWorkload, stages: Sequence[ChainStage], target: Tar
     return not (link.depthwise or crowded or far) and (not alone or shares_weights(link, target))
 
 
-def _single(link: ConvWorkload, target: Target) -> tuple[float, Segment]:
+def _single(link: ConvWorkload, target: CpuTarget) -> tuple[float, Segment]:
     """Cycles of a kernel of its own, and of its output's way to the next."""
     return _own_kernel(link, target) + _round_trip(link, target), Segment(1)
 
 
-def _pooled(links: Sequence[ConvWorkload], target: Target) -> list[tuple[float, Segment]]:
+def _pooled(links: Sequence[ConvWorkload], target: CpuTarget) -> list[tuple[float, Segment]]:
     """Likewise of a Winograd convolution that keeps the largest of each 2 x 2 pixels, if that is what two links are."""
     if len(links) != 2 or not links[1].pools or links[0].gathered or not links[0].geometry.plain or links[0].geometry.groups > 1:
         return []
@@ -164,7 +164,7 @@ def _pooled(links: Sequence[ConvWorkload], target: Target) -> list[tuple[float, 
     return [(_own_kernel(links[0], target) + _round_trip(links[1], target), Segment(2, blocking=blocking))]
 
 
-def _own_kernel(link: ConvWorkload, target: Target) -> float:
+def _own_kernel(link: ConvWorkload, target: CpuTarget) -> float:
     """Cycles of a kernel of its own."""
     work: float
     remote, read, cpu = 0.0, 0.0, target.model
@@ -197,12 +197,12 @@ def _padded_bytes(link: ConvWorkload) -> int:
     return 4 * link.batch * (link.size[0] + top + bottom) * (link.size[1] + left + right) * link.channels
 
 
-def _round_trip(link: ConvWorkload, target: Target) -> float:
+def _round_trip(link: ConvWorkload, target: CpuTarget) -> float:
     """Cycles to write the output of a kernel, and to read it in the next, spread over the cores."""
     return _there_and_back(4 * link.batch * link.output[0] * link.output[1] * link.geometry.filters, target)
 
 
-def _there_and_back(bytes_: int, target: Target) -> float:
+def _there_and_back(bytes_: int, target: CpuTarget) -> float:
     """Cycles to write so much, and to read it again, in the nearest caches that hold it."""
     cpu = target.model
     rate = cpu.memory_round_trip_bytes_per_cycle
@@ -213,7 +213,7 @@ def _there_and_back(bytes_: int, target: Target) -> float:
     return 2 * bytes_ / rate / target.cores
 
 
-def fused_stages(links: Sequence[ConvWorkload], target: Target) -> tuple[ChainStage, ...] | None:
+def fused_stages(links: Sequence[ConvWorkload], target: CpuTarget) -> tuple[ChainStage, ...] | None:
     """The links as stages of one kernel, the cheapest that fit each other; None where that can't be."""
     if any(p < 0 for link in links for p in link.geometry.padding) or any(link.geometry.upsample != (1, 1) for link in links):
         return None
@@ -234,7 +234,7 @@ def fused_stages(links: Sequence[ConvWorkload], target: Target) -> tuple[ChainSt
     return next((stages for stages in ways if wirings(stages, links[0].channels, target.lanes) is not None), None)
 
 
-def _fused(links: Sequence[ConvWorkload], target: Target, wanted: Ends) -> tuple[float, Segment]:
+def _fused(links: Sequence[ConvWorkload], target: CpuTarget, wanted: Ends) -> tuple[float, Segment]:
     """Cycles of one kernel for all of them, its rows cut in the best way; infinite where that can't be."""
     if links[-1].averages and len(links) > 1:
         cost, segment = _fused(links[:-1], target, wanted)
@@ -247,7 +247,7 @@ def _fused(links: Sequence[ConvWorkload], target: Target, wanted: Ends) -> tuple
     return cost + _round_trip(links[-1], target), Segment(len(links), cut, stages, ends)
 
 
-def _repays_rows(link: ConvWorkload, target: Target) -> bool:
+def _repays_rows(link: ConvWorkload, target: CpuTarget) -> bool:
     """Whether a convolution of its own that transposes its image can be cut by rows.
 
     In a kernel of several rows, two tasks would transpose those at their border.

@@ -23,12 +23,12 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm.s_tir.stmt import SBlock
 
-from ....targets import Target
+from ....targets import CpuTarget
 from ...tir.analysis import mentions
 from ...tir.bound_loops import SPLIT
+from ...tir.epilogue import inline_epilogue
 from ...tir.transpose_tiles import transposed_tiles
 from ..common import extent_of
-from ..epilogue import inline_epilogue
 from ..predicates import with_conditions
 from .compute import ANNOTATION, RESULT, SUMS, Limits
 from .sliding import Window, slide
@@ -92,7 +92,7 @@ class _Accumulation:
         return _channels_of(s, out) // blocks * (self.blocks if self.interleaved > 1 else 1)
 
 
-def schedule_chain(func: tirx.PrimFunc, target: Target) -> Schedule | None:
+def schedule_chain(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     """Schedule a function around `chain`, with any element-wise epilogue; None for every other function."""
     s = Schedule(func)
     stages = _accumulations(s)
@@ -183,7 +183,7 @@ class _Nest:
     tile: LoopRV
 
 
-def _chunks(s: Schedule, stages: list[_Accumulation], target: Target) -> list[int]:
+def _chunks(s: Schedule, stages: list[_Accumulation], target: CpuTarget) -> list[int]:
     """The channels that each stage takes at a time: a tile's of the last dense stage so far, or a cache line's where there is none."""
     lanes = target.lanes
     found, chunk = [], line_of_channels(int(s.get(stages[0].block).iter_vars[2].dom.extent) * lanes, target)

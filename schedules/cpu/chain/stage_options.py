@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import lru_cache
 from math import ceil, gcd
 
-from ....targets import Target
+from ....targets import CpuTarget
 from ...shapes import ConvGeometry, ConvWorkload
 from ..conv2d.cost import STORE_CYCLES, fits_registers, line_cycles
 from ..conv2d.groups import divisors
@@ -17,7 +17,7 @@ FEWEST_PIXELS = 4                 # where they are too many: 128 channels, 1 x 5
 
 
 @lru_cache(maxsize=256)  # all sequences that a convolution is part of ask for it
-def stage_options(link: ConvWorkload, target: Target, last: bool, whole: bool = False) -> tuple[ChainStage, ...]:
+def stage_options(link: ConvWorkload, target: CpuTarget, last: bool, whole: bool = False) -> tuple[ChainStage, ...]:
     """Ways to compute a convolution within a chain: its groups as they are, some of them merged or interleaved; the best tile of each.
 
     What is neither cheaper than another nor takes less room in a plane is left out. `whole`: channels have to fill the blocks, without
@@ -49,7 +49,7 @@ def interleavable(geometry: ConvGeometry, lanes: int) -> list[int]:
     return [m for m in range(2, min(groups, lanes) + 1) if lanes % m == 0 and groups % m == 0 and each % (lanes // m) == 0]
 
 
-def _best_tile(geometry: ConvGeometry, interleaved: int, link: ConvWorkload, target: Target, last: bool, whole: bool) -> ChainStage | None:
+def _best_tile(geometry: ConvGeometry, interleaved: int, link: ConvWorkload, target: CpuTarget, last: bool, whole: bool) -> ChainStage | None:
     """The cheapest register tile within one row."""
     found = []
     for vectors in range(1, 5):
@@ -64,7 +64,7 @@ def _best_tile(geometry: ConvGeometry, interleaved: int, link: ConvWorkload, tar
     return min(found, key=lambda option: option[:3])[-1] if found else None
 
 
-def dense_cycles(link: ConvWorkload, stage: ChainStage, last: bool, target: Target) -> float:
+def dense_cycles(link: ConvWorkload, stage: ChainStage, last: bool, target: CpuTarget) -> float:
     """Of one output row, all channels, one image, where `stage` computes a convolution that is not depthwise."""
     lanes, blocks, m = target.lanes, stage.blocks(target.lanes), stage.interleaved
     geometry = stage.geometry
@@ -79,7 +79,7 @@ def dense_cycles(link: ConvWorkload, stage: ChainStage, last: bool, target: Targ
     return stage.sets * blocks * work
 
 
-def depthwise_pixels(link: ConvWorkload, target: Target) -> int:
+def depthwise_pixels(link: ConvWorkload, target: CpuTarget) -> int:
     """Of its register tile: those that leave the fewest idle at the end of a row.
 
     LLVM keeps the inputs that several columns of the kernel read, and the weights of a kernel row: they need registers too.
@@ -91,18 +91,18 @@ def depthwise_pixels(link: ConvWorkload, target: Target) -> int:
     return min(fitting + narrow, key=lambda p: ceil(width / p) * p)
 
 
-def line_of_channels(channels: int, target: Target) -> int:
+def line_of_channels(channels: int, target: CpuTarget) -> int:
     """Channels that a chain takes at a time which begins with a depthwise convolution: all of a cache line, in whole vectors."""
     return gcd(channels, max(target.lanes, target.model.line_bytes // 4))
 
 
-def depthwise_cycles(link: ConvWorkload, pixels: int, vectors: int, target: Target) -> float:
+def depthwise_cycles(link: ConvWorkload, pixels: int, vectors: int, target: CpuTarget) -> float:
     """Of one output row, one image; `vectors` of channels, padding included."""
     taps = link.geometry.kernel[0] * link.geometry.kernel[1]  # each loads its input, and every second one a weight
     return ceil(link.output[1] / pixels) * pixels * vectors * (taps * 1.5 / target.model.loads_per_cycle + STORE_CYCLES)
 
 
-def row_cycles(links: Sequence[ConvWorkload], stages: Sequence[ChainStage], target: Target) -> list[float]:
+def row_cycles(links: Sequence[ConvWorkload], stages: Sequence[ChainStage], target: CpuTarget) -> list[float]:
     """Of one output row of every stage, all channels, one image."""
     return [depthwise_cycles(link, stage.pixels, ceil(layout.size / target.lanes), target) if link.depthwise
             else dense_cycles(link, stage, stage is stages[-1], target)

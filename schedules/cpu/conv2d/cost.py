@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, gcd, prod
 
-from ....targets import Target
+from ....targets import CpuTarget
 from ...shapes import ConvShape
 from ..common import TASKS_PER_CORE
 
@@ -59,7 +59,7 @@ class Tile:
     prefetch: bool = False
 
 
-def fits_registers(pixels: int, vectors: int, target: Target, channels: int | None = None) -> bool:
+def fits_registers(pixels: int, vectors: int, target: CpuTarget, channels: int | None = None) -> bool:
     """Whether accumulators, weights and broadcasts fit: a tile that spills costs two to three times.
 
     One register stays free: LLVM spills exact fits in some surroundings. Where a multiply-add can't broadcast from memory or take a lane,
@@ -70,7 +70,7 @@ def fits_registers(pixels: int, vectors: int, target: Target, channels: int | No
     ----------
     pixels, vectors : int
         Of the tile.
-    target : Target
+    target : CpuTarget
     channels : int, optional
         Of the image. Default: many.
     """
@@ -82,7 +82,7 @@ def fits_registers(pixels: int, vectors: int, target: Target, channels: int | No
     return accumulators + vectors + 1 < target.vector_registers
 
 
-def step_cycles(shape: ConvShape, pixels: int, vectors: int, target: Target) -> float:
+def step_cycles(shape: ConvShape, pixels: int, vectors: int, target: CpuTarget) -> float:
     """Cycles to add one input channel at one kernel position to the whole tile.
 
     Weights that don't fit in L1 stream from L2 for every tile, which bounds tiles of few pixels and many vectors. Pixels that share sets
@@ -111,7 +111,7 @@ def lines(shape: ConvShape, pixels: int, flat: bool) -> int:
     return ceil(shape.pixels / pixels) if flat else shape.output[0]
 
 
-def line_cycles(shape: ConvShape, pixels: int, vectors: int, flat: bool, target: Target) -> float:
+def line_cycles(shape: ConvShape, pixels: int, vectors: int, flat: bool, target: CpuTarget) -> float:
     """Predicted cycles of one line for one block of output channels."""
     steps = shape.taps * shape.channels * (1 if flat else shape.rows_on_image)  # within one row, padding is passed over
     total = 0.0
@@ -121,7 +121,7 @@ def line_cycles(shape: ConvShape, pixels: int, vectors: int, flat: bool, target:
     return total
 
 
-def cycles(shape: ConvShape, pixels: int, vectors: int, flat: bool, target: Target) -> float:
+def cycles(shape: ConvShape, pixels: int, vectors: int, flat: bool, target: CpuTarget) -> float:
     """Predicted cycles of the whole convolution on one core."""
     block = vectors * target.lanes
     work = shape.batch * shape.groups * lines(shape, pixels, flat) * line_cycles(shape, pixels, vectors, flat, target)
@@ -133,14 +133,14 @@ def one_pointer(shape: ConvShape) -> bool:
     return shape.kernel == (1, 1) and shape.stride == (1, 1)
 
 
-def widest(shape: ConvShape, flat: bool, target: Target) -> int:
+def widest(shape: ConvShape, flat: bool, target: CpuTarget) -> int:
     """Most pixels that a tile can have: of one row, or with a pointer each."""
     if not flat:
         return shape.output[1]
     return shape.pixels if one_pointer(shape) else target.model.pointer_registers
 
 
-def task_rows(count: int, line_bytes: int, cycles_each: float, other_tasks: int, target: Target) -> int:
+def task_rows(count: int, line_bytes: int, cycles_each: float, other_tasks: int, target: CpuTarget) -> int:
     """Lines (rows, or flat tiles) of a task: what L2 holds of them, and still enough tasks for every core, evenly.
 
     Among the candidates the time of the busiest core decides: its lines of computing, and a constant for each task.
@@ -154,14 +154,14 @@ def task_rows(count: int, line_bytes: int, cycles_each: float, other_tasks: int,
     return min(enough or [1], key=busiest)
 
 
-def choose_tile(shape: ConvShape, target: Target) -> Tile:
+def choose_tile(shape: ConvShape, target: CpuTarget) -> Tile:
     """The cheapest tile for a convolution on a target.
 
     Parameters
     ----------
     shape : ConvShape
         ConvGeometry of the convolution.
-    target : Target
+    target : CpuTarget
         Gives lanes, registers, caches and cores.
     """
     most = max(1, ceil(shape.filters / target.lanes))
@@ -194,7 +194,7 @@ def choose_tile(shape: ConvShape, target: Target) -> Tile:
     return Tile(pixels, vectors, flat, rows, weights_inner, parallel, prefetch)
 
 
-def _read_by_every_core(weights: int, shape: ConvShape, target: Target) -> bool:
+def _read_by_every_core(weights: int, shape: ConvShape, target: CpuTarget) -> bool:
     """Whether every core had better read all weights, of so many bytes, than the images once for every block."""
     images = 4 * shape.batch * shape.groups * shape.pixels * (shape.channels * prod(shape.stride) + shape.filters)
     return weights <= min(L2_WEIGHTS_SHARE * target.l2_bytes, IMAGES_SHARE * images)
@@ -205,7 +205,7 @@ def weight_bytes(shape: ConvShape) -> int:
     return 4 * shape.groups * shape.taps * shape.channels * shape.filters
 
 
-def from_memory(work: float, shape: ConvShape, tile: Tile, target: Target) -> float:
+def from_memory(work: float, shape: ConvShape, tile: Tile, target: CpuTarget) -> float:
     """Cycles of all cores to do `work`, of a core, with weights that come from memory: before it, or those of later blocks beside it."""
     reading = weight_bytes(shape) / target.model.memory_bytes_per_cycle
     blocks = shape.batch * shape.groups * ceil(shape.filters / (tile.vectors * target.lanes))

@@ -18,12 +18,12 @@ import numpy as np
 from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
 
-from ....targets import Target
+from ....targets import CpuTarget
 from ...shapes import ConvGeometry, ConvWorkload
+from ...tir.analysis import find_annotated
+from ...tir.epilogue import inline_epilogue
 from ..common import TASKS_PER_CORE
-from ..epilogue import inline_epilogue
 from .compute import pad
-from .schedule import find_annotated
 
 ANNOTATION = "tenfold.depthwise"  # of the accumulating block: pixels, rows and vectors of its tile
 PIXELS = 6             # accumulators: enough to hide the multiply-add's latency, few enough to leave registers for inputs and weights
@@ -50,19 +50,19 @@ class DepthwiseTile:
     vectors: int
 
 
-def lanes_of(channels: int, target: Target) -> int:
+def lanes_of(channels: int, target: CpuTarget) -> int:
     """Return how many channels a vector has: as many as it can hold, of those that divide all of them."""
     return next(d for d in range(min(target.lanes, channels), 0, -1) if channels % d == 0)
 
 
-def choose_depthwise(workload: ConvWorkload, target: Target) -> DepthwiseTile:
+def choose_depthwise(workload: ConvWorkload, target: CpuTarget) -> DepthwiseTile:
     """Return the tile with the largest tasks whose input fits in L2, and that leaves every core enough of them."""
     pixels, lanes = _pixels(workload.output[1], target), lanes_of(workload.channels, target)
     rows, vectors = _task(workload, pixels, lanes, target)
     return DepthwiseTile(pixels, rows, vectors)
 
 
-def _pixels(width: int, target: Target) -> int:
+def _pixels(width: int, target: CpuTarget) -> int:
     """How many pixels of a row of `width` a tile has."""
     if not target.model.lane_operand:
         return min(PIXELS, width)
@@ -94,7 +94,7 @@ def depthwise(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: 
     return te.compute((batch, out_h, out_w, channels), lambda *i: acc(*i), name="crop")
 
 
-def schedule_depthwise(func: tirx.PrimFunc, target: Target) -> Schedule | None:
+def schedule_depthwise(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     """Rule for functions around `depthwise`, with any element-wise epilogue."""
     s = Schedule(func)
     conv = find_annotated(s, ANNOTATION)
@@ -131,7 +131,7 @@ def schedule_depthwise(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     return s
 
 
-def _task(workload: ConvWorkload, pixels: int, lanes: int, target: Target) -> tuple[int, int]:
+def _task(workload: ConvWorkload, pixels: int, lanes: int, target: CpuTarget) -> tuple[int, int]:
     """Rows, and vectors of channels, of a task."""
     batch, (lines, width), vectors = workload.batch, workload.output, workload.channels // lanes
     kernel, stride = workload.geometry.kernel[0], workload.geometry.stride[0]

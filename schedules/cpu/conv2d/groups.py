@@ -6,7 +6,7 @@ from math import ceil
 
 import numpy as np
 
-from ....targets import Target
+from ....targets import CpuTarget
 from ...shapes import ConvGeometry
 from .cost import choose_tile, cycles
 
@@ -20,7 +20,7 @@ def divisors(geometry: ConvGeometry, lanes: int) -> list[int]:
     return [m for m in range(1, groups + 1) if groups % m == 0 and (m == 1 or m * geometry.filters // groups <= 4 * lanes)]
 
 
-def mergeable(geometry: ConvGeometry, channels: int, batch: int, size: tuple[int, int], target: Target) -> int:
+def mergeable(geometry: ConvGeometry, channels: int, batch: int, size: tuple[int, int], target: CpuTarget) -> int:
     """How many groups to merge into one: 1 where that does not pay."""
     def price(merged: int) -> float:
         shape = replace(geometry, groups=geometry.groups // merged).shape(batch, *size, channels)

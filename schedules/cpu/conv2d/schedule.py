@@ -21,10 +21,11 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm.s_tir.stmt import SBlock
 
-from ....targets import Target
+from ....targets import CpuTarget
+from ...tir.analysis import find_annotated
 from ...tir.bound_loops import SPLIT
+from ...tir.epilogue import inline_epilogue
 from ..common import ON_STACK, extent_of
-from ..epilogue import inline_epilogue
 from ..predicates import Condition, with_conditions
 from .compute import ANNOTATION, LIMITS, ravel
 from .prefetch import prefetch_rows, share_of
@@ -43,7 +44,7 @@ def schedule_padding(s: Schedule, lanes: int) -> None:
     s.parallel(s.fuse(n, y))
 
 
-def schedule_conv2d(func: tirx.PrimFunc, target: Target) -> Schedule | None:
+def schedule_conv2d(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     """Schedule a function around `conv2d`, with any element-wise epilogue; None for every other function."""
     s = Schedule(func)
     conv = find_annotated(s, ANNOTATION)
@@ -117,14 +118,6 @@ def _limits(s: Schedule, conv: SBlockRV, tile: LoopRV) -> dict[str, Condition]:
         return tirx.all(*needed) if needed else None
 
     return {s.get(conv).name_hint: wanted}
-
-
-def find_annotated(s: Schedule, key: str) -> SBlockRV | None:
-    """The block that carries the annotation `key`; None if there is none."""
-    for block in s.get_child_blocks(s.get_sblock("root")):
-        if key in s.get(block).annotations:
-            return block
-    return None
 
 
 def whole_blocks(s: Schedule, conv: SBlockRV, out: SBlockRV) -> bool:

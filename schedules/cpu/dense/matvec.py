@@ -21,10 +21,10 @@ from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from ....targets import Target
+from ....targets import CpuTarget
+from ...tir.analysis import find_annotated
+from ...tir.epilogue import inline_epilogue
 from ..common import vector_tile
-from ..conv2d.schedule import find_annotated
-from ..epilogue import inline_epilogue
 from ..injective.elementwise import schedule_spatial
 
 ANNOTATION = "tenfold.matvec"  # of the accumulating block: streams, vectors, parallel, as integers
@@ -51,14 +51,14 @@ class Streams:
     parallel: bool = True
 
 
-def choose_streams(channels: int, filters: int, target: Target) -> Streams:
+def choose_streams(channels: int, filters: int, target: CpuTarget) -> Streams:
     """The grouping that is done first on the core with most groups.
 
     Parameters
     ----------
     channels, filters : int
         Inputs and outputs of the layer.
-    target : Target
+    target : CpuTarget
         Gives lanes and cores.
     """
     vectors = max(1, target.model.line_bytes // (4 * target.lanes))  # of each stream in one step: whole lines
@@ -72,7 +72,7 @@ def choose_streams(channels: int, filters: int, target: Target) -> Streams:
     return Streams(min((s for s in STREAM_COST if s <= blocks), key=busiest), vectors, parallel)
 
 
-def cycles_saved(weights: int, target: Target) -> float:
+def cycles_saved(weights: int, target: CpuTarget) -> float:
     """By all cores, against one, where so many weights lie in the L3 cache."""
     return 4 * weights / target.model.l3_bytes_per_cycle * (1 - 1 / target.cores)
 
@@ -122,7 +122,7 @@ def _index(position: ir.Expr, shape: Sequence[int]) -> tuple[ir.Expr, ...]:
     return tuple(reversed(index))
 
 
-def schedule_matvec(func: tirx.PrimFunc, target: Target) -> Schedule | None:
+def schedule_matvec(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     """Rule for functions around `matvec`, with any element-wise epilogue."""
     s = Schedule(func)
     acc = find_annotated(s, ANNOTATION)
@@ -139,7 +139,7 @@ def schedule_matvec(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     return s
 
 
-def tile_matvec(s: Schedule, acc: SBlockRV, out: SBlockRV, target: Target) -> None:
+def tile_matvec(s: Schedule, acc: SBlockRV, out: SBlockRV, target: CpuTarget) -> None:
     """Schedule one product and the block that stores what becomes of it."""
     vectors, parallel = (int(v) for v in s.get(acc).annotations[ANNOTATION])
     groups, count, block, _ = (int(v.dom.extent) for v in s.get(acc).iter_vars)

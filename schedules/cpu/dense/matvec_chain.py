@@ -19,9 +19,9 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
 from tvm.s_tir.stmt import SBlock
 
-from ....targets import Target
+from ....targets import CpuTarget
+from ...tir.epilogue import inline_epilogue
 from ..chain.compute import activated
-from ..epilogue import inline_epilogue
 from .matvec import ANNOTATION, Streams, choose_streams, cycles_saved, matvec, tile_matvec
 
 
@@ -44,7 +44,7 @@ class DenseStage:
     steps: tuple[tuple, ...] = ()
 
 
-def choose_chain(channels: int, filters: Sequence[int], target: Target) -> list[Streams]:
+def choose_chain(channels: int, filters: Sequence[int], target: CpuTarget) -> list[Streams]:
     """The grouping of every layer of a chain that has `channels` inputs; all or none run on several threads.
 
     The last layer may stay on one thread by itself: nothing waits for it.
@@ -58,7 +58,7 @@ def choose_chain(channels: int, filters: Sequence[int], target: Target) -> list[
     return [streams or replace(choose_streams(c, f, target), parallel=False) for streams, c, f in zip(found, inputs, filters, strict=True)]
 
 
-def _shared(channels: int, filters: int, target: Target) -> Streams | None:
+def _shared(channels: int, filters: int, target: CpuTarget) -> Streams | None:
     """Groups for every thread; None where one vector holds all outputs."""
     streams = choose_streams(channels, filters, replace(target, cores=max(2, target.cores)))
     vectors = -(-filters // target.lanes)
@@ -104,7 +104,7 @@ def stored_outputs(packed: Sequence[int]) -> int:
     return groups * count * block
 
 
-def schedule_matvec_chain(func: tirx.PrimFunc, target: Target) -> Schedule | None:
+def schedule_matvec_chain(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     """Rule for functions around `matvec_chain`, with any element-wise epilogue."""
     s = Schedule(func)
     products = [b for b in s.get_child_blocks(s.get_sblock("root")) if ANNOTATION in s.get(b).annotations]

@@ -18,16 +18,17 @@ from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV, ScheduleError
 
-from ....targets import Target
+from ....targets import CpuTarget
 from ...tir.analysis import Access, Block, block_of, blocks_of
+from ...tir.tidy import tidied
 from ...tir.transpose_tiles import transposed_tiles
-from ..common import extent_of, lanes_for, parallel_outer, tidied, vector_tile, worth_sharing
+from ..common import extent_of, lanes_for, parallel_outer, vector_tile, worth_sharing
 
 VECTORS = 4           # vectors that one step computes: enough to hide the latency of a polynomial, few enough for 16 registers
 SEGMENT_VECTORS = 8   # of an operand of a concatenation whose length is odd: longer ones are left to LLVM's own vectoriser
 
 
-def schedule_elementwise(func: tirx.PrimFunc, target: Target) -> Schedule | None:
+def schedule_elementwise(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     """Rule for functions without reductions."""
     # 1. One block for each result.
     s = tidied(func)
@@ -39,7 +40,7 @@ def schedule_elementwise(func: tirx.PrimFunc, target: Target) -> Schedule | None
     return s
 
 
-def schedule_spatial(s: Schedule, rv: SBlockRV, target: Target) -> None:
+def schedule_spatial(s: Schedule, rv: SBlockRV, target: CpuTarget) -> None:
     """Schedule one block without reduction axes, in a loop nest of its own."""
     block = block_of(s, rv)
     loops = s.get_loops(rv)
@@ -84,7 +85,7 @@ def schedule_spatial(s: Schedule, rv: SBlockRV, target: Target) -> None:
     parallel_outer(s, outer, block.work_cycles(target.model), target)
 
 
-def schedule_untouched(s: Schedule, target: Target) -> Schedule:
+def schedule_untouched(s: Schedule, target: CpuTarget) -> Schedule:
     """Schedule the element-wise blocks whose loop nests are as they were written, and worth more than one thread."""
     for block in blocks_of(s):
         loops = s.get_loops(block.rv)

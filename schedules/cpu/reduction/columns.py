@@ -15,7 +15,7 @@ from math import gcd, prod
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from ....targets import Target
+from ....targets import CpuTarget
 from ...tir.analysis import Block, block_of
 from ..common import STACK_BYTES, extent_of, inner_loops, lanes_for, parallel_outer
 
@@ -36,7 +36,7 @@ class Tile:
     length: int
 
 
-def choose_tile(columns: int, rows: int, tasks: int, lanes: int, target: Target) -> Tile:
+def choose_tile(columns: int, rows: int, tasks: int, lanes: int, target: CpuTarget) -> Tile:
     """The tile for results of a number of columns.
 
     Parameters
@@ -63,7 +63,7 @@ def choose_tile(columns: int, rows: int, tasks: int, lanes: int, target: Target)
 
 
 def schedule_columns(s: Schedule, out: SBlockRV, others: Sequence[SBlockRV], row_axes: Sequence[int], work_cycles: float,
-                     target: Target) -> None:
+                     target: CpuTarget) -> None:
     """Schedule the block `out` and the blocks it depends on, tile by tile of the contiguous axis.
 
     Parameters

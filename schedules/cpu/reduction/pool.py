@@ -7,12 +7,12 @@ from __future__ import annotations
 from tvm import tirx
 from tvm.s_tir import Schedule
 
-from ....targets import Target
+from ....targets import CpuTarget
 from ...tir.analysis import Block, mentions
 from .shared_rows import schedule_shared_rows, shared_rows
 
 
-def schedule_pool(func: tirx.PrimFunc, target: Target) -> Schedule | None:
+def schedule_pool(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     """Rule for max and average pooling with element-wise neighbours: one reduction over windows, channels last."""
     found = shared_rows(func)
     if found is None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from tvm import tirx
 from tvm.s_tir import Schedule
 
-from ....targets import Target
+from ....targets import CpuTarget
 from .shared_rows import schedule_shared_rows, shared_rows
 
 
-def schedule_reduction(func: tirx.PrimFunc, target: Target) -> Schedule | None:
+def schedule_reduction(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     """Rule for functions with one reduction."""
     found = shared_rows(func)
     if found is None:

@@ -16,17 +16,16 @@ from math import ceil, gcd
 from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
 
-from ....targets import Target
+from ....targets import CpuTarget
 from ...shapes import ResponseNorm
-from ...tir.analysis import block_of
+from ...tir.analysis import block_of, find_annotated
 from ..common import extent_of, parallel_outer
-from ..conv2d.schedule import find_annotated
 
 ANNOTATION = "tenfold.response_norm"  # of the block of squares: elements in a vector
 LONGEST = 16       # windows are unrolled
 
 
-def response_norm(data: te.Tensor, norm: ResponseNorm, target: Target) -> te.Tensor:
+def response_norm(data: te.Tensor, norm: ResponseNorm, target: CpuTarget) -> te.Tensor:
     """The operator as TE, over the last axis of a float32 tensor."""
     *lead, channels = (int(d) for d in data.shape)
     lanes = gcd(channels, target.lanes)
@@ -53,7 +52,7 @@ def response_norm(data: te.Tensor, norm: ResponseNorm, target: Target) -> te.Ten
     return te.compute(data.shape, normalised, name="normalised")
 
 
-def schedule_response_norm(func: tirx.PrimFunc, target: Target) -> Schedule | None:
+def schedule_response_norm(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     """Rule for `response_norm`."""
     s = Schedule(func)
     squares = find_annotated(s, ANNOTATION)
@@ -73,7 +72,7 @@ def schedule_response_norm(func: tirx.PrimFunc, target: Target) -> Schedule | No
     return s
 
 
-def chunk_rows(rows: int, vectors: int, target: Target) -> int:
+def chunk_rows(rows: int, vectors: int, target: CpuTarget) -> int:
     """Rows of a chunk, a divisor: so many that their first squares have left the store buffer when they are read.
 
     A load that spans two of its entries waits until both are in the cache.

@@ -15,7 +15,7 @@ from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from ....targets import Target
+from ....targets import CpuTarget
 from ...tir.analysis import block_of, blocks_of
 from ...tir.bound_loops import SPLIT
 from ...tir.split_reduction import LANES, can_split, split_into_lanes
@@ -26,7 +26,7 @@ VECTOR_COUNTS = 1, 2, 4, 8   # accumulators: latency times the two units of a co
 UNROLLED = 64        # steps of a loop up to which it is unrolled
 
 
-def with_lanes(func: tirx.PrimFunc, target: Target) -> tirx.PrimFunc:
+def with_lanes(func: tirx.PrimFunc, target: CpuTarget) -> tirx.PrimFunc:
     """The function with each reduction along rows split into one accumulator for each lane of a few vectors."""
     for block in blocks_of(Schedule(func)):
         lanes = lanes_for(block, target)
@@ -47,7 +47,7 @@ def with_lanes(func: tirx.PrimFunc, target: Target) -> tirx.PrimFunc:
     return func
 
 
-def _row_cycles(length: int, repeats: int, lanes: int, vectors: int, target: Target) -> float:
+def _row_cycles(length: int, repeats: int, lanes: int, vectors: int, target: CpuTarget) -> float:
     """Cycles to reduce one row of `repeats` stretches: vector steps that wait for each other, then the lanes one by one."""
     latency = target.model.fma_latency
     steps = length // (vectors * lanes) * repeats * max(latency, vectors / target.model.fma_per_cycle)
@@ -57,7 +57,7 @@ def _row_cycles(length: int, repeats: int, lanes: int, vectors: int, target: Tar
 
 
 def schedule_rows(s: Schedule, out: SBlockRV, others: Sequence[SBlockRV], row_axes: Sequence[int], work_cycles: float,
-                  target: Target) -> None:
+                  target: CpuTarget) -> None:
     """Schedule the block `out` and the blocks it depends on, row by row.
 
     Parameters
@@ -90,7 +90,7 @@ def schedule_rows(s: Schedule, out: SBlockRV, others: Sequence[SBlockRV], row_ax
         _vectorise_row(s, rv, at, target)
 
 
-def _vectorise_row(s: Schedule, rv: SBlockRV, at: LoopRV | None, target: Target) -> None:
+def _vectorise_row(s: Schedule, rv: SBlockRV, at: LoopRV | None, target: CpuTarget) -> None:
     block = block_of(s, rv)
     lanes = lanes_for(block, target)
     spatial, reduction = inner_loops(s, rv, at)

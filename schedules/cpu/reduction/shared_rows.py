@@ -12,10 +12,11 @@ from math import prod
 from tvm import ir, tirx
 from tvm.s_tir import Schedule
 
-from ....targets import Target
+from ....targets import CpuTarget
 from ...tir.analysis import Block, blocks_of, outputs
 from ...tir.loop_nests import simplify_indices
-from ..common import ON_STACK, tidied, worth_sharing
+from ...tir.tidy import tidied
+from ..common import ON_STACK, worth_sharing
 from ..injective.elementwise import schedule_spatial
 from .columns import schedule_columns
 from .rows import schedule_rows, with_lanes
@@ -56,10 +57,10 @@ class SharedRows:
     def rows(self) -> int:
         return prod(self.out.extents[a] for a in self.row_axes)
 
-    def work_cycles(self, target: Target) -> float:
+    def work_cycles(self, target: CpuTarget) -> float:
         return sum(b.work_cycles(target.model) for b in self.blocks)
 
-    def leaves_cores_idle(self, target: Target) -> bool:
+    def leaves_cores_idle(self, target: CpuTarget) -> bool:
         """Whether there is work for all cores, but fewer rows than cores, or than cache lines of columns for each core."""
         columns = all(b.vector_axis is not None for b in self.reductions)
         tasks = self.rows // min(self.rows, target.model.line_bytes // 4) if columns else self.rows
@@ -96,7 +97,7 @@ def shared_rows(func: tirx.PrimFunc) -> tuple[Schedule, SharedRows] | None:
     return s, SharedRows(blocks[:first], blocks[first:], row_axes)
 
 
-def schedule_shared_rows(s: Schedule, shape: SharedRows, target: Target) -> Schedule:
+def schedule_shared_rows(s: Schedule, shape: SharedRows, target: CpuTarget) -> Schedule:
     """The loop nest for the kind of rows: along the contiguous axis, or across it."""
     across = _share_columns(shape)
     if not across:

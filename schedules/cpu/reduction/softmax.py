@@ -7,11 +7,11 @@ from __future__ import annotations
 from tvm import tirx
 from tvm.s_tir import Schedule
 
-from ....targets import Target
+from ....targets import CpuTarget
 from .shared_rows import schedule_shared_rows, shared_rows
 
 
-def schedule_softmax(func: tirx.PrimFunc, target: Target) -> Schedule | None:
+def schedule_softmax(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     """Rule for functions that reduce rows and map over them; a row stays in the cache of the core that works on it."""
     found = shared_rows(func)
     if found is None:

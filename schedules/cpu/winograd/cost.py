@@ -11,7 +11,7 @@ from dataclasses import astuple, dataclass
 from functools import lru_cache
 from math import ceil, sqrt
 
-from ....targets import Target
+from ....targets import CpuTarget
 from ...shapes import ConvShape
 from ...winograd_algebra import BY_OUTPUTS
 from ..conv2d.cost import (
@@ -84,7 +84,7 @@ def tile_count(shape: ConvShape, outputs: int) -> int:
     return shape.batch * ceil(shape.output[0] / outputs) * ceil(shape.output[1] / outputs)
 
 
-def winograd_cycles(shape: ConvShape, blocking: Blocking, target: Target) -> float:
+def winograd_cycles(shape: ConvShape, blocking: Blocking, target: CpuTarget) -> float:
     """Predicted cycles from the first core's start to the last one's end."""
     cores, cpu = target.cores if blocking.parallel else 1, target.model
     transform = _transform_cycles(shape, blocking, target)
@@ -101,12 +101,12 @@ def winograd_cycles(shape: ConvShape, blocking: Blocking, target: Target) -> flo
     return beside(total, _weight_bytes(shape, blocking, shape.filters) / cpu.memory_bytes_per_cycle) + launches
 
 
-def _transform_cycles(shape: ConvShape, b: Blocking, target: Target) -> float:
+def _transform_cycles(shape: ConvShape, b: Blocking, target: CpuTarget) -> float:
     """To transform the inputs of a task's tiles."""
     return _positions(b) * b.tiles * ceil(shape.channels / target.lanes) * INPUT_CYCLES
 
 
-def _products_cycles(shape: ConvShape, b: Blocking, cores: int, target: Target) -> float:
+def _products_cycles(shape: ConvShape, b: Blocking, cores: int, target: CpuTarget) -> float:
     """A task's matrix products, while its weights are read, and the transform back."""
     filters = _task_filters(shape, b, target)
     one = ConvShape(1, 1, shape.channels, shape.filters, (1, b.tiles))
@@ -119,7 +119,7 @@ def _products_cycles(shape: ConvShape, b: Blocking, cores: int, target: Target) 
     return beside(products, weights) + back
 
 
-def _moved_bytes(shape: ConvShape, b: Blocking, target: Target) -> float:
+def _moved_bytes(shape: ConvShape, b: Blocking, target: CpuTarget) -> float:
     """What a task moves between L2 and L3, weights aside."""
     group = b.blocks * b.vectors * target.lanes
     groups = _task_filters(shape, b, target) // group
@@ -136,7 +136,7 @@ def _positions(b: Blocking) -> int:
     return BY_OUTPUTS[b.outputs].products ** 2
 
 
-def _task_filters(shape: ConvShape, b: Blocking, target: Target) -> int:
+def _task_filters(shape: ConvShape, b: Blocking, target: CpuTarget) -> int:
     return b.blocks * b.vectors * target.lanes if b.shared else shape.filters
 
 
@@ -148,7 +148,7 @@ def _weight_bytes(shape: ConvShape, b: Blocking, filters: int) -> int:
     return 4 * _positions(b) * shape.channels * filters
 
 
-def direct_cycles(shape: ConvShape, target: Target) -> float:
+def direct_cycles(shape: ConvShape, target: CpuTarget) -> float:
     """The same for the direct convolution."""
     tile = choose_tile(shape, target)
     work = cycles(shape, tile.pixels, tile.vectors, tile.flat, target)
@@ -156,7 +156,7 @@ def direct_cycles(shape: ConvShape, target: Target) -> float:
 
 
 @lru_cache(maxsize=256)
-def choose_winograd(shape: ConvShape, target: Target) -> Blocking | None:
+def choose_winograd(shape: ConvShape, target: CpuTarget) -> Blocking | None:
     """The cheapest blocking of the forms that are exact enough; None where the direct convolution is predicted to be faster."""
     found = min(blockings(shape, target), key=lambda b: winograd_cycles(shape, b, target), default=None)
     if found is None or winograd_cycles(shape, found, target) >= direct_cycles(shape, target):
@@ -164,7 +164,7 @@ def choose_winograd(shape: ConvShape, target: Target) -> Blocking | None:
     return found
 
 
-def blockings(shape: ConvShape, target: Target) -> Iterator[Blocking]:
+def blockings(shape: ConvShape, target: CpuTarget) -> Iterator[Blocking]:
     """Go through every blocking worth a price; there is none for a convolution that Winograd's algorithm is not for."""
     if shape.kernel != (3, 3) or shape.stride != (1, 1) or shape.groups != 1 or shape.filters % target.lanes:
         return

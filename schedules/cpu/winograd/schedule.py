@@ -17,12 +17,12 @@ from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from ....targets import Target
+from ....targets import CpuTarget
+from ...tir.analysis import find_annotated
+from ...tir.epilogue import inline_epilogue
 from ...winograd_algebra import BY_OUTPUTS
 from ..common import STACK_BYTES, extent_of
 from ..conv2d.prefetch import prefetch_rows, share_of
-from ..conv2d.schedule import find_annotated
-from ..epilogue import inline_epilogue
 from .compute import ANNOTATION
 from .cost import Blocking
 from .store_by_tiles import store_by_tiles
@@ -32,7 +32,7 @@ INPUT_VECTORS = 2       # of channels, transformed at once: halves the tests for
 SPARE_VECTORS = 1       # likewise on NEON: of two, 172 of 849 instructions of an A72's loop go to the stack, of one 32 of 388
 
 
-def schedule_winograd(func: tirx.PrimFunc, target: Target) -> Schedule | None:
+def schedule_winograd(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     """Schedule a function around `winograd`, with any element-wise epilogue; None for every other function."""
     s = Schedule(func)
     acc = find_annotated(s, ANNOTATION)
@@ -72,7 +72,7 @@ def _schedule_output(s: Schedule, out: SBlockRV, blocking: Blocking, lanes: int)
     return task, group
 
 
-def _schedule_products(s: Schedule, acc: SBlockRV, group: LoopRV, blocking: Blocking, target: Target) -> tuple[LoopRV, LoopRV]:
+def _schedule_products(s: Schedule, acc: SBlockRV, group: LoopRV, blocking: Blocking, target: CpuTarget) -> tuple[LoopRV, LoopRV]:
     """Schedule the matrix products; return the loops over steps of input channels, and over register tiles."""
     lanes = target.lanes
     products = s.get_sblock("products")
@@ -94,7 +94,7 @@ def _schedule_products(s: Schedule, acc: SBlockRV, group: LoopRV, blocking: Bloc
     return ci, tile
 
 
-def _schedule_input(s: Schedule, task: LoopRV | None, parallel: bool, target: Target) -> None:
+def _schedule_input(s: Schedule, task: LoopRV | None, parallel: bool, target: CpuTarget) -> None:
     """Schedule the transform of the inputs: within a task, or, without one, in a nest of its own."""
     lanes = target.lanes
     patch, lateral, transformed = (s.get_sblock(name) for name in STAGES[:3])
@@ -120,7 +120,7 @@ def _schedule_input(s: Schedule, task: LoopRV | None, parallel: bool, target: Ta
     _unroll(s, i, lane)
 
 
-def _odd_lines(s: Schedule, block: SBlockRV, axis: int, target: Target) -> None:
+def _odd_lines(s: Schedule, block: SBlockRV, axis: int, target: CpuTarget) -> None:
     """Let what neighbours along an axis have lie an odd number of cache lines apart: they don't share sets then."""
     line = target.model.line_bytes // 4
     s.storage_align(block, 0, axis, 2 * line, line)

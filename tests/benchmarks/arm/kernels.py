@@ -35,7 +35,7 @@ from tenfold.support.errors import TenfoldError  # noqa: E402
 from tenfold.targets import Target, resolve  # noqa: E402
 
 CPUS = ("cortex-a72", "neoverse-n1", "neoverse-v1")
-LOWERED = "vector_math"  # the phase behind which kernels are scheduled
+LOWERED = "math"  # the phase behind which kernels are scheduled
 LEAST_FMLA = 4  # of a loop that counts
 DEPTHWISE = tuple(  # channels, size, kernel, stride
     Shape(channels, channels, size, kernel, stride, kernel // 2, channels)

@@ -16,8 +16,9 @@ from tenfold.codegen.stack_buffers import PIPELINE
 from tenfold.schedules.cpu.conv2d.compute import ANNOTATION, conv2d, dense, pack_weights
 from tenfold.schedules.cpu.conv2d.cost import choose_tile
 from tenfold.schedules.cpu.conv2d.depthwise import choose_depthwise, depthwise, pack_depthwise, schedule_depthwise
-from tenfold.schedules.cpu.conv2d.schedule import find_annotated, schedule_conv2d
+from tenfold.schedules.cpu.conv2d.schedule import schedule_conv2d
 from tenfold.schedules.shapes import ConvGeometry, ConvShape, ConvWorkload
+from tenfold.schedules.tir.analysis import find_annotated
 from tenfold.schedules.tir.bound_loops import BoundLoops, lower_blocks
 from tenfold.targets import resolve
 from tvm import s_tir, te, tirx

@@ -1,0 +1,76 @@
+"""Lowered kernels -> CUDA C, and how each of them is launched.
+
+TVM splits each function into what runs on the GPU and the calls that launch it. Of the latter only the extents of the grid are kept: the
+runtime launches kernels through the driver, without TVM.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tvm
+import tvm_ffi
+from tvm import ir, tirx
+
+from ...runtime.cuda.launches import Launch, Routine
+from ...runtime.memory_plan import tensor_bytes
+from ...schedules.backend import Backend
+from .lowering import lower_device
+
+LAUNCH = "tirx.call_ffi_kernel"
+SHARED = "tirx.use_dyn_shared_memory"
+AXES = "xyz"
+
+
+def generate(kernels: Sequence[tuple[tvm.ir.GlobalVar, tirx.PrimFunc]], backend: Backend[Any]) -> tuple[str, dict[str, Routine]]:
+    """Generate CUDA C.
+
+    Parameters
+    ----------
+    kernels : sequence of (GlobalVar, PrimFunc)
+        Scheduled functions.
+    backend : Backend
+        Of a GPU.
+
+    Returns
+    -------
+    str, dict of str to Routine
+        The source, and what is launched for each function by its name.
+    """
+    target = backend.target.tvm_target()
+    host, device = lower_device(backend.lower_loops(tvm.IRModule(dict(kernels))), target)
+    routines = {str(var.name_hint): _routine(func) for var, func in host.functions_items()}
+    return str(tvm.get_global_func("target.build.cuda")(device, target).inspect_source()), routines
+
+
+def _routine(func: tirx.PrimFunc) -> Routine:
+    """What a host function launches, in order."""
+    sources = {param: index for index, param in enumerate(func.params)}
+    launches: list[Launch] = []
+    scratch: list[int] = []
+
+    def alias(node: tirx.DeclBuffer) -> None:
+        """A view of what the function is given."""
+        sources[node.buffer] = sources[node.data.args[0]]
+
+    def own(node: tirx.AllocBuffer) -> None:
+        sources[node.buffer] = len(func.params) + len(scratch)
+        scratch.append(tensor_bytes(str(node.buffer.dtype), [int(size) for size in node.buffer.shape]))
+
+    def launch(call: ir.Call) -> None:
+        if getattr(call.op, "name", None) == LAUNCH:
+            launches.append(_launch(call, sources))
+
+    for visit in ((tirx.AllocBuffer, own), (tirx.DeclBuffer, alias), (ir.Call, launch)):
+        tvm_ffi.structural_walk(func.body, visit)
+    return Routine(tuple(launches), tuple(scratch))
+
+
+def _launch(call: ir.Call, sources: dict[Any, int]) -> Launch:
+    kernel, *arguments = call.args
+    names = [str(name) for name in call.attrs.launch_params]
+    pointers, numbers = arguments[: len(arguments) - len(names)], arguments[len(arguments) - len(names) :]
+    extents = {name: int(number) for name, number in zip(names, numbers, strict=True)}
+    grid, block = ([extents.get(f"{kind}.{axis}", 1) for axis in AXES] for kind in ("blockIdx", "threadIdx"))
+    positions = tuple(sources[pointer.args[0]] for pointer in pointers)
+    return Launch(str(kernel.value), (grid[0], grid[1], grid[2]), (block[0], block[1], block[2]), extents.get(SHARED, 0), positions)

@@ -1,0 +1,1 @@
+"""Running compiled networks on GPUs through the NVIDIA driver."""

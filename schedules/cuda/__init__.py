@@ -1,0 +1,12 @@
+"""Schedule rules for GPUs, in the order in which they are tried: the more special first."""
+from __future__ import annotations
+
+from ...targets import GpuTarget
+from ..rule import Rule
+from .direct.schedule import schedule_direct
+from .gemm.schedule import schedule_gemm
+from .injective import schedule_injective
+from .matvec import schedule_matvec
+from .reduction import schedule_reductions
+
+RULES: list[Rule[GpuTarget]] = [schedule_gemm, schedule_direct, schedule_matvec, schedule_injective, schedule_reductions]

@@ -1,0 +1,110 @@
+"""The kernels of one convolution on a GPU: a product of matrices, or sums where the data lies; which of them, and its knobs."""
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ...targets import GpuTarget
+from ..backend import BoundKernel, Kernel, LayerConstants
+from ..shapes import ConvWorkload
+from ..space import Knobs, Point, Space
+from .direct.compute import DirectTile, direct_convolution, pack_direct
+from .gemm.compute import gemm_convolution, pack_gemm
+from .gemm.tile import DEPTHS, FILTERS, ROWS, SPLITS, THREAD_FILTERS, THREAD_ROWS, GemmShape, GemmTile, allowed, choose_gemm
+
+PIXELS, THREADS = (1, 2, 4, 8), (64, 128, 256)  # of the direct convolution
+DIRECT = DirectTile(4, 128)
+
+
+@dataclass(frozen=True)
+class ConvolutionKernel(Kernel):
+    """What all kernels of a convolution have: the same workload, and the same space."""
+
+    convolution: ConvWorkload
+    target: GpuTarget
+
+    @property
+    def workload(self) -> str:
+        return str(self.convolution)
+
+    def space(self) -> Space:
+        return convolution_space(self.convolution, self.target)
+
+    def at(self, point: Point) -> Kernel:
+        return convolution_at(self.convolution, self.target, self.space().check(point, self.workload))
+
+
+@dataclass(frozen=True)
+class GemmKernel(ConvolutionKernel):
+    """The convolution as a product of matrices."""
+
+    tile: GemmTile
+    name = "conv2d"
+
+    @property
+    def point(self) -> Point:
+        return {"algorithm": "gemm", **asdict(self.tile)}
+
+    def bind(self, *layers: LayerConstants) -> BoundKernel:
+        geometry, tile = self.convolution.geometry, self.tile
+        assert layers[0].weight is not None
+        packed = pack_gemm(layers[0].weight, geometry.groups, tile)
+        return BoundKernel([packed], lambda x, w: gemm_convolution(x, w, geometry, tile))
+
+
+@dataclass(frozen=True)
+class DirectKernel(ConvolutionKernel):
+    """The convolution as sums where the data lies."""
+
+    tile: DirectTile
+
+    @property
+    def name(self) -> str:
+        return "depthwise" if self.convolution.depthwise else "conv2d"
+
+    @property
+    def point(self) -> Point:
+        return {"algorithm": "direct", **asdict(self.tile)}
+
+    def bind(self, *layers: LayerConstants) -> BoundKernel:
+        geometry, tile = self.convolution.geometry, self.tile
+        assert layers[0].weight is not None
+        return BoundKernel([pack_direct(layers[0].weight)], lambda x, w: direct_convolution(x, w, geometry, tile))
+
+
+def gemm_shape(convolution: ConvWorkload) -> GemmShape:
+    """Return the size of the product that a convolution is."""
+    geometry = convolution.geometry
+    pixels = convolution.batch * convolution.output[0] * convolution.output[1]
+    terms = convolution.channels // geometry.groups * geometry.kernel[0] * geometry.kernel[1]
+    return GemmShape(pixels, geometry.filters // geometry.groups, terms, geometry.groups)
+
+
+def choose_convolution(convolution: ConvWorkload, target: GpuTarget) -> Kernel:
+    """Return the kernel that the model chooses."""
+    tile = None if convolution.geometry.groups == convolution.channels > 1 else choose_gemm(gemm_shape(convolution), target.model)
+    if tile is None:
+        return DirectKernel(convolution, target, DIRECT)
+    return GemmKernel(convolution, target, tile)
+
+
+def convolution_at(convolution: ConvWorkload, target: GpuTarget, point: Point) -> Kernel:
+    """Return the kernel from a point of the convolution's space."""
+    values: dict[str, Any] = {knob: value for knob, value in point.items() if knob != "algorithm"}
+    if point["algorithm"] == "direct":
+        return DirectKernel(convolution, target, DirectTile(**values))
+    return GemmKernel(convolution, target, GemmTile(**values))
+
+
+def convolution_space(convolution: ConvWorkload, target: GpuTarget) -> Space:
+    """Return all ways to compute a convolution, the model's first."""
+    shape, model = gemm_shape(convolution), target.model
+
+    def can(point: Point) -> bool:
+        values: dict[str, Any] = {knob: value for knob, value in point.items() if knob != "algorithm"}
+        return allowed(GemmTile(**values), shape, model)
+
+    product = Knobs({"algorithm": ("gemm",), "rows": ROWS, "filters": FILTERS, "depth": DEPTHS, "thread_rows": THREAD_ROWS,
+                     "thread_filters": THREAD_FILTERS, "splits": SPLITS}, can)
+    direct = Knobs({"algorithm": ("direct",), "pixels": PIXELS, "threads": THREADS})
+    return Space(choose_convolution(convolution, target).point, (product, direct))

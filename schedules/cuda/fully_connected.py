@@ -1,0 +1,95 @@
+"""The kernels of one fully connected layer on a GPU: a matrix times a few vectors, or a product of matrices."""
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ...targets import GpuTarget
+from ..backend import BoundKernel, Kernel, LayerConstants
+from ..shapes import DenseWorkload
+from ..space import Knobs, Point, Space
+from .gemm.compute import gemm_dense, pack_gemm
+from .gemm.tile import DEPTHS, FILTERS, ROWS, SPLITS, THREAD_FILTERS, THREAD_ROWS, GemmShape, GemmTile, allowed, choose_gemm
+from .matvec import Warps, matvec, pack_rows
+
+WARPS = (1, 2, 4, 8)
+MOST_VECTORS = 4  # rows of the data, up to which the weights are read again for each of them
+
+
+@dataclass(frozen=True)
+class DenseKernel(Kernel):
+    """What all kernels of a fully connected layer have."""
+
+    layer: DenseWorkload
+    target: GpuTarget
+    name = "dense"
+
+    @property
+    def workload(self) -> str:
+        return str(self.layer)
+
+    def space(self) -> Space:
+        return dense_space(self.layer, self.target)
+
+    def at(self, point: Point) -> Kernel:
+        return dense_at(self.layer, self.target, self.space().check(point, self.workload))
+
+
+@dataclass(frozen=True)
+class ProductKernel(DenseKernel):
+    """A product of matrices."""
+
+    tile: GemmTile
+
+    @property
+    def point(self) -> Point:
+        return {"algorithm": "gemm", **asdict(self.tile)}
+
+    def bind(self, *layers: LayerConstants) -> BoundKernel:
+        assert layers[0].weight is not None
+        packed = pack_gemm(layers[0].weight[:, :, None, None], 1, self.tile)
+        return BoundKernel([packed], lambda x, w: gemm_dense(x, w, self.layer.filters, self.tile))
+
+
+@dataclass(frozen=True)
+class VectorKernel(DenseKernel):
+    """A matrix times a few vectors."""
+
+    tile: Warps
+
+    @property
+    def point(self) -> Point:
+        return {"algorithm": "matvec", **asdict(self.tile)}
+
+    def bind(self, *layers: LayerConstants) -> BoundKernel:
+        assert layers[0].weight is not None
+        return BoundKernel([pack_rows(layers[0].weight, self.tile)], lambda x, w: matvec(x, w, self.layer.filters, self.tile))
+
+
+def choose_dense(layer: DenseWorkload, target: GpuTarget) -> Kernel:
+    """Return the kernel that the model chooses."""
+    tile = None if layer.rows <= MOST_VECTORS else choose_gemm(_shape(layer), target.model)
+    return VectorKernel(layer, target, Warps(4)) if tile is None else ProductKernel(layer, target, tile)
+
+
+def dense_at(layer: DenseWorkload, target: GpuTarget, point: Point) -> Kernel:
+    """Return the kernel from a point of the layer's space."""
+    values: dict[str, Any] = {knob: value for knob, value in point.items() if knob != "algorithm"}
+    return VectorKernel(layer, target, Warps(**values)) if point["algorithm"] == "matvec" else ProductKernel(layer, target, GemmTile(**values))
+
+
+def dense_space(layer: DenseWorkload, target: GpuTarget) -> Space:
+    """Return all ways to compute a fully connected layer, the model's first."""
+    shape = _shape(layer)
+
+    def can(point: Point) -> bool:
+        values: dict[str, Any] = {knob: value for knob, value in point.items() if knob != "algorithm"}
+        return allowed(GemmTile(**values), shape, target.model)
+
+    product = Knobs({"algorithm": ("gemm",), "rows": ROWS, "filters": FILTERS, "depth": DEPTHS, "thread_rows": THREAD_ROWS,
+                     "thread_filters": THREAD_FILTERS, "splits": SPLITS}, can)
+    return Space(choose_dense(layer, target).point, (Knobs({"algorithm": ("matvec",), "warps": WARPS}), product))
+
+
+def _shape(layer: DenseWorkload) -> GemmShape:
+    return GemmShape(layer.rows, layer.filters, layer.channels)

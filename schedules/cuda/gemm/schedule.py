@@ -1,0 +1,123 @@
+"""Schedule of a product of matrices.
+
+    block (rows of the result, filters, group, split)
+        step of the terms                                   double buffering: the next step is copied while this one is multiplied
+            patches and weights of the step -> shared memory
+            four terms at a time
+                a thread's rows and filters -> registers
+                unrolled products
+        the epilogue, fused into the store
+"""
+from __future__ import annotations
+
+from tvm import ir, tirx
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV, SBlockRV
+
+from ....targets import GpuTarget
+from ...tir.analysis import find_annotated
+from ...tir.epilogue import inline_epilogue
+from ..common import BLOCKS, THREADS_X, VECTOR, schedule_spatial
+from .compute import ANNOTATION, CHANNELS, COLUMNS, ravel
+from .tile import PADDING, GemmTile
+
+
+def schedule_gemm(func: tirx.PrimFunc, target: GpuTarget) -> Schedule | None:
+    """Schedule a function around a product of matrices, with any element-wise epilogue; None for every other function."""
+    s = Schedule(func)
+    gemm = find_annotated(s, ANNOTATION)
+    if gemm is None:
+        return None
+    tile = GemmTile(*(int(value) for value in s.get(gemm).annotations[ANNOTATION]))
+    # 1. One block after the products: the sum of the parts, bias, activation, residual.
+    out = inline_epilogue(s, gemm, keep=(COLUMNS,))
+    blocks = s.get_child_blocks(s.get_sblock("root"))
+    behind = blocks[[s.get(block).name_hint for block in blocks].index(s.get(out).name_hint) + 1 :]
+    # 2. The product. Without splits the epilogue stores what a thread has added up.
+    thread = _schedule_product(s, gemm, tile)
+    if tile.splits == 1:
+        s.set_scope(gemm, 0, "local")
+        _store_by_thread(s, out, thread)
+    else:
+        schedule_spatial(s, out)  # a second kernel
+    # 3. Element-wise blocks behind the epilogue, which have another shape.
+    for block in behind:
+        schedule_spatial(s, block)
+    return s
+
+
+def _schedule_product(s: Schedule, gemm: SBlockRV, tile: GemmTile) -> LoopRV:
+    """Cut the loops of a product into blocks, threads and steps; the loop over the threads."""
+    *lead, group, row, filter_, term = s.get_loops(gemm)
+    block_row, thread_row, own_row = s.split(row, [None, tile.rows // tile.thread_rows, tile.thread_rows])
+    filters = s.split(filter_, [None, tile.filters // tile.thread_filters, tile.thread_filters])
+    block_filter, thread_filter, own_filter = filters
+    step, inner = s.split(term, [None, tile.depth])
+    few, one = s.split(inner, [None, VECTOR])
+    s.reorder(*lead, group, block_filter, block_row, thread_row, thread_filter, step, few, one, own_row, own_filter)
+    s.bind(block_row, BLOCKS)
+    s.bind(s.fuse(*lead, group, block_filter), "blockIdx.y")
+    thread = s.fuse(thread_row, thread_filter)
+    s.bind(thread, THREADS_X)
+    # Operands: shared memory, then registers.
+    columns = s.get_producers(gemm)[0]
+    s.set_scope(columns, 0, "shared")
+    s.compute_at(columns, step)
+    weights = s.cache_read(gemm, 1, "shared")
+    s.compute_at(weights, step)
+    for block in (columns, weights):
+        _copy_by_threads(s, block, tile.threads)
+    s.storage_align(columns, 0, axis=1, factor=tile.depth, offset=PADDING)
+    rows = s.cache_read(gemm, 0, "local")
+    s.compute_at(rows, few)
+    s.vectorize(_split_last(s, rows, VECTOR))
+    row_filters = s.cache_read(gemm, 1, "local")
+    s.compute_at(row_filters, one)
+    s.vectorize(_split_last(s, row_filters, VECTOR))
+    for loop in (few, one, own_row, own_filter):
+        s.unroll(loop)
+    s.decompose_reduction(gemm, step)
+    s.annotate(step, "software_pipeline_stage", [0, 0, 1])
+    s.annotate(step, "software_pipeline_order", [0, 1, 2])
+    return thread
+
+
+def _copy_by_threads(s: Schedule, block: SBlockRV, threads: int) -> None:
+    """Copy a step of an operand: neighbouring threads copy neighbouring vectors."""
+    vector = VECTOR if _contiguous(s, block) else 1
+    _, thread, lanes = s.split(s.fuse(*s.get_loops(block)[-2:]), [None, threads, vector])
+    s.bind(thread, THREADS_X)
+    if vector > 1:
+        s.vectorize(lanes)
+
+
+def _contiguous(s: Schedule, block: SBlockRV) -> bool:
+    """Whether four neighbouring terms lie next to each other in what is read, and are on the image together."""
+    copied = s.get(block)
+    if copied.name_hint != COLUMNS:
+        return True
+    channels = int(copied.annotations[CHANNELS])
+    return channels % VECTOR == 0
+
+
+def _split_last(s: Schedule, block: SBlockRV, length: int) -> LoopRV:
+    """Split the innermost loop of a block; the inner part."""
+    return s.split(s.get_loops(block)[-1], [None, length])[1]
+
+
+def _store_by_thread(s: Schedule, out: SBlockRV, thread: LoopRV) -> None:
+    """Put the epilogue behind a thread's sums."""
+    shape = [int(axis.dom.extent) for axis in s.get(out).iter_vars]
+    vector = VECTOR if shape[-1] % VECTOR == 0 else 1
+
+    def flat(*index: ir.Expr) -> tuple[ir.Expr, ...]:
+        return (ravel(index[:-1], shape[:-1]), index[-1] // vector, index[-1] % vector)
+
+    dtype = str(s.get(out).iter_vars[0].var.ty.dtype)
+    s.transform_block_layout(out, tirx.IndexMap.from_func(flat, ndim=len(shape), index_dtype=dtype))
+    s.reverse_compute_at(out, thread, preserve_unit_loops=True)
+    *rows, lanes = s.get_loops(out)[-3:]
+    for loop in rows:
+        s.unroll(loop)
+    if vector > 1:
+        s.vectorize(lanes)

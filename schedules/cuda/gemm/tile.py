@@ -1,0 +1,132 @@
+"""The tile of a product of matrices on a GPU, and its choice by a model.
+
+    result (rows x filters) = patches (rows x terms) x weights (terms x filters)
+
+A row is a pixel of the output, a term an element of its patch. A block of threads computes `rows` x `filters` results, and goes through
+the terms in steps of `depth`: it copies both operands of a step to shared memory, while it multiplies those of the step before. Where
+blocks are fewer than the GPU holds, the terms are cut into `splits` parts, each with blocks of its own, and a second kernel adds them up.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from math import ceil
+
+from ....targets.gpu_model import RESERVED, GpuModel
+from ..common import VECTOR
+
+WARP = 32
+STAGES = 2  # steps of operands in shared memory
+PADDING = 4  # numbers behind each row of the patches: rows then begin in different banks
+OVERHEAD = 24  # registers of a thread beside accumulators and operands: addresses and counters
+MOST_REGISTERS = 255  # of a thread
+STEP_CYCLES = 60.0  # to change steps: a barrier, and the first loads from shared memory. An estimate
+START_CYCLES = 1500.0  # to begin a block, and to store its results. An estimate
+ROWS, FILTERS, DEPTHS = (16, 32, 64, 128), (16, 32, 64, 128), (8, 16, 32)
+THREAD_ROWS, THREAD_FILTERS, SPLITS = (1, 2, 4, 8), (4, 8), (1, 2, 3, 4, 6, 8, 12, 16)
+
+
+@dataclass(frozen=True)
+class GemmTile:
+    """How a product is cut.
+
+    Attributes
+    ----------
+    rows, filters, depth : int
+        Of a block of threads.
+    thread_rows, thread_filters : int
+        Results of one thread.
+    splits : int
+        Parts of the terms.
+    """
+
+    rows: int
+    filters: int
+    depth: int
+    thread_rows: int
+    thread_filters: int
+    splits: int = 1
+
+    @property
+    def threads(self) -> int:
+        """Threads of a block."""
+        return self.rows // self.thread_rows * (self.filters // self.thread_filters)
+
+    @property
+    def shared_bytes(self) -> int:
+        """Shared memory of a block."""
+        return 4 * STAGES * (self.rows * (self.depth + PADDING) + self.depth * self.filters)
+
+    @property
+    def registers(self) -> int:
+        """Registers of a thread, about."""
+        return self.thread_rows * self.thread_filters + VECTOR * self.thread_rows + self.thread_filters + OVERHEAD
+
+
+@dataclass(frozen=True)
+class GemmShape:
+    """The size of a product: of each of `groups` products."""
+
+    rows: int
+    filters: int
+    terms: int
+    groups: int = 1
+
+
+def allowed(tile: GemmTile, shape: GemmShape, model: GpuModel) -> bool:
+    """Whether a tile can be built."""
+    if not 1 * WARP <= tile.threads <= 512 or tile.threads % WARP or tile.registers > MOST_REGISTERS:
+        return False
+    if tile.shared_bytes > min(48 << 10, model.shared_block_bytes):
+        return False
+    # Each thread copies whole vectors of both operands in each step.
+    if (tile.rows * tile.depth) % (VECTOR * tile.threads) or (tile.depth * tile.filters) % (VECTOR * tile.threads):
+        return False
+    if shape.groups > 1 and shape.filters % tile.filters:
+        return False
+    return tile.splits <= max(1, ceil(shape.terms / tile.depth) // 2)
+
+
+def tiles(shape: GemmShape, model: GpuModel) -> Iterator[GemmTile]:
+    """Go through the tiles that can be built."""
+    every = (GemmTile(*values) for values in product(ROWS, FILTERS, DEPTHS, THREAD_ROWS, THREAD_FILTERS, SPLITS))
+    return (tile for tile in every if allowed(tile, shape, model))
+
+
+def cycles(tile: GemmTile, shape: GemmShape, model: GpuModel) -> float:
+    """Cycles that a product takes by the model.
+
+    A block's step takes as long as the slowest of its multiply-adds, its reads from shared memory (one vector of 16 bytes a thread each, 128
+    bytes a cycle) and its share of what the SM reads from the second cache. Blocks run in waves of as many as fit on the GPU.
+    """
+    blocks = ceil(shape.rows / tile.rows) * ceil(shape.filters / tile.filters) * shape.groups * tile.splits
+    resident = min(
+        model.blocks, model.threads // tile.threads, model.shared_bytes // (tile.shared_bytes + RESERVED),
+        model.registers // (tile.threads * (-(-tile.registers // 8) * 8)),
+    )  # fmt: skip
+    if resident < 1:
+        return float("inf")
+    steps = ceil(ceil(shape.terms / tile.splits) / tile.depth)
+    products = tile.rows * tile.filters * tile.depth / model.fma_per_cycle
+    vectors = tile.threads * tile.depth * (tile.thread_rows / VECTOR + tile.thread_filters / VECTOR)
+    shared = 16 * vectors / 128
+    copied = 4 * tile.depth * (tile.rows + tile.filters) * model.sms / model.l2_bytes_per_cycle
+    full, rest = divmod(blocks, model.sms * resident)
+    # What an SM holds at once shares its units, and hides each other's waiting.
+    total = 0.0
+    for count, times in ((resident, full), (ceil(rest / model.sms), 1 if rest else 0)):
+        step = max(count * max(products, shared, copied), STEP_CYCLES + products)
+        total += times * (steps * step + START_CYCLES)
+    if tile.splits > 1:
+        moved = 4 * shape.rows * shape.filters * shape.groups * (2 * tile.splits + 1)
+        total += model.launch_cycles + moved / model.l2_bytes_per_cycle
+    return total
+
+
+@lru_cache(maxsize=4096)
+def choose_gemm(shape: GemmShape, model: GpuModel) -> GemmTile | None:
+    """The tile that takes least by the model; None where none can be built."""
+    found = list(tiles(shape, model))
+    return min(found, key=lambda tile: (cycles(tile, shape, model), tile.threads), default=None)
