@@ -5,6 +5,7 @@ import ctypes
 import functools
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -17,6 +18,7 @@ from .errors import EmulationError
 from .source import Prepared
 
 CPP = Path(__file__).with_name("cpp")
+SOURCE = "kernel.cu"  # as prepare() names it to the compiler
 COMMON = ("-std=gnu++17", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing", "-w", "-pthread")
 MACHINE = ("-O2",)
 # Accesses stay as they are written: no scalar replacement, no copies of code that would give one access two places.
@@ -84,9 +86,9 @@ def build(prepared: Prepared, checks: bool, folder: str | os.PathLike[str] | Non
     machine = _machine(compiler, prepared.granule, place)
     with tempfile.TemporaryDirectory(dir=place) as name:
         work = Path(name)
-        (work / "kernel.cc").write_text(prepared.text)
+        (work / SOURCE).write_text(prepared.text)
         options = CHECKED if checks else UNCHECKED
-        _run([compiler, *COMMON, *options, f"-I{CPP}", f"-I{CPP / 'include'}", "-c", str(work / "kernel.cc"), "-o", str(work / "kernel.o")])
+        _run([compiler, *COMMON, *options, f"-I{CPP}", f"-I{CPP / 'include'}", "-x", "c++", "-c", str(work / SOURCE), "-o", str(work / "kernel.o")])
         _run([compiler, "-shared", "-pthread", "-Wl,-Bsymbolic", str(work / "kernel.o"), str(machine), "-o", str(work / "new.so")])
         (work / "new.so").replace(library)
     return library
@@ -100,17 +102,13 @@ def load(library: Path) -> ctypes.CDLL:
     return loaded
 
 
-def lines_of(library: Path, sites: list[int]) -> list[int]:
-    """The line of the CUDA source for each place of the machine code; 0 where it is not known."""
+def lines_of(library: Path, sites: list[int]) -> list[tuple[int, ...]]:
+    """The line of the CUDA source for each place of the machine code, and those of the calls that led there, as far as they are known."""
     if not sites or not shutil.which("addr2line"):
-        return [0] * len(sites)
+        return [()] * len(sites)
     addresses = [hex(max(site - 1, 0)) for site in sites]
     found = subprocess.run(["addr2line", "-a", "-i", "-e", str(library), *addresses], capture_output=True, text=True).stdout
-    lines: list[int] = []
-    for entry in found.split("0x")[1:]:
-        ours = [line.rpartition(":")[2].split()[0] for line in entry.splitlines()[1:] if "kernel.cu:" in line]
-        lines.append(int(ours[0]) if ours and ours[0].isdigit() else 0)
-    return lines
+    return [tuple(int(line) for line in re.findall(rf"/{SOURCE}:(\d+)", entry)) for entry in found.split("0x")[1:]]
 
 
 @functools.cache

@@ -117,20 +117,21 @@ class CudaProgram:
         return kernel
 
     def _message(self, launch: Launch, report: Report) -> str:
-        line = report.line or lines_of(self._path, [report.site])[0] if report.site or report.line else 0
+        lines = (report.line,) if report.line else lines_of(self._path, [report.site])[0] if report.site else ()
         where = f"{launch.kernel}: block {_index(report.block, launch.grid)}"
         if report.thread >= 0:
             where += f", thread {_index(report.thread, launch.block)}"
-        text = self._source.splitlines()[line - 1].strip() if line else ""
-        said = report.text.decode(errors="replace")
-        return f"{where}{f', line {line}' if line else ''} {said}" + (f": {text[:160]}" if text else "")
+        if lines:
+            where += f", line {lines[0]}" + (f" (called from {lines[-1]})" if len(lines) > 1 else "")
+        text = self._source.splitlines()[lines[0] - 1].strip() if lines else ""
+        return f"{where}: {report.text.decode(errors='replace')}" + (f": {text[:160]}" if text else "")
 
     def _counts(self) -> Counts:
         size = self._library.emulator_counts(None, 0)
         found = (SiteCount * size)()
         self._library.emulator_counts(found, size)
         lines = lines_of(self._path, [one.site for one in found])
-        return merged(SiteCounts(line, SPACES[one.space], bool(one.store), one.requests, one.transactions, one.least)
+        return merged(SiteCounts(line[-1] if line else 0, SPACES[one.space], bool(one.store), one.requests, one.transactions, one.least)
                       for line, one in zip(lines, found, strict=True))
 
 

@@ -2,7 +2,7 @@
 #pragma once
 
 template <typename To, typename From>
-inline To emulator_bits(From value) {
+inline To emulator_bits(const From& value) {
   static_assert(sizeof(To) == sizeof(From), "bits");
   To to;
   memcpy(&to, &value, sizeof to);

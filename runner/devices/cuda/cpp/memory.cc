@@ -20,12 +20,10 @@ bool unordered(Stamp before, Stamp now) {
   return before.interval() == now.interval() && now.interval() != INTERVALS && before.thread() != now.thread();
 }
 
-[[noreturn]] void global_race(Worker& w, const Operand& o, uint64_t at, const char* what, Stamp other, const char* does, const void* site) {
-  char who[60];
-  if (other.block() != uint64_t(w.block_number + 1)) snprintf(who, sizeof who, "block number %ld", long(other.block()) - 1);
-  else snprintf(who, sizeof who, "thread %d", other.thread());
-  const char* between = other.block() != uint64_t(w.block_number + 1) ? "in the same launch" : "with no barrier in between";
-  w.fail(w.current, site, 0, "race: %s %s[%ld], which %s %s %s", what, o.name, long(at / o.element), who, does, between);
+[[noreturn]] void global_race(Worker& w, const Operand& o, uint64_t at, const char* what, const char* done, Stamp other, const void* site) {
+  const bool here = other.block() == uint64_t(w.block_number + 1);
+  w.fail(w.current, site, 0, "race: %s %s[%ld], %s by %s %ld %s", what, o.name, long(at / o.element), done, here ? "thread" : "block number",
+         here ? long(other.thread()) : long(other.block()) - 1, here ? UNORDERED : "of the same launch");
 }
 
 void global_access(Worker& w, uintptr_t offset, int bytes, bool store, bool atomic, const void* site) {
@@ -49,10 +47,10 @@ void global_access(Worker& w, uintptr_t offset, int bytes, bool store, bool atom
     if (!write && !store && o.output == 1)
       w.fail(w.current, site, 0, "reads %s[%ld], which nothing has written", o.name, long((at + i) / o.element));
     if (write && unordered({write}, now) && !(atomic && write & BY_ATOMIC))
-      global_race(w, o, at + i, doing(store), {write}, "writes", site);
+      global_race(w, o, at + i, doing(store), "written", {write}, site);
     if (store) {
       if (read && (read & BY_BLOCKS || (read & BY_SEVERAL && Stamp{read}.interval() == now.interval()) || unordered({read}, now)))
-        global_race(w, o, at + i, "writes", {read}, "reads", site);
+        global_race(w, o, at + i, "writes", "read", {read}, site);
       __atomic_store_n(&cell->write, now.bits | (atomic ? BY_ATOMIC : 0), __ATOMIC_RELAXED);
     } else {
       uint64_t next = now.bits;

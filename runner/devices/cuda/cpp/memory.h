@@ -46,14 +46,14 @@ inline const Array& shared_array(Worker& w, uintptr_t offset, int bytes, bool st
   return a;
 }
 
-[[noreturn]] inline void shared_race(Worker& w, uintptr_t offset, const char* what, int other, const char* rest, const void* site) {
+// Another thread, or -1 for several, did something to the same word.
+[[noreturn]] inline void shared_race(Worker& w, uintptr_t offset, const char* what, const char* done, int other, const char* why, const void* site) {
   const Array& a = w.shared[offset / SHARED_SLOT];
   char who[40] = "several threads";
-  if (other >= 0) {
-    snprintf(who, sizeof who, "thread %d", other);
-  }
-  w.fail(w.current, site, 0, "race: %s %s[%ld] (shared memory), which %s %s", what, a.name, long(offset % SHARED_SLOT / a.element), who, rest);
+  if (other >= 0) snprintf(who, sizeof who, "thread %d", other);
+  w.fail(w.current, site, 0, "race: %s %s[%ld] (shared memory), %s by %s %s", what, a.name, long(offset % SHARED_SLOT / a.element), done, who, why);
 }
+constexpr const char *UNORDERED = "with no barrier in between", *IN_FLIGHT = "through cp.async that is not waited for";
 
 inline void shared_read(Worker& w, uintptr_t offset, int bytes, const void* site) {
   const Array& a = shared_array(w, offset, bytes, false, site);
@@ -63,10 +63,10 @@ inline void shared_read(Worker& w, uintptr_t offset, int bytes, const void* site
     if (__builtin_expect(cell->write_epoch < w.first_epoch, 0))
       w.fail(w.current, site, 0, "reads %s[%ld] (shared memory), which no thread has written", a.name, long((offset + i) % SHARED_SLOT / a.element));
     if (__builtin_expect(cell->writer & PENDING, 0))
-      shared_race(w, offset + i, "reads", cell->writer & 0x3ff, "copies there by cp.async and has not waited for", site);
+      shared_race(w, offset + i, "reads", "written", cell->writer & 0x3ff, IN_FLIGHT, site);
     if (cell->write_epoch == w.epoch && cell->writer != me &&
         !(cell->writer != ATOMIC && warp_of(cell->writer) == warp_of(me) && cell->write_warp_epoch < now))
-      shared_race(w, offset + i, "reads", cell->writer == ATOMIC ? -1 : cell->writer, "writes with no barrier in between", site);
+      shared_race(w, offset + i, "reads", "written", cell->writer == ATOMIC ? -1 : cell->writer, UNORDERED, site);
     if (cell->read_epoch != w.epoch) {
       cell->reader = me;
     } else if (cell->reader != me && cell->reader != SEVERAL) {
@@ -84,13 +84,13 @@ inline void shared_write(Worker& w, uintptr_t offset, int bytes, const void* sit
   SharedCell* cell = w.shared_cells + offset / GRANULE;
   for (int i = 0; i < bytes; i += GRANULE, ++cell) {
     if (__builtin_expect(cell->write_epoch >= w.first_epoch && cell->writer & PENDING, 0))
-      shared_race(w, offset + i, "writes", cell->writer & 0x3ff, "copies there by cp.async and has not waited for", site);
+      shared_race(w, offset + i, "writes", "written", cell->writer & 0x3ff, IN_FLIGHT, site);
     if (cell->write_epoch == w.epoch && cell->writer != me && !(cell->writer == ATOMIC && as == ATOMIC) &&
         !(cell->writer != ATOMIC && warp_of(cell->writer) == warp_of(me) && cell->write_warp_epoch < now))
-      shared_race(w, offset + i, "writes", cell->writer == ATOMIC ? -1 : cell->writer, "writes with no barrier in between", site);
+      shared_race(w, offset + i, "writes", "written", cell->writer == ATOMIC ? -1 : cell->writer, UNORDERED, site);
     if (cell->read_epoch == w.epoch && cell->reader != me &&
         !(cell->reader != SEVERAL && warp_of(cell->reader) == warp_of(me) && cell->read_warp_epoch < now))
-      shared_race(w, offset + i, "writes", cell->reader >= LANES ? -1 : cell->reader, "reads with no barrier in between", site);
+      shared_race(w, offset + i, "writes", "read", cell->reader >= LANES ? -1 : cell->reader, UNORDERED, site);
     *cell = {w.epoch, as, now, cell->read_epoch, cell->reader, cell->read_warp_epoch};
   }
 }

@@ -72,15 +72,18 @@ inline void emulator_ptx_ldmatrix(int line, const char* row, D&... to) {
 // Several words are one access.
 template <typename... T>
 inline void emulator_ptx_store(char* to, T... values) {
-  struct alignas(4 * sizeof...(values)) Words { uint32_t word[sizeof...(values)]; };
-  *reinterpret_cast<Words*>(to) = {{emulator_ptx_word(values)...}};
+  typedef uint32_t Words __attribute__((vector_size(4 * sizeof...(values))));
+  const uint32_t array[] = {emulator_ptx_word(values)...};
+  *reinterpret_cast<Words*>(to) = emulator_bits<Words>(array);
 }
 template <typename... T>
 inline void emulator_ptx_load(const char* from, T&... to) {
-  struct alignas(4 * sizeof...(to)) Words { uint32_t word[sizeof...(to)]; };
+  typedef uint32_t Words __attribute__((vector_size(4 * sizeof...(to))));
   const Words words = *reinterpret_cast<const Words*>(from);
+  uint32_t array[sizeof...(to)];
+  memcpy(array, &words, sizeof array);
   int i = 0;
-  ((to = emulator_bits<T>(words.word[i++])), ...);
+  ((to = emulator_bits<T>(array[i++])), ...);
 }
 inline void emulator_ptx_copy(char* to, const char* from, int bytes) { emulator_copy(to, from, bytes, bytes); }
 inline void emulator_ptx_copy(char* to, const char* from, int bytes, int filled) { emulator_copy(to, from, bytes, filled); }
