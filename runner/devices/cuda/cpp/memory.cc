@@ -45,13 +45,14 @@ void global_access(Worker& w, uintptr_t offset, int bytes, bool store, bool atom
   for (int i = 0; i < bytes; i += GRANULE, ++cell) {
     uint64_t write = __atomic_load_n(&cell->write, __ATOMIC_RELAXED), read = __atomic_load_n(&cell->read, __ATOMIC_RELAXED);
     if (!write && !store && o.output == 1)
-      w.fail(w.current, site, 0, "reads %s[%ld], which nothing has written", o.name, long((at + i) / o.element));
+      w.fail(w.current, site, 0, "reads %s[%ld], which nothing has written yet", o.name, long((at + i) / o.element));
     if (write && unordered({write}, now) && !(atomic && write & BY_ATOMIC))
       global_race(w, o, at + i, doing(store), "written", {write}, site);
     if (store) {
       if (read && (read & BY_BLOCKS || (read & BY_SEVERAL && Stamp{read}.interval() == now.interval()) || unordered({read}, now)))
         global_race(w, o, at + i, "writes", "read", {read}, site);
-      __atomic_store_n(&cell->write, now.bits | (atomic ? BY_ATOMIC : 0), __ATOMIC_RELAXED);
+      const bool stored = write == now.bits;  // by the same thread: still a store when an atomic follows
+      __atomic_store_n(&cell->write, now.bits | (atomic && !stored ? BY_ATOMIC : 0), __ATOMIC_RELAXED);
     } else {
       uint64_t next = now.bits;
       if (read) {

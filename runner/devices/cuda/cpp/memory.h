@@ -61,7 +61,7 @@ inline void shared_read(Worker& w, uintptr_t offset, int bytes, const void* site
   SharedCell* cell = w.shared_cells + offset / GRANULE;
   for (int i = 0; i < bytes; i += GRANULE, ++cell) {
     if (__builtin_expect(cell->write_epoch < w.first_epoch, 0))
-      w.fail(w.current, site, 0, "reads %s[%ld] (shared memory), which no thread has written", a.name, long((offset + i) % SHARED_SLOT / a.element));
+      w.fail(w.current, site, 0, "reads %s[%ld] (shared memory), which no thread has written yet", a.name, long((offset + i) % SHARED_SLOT / a.element));
     if (__builtin_expect(cell->writer & PENDING, 0))
       shared_race(w, offset + i, "reads", "written", cell->writer & 0x3ff, IN_FLIGHT, site);
     if (cell->write_epoch == w.epoch && cell->writer != me &&
@@ -91,7 +91,9 @@ inline void shared_write(Worker& w, uintptr_t offset, int bytes, const void* sit
     if (cell->read_epoch == w.epoch && cell->reader != me &&
         !(cell->reader != SEVERAL && warp_of(cell->reader) == warp_of(me) && cell->read_warp_epoch < now))
       shared_race(w, offset + i, "writes", "read", cell->reader >= LANES ? -1 : cell->reader, UNORDERED, site);
-    *cell = {w.epoch, as, now, cell->read_epoch, cell->reader, cell->read_warp_epoch};
+    // A store that an atomic of the same thread follows is still a store.
+    const bool stored = as == ATOMIC && cell->write_epoch == w.epoch && cell->writer == me;
+    *cell = {w.epoch, stored ? me : as, now, cell->read_epoch, cell->reader, cell->read_warp_epoch};
   }
 }
 
