@@ -1,0 +1,1 @@
+#pragma once  // cuda_on_cpu.h has what kernels need

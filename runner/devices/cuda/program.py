@@ -1,0 +1,153 @@
+"""A CUDA source that runs on the CPU."""
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ....runtime.cuda.launches import Launch
+from .counts import Counts, SiteCounts, merged
+from .errors import EmulationError
+from .library import Operand, Report, Request, SiteCount, build, lines_of, load
+from .source import Kernel, element_bytes, prepare
+
+ORDERS = {"forward": 0, "backward": 1}
+MOST_SHARED = 227 << 10  # bytes that a block can have, of compute capability 9.0
+SPACES = ("shared", "global")
+
+
+class CudaProgram:
+    """The emulation of a CUDA source: each thread of a block is a fiber, each access is checked.
+
+    What it finds: addresses out of bounds or misaligned; values that nobody wrote; races between the threads of a block (accesses of one
+    word in the same barrier interval), and between blocks; copies by ``cp.async`` that are used before they are waited for; barriers and
+    warp operations that not all threads come to.
+
+    Parameters
+    ----------
+    source : str
+        CUDA C.
+    folder : path-like, optional
+        Where the compiled emulation is kept; default: the folder for caches.
+    checks : bool
+        Without checks only results (and barriers) are right or wrong, in a fraction of the time.
+    """
+
+    def __init__(self, source: str, folder: str | os.PathLike[str] | None = None, *, checks: bool = True) -> None:
+        self._source = source
+        self._prepared = prepare(source)
+        self._checks = checks
+        self._path: Path = build(self._prepared, checks, folder)
+        self._library = load(self._path)
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """The entries of the source."""
+        return tuple(self._prepared.kernels)
+
+    def launch(self, launch: Launch, operands: Sequence[np.ndarray], *, order: str | int = "forward", outputs: Collection[int] | None = None,
+               blocks: Sequence[int] | None = None, counting: bool = False, workers: int | None = None) -> Counts:
+        """Run one launch. Arrays that the kernel writes are changed in place.
+
+        Parameters
+        ----------
+        launch : Launch
+        operands : sequence of numpy.ndarray
+            Those of the function, contiguous.
+        order : str or int
+            The order of a block's threads between barriers: ``"forward"``, ``"backward"``, or the seed of random orders.
+        outputs : collection of int, optional
+            Positions of operands that hold nothing before the launch: they are filled with NaN, and may not be read before they are
+            written. The others may not be written. Default: all may be read and written.
+        blocks : sequence of int, optional
+            Which blocks are run (numbered along x first); default: all.
+        counting : bool
+            Whether memory transactions are counted. Takes ten times as long, and needs checks.
+        workers : int, optional
+            Threads of this process that run blocks; default: one for each core.
+
+        Returns
+        -------
+        Counts
+            Empty unless `counting`.
+
+        Raises
+        ------
+        EmulationError
+            The kernel does what it may not do, or can't be launched so.
+        """
+        kernel = self._kernel(launch, operands)
+        if counting and not self._checks:
+            raise EmulationError("transactions are counted by a program that is made with checks=True")
+        grid, block = launch.grid, launch.block
+        chosen = np.ascontiguousarray(range(grid[0] * grid[1] * grid[2]) if blocks is None else blocks, dtype=np.int64)
+        if chosen.size and not 0 <= chosen.min() <= chosen.max() < grid[0] * grid[1] * grid[2]:
+            raise EmulationError(f"{launch.kernel}: blocks {chosen.min()} to {chosen.max()} are asked for, of a grid of {grid}")
+        passed = _operands(kernel, launch, operands, outputs)
+        request = Request(
+            kernel=launch.kernel.encode(), grid=grid, block=block, shared_bytes=launch.shared_bytes, operands=passed,
+            operand_count=len(launch.arguments), order=ORDERS[order] if isinstance(order, str) else 2, seed=0 if isinstance(order, str) else order,
+            blocks=chosen.ctypes.data_as(ctypes.POINTER(ctypes.c_int64)), block_count=chosen.size,
+            workers=min(workers or os.cpu_count() or 1, max(1, chosen.size)), checks=self._checks, counting=counting)
+        report = Report()
+        if self._library.emulator_launch(ctypes.byref(request), ctypes.byref(report)):
+            raise EmulationError(f"{launch.kernel}: there is not enough address space to emulate it")
+        if report.failed:
+            raise EmulationError(self._message(launch, report))
+        return self._counts() if counting else Counts()
+
+    def _kernel(self, launch: Launch, operands: Sequence[np.ndarray]) -> Kernel:
+        kernel = self._prepared.kernels.get(launch.kernel)
+        if kernel is None:
+            raise EmulationError(f"the CUDA source has no kernel {launch.kernel}; it has {', '.join(self.kernels)}")
+        threads = launch.block[0] * launch.block[1] * launch.block[2]
+        if not 0 < threads <= kernel.most_threads:
+            raise EmulationError(f"{launch.kernel}: a block of {threads} threads, where the source allows 1 to {kernel.most_threads}")
+        if not 0 <= launch.shared_bytes <= MOST_SHARED:
+            raise EmulationError(f"{launch.kernel}: {launch.shared_bytes} bytes of dynamic shared memory, of {MOST_SHARED} that a block can have")
+        if min(launch.grid) < 1:
+            raise EmulationError(f"{launch.kernel}: a grid of {launch.grid}")
+        if len(launch.arguments) != len(kernel.parameters):
+            raise EmulationError(f"{launch.kernel} takes {len(kernel.parameters)} pointers, the launch passes {len(launch.arguments)}")
+        if not all(0 <= position < len(operands) for position in launch.arguments):
+            raise EmulationError(f"{launch.kernel}: arguments {launch.arguments} of {len(operands)} operands")
+        return kernel
+
+    def _message(self, launch: Launch, report: Report) -> str:
+        lines = (report.line,) if report.line else lines_of(self._path, [report.site])[0] if report.site else ()
+        where = f"{launch.kernel}: block {_index(report.block, launch.grid)}"
+        if report.thread >= 0:
+            where += f", thread {_index(report.thread, launch.block)}"
+        if lines:
+            where += f", line {lines[0]}" + (f" (called from {lines[-1]})" if len(lines) > 1 else "")
+        text = self._source.splitlines()[lines[0] - 1].strip() if lines else ""
+        return f"{where}: {report.text.decode(errors='replace')}" + (f": {text[:160]}" if text else "")
+
+    def _counts(self) -> Counts:
+        size = self._library.emulator_counts(None, 0)
+        found = (SiteCount * size)()
+        self._library.emulator_counts(found, size)
+        lines = lines_of(self._path, [one.site for one in found])
+        return merged(SiteCounts(line[-1] if line else 0, SPACES[one.space], bool(one.store), one.requests, one.transactions, one.least)
+                      for line, one in zip(lines, found, strict=True))
+
+
+def _index(number: int, extents: tuple[int, int, int]) -> str:
+    x, y, _ = extents
+    return f"({number % x}, {number // x % y}, {number // x // y})"
+
+
+def _operands(kernel: Kernel, launch: Launch, operands: Sequence[np.ndarray], outputs: Collection[int] | None) -> ctypes.Array[Operand]:
+    passed = (Operand * max(1, len(launch.arguments)))()
+    for place, (position, (kind, name)) in enumerate(zip(launch.arguments, kernel.parameters, strict=True)):
+        array = operands[position]
+        if not array.flags.c_contiguous:
+            raise EmulationError(f"{launch.kernel}: operand {position} ({name}) is not contiguous")
+        if (outputs is None or position in outputs) and not array.flags.writeable:
+            raise EmulationError(f"{launch.kernel}: operand {position} ({name}) can't be written: the array is read-only")
+        output = -1 if outputs is None else int(position in outputs)
+        passed[place] = Operand(array.ctypes.data, array.nbytes, name.encode(), element_bytes(kind), output, 0)
+    return passed

@@ -1,0 +1,147 @@
+"""CUDA C -> C++ for the emulated machine.
+
+``__shared__ float tile[64];`` -> ``EMULATOR_SHARED(float, tile, [64]);``, and so for arrays of registers; inline assembly -> calls. Lines keep
+their numbers.
+"""
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .errors import EmulationError
+from .ptx import translate
+from .scan import closing, split
+
+COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
+FUNCTION = re.compile(r"\b__(?:global|device)__\b")
+KERNEL = re.compile(r"\b__global__\s+void\s*(?:__launch_bounds__\s*\(\s*(\d+)[^)]*\)\s*)?(\w+)\s*\(")
+SIZES = {"char": 1, "uchar": 1, "bool": 1, "int8_t": 1, "uint8_t": 1, "short": 2, "ushort": 2, "half": 2, "__half": 2, "half2": 2, "__half2": 2, "half4": 2,
+         "int16_t": 2, "uint16_t": 2}
+OTHERS = ("int", "long", "float", "double", "uint", r"u?int(?:32|64)_t", r"(?:u?(?:char|short|int|long|longlong)|float|double)[1234]")
+TYPE = rf"(?:(?:const|unsigned|signed|volatile|long)\s+)*\b(?:{'|'.join([*SIZES, *OTHERS])})"
+ALIGNED = r"(?:(?:alignas|__align__)\s*\(\s*\d+\s*\)\s*)?"
+SHARED = re.compile(rf"\b__shared__\s+{ALIGNED}({TYPE})\s+(\w+)\s*((?:\[[^\]]+\])*)\s*;")
+DYNAMIC = re.compile(rf"\bextern\s+__shared__\s+{ALIGNED}({TYPE})\s+(\w+)\s*\[\s*\]\s*;")
+REGISTERS = re.compile(rf"(?<=[;{{}}])(\s*){ALIGNED}({TYPE})\s+(\w+)\s*((?:\[[^\]]+\])+)\s*;")
+POINTER = re.compile(rf"({TYPE})\s*\*")
+DECLARED = re.compile(rf"({TYPE})\s+\w+\s*\[")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """An entry of a CUDA source.
+
+    Attributes
+    ----------
+    name : str
+    parameters : tuple of (str, str)
+        Type and name of each pointer.
+    most_threads : int
+        Of a block, as ``__launch_bounds__`` says.
+    """
+
+    name: str
+    parameters: tuple[tuple[str, str], ...]
+    most_threads: int
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A source for the emulated machine.
+
+    Attributes
+    ----------
+    text : str
+        C++.
+    kernels : dict of str to Kernel
+    granule : int
+        Bytes of the smallest element that kernels access.
+    """
+
+    text: str
+    kernels: dict[str, Kernel]
+    granule: int
+
+
+def prepare(source: str) -> Prepared:
+    """Rewrite a CUDA source.
+
+    Raises
+    ------
+    EmulationError
+        It has no kernel, or what the emulator does not know.
+    """
+    plain = COMMENT.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), source)
+    kernels = {kernel.name: kernel for kernel in map(lambda match: _kernel(plain, match), KERNEL.finditer(plain))}
+    if not kernels:
+        raise EmulationError("the CUDA source has no kernel (__global__ void)")
+    rewritten = translate(_functions(plain))
+    table = ", ".join(f'{{"{name}", emulator_call_{name}}}' for name in kernels)
+    calls = "\n".join(_caller(kernel) for kernel in kernels.values())
+    text = f'#include "cuda_on_cpu.h"\n#line 1 "kernel.cu"\n{rewritten}\n#line 1 "table"\n{calls}\n' \
+           f'struct EmulatorKernel {{ const char* name; void (*call)(void**); }};\n' \
+           f'extern "C" __attribute__((visibility("hidden"))) const EmulatorKernel emulator_kernels[] = {{{table}, {{nullptr, nullptr}}}};\n'
+    return Prepared(text, kernels, _granule(plain))
+
+
+def _kernel(text: str, match: re.Match[str]) -> Kernel:
+    end = closing(text, match.end() - 1)
+    parameters = []
+    for parameter in split(text[match.end():end], ","):
+        name = re.search(r"(\w+)\s*$", parameter)
+        if not parameter.strip():
+            continue
+        if "*" not in parameter or not name:
+            raise EmulationError(f"kernel {match[2]} takes {' '.join(parameter.split())}; the emulator passes pointers only")
+        parameters.append((" ".join(parameter[:parameter.rindex("*") + 1].split()), name[1]))
+    return Kernel(match[2], tuple(parameters), int(match[1] or 1024))
+
+
+def _functions(text: str) -> str:
+    """Rewrite the declarations within the functions of a source."""
+    parts, at = [], 0
+    for match in FUNCTION.finditer(text):
+        if match.start() < at:
+            continue
+        start = _body(text, match.end())
+        if start is None:
+            continue
+        end = closing(text, start)
+        parts += [text[at:start], _declarations(text[start:end])]
+        at = end
+    return "".join([*parts, text[at:]])
+
+
+def _body(text: str, at: int) -> int | None:
+    """Where the body of the function begins that is declared here."""
+    while text[at] not in "{;":
+        at = closing(text, at) + 1 if text[at] == "(" else at + 1
+    return at if text[at] == "{" else None
+
+
+def _declarations(body: str) -> str:
+    body = DYNAMIC.sub(r'\1* \2 = reinterpret_cast<\1*>(emulator_dynamic_shared("\2", sizeof(\1)));', body)
+    body = SHARED.sub(r"EMULATOR_SHARED(\1, \2, \3);", body)
+    if "__shared__" in body:
+        start = body.index("__shared__")
+        raise EmulationError(f"the emulator does not know this declaration: {' '.join(body[start:body.index(';', start) + 1].split())}")
+    # Twice: the character before a declaration may belong to the one before it.
+    return REGISTERS.sub(r"\1EMULATOR_REGISTERS(\2, \3, \4);", REGISTERS.sub(r"\1EMULATOR_REGISTERS(\2, \3, \4);", body))
+
+
+def _caller(kernel: Kernel) -> str:
+    arguments = ", ".join(f"({kind})a[{position}]" for position, (kind, _) in enumerate(kernel.parameters))
+    return f'__attribute__((no_sanitize("thread"))) static void emulator_call_{kernel.name}(void** a) {{ {kernel.name}({arguments}); }}'
+
+
+def element_bytes(kind: str) -> int:
+    """Bytes of the element that a type of C is made of, at most 4."""
+    return SIZES.get(kind.replace("*", " ").split()[-1].rstrip("1234") if kind else "", SIZES.get(kind, 4))
+
+
+def _granule(text: str) -> int:
+    """The smallest element, but bytes that only addresses are made of."""
+    bodies = text[FUNCTION.search(text).start():] if FUNCTION.search(text) else text  # type: ignore[union-attr]
+    named = [match[1] for match in [*POINTER.finditer(bodies), *DECLARED.finditer(bodies)]]
+    named = [kind for kind in named if kind.split()[-1] not in ("uchar", "uint8_t", "bool") and "unsigned char" not in kind]
+    return min([element_bytes(kind) for kind in named], default=4)
