@@ -20,6 +20,8 @@ from .lowering import lower_device
 LAUNCH = "tirx.call_ffi_kernel"
 SHARED = "tirx.use_dyn_shared_memory"
 AXES = "xyz"
+# TVM asks which threads of a warp happen to run, and adds up across these. Our warps are whole: all threads have to come.
+ACTIVE, WHOLE = "__activemask()", "0xffffffffu"
 
 
 def generate(kernels: Sequence[tuple[tvm.ir.GlobalVar, tirx.PrimFunc]], backend: Backend[Any]) -> tuple[str, dict[str, Routine]]:
@@ -40,7 +42,8 @@ def generate(kernels: Sequence[tuple[tvm.ir.GlobalVar, tirx.PrimFunc]], backend:
     target = backend.target.tvm_target()
     host, device = lower_device(backend.lower_loops(tvm.IRModule(dict(kernels))), target)
     routines = {str(var.name_hint): _routine(func) for var, func in host.functions_items()}
-    return str(tvm.get_global_func("target.build.cuda")(device, target).inspect_source()), routines
+    source = str(tvm.get_global_func("target.build.cuda")(device, target).inspect_source())
+    return source.replace(ACTIVE, WHOLE), routines
 
 
 def _routine(func: tirx.PrimFunc) -> Routine:
