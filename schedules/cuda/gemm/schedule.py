@@ -33,13 +33,17 @@ def schedule_gemm(func: tirx.PrimFunc, target: GpuTarget) -> Schedule | None:
     out = inline_epilogue(s, gemm, keep=(COLUMNS,))
     blocks = s.get_child_blocks(s.get_sblock("root"))
     behind = blocks[[s.get(block).name_hint for block in blocks].index(s.get(out).name_hint) + 1 :]
-    # 2. The product. Without splits the epilogue stores what a thread has added up.
-    thread = _schedule_product(s, gemm, tile)
+    # 2. The product. Without splits the epilogue stores what a thread has added up; with them it is a kernel of its own.
     if tile.splits == 1:
         s.set_scope(gemm, 0, "local")
-        _store_by_thread(s, out, thread)
+        _store_by_thread(s, out, _schedule_product(s, gemm, tile))
     else:
-        schedule_spatial(s, out)  # a second kernel
+        parts = s.cache_write(gemm, 0, "local")
+        s.reverse_compute_at(parts, _schedule_product(s, gemm, tile), preserve_unit_loops=True)
+        s.vectorize(_split_last(s, parts, VECTOR))
+        for loop in s.get_loops(parts)[-3:-1]:
+            s.unroll(loop)
+        schedule_spatial(s, out)
     # 3. Element-wise blocks behind the epilogue, which have another shape.
     for block in behind:
         schedule_spatial(s, block)
