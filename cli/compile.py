@@ -65,16 +65,21 @@ def _facts(manifest: Manifest) -> Iterator[str]:
 
 def verified_lines(manifest: Manifest) -> Iterator[str]:
     """What a verification found; nothing where there was none."""
+    from ..runtime.manifest import KERNELS_EMULATED
+
     check = manifest.verification
     if check is None:
         return
     where = "" if check["device"] == "here" else f" on {check['device']}"
+    word = "emulated" if check["device"] == KERNELS_EMULATED else "verified"
     yield (
-        f"verified  against {check['reference']} on {check['inputs']} inputs{where}: largest error {check['max_abs_error']:.1e},"
+        f"{word}  against {check['reference']} on {check['inputs']} inputs{where}: largest error {check['max_abs_error']:.1e},"
         f" {check['max_rel_error']:.1e} of the largest output (tolerance {check['tolerance']:.1e}, {check['tolerance_reason']})"
     )
     for note in check["notes"]:
         yield f"          {note}"
+    if word == "emulated":
+        yield "          no GPU has run it: `tenfold verify` on a machine with one does"
 
 
 def _doubt(artifact: Artifact, output: Path) -> Iterator[str]:

@@ -17,9 +17,9 @@ from ..targets.architectures import this_architecture
 from ..targets.detection import cpu_flags
 from ..targets.gpu_target import CUDA
 from . import loaded_network
-from .cuda.capability import gpu_for, lacking_gpu
-from .cuda.machine import GpuMachine
-from .manifest import CUDA_LIBRARY, LIBRARY, MANIFEST, WEIGHTS, Manifest, Port, sha256_of
+from .cuda.capability import lacking_gpu
+from .machines import open_machine
+from .manifest import MANIFEST, WEIGHTS, Manifest, Port, sha256_of
 from .manifest_fields import MOST_THREADS
 from .tensors import as_array, as_tensor, is_tensor
 from .weights import map_file, map_weights
@@ -215,11 +215,7 @@ def load(folder: str | os.PathLike[str], threads: int | None = None) -> Artifact
             raise TenfoldError(f"{path}: its manifest and its weights name different pieces of the batch: compile the network again")
         inputs, outputs = ([(port.shape, port.dtype) for port in ports] for ports in (manifest.inputs, manifest.outputs))
         threads = threads or loaded_network.default_threads(manifest.threads)
-        machine: Runnable
-        if manifest.library == CUDA_LIBRARY:
-            machine = GpuMachine(path / CUDA_LIBRARY, contents, inputs, outputs, gpu_for(manifest.target).index)
-        else:
-            machine = loaded_network.Machine(path / LIBRARY, contents, inputs, threads, outputs)
+        machine = open_machine(path, contents, inputs, threads, outputs)
     except (OSError, MemoryError) as error:
         raise TenfoldError(f"{path}: can't be loaded: {reason(error)}") from None
     return Artifact(path, manifest, machine)
@@ -250,7 +246,7 @@ def lacking(target: Mapping[str, Any]) -> str | None:
     """Why code for `target` (as in a manifest) can't run on this machine, in a few words; None where it can."""
     architecture = this_architecture()
     if target["architecture"] == CUDA:
-        return lacking_gpu(target)
+        return lacking_gpu(target["features"])
     if target["architecture"] != architecture:
         return f"{target['name']} is {target['architecture']}, this machine is {architecture}"
     return lacking_flags(target, cpu_flags(), "this machine")

@@ -47,7 +47,7 @@ def write_kernels(mod: tvm.IRModule, steps: tuple[Step, ...], backend: Backend[A
     with TemporaryFolder() as folder:
         facts = compile_fatbin(source, target.archs, target.ptx, folder / "kernels.fatbin")
         fatbin = (folder / "kernels.fatbin").read_bytes()
-    CudaCode(target.archs, target.ptx, source, fatbin, routines, tuple(asdict(fact) for fact in facts)).write(path)
+    CudaCode(target.features, source, fatbin, routines, tuple(asdict(fact) for fact in facts)).write(path)
 
 
 def _kernels(mod: tvm.IRModule) -> list[tuple[tvm.ir.GlobalVar, tirx.PrimFunc]]:

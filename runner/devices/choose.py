@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...support.errors import TenfoldError
 from .device import HERE, Device
+from ...targets.gpu_target import CUDA
 from .emulated import CPU, X86, Emulated, cpus_of, emulator_for
+from .emulated_cuda import EmulatedCuda
 from .here import Here
 from .remote import Remote
 from .session import SILENCE, Session
@@ -24,7 +26,8 @@ def device_of(spec: str, *, architecture: str = X86, silence: float | None = Non
     Parameters
     ----------
     spec : str
-        ``here``; ``HOST:PORT``, where ``tenfold serve`` or ``tenfold-device`` runs; ``emulated`` or ``emulated:CPU``.
+        ``here``; ``HOST:PORT``, where ``tenfold serve`` or ``tenfold-device`` runs; ``emulated``, ``emulated:CPU`` or
+        ``emulated:cuda``.
     architecture : str
         Of what is emulated.
     silence : float, optional
@@ -40,6 +43,8 @@ def device_of(spec: str, *, architecture: str = X86, silence: float | None = Non
         raise TenfoldError(f"--silence is a limit for a device elsewhere, which {spec} is not: give --device HOST:PORT")
     if spec == HERE:
         return Here()
+    if kind == EMULATED and CUDA in (cpu, architecture):
+        return EmulatedCuda()
     if kind == EMULATED:
         return Emulated(cpu or CPU, architecture)
     return Remote(Session(spec, SILENCE if silence is None else silence))
@@ -62,6 +67,9 @@ def find_device(target: Mapping[str, Any]) -> tuple[Device | None, str]:
     lack = here.check(target)
     if lack is None:
         return here, ""
+    if target["architecture"] == CUDA:
+        gpu = EmulatedCuda()
+        return (gpu if gpu.check(target) is None else None), lack
     emulator = emulator_for(target["architecture"])
     named = str(target["tvm"].get("mcpu"))  # what the emulator has of that name can do no more than the CPU
     for cpu in () if emulator is None else (named, CPU) if named in cpus_of(emulator) else (CPU,):

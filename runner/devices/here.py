@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime.artifact import lacking
-from ...runtime.loaded_network import Machine, NotFinite
-from ...runtime.manifest import LIBRARY, WEIGHTS
+from ...runtime.artifact import Runnable, lacking
+from ...runtime.loaded_network import NotFinite
+from ...runtime.machines import open_machine
+from ...runtime.manifest import WEIGHTS
 from ...runtime.weights import map_weights
 from ...support.errors import TenfoldError
 from ...support.files.regular import reason
@@ -25,7 +26,7 @@ class _Loaded:
     """A network in memory, and what is called to time it, once that is known."""
 
     program: Program
-    machine: Machine
+    machine: Runnable
     timed: str
     call: Callable[[], Any] | None = None
 
@@ -71,7 +72,7 @@ class Here(Closing):
         try:
             contents = map_weights(program.folder / WEIGHTS)
             inputs, outputs = ([(port.shape, port.dtype) for port in ports] for ports in (program.inputs, program.outputs))
-            machine = Machine(program.folder / LIBRARY, contents, inputs, program.threads, outputs)
+            machine = open_machine(program.folder, contents, inputs, program.threads, outputs)
         except (OSError, MemoryError) as error:
             raise TenfoldError(f"{program.folder}: can't be loaded: {reason(error)}") from None
         self._count += 1

@@ -1,15 +1,14 @@
 """Whether this machine has a GPU that runs an artifact, and which."""
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 from ...support.errors import TenfoldError
 from ...targets.cuda_driver import NEEDED, Gpu, driver
 
 
-def gpu_for(target: Mapping[str, Any], index: int | None = None) -> Gpu:
-    """The GPU that runs code for `target` (as in a manifest): the first that can, or the one that is asked for.
+def gpu_for(features: Sequence[str], index: int | None = None) -> Gpu:
+    """The GPU that runs code with `features` (as in a manifest): the first that can, or the one that is asked for.
 
     Raises
     ------
@@ -25,17 +24,17 @@ def gpu_for(target: Mapping[str, Any], index: int | None = None) -> Gpu:
     if index is not None and not 0 <= index < len(here):
         raise TenfoldError(f"there is no GPU {index}: this machine has {', '.join(f'{gpu.index} ({gpu.name})' for gpu in here)}")
     asked = here if index is None else here[index : index + 1]
-    able = [gpu for gpu in asked if gpu.runs(target["features"])]
+    able = [gpu for gpu in asked if gpu.runs(features)]
     if not able:
         have = ", ".join(f"{gpu.name} is {gpu.arch}" for gpu in asked)
-        raise TenfoldError(f"{target['name']} holds code for {', '.join(target['features'])}, and {have}")
+        raise TenfoldError(f"it holds code for {', '.join(features)}, and {have}")
     return able[0]
 
 
-def lacking_gpu(target: Mapping[str, Any]) -> str | None:
-    """Why code for `target` (as in a manifest) can't run on a GPU of this machine, in a few words; None where it can."""
+def lacking_gpu(features: Sequence[str]) -> str | None:
+    """Why code with `features` (as in a manifest) can't run on a GPU of this machine, in a few words; None where it can."""
     try:
-        gpu_for(target)
+        gpu_for(features)
     except TenfoldError as error:
         return str(error)
     return None

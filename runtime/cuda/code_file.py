@@ -24,10 +24,8 @@ class CudaCode:
 
     Attributes
     ----------
-    archs : tuple of str
-        The architectures that there is machine code for.
-    ptx : bool
-        Whether there is PTX too, for newer GPUs.
+    features : tuple of str
+        The architectures that there is machine code for (``sm_80``), or PTX (``compute_80``).
     source : str
         CUDA C: what `fatbin` was compiled from, and what an emulation runs.
     fatbin : bytes
@@ -38,8 +36,7 @@ class CudaCode:
         What the assembler says of each kernel: registers, spills, shared memory.
     """
 
-    archs: tuple[str, ...]
-    ptx: bool
+    features: tuple[str, ...]
     source: str
     fatbin: bytes
     routines: Mapping[str, Routine]
@@ -48,7 +45,7 @@ class CudaCode:
     def write(self, path: Path) -> None:
         """Write the file."""
         routines = {name: asdict(routine) for name, routine in self.routines.items()}
-        content = {"format": FORMAT, "archs": self.archs, "ptx": self.ptx, "routines": routines, "facts": self.facts, "source": self.source,
+        content = {"format": FORMAT, "features": self.features, "routines": routines, "facts": self.facts, "source": self.source,
                    "fatbin": base64.b64encode(self.fatbin).decode()}
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
@@ -67,8 +64,8 @@ class CudaCode:
         try:
             routines = {text(name): _routine(each) for name, each in mapping(content["routines"]).items()}
             fatbin = base64.b64decode(text(content["fatbin"]), validate=True)
-            archs, facts = sequence(content["archs"], text), sequence(content["facts"], mapping)
-            return cls(archs, bool(content["ptx"]), text(content["source"]), fatbin, routines, facts)
+            features, facts = sequence(content["features"], text), sequence(content["facts"], mapping)
+            return cls(features, text(content["source"]), fatbin, routines, facts)
         except (KeyError, TypeError, ValueError, binascii.Error) as error:
             raise TenfoldError(f"{path}: no code for GPUs: {error}: compile the network again") from None
 

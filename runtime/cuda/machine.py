@@ -13,6 +13,7 @@ from ..bounds import check_contents
 from ..loaded_network import NotFinite
 from ..memory_plan import tensor_bytes
 from ..weights import Contents
+from .capability import gpu_for
 from .code_file import CudaCode
 from .context import BoundLaunch, Context, Memory, Pointer
 from .launches import Routine
@@ -32,8 +33,8 @@ class GpuMachine:
         The file of weights beside it.
     inputs, outputs : sequence of (tuple of int, str)
         Shapes and dtypes.
-    index : int
-        Of the GPU.
+    index : int, optional
+        Of the GPU. Default: the first that can run the code.
 
     Raises
     ------
@@ -43,13 +44,14 @@ class GpuMachine:
 
     threads = 1
 
-    def __init__(self, path: Path, contents: Contents, inputs: Sequence[Tensor], outputs: Sequence[Tensor], index: int) -> None:
+    def __init__(self, path: Path, contents: Contents, inputs: Sequence[Tensor], outputs: Sequence[Tensor],
+                 index: int | None = None) -> None:
         try:
             check_contents(contents, inputs, outputs)
         except ValueError as error:
             raise TenfoldError(f"{path.parent}: its weights do not fit the network: {error}; compile the network again") from None
         code = CudaCode.read(path)
-        self._context, self._inputs, self._outputs = Context(index), list(inputs), list(outputs)
+        self._context, self._inputs, self._outputs = Context(gpu_for(code.features, index).index), list(inputs), list(outputs)
         self._lock = threading.Lock()  # one call at a time has the memory
         self._context.use()
         self._module = self._context.module(code.fatbin)

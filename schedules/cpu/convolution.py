@@ -16,7 +16,7 @@ from ...targets import CpuTarget
 from ..backend import BoundKernel, Kernel, LayerConstants
 from ..shapes import ConvWorkload
 from ..space import Knobs, Point, Space, number
-from .chain.compute import activated, numbered
+from ..steps import activated, numbered
 from .conv2d.compute import conv2d, pack_weights
 from .conv2d.cost import Tile, choose_tile, fits_registers, lines, one_pointer, widest
 from .conv2d.depthwise import DepthwiseTile, choose_depthwise, depthwise, lanes_of, pack_depthwise

@@ -20,7 +20,8 @@ from ...targets import CpuTarget
 from ..backend import BoundKernel, Kernel, LayerConstants, RunPart
 from ..shapes import ConvWorkload
 from ..space import Knobs, Point, Space, Value, number
-from .chain.compute import Cut, Ends, chain, numbered
+from ..steps import numbered
+from .chain.compute import Cut, Ends, chain
 from .chain.partition import Segment, segment_as, segments, transposable
 from .chain.stage import ChainStage, layouts, pack_chain, wirings
 from .chain.stage_options import DEPTHWISE_PIXELS, FEWEST_PIXELS, interleavable
@@ -154,10 +155,10 @@ class ChainKernel(Kernel):
                 stage = replace(stage, table=len(operands) - 1)
             source = layout
             if layer is not layers[-1]:
-                stage = replace(stage, steps=numbered(layer.steps, operands, layout))
+                stage = replace(stage, steps=numbered(layer.steps, operands, layout.spread))
             elif self.takes_last_steps:
                 own = layout if segment.averages and stage.adds_up_in_own_order else None
-                stage = replace(stage, steps=numbered(layer.steps, operands, own))
+                stage = replace(stage, steps=numbered(layer.steps, operands, None if own is None else own.spread))
             stages.append(stage)
         merged = [_merged(layer.weight, link, stage) for layer, link, stage in zip(layers, self.links, stages, strict=False)]
         weights = pack_chain(merged, stages, lanes)

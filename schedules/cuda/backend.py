@@ -1,13 +1,16 @@
 """The backend of NVIDIA's GPUs."""
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tvm
 
 from ...targets import GpuTarget
-from ..backend import Backend, BatchTraffic, Kernel
+from ..backend import Backend, BatchTraffic, Kernel, RunPart
 from ..shapes import ConvWorkload, DenseWorkload
 from . import RULES
 from .convolution import choose_convolution
+from .convolution_run import ConvolutionRun, point_of
 from .fully_connected import choose_dense
 
 
@@ -21,6 +24,18 @@ class CudaBackend(Backend[GpuTarget]):
 
     def dense(self, workload: DenseWorkload) -> Kernel | None:
         return self.choices.apply(choose_dense(workload, self.target))
+
+    def convolution_run(self, run: Sequence[ConvWorkload], source_nchw: bool, result_nchw: bool) -> list[RunPart]:
+        whole = ConvolutionRun(tuple(run), self.target)
+        with self.choices.checking():
+            counts = whole.cut(self.choices.wanted.get(whole.workload))
+        parts, begin = [], 0
+        for count in counts:
+            kernel = whole.kernel(begin, count)
+            begin += count
+            parts.append(RunPart(count, None if kernel is None else self.choices.apply(kernel)))
+        self.choices.taken[whole.workload] = point_of(counts)
+        return parts
 
     def batch_pieces(self, traffic: BatchTraffic) -> int:
         return 1

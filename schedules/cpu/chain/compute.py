@@ -22,9 +22,8 @@ from typing import Any
 import numpy as np
 from tvm import ir, te, tirx
 
-from ...backend import EpilogueStep
-from ...operators import ELEMENTWISE, has_operand
 from ...shapes import ConvGeometry
+from ...steps import activated
 from .stage import ChainStage, ChannelLayout, layouts
 
 RESULT = "result"  # name of the block of a task's rows that are transposed when they are stored
@@ -378,49 +377,3 @@ def _plane(acc: te.Tensor, stage: ChainStage, layout: ChannelLayout, operands: S
     if layout.parts == 1:
         return _Plane(lambda n, t, r, x, c: plane[n, t, 0, r, x, c], layout, whole=True)
     return _Plane(lambda n, t, r, x, c: plane[n, t, c // each, r, x, c % each], layout, whole=True)
-
-
-def activated(value: ir.Expr, steps: Sequence[tuple[Any, ...]], operands: Sequence[te.Tensor], channel: ir.Expr) -> ir.Expr:
-    """Apply the steps of a stage to a value.
-
-    Parameters
-    ----------
-    value : Expr
-        A result of the stage.
-    steps : sequence of tuple
-        As `ChainStage.steps`.
-    operands : sequence of te.Tensor
-        What the steps name by number: one value for each channel.
-    channel : Expr
-        The channel of the value.
-    """
-    for name, *arguments in steps:
-        if has_operand(name):
-            arguments = [operands[arguments[0]][channel]]
-        step = ELEMENTWISE[name].step
-        assert step is not None
-        value = step(value, *arguments)
-    return value
-
-
-def numbered(steps: Sequence[EpilogueStep], operands: list[np.ndarray],
-             layout: ChannelLayout | None = None) -> tuple[tuple[Any, ...], ...]:
-    """Let steps name their arrays by number.
-
-    Parameters
-    ----------
-    steps : sequence of EpilogueStep
-        Steps with arrays of one value for each channel.
-    operands : list of ndarray
-        The arrays are appended here; their positions are the numbers.
-    layout : ChannelLayout, optional
-        Put the values in the order in which the channels lie.
-    """
-    found: list[tuple[Any, ...]] = []
-    for step in steps:
-        arguments = step.arguments
-        if has_operand(step.name):
-            operands.append(arguments[0] if layout is None else layout.spread(arguments[0]))
-            arguments = (len(operands) - 1,)
-        found.append((step.name, *arguments))
-    return tuple(found)

@@ -20,8 +20,8 @@ from tvm.s_tir.schedule import SBlockRV
 from tvm.s_tir.stmt import SBlock
 
 from ....targets import CpuTarget
+from ...steps import activated
 from ...tir.epilogue import inline_epilogue
-from ..chain.compute import activated
 from .matvec import ANNOTATION, Streams, choose_streams, cycles_saved, matvec, tile_matvec
 
 

@@ -1,0 +1,1 @@
+"""Convolutions that follow each other in one kernel: what lies between them stays in shared memory."""

@@ -1,0 +1,173 @@
+"""Runs of convolutions as kernels of a GPU: where a run is cut, and the tile of each chain; both are knobs.
+
+    own        one layer, with a kernel of its own      `convolution.py`
+    chain      several in one kernel                    `chain/`
+    joins      belongs to the chain that was begun before it
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from tvm import te
+
+from ...support.errors import TenfoldError
+from ...targets import GpuTarget
+from ..backend import BoundKernel, Kernel, LayerConstants
+from ..shapes import ConvWorkload
+from ..space import Knobs, Point, Space
+from ..steps import numbered
+from .chain.compute import ChainStage, ChainTile, chain, pack_stage
+from .chain.tile import COLUMNS, ROWS, THREADS, allowed, choose_chain, cycles
+from .common import VECTOR
+from .convolution import gemm_shape
+from .gemm.tile import choose_gemm
+from .gemm.tile import cycles as gemm_cycles
+
+KINDS = ("own", "chain", "joins")
+LONGEST = 4  # layers of a chain
+
+
+@dataclass(frozen=True)
+class ConvolutionRun:
+    """A run of convolutions and poolings, each the only reader of the one before."""
+
+    links: tuple[ConvWorkload, ...]
+    target: GpuTarget
+
+    @property
+    def workload(self) -> str:
+        """Name what is computed."""
+        return ", ".join(map(str, self.links))
+
+    @cached_property
+    def chosen(self) -> list[int]:
+        """How many layers each kernel has, as the model cuts the run: the least cycles of all kernels together."""
+        best: list[tuple[float, list[int]]] = [(0.0, [])]
+        for end in range(1, len(self.links) + 1):
+            ways = []
+            for begin in range(max(0, end - LONGEST), end):
+                cost = self._cycles(begin, end)
+                if cost is not None:
+                    ways.append((best[begin][0] + cost + self.target.model.launch_cycles, [*best[begin][1], end - begin]))
+            best.append(min(ways))
+        return best[-1][1]
+
+    def space(self) -> Space:
+        """Return all ways to cut the run, the model's first."""
+        values = {f"layer{i}": KINDS if i else KINDS[:2] for i in range(len(self.links))}
+        return Space(point_of(self.chosen), (Knobs(values, lambda point: self._cut(point) is not None),))
+
+    def cut(self, point: Point | None) -> list[int]:
+        """Return how many layers each kernel has.
+
+        Raises
+        ------
+        TenfoldError
+            The run can't be cut as `point` says.
+        """
+        if point is None:
+            return self.chosen
+        found = self._cut(self.space().check(point, self.workload))
+        if found is None:  # `check` has refused it
+            raise TenfoldError(f"the run {self.workload} can't be cut so")
+        return found
+
+    def kernel(self, begin: int, count: int) -> Kernel | None:
+        """Return the kernel of some layers; None for one that is left as it is."""
+        if count == 1:
+            return None
+        links = self.links[begin : begin + count]
+        tile = choose_chain(stages_of(links), links[0].batch, self.target.model)
+        assert tile is not None  # `_cut`
+        return ChainKernel(links, self.target, tile)
+
+    def _cut(self, point: Point) -> list[int] | None:
+        kinds = [str(point[f"layer{i}"]) for i in range(len(self.links))]
+        begins = [i for i, kind in enumerate(kinds) if kind != "joins"]
+        counts = [end - begin for begin, end in zip(begins, [*begins[1:], len(kinds)], strict=True)]
+        for begin, count in zip(begins, counts, strict=True):
+            if (count > 1) != (kinds[begin] == "chain") or (count > 1 and self._cycles(begin, begin + count) is None):
+                return None
+        return counts
+
+    def _cycles(self, begin: int, end: int) -> float | None:
+        """Cycles of one kernel for some layers by the model; None where there is none."""
+        links = self.links[begin:end]
+        if len(links) == 1:
+            link = links[0]
+            if link.pools or link.averages or link.depthwise:
+                return 0.0  # as much whoever computes it: it is left out of the comparison
+            tile = choose_gemm(gemm_shape(link), self.target.model)
+            return 0.0 if tile is None else gemm_cycles(tile, gemm_shape(link), self.target.model)
+        if not chainable(links):
+            return None
+        stages = stages_of(links)
+        found = choose_chain(stages, links[0].batch, self.target.model)
+        return None if found is None else cycles(stages, links[0].batch, found, self.target.model)
+
+
+@dataclass(frozen=True)
+class ChainKernel(Kernel):
+    """Convolutions in one kernel."""
+
+    links: tuple[ConvWorkload, ...]
+    target: GpuTarget
+    tile: ChainTile
+    name = "chain"
+
+    @property
+    def workload(self) -> str:
+        return f"chain of {', '.join(map(str, self.links))}"
+
+    @property
+    def point(self) -> Point:
+        return asdict(self.tile)
+
+    def space(self) -> Space:
+        def can(point: Point) -> bool:
+            values: dict[str, Any] = dict(point)
+            return allowed(stages_of(self.links), ChainTile(**values), self.target.model)
+
+        return Space(self.point, (Knobs({"rows": ROWS, "columns": COLUMNS, "threads": THREADS}, can),))
+
+    def at(self, point: Point) -> ChainKernel:
+        values: dict[str, Any] = self.space().check(point, self.workload)
+        return replace(self, tile=ChainTile(**values))
+
+    def bind(self, *layers: LayerConstants) -> BoundKernel:
+        operands: list[np.ndarray] = []
+        stages = list(stages_of(self.links))
+        for index, layer in enumerate(layers[: len(stages) - 1]):  # steps behind the last one are fused like those of any layer
+            stages[index] = replace(stages[index], steps=numbered(layer.steps, operands))
+        weights = [pack_stage(layer.weight, stage) for layer, stage in zip(layers, stages, strict=False) if layer.weight is not None]
+        count = len(weights)
+
+        def compute(x: te.Tensor, *constants: te.Tensor) -> te.Tensor:
+            return chain(x, constants[:count], constants[count:], stages, self.tile)
+
+        return BoundKernel([*weights, *operands], compute)
+
+
+def chainable(links: Sequence[ConvWorkload]) -> bool:
+    """Whether convolutions can be stages of one kernel: of one group or depthwise, whole vectors of channels, no permutation between."""
+    def fits(link: ConvWorkload) -> bool:
+        geometry = link.geometry
+        plain = geometry.upsample == (1, 1) and (geometry.groups == 1 or link.depthwise) and min(geometry.padding) >= 0
+        return plain and not (link.pools or link.averages or link.gathered) and not (link.channels % VECTOR or geometry.filters % VECTOR)
+
+    return not links[0].depthwise and all(map(fits, links))
+
+
+def stages_of(links: Sequence[ConvWorkload]) -> tuple[ChainStage, ...]:
+    """Return convolutions as stages of a chain, without the steps behind them."""
+    return tuple(ChainStage(link.geometry, link.channels, link.output) for link in links)
+
+
+def point_of(counts: Sequence[int]) -> Point:
+    """Name the kind of kernel that each layer of a run begins."""
+    kinds = [kind for count in counts for kind in (["own"] if count == 1 else ["chain", *["joins"] * (count - 1)])]
+    return {f"layer{i}": kind for i, kind in enumerate(kinds)}
