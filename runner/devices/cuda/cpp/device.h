@@ -13,9 +13,10 @@ void emulator_barrier(int line);
 void emulator_warp_barrier(uint32_t mask, int line);
 char* emulator_shared(int64_t number, size_t bytes, size_t element, const char* name);
 char* emulator_dynamic_shared(const char* name, size_t element);
-char* emulator_enter(size_t bytes, size_t element, const char* name);  // an array of registers
+char* emulator_enter(size_t bytes, size_t element, const char* name, bool written);  // an array of registers
 void emulator_leave();
 uint64_t emulator_shuffle(EmulatorShuffle how, uint32_t mask, uint64_t value, int lane, int width, int line);
+uint32_t emulator_active(int line);
 uint32_t emulator_vote(EmulatorVote how, uint32_t mask, int predicate, int line);
 void emulator_atomic(void* address, int bytes);  // checks
 uint32_t emulator_shared_address(const void* pointer);
