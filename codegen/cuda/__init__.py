@@ -1,0 +1,1 @@
+"""CUDA C -> machine code of NVIDIA GPUs."""
