@@ -117,7 +117,7 @@ class CudaProgram:
         return kernel
 
     def _message(self, launch: Launch, report: Report) -> str:
-        lines = (report.line,) if report.line else lines_of(self._path, [report.site])[0] if report.site else ()
+        lines = (report.line,) if report.line > 0 else lines_of(self._path, [report.site])[0] if report.site else ()
         where = f"{launch.kernel}: block {_index(report.block, launch.grid)}"
         if report.thread >= 0:
             where += f", thread {_index(report.thread, launch.block)}"

@@ -23,6 +23,8 @@ ALIGNED = r"(?:(?:alignas|__align__)\s*\(\s*\d+\s*\)\s*)?"
 SHARED = re.compile(rf"\b__shared__\s+{ALIGNED}({TYPE})\s+(\w+)\s*((?:\[[^\]]+\])*)\s*;")
 DYNAMIC = re.compile(rf"\bextern\s+__shared__\s+{ALIGNED}({TYPE})\s+(\w+)\s*\[\s*\]\s*;")
 REGISTERS = re.compile(rf"(?<=[;{{}}])(\s*){ALIGNED}({TYPE})\s+(\w+)\s*((?:\[[^\]]+\])+)\s*;")
+SHUFFLE = re.compile(r"\b__shfl\w*_sync\s*\(")
+ELEMENT = re.compile(r"\b(\w+)\s*\[")
 POINTER = re.compile(rf"({TYPE})\s*\*")
 DECLARED = re.compile(rf"({TYPE})\s+\w+\s*\[")
 
@@ -125,8 +127,14 @@ def _declarations(body: str) -> str:
     if "__shared__" in body:
         start = body.index("__shared__")
         raise EmulationError(f"the emulator does not know this declaration: {' '.join(body[start:body.index(';', start) + 1].split())}")
-    # Twice: the character before a declaration may belong to the one before it.
-    return REGISTERS.sub(r"\1EMULATOR_REGISTERS(\2, \3, \4);", REGISTERS.sub(r"\1EMULATOR_REGISTERS(\2, \3, \4);", body))
+    shuffled = {name for match in SHUFFLE.finditer(body) for name in ELEMENT.findall(body[match.end():closing(body, match.end() - 1)])}
+    return REGISTERS.sub(lambda match: _registers(match, shuffled), body)
+
+
+def _registers(match: re.Match[str], shuffled: set[str]) -> str:
+    """In a reduction lanes beyond the last value pass to a shuffle what they never wrote. It is lost there, or shows as NaN."""
+    space, kind, name, dimensions = match.groups()
+    return f"{space}EMULATOR_REGISTERS({kind}, {name}, {dimensions}, {str(name in shuffled).lower()});"
 
 
 def _caller(kernel: Kernel) -> str:

@@ -41,18 +41,18 @@ inline void __threadfence_block() {}
 // An array of shared memory: one for all threads of the block.
 #define EMULATOR_SHARED(type, name, dimensions) \
   type(&name) dimensions = *reinterpret_cast<type(*) dimensions>(emulator_shared(__COUNTER__, sizeof(type dimensions), sizeof(type), #name))
-// An array of registers: one for each thread, which knows which elements hold values.
+// An array of registers: one for each thread, which knows which elements hold values. If it is `written`, all do (NaN).
 #ifdef EMULATOR_CHECKS
 struct EmulatorRegisters {
   char* data;
-  EmulatorRegisters(size_t bytes, size_t element, const char* name) : data(emulator_enter(bytes, element, name)) {}
+  EmulatorRegisters(size_t bytes, size_t element, const char* name, bool written) : data(emulator_enter(bytes, element, name, written)) {}
   ~EmulatorRegisters() { emulator_leave(); }
 };
-#define EMULATOR_REGISTERS(type, name, dimensions)                                                  \
-  EmulatorRegisters emulator_of_##name{sizeof(type dimensions), sizeof(type), #name};               \
+#define EMULATOR_REGISTERS(type, name, dimensions, written)                                         \
+  EmulatorRegisters emulator_of_##name{sizeof(type dimensions), sizeof(type), #name, written};      \
   type(&name) dimensions = *reinterpret_cast<type(*) dimensions>(emulator_of_##name.data)
 #else
-#define EMULATOR_REGISTERS(type, name, dimensions) alignas(64) type name dimensions
+#define EMULATOR_REGISTERS(type, name, dimensions, written) alignas(64) type name dimensions
 #endif
 
 #include "intrinsics.h"

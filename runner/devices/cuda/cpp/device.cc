@@ -43,7 +43,7 @@ char* emulator_dynamic_shared(const char* name, size_t element) {
   return emulator_shared(-1, worker->launch->request->shared_bytes, element, name);
 }
 
-char* emulator_enter(size_t bytes, size_t element, const char* name) {
+char* emulator_enter(size_t bytes, size_t element, const char* name, bool written) {
   constexpr size_t GAP = 64;
   Worker& w = *worker;
   Thread& t = *w.current;
@@ -53,7 +53,7 @@ char* emulator_enter(size_t bytes, size_t element, const char* name) {
   t.locals.push_back({name, bytes, int(element)});
   t.local_starts.push_back(start);
   const size_t offset = t.number * LOCAL + start;
-  memset(w.local_state + offset / GRANULE, 1, bytes / GRANULE);
+  memset(w.local_state + offset / GRANULE, written ? 2 : 1, (bytes + GRANULE - 1) / GRANULE);
   memset(reinterpret_cast<char*>(w.local_base + offset), 0xff, bytes);  // NaN
   return reinterpret_cast<char*>(w.local_base + offset);
 }
@@ -62,7 +62,7 @@ void emulator_leave() {
   Worker& w = *worker;
   Thread& t = *w.current;
   const size_t start = t.local_starts.back();
-  memset(w.local_state + (t.number * LOCAL + start) / GRANULE, 0, t.locals.back().bytes / GRANULE);
+  memset(w.local_state + (t.number * LOCAL + start) / GRANULE, 0, (t.locals.back().bytes + GRANULE - 1) / GRANULE);
   t.local_top = start - 64;
   t.locals.pop_back();
   t.local_starts.pop_back();
@@ -84,6 +84,15 @@ uint64_t emulator_shuffle(EmulatorShuffle how, uint32_t mask, uint64_t value, in
       if (members >> i & 1) lanes[i].out[0] = lanes[lanes[i].in[1]].in[0];
   });
   return me.out[0];
+}
+
+// The mask is known when no thread of the block can go on: it has the lanes of the warp that have come here.
+uint32_t emulator_active(int line) {
+  Thread& t = *worker->current;
+  t.site = line;
+  t.state = IN_MASK;
+  yield();
+  return t.out[0];
 }
 
 uint32_t emulator_vote(EmulatorVote how, uint32_t mask, int predicate, int line) {

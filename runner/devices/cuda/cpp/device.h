@@ -13,9 +13,10 @@ void emulator_barrier(int line);
 void emulator_warp_barrier(uint32_t mask, int line);
 char* emulator_shared(int64_t number, size_t bytes, size_t element, const char* name);
 char* emulator_dynamic_shared(const char* name, size_t element);
-char* emulator_enter(size_t bytes, size_t element, const char* name);  // an array of registers
+char* emulator_enter(size_t bytes, size_t element, const char* name, bool written);  // an array of registers
 void emulator_leave();
 uint64_t emulator_shuffle(EmulatorShuffle how, uint32_t mask, uint64_t value, int lane, int width, int line);
+uint32_t emulator_active(int line);
 uint32_t emulator_vote(EmulatorVote how, uint32_t mask, int predicate, int line);
 void emulator_atomic(void* address, int bytes);  // checks
 uint32_t emulator_shared_address(const void* pointer);
@@ -26,6 +27,8 @@ void emulator_wait(int groups);
 // c += a b in 32 lanes: 16 rows, 8 columns, each lane with its fragments as the PTX manual has them.
 void emulator_mma_tf32(float* c, const uint32_t* a, const uint32_t* b, int depth, int line);
 void emulator_mma_f16(float* c, const uint32_t* a, const uint32_t* b, int depth, int line);
+// Each lane has the lane-th part of the elements, row by row.
+void emulator_wmma(float* c, const float* a, const float* b, int rows, int columns, int depth, int line);
 void emulator_ldmatrix(uint32_t* to, int matrices, int transposed, const void* row, int line);
 }
 #pragma GCC visibility pop

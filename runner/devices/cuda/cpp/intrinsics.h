@@ -75,7 +75,7 @@ inline T emulator_shuffled(EmulatorShuffle how, int line, unsigned mask, T value
 #define __any_sync(mask, predicate) int(emulator_vote(VOTE_ANY, mask, predicate, __LINE__))
 #define __all_sync(mask, predicate) int(emulator_vote(VOTE_ALL, mask, predicate, __LINE__))
 #define __ballot_sync(mask, predicate) emulator_vote(VOTE_BALLOT, mask, predicate, __LINE__)
-#define __activemask() emulator_activemask_is_not_emulated
+#define __activemask() emulator_active(__LINE__)
 
 // Atomics: of the blocks that run at the same time, too.
 template <typename T, typename Change>

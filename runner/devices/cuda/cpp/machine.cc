@@ -110,6 +110,22 @@ void Worker::finish_interval() {
 
 namespace {
 
+// Lanes that ask who is active with them get their answer. Whether there were any.
+bool answer_masks(Worker& w) {
+  bool any = false;
+  for (int i = 0; i < w.launch->threads; ++i) {
+    if (w.threads[i].state != IN_MASK) continue;
+    any = true;
+    const int first = i / WARP * WARP, end = std::min(first + WARP, w.launch->threads);
+    uint32_t mask = 0;
+    for (int j = i; j < end; ++j)
+      if (w.threads[j].state == IN_MASK && w.threads[j].site == w.threads[i].site) mask |= 1u << (j - first);
+    for (int j = i; j < end; ++j)
+      if (mask >> (j - first) & 1) w.threads[j].out[0] = mask, w.threads[j].state = READY;
+  }
+  return any;
+}
+
 // No thread can go on. If all wait at one barrier they may, else the block has failed.
 void release_barrier(Worker& w) {
   const int count = w.launch->threads;
@@ -169,6 +185,7 @@ void Worker::run_block(int64_t number) {
         if (report.failed) return;
       }
     }
+    if (answer_masks(*this)) continue;
     finish_interval();
     bool ended = true;
     for (int i = 0; i < count; ++i) ended = ended && threads[i].state == ENDED;

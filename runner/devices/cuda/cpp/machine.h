@@ -61,7 +61,7 @@ struct Array { const char* name = nullptr; size_t bytes = 0; int element = 4; };
 enum class Space : uint8_t { shared, global };
 struct Access { const void* site; uint64_t address; uint16_t bytes; Space space; bool store; };
 struct Copy { char* to; const char* from; int bytes, filled; };
-enum State : uint8_t { READY, AT_BARRIER, IN_WARP, ENDED };
+enum State : uint8_t { READY, AT_BARRIER, IN_WARP, IN_MASK, ENDED };
 
 struct Thread {
   Fiber fiber;

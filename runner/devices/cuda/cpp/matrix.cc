@@ -73,6 +73,24 @@ void run(float* c, const uint32_t* a, const uint32_t* b, int depth, int line) {
   memcpy(c, me.out, sizeof f.c);
 }
 
+void gather(float* to, Thread* lanes, int operand, int elements) {
+  for (int lane = 0; lane < WARP; ++lane)
+    memcpy(to + lane * (elements / WARP), reinterpret_cast<const void*>(lanes[lane].in[operand]), elements / WARP * sizeof(float));
+}
+
+void multiply_whole(Thread* lanes, uint32_t) {
+  const int rows = lanes[0].in[3], columns = lanes[0].in[4], depth = lanes[0].in[5];
+  float c[32 * 32], a[32 * 32], b[32 * 32];
+  gather(c, lanes, 0, rows * columns);
+  gather(a, lanes, 1, rows * depth);
+  gather(b, lanes, 2, depth * columns);
+  for (int i = 0; i < rows; ++i)
+    for (int k = 0; k < depth; ++k)
+      for (int j = 0; j < columns; ++j) c[i * columns + j] += a[i * depth + k] * b[k * columns + j];
+  for (int lane = 0; lane < WARP; ++lane)
+    memcpy(reinterpret_cast<void*>(lanes[lane].in[0]), c + lane * (rows * columns / WARP), rows * columns / WARP * sizeof(float));
+}
+
 template <bool TRANSPOSED>
 void load(Thread* lanes, uint32_t) {
   const int matrices = lanes[0].in[1];
@@ -90,6 +108,15 @@ void load(Thread* lanes, uint32_t) {
 
 void emulator_mma_tf32(float* c, const uint32_t* a, const uint32_t* b, int depth, int line) { run<false>(c, a, b, depth, line); }
 void emulator_mma_f16(float* c, const uint32_t* a, const uint32_t* b, int depth, int line) { run<true>(c, a, b, depth, line); }
+
+void emulator_wmma(float* c, const float* a, const float* b, int rows, int columns, int depth, int line) {
+  Worker& w = *worker;
+  Thread& me = *w.current;
+  if (me.number / WARP * WARP + WARP > w.launch->threads) w.fail(&me, nullptr, line, "multiplies matrices in a warp that is not full");
+  const uint64_t passed[] = {uint64_t(c), uint64_t(a), uint64_t(b), uint64_t(rows), uint64_t(columns), uint64_t(depth)};
+  memcpy(me.in, passed, sizeof passed);
+  together(ALL, line, multiply_whole);
+}
 
 void emulator_ldmatrix(uint32_t* to, int matrices, int transposed, const void* row, int line) {
   Worker& w = *worker;

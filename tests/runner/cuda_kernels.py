@@ -1,0 +1,333 @@
+"""CUDA sources as TVM writes them, from small schedules: a convolution as a matrix product, with registers, tensor cores and pipelines; a
+reduction over threads; a fused chain. Each comes with its launch, its operands and its result by NumPy."""
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import tvm
+import tvm.s_tir.pipeline
+from tenfold.runtime.cuda.launches import Launch
+from tvm import te, tirx
+from tvm.s_tir import Schedule, TensorIntrin
+from tvm.script import tirx as T
+
+SHARED = 232448  # bytes of a block, with those that are asked for at the launch
+
+
+@dataclass(frozen=True)
+class Case:
+    """A function of one kernel.
+
+    Attributes
+    ----------
+    source : str
+    launch : Launch
+    operands : tuple of numpy.ndarray
+        The last one is the output.
+    expected : numpy.ndarray
+    """
+
+    source: str
+    launch: Launch
+    operands: tuple[np.ndarray, ...]
+    expected: np.ndarray
+
+    def outputs(self) -> list[int]:
+        return [len(self.operands) - 1]
+
+
+def target() -> tvm.target.Target:
+    return tvm.target.Target({"kind": "cuda", "arch": "sm_80", "max_threads_per_block": 1024, "max_shared_memory_per_block": SHARED, "thread_warp_size": 32},
+                             host={"kind": "llvm"})
+
+
+def case(schedule: Schedule, inputs: list[np.ndarray], expected: np.ndarray, **options: bool) -> Case:
+    """Generate CUDA C for a schedule of one kernel."""
+    function = schedule.mod["main"].with_attr("global_symbol", "kernel")
+    device = target()
+    passes: list[tvm.ir.transform.Pass] = []
+
+    class Passes:
+        def __init__(self, sequence):
+            passes.extend(sequence)
+
+        def __call__(self, mod):
+            for one in passes:
+                if one.info.name.endswith("MakePackedAPI"):
+                    return mod
+                mod = one(mod)
+            return mod
+
+    kept, tvm.ir.transform.Sequential = tvm.ir.transform.Sequential, Passes
+    try:
+        with device, tvm.transform.PassContext(config={f"tirx.{key}": value for key, value in options.items()}):
+            pipeline, _, finish = tvm.s_tir.pipeline.default_s_tir_pipeline()
+            split = pipeline(tvm.tirx.transform.BindTarget(device)(tvm.IRModule({"main": function})))
+    finally:
+        tvm.ir.transform.Sequential = kept
+    kernels, hosts = ({name: f for name, f in split.functions_items() if (int(f.attrs.get("calling_conv", 0)) == 2) == want} for want in (True, False))
+    source = tvm.get_global_func("target.build.cuda")(finish()(tvm.IRModule(kernels)), device).inspect_source()
+    output = np.full(expected.shape, np.nan, np.float32)
+    return Case(source, _launch(next(iter(hosts.values()))), (*inputs, output), expected)
+
+
+def _launch(host: tvm.tirx.PrimFunc) -> Launch:
+    """The launch, from the script of the host's function."""
+    text = host.script()
+    parameters = [name for name, _ in re.findall(r"(\w+): T\.(Buffer|handle)", text[text.index("def "):text.index("):\n")])]
+    name, arguments, kinds = re.search(r'call_ffi_kernel\("(\w+)", (.*?), launch_params=\[(.*?)\]', text).groups()
+    pointers = re.findall(r"(\w+?)(?:_\d+)?\.data", arguments)
+    extents = dict(zip(re.findall(r'"([\w.]+)"', kinds), map(int, re.findall(r"(?:T\.int64\()?\b(\d+)\)?(?=,|$)", arguments)), strict=True))
+    grid, block = (tuple(extents.get(f"{kind}Idx.{axis}", 1) for axis in "xyz") for kind in ("block", "thread"))
+    return Launch(name, grid, block, extents.get("tirx.use_dyn_shared_memory", 0), tuple(parameters.index(pointer) for pointer in pointers))
+
+
+def _vectorize(schedule: Schedule, block, lanes: int = 4) -> None:
+    schedule.vectorize(schedule.split(schedule.get_loops(block)[-1], [None, lanes])[1])
+
+
+def _copy_together(schedule: Schedule, block, loop, threads: int) -> None:
+    """Let all threads of the block copy a tile, four floats at a time."""
+    loops = schedule.get_loops(block)
+    behind = next(i for i, one in enumerate(loops) if schedule.get(one).same_as(schedule.get(loop))) + 1
+    _, thread, lanes = schedule.split(schedule.fuse(*loops[behind:]), [None, threads, 4])
+    schedule.bind(thread, "threadIdx.x")
+    schedule.vectorize(lanes)
+
+
+def random(*shape: int, scale: float = 1.0) -> np.ndarray:
+    return (np.random.default_rng(sum(shape)).standard_normal(shape) * scale).astype(np.float32)
+
+
+def columns(data: np.ndarray, size: int) -> np.ndarray:
+    """The rows that a `size` x `size` convolution with padding multiplies its weight by."""
+    pad = size // 2
+    padded = np.pad(data, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    height, width = data.shape[1:3]
+    return np.concatenate([padded[:, y:y + height, x:x + width] for y in range(size) for x in range(size)], -1).reshape(-1, size * size * data.shape[3])
+
+
+def _column(data: te.Tensor, size: int) -> Callable[..., tirx.PrimExpr]:
+    n, height, width, channels = (int(extent) for extent in data.shape)
+    pad = size // 2
+
+    def at(m, k):
+        y = m // width % height + k // (size * channels) - pad
+        x = m % width + k % (size * channels) // channels - pad
+        inside = tirx.all(y >= 0, y < height, x >= 0, x < width)
+        return tirx.if_then_else(inside, data[m // (height * width), y, x, k % channels], tirx.const(0, "float32"))
+
+    return at
+
+
+def product(pipeline: int = 0, scope: str = "shared", pixels: int = 64) -> Case:
+    """A 3 x 3 convolution and ReLU: 64 x 64 outputs a block, 8 x 4 a thread, tiles in shared memory.
+
+    Parameters
+    ----------
+    pipeline : int
+        0: tiles are loaded and used; 1: double buffer; 2: three buffers, filled by cp.async.
+    scope : str
+        Of the tiles.
+    """
+    height = width = int(pixels ** 0.5)
+    channels, features, deep = 32, 64, 16
+    x = te.placeholder((1, height, width, channels), "float32", "X")
+    w = te.placeholder((9 * channels, features), "float32", "W")
+    b = te.placeholder((features,), "float32", "B")
+    column = te.compute((pixels, 9 * channels), _column(x, 3), "column")
+    k = te.reduce_axis((0, 9 * channels), "k")
+    sums = te.compute((pixels, features), lambda m, n: te.sum(column[m, k] * w[k, n], axis=k), "sums")
+    out = te.compute((pixels, features), lambda m, n: tirx.max(sums[m, n] + b[n], tirx.const(0, "float32")), "out")
+    s = Schedule(te.create_prim_func([x, w, b, out]))
+    column, sums, out = (s.get_sblock(name) for name in ("column", "sums", "out"))
+    m, n, k = s.get_loops(sums)
+    block_m, thread_m, m = s.split(m, [None, 8, 8])
+    block_n, thread_n, n = s.split(n, [None, 16, 4])
+    outer, k = s.split(k, [None, deep])
+    s.reorder(block_m, block_n, thread_m, thread_n, outer, k, m, n)
+    s.bind(block_m, "blockIdx.x")
+    s.bind(block_n, "blockIdx.y")
+    threads = s.fuse(thread_m, thread_n)
+    s.bind(threads, "threadIdx.x")
+    s.reverse_compute_at(out, threads)
+    s.set_scope(sums, 0, "local")
+    _vectorize(s, out)
+    s.set_scope(column, 0, scope)
+    s.compute_at(column, outer)
+    weights = s.cache_read(sums, 1, scope)
+    s.compute_at(weights, outer)
+    for tile in (column, weights):
+        _copy_together(s, tile, outer, 128)
+    s.unroll(m)
+    s.unroll(n)
+    s.decompose_reduction(sums, outer)
+    if pipeline:
+        s.annotate(outer, "software_pipeline_stage", [0, 0, pipeline])
+        s.annotate(outer, "software_pipeline_order", [0, 1, 2])
+    if pipeline > 1:
+        s.annotate(outer, "software_pipeline_async_stages", [0])
+    inputs = [random(1, height, width, channels), random(9 * channels, features, scale=1 / 17), random(features)]
+    expected = np.maximum(columns(inputs[0], 3) @ inputs[1] + inputs[2], 0)
+    options = dict(use_async_copy=True, disable_storage_rewrite=True) if pipeline > 1 else {}
+    return case(s, inputs, expected, **options)
+
+
+TENSOR_CORE = r"""
+__forceinline__ __device__ void mma_weights_pixels(float* c, const float* w, const float* x, int sc, int sw, int sx) {
+  const int lane = threadIdx.x & 31, t = lane & 3;
+  const float4 v = *(const float4*)(x + ((lane >> 2) - 2 * t) * sx + 4 * t);
+  for (int step = 0; step < 2; ++step) {
+    const float4 p = *(const float4*)(w + step * sw + 4 * t);
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[sc]), "+f"(c[1]), "+f"(c[sc + 1])
+        : "r"(__float_as_uint(p.x)), "r"(__float_as_uint(p.y)), "r"(__float_as_uint(p.z)), "r"(__float_as_uint(p.w)),
+          "r"(__float_as_uint(step ? v.z : v.x)), "r"(__float_as_uint(step ? v.w : v.y)));
+  }
+}
+"""
+
+
+@T.prim_func(s_tir=True)
+def _product_of_a_warp(a: T.handle, b: T.handle, c: T.handle) -> None:
+    A = T.match_buffer(a, (2, 1, 4, 2, 2), "float32", offset_factor=4, scope="shared.dyn")
+    B = T.match_buffer(b, (2, 16), "float32", offset_factor=4, scope="shared.dyn")
+    C = T.match_buffer(c, (2, 1, 1, 2), "float32", offset_factor=1, scope="local")
+    with T.sblock("root"):
+        T.reads(C[0:2, 0, 0, 0:2], A[0:2, 0, 0:4, 0:2, 0:2], B[0:2, 0:16])
+        T.writes(C[0:2, 0, 0, 0:2])
+        for j, i, ks, kt, kq in T.grid(2, 2, 2, 4, 2):
+            with T.sblock("u"):
+                vj, vi, vs, vt, vq = T.axis.remap("SSRRR", [j, i, ks, kt, kq])
+                C[vj, 0, 0, vi] = C[vj, 0, 0, vi] + A[vs, 0, vt, vq, vi] * B[vj, vt * 4 + vs * 2 + vq]
+
+
+@T.prim_func(s_tir=True)
+def _product_on_tensor_cores(a: T.handle, b: T.handle, c: T.handle) -> None:
+    s0 = T.int32(); s1 = T.int32(); s2 = T.int32(); s3 = T.int32(); sb = T.int32(); sc = T.int32(); sc1 = T.int32(); sc2 = T.int32()  # noqa: E702
+    A = T.match_buffer(a, (2, 1, 4, 2, 2), "float32", offset_factor=4, scope="shared.dyn", strides=[s0, s1, s2, s3, 1])
+    B = T.match_buffer(b, (2, 16), "float32", offset_factor=4, scope="shared.dyn", strides=[sb, 1])
+    C = T.match_buffer(c, (2, 1, 1, 2), "float32", offset_factor=1, scope="local", strides=[sc, sc1, sc2, 1])
+    with T.sblock("root"):
+        T.reads(C[0:2, 0, 0, 0:2], A[0:2, 0, 0:4, 0:2, 0:2], B[0:2, 0:16])
+        T.writes(C[0:2, 0, 0, 0:2])
+        T.evaluate(T.cuda.func_call("mma_weights_pixels", C.access_ptr("rw"), A.access_ptr("r"), B.access_ptr("r"), sc, s0, sb,
+                                    source_code=TENSOR_CORE))
+
+
+def truncated(values: np.ndarray) -> np.ndarray:
+    """As tensor cores read TF32: without the last 13 bits."""
+    return (values.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
+
+
+def tensor_cores(pipeline: int = 2) -> Case:
+    """The same convolution as `product`, with `mma.m16n8k8` in TF32: weights in fragment order are its first operand.
+
+    Parameters
+    ----------
+    pipeline : int
+        As of `product`.
+    """
+    if not hasattr(tensor_cores, "registered"):
+        TensorIntrin.register("mma_weights_pixels", _product_of_a_warp, _product_on_tensor_cores)
+        tensor_cores.registered = True  # type: ignore[attr-defined]
+    height = width = 16
+    channels, features, pixels = 32, 64, 256
+    x = te.placeholder((1, height, width, channels), "float32", "X")
+    w = te.placeholder((features // 16, 9 * channels // 16, 2, 8, 4, 2, 2), "float32", "W")
+    b = te.placeholder((features,), "float32", "B")
+    column = te.compute((pixels, 9 * channels), _column(x, 3), "column")
+    kb, ks, kt, kq = (te.reduce_axis((0, extent), name) for extent, name in ((9 * channels // 16, "kb"), (2, "ks"), (4, "kt"), (2, "kq")))
+    shape = (pixels // 8, 4, 2, features // 16, 8, 2)
+    sums = te.compute(shape, lambda p, t, j, o, g, i: te.sum(w[o, kb, ks, g, kt, kq, i] * column[p * 8 + t * 2 + j, kb * 16 + kt * 4 + ks * 2 + kq],
+                                                             axis=[kb, ks, kt, kq]), "sums")
+    out = te.compute(shape, lambda p, t, j, o, g, i: tirx.max(sums[p, t, j, o, g, i] + b[o * 16 + g * 2 + i], tirx.const(0, "float32")), "out")
+    s = Schedule(te.create_prim_func([x, w, b, out]))
+    column, sums, out = (s.get_sblock(name) for name in ("column", "sums", "out"))
+    p, t, j, o, g, i, kb, ks, kt, kq = s.get_loops(sums)
+    block_m, warp_m, m = s.split(p, [None, 2, 4])
+    block_n, warp_n, n = s.split(o, [None, 2, 2])
+    s.reorder(block_m, block_n, warp_m, warp_n, g, t, kb, m, n, j, i, ks, kt, kq)
+    s.bind(block_m, "blockIdx.x")
+    s.bind(block_n, "blockIdx.y")
+    threads = s.fuse(warp_m, warp_n, g, t)
+    s.bind(threads, "threadIdx.x")
+    s.set_scope(sums, 0, "local")
+    s.reverse_compute_at(out, threads)
+    s.vectorize(s.get_loops(out)[-1])
+    s.set_scope(column, 0, "shared.dyn")
+    s.compute_at(column, kb)
+    weights = s.cache_read(sums, 0, "shared.dyn")
+    s.compute_at(weights, kb)
+    for tile in (column, weights):
+        _copy_together(s, tile, kb, 128)
+    s.unroll(m)
+    s.unroll(n)
+    s.decompose_reduction(sums, kb)
+    s.tensorize(j, "mma_weights_pixels")
+    s.annotate(kb, "software_pipeline_stage", [0, 0, pipeline])
+    s.annotate(kb, "software_pipeline_order", [0, 1, 2])
+    s.annotate(kb, "software_pipeline_async_stages", [0])
+    data, weight, bias = random(1, height, width, channels), random(features, 9 * channels, scale=1 / 17), random(features)
+    packed = np.ascontiguousarray(weight.reshape(features // 16, 8, 2, 9 * channels // 16, 4, 2, 2).transpose(0, 3, 5, 1, 4, 6, 2))
+    expected = np.maximum(columns(truncated(data), 3) @ truncated(weight).T + bias, 0)
+    made = case(s, [data, packed, bias], expected.reshape(shape), use_async_copy=True, disable_storage_rewrite=True)
+    return made
+
+
+def reduction(threads: int = 128) -> Case:
+    """Sums of rows: a block for each row, its threads' sums added up by shuffles."""
+    rows, length = 6, 500
+    x = te.placeholder((rows, length), "float32", "X")
+    k = te.reduce_axis((0, length), "k")
+    s = Schedule(te.create_prim_func([x, te.compute((rows,), lambda i: te.sum(x[i, k], axis=k), "out")]))
+    i, k = s.get_loops(s.get_sblock("out"))
+    _, k = s.split(k, [None, threads])
+    s.bind(i, "blockIdx.x")
+    s.bind(k, "threadIdx.x")
+    data = random(rows, length)
+    return case(s, [data], data.astype(np.float64).sum(1).astype(np.float32))
+
+
+def chain(tile: int = 8, features: int = 16) -> Case:
+    """Pointwise, 3 x 1 and 1 x 3 depthwise convolutions in one kernel; what lies between them stays in shared memory, with its halo."""
+    size, channels, threads = 16, 16, 64
+    x = te.placeholder((size, size, channels), "float32", "X")
+    w = te.placeholder((channels, features), "float32", "W")
+    v = te.placeholder((3, features), "float32", "V")
+    h = te.placeholder((3, features), "float32", "H")
+    zero = tirx.const(0, "float32")
+    k, ky, kx = te.reduce_axis((0, channels), "k"), te.reduce_axis((0, 3), "ky"), te.reduce_axis((0, 3), "kx")
+
+    def padded(y, z, c):
+        return tirx.if_then_else(tirx.all(y >= 1, y <= size, z >= 1, z <= size), x[y - 1, z - 1, c], zero)
+
+    inside = te.compute((size + 2, size + 2, channels), padded, "padded")
+    sums = te.compute((size + 2, size + 2, features), lambda y, z, f: te.sum(inside[y, z, k] * w[k, f], axis=k), "first_sums")
+    first = te.compute((size + 2, size + 2, features), lambda y, z, f: sums[y, z, f], "first")
+    sums = te.compute((size, size + 2, features), lambda y, z, f: te.sum(first[y + ky, z, f] * v[ky, f], axis=ky), "second_sums")
+    second = te.compute((size, size + 2, features), lambda y, z, f: sums[y, z, f], "second")
+    sums = te.compute((size, size, features), lambda y, z, f: te.sum(second[y, z + kx, f] * h[kx, f], axis=kx), "third_sums")
+    out = te.compute((size, size, features), lambda y, z, f: sums[y, z, f], "out")
+    s = Schedule(te.create_prim_func([x, w, v, h, out]))
+    y, z, f = s.get_loops(s.get_sblock("out"))
+    y0, y = s.split(y, [None, tile])
+    z0, z = s.split(z, [None, tile])
+    s.reorder(y0, z0, y, z, f)
+    s.bind(y0, "blockIdx.y")
+    s.bind(z0, "blockIdx.x")
+    for name, scope in (("third_sums", "local"), ("second", "shared"), ("second_sums", "local"), ("first", "shared"), ("first_sums", "local"), ("padded", "shared")):
+        s.set_scope(s.get_sblock(name), 0, scope)
+        s.compute_at(s.get_sblock(name), z0)
+    for name, sums in (("padded", None), ("first", "first_sums"), ("second", "second_sums"), ("out", "third_sums")):
+        _, thread = s.split(s.fuse(*s.get_loops(s.get_sblock(name))[2:]), [None, threads])
+        s.bind(thread, "threadIdx.x")
+        if sums:
+            s.compute_at(s.get_sblock(sums), thread)
+    data, weights = random(size, size, channels), [random(channels, features, scale=0.25), random(3, features), random(3, features)]
+    rows = np.pad(data @ weights[0], ((1, 1), (1, 1), (0, 0)))
+    rows = sum(rows[i:i + size] * weights[1][i] for i in range(3))
+    return case(s, [data, *weights], sum(rows[:, i:i + size] * weights[2][i] for i in range(3)))
