@@ -13,7 +13,7 @@ from ..support.errors import TenfoldError
 from ..support.progress import Progress
 from ..targets import CpuTarget, GpuTarget, Target
 from .cuda.code import write_kernels
-from .cuda.toolchain import find_nvcc
+from .cuda.nvcc import find_nvcc
 from .library import support_objects, write_library
 
 
