@@ -70,8 +70,8 @@ def verified_lines(manifest: Manifest) -> Iterator[str]:
     check = manifest.verification
     if check is None:
         return
-    where = "" if check["device"] == "here" else f" on {check['device']}"
     word = "emulated" if check["device"] == KERNELS_EMULATED else "verified"
+    where = "" if check["device"] == "here" else f", {KERNELS_EMULATED}" if word == "emulated" else f" on {check['device']}"
     yield (
         f"{word}  against {check['reference']} on {check['inputs']} inputs{where}: largest error {check['max_abs_error']:.1e},"
         f" {check['max_rel_error']:.1e} of the largest output (tolerance {check['tolerance']:.1e}, {check['tolerance_reason']})"

@@ -12,7 +12,10 @@ from ..support.errors import TenfoldError
 from ..support.files.json_text import read_json
 from .manifest_fields import READERS, Port
 
-__all__ = ["CUDA_LIBRARY", "FORMAT", "KERNELS_EMULATED", "LIBRARY", "MANIFEST", "REFERENCE", "WEIGHTS", "Manifest", "Port", "library_name", "sha256_of"]
+__all__ = [
+    "CUDA_LIBRARY", "FORMAT", "KERNELS_EMULATED", "LIBRARY", "MANIFEST", "REFERENCE", "WEIGHTS", "Manifest", "Port", "library_name",
+    "sha256_of",
+]
 
 FORMAT = 5
 LIBRARY, CUDA_LIBRARY, WEIGHTS, MANIFEST = "model.so", "model.cuda", "weights.bin", "manifest.json"

@@ -59,7 +59,8 @@ def resolve(spec: str | os.PathLike[str] | Target | dict[str, Any] | None = None
         return found
     near = difflib.get_close_matches(spec, [*names, CUDA], n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
-    raise TenfoldError(f"unknown target {spec!r}{hint}: it is one of host, {CUDA}, {', '.join(names)}, a file NAME.toml, or a TVM target as JSON")
+    known = ", ".join(("host", CUDA, *names))
+    raise TenfoldError(f"unknown target {spec!r}{hint}: it is one of {known}, a file NAME.toml, or a TVM target as JSON")
 
 
 def resolve_cpu(spec: str | os.PathLike[str] | Target | dict[str, Any] | None = None) -> CpuTarget:

@@ -63,7 +63,8 @@ def preset_of(cpu: CpuId, flags: Collection[str]) -> CpuTarget | None:
     flags : collection of str
         As in /proc/cpuinfo.
     """
-    found = [(bool(ids.models), len(ids.flags), name) for name, table in read_presets(*FOLDERS) for ids in _ids(table) if ids.have(cpu, flags)]
+    every = ((name, ids) for name, table in read_presets(*FOLDERS) for ids in _ids(table))
+    found = [(bool(ids.models), len(ids.flags), name) for name, ids in every if ids.have(cpu, flags)]
     name = max(found)[-1] if found else None
     return next((preset for preset in cpu_presets() if preset.name == name), None)
 

@@ -36,6 +36,7 @@ class CpuTarget(Target):
 
     @property
     def instruction_set(self) -> str:
+        """What manifests call it."""
         return self.architecture.name
 
     @property
@@ -52,4 +53,5 @@ class CpuTarget(Target):
         return max(16, self.lanes)
 
     def with_cores(self, cores: int) -> CpuTarget:
+        """Return the CPU with another number of cores."""
         return replace(self, cores=cores, tvm={**self.tvm, "num-cores": cores})

@@ -51,7 +51,9 @@ class Gpu:
         for feature in features:
             kind, _, number = feature.partition("_")
             capability = int(number[:-1]), int(number[-1])
-            if (kind == "compute" and capability <= self.capability) or (kind == "sm" and capability[0] == major and capability[1] <= minor):
+            if kind == "compute" and capability <= self.capability:
+                return True
+            if kind == "sm" and capability[0] == major and capability[1] <= minor:
                 return True
         return False
 

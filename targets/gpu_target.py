@@ -30,6 +30,7 @@ class GpuTarget(Target):
 
     @property
     def instruction_set(self) -> str:
+        """What manifests call it."""
         return CUDA
 
     @property

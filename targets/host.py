@@ -151,8 +151,8 @@ def target_of(facts: Facts, name: str, system_cpu: str = "") -> CpuTarget:
         l1, l2, l3 = preset.l1_bytes, preset.l2_bytes, preset.l3_bytes
     l3 = min(l3, facts.cores * L3_OF_A_CORE)
     target = CpuTarget(
-        name=name, tvm=tvm, cores=facts.cores, features=features, description=facts.description, vector_bits=bits, vector_registers=registers,
-        l1_bytes=l1, l2_bytes=l2, l3_bytes=l3,
+        name=name, tvm=tvm, cores=facts.cores, features=features, description=facts.description,
+        vector_bits=bits, vector_registers=registers, l1_bytes=l1, l2_bytes=l2, l3_bytes=l3,
     )  # fmt: skip
     return _with_model(target, default_model(architecture) if preset is None else preset.model)
 

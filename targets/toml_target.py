@@ -60,8 +60,8 @@ def _target(name: str, table: dict[str, Any]) -> CpuTarget:
     features = _features(table.get("features", list(needed)), needed)
     model = checked_model(table.get("model", {}), known_model(tvm, registers))
     return CpuTarget(
-        name=name, tvm=tvm, cores=tvm["num-cores"], features=features, description=description, vector_bits=bits, vector_registers=registers,
-        l1_bytes=l1, l2_bytes=l2, l3_bytes=l3, model=model,
+        name=name, tvm=tvm, cores=tvm["num-cores"], features=features, description=description,
+        vector_bits=bits, vector_registers=registers, l1_bytes=l1, l2_bytes=l2, l3_bytes=l3, model=model,
     )  # fmt: skip
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...support.errors import TenfoldError
-from .device import HERE, Device
 from ...targets.gpu_target import CUDA
+from .device import HERE, Device
 from .emulated import CPU, X86, Emulated, cpus_of, emulator_for
 from .emulated_cuda import EmulatedCuda
 from .here import Here

@@ -78,7 +78,8 @@ def _routine(value: Any) -> Routine:
 def _launch(value: Any) -> Launch:
     entry = mapping(value)
     arguments = sequence(entry["arguments"], whole)
-    return Launch(text(entry["kernel"]), _extents(entry["grid"]), _extents(entry["block"]), whole(entry["shared_bytes"], most=MOST), arguments)
+    shared = whole(entry["shared_bytes"], most=MOST)
+    return Launch(text(entry["kernel"]), _extents(entry["grid"]), _extents(entry["block"]), shared, arguments)
 
 
 def _extents(value: Any) -> Extents:

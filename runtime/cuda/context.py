@@ -151,4 +151,5 @@ class BoundLaunch:
     def into(self, stream: Stream) -> None:
         """Put it into a stream."""
         launch = self._launch
-        self._call("cuLaunchKernel", self._function, *launch.grid, *launch.block, launch.shared_bytes, stream.handle, self._parameters, None)
+        sizes = (*launch.grid, *launch.block, launch.shared_bytes)
+        self._call("cuLaunchKernel", self._function, *sizes, stream.handle, self._parameters, None)

@@ -32,7 +32,9 @@ def _with_what_follows(rule: Rule[CpuTarget]) -> Rule[CpuTarget]:
     return both
 
 
-KERNELS: list[Rule[CpuTarget]] = [schedule_chain, schedule_conv2d, schedule_winograd, schedule_depthwise, schedule_matvec_chain, schedule_matvec]
+KERNELS: list[Rule[CpuTarget]] = [
+    schedule_chain, schedule_conv2d, schedule_winograd, schedule_depthwise, schedule_matvec_chain, schedule_matvec,
+]
 RULES: list[Rule[CpuTarget]] = [
     *map(_with_what_follows, KERNELS),
     schedule_response_norm,

@@ -75,7 +75,9 @@ def choose_dense(layer: DenseWorkload, target: GpuTarget) -> Kernel:
 def dense_at(layer: DenseWorkload, target: GpuTarget, point: Point) -> Kernel:
     """Return the kernel from a point of the layer's space."""
     values: dict[str, Any] = {knob: value for knob, value in point.items() if knob != "algorithm"}
-    return VectorKernel(layer, target, Warps(**values)) if point["algorithm"] == "matvec" else ProductKernel(layer, target, GemmTile(**values))
+    if point["algorithm"] == "matvec":
+        return VectorKernel(layer, target, Warps(**values))
+    return ProductKernel(layer, target, GemmTile(**values))
 
 
 def dense_space(layer: DenseWorkload, target: GpuTarget) -> Space:

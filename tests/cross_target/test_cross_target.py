@@ -14,7 +14,7 @@ from tenfold.runner.devices.choose import find_device
 from tenfold.runner.report import console
 from tenfold.support.errors import TenfoldError
 from tenfold.support.listing import Listing
-from tenfold.targets import cpu_presets
+from tenfold.targets import CpuTarget, cpu_presets
 
 CPUS = [preset for preset in cpu_presets() if not preset.description.endswith(f"({preset.tvm['mcpu']})")]  # boards are names for them
 rows: dict[str, tuple[str, str, str]] = {}

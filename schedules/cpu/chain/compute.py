@@ -17,9 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from math import ceil
-from typing import Any
 
-import numpy as np
 from tvm import ir, te, tirx
 
 from ...shapes import ConvGeometry

@@ -49,7 +49,9 @@ def interleavable(geometry: ConvGeometry, lanes: int) -> list[int]:
     return [m for m in range(2, min(groups, lanes) + 1) if lanes % m == 0 and groups % m == 0 and each % (lanes // m) == 0]
 
 
-def _best_tile(geometry: ConvGeometry, interleaved: int, link: ConvWorkload, target: CpuTarget, last: bool, whole: bool) -> ChainStage | None:
+def _best_tile(
+    geometry: ConvGeometry, interleaved: int, link: ConvWorkload, target: CpuTarget, last: bool, whole: bool
+) -> ChainStage | None:
     """The cheapest register tile within one row."""
     found = []
     for vectors in range(1, 5):

@@ -97,7 +97,8 @@ def parts(stages: Sequence[ChainStage], tile: ChainTile) -> list[Part]:
     found = [Part((tile.rows, tile.columns), (tile.rows, tile.columns), (0, 0))]
     for index in reversed(range(len(stages))):
         behind, geometry = found[0], stages[index].geometry
-        size = [(behind.size[axis] - 1) * geometry.stride[axis] + (geometry.kernel[axis] - 1) * geometry.dilation[axis] + 1 for axis in (0, 1)]
+        span = [(geometry.kernel[axis] - 1) * geometry.dilation[axis] + 1 for axis in (0, 1)]
+        size = [(behind.size[axis] - 1) * geometry.stride[axis] + span[axis] for axis in (0, 1)]
         if index:
             size = list(rounded((size[0], size[1]), stages[index - 1], tile.threads))
         step = [behind.step[axis] * geometry.stride[axis] for axis in (0, 1)]
@@ -203,7 +204,9 @@ def _activated(sums: te.Tensor, stage: ChainStage, operands: Sequence[te.Tensor]
                   inner=True)
 
 
-def _plane(name: str, shape: tuple[int, ...], part: Part, size: tuple[int, int], read: Callable[..., ir.Expr], inner: bool = False) -> te.Tensor:
+def _plane(
+    name: str, shape: tuple[int, ...], part: Part, size: tuple[int, int], read: Callable[..., ir.Expr], inner: bool = False
+) -> te.Tensor:
     """An image tile by tile, with zeros around it; `read` gets a pixel of the image, or of the tile where it is `inner`."""
     count = shape[1:3]
     reach = [part.step[axis] * (count[axis] - 1) + part.size[axis] - part.begin[axis] for axis in (0, 1)]

@@ -98,8 +98,8 @@ def tiles(shape: GemmShape, model: GpuModel) -> Iterator[GemmTile]:
 def cycles(tile: GemmTile, shape: GemmShape, model: GpuModel) -> float:
     """Cycles that a product takes by the model.
 
-    A block's step takes as long as the slowest of its multiply-adds, its reads from shared memory (one vector of 16 bytes a thread each, 128
-    bytes a cycle) and its share of what the SM reads from the second cache. Blocks run in waves of as many as fit on the GPU.
+    A block's step takes as long as the slowest of its multiply-adds, its reads from shared memory (16 bytes a thread at a time, 128 bytes a
+    cycle) and its share of what the SM reads from the second cache. Blocks run in waves of as many as fit on the GPU.
     """
     blocks = ceil(shape.rows / tile.rows) * ceil(shape.filters / tile.filters) * shape.groups * tile.splits
     resident = min(
