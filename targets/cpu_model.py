@@ -30,6 +30,8 @@ class CpuModel:
         A multiply-add broadcasts a number from memory by itself, as AVX-512's does: no register holds the broadcast.
     lane_operand : bool
         A multiply-add takes a lane of a register as its factor, as NEON's does: no register holds the broadcast.
+    in_order : bool
+        It starts instructions in the order of the code, so loads are to stand ahead of what takes them, in registers of their own.
     pointer_registers : int
         General registers that an inner loop has left for pointers.
     store_buffer : int
@@ -63,6 +65,7 @@ class CpuModel:
     fma_latency: float = _figure(4.0, 1, 64)
     memory_operand: bool = _figure(False)
     lane_operand: bool = _figure(False)
+    in_order: bool = _figure(False)
     pointer_registers: int = _figure(8, 1, 64)
     store_buffer: int = _figure(64, 1, 4096)
     line_bytes: int = _figure(64, 16, 1024)

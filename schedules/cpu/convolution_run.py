@@ -50,8 +50,8 @@ class ConvolutionRun:
 
     @property
     def workload(self) -> str:
-        """Name what is computed."""
-        return described(self.links, self.wanted)
+        """Name what is cut. A run of one layer has another name than the layer."""
+        return f"run of {described(self.links, self.wanted)}"
 
     @cached_property
     def chosen(self) -> list[Segment]:
@@ -75,7 +75,7 @@ class ConvolutionRun:
             return self.chosen
         found = self._cut(self.space().check(point, self.workload))
         if found is None:  # `check` has refused it
-            raise TenfoldError(f"the run {self.workload} can't be cut so")
+            raise TenfoldError(f"{self.workload}: it can't be cut so")
         return found
 
     def _cut(self, point: Point) -> list[Segment] | None:

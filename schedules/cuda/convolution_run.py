@@ -40,8 +40,8 @@ class ConvolutionRun:
 
     @property
     def workload(self) -> str:
-        """Name what is computed."""
-        return ", ".join(map(str, self.links))
+        """Name what is cut. A run of one layer has another name than the layer."""
+        return f"run of {', '.join(map(str, self.links))}"
 
     @cached_property
     def chosen(self) -> list[int]:
@@ -73,7 +73,7 @@ class ConvolutionRun:
             return self.chosen
         found = self._cut(self.space().check(point, self.workload))
         if found is None:  # `check` has refused it
-            raise TenfoldError(f"the run {self.workload} can't be cut so")
+            raise TenfoldError(f"{self.workload}: it can't be cut so")
         return found
 
     def kernel(self, begin: int, count: int) -> Kernel | None:

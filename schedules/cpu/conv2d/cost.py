@@ -64,7 +64,8 @@ def fits_registers(pixels: int, vectors: int, target: CpuTarget, channels: int |
 
     One register stays free: LLVM spills exact fits in some surroundings. Where a multiply-add can't broadcast from memory or take a lane,
     as in AVX2, a broadcast needs a register, and with a single weight vector LLVM keeps all broadcasts of a step. Where it takes lanes and
-    the image has no more channels than a vector, LLVM loads all channels of each pixel at once: every pixel has a register.
+    the image has no more channels than a vector, LLVM loads all channels of each pixel at once: every pixel has a register. Of a core that
+    works in order the weights of the next step are loaded ahead, too.
 
     Parameters
     ----------
@@ -75,6 +76,8 @@ def fits_registers(pixels: int, vectors: int, target: CpuTarget, channels: int |
         Of the image. Default: many.
     """
     accumulators = pixels * vectors
+    if target.model.in_order and accumulators + 2 * vectors + 1 >= target.vector_registers:
+        return False
     if target.model.lane_operand and channels is not None and channels <= target.lanes:
         return accumulators + vectors + pixels < target.vector_registers
     if vectors == 1 and not (target.model.memory_operand or target.model.lane_operand):

@@ -23,6 +23,7 @@ FIGURE_DECIDES = {
     "fma_latency": ("zen3", "tile 3-96 32 5x5"),
     "memory_operand": ("zen4", "tile 64-256 56 1x1 channel_svd 16 [0]"),
     "lane_operand": ("zen3", "chain 256-384 12 3x3 tucker2 136,152"),
+    "in_order": ("neon", "tile 64-256 56 1x1"),
     "pointer_registers": ("zen3", "tile 512-512 7 3x3"),
     "store_buffer": ("zen3", "response norm 96 27"),
     "line_bytes": ("zen3", "dense 2304-256-10"),

@@ -174,6 +174,22 @@ def test_a_run_is_cut_as_its_record_says(target):
     assert not any("chain" in name for name in names) and any("depthwise" in name for name in names)
 
 
+def test_a_run_of_one_layer_has_a_record_beside_that_of_the_layer(target):
+    net, first = network([conv("c", ["x", "w"], "y")], {"w": (64, 64, 1, 1)}, [1, 64, 28, 28]), KernelChoices()
+    as_chosen = compiled(net, target, first)
+    assert ["layer0"] in map(list, first.taken.values()) and len(first.taken) == 2
+    again = KernelChoices(json.loads(json.dumps(first.taken)))
+    assert compiled(net, target, again) == as_chosen and again.taken == first.taken
+
+
+def test_a_core_that_works_in_order_loads_the_next_weights_ahead():
+    target = resolve("cortex-a53")
+    for workload in CONVOLUTIONS.values():
+        point = backend_of(target).convolution(workload).point
+        if point["algorithm"] == "direct":
+            assert point["pixels"] * point["vectors"] + 2 * point["vectors"] + 1 < target.vector_registers
+
+
 def test_winograd_is_a_choice(target):
     nodes = [conv("c", ["x", "w"], "a", pads=[1] * 4), helper.make_node("Relu", ["a"], ["y"])]
     net = network(nodes, {"w": (64, 64, 3, 3)}, [1, 64, 28, 28])
