@@ -108,7 +108,7 @@ def compile(  # noqa: A001 - the verb of the public API
     options = Reading.of("compile", reading)
     say = reporter(progress)
     require_compiler()
-    with target_on(device, target) as (chosen, where):
+    with target_on(device, target, say) as (chosen, where):
         given, plan, points = plan, read_plan(plan), read_choices(choices)
         say("reading the network")
         network = load_network(model, **reading)
@@ -147,7 +147,7 @@ def compile_network(
         holder = TemporaryFolder()
         output = holder.path / "artifact"
     described = describe_target(target)
-    with opened(device, described) as (where, _), output_folder(output, ARTIFACT) as folder:
+    with opened(device, described, say) as (where, _), output_folder(output, ARTIFACT) as folder:
         say("compiling")
         built = build_library(variant.mod, target, folder, say, choices)
         manifest = _manifest(variant, target, folder, built, {**(source or _source(None, None)), "tolerance": tolerance})

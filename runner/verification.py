@@ -84,7 +84,7 @@ def verify(
     if tolerance is None:
         tolerance = manifest.source["tolerance"]
     images = None if data is None else Data.of(data)
-    with opened(device, manifest.target) as (where, lack):
+    with opened(device, manifest.target, say) as (where, lack):
         if where is None:
             raise TenfoldError(f"{path}: it can't run here: {lack}: {advice(path)}")
         given = _variant(path, manifest, model, trust, say)

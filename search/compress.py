@@ -101,7 +101,7 @@ def compress(
     require_compiler()
     with protect(model, how, data):
         check_output(output, RESULT)
-    with _chosen_target(asked, device, target, settings) as (chosen, timer):
+    with _chosen_target(asked, device, target, settings, say) as (chosen, timer):
         images = None if data is None else Data.of(data)
         say("reading the network")
         network = load(model, **reading)
@@ -167,12 +167,12 @@ def _check_fit(network: Network, images: Data) -> None:
 
 @contextlib.contextmanager
 def _chosen_target(
-    asked: Budget | Recipe | Plan, device: str | Device | Timer | None, target: Any, settings: Settings
+    asked: Budget | Recipe | Plan, device: str | Device | Timer | None, target: Any, settings: Settings, say: Progress
 ) -> Iterator[tuple[Target, Timer | None]]:
     from ..targets import resolve
 
     if isinstance(asked, Budget):
-        with open_timer(device, target, settings) as found:
+        with open_timer(device, target, settings, say) as found:
             yield found
     else:
         yield resolve("host" if target is None else target), None

@@ -171,7 +171,7 @@ def bench(
     against = list(dict.fromkeys(against))
     rivals = [rival(name) for name in against]
     images = None if data is None else Data.of(data)
-    with elsewhere(device) as where, TemporaryFolder() as folder:
+    with elsewhere(device, say) as where, TemporaryFolder() as folder:
         if where is not None and not where.is_real:
             raise TenfoldError(f"device {where.name}: times under emulation say nothing of a CPU: give here or HOST:PORT")
         if where is not None and profile:
