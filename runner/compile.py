@@ -79,8 +79,9 @@ def compile(  # noqa: A001 - the verb of the public API
         The largest difference from the reference that is accepted, over the largest element of an output. Default: 1e-4, and more where
         the values of the model are known less exactly (`runner.tolerance`).
     device : Device or str, optional
-        What verifies it: ``here``, ``HOST:PORT`` (where ``tenfold serve`` runs), ``emulated`` or ``emulated:CPU``. Default: this machine;
-        where that can't run the target, an emulator that is installed and can; else nothing.
+        What verifies it: ``here``, ``HOST:PORT`` (where ``tenfold serve`` runs), ``tracker:HOST:PORT/KEY`` (any that is registered there),
+        ``emulated`` or ``emulated:CPU``. Default: this machine; where that can't run the target, an emulator that is installed and can;
+        else nothing.
     choices : mapping or path, optional
         What kernels are built from, by workload, instead of what the model of the machine chooses: a mapping, a JSON file that holds one,
         or the folder of an artifact whose kernels are wanted once more. Workloads that the network does not have are passed over.

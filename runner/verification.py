@@ -54,8 +54,8 @@ def verify(
         reference.npz in the folder. A factored network is compared with that first: factors that another machine computes from the
         same plan may be others.
     device : Device or str, optional
-        Where it runs: ``here``, ``HOST:PORT``, ``emulated`` or ``emulated:CPU``. Default: this machine, or an emulator where this can't
-        run it.
+        Where it runs: ``here``, ``HOST:PORT``, ``tracker:HOST:PORT/KEY``, ``emulated`` or ``emulated:CPU``. Default: this machine, or an
+        emulator where this can't run it.
     data : path, dict or ndarray, optional
         Real inputs to verify on, besides random ones; with the model only.
     tolerance : float, optional

@@ -70,8 +70,8 @@ def compress(
     settings : Settings, optional
         Of the search for a Budget; of no effect otherwise.
     device : str, Device or Timer, optional
-        Where the search times candidates: ``here``, or ``HOST:PORT``, where ``tenfold serve`` runs; or what times modules for the caller
-        (`search.timing.timer.Timer`). Default: this machine.
+        Where the search times candidates: ``here``; ``HOST:PORT``, where ``tenfold serve`` runs; ``tracker:HOST:PORT/KEY``, any that is
+        registered there; or what times modules for the caller (`search.timing.timer.Timer`). Default: this machine.
     target : str, Target or dict, optional
         A preset's name, ``host``, or a TVM target as dict or JSON. Its vector length is what ranks are rounded to, and what a search times
         is compiled for it. Default: the machine that candidates are timed on.

@@ -9,7 +9,7 @@ from typing import Any
 from ...support.errors import TenfoldError
 from ...support.progress import Progress
 from .address import Place
-from .connect import Unavailable
+from .connect import Busy, Unavailable
 from .session import Session
 from .tracker import Grant, Member, Tracker, keys, members
 from .wire import Lost
@@ -19,7 +19,7 @@ LIMIT = "TENFOLD_WAIT"  # the environment variable with another limit
 LOOK = 2.0  # seconds between two looks at what the tracker knows
 PAUSE = 0.5  # seconds until a second look: a device that changes its entry is away for a moment
 GONE = 10.0  # seconds without a sign of life after which a device at the tracker counts as gone
-TRIES = 5  # devices that the tracker gives and that can't be had
+TRIES, TRIES_EACH = 5, 2  # of devices that the tracker gives and that can't be had; of each, where there is no other
 NAMED = 3  # devices that a line names
 
 
@@ -73,7 +73,7 @@ class Search:
         self._limit = _limit()
         self._end = time.monotonic() + self._limit
         self._roll = Roll()
-        self._failures: list[str] = []
+        self._failures: list[tuple[str, str]] = []  # addresses, and what was wrong there
 
     def session(self) -> Session:
         """A session with the first device that is free.
@@ -116,14 +116,21 @@ class Search:
             if grant is not None:
                 return grant
             if self._look(tracker):
-                silent = self._roll.silent()
-                if len(silent) == len(self._roll.present):
-                    raise self._error(f"{_named(silent)} gave no sign of life for {GONE:g} s{self._had()}")
+                self._check_hope()
                 self._say(f"waiting for a device: {self._taken()}")
             elif time.monotonic() - self._roll.seen > GONE:
                 raise self._error(self._no_key(tracker.summary()) + self._had())
             if time.monotonic() > self._end:
                 raise self._error(f"after {self._limit:g} s {self._taken()}: {LIMIT}=SECONDS waits longer")
+
+    def _check_hope(self) -> None:
+        """Raise TenfoldError if none of the devices that are there can be had."""
+        present, silent = [each.address for each in self._roll.present], self._roll.silent()
+        if len(silent) == len(present):
+            raise self._error(f"{_named(silent)} gave no sign of life for {GONE:g} s{self._had()}")
+        tried = [address for address, _ in self._failures]
+        if all(address in silent or tried.count(address) >= TRIES_EACH for address in present):
+            raise self._error(f"{_named(present)} can't be had{self._had()}")
 
     def _again(self, why: str) -> Tracker:
         """Another connection to a tracker that is gone, if it comes back soon: its devices will, too."""
@@ -144,28 +151,31 @@ class Search:
         self._say(f"connecting to {grant.address}")
         try:
             return Session(grant.address, self._silence, grant.match_key)
+        except Busy:  # a client that did not ask the tracker was faster
+            return None
         except Unavailable as error:
-            self._failures.append(str(error))
+            self._failures.append((grant.address, str(error)))
         if len(self._failures) == TRIES:
             raise self._error(f"none of {TRIES} devices that the tracker named could be had{self._had()}")
         return None
 
     def _taken(self) -> str:
-        used = [f"{each.address} by {each.user}" for each in self._roll.present if each.user is not None]
-        count = len(self._roll.present)
-        all_ = "the only device" if count == 1 else f"all {count} devices"
-        return f"{all_} of {self._place.key} {'is' if count == 1 else 'are'} taken" + (f" ({_named(used)})" if used else "")
+        silent = self._roll.silent()
+        there = [each for each in self._roll.present if each.address not in silent]
+        used = [f"{each.address} by {each.user}" for each in there if each.user is not None]
+        of_them = f"all {len(there)} devices of {self._place.key} are" if len(there) > 1 else f"the only device of {self._place.key} is"
+        return f"{of_them} taken" + (f" ({_named(used)})" if used else "")
 
     def _had(self) -> str:
         """What was tried, to end a line."""
-        return f" ({self._failures[-1]})" if self._failures else ""
+        return f" ({self._failures[-1][1]})" if self._failures else ""
 
     def _no_key(self, summary: dict[str, Any]) -> str:
         found = keys(summary)
         if self._place.key in found:
             return f"what has the key {self._place.key} are TVM's own servers: start tenfold serve, or tenfold-device, with --tracker"
         known = ", ".join(f"{key} ({count})" for key, count in found.items())
-        return f"no device of the key {self._place.key}: " + (f"there are {known}" if known else "there is no device at all")
+        return f"no device of the key {self._place.key}: the tracker has " + (known or "no devices at all")
 
     def _error(self, words: str) -> TenfoldError:
         return TenfoldError(f"device {self._place}: {words}")
