@@ -19,7 +19,7 @@ def target_names(incomplete: str) -> list[str]:
 
 def device_names(incomplete: str) -> list[str]:
     """The devices that have names."""
-    return [name for name in ("here", "emulated") if name.startswith(incomplete)]
+    return [name for name in ("here", "emulated", "tracker:") if name.startswith(incomplete)]
 
 
 def engine_names(incomplete: str) -> list[str]:

@@ -38,7 +38,10 @@ def compress(
     cache: Annotated[Path | None, typer.Option("--cache", help="Of measurements; default: ~/.cache/tenfold.", metavar="DIR")] = None,
     threads: Threads = None,
     target: TargetOption = "host",
-    device: Annotated[str | None, typer.Option("--device", help="Time there, where tenfold serve runs.", metavar="HOST:PORT")] = None,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", help="Time there: HOST:PORT (tenfold serve), tracker:HOST:PORT/KEY (any free one).", metavar="D"),
+    ] = None,
     silence: Silence = None,
     *,
     reading: Keywords,

@@ -29,7 +29,10 @@ Threads = Annotated[int | None, typer.Option("--threads", help="Default: the phy
 Device = Annotated[
     str | None,
     typer.Option(
-        "--device", help="Run it there: here, HOST:PORT (tenfold serve), emulated[:CPU].", metavar="D", autocompletion=device_names
+        "--device",
+        help="Run it there: here, HOST:PORT (tenfold serve), tracker:HOST:PORT/KEY (any free one), emulated[:CPU].",
+        metavar="D",
+        autocompletion=device_names,
     ),
 ]
 Silence = Annotated[

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..runtime.artifact import Artifact
+    from ..support.progress import Progress
 
 
 @command
@@ -38,7 +39,7 @@ def run(
         if output.suffix != ".npz":
             raise TenfoldError(f"{output}: the outputs are written as .npz: give a name that ends in it")
         destination(output)
-    with _loaded(artifact, threads, device) as network:
+    with _loaded(artifact, threads, device, work.say) as network:
         if network.manifest.verification is None:
             work.remark(f"{artifact}: it was never verified: tenfold verify {artifact} does that")
         work.say("reading the inputs")
@@ -54,7 +55,7 @@ def run(
 
 
 @contextlib.contextmanager
-def _loaded(artifact: Path, threads: int | None, device: str | None) -> Iterator[Artifact]:
+def _loaded(artifact: Path, threads: int | None, device: str | None, say: Progress) -> Iterator[Artifact]:
     """The network, here or on a device. Without one nothing but the runtime is imported."""
     if device is None:
         from ..runtime.artifact import load
@@ -64,7 +65,7 @@ def _loaded(artifact: Path, threads: int | None, device: str | None) -> Iterator
     from ..runner.devices.artifacts import load_on, read_manifest
     from ..runner.devices.choose import device_of
 
-    with device_of(device, architecture=read_manifest(artifact).target["architecture"]) as where:
+    with device_of(device, architecture=read_manifest(artifact).target["architecture"], progress=say) as where:
         yield load_on(where, artifact, threads)
 
 

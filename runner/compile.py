@@ -79,8 +79,9 @@ def compile(  # noqa: A001 - the verb of the public API
         The largest difference from the reference that is accepted, over the largest element of an output. Default: 1e-4, and more where
         the values of the model are known less exactly (`runner.tolerance`).
     device : Device or str, optional
-        What verifies it: ``here``, ``HOST:PORT`` (where ``tenfold serve`` runs), ``emulated`` or ``emulated:CPU``. Default: this machine;
-        where that can't run the target, an emulator that is installed and can; else nothing.
+        What verifies it: ``here``, ``HOST:PORT`` (where ``tenfold serve`` runs), ``tracker:HOST:PORT/KEY`` (any that is registered there),
+        ``emulated`` or ``emulated:CPU``. Default: this machine; where that can't run the target, an emulator that is installed and can;
+        else nothing.
     choices : mapping or path, optional
         What kernels are built from, by workload, instead of what the model of the machine chooses: a mapping, a JSON file that holds one,
         or the folder of an artifact whose kernels are wanted once more. Workloads that the network does not have are passed over.
@@ -108,7 +109,7 @@ def compile(  # noqa: A001 - the verb of the public API
     options = Reading.of("compile", reading)
     say = reporter(progress)
     require_compiler()
-    with target_on(device, target) as (chosen, where):
+    with target_on(device, target, say) as (chosen, where):
         given, plan, points = plan, read_plan(plan), read_choices(choices)
         say("reading the network")
         network = load_network(model, **reading)
@@ -147,7 +148,7 @@ def compile_network(
         holder = TemporaryFolder()
         output = holder.path / "artifact"
     described = describe_target(target)
-    with opened(device, described) as (where, _), output_folder(output, ARTIFACT) as folder:
+    with opened(device, described, say) as (where, _), output_folder(output, ARTIFACT) as folder:
         say("compiling")
         built = build_library(variant.mod, target, folder, say, choices)
         manifest = _manifest(variant, target, folder, built, {**(source or _source(None, None)), "tolerance": tolerance})

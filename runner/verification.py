@@ -54,8 +54,8 @@ def verify(
         reference.npz in the folder. A factored network is compared with that first: factors that another machine computes from the
         same plan may be others.
     device : Device or str, optional
-        Where it runs: ``here``, ``HOST:PORT``, ``emulated`` or ``emulated:CPU``. Default: this machine, or an emulator where this can't
-        run it.
+        Where it runs: ``here``, ``HOST:PORT``, ``tracker:HOST:PORT/KEY``, ``emulated`` or ``emulated:CPU``. Default: this machine, or an
+        emulator where this can't run it.
     data : path, dict or ndarray, optional
         Real inputs to verify on, besides random ones; with the model only.
     tolerance : float, optional
@@ -84,7 +84,7 @@ def verify(
     if tolerance is None:
         tolerance = manifest.source["tolerance"]
     images = None if data is None else Data.of(data)
-    with opened(device, manifest.target) as (where, lack):
+    with opened(device, manifest.target, say) as (where, lack):
         if where is None:
             raise TenfoldError(f"{path}: it can't run here: {lack}: {advice(path)}")
         given = _variant(path, manifest, model, trust, say)

@@ -70,8 +70,8 @@ def compress(
     settings : Settings, optional
         Of the search for a Budget; of no effect otherwise.
     device : str, Device or Timer, optional
-        Where the search times candidates: ``here``, or ``HOST:PORT``, where ``tenfold serve`` runs; or what times modules for the caller
-        (`search.timing.timer.Timer`). Default: this machine.
+        Where the search times candidates: ``here``; ``HOST:PORT``, where ``tenfold serve`` runs; ``tracker:HOST:PORT/KEY``, any that is
+        registered there; or what times modules for the caller (`search.timing.timer.Timer`). Default: this machine.
     target : str, Target or dict, optional
         A preset's name, ``host``, or a TVM target as dict or JSON. Its vector length is what ranks are rounded to, and what a search times
         is compiled for it. Default: the machine that candidates are timed on.
@@ -101,7 +101,7 @@ def compress(
     require_compiler()
     with protect(model, how, data):
         check_output(output, RESULT)
-    with _chosen_target(asked, device, target, settings) as (chosen, timer):
+    with _chosen_target(asked, device, target, settings, say) as (chosen, timer):
         images = None if data is None else Data.of(data)
         say("reading the network")
         network = load(model, **reading)
@@ -167,12 +167,12 @@ def _check_fit(network: Network, images: Data) -> None:
 
 @contextlib.contextmanager
 def _chosen_target(
-    asked: Budget | Recipe | Plan, device: str | Device | Timer | None, target: Any, settings: Settings
+    asked: Budget | Recipe | Plan, device: str | Device | Timer | None, target: Any, settings: Settings, say: Progress
 ) -> Iterator[tuple[Target, Timer | None]]:
     from ..targets import resolve
 
     if isinstance(asked, Budget):
-        with open_timer(device, target, settings) as found:
+        with open_timer(device, target, settings, say) as found:
             yield found
     else:
         yield resolve("host" if target is None else target), None

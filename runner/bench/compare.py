@@ -142,8 +142,8 @@ def bench(
         Go on, for at most so many seconds, until rounds agree and others take little of the CPUs. Where that does not come, and where
         it was not asked for and the machine was disturbed, a RuntimeWarning says so.
     device : Device or str, optional
-        Where networks in Tenfold run and are timed: ``here``, or ``HOST:PORT``, where ``tenfold serve`` runs. Rivals run here only: with
-        a device elsewhere they have no rows. Default: here.
+        Where networks in Tenfold run and are timed: ``here``; ``HOST:PORT``, where ``tenfold serve`` runs; ``tracker:HOST:PORT/KEY``, any
+        that is registered there. Rivals run here only: with a device elsewhere they have no rows. Default: here.
     progress : callable, optional
         Called with a few words when a step begins, and with what is done of it; see `progress.Progress`.
     **reading
@@ -171,7 +171,7 @@ def bench(
     against = list(dict.fromkeys(against))
     rivals = [rival(name) for name in against]
     images = None if data is None else Data.of(data)
-    with elsewhere(device) as where, TemporaryFolder() as folder:
+    with elsewhere(device, say) as where, TemporaryFolder() as folder:
         if where is not None and not where.is_real:
             raise TenfoldError(f"device {where.name}: times under emulation say nothing of a CPU: give here or HOST:PORT")
         if where is not None and profile:

@@ -6,10 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...support.errors import TenfoldError
+from ...support.progress import Progress, reporter
 from ...targets.gpu_target import CUDA
+from .address import TRACKER, Place
 from .device import HERE, Device
 from .emulated import CPU, X86, Emulated, cpus_of, emulator_for
 from .emulated_cuda import EmulatedCuda
+from .fleet import Search
 from .here import Here
 from .remote import Remote
 from .session import SILENCE, Session
@@ -20,23 +23,25 @@ if TYPE_CHECKING:
 EMULATED = "emulated"
 
 
-def device_of(spec: str, *, architecture: str = X86, silence: float | None = None) -> Device:
+def device_of(spec: str, *, architecture: str = X86, silence: float | None = None, progress: Progress | None = None) -> Device:
     """The device of a name.
 
     Parameters
     ----------
     spec : str
-        ``here``; ``HOST:PORT``, where ``tenfold serve`` or ``tenfold-device`` runs; ``emulated``, ``emulated:CPU`` or
-        ``emulated:cuda``.
+        ``here``; ``HOST:PORT``, where ``tenfold serve`` or ``tenfold-device`` runs; ``tracker:HOST:PORT/KEY``, any of those that are
+        registered there, as soon as one is free; ``emulated``, ``emulated:CPU`` or ``emulated:cuda``.
     architecture : str
         Of what is emulated.
     silence : float, optional
         Seconds without a sign of life of a remote device after which it is given up. Default: 12.
+    progress : Progress, optional
+        Told what is waited for.
 
     Raises
     ------
     TenfoldError
-        The device does not answer, the emulator is not installed, or `silence` was given for what is no remote device.
+        The device does not answer, none becomes free, the emulator is not installed, or `silence` was given for what is no remote device.
     """
     kind, _, cpu = spec.partition(":")
     if silence is not None and not _is_address(spec):
@@ -47,7 +52,10 @@ def device_of(spec: str, *, architecture: str = X86, silence: float | None = Non
         return EmulatedCuda()
     if kind == EMULATED:
         return Emulated(cpu or CPU, architecture)
-    return Remote(Session(spec, SILENCE if silence is None else silence))
+    limit = SILENCE if silence is None else silence
+    if kind == TRACKER:
+        return Remote(Search(Place.of_device(spec), limit, reporter(progress)).session())
+    return Remote(Session(spec, limit))
 
 
 def find_device(target: Mapping[str, Any]) -> tuple[Device | None, str]:
@@ -84,12 +92,14 @@ def find_device(target: Mapping[str, Any]) -> tuple[Device | None, str]:
 
 
 @contextlib.contextmanager
-def target_on(device: Device | str | None, target: Target | dict[str, Any] | str | None) -> Iterator[tuple[Target, Device | str | None]]:
+def target_on(
+    device: Device | str | None, target: Target | dict[str, Any] | str | None, progress: Progress | None = None
+) -> Iterator[tuple[Target, Device | str | None]]:
     """A target, and the device with it; ``host`` means the machine of a remote device. What was opened for that is closed at the end."""
     from ...targets import resolve
 
     if target in (None, "host") and isinstance(device, str) and _is_address(device):
-        with device_of(device) as there:
+        with device_of(device, progress=progress) as there:
             assert isinstance(there, Remote)
             yield there.target, there
     elif target in (None, "host") and isinstance(device, Remote):
@@ -99,15 +109,19 @@ def target_on(device: Device | str | None, target: Target | dict[str, Any] | str
 
 
 @contextlib.contextmanager
-def elsewhere(device: Device | str | None) -> Iterator[Device | None]:
+def elsewhere(device: Device | str | None, progress: Progress | None = None) -> Iterator[Device | None]:
     """A device, closed at the end if it was named; None for this process."""
     if device is None or device == HERE or isinstance(device, Here):
         yield None
     elif isinstance(device, str):
-        with device_of(device) as found:
+        with device_of(device, progress=progress) as found:
             yield found
     else:
         yield device
+
+
+def _named(device: str, target: Mapping[str, Any], progress: Progress | None) -> Device:
+    return device_of(device, architecture=target["architecture"], progress=progress)
 
 
 def _is_address(spec: str) -> bool:
@@ -115,7 +129,9 @@ def _is_address(spec: str) -> bool:
 
 
 @contextlib.contextmanager
-def opened(device: Device | str | None, target: Mapping[str, Any]) -> Iterator[tuple[Device | None, str]]:
+def opened(
+    device: Device | str | None, target: Mapping[str, Any], progress: Progress | None = None
+) -> Iterator[tuple[Device | None, str]]:
     """A device that can run a target, closed at the end of the block unless it was given.
 
     Parameters
@@ -124,6 +140,8 @@ def opened(device: Device | str | None, target: Mapping[str, Any]) -> Iterator[t
         One, its name, or None: the one that `find_device` finds.
     target : dict
         As in a manifest.
+    progress : Progress, optional
+        Told what is waited for.
 
     Yields
     ------
@@ -139,7 +157,7 @@ def opened(device: Device | str | None, target: Mapping[str, Any]) -> Iterator[t
         if device is None:
             found, lack = find_device(target)
         else:
-            found, lack = device_of(device, architecture=target["architecture"]) if isinstance(device, str) else device, ""
+            found, lack = device if not isinstance(device, str) else _named(device, target, progress), ""
             if isinstance(device, str):
                 stack.callback(found.close)
             reason = found.check(target)

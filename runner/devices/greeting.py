@@ -21,7 +21,7 @@ class Greeting:
         self._content = b""
 
     def hear(self) -> dict[str, Any] | None:
-        """What has been asked for, if that is complete.
+        """What has been asked for, if that is complete: a limit on `silence`, and of a client that a tracker sends its match `key`.
 
         Raises
         ------
@@ -45,6 +45,6 @@ class Greeting:
 
 def _greeting(value: Any) -> dict[str, Any]:
     silence = value.get("silence") if isinstance(value, dict) and value.get("do") == "greet" else None
-    if not isinstance(silence, (int, float)) or not 0 < silence <= LONGEST_SILENCE:
+    if not isinstance(silence, (int, float)) or not 0 < silence <= LONGEST_SILENCE or not isinstance(value.get("key", ""), str):
         raise Garbled("this is no greeting")
     return value

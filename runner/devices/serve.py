@@ -1,102 +1,28 @@
 """The device's side of a session: ``tenfold serve`` runs what another machine compiled, and times it.
 
-Each session has a process and a folder of its own (`bench_session`): code that crashes or hangs ends its session, not the server. The
+Each session has a process and a folder of its own (`session_process`): code that crashes or hangs ends its session, not the server. The
 server itself waits for nobody: connections that say nothing have a deadline, and sessions a limit on silence.
 """
 from __future__ import annotations
 
-import multiprocessing
+import ipaddress
 import selectors
-import signal
 import socket
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
-from typing import Any
 
 from ...support.errors import TenfoldError
-from ...support.files.temporary import TemporaryFolder
 from ...targets.detection import cpu_model
 from ...targets.light_import import import_tvm
-from . import bench_session
 from .greeting import Greeting
-from .wire import SILENCE, Garbled, beat_of, check_silence, message
+from .registration import STALE, Entry, Registration
+from .session_process import SessionProcess
+from .wire import SILENCE, Garbled, check_silence, message
 
 GREETINGS = 64  # connections that may be about to say what they want
-LAST_WORDS = 4096  # bytes at most
 
 Say = Callable[[str], None]
-
-
-class Session:
-    """A client with its process and its folder.
-
-    Parameters
-    ----------
-    greeting : Greeting
-        Its connection; the process has it too, and speaks on it.
-    silence, theirs : float
-        Limits on silence, in seconds: the server's and the client's.
-    others : list
-        Connections of the server that the process must not keep open.
-    """
-
-    def __init__(self, greeting: Greeting, silence: float, theirs: float, others: list[Any]) -> None:
-        self.address, self._connection, self._silence = greeting.address, greeting.connection, silence
-        self._connection.setblocking(True)
-        self._begin = time.monotonic()
-        self._folder = TemporaryFolder()
-        self.life, its = multiprocessing.Pipe(duplex=False)
-        arguments = (self._connection, [*others, self.life], its, self._folder, (silence, theirs))
-        self.process = multiprocessing.get_context("fork").Process(target=bench_session.start, args=arguments, daemon=True)
-        try:
-            self.process.start()
-        except OSError:
-            self._folder.remove()
-            raise
-        its.close()
-        self._words = ""
-        self._heard()
-
-    def _heard(self) -> None:
-        self.deadline = time.monotonic() + self._silence + beat_of(self._silence)
-
-    @property
-    def age(self) -> float:
-        """Seconds."""
-        return time.monotonic() - self._begin
-
-    def hear(self) -> bool:
-        """Take a sign of life, or last words, of the process; whether there was one."""
-        try:
-            self._words = self.life.recv_bytes(LAST_WORDS).decode(errors="replace") or self._words
-        except (OSError, EOFError):
-            return False
-        self._heard()
-        return True
-
-    def end(self, words: str = "") -> str:
-        """End it, tell the client why and remove what is left of it. Returns why it has ended; empty if its client has ended it."""
-        while self.life.poll() and self.hear():
-            pass
-        if words:
-            self.process.kill()  # which a process that is stopped minds too
-        self.process.join()
-        words = words or self._words or _cause(self.process.exitcode)
-        with closing(self._connection), closing(self.life), suppress(OSError):
-            self._connection.setblocking(False)
-            self._connection.sendall(message({"ended": words or "it has ended"}))
-            self._connection.shutdown(socket.SHUT_WR)
-            while self._connection.recv(1 << 16):  # the system drops what it has sent if something is left unread
-                pass
-        self._folder.remove()
-        return words
-
-
-def _cause(code: int | None) -> str:
-    if not code:
-        return ""
-    return f"its process died of {signal.Signals(-code).name}" if code < 0 else f"its process failed ({code})"
 
 
 class Server:
@@ -109,15 +35,19 @@ class Server:
         Seconds without a sign of life of the client, or of a session's process, after which the session ends.
     say : callable
         Takes a line on what happens.
+    entry : Entry, optional
+        What it registers as with a tracker.
     """
 
-    def __init__(self, listener: socket.socket, silence: float, say: Say) -> None:
+    def __init__(self, listener: socket.socket, silence: float, say: Say, entry: Entry | None = None) -> None:
         self._listener, self._silence, self._say = listener, silence, say
         self._greetings: list[Greeting] = []
-        self._session: Session | None = None
+        self._session: SessionProcess | None = None
         self._selector = selectors.DefaultSelector()
         listener.setblocking(False)
         self._selector.register(listener, selectors.EVENT_READ, self._accept)
+        port = listener.getsockname()[1]
+        self._registration = None if entry is None else Registration(entry, port, self._selector, say)
 
     def run(self) -> None:
         """Until interrupted."""
@@ -132,10 +62,13 @@ class Server:
                 self._session.end("tenfold serve was stopped")
             for greeting in self._greetings:
                 greeting.connection.close()
+            if self._registration is not None:
+                self._registration.close()
             self._selector.close()
 
     def _patience(self) -> float | None:
-        deadlines = [each.deadline for each in self._greetings] + ([self._session.deadline] if self._session else [])
+        deadlines = [each.deadline for each in self._greetings]
+        deadlines += [each.deadline for each in (self._session, self._registration) if each is not None]
         return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
 
     def _expire(self) -> None:
@@ -145,6 +78,8 @@ class Server:
             greeting.connection.close()
         if self._session is not None and self._session.deadline <= now:
             self._end(f"its process gave no sign of life for {self._silence:g} s")
+        if self._registration is not None and self._registration.deadline <= now:
+            self._registration.on_time()
 
     def _accept(self) -> None:
         try:
@@ -169,10 +104,11 @@ class Server:
             if wanted is None:
                 return
             self._forget(greeting)
-            if self._session is None:
-                self._begin(greeting, wanted["silence"])
+            refusal = self._refusal(wanted.get("key"))
+            if refusal is None:
+                self._begin(greeting, wanted["silence"], wanted.get("key"))
                 return
-            greeting.connection.sendall(message({"busy": f"with {self._session.address}, for {self._session.age:.0f} s"}))
+            greeting.connection.sendall(message(refusal))
         except BlockingIOError:
             return
         except (Garbled, OSError):
@@ -180,11 +116,24 @@ class Server:
                 self._forget(greeting)
         greeting.connection.close()
 
-    def _begin(self, greeting: Greeting, theirs: float) -> None:
+    def _refusal(self, match_key: str | None) -> dict[str, str] | None:
+        """Why a client is not served now."""
+        if self._session is not None:
+            return {"busy": f"with {self._session.address}, for {self._session.age:.0f} s"}
+        if match_key is not None and (self._registration is None or not self._registration.accepts(match_key)):
+            return {"stale": STALE}
+        return None
+
+    def _begin(self, greeting: Greeting, theirs: float, match_key: str | None) -> None:
         others = [self._listener, self._selector, *(each.connection for each in self._greetings)]
+        if self._registration is not None:
+            self._registration.begin(greeting.address, match_key)
+            others += filter(None, [self._registration.socket])
         try:
-            self._session = session = Session(greeting, self._silence, theirs, others)
+            self._session = session = SessionProcess(greeting, self._silence, theirs, others)
         except (OSError, TenfoldError) as error:
+            if self._registration is not None:
+                self._registration.end()
             self._say(f"no session with {greeting.address}: {error}")
             raise OSError from None
         self._say(f"session with {greeting.address}")
@@ -199,9 +148,11 @@ class Server:
                 self._selector.unregister(each)
         words = session.end(words)
         self._say(f"session ended{words and ': '}{words}")
+        if self._registration is not None:
+            self._registration.end()
 
 
-def serve(host: str, port: int, say: Say, silence: float | None = None) -> None:
+def serve(host: str, port: int, say: Say, silence: float | None = None, entry: Entry | None = None) -> None:
     """Serve sessions, one at a time, until interrupted.
 
     Parameters
@@ -212,11 +163,13 @@ def serve(host: str, port: int, say: Say, silence: float | None = None) -> None:
         Takes a line on what happens.
     silence : float, optional
         Seconds without a sign of life of a client after which its session ends. Default: 60.
+    entry : Entry, optional
+        What it registers as with a tracker.
 
     Raises
     ------
     TenfoldError
-        The address can't be listened on.
+        The address can't be listened on, or clients that the tracker sends would not reach it.
     """
     silence = SILENCE if silence is None else silence
     check_silence(silence)
@@ -226,5 +179,16 @@ def serve(host: str, port: int, say: Say, silence: float | None = None) -> None:
     except (OSError, OverflowError) as error:
         raise TenfoldError(f"can't listen on {host}:{port}: {error}; choose another --host or --port") from None
     with closing(listener):
+        if entry is not None:
+            _check_reach(host, listener, entry)
+        server = Server(listener, silence, say, entry)
         say(f"serving {cpu_model()} on {host}:{listener.getsockname()[1]}, one session at a time")
-        Server(listener, silence, say).run()
+        server.run()
+
+
+def _check_reach(host: str, listener: socket.socket, entry: Entry) -> None:
+    """Raise TenfoldError where only this machine could follow a tracker that is on another one."""
+    tracker, own = (ipaddress.ip_address(address[0].partition("%")[0]) for address in (entry.resolve()[1], listener.getsockname()))
+    if own.is_loopback and not tracker.is_loopback and entry.advertise is None:
+        what = "clients of a tracker on another machine do not reach it: give --host 0.0.0.0, or --advertise HOST"
+        raise TenfoldError(f"--host {host}: {what}")

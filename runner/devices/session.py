@@ -1,9 +1,6 @@
 """The near side of a session with a device (``tenfold serve``, ``tenfold-device``): what is compiled here is sent there, run and timed."""
 from __future__ import annotations
 
-import contextlib
-import socket
-import time
 import weakref
 from collections.abc import Iterable, Iterator
 from importlib import metadata
@@ -15,11 +12,9 @@ from ...support.errors import TenfoldError
 from ...targets import CpuTarget
 from ...targets.cpu_model import CpuModel
 from ...targets.host import Facts, target_of
-from .wire import PIECE, PROTOCOL, Closed, Garbled, Lost, Wire, beat_of, check_silence, pieces
+from .connect import Unavailable, connect
+from .wire import PIECE, PROTOCOL, Closed, Garbled, Lost, Wire, pieces
 
-PORT = 9190
-PATIENCE = 10.0  # seconds for a device to answer a greeting
-TRIES, PAUSE = 4, 0.2  # greetings of a device that is busy; seconds between two of them
 SILENCE = 12.0  # seconds without a sign of life after which a device counts as gone
 
 
@@ -42,10 +37,6 @@ class Refused(TenfoldError):
         self.words = words
 
 
-class Busy(TenfoldError):
-    """The device serves another session."""
-
-
 class Session:
     """A device that is connected.
 
@@ -55,18 +46,20 @@ class Session:
         ``HOST`` or ``HOST:PORT``.
     silence : float
         Seconds without a sign of life of the device after which the session is given up.
+    match_key : str, optional
+        With which a tracker has given the device to this client.
 
     Raises
     ------
+    Unavailable
+        Nothing answers there, it is no device that serves, it serves another session, or waits for another client.
     TenfoldError
-        Nothing answers there, it is no device that serves, it serves another session, or its Tenfold is another one.
+        Its Tenfold is another one, or the address is none.
     """
 
-    def __init__(self, address: str, silence: float = SILENCE) -> None:
+    def __init__(self, address: str, silence: float = SILENCE, match_key: str | None = None) -> None:
         self.address = address
-        check_silence(silence)
-        host, port = _parse(address)
-        self._wire: Wire | None = self._begin(host, port, silence)
+        self._wire: Wire | None = connect(address, silence, match_key)
         self._unused: list[int] = []
         weakref.finalize(self, self._wire.close)
         about = self.ask("describe")
@@ -163,7 +156,7 @@ class Session:
             return answer["value"], self._bytes(self._wire, size)
         except Lost as error:
             self.close()
-            raise TenfoldError(f"device {self.address}: the session has ended: {error}") from None
+            raise Unavailable(f"device {self.address}: the session has ended: {error}") from None
         except Refused:
             raise
         except BaseException:  # an interrupt: the answer is still to come, to a question that nobody will remember
@@ -196,40 +189,6 @@ class Session:
             content += piece
         return bytes(content)
 
-    def _begin(self, host: str, port: int, silence: float) -> Wire:
-        """A session. A device takes a moment to see that the last one has ended, so one that is busy is asked again, a few times."""
-        for _ in range(TRIES - 1):
-            with contextlib.suppress(Busy):
-                return self._greet(host, port, silence)
-            time.sleep(PAUSE)
-        return self._greet(host, port, silence)
-
-    def _greet(self, host: str, port: int, silence: float) -> Wire:
-        hint = "is tenfold serve running there (or tenfold-device), and open to this machine (--host)?"
-        try:
-            wire = Wire(socket.create_connection((host, port), PATIENCE), min(PATIENCE, silence))
-        except OSError as error:
-            what = error.strerror or str(error) or type(error).__name__
-            raise TenfoldError(f"device {self.address}: {what}: {hint}") from None
-        try:
-            wire.send({"do": "greet", "silence": silence})
-            answer = wire.receive()
-            if "busy" in answer:
-                raise Busy(f"device {self.address}: it serves another session ({answer['busy']}): try again when that has ended")
-            check_silence(answer["silence"])
-        except (Garbled, TypeError, KeyError):
-            wire.close()
-            raise TenfoldError(f"device {self.address}: what answers there is not tenfold serve") from None
-        except Lost as error:
-            wire.close()
-            raise TenfoldError(f"device {self.address}: {error}: {hint}") from None
-        except BaseException:
-            wire.close()
-            raise
-        wire.limit(silence)
-        wire.beat(beat_of(silence, answer["silence"]))
-        return wire
-
 
 def _mend(about: dict[str, Any]) -> str:
     """What makes both sides the same, for a device that describes itself so."""
@@ -240,14 +199,3 @@ def _pieces_of_file(file: Path) -> Iterator[bytes]:
     with open(file, "rb") as content:
         while piece := content.read(PIECE):
             yield piece
-
-
-def _parse(address: str) -> tuple[str, int]:
-    """``board:9190`` -> ``("board", 9190)``."""
-    host, port = address, str(PORT)
-    if address.count(":") == 1 or "]:" in address:
-        host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise TenfoldError(f"--device {address}: write it as HOST:PORT, for example board:{PORT}")
-    return host, int(port)

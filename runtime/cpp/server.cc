@@ -26,6 +26,7 @@
 #include <thread>
 
 #include "bench.h"
+#include "registration.h"
 #include "tenfold/facts.h"
 #include "wire.h"
 
@@ -390,6 +391,8 @@ struct Greeting {
   int connection;
   std::string address, content;
   double deadline;
+  bool is_sent = false;   // by a tracker
+  std::string match_key;  // with which it has given the device to this client
 
   // The limit on silence that has been asked for; 0 while that is not complete. Throws Lost: it is no client, or it is gone.
   double hear() {
@@ -408,6 +411,11 @@ struct Greeting {
     const Json& silence = json.kind == '{' ? find(json, "silence") : json;
     double seconds = json.kind == '{' && find(json, "do").text == "greet" && silence.kind == '0' ? std::atof(silence.text.c_str()) : 0;
     if (!(seconds > 0 && seconds <= kLongestSilence)) throw garbled("greeting");
+    if (std::find(json.keys.begin(), json.keys.end(), "key") != json.keys.end()) {
+      if (find(json, "key").kind != '"') throw garbled("greeting");
+      match_key = find(json, "key").text;
+      is_sent = true;
+    }
     return seconds;
   }
 };
@@ -424,11 +432,15 @@ class Server {
  public:
   Server(int listener, int signals, double silence) : listener_(listener), signals_(signals), silence_(silence) {}
 
+  // Registers with a tracker from now on.
+  void enter(Entry entry, int port) { registration_ = std::make_unique<Registration>(std::move(entry), port, now(), say); }
+
   // Until it is stopped; the signal that did it.
   int run() {
     for (;;) {
       std::vector<pollfd> watched = {{signals_, POLLIN, 0}, {listener_, POLLIN, 0}};
       watched.push_back({session_ && session_->life >= 0 ? session_->life : -1, POLLIN, 0});
+      watched.push_back(registration_ ? registration_->watched() : pollfd{-1, 0, 0});
       for (const Greeting& each : greetings_) watched.push_back({each.connection, POLLIN, 0});
       poll(watched.data(), watched.size(), patience());
       if (watched[0].revents) {
@@ -439,7 +451,8 @@ class Server {
         }
       }
       if (watched[2].revents && session_) hear_session();
-      size_t index = 3;
+      if (watched[3].revents) registration_->on_ready(now());
+      size_t index = 4;
       for (auto each = greetings_.begin(); each != greetings_.end() && index < watched.size(); ++index) {
         auto greeting = each++;
         if (watched[index].revents) hear(greeting);
@@ -458,6 +471,7 @@ class Server {
   int patience() const {
     double first = session_ ? session_->deadline : 1e300;
     for (const Greeting& each : greetings_) first = std::min(first, each.deadline);
+    if (registration_) first = std::min(first, registration_->deadline());
     return first == 1e300 ? -1 : static_cast<int>(std::min(std::max(0.0, std::ceil((first - now()) * 1000)), 1e9));
   }
 
@@ -475,25 +489,38 @@ class Server {
     }
     char host[NI_MAXHOST] = "?";
     getnameinfo(reinterpret_cast<sockaddr*>(&from), size, host, sizeof host, nullptr, 0, NI_NUMERICHOST);
-    greetings_.push_back({connection, host, "", now() + kHandshake});
+    greetings_.push_back({connection, host, "", now() + kHandshake, false, ""});
   }
 
   void hear(std::list<Greeting>::iterator each) {
     try {
       double theirs = each->hear();
       if (theirs == 0) return;
-      if (!session_) {
-        if (start(*each, theirs)) each->connection = -1;
+      std::string no = refusal(*each);
+      if (!no.empty()) {
+        (void)!send(each->connection, no.data(), no.size(), MSG_NOSIGNAL);
       } else {
-        char age[40];
-        std::snprintf(age, sizeof age, "%.0f", now() - session_->begin);
-        std::string busy = message(object("busy", quoted("with " + session_->address + ", for " + age + " s")));
-        (void)!send(each->connection, busy.data(), busy.size(), MSG_NOSIGNAL);
+        if (registration_) registration_->begin(each->address, each->match_key, now());
+        if (start(*each, theirs))
+          each->connection = -1;
+        else if (registration_)
+          registration_->end(now());
       }
     } catch (const Lost&) {
     }
     if (each->connection >= 0) close(each->connection);
     greetings_.erase(each);
+  }
+
+  // Why a client is not served now; empty where it is.
+  std::string refusal(const Greeting& greeting) const {
+    if (session_) {
+      char age[40];
+      std::snprintf(age, sizeof age, "%.0f", now() - session_->begin);
+      return message(object("busy", quoted("with " + session_->address + ", for " + age + " s")));
+    }
+    bool is_wrong = greeting.is_sent && !(registration_ && registration_->accepts(greeting.match_key));
+    return is_wrong ? message(object("stale", quoted(kStale))) : "";
   }
 
   bool start(const Greeting& greeting, double theirs) {
@@ -529,6 +556,7 @@ class Server {
   [[noreturn]] void become(const Greeting& greeting, double theirs, const std::string& folder, int life) {
     close(listener_);
     close(signals_);
+    if (registration_ && registration_->connection() >= 0) close(registration_->connection());
     for (const Greeting& each : greetings_)
       if (each.connection != greeting.connection) close(each.connection);
     sigset_t none;
@@ -567,6 +595,7 @@ class Server {
   void expire() {
     double at = now();
     greetings_.remove_if([at](const Greeting& each) { return each.deadline <= at && (close(each.connection), true); });
+    if (registration_ && registration_->deadline() <= at) registration_->on_time(at);
     if (!session_) return;
     int status = 0;
     if (waitpid(session_->process, &status, WNOHANG) == session_->process) {
@@ -598,12 +627,14 @@ class Server {
     remove_tree(session->folder);
     close(session->lock);
     say("session ended" + (words.empty() ? "" : ": " + words));
+    if (registration_) registration_->end(now());
   }
 
   int listener_, signals_;
   double silence_;
   std::list<Greeting> greetings_;
   std::unique_ptr<Session> session_;
+  std::unique_ptr<Registration> registration_;
 };
 
 int mistake(const std::string& text) {
@@ -631,20 +662,23 @@ int listen_on(const std::string& host, const std::string& port, std::string& why
 }
 
 const char kHelp[] =
-    "tenfold-device [--host ADDRESS] [--port PORT] [--silence SECONDS]\n"
+    "tenfold-device [--host ADDRESS] [--port PORT] [--silence SECONDS] [--tracker HOST:PORT --key KEY [--advertise HOST]]\n"
     "Runs and times networks that another machine compiled (there: --device HOST:PORT), one session at a time, until Ctrl-C.\n"
     "  --host ADDRESS     listen on this address (127.0.0.1); whoever reaches it can run any code here\n"
     "  --port PORT        0: any that is free (9190)\n"
     "  --silence SECONDS  without a sign of life after which a session ends; also the longest that one run may take (60)\n"
+    "  --tracker HOST:PORT, --key KEY   register with TVM's RPC tracker: one of the devices that are called so (--device tracker:HOST:PORT/KEY)\n"
+    "  --advertise HOST   the address that clients are given; default: as the tracker sees it\n"
     "  --version\n";
 
 }  // namespace
 
 int main(int count, char** words) {
-  std::string host = "127.0.0.1", port = "9190", seconds = figure(kSilence), why;
+  std::string host = "127.0.0.1", port = "9190", seconds = figure(kSilence), why, tracker, key, advertise;
   for (int i = 1; i < count; ++i) {
     std::string option = words[i];
-    std::map<std::string, std::string*> known = {{"--host", &host}, {"--port", &port}, {"--silence", &seconds}};
+    std::map<std::string, std::string*> known = {{"--host", &host},       {"--port", &port}, {"--silence", &seconds},
+                                                 {"--tracker", &tracker}, {"--key", &key},   {"--advertise", &advertise}};
     if (option == "--help" || option == "-h") return std::fputs(kHelp, stdout), 0;
     if (option == "--version") return std::puts(("tenfold-device " + version()).c_str()), 0;
     if (!known.count(option)) return mistake("there is no option " + option + " (see --help)");
@@ -657,6 +691,14 @@ int main(int count, char** words) {
     return mistake("--silence " + seconds + ": give seconds, from 0.5 to 86400");
   if (!tenfold::detail::is_number(port) || std::atoll(port.c_str()) > 65535)
     return mistake("--port " + port + ": give a number from 0 to 65535");
+  if (tracker.empty() != key.empty() || (tracker.empty() && !advertise.empty()))
+    return mistake("--tracker HOST:PORT and --key KEY belong together; --advertise HOST needs both");
+  Entry entry;
+  try {
+    if (!tracker.empty()) entry = entry_of(tracker, key, advertise);
+  } catch (const Error& error) {
+    return mistake(error.what());
+  }
 
   sigset_t watched;
   sigemptyset(&watched);
@@ -672,7 +714,11 @@ int main(int count, char** words) {
   socklen_t size = sizeof at;
   getsockname(listener, reinterpret_cast<sockaddr*>(&at), &size);
   uint16_t chosen = at.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6&>(at).sin6_port : reinterpret_cast<sockaddr_in&>(at).sin_port;
+  if (!tracker.empty() && advertise.empty() && is_loopback(at) && !is_loopback(entry.address))
+    return mistake("--host " + host + ": clients of a tracker on another machine do not reach it: give --host 0.0.0.0, or --advertise HOST");
   std::printf("serving %s on %s:%d, one session at a time\n", tenfold::detail::facts().name.c_str(), host.c_str(), ntohs(chosen));
   std::fflush(stdout);
-  return 128 + Server(listener, signals, silence).run();
+  Server server(listener, signals, silence);
+  if (!tracker.empty()) server.enter(std::move(entry), ntohs(chosen));
+  return 128 + server.run();
 }

@@ -81,19 +81,25 @@ inline std::string quoted(const std::string& text) {
 
 inline std::string object(const char* key, const std::string& json) { return "{" + quoted(key) + ": " + json + "}"; }
 
-inline std::string head(Kind kind, size_t length) {
-  std::string bytes = "10fd";
-  bytes += static_cast<char>(kind);
-  for (int shift = 0; shift < 32; shift += 8) bytes += static_cast<char>(length >> shift & 255);
+inline std::string little_endian(size_t value) {
+  std::string bytes;
+  for (int shift = 0; shift < 32; shift += 8) bytes += static_cast<char>(value >> shift & 255);
   return bytes;
 }
+
+inline size_t from_little_endian(const char* bytes) {
+  size_t value = 0;
+  for (int i = 3; i >= 0; --i) value = value << 8 | static_cast<unsigned char>(bytes[i]);
+  return value;
+}
+
+inline std::string head(Kind kind, size_t length) { return "10fd" + std::string(1, static_cast<char>(kind)) + little_endian(length); }
 
 inline std::string message(const std::string& json) { return head(kValue, json.size()) + json; }
 
 // Kind and length of a message. Throws Lost.
 inline std::pair<Kind, size_t> parse_head(const char* bytes) {
-  size_t length = 0;
-  for (int i = 3; i >= 0; --i) length = length << 8 | static_cast<unsigned char>(bytes[5 + i]);
+  size_t length = from_little_endian(bytes + 5);
   if (std::memcmp(bytes, "10fd", 4) != 0 || static_cast<unsigned char>(bytes[4]) > kBytes || length > kLongest) throw garbled();
   return {static_cast<Kind>(bytes[4]), length};
 }

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import tvm
 
     from ...runner.devices.device import Device
+    from ...support.progress import Progress
     from ...targets import Target
     from ..settings import Settings
 
@@ -34,18 +35,23 @@ def model_of(timer: Timer) -> str | None:
 
 
 @contextlib.contextmanager
-def open_timer(device: str | Device | Timer | None, target: Any, settings: Settings) -> Iterator[tuple[Target, Timer]]:
+def open_timer(
+    device: str | Device | Timer | None, target: Any, settings: Settings, progress: Progress | None = None
+) -> Iterator[tuple[Target, Timer]]:
     """The target of a search, and what its modules are timed by.
 
     Parameters
     ----------
     device : str, Device, Timer or None
-        ``here``, or ``HOST:PORT``, where ``tenfold serve`` runs; ``emulated:CPU``, a preset for AArch64 whose cycles are modelled, on one
-        thread (`runner.bench.modelled`); a device that is open; a Timer of the caller's; None: this machine.
+        ``here``; ``HOST:PORT``, where ``tenfold serve`` runs; ``tracker:HOST:PORT/KEY``, any that is registered there; ``emulated:CPU``, a
+        preset for AArch64 whose cycles are modelled, on one thread (`runner.bench.modelled`); a device that is open; a Timer of the
+        caller's; None: this machine.
     target : str, Target, dict or None
         None or ``host``: the machine, or the CPU, that modules are timed on.
     settings : Settings
         Its threads and its silence.
+    progress : Progress, optional
+        Told what is waited for.
 
     Raises
     ------
@@ -68,7 +74,8 @@ def open_timer(device: str | Device | Timer | None, target: Any, settings: Setti
         if modelled is not None:
             where = stack.enter_context(modelled)
         elif device is None or isinstance(device, str):
-            where = stack.enter_context(device_of(HERE if device is None else device, silence=settings.silence))
+            named = HERE if device is None else device
+            where = stack.enter_context(device_of(named, silence=settings.silence, progress=progress))
         else:
             where = device
         if isinstance(where, Remote) and target in (None, "host"):

@@ -134,13 +134,6 @@ def test_an_address_that_is_none(address):
         Session(address)
 
 
-@pytest.mark.parametrize(
-    ("address", "parts"), [("board", ("board", 9190)), ("board:1", ("board", 1)), ("[::1]:2", ("::1", 2)), ("::1", ("::1", 9190))]
-)
-def test_addresses(address, parts):
-    assert session_module._parse(address) == parts
-
-
 def test_a_search_is_timed_there(server):
     with open_timer(server.address, None, Settings(threads=1)) as (target, timer):
         assert isinstance(timer, TimedModules) and isinstance(timer.device, Remote)
