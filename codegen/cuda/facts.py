@@ -52,8 +52,9 @@ def _facts(kernel: str, architecture: str, said: str) -> KernelFacts:
     own = said.partition(f"Function properties for {kernel}\n")[2] or said
     stack = STACK.search(own)
     frame, stores, loads = (int(number) for number in stack.groups()) if stack else (0, 0, 0)
-    return KernelFacts(kernel, architecture, _number(USED, said), stores, loads, max(frame, _number(CUMULATIVE, said)), _number(SHARED, said),
-                       sum(map(int, CONSTANT.findall(said))))
+    constant = sum(map(int, CONSTANT.findall(said)))
+    frame = max(frame, _number(CUMULATIVE, said))
+    return KernelFacts(kernel, architecture, _number(USED, said), stores, loads, frame, _number(SHARED, said), constant)
 
 
 def _number(pattern: re.Pattern[str], said: str) -> int:

@@ -47,11 +47,9 @@ def compile_fatbin(source: str, archs: Sequence[str], ptx: bool, output: Path) -
     with tempfile.TemporaryDirectory(prefix="tenfold-cuda-") as name:
         folder = Path(name)
         (folder / "kernels.cu").write_text(source)
-        done = _run(nvcc, [*OPTIONS, *_generated(chosen, ptx), "--threads", str(os.cpu_count() or 1), "-o", "kernels.fatbin", "kernels.cu"], folder)
-        if done.returncode:
-            raise TenfoldError(f"nvcc can't compile the CUDA kernels: {_first_mistake(done.stderr + done.stdout) or f'exit code {done.returncode}'}")
+        said = _run(nvcc, [*_generated(chosen, ptx), "--threads", str(os.cpu_count() or 1), "-o", "kernels.fatbin", "kernels.cu"], folder)
         made = (folder / "kernels.fatbin").read_bytes()
-    facts = kernel_facts(done.stderr + done.stdout)
+    facts = kernel_facts(said)
     if not holds_device_code(made, chosen, {fact.kernel for fact in facts}):
         raise TenfoldError(f"nvcc made no code for {', '.join(chosen)}: has the CUDA source a kernel?")
     new = output.with_name(f".{output.name}.{os.getpid()}")
@@ -85,13 +83,18 @@ def _generated(archs: list[str], ptx: bool) -> list[str]:
     return [*options, f"-gencode=arch={lowest},code={lowest}"] if ptx else options
 
 
-def _run(nvcc: Nvcc, options: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+def _run(nvcc: Nvcc, options: list[str], folder: Path) -> str:
+    """Run nvcc, and return what it prints."""
     environment = {name: value for name, value in os.environ.items() if name not in INJECTED}
     try:
-        return subprocess.run([str(nvcc.path), *options], cwd=folder, env=environment, capture_output=True, text=True, errors="replace",
-                              stdin=subprocess.DEVNULL)
+        done = subprocess.run([str(nvcc.path), *OPTIONS, *options], cwd=folder, env=environment, capture_output=True, text=True,
+                              errors="replace", stdin=subprocess.DEVNULL)
     except OSError as error:
         raise TenfoldError(f"the CUDA compiler {nvcc.path} can't be run: {error.strerror}") from None
+    said = done.stderr + done.stdout
+    if done.returncode:
+        raise TenfoldError(f"nvcc can't compile the CUDA kernels: {_first_mistake(said) or f'exit code {done.returncode}'}")
+    return said
 
 
 def _first_mistake(said: str) -> str:

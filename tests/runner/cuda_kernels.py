@@ -1,5 +1,7 @@
-"""CUDA sources as TVM writes them, from small schedules: a convolution as a matrix product, with registers, tensor cores and pipelines; a
-reduction over threads; a fused chain. Each comes with its launch, its operands and its result by NumPy."""
+"""CUDA sources as TVM writes them, from small schedules: a convolution as a matrix product, a reduction over threads, a fused chain.
+
+Each comes with its launch, its operands and its result by NumPy.
+"""
 from __future__ import annotations
 
 import re
@@ -11,8 +13,7 @@ import tvm
 import tvm.s_tir.pipeline
 from tenfold.runtime.cuda.launches import Launch
 from tvm import te, tirx
-from tvm.s_tir import Schedule, TensorIntrin
-from tvm.script import tirx as T
+from tvm.s_tir import Schedule
 
 SHARED = 232448  # bytes of a block, with those that are asked for at the launch
 
@@ -40,8 +41,8 @@ class Case:
 
 
 def target() -> tvm.target.Target:
-    return tvm.target.Target({"kind": "cuda", "arch": "sm_80", "max_threads_per_block": 1024, "max_shared_memory_per_block": SHARED, "thread_warp_size": 32},
-                             host={"kind": "llvm"})
+    limits = {"max_threads_per_block": 1024, "max_shared_memory_per_block": SHARED, "thread_warp_size": 32}
+    return tvm.target.Target({"kind": "cuda", "arch": "sm_80", **limits}, host={"kind": "llvm"})
 
 
 def case(schedule: Schedule, inputs: list[np.ndarray], expected: np.ndarray, **options: bool) -> Case:
@@ -68,10 +69,11 @@ def case(schedule: Schedule, inputs: list[np.ndarray], expected: np.ndarray, **o
             split = pipeline(tvm.tirx.transform.BindTarget(device)(tvm.IRModule({"main": function})))
     finally:
         tvm.ir.transform.Sequential = kept
-    kernels, hosts = ({name: f for name, f in split.functions_items() if (int(f.attrs.get("calling_conv", 0)) == 2) == want} for want in (True, False))
+    kernels = {name: function for name, function in split.functions_items() if int(function.attrs.get("calling_conv", 0)) == 2}
+    host, = (function for name, function in split.functions_items() if name not in kernels)
     source = tvm.get_global_func("target.build.cuda")(finish()(tvm.IRModule(kernels)), device).inspect_source()
     output = np.full(expected.shape, np.nan, np.float32)
-    return Case(source, _launch(next(iter(hosts.values()))), (*inputs, output), expected)
+    return Case(source, _launch(host), (*inputs, output), expected)
 
 
 def _launch(host: tvm.tirx.PrimFunc) -> Launch:
@@ -85,11 +87,11 @@ def _launch(host: tvm.tirx.PrimFunc) -> Launch:
     return Launch(name, grid, block, extents.get("tirx.use_dyn_shared_memory", 0), tuple(parameters.index(pointer) for pointer in pointers))
 
 
-def _vectorize(schedule: Schedule, block, lanes: int = 4) -> None:
+def vectorize(schedule: Schedule, block, lanes: int = 4) -> None:
     schedule.vectorize(schedule.split(schedule.get_loops(block)[-1], [None, lanes])[1])
 
 
-def _copy_together(schedule: Schedule, block, loop, threads: int) -> None:
+def copy_together(schedule: Schedule, block, loop, threads: int) -> None:
     """Let all threads of the block copy a tile, four floats at a time."""
     loops = schedule.get_loops(block)
     behind = next(i for i, one in enumerate(loops) if schedule.get(one).same_as(schedule.get(loop))) + 1
@@ -107,10 +109,12 @@ def columns(data: np.ndarray, size: int) -> np.ndarray:
     pad = size // 2
     padded = np.pad(data, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     height, width = data.shape[1:3]
-    return np.concatenate([padded[:, y:y + height, x:x + width] for y in range(size) for x in range(size)], -1).reshape(-1, size * size * data.shape[3])
+    parts = [padded[:, y:y + height, x:x + width] for y in range(size) for x in range(size)]
+    return np.concatenate(parts, -1).reshape(-1, size * size * data.shape[3])
 
 
-def _column(data: te.Tensor, size: int) -> Callable[..., tirx.PrimExpr]:
+def column_of(data: te.Tensor, size: int) -> Callable[..., tirx.PrimExpr]:
+    """The element (pixel, position in the filter) of the matrix that the weight is multiplied by."""
     n, height, width, channels = (int(extent) for extent in data.shape)
     pad = size // 2
 
@@ -138,7 +142,7 @@ def product(pipeline: int = 0, scope: str = "shared", pixels: int = 64) -> Case:
     x = te.placeholder((1, height, width, channels), "float32", "X")
     w = te.placeholder((9 * channels, features), "float32", "W")
     b = te.placeholder((features,), "float32", "B")
-    column = te.compute((pixels, 9 * channels), _column(x, 3), "column")
+    column = te.compute((pixels, 9 * channels), column_of(x, 3), "column")
     k = te.reduce_axis((0, 9 * channels), "k")
     sums = te.compute((pixels, features), lambda m, n: te.sum(column[m, k] * w[k, n], axis=k), "sums")
     out = te.compute((pixels, features), lambda m, n: tirx.max(sums[m, n] + b[n], tirx.const(0, "float32")), "out")
@@ -155,13 +159,13 @@ def product(pipeline: int = 0, scope: str = "shared", pixels: int = 64) -> Case:
     s.bind(threads, "threadIdx.x")
     s.reverse_compute_at(out, threads)
     s.set_scope(sums, 0, "local")
-    _vectorize(s, out)
+    vectorize(s, out)
     s.set_scope(column, 0, scope)
     s.compute_at(column, outer)
     weights = s.cache_read(sums, 1, scope)
     s.compute_at(weights, outer)
     for tile in (column, weights):
-        _copy_together(s, tile, outer, 128)
+        copy_together(s, tile, outer, 128)
     s.unroll(m)
     s.unroll(n)
     s.decompose_reduction(sums, outer)
@@ -174,108 +178,6 @@ def product(pipeline: int = 0, scope: str = "shared", pixels: int = 64) -> Case:
     expected = np.maximum(columns(inputs[0], 3) @ inputs[1] + inputs[2], 0)
     options = dict(use_async_copy=True, disable_storage_rewrite=True) if pipeline > 1 else {}
     return case(s, inputs, expected, **options)
-
-
-TENSOR_CORE = r"""
-__forceinline__ __device__ void mma_weights_pixels(float* c, const float* w, const float* x, int sc, int sw, int sx) {
-  const int lane = threadIdx.x & 31, t = lane & 3;
-  const float4 v = *(const float4*)(x + ((lane >> 2) - 2 * t) * sx + 4 * t);
-  for (int step = 0; step < 2; ++step) {
-    const float4 p = *(const float4*)(w + step * sw + 4 * t);
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(c[0]), "+f"(c[sc]), "+f"(c[1]), "+f"(c[sc + 1])
-        : "r"(__float_as_uint(p.x)), "r"(__float_as_uint(p.y)), "r"(__float_as_uint(p.z)), "r"(__float_as_uint(p.w)),
-          "r"(__float_as_uint(step ? v.z : v.x)), "r"(__float_as_uint(step ? v.w : v.y)));
-  }
-}
-"""
-
-
-@T.prim_func(s_tir=True)
-def _product_of_a_warp(a: T.handle, b: T.handle, c: T.handle) -> None:
-    A = T.match_buffer(a, (2, 1, 4, 2, 2), "float32", offset_factor=4, scope="shared.dyn")
-    B = T.match_buffer(b, (2, 16), "float32", offset_factor=4, scope="shared.dyn")
-    C = T.match_buffer(c, (2, 1, 1, 2), "float32", offset_factor=1, scope="local")
-    with T.sblock("root"):
-        T.reads(C[0:2, 0, 0, 0:2], A[0:2, 0, 0:4, 0:2, 0:2], B[0:2, 0:16])
-        T.writes(C[0:2, 0, 0, 0:2])
-        for j, i, ks, kt, kq in T.grid(2, 2, 2, 4, 2):
-            with T.sblock("u"):
-                vj, vi, vs, vt, vq = T.axis.remap("SSRRR", [j, i, ks, kt, kq])
-                C[vj, 0, 0, vi] = C[vj, 0, 0, vi] + A[vs, 0, vt, vq, vi] * B[vj, vt * 4 + vs * 2 + vq]
-
-
-@T.prim_func(s_tir=True)
-def _product_on_tensor_cores(a: T.handle, b: T.handle, c: T.handle) -> None:
-    s0 = T.int32(); s1 = T.int32(); s2 = T.int32(); s3 = T.int32(); sb = T.int32(); sc = T.int32(); sc1 = T.int32(); sc2 = T.int32()  # noqa: E702
-    A = T.match_buffer(a, (2, 1, 4, 2, 2), "float32", offset_factor=4, scope="shared.dyn", strides=[s0, s1, s2, s3, 1])
-    B = T.match_buffer(b, (2, 16), "float32", offset_factor=4, scope="shared.dyn", strides=[sb, 1])
-    C = T.match_buffer(c, (2, 1, 1, 2), "float32", offset_factor=1, scope="local", strides=[sc, sc1, sc2, 1])
-    with T.sblock("root"):
-        T.reads(C[0:2, 0, 0, 0:2], A[0:2, 0, 0:4, 0:2, 0:2], B[0:2, 0:16])
-        T.writes(C[0:2, 0, 0, 0:2])
-        T.evaluate(T.cuda.func_call("mma_weights_pixels", C.access_ptr("rw"), A.access_ptr("r"), B.access_ptr("r"), sc, s0, sb,
-                                    source_code=TENSOR_CORE))
-
-
-def truncated(values: np.ndarray) -> np.ndarray:
-    """As tensor cores read TF32: without the last 13 bits."""
-    return (values.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
-
-
-def tensor_cores(pipeline: int = 2) -> Case:
-    """The same convolution as `product`, with `mma.m16n8k8` in TF32: weights in fragment order are its first operand.
-
-    Parameters
-    ----------
-    pipeline : int
-        As of `product`.
-    """
-    if not hasattr(tensor_cores, "registered"):
-        TensorIntrin.register("mma_weights_pixels", _product_of_a_warp, _product_on_tensor_cores)
-        tensor_cores.registered = True  # type: ignore[attr-defined]
-    height = width = 16
-    channels, features, pixels = 32, 64, 256
-    x = te.placeholder((1, height, width, channels), "float32", "X")
-    w = te.placeholder((features // 16, 9 * channels // 16, 2, 8, 4, 2, 2), "float32", "W")
-    b = te.placeholder((features,), "float32", "B")
-    column = te.compute((pixels, 9 * channels), _column(x, 3), "column")
-    kb, ks, kt, kq = (te.reduce_axis((0, extent), name) for extent, name in ((9 * channels // 16, "kb"), (2, "ks"), (4, "kt"), (2, "kq")))
-    shape = (pixels // 8, 4, 2, features // 16, 8, 2)
-    sums = te.compute(shape, lambda p, t, j, o, g, i: te.sum(w[o, kb, ks, g, kt, kq, i] * column[p * 8 + t * 2 + j, kb * 16 + kt * 4 + ks * 2 + kq],
-                                                             axis=[kb, ks, kt, kq]), "sums")
-    out = te.compute(shape, lambda p, t, j, o, g, i: tirx.max(sums[p, t, j, o, g, i] + b[o * 16 + g * 2 + i], tirx.const(0, "float32")), "out")
-    s = Schedule(te.create_prim_func([x, w, b, out]))
-    column, sums, out = (s.get_sblock(name) for name in ("column", "sums", "out"))
-    p, t, j, o, g, i, kb, ks, kt, kq = s.get_loops(sums)
-    block_m, warp_m, m = s.split(p, [None, 2, 4])
-    block_n, warp_n, n = s.split(o, [None, 2, 2])
-    s.reorder(block_m, block_n, warp_m, warp_n, g, t, kb, m, n, j, i, ks, kt, kq)
-    s.bind(block_m, "blockIdx.x")
-    s.bind(block_n, "blockIdx.y")
-    threads = s.fuse(warp_m, warp_n, g, t)
-    s.bind(threads, "threadIdx.x")
-    s.set_scope(sums, 0, "local")
-    s.reverse_compute_at(out, threads)
-    s.vectorize(s.get_loops(out)[-1])
-    s.set_scope(column, 0, "shared.dyn")
-    s.compute_at(column, kb)
-    weights = s.cache_read(sums, 0, "shared.dyn")
-    s.compute_at(weights, kb)
-    for tile in (column, weights):
-        _copy_together(s, tile, kb, 128)
-    s.unroll(m)
-    s.unroll(n)
-    s.decompose_reduction(sums, kb)
-    s.tensorize(j, "mma_weights_pixels")
-    s.annotate(kb, "software_pipeline_stage", [0, 0, pipeline])
-    s.annotate(kb, "software_pipeline_order", [0, 1, 2])
-    s.annotate(kb, "software_pipeline_async_stages", [0])
-    data, weight, bias = random(1, height, width, channels), random(features, 9 * channels, scale=1 / 17), random(features)
-    packed = np.ascontiguousarray(weight.reshape(features // 16, 8, 2, 9 * channels // 16, 4, 2, 2).transpose(0, 3, 5, 1, 4, 6, 2))
-    expected = np.maximum(columns(truncated(data), 3) @ truncated(weight).T + bias, 0)
-    made = case(s, [data, packed, bias], expected.reshape(shape), use_async_copy=True, disable_storage_rewrite=True)
-    return made
 
 
 def reduction(threads: int = 128) -> Case:
@@ -319,8 +221,8 @@ def chain(tile: int = 8, features: int = 16) -> Case:
     s.reorder(y0, z0, y, z, f)
     s.bind(y0, "blockIdx.y")
     s.bind(z0, "blockIdx.x")
-    for name, scope in (("third_sums", "local"), ("second", "shared"), ("second_sums", "local"), ("first", "shared"), ("first_sums", "local"), ("padded", "shared")):
-        s.set_scope(s.get_sblock(name), 0, scope)
+    for name in ("third_sums", "second", "second_sums", "first", "first_sums", "padded"):
+        s.set_scope(s.get_sblock(name), 0, "local" if name.endswith("sums") else "shared")
         s.compute_at(s.get_sblock(name), z0)
     for name, sums in (("padded", None), ("first", "first_sums"), ("second", "second_sums"), ("out", "third_sums")):
         _, thread = s.split(s.fuse(*s.get_loops(s.get_sblock(name))[2:]), [None, threads])

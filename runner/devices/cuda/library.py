@@ -19,7 +19,7 @@ from .source import Prepared
 
 CPP = Path(__file__).with_name("cpp")
 SOURCE = "kernel.cu"  # as prepare() names it to the compiler
-COMMON = ("-std=gnu++17", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing", "-w", "-pthread")
+COMMON = ("-std=gnu++17", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing", "-fwrapv", "-w", "-pthread")
 MACHINE = ("-O2",)
 # Accesses stay as they are written: no scalar replacement, no copies of code that would give one access two places.
 CHECKED = ("-O1", "-g1", "-fsanitize=thread", "-fno-tree-sra", "-fno-thread-jumps", "-fno-tree-dominator-opts", "-DEMULATOR_CHECKS")
@@ -33,13 +33,23 @@ class Operand(ctypes.Structure):
                 ("output", ctypes.c_int32), ("written", ctypes.c_int32)]
 
 
+class SiteCount(ctypes.Structure):
+    """As in cpp/machine.h."""
+
+    _fields_ = [("site", ctypes.c_int64), ("space", ctypes.c_int32), ("store", ctypes.c_int32), ("requests", ctypes.c_int64),
+                ("transactions", ctypes.c_int64), ("least", ctypes.c_int64)]
+
+
 class Request(ctypes.Structure):
     """As in cpp/machine.h."""
 
-    _fields_ = [("kernel", ctypes.c_char_p), ("grid", ctypes.c_int32 * 3), ("block", ctypes.c_int32 * 3), ("shared_bytes", ctypes.c_int64),
-                ("operands", ctypes.POINTER(Operand)), ("operand_count", ctypes.c_int32), ("order", ctypes.c_int32), ("seed", ctypes.c_uint64),
-                ("blocks", ctypes.POINTER(ctypes.c_int64)), ("block_count", ctypes.c_int64), ("workers", ctypes.c_int32),
-                ("checks", ctypes.c_int32), ("counting", ctypes.c_int32)]
+    _fields_ = [
+        ("kernel", ctypes.c_char_p), ("grid", ctypes.c_int32 * 3), ("block", ctypes.c_int32 * 3), ("shared_bytes", ctypes.c_int64),
+        ("operands", ctypes.POINTER(Operand)), ("operand_count", ctypes.c_int32), ("order", ctypes.c_int32), ("seed", ctypes.c_uint64),
+        ("blocks", ctypes.POINTER(ctypes.c_int64)), ("block_count", ctypes.c_int64), ("workers", ctypes.c_int32),
+        ("checks", ctypes.c_int32), ("counting", ctypes.c_int32), ("counts", ctypes.POINTER(SiteCount)), ("count_room", ctypes.c_int64),
+        ("count_size", ctypes.c_int64),
+    ]
 
 
 class Report(ctypes.Structure):
@@ -47,13 +57,6 @@ class Report(ctypes.Structure):
 
     _fields_ = [("failed", ctypes.c_int32), ("thread", ctypes.c_int32), ("block", ctypes.c_int64), ("site", ctypes.c_int64),
                 ("line", ctypes.c_int32), ("text", ctypes.c_char * 400)]
-
-
-class SiteCount(ctypes.Structure):
-    """As in cpp/machine.h."""
-
-    _fields_ = [("site", ctypes.c_int64), ("space", ctypes.c_int32), ("store", ctypes.c_int32), ("requests", ctypes.c_int64),
-                ("transactions", ctypes.c_int64), ("least", ctypes.c_int64)]
 
 
 def build(prepared: Prepared, checks: bool, folder: str | os.PathLike[str] | None = None) -> Path:
@@ -87,8 +90,8 @@ def build(prepared: Prepared, checks: bool, folder: str | os.PathLike[str] | Non
     with tempfile.TemporaryDirectory(dir=place) as name:
         work = Path(name)
         (work / SOURCE).write_text(prepared.text)
-        options = CHECKED if checks else UNCHECKED
-        _run([compiler, *COMMON, *options, f"-I{CPP}", f"-I{CPP / 'include'}", "-x", "c++", "-c", str(work / SOURCE), "-o", str(work / "kernel.o")])
+        options = [*COMMON, *(CHECKED if checks else UNCHECKED), f"-I{CPP}", f"-I{CPP / 'include'}"]
+        _run([compiler, *options, "-x", "c++", "-c", str(work / SOURCE), "-o", str(work / "kernel.o")])
         _run([compiler, "-shared", "-pthread", "-Wl,-Bsymbolic", str(work / "kernel.o"), str(machine), "-o", str(work / "new.so")])
         (work / "new.so").replace(library)
     return library
@@ -98,7 +101,6 @@ def load(library: Path) -> ctypes.CDLL:
     """Load what `build` made."""
     loaded = ctypes.CDLL(str(library))
     loaded.emulator_launch.argtypes = [ctypes.POINTER(Request), ctypes.POINTER(Report)]
-    loaded.emulator_counts.argtypes = [ctypes.POINTER(SiteCount), ctypes.c_int]
     return loaded
 
 

@@ -14,7 +14,8 @@ from .errors import EmulationError
 from .library import Operand, Report, Request, SiteCount, build, lines_of, load
 from .source import Kernel, element_bytes, prepare
 
-ORDERS = {"forward": 0, "backward": 1}
+ORDERS, SHUFFLED = {"forward": 0, "backward": 1}, 2
+MOST_SITES = 1 << 16  # places of a kernel that access memory
 MOST_SHARED = 227 << 10  # bytes that a block can have, of compute capability 9.0
 SPACES = ("shared", "global")
 
@@ -48,8 +49,9 @@ class CudaProgram:
         """The entries of the source."""
         return tuple(self._prepared.kernels)
 
-    def launch(self, launch: Launch, operands: Sequence[np.ndarray], *, order: str | int = "forward", outputs: Collection[int] | None = None,
-               blocks: Sequence[int] | None = None, counting: bool = False, workers: int | None = None) -> Counts:
+    def launch(self, launch: Launch, operands: Sequence[np.ndarray], *, order: str | int = "forward",
+               outputs: Collection[int] | None = None, blocks: Sequence[int] | None = None, counting: bool = False,
+               workers: int | None = None) -> Counts:
         """Run one launch. Arrays that the kernel writes are changed in place.
 
         Parameters
@@ -82,38 +84,37 @@ class CudaProgram:
         kernel = self._kernel(launch, operands)
         if counting and not self._checks:
             raise EmulationError("transactions are counted by a program that is made with checks=True")
-        grid, block = launch.grid, launch.block
-        chosen = np.ascontiguousarray(range(grid[0] * grid[1] * grid[2]) if blocks is None else blocks, dtype=np.int64)
-        if chosen.size and not 0 <= chosen.min() <= chosen.max() < grid[0] * grid[1] * grid[2]:
-            raise EmulationError(f"{launch.kernel}: blocks {chosen.min()} to {chosen.max()} are asked for, of a grid of {grid}")
-        passed = _operands(kernel, launch, operands, outputs)
+        chosen = _blocks(launch, blocks)
+        counts = (SiteCount * (MOST_SITES if counting else 0))()
         request = Request(
-            kernel=launch.kernel.encode(), grid=grid, block=block, shared_bytes=launch.shared_bytes, operands=passed,
-            operand_count=len(launch.arguments), order=ORDERS[order] if isinstance(order, str) else 2, seed=0 if isinstance(order, str) else order,
+            kernel=launch.kernel.encode(), grid=launch.grid, block=launch.block, shared_bytes=launch.shared_bytes,
+            operands=_operands(kernel, launch, operands, outputs), operand_count=len(launch.arguments),
+            order=ORDERS[order] if isinstance(order, str) else SHUFFLED, seed=0 if isinstance(order, str) else order,
             blocks=chosen.ctypes.data_as(ctypes.POINTER(ctypes.c_int64)), block_count=chosen.size,
-            workers=min(workers or os.cpu_count() or 1, max(1, chosen.size)), checks=self._checks, counting=counting)
+            workers=min(workers or os.cpu_count() or 1, max(1, chosen.size)), checks=self._checks, counting=counting,
+            counts=counts, count_room=len(counts))
         report = Report()
         if self._library.emulator_launch(ctypes.byref(request), ctypes.byref(report)):
             raise EmulationError(f"{launch.kernel}: there is not enough address space to emulate it")
         if report.failed:
             raise EmulationError(self._message(launch, report))
-        return self._counts() if counting else Counts()
+        return self._counts(counts[:request.count_size])
 
     def _kernel(self, launch: Launch, operands: Sequence[np.ndarray]) -> Kernel:
         kernel = self._prepared.kernels.get(launch.kernel)
         if kernel is None:
             raise EmulationError(f"the CUDA source has no kernel {launch.kernel}; it has {', '.join(self.kernels)}")
         threads = launch.block[0] * launch.block[1] * launch.block[2]
-        if not 0 < threads <= kernel.most_threads:
-            raise EmulationError(f"{launch.kernel}: a block of {threads} threads, where the source allows 1 to {kernel.most_threads}")
-        if not 0 <= launch.shared_bytes <= MOST_SHARED:
-            raise EmulationError(f"{launch.kernel}: {launch.shared_bytes} bytes of dynamic shared memory, of {MOST_SHARED} that a block can have")
-        if min(launch.grid) < 1:
-            raise EmulationError(f"{launch.kernel}: a grid of {launch.grid}")
-        if len(launch.arguments) != len(kernel.parameters):
-            raise EmulationError(f"{launch.kernel} takes {len(kernel.parameters)} pointers, the launch passes {len(launch.arguments)}")
-        if not all(0 <= position < len(operands) for position in launch.arguments):
-            raise EmulationError(f"{launch.kernel}: arguments {launch.arguments} of {len(operands)} operands")
+        mistakes = [
+            (not 0 < threads <= kernel.most_threads, f"a block of {threads} threads, where the source allows 1 to {kernel.most_threads}"),
+            (not 0 <= launch.shared_bytes <= MOST_SHARED, f"{launch.shared_bytes} bytes of shared memory; a block can have {MOST_SHARED}"),
+            (min(launch.grid) < 1, f"a grid of {launch.grid}"),
+            (len(launch.arguments) != len(kernel.parameters), f"{len(launch.arguments)} arguments for {len(kernel.parameters)} pointers"),
+            (not all(0 <= one < len(operands) for one in launch.arguments), f"arguments {launch.arguments} of {len(operands)} operands"),
+        ]
+        for wrong, what in mistakes:
+            if wrong:
+                raise EmulationError(f"{launch.kernel} can't be launched with {what}")
         return kernel
 
     def _message(self, launch: Launch, report: Report) -> str:
@@ -126,10 +127,7 @@ class CudaProgram:
         text = self._source.splitlines()[lines[0] - 1].strip() if lines else ""
         return f"{where}: {report.text.decode(errors='replace')}" + (f": {text[:160]}" if text else "")
 
-    def _counts(self) -> Counts:
-        size = self._library.emulator_counts(None, 0)
-        found = (SiteCount * size)()
-        self._library.emulator_counts(found, size)
+    def _counts(self, found: list[SiteCount]) -> Counts:
         lines = lines_of(self._path, [one.site for one in found])
         return merged(SiteCounts(line[-1] if line else 0, SPACES[one.space], bool(one.store), one.requests, one.transactions, one.least)
                       for line, one in zip(lines, found, strict=True))
@@ -138,6 +136,14 @@ class CudaProgram:
 def _index(number: int, extents: tuple[int, int, int]) -> str:
     x, y, _ = extents
     return f"({number % x}, {number // x % y}, {number // x // y})"
+
+
+def _blocks(launch: Launch, chosen: Sequence[int] | None) -> np.ndarray:
+    count = launch.grid[0] * launch.grid[1] * launch.grid[2]
+    numbers = np.ascontiguousarray(range(count) if chosen is None else chosen, dtype=np.int64)
+    if numbers.size and not 0 <= numbers.min() <= numbers.max() < count:
+        raise EmulationError(f"{launch.kernel}: blocks {numbers.min()} to {numbers.max()} are asked for, of {count}")
+    return numbers
 
 
 def _operands(kernel: Kernel, launch: Launch, operands: Sequence[np.ndarray], outputs: Collection[int] | None) -> ctypes.Array[Operand]:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from .errors import EmulationError
 from .scan import closing, split
@@ -24,6 +24,14 @@ def _call(name: str, line: bool = False) -> Callable[[re.Match[str], Operands], 
     return lambda match, operands: f"{name}({', '.join((['__LINE__'] if line else []) + operands)})"
 
 
+def _load(match: re.Match[str], operands: Operands) -> str:
+    return f"emulator_ptx_load({', '.join([operands[-1], *operands[:-1]])})"
+
+
+def _compare(match: re.Match[str], operands: Operands) -> str:
+    return f"{operands[0]} = {operands[1]} {COMPARISONS[match[1]]} {operands[2]}"
+
+
 def _ldmatrix(match: re.Match[str], operands: Operands) -> str:
     transposed = "true" if match[2] else "false"
     return f"emulator_ptx_ldmatrix<{transposed}>({', '.join(['__LINE__', operands[-1], *operands[:-1]])})"
@@ -40,9 +48,9 @@ OPCODES: dict[str, Callable[[re.Match[str], Operands], str]] = {
     r"cp\.async\.wait_group": _call("emulator_wait"),
     r"cp\.async\.wait_all": lambda match, operands: "emulator_wait(-1)",
     rf"st\.(?:shared(?:::cta)?|global)(?:\.v[24])?{WORD}": _call("emulator_ptx_store"),
-    rf"ld\.(?:shared(?:::cta)?|global)(?:\.nc)?(?:\.v[24])?{WORD}": lambda match, operands: f"emulator_ptx_load({', '.join([operands[-1], *operands[:-1]])})",
+    rf"ld\.(?:shared(?:::cta)?|global)(?:\.nc)?(?:\.v[24])?{WORD}": _load,
     r"cvt\.rna\.tf32\.f32": lambda match, operands: f"{operands[0]} = emulator_tf32({operands[1]})",
-    r"setp\.(eq|ne|lt|le|gt|ge)\.[usb](?:32|64)": lambda match, operands: f"{operands[0]} = {operands[1]} {COMPARISONS[match[1]]} {operands[2]}",
+    r"setp\.(eq|ne|lt|le|gt|ge)\.[usb](?:32|64)": _compare,
     rf"selp{WORD}": lambda match, operands: f"{operands[0]} = {operands[3]} ? {operands[1]} : {operands[2]}",
     rf"mov{WORD}": lambda match, operands: f"{operands[0]} = {operands[1]}",
     r"cvta\.to\.shared\.u64": lambda match, operands: f"{operands[0]} = emulator_shared_address((const void*){operands[1]})",
@@ -75,7 +83,8 @@ def _statement(text: str) -> str:
 
 def _expression(operand: str) -> str:
     """``"+f"(*c)`` -> ``(*c)``."""
-    return operand[operand.index("(", STRING.search(operand).end() if STRING.search(operand) else 0):].strip()  # type: ignore[union-attr]
+    constraint = STRING.search(operand)
+    return operand[constraint.end() if constraint else 0:].strip()
 
 
 def _instructions(template: str) -> list[str]:
@@ -91,7 +100,7 @@ def _instruction(line: str, expressions: list[str]) -> str:
         return f"{TYPES[declared[1]]} {', '.join(f'{name.strip()}{{}}' for name in declared[2].split(','))};"
     guard = PREDICATE.match(line)
     if guard:
-        condition = f"{guard[1]}({_operand(guard[2], expressions, False)})"
+        condition = f"{guard[1]}({_operand(guard[2], expressions)})"
         return f"if ({condition}) {_instruction(line[guard.end():], expressions)}"
     opcode, _, rest = line.partition(" ")
     for pattern, make in KNOWN:
@@ -103,17 +112,19 @@ def _instruction(line: str, expressions: list[str]) -> str:
     raise EmulationError(f"the emulator does not know the PTX instruction {opcode!r}")
 
 
-def _flat(text: str, expressions: list[str], addresses) -> list[str]:  # type: ignore[no-untyped-def]
+def _flat(text: str, expressions: list[str], addresses: Iterator[bool]) -> list[str]:
     text = text.strip()
     if text.startswith("{"):
-        return [_operand(part, expressions, False) for part in text[1:-1].split(",")]
+        return [_operand(part, expressions) for part in text[1:-1].split(",")]
     if text.startswith("["):
         base, plus, offset = text[1:-1].partition("+")
         space = "shared" if next(addresses) else "global"
-        return [f"(emulator_ptx_{space}({_operand(base, expressions, True)}){plus}{offset})"]
-    return [_operand(text, expressions, False)] if text else []
+        return [f"(emulator_ptx_{space}({_operand(base, expressions)}){plus}{offset})"]
+    return [_operand(text, expressions)] if text else []
 
 
-def _operand(text: str, expressions: list[str], address: bool) -> str:
+def _operand(text: str, expressions: list[str]) -> str:
     text = text.strip()
-    return expressions[int(text[1:])] if re.fullmatch(r"%\d+", text) else text
+    if text.startswith("%") and not text[1:].isdigit():
+        raise EmulationError(f"the emulator does not know the PTX register {text!r}")
+    return expressions[int(text[1:])] if text.startswith("%") else text

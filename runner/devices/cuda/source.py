@@ -1,7 +1,7 @@
 """CUDA C -> C++ for the emulated machine.
 
-``__shared__ float tile[64];`` -> ``EMULATOR_SHARED(float, tile, [64]);``, and so for arrays of registers; inline assembly -> calls. Lines keep
-their numbers.
+``__shared__ float tile[64];`` -> ``EMULATOR_SHARED(float, tile, [64]);``, and so for arrays of registers; inline assembly -> calls. Lines
+keep their numbers.
 """
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from .ptx import translate
 from .scan import closing, split
 
 COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
-FUNCTION = re.compile(r"\b__(?:global|device)__\b")
+FUNCTION = re.compile(r"\b__(?:global|(device))__\b")
+DEVICE = "EMULATOR_INLINE"
+HIDDEN = '__attribute__((visibility("hidden")))'
 KERNEL = re.compile(r"\b__global__\s+void\s*(?:__launch_bounds__\s*\(\s*(\d+)[^)]*\)\s*)?(\w+)\s*\(")
-SIZES = {"char": 1, "uchar": 1, "bool": 1, "int8_t": 1, "uint8_t": 1, "short": 2, "ushort": 2, "half": 2, "__half": 2, "half2": 2, "__half2": 2, "half4": 2,
-         "int16_t": 2, "uint16_t": 2}
-OTHERS = ("int", "long", "float", "double", "uint", r"u?int(?:32|64)_t", r"(?:u?(?:char|short|int|long|longlong)|float|double)[1234]")
+SIZES = {"char": 1, "uchar": 1, "bool": 1, "int8_t": 1, "uint8_t": 1, "short": 2, "ushort": 2, "int16_t": 2, "uint16_t": 2, "half": 2,
+         "__half": 2, "half2": 2, "__half2": 2, "half4": 2, "long": 8, "int64_t": 8, "uint64_t": 8, "double": 8}
+OTHERS = ("int", "float", "uint", r"u?int32_t", r"(?:u?(?:char|short|int|long|longlong)|float|double)[1234]")
 TYPE = rf"(?:(?:const|unsigned|signed|volatile|long)\s+)*\b(?:{'|'.join([*SIZES, *OTHERS])})"
 ALIGNED = r"(?:(?:alignas|__align__)\s*\(\s*\d+\s*\)\s*)?"
 SHARED = re.compile(rf"\b__shared__\s+{ALIGNED}({TYPE})\s+(\w+)\s*((?:\[[^\]]+\])*)\s*;")
@@ -77,12 +79,12 @@ def prepare(source: str) -> Prepared:
     kernels = {kernel.name: kernel for kernel in map(lambda match: _kernel(plain, match), KERNEL.finditer(plain))}
     if not kernels:
         raise EmulationError("the CUDA source has no kernel (__global__ void)")
-    rewritten = translate(_functions(plain))
-    table = ", ".join(f'{{"{name}", emulator_call_{name}}}' for name in kernels)
     calls = "\n".join(_caller(kernel) for kernel in kernels.values())
-    text = f'#include "cuda_on_cpu.h"\n#line 1 "kernel.cu"\n{rewritten}\n#line 1 "table"\n{calls}\n' \
-           f'struct EmulatorKernel {{ const char* name; void (*call)(void**); }};\n' \
-           f'extern "C" __attribute__((visibility("hidden"))) const EmulatorKernel emulator_kernels[] = {{{table}, {{nullptr, nullptr}}}};\n'
+    table = ", ".join(f'{{"{name}", emulator_call_{name}}}' for name in kernels)
+    text = "\n".join([
+        '#include "cuda_on_cpu.h"', '#line 1 "kernel.cu"', translate(_functions(plain)), '#line 1 "table"', calls,
+        "struct EmulatorKernel { const char* name; void (*call)(void**); };",
+        f'extern "C" {HIDDEN} const EmulatorKernel emulator_kernels[] = {{{table}, {{nullptr, nullptr}}}};\n'])
     return Prepared(text, kernels, _granule(plain))
 
 
@@ -109,7 +111,8 @@ def _functions(text: str) -> str:
         if start is None:
             continue
         end = closing(text, start)
-        parts += [text[at:start], _declarations(text[start:end])]
+        kind = DEVICE if match[1] else match[0]
+        parts += [text[at:match.start()], kind, text[match.end():start], _declarations(text[start:end])]
         at = end
     return "".join([*parts, text[at:]])
 
@@ -143,8 +146,9 @@ def _caller(kernel: Kernel) -> str:
 
 
 def element_bytes(kind: str) -> int:
-    """Bytes of the element that a type of C is made of, at most 4."""
-    return SIZES.get(kind.replace("*", " ").split()[-1].rstrip("1234") if kind else "", SIZES.get(kind, 4))
+    """Bytes of the elements that a type of C, or a pointer to it, is made of."""
+    name = kind.replace("*", " ").split()[-1]
+    return SIZES.get(name, SIZES.get(name.rstrip("1234"), 4))
 
 
 def _granule(text: str) -> int:
@@ -152,4 +156,4 @@ def _granule(text: str) -> int:
     bodies = text[FUNCTION.search(text).start():] if FUNCTION.search(text) else text  # type: ignore[union-attr]
     named = [match[1] for match in [*POINTER.finditer(bodies), *DECLARED.finditer(bodies)]]
     named = [kind for kind in named if kind.split()[-1] not in ("uchar", "uint8_t", "bool") and "unsigned char" not in kind]
-    return min([element_bytes(kind) for kind in named], default=4)
+    return min([4, *map(element_bytes, named)])

@@ -27,10 +27,12 @@ ptxas info    : Compile time = 77.095 ms
 
 
 def test_kernels_and_gpus():
+    spills = dict(kernel="spills", registers=32, stack_bytes=720, shared_bytes=0)
     assert kernel_facts(LOG) == (
-        KernelFacts("calls", "sm_80", registers=40, spill_store_bytes=0, spill_load_bytes=0, stack_bytes=160, shared_bytes=128, constant_bytes=368),
-        KernelFacts("spills", "sm_80", registers=32, spill_store_bytes=744, spill_load_bytes=1860, stack_bytes=720, shared_bytes=0, constant_bytes=388),
-        KernelFacts("spills", "sm_90", registers=32, spill_store_bytes=748, spill_load_bytes=1868, stack_bytes=720, shared_bytes=0, constant_bytes=0),
+        KernelFacts("calls", "sm_80", registers=40, spill_store_bytes=0, spill_load_bytes=0, stack_bytes=160, shared_bytes=128,
+                    constant_bytes=368),
+        KernelFacts(architecture="sm_80", spill_store_bytes=744, spill_load_bytes=1860, constant_bytes=388, **spills),
+        KernelFacts(architecture="sm_90", spill_store_bytes=748, spill_load_bytes=1868, constant_bytes=0, **spills),
     )
 
 

@@ -25,7 +25,8 @@ def compiler(folder, version):
 
 
 def test_there_is_none():
-    with pytest.raises(TenfoldError, match=r"no nvcc was found; install it with pip install \"tenfold\[cuda\]\", or name an installed CUDA in CUDA_HOME$"):
+    install = r"pip install \"tenfold\[cuda\]\", or name an installed CUDA in CUDA_HOME$"
+    with pytest.raises(TenfoldError, match=f"no nvcc was found; install it with {install}"):
         find_nvcc()
     assert not finds_nvcc()
 

@@ -2,22 +2,22 @@
 #pragma once
 
 template <typename To, typename From>
-inline To emulator_bits(const From& value) {
+EMULATOR_INLINE inline To emulator_bits(const From& value) {
   static_assert(sizeof(To) == sizeof(From), "bits");
   To to;
   memcpy(&to, &value, sizeof to);
   return to;
 }
-inline unsigned __float_as_uint(float x) { return emulator_bits<unsigned>(x); }
-inline int __float_as_int(float x) { return emulator_bits<int>(x); }
-inline float __uint_as_float(unsigned x) { return emulator_bits<float>(x); }
-inline float __int_as_float(int x) { return emulator_bits<float>(x); }
+EMULATOR_INLINE inline unsigned __float_as_uint(float x) { return emulator_bits<unsigned>(x); }
+EMULATOR_INLINE inline int __float_as_int(float x) { return emulator_bits<int>(x); }
+EMULATOR_INLINE inline float __uint_as_float(unsigned x) { return emulator_bits<float>(x); }
+EMULATOR_INLINE inline float __int_as_float(int x) { return emulator_bits<float>(x); }
 
 // max and min of floats take the number when the other is NaN, as the hardware does.
-inline float max(float a, float b) { return fmaxf(a, b); }
-inline float min(float a, float b) { return fminf(a, b); }
-inline double max(double a, double b) { return fmax(a, b); }
-inline double min(double a, double b) { return fmin(a, b); }
+EMULATOR_INLINE inline float max(float a, float b) { return fmaxf(a, b); }
+EMULATOR_INLINE inline float min(float a, float b) { return fminf(a, b); }
+EMULATOR_INLINE inline double max(double a, double b) { return fmax(a, b); }
+EMULATOR_INLINE inline double min(double a, double b) { return fmin(a, b); }
 #define EMULATOR_EXTREMA(type)                                       \
   inline type max(type a, type b) { return a > b ? a : b; }          \
   inline type min(type a, type b) { return a < b ? a : b; }
@@ -29,38 +29,38 @@ EMULATOR_EXTREMA(long long)
 EMULATOR_EXTREMA(unsigned long long)
 #undef EMULATOR_EXTREMA
 
-inline float __expf(float x) { return expf(x); }
-inline float __exp10f(float x) { return powf(10, x); }
-inline float __logf(float x) { return logf(x); }
-inline float __log2f(float x) { return log2f(x); }
-inline float __log10f(float x) { return log10f(x); }
-inline float __sinf(float x) { return sinf(x); }
-inline float __cosf(float x) { return cosf(x); }
-inline float __tanf(float x) { return tanf(x); }
-inline float __tanhf(float x) { return tanhf(x); }
-inline float __powf(float x, float y) { return powf(x, y); }
-inline float __fdividef(float x, float y) { return x / y; }
-inline float __frcp_rn(float x) { return 1 / x; }
-inline float __fsqrt_rn(float x) { return sqrtf(x); }
-inline float __fadd_rn(float x, float y) { return x + y; }
-inline float __fmul_rn(float x, float y) { return x * y; }
-inline float __fmaf_rn(float x, float y, float z) { return fmaf(x, y, z); }
-inline float rsqrtf(float x) { return 1 / sqrtf(x); }
-inline double rsqrt(double x) { return 1 / sqrt(x); }
-inline float __saturatef(float x) { return fminf(fmaxf(x, 0), 1); }
-inline int __float2int_rn(float x) { return int(nearbyintf(x)); }
-inline int __float2int_rz(float x) { return int(x); }
-inline int __popc(unsigned x) { return __builtin_popcount(x); }
-inline int __ffs(int x) { return __builtin_ffs(x); }
-inline int __clz(int x) { return x ? __builtin_clz(x) : 32; }
-inline int __mul24(int x, int y) { return x * y; }
-inline unsigned __umulhi(unsigned x, unsigned y) { return uint64_t(x) * y >> 32; }
-inline int __mulhi(int x, int y) { return int64_t(x) * y >> 32; }
+EMULATOR_INLINE inline float __expf(float x) { return expf(x); }
+EMULATOR_INLINE inline float __exp10f(float x) { return powf(10, x); }
+EMULATOR_INLINE inline float __logf(float x) { return logf(x); }
+EMULATOR_INLINE inline float __log2f(float x) { return log2f(x); }
+EMULATOR_INLINE inline float __log10f(float x) { return log10f(x); }
+EMULATOR_INLINE inline float __sinf(float x) { return sinf(x); }
+EMULATOR_INLINE inline float __cosf(float x) { return cosf(x); }
+EMULATOR_INLINE inline float __tanf(float x) { return tanf(x); }
+EMULATOR_INLINE inline float __tanhf(float x) { return tanhf(x); }
+EMULATOR_INLINE inline float __powf(float x, float y) { return powf(x, y); }
+EMULATOR_INLINE inline float __fdividef(float x, float y) { return x / y; }
+EMULATOR_INLINE inline float __frcp_rn(float x) { return 1 / x; }
+EMULATOR_INLINE inline float __fsqrt_rn(float x) { return sqrtf(x); }
+EMULATOR_INLINE inline float __fadd_rn(float x, float y) { return x + y; }
+EMULATOR_INLINE inline float __fmul_rn(float x, float y) { return x * y; }
+EMULATOR_INLINE inline float __fmaf_rn(float x, float y, float z) { return fmaf(x, y, z); }
+EMULATOR_INLINE inline float rsqrtf(float x) { return 1 / sqrtf(x); }
+EMULATOR_INLINE inline double rsqrt(double x) { return 1 / sqrt(x); }
+EMULATOR_INLINE inline float __saturatef(float x) { return fminf(fmaxf(x, 0), 1); }
+EMULATOR_INLINE inline int __float2int_rn(float x) { return int(nearbyintf(x)); }
+EMULATOR_INLINE inline int __float2int_rz(float x) { return int(x); }
+EMULATOR_INLINE inline int __popc(unsigned x) { return __builtin_popcount(x); }
+EMULATOR_INLINE inline int __ffs(int x) { return __builtin_ffs(x); }
+EMULATOR_INLINE inline int __clz(int x) { return x ? __builtin_clz(x) : 32; }
+EMULATOR_INLINE inline int __mul24(int x, int y) { return x * y; }
+EMULATOR_INLINE inline unsigned __umulhi(unsigned x, unsigned y) { return uint64_t(x) * y >> 32; }
+EMULATOR_INLINE inline int __mulhi(int x, int y) { return int64_t(x) * y >> 32; }
 template <typename T>
-inline T __ldg(const T* address) { return *address; }
+EMULATOR_INLINE inline T __ldg(const T* address) { return *address; }
 
 template <typename T>
-inline T emulator_shuffled(EmulatorShuffle how, int line, unsigned mask, T value, int lane, int width = 32) {
+EMULATOR_INLINE inline T emulator_shuffled(EmulatorShuffle how, int line, unsigned mask, T value, int lane, int width = 32) {
   static_assert(sizeof(T) <= 8, "value");
   uint64_t bits = 0;
   memcpy(&bits, &value, sizeof value);

@@ -2,20 +2,16 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include "machine.h"
 
 struct EmulatorKernel { const char* name; void (*call)(void**); };
 extern "C" __attribute__((visibility("hidden"))) const EmulatorKernel emulator_kernels[];
+extern "C" __attribute__((visibility("hidden"))) const char __ehdr_start;
 
 namespace {
 
 constexpr uint64_t LARGEST_SLOT = 32ull << 30, SMALLEST_SLOT = 64ull << 20;  // a 32-bit index of floats stays within the largest
-
-std::vector<std::unique_ptr<Worker>> pool;
-std::vector<SiteCount> counts;
-std::mutex one_launch;
 
 // One part of the address space for each operand, the operand in its middle, so that no index out of bounds meets another operand.
 bool place(Launch& launch) {
@@ -76,55 +72,53 @@ void work(Worker& w, std::atomic<int64_t>& next, std::atomic<int64_t>& limit) {
   }
 }
 
-void add_counts(const std::vector<SiteCount>& more) {
-  for (const SiteCount& c : more) {
-    auto same = [&](const SiteCount& other) { return other.site == c.site && other.space == c.space && other.store == c.store; };
-    auto at = std::find_if(counts.begin(), counts.end(), same);
-    if (at == counts.end()) at = counts.insert(counts.end(), {c.site, c.space, c.store, 0, 0, 0});
-    at->requests += c.requests;
-    at->transactions += c.transactions;
-    at->least += c.least;
+void hand_over(const Counts& counts, Request& request) {
+  request.count_size = 0;
+  for (const auto& [place, count] : counts) {
+    if (request.count_size < request.count_room) {
+      const int64_t site = static_cast<const char*>(place.site) - &__ehdr_start;
+      request.counts[request.count_size] = {site, int(place.space), place.store, count.requests, count.transactions, count.least};
+    }
+    ++request.count_size;
   }
+}
+
+bool run(Launch& launch, Report& report) {
+  Request& request = *launch.request;
+  std::vector<std::unique_ptr<Worker>> workers;
+  for (int i = 0; i < request.workers; ++i) {
+    workers.emplace_back(new Worker);
+    workers.back()->launch = &launch;
+    if (!workers.back()->reserve()) return false;
+  }
+  std::atomic<int64_t> next{0}, limit{INT64_MAX};
+  std::vector<std::thread> threads;
+  for (auto& one : workers) threads.emplace_back(work, std::ref(*one), std::ref(next), std::ref(limit));
+  for (std::thread& thread : threads) thread.join();
+  Counts counts;
+  for (auto& one : workers) {
+    if (one->report.failed && (!report.failed || one->report.block < report.block)) report = one->report;
+    for (const auto& [place, count] : one->counts) {
+      SiteCount& sum = counts[place];
+      sum.requests += count.requests;
+      sum.transactions += count.transactions;
+      sum.least += count.least;
+    }
+  }
+  hand_over(counts, request);
+  return true;
 }
 
 }  // namespace
 
+// Not 0: there is no such kernel (1), or not enough address space (2).
 extern "C" __attribute__((visibility("default"))) int emulator_launch(Request* request, Report* report) {
-  std::lock_guard<std::mutex> lock(one_launch);
-  counts.clear();
   Launch launch{request, nullptr, {}, 0, 0, {}, request->block[0] * request->block[1] * request->block[2]};
   for (const EmulatorKernel* k = emulator_kernels; k->name; ++k)
     if (!strcmp(k->name, request->kernel)) launch.call = k->call;
   if (!launch.call) return 1;
   if (!place(launch)) return 2;
-  if (!copy_in(launch)) {
-    copy_out(launch);
-    return 2;
-  }
-  while (int(pool.size()) < request->workers) {
-    pool.emplace_back(new Worker);
-    if (!pool.back()->reserve()) return 2;
-  }
-  std::atomic<int64_t> next{0}, limit{INT64_MAX};
-  std::vector<std::thread> threads;
-  for (int i = 0; i < request->workers; ++i) {
-    Worker& w = *pool[i];
-    w.launch = &launch;
-    w.report = {};
-    w.shared_count = 0;
-    w.counts.clear();
-    threads.emplace_back(work, std::ref(w), std::ref(next), std::ref(limit));
-  }
-  for (std::thread& thread : threads) thread.join();
-  for (int i = 0; i < request->workers; ++i) {
-    if (pool[i]->report.failed && (!report->failed || pool[i]->report.block < report->block)) *report = pool[i]->report;
-    add_counts(pool[i]->counts);
-  }
+  const bool done = copy_in(launch) && run(launch, *report);
   copy_out(launch);
-  return 0;
-}
-
-extern "C" __attribute__((visibility("default"))) int emulator_counts(SiteCount* to, int capacity) {
-  for (int i = 0; i < capacity && i < int(counts.size()); ++i) to[i] = counts[i];
-  return counts.size();
+  return done ? 0 : 2;
 }

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <deque>
 #include <vector>
+#include "counts.h"
 #include "fibers.h"
 
 #ifndef GRANULE
@@ -20,7 +21,8 @@ constexpr int SHARED_ARRAYS = 256;
 
 struct uint3 { unsigned x, y, z; };
 
-struct Operand {  // as runner/devices/cuda/library.py has it
+// Operand, Request and Report are as runner/devices/cuda/library.py has them.
+struct Operand {
   char* data;
   uint64_t bytes;
   const char* name;
@@ -39,6 +41,8 @@ struct Request {
   const int64_t* blocks;
   int64_t block_count;
   int32_t workers, checks, counting;
+  SiteCount* counts;
+  int64_t count_room, count_size;  // of counts, and how many there are
 };
 struct Report {
   int32_t failed;
@@ -58,8 +62,6 @@ struct SharedCell {  // who wrote and read a granule last
 struct GlobalCell { uint64_t write, read; };
 struct Array { const char* name = nullptr; size_t bytes = 0; int element = 4; };
 
-enum class Space : uint8_t { shared, global };
-struct Access { const void* site; uint64_t address; uint16_t bytes; Space space; bool store; };
 struct Copy { char* to; const char* from; int bytes, filled; };
 enum State : uint8_t { READY, AT_BARRIER, IN_WARP, IN_MASK, ENDED };
 
@@ -80,8 +82,6 @@ struct Thread {
 };
 struct Warp { uint32_t arrived = 0; uint16_t epoch = 0; };
 
-struct SiteCount { int64_t site; int32_t space, store; int64_t requests, transactions, least; };  // as library.py has it
-
 struct Launch;  // what all workers of a launch share
 
 struct Worker {
@@ -99,9 +99,9 @@ struct Worker {
   int64_t block_number = 0;
   Thread threads[MAX_THREADS];
   Warp warps[MAX_THREADS / WARP];
-  Report report;
+  Report report{};
   std::vector<int> order;
-  std::vector<SiteCount> counts;
+  Counts counts;
 
   ~Worker();
   bool reserve();

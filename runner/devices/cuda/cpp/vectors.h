@@ -2,21 +2,31 @@
 // (It marks neither what a call returns into memory, nor a constant.)
 #pragma once
 #include <cstdint>
+#include <cstring>
 
 typedef unsigned char uchar;
 typedef unsigned short ushort;
 typedef unsigned int uint;
 
-#define EMULATOR_MAKES __attribute__((always_inline, unused)) static inline
-#define EMULATOR_VECTORS(scalar, name, align2, align4)                                                                         \
-  struct alignas(sizeof(scalar)) name##1 { scalar x; };                                                                         \
-  struct alignas(align2) name##2 { scalar x, y; };                                                                              \
-  struct alignas(sizeof(scalar)) name##3 { scalar x, y, z; };                                                                   \
-  struct alignas(align4) name##4 { scalar x, y, z, w; };                                                                        \
-  EMULATOR_MAKES name##1 make_##name##1(scalar x) { name##1 made = {x}; asm volatile("" : "+m"(made)); return made; }                                                                       \
-  EMULATOR_MAKES name##2 make_##name##2(scalar x, scalar y) { name##2 made = {x, y}; asm volatile("" : "+m"(made)); return made; }                                                          \
-  EMULATOR_MAKES name##3 make_##name##3(scalar x, scalar y, scalar z) { name##3 made = {x, y, z}; asm volatile("" : "+m"(made)); return made; }                                             \
-  EMULATOR_MAKES name##4 make_##name##4(scalar x, scalar y, scalar z, scalar w) { name##4 made = {x, y, z, w}; asm volatile("" : "+m"(made)); return made; }
+template <typename Vector, typename Scalar, typename... Rest>
+EMULATOR_INLINE inline Vector emulator_vector(Scalar first, Rest... rest) {
+  typedef Scalar Packed __attribute__((vector_size(sizeof(Scalar) * (1 + sizeof...(rest)))));
+  const Packed packed = {first, rest...};
+  Vector made;
+  memcpy(&made, &packed, sizeof made);
+  asm volatile("" : "+m"(made));
+  return made;
+}
+
+#define EMULATOR_VECTORS(scalar, name, align2, align4)                                                                                    \
+  struct alignas(sizeof(scalar)) name##1 { scalar x; };                                                                                    \
+  struct alignas(align2) name##2 { scalar x, y; };                                                                                         \
+  struct alignas(sizeof(scalar)) name##3 { scalar x, y, z; };                                                                              \
+  struct alignas(align4) name##4 { scalar x, y, z, w; };                                                                                   \
+  EMULATOR_INLINE inline name##1 make_##name##1(scalar x) { return {x}; }                                                                  \
+  EMULATOR_INLINE inline name##2 make_##name##2(scalar x, scalar y) { return emulator_vector<name##2>(x, y); }                             \
+  EMULATOR_INLINE inline name##3 make_##name##3(scalar x, scalar y, scalar z) { return {x, y, z}; }                                        \
+  EMULATOR_INLINE inline name##4 make_##name##4(scalar x, scalar y, scalar z, scalar w) { return emulator_vector<name##4>(x, y, z, w); }
 
 EMULATOR_VECTORS(float, float, 8, 16)
 EMULATOR_VECTORS(double, double, 16, 16)
@@ -29,4 +39,3 @@ EMULATOR_VECTORS(unsigned char, uchar, 2, 4)
 EMULATOR_VECTORS(long, long, 16, 16)
 EMULATOR_VECTORS(long long, longlong, 16, 16)
 #undef EMULATOR_VECTORS
-#undef EMULATOR_MAKES

@@ -248,7 +248,33 @@ extern "C" __global__ void arithmetic(float* x, float* y) {
   *(float4*)(y + threadIdx.x * 4) = make_float4(pair.x, pair.y, max(v, 0.0f), TABLE[threadIdx.x % 4] + indices.w);
 }
 
-__device__ int position_in_warp() { return threadIdx.x % warpSize; }
+__device__ float4 four_of(float first) {
+  float4 v;
+  v.x = first;
+  v.y = first + 1;
+  v.z = first + 2;
+  v.w = first + 3;
+  return v;
+}
+
+extern "C" __global__ void structs_are_returned(float* y) {
+  __shared__ float4 tile[64];
+  float4 own[2];
+  tile[threadIdx.x] = four_of(threadIdx.x);
+  own[1] = four_of(threadIdx.x * 100);
+  own[0] = own[1];
+  __syncthreads();
+  *(float4*)(y + threadIdx.x * 8) = tile[63 - threadIdx.x];
+  *(float4*)(y + threadIdx.x * 8 + 4) = own[0];
+}
+
+extern "C" __global__ void parts_of_vectors(float* x, float* y) {
+  float4 v[1];
+  v[0].x = x[threadIdx.x];
+  v[0].w = 1;
+  ((float*)v)[1] = 2;
+  y[threadIdx.x] = v[0].x + ((float2*)v)[0].y + v[0].z;
+}
 
 extern "C" __global__ void positions(int* y) {
   const int thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;

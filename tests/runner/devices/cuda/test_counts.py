@@ -12,8 +12,8 @@ SOURCE = Path(__file__).with_name("transactions.cu").read_text()
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory):
-    return CudaProgram(SOURCE, tmp_path_factory.mktemp("emulation"))
+def program(folder):
+    return CudaProgram(SOURCE, folder)
 
 
 def counts(program, kernel, *operands, blocks=1):
@@ -23,7 +23,8 @@ def counts(program, kernel, *operands, blocks=1):
 
 def at(found, text, space, store):
     line = next(number for number, line in enumerate(SOURCE.splitlines(), 1) if text in line)
-    return next((site.requests, site.transactions, site.least) for site in found.sites if (site.line, site.space, site.store) == (line, space, store))
+    site, = (site for site in found.sites if (site.line, site.space, site.store) == (line, space, store))
+    return site.requests, site.transactions, site.least
 
 
 @pytest.mark.parametrize("stride, wavefronts", [(0, 1), (1, 1), (2, 2), (3, 1), (4, 4), (8, 8), (16, 16), (32, 32), (33, 1)])
@@ -34,7 +35,8 @@ def test_bank_conflicts(program, stride, wavefronts):
     assert found.shared_wavefronts == 33 + wavefronts
 
 
-@pytest.mark.parametrize("stride, start, sectors, least", [(0, 5, 1, 1), (1, 0, 4, 4), (1, 1, 5, 4), (1, 8, 4, 4), (2, 0, 8, 4), (8, 0, 32, 4), (16, 3, 32, 4)])
+@pytest.mark.parametrize("stride, start, sectors, least", [
+    (0, 5, 1, 1), (1, 0, 4, 4), (1, 1, 5, 4), (1, 8, 4, 4), (2, 0, 8, 4), (8, 0, 32, 4), (16, 3, 32, 4)])
 def test_sectors(program, stride, start, sectors, least):
     found = counts(program, "strided", np.int32([0, stride, start]), np.zeros(1024, np.float32), np.zeros(32, np.float32))
     # Three reads of one word each, of the strides, on two lines; the row of y.
@@ -62,9 +64,9 @@ def test_blocks_add_up(program):
     assert (found.global_sectors, found.least_sectors, found.shared_wavefronts) == (40, 40, 0)
 
 
-def test_nothing_is_counted_unasked(program, tmp_path):
+def test_nothing_is_counted_unasked(program, folder):
     launch = Launch("vectors", (1, 1, 1), (32, 1, 1), 0, (0, 1))
     operands = [np.zeros(128, np.float32), np.zeros(160, np.float32)]
     assert not program.launch(launch, operands, outputs=[1]).sites
     with pytest.raises(EmulationError, match="checks=True"):
-        CudaProgram(SOURCE, tmp_path, checks=False).launch(launch, operands, counting=True)
+        CudaProgram(SOURCE, folder, checks=False).launch(launch, operands, counting=True)

@@ -11,23 +11,19 @@ from tenfold.runner.devices.cuda.scan import closing, split
 from tenfold.targets.light_import import import_tvm
 
 import_tvm()
-import cuda_kernels  # noqa: E402  # imports tvm
+import cuda_kernels  # noqa: E402  # they import tvm
+import cuda_tensor_cores  # noqa: E402
 
 CASES = {
     "product": lambda: cuda_kernels.product(),
     "double buffer": lambda: cuda_kernels.product(pipeline=1),
     "three buffers": lambda: cuda_kernels.product(pipeline=2, scope="shared.dyn"),
-    "tensor cores": lambda: cuda_kernels.tensor_cores(),
+    "tensor cores": lambda: cuda_tensor_cores.tensor_cores(),
     "reduction": lambda: cuda_kernels.reduction(),
     "reduction of a warp": lambda: cuda_kernels.reduction(threads=32),
     "chain": lambda: cuda_kernels.chain(),
 }
 UNNEEDED = {"reduction": ["__syncthreads();"]}  # the last one: what it guards is written and read by thread 0 alone
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("emulation")
 
 
 def difference(case, source, folder, checks=True, **options) -> float:

@@ -16,13 +16,13 @@ ORDERS = ("forward", "backward", 7)
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory):
-    return CudaProgram(SOURCE, tmp_path_factory.mktemp("emulation"))
+def program(folder):
+    return CudaProgram(SOURCE, folder)
 
 
 @pytest.fixture(scope="module")
-def unchecked(tmp_path_factory):
-    return CudaProgram(SOURCE, tmp_path_factory.mktemp("emulation"), checks=False)
+def unchecked(folder):
+    return CudaProgram(SOURCE, folder, checks=False)
 
 
 def random(*shape):
@@ -190,6 +190,19 @@ def test_arithmetic(program):
     np.testing.assert_allclose(y, expected, rtol=1e-6)
 
 
+def test_structs_that_functions_return(program, unchecked):
+    expected = np.concatenate([np.arange(64)[::-1, None] + np.arange(4), np.arange(64)[:, None] * 100 + np.arange(4)], 1)
+    for one in (program, unchecked):
+        y = np.zeros((64, 8), np.float32)
+        run(one, "structs_are_returned", y, outputs=(0,))
+        np.testing.assert_array_equal(y, expected)
+
+
+def test_parts_of_vectors_in_registers(program):
+    with pytest.raises(EmulationError, match=r"reads v\[0\] \(registers\), which holds no value yet"):
+        run(program, "parts_of_vectors", random(64), np.zeros(64, np.float32))
+
+
 def test_extents_in_three_dimensions(program):
     y = np.zeros((24, 30), np.int32)
     program.launch(Launch("positions", (2, 3, 4), (5, 3, 2), 0, (0,)), [y], outputs=[0])
@@ -200,9 +213,9 @@ def test_extents_in_three_dimensions(program):
     (dict(kernel="absent"), "has no kernel absent; it has reversed, "),
     (dict(block=(65, 1, 1)), "a block of 65 threads, where the source allows 1 to 64"),
     (dict(grid=(0, 1, 1)), "a grid of"),
-    (dict(arguments=(0,)), "takes 2 pointers, the launch passes 1"),
+    (dict(arguments=(0,)), "1 arguments for 2 pointers"),
     (dict(arguments=(0, 2)), r"arguments \(0, 2\) of 2 operands"),
-    (dict(shared_bytes=1 << 20), "bytes of dynamic shared memory"),
+    (dict(shared_bytes=1 << 20), "1048576 bytes of shared memory; a block can have 232448"),
 ])
 def test_launches_that_can_not_be(program, change, says):
     values = dict(kernel="reversed", grid=(1, 1, 1), block=(64, 1, 1), shared_bytes=0, arguments=(0, 1)) | change

@@ -35,34 +35,34 @@ struct fragment {
   static constexpr bool by_columns = std::is_same<Layout, col_major>::value;
 };
 
-inline int emulator_lane() { return (threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) % 32; }
+EMULATOR_INLINE inline int emulator_lane() { return (threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) % 32; }
 
 // Where element i of a lane lies in memory.
 template <typename F>
-inline long emulator_offset(int i, unsigned stride, bool by_columns) {
+EMULATOR_INLINE inline long emulator_offset(int i, unsigned stride, bool by_columns) {
   const int number = emulator_lane() * F::num_elements + i, row = number / F::columns, column = number % F::columns;
   return by_columns ? long(column) * stride + row : long(row) * stride + column;
 }
 
 template <typename F, typename V>
-inline void fill_fragment(F& to, V value) {
+EMULATOR_INLINE inline void fill_fragment(F& to, V value) {
   for (auto& x : to.x) x = typename F::element(value);
 }
 template <typename F, typename P>
-inline void load_matrix_sync(F& to, const P* from, unsigned stride) {
+EMULATOR_INLINE inline void load_matrix_sync(F& to, const P* from, unsigned stride) {
   for (int i = 0; i < F::num_elements; ++i) to.x[i] = from[emulator_offset<F>(i, stride, F::by_columns)];
 }
 template <typename F, typename P>
-inline void load_matrix_sync(F& to, const P* from, unsigned stride, layout_t layout) {
+EMULATOR_INLINE inline void load_matrix_sync(F& to, const P* from, unsigned stride, layout_t layout) {
   for (int i = 0; i < F::num_elements; ++i) to.x[i] = from[emulator_offset<F>(i, stride, layout == mem_col_major)];
 }
 template <typename P, typename F>
-inline void store_matrix_sync(P* to, const F& from, unsigned stride, layout_t layout) {
+EMULATOR_INLINE inline void store_matrix_sync(P* to, const F& from, unsigned stride, layout_t layout) {
   for (int i = 0; i < F::num_elements; ++i) to[emulator_offset<F>(i, stride, layout == mem_col_major)] = from.x[i];
 }
 
 template <int M, int N, int K, typename TD, typename TA, typename LA, typename TB, typename LB, typename TC>
-inline void mma_sync(fragment<accumulator, M, N, K, TD>& d, const fragment<matrix_a, M, N, K, TA, LA>& a, const fragment<matrix_b, M, N, K, TB, LB>& b,
+EMULATOR_INLINE inline void mma_sync(fragment<accumulator, M, N, K, TD>& d, const fragment<matrix_a, M, N, K, TA, LA>& a, const fragment<matrix_b, M, N, K, TB, LB>& b,
                      const fragment<accumulator, M, N, K, TC>& c) {
   float fa[M * K / 32], fb[K * N / 32], sums[M * N / 32];
   for (int i = 0; i < M * K / 32; ++i) fa[i] = EmulatorElement<TA>::read(a.x[i]);
