@@ -4,6 +4,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -156,4 +157,13 @@ def _operands(kernel: Kernel, launch: Launch, operands: Sequence[np.ndarray], ou
             raise EmulationError(f"{launch.kernel}: operand {position} ({name}) can't be written: the array is read-only")
         output = -1 if outputs is None else int(position in outputs)
         passed[place] = Operand(array.ctypes.data, array.nbytes, name.encode(), element_bytes(kind), output, 0)
+    _check_overlap(launch, passed)
     return passed
+
+
+def _check_overlap(launch: Launch, passed: ctypes.Array[Operand]) -> None:
+    """Each operand is copied, so what is written to one would not be seen in another."""
+    ranges = sorted((one.data, one.data + one.bytes, one.output) for one in passed if one.bytes)
+    for (_, end, one), (start, _, other) in pairwise(ranges):
+        if start < end and (one or other):
+            raise EmulationError(f"{launch.kernel} can't be launched with operands that share memory and are written")

@@ -32,6 +32,11 @@ def _compare(match: re.Match[str], operands: Operands) -> str:
     return f"{operands[0]} = {operands[1]} {COMPARISONS[match[1]]} {operands[2]}"
 
 
+def _dot(match: re.Match[str], operands: Operands) -> str:
+    kinds = ("int8_t" if kind == "s32" else "uint8_t" for kind in match.groups())
+    return f"{operands[0]} = emulator_dot<{', '.join(kinds)}>({', '.join(operands[1:])})"
+
+
 def _ldmatrix(match: re.Match[str], operands: Operands) -> str:
     transposed = "true" if match[2] else "false"
     return f"emulator_ptx_ldmatrix<{transposed}>({', '.join(['__LINE__', operands[-1], *operands[:-1]])})"
@@ -51,6 +56,7 @@ OPCODES: dict[str, Callable[[re.Match[str], Operands], str]] = {
     rf"ld\.(?:shared(?:::cta)?|global)(?:\.nc)?(?:\.v[24])?{WORD}": _load,
     r"cvt\.rna\.tf32\.f32": lambda match, operands: f"{operands[0]} = emulator_tf32({operands[1]})",
     r"setp\.(eq|ne|lt|le|gt|ge)\.[usb](?:32|64)": _compare,
+    r"dp4a\.(s32|u32)\.(s32|u32)": _dot,
     rf"selp{WORD}": lambda match, operands: f"{operands[0]} = {operands[3]} ? {operands[1]} : {operands[2]}",
     rf"mov{WORD}": lambda match, operands: f"{operands[0]} = {operands[1]}",
     r"cvta\.to\.shared\.u64": lambda match, operands: f"{operands[0]} = emulator_shared_address((const void*){operands[1]})",

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <math.h>
 #include <type_traits>
 #include "device.h"
 

@@ -12,6 +12,13 @@ EMULATOR_INLINE inline uint32_t emulator_ptx_word(uint32_t bits) { return bits; 
 EMULATOR_INLINE inline uint32_t emulator_ptx_word(int bits) { return bits; }
 EMULATOR_INLINE inline uint32_t emulator_ptx_word(float value) { return emulator_bits<uint32_t>(value); }
 
+// Products of four bytes each.
+template <typename A, typename B>
+EMULATOR_INLINE inline int emulator_dot(uint32_t a, uint32_t b, int sum) {
+  for (int i = 0; i < 4; ++i) sum += int(A(a >> 8 * i)) * int(B(b >> 8 * i));
+  return sum;
+}
+
 // Round to TF32: to nearest, ties away from zero.
 EMULATOR_INLINE inline uint32_t emulator_tf32(float value) {
   const uint32_t bits = emulator_bits<uint32_t>(value);

@@ -1,5 +1,6 @@
 // One kernel for each thing that the emulator does or finds. Blocks have 64 threads unless a test says otherwise.
 #include <cuda.h>
+#include <sm_61_intrinsics.h>
 
 extern "C" __global__ void __launch_bounds__(64) reversed(float* __restrict__ x, float* __restrict__ y) {
   __shared__ alignas(64) float tile[64];
@@ -266,6 +267,13 @@ extern "C" __global__ void structs_are_returned(float* y) {
   __syncthreads();
   *(float4*)(y + threadIdx.x * 8) = tile[63 - threadIdx.x];
   *(float4*)(y + threadIdx.x * 8 + 4) = own[0];
+}
+
+extern "C" __global__ void bytes(int* x, int* y) {
+  int sum;
+  asm volatile("dp4a.s32.u32 %0, %1, %2, %3;" : "=r"(sum) : "r"(x[threadIdx.x]), "r"(x[64 + threadIdx.x]), "r"(1));
+  y[threadIdx.x] = sum;
+  y[64 + threadIdx.x] = __dp4a(x[threadIdx.x], x[64 + threadIdx.x], 2);
 }
 
 extern "C" __global__ void parts_of_vectors(float* x, float* y) {

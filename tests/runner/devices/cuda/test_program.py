@@ -190,6 +190,15 @@ def test_arithmetic(program):
     np.testing.assert_allclose(y, expected, rtol=1e-6)
 
 
+def test_products_of_bytes(program):
+    signed = np.random.default_rng(0).integers(-128, 128, (2, 64, 4)).astype(np.int8)
+    x, y = signed.view(np.int32).reshape(128), np.zeros((2, 64), np.int32)
+    run(program, "bytes", x, y)
+    first, second = signed.astype(np.int32)
+    np.testing.assert_array_equal(y[0], (first * signed[1].view(np.uint8)).sum(-1) + 1)
+    np.testing.assert_array_equal(y[1], (first * second).sum(-1) + 2)
+
+
 def test_structs_that_functions_return(program, unchecked):
     expected = np.concatenate([np.arange(64)[::-1, None] + np.arange(4), np.arange(64)[:, None] * 100 + np.arange(4)], 1)
     for one in (program, unchecked):
@@ -221,6 +230,14 @@ def test_launches_that_can_not_be(program, change, says):
     values = dict(kernel="reversed", grid=(1, 1, 1), block=(64, 1, 1), shared_bytes=0, arguments=(0, 1)) | change
     with pytest.raises(EmulationError, match=says):
         program.launch(Launch(**values), [random(64), random(64)])
+
+
+def test_operands_that_share_memory(program):
+    memory = random(128)
+    with pytest.raises(EmulationError, match="reversed can't be launched with operands that share memory and are written"):
+        run(program, "reversed", memory[:64], memory[32:96])
+    run(program, "reversed", memory[:64], memory[64:])
+    np.testing.assert_array_equal(memory[64:], memory[:64][::-1])
 
 
 def test_a_program_runs_again_after_a_mistake(program):
