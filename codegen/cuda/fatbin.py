@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ...support.errors import TenfoldError
 
@@ -33,11 +33,14 @@ class Image:
         Such as ``sm_80``.
     kernels : tuple of str
         Those of a cubin.
+    code : bytes
+        The cubin, or PTX, which is compressed.
     """
 
     kind: str
     architecture: str
     kernels: tuple[str, ...] = ()
+    code: bytes = field(default=b"", repr=False, compare=False)
 
 
 def images(fatbin: bytes) -> tuple[Image, ...]:
@@ -81,7 +84,7 @@ def _images(data: bytes, at: int, end: int) -> Iterable[Image]:
         body = data[at + header:at + header + length]
         if header < IMAGE.size or len(body) != length or kind not in KINDS:
             raise ValueError
-        yield Image(KINDS[kind], f"sm_{architecture}", _kernels(body) if kind == 2 else ())
+        yield Image(KINDS[kind], f"sm_{architecture}", _kernels(body) if kind == 2 else (), body)
         at += header + length
 
 

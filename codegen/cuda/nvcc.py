@@ -68,13 +68,16 @@ def architectures(nvcc: Nvcc) -> tuple[str, ...]:
     return tuple(re.findall(r"\bsm_\w+", done.stdout))
 
 
+def cuda_folders() -> list[Path]:
+    """Folders that may hold CUDA: those of wheels, CUDA_HOME, the usual place."""
+    named = os.environ.get("CUDA_HOME")
+    return [*_wheels(), *([Path(named)] if named else []), INSTALLED]
+
+
 def _candidates() -> Iterator[Path]:
-    places = [*_wheels(), *([Path(os.environ["CUDA_HOME"])] if os.environ.get("CUDA_HOME") else [])]
-    yield from (place / "bin" / "nvcc" for place in places if (place / "bin" / "nvcc").is_file())
-    if on_path := shutil.which("nvcc"):
-        yield Path(on_path)
-    if (INSTALLED / "bin" / "nvcc").is_file():
-        yield INSTALLED / "bin" / "nvcc"
+    *places, last = [folder / "bin" / "nvcc" for folder in cuda_folders()]
+    on_path = shutil.which("nvcc")
+    yield from (path for path in [*places, *([Path(on_path)] if on_path else []), last] if path.is_file())
 
 
 def _wheels() -> list[Path]:
