@@ -1,8 +1,10 @@
 """A CUDA source that runs on the CPU."""
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import os
+import weakref
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +18,7 @@ from .library import Operand, Report, Request, SiteCount, build, lines_of, load
 from .source import Kernel, element_bytes, prepare
 
 ORDERS, SHUFFLED = {"forward": 0, "backward": 1}, 2
+MOST_BLOCKS = ((1 << 31) - 1, 65535, 65535)
 MOST_SITES = 1 << 16  # places of a kernel that access memory
 MOST_SHARED = 227 << 10  # bytes that a block can have, of compute capability 9.0
 SPACES = ("shared", "global")
@@ -44,6 +47,7 @@ class CudaProgram:
         self._checks = checks
         self._path: Path = build(self._prepared, checks, folder)
         self._library = load(self._path)
+        weakref.finalize(self, _ctypes.dlclose, self._library._handle)
 
     @property
     def kernels(self) -> tuple[str, ...]:
@@ -109,7 +113,8 @@ class CudaProgram:
         mistakes = [
             (not 0 < threads <= kernel.most_threads, f"a block of {threads} threads, where the source allows 1 to {kernel.most_threads}"),
             (not 0 <= launch.shared_bytes <= MOST_SHARED, f"{launch.shared_bytes} bytes of shared memory; a block can have {MOST_SHARED}"),
-            (min(launch.grid) < 1, f"a grid of {launch.grid}"),
+            (min(launch.block) < 1 or launch.block[2] > 64, f"a block of {launch.block}"),
+            (not all(0 < extent <= most for extent, most in zip(launch.grid, MOST_BLOCKS, strict=True)), f"a grid of {launch.grid}"),
             (len(launch.arguments) != len(kernel.parameters), f"{len(launch.arguments)} arguments for {len(kernel.parameters)} pointers"),
             (not all(0 <= one < len(operands) for one in launch.arguments), f"arguments {launch.arguments} of {len(operands)} operands"),
         ]

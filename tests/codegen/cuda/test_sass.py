@@ -72,7 +72,8 @@ def test_what_is_compiled():
         kernel_code(TINY, "sm_75")
 
 
-@pytest.mark.skipif(find_nvdisasm() is None or not finds_nvcc(), reason="no nvcc and nvdisasm: pip install tenfold[cuda] nvidia-cuda-nvdisasm")
+@pytest.mark.skipif(not finds_nvcc(), reason="no nvcc of CUDA 13: pip install tenfold[cuda]")
+@pytest.mark.skipif(find_nvdisasm() is None, reason="no nvdisasm: pip install nvidia-cuda-nvdisasm")
 def test_the_main_loop_of_what_is_compiled(tmp_path):
     source = """
 extern "C" __global__ void dot(float* x, float* y) {

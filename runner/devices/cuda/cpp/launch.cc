@@ -19,7 +19,7 @@ bool place(Launch& launch) {
   uint64_t needed = SMALLEST_SLOT;
   for (int i = 0; i < r.operand_count; ++i) needed = std::max(needed, 4 * r.operands[i].bytes);
   for (launch.slot = LARGEST_SLOT; launch.slot >= needed; launch.slot /= 2) {
-    void* at = mmap(nullptr, launch.slot * r.operand_count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* at = mmap(nullptr, launch.slot * std::max(1, r.operand_count), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at == MAP_FAILED) continue;
     launch.global_base = reinterpret_cast<uintptr_t>(at);
     return true;
@@ -56,12 +56,11 @@ void copy_out(Launch& launch) {
     if (o.output == 1 || o.written || (!r.checks && o.output)) memcpy(o.data, memory_of(launch, i), o.bytes);
     if (launch.cells[i]) munmap(launch.cells[i], cell_bytes(o));
   }
-  munmap(reinterpret_cast<void*>(launch.global_base), launch.slot * r.operand_count);
+  munmap(reinterpret_cast<void*>(launch.global_base), launch.slot * std::max(1, r.operand_count));
 }
 
 // Each worker takes the next block until none is left. After a failure only blocks before it are still run, so the first one is reported.
 void work(Worker& w, std::atomic<int64_t>& next, std::atomic<int64_t>& limit) {
-  worker = &w;
   const Request& r = *w.launch->request;
   for (int64_t i = next++; i < r.block_count && i < limit; i = next++) {
     w.run_block(r.blocks[i]);

@@ -5,8 +5,6 @@
 
 extern "C" __attribute__((visibility("hidden"))) const char __ehdr_start;
 
-thread_local Worker* worker;
-
 namespace {
 
 char* space(size_t bytes) {
@@ -14,11 +12,11 @@ char* space(size_t bytes) {
   return at == MAP_FAILED ? nullptr : static_cast<char*>(at);
 }
 
-constexpr size_t LOCALS = MAX_THREADS * LOCAL, SHARED = SHARED_ARRAYS * SHARED_SLOT, STACKS = MAX_THREADS * STACK;
+constexpr size_t LOCALS = MAX_THREADS * LOCAL, SHARED = SHARED_ARRAYS * SHARED_SLOT;
 constexpr size_t SHARED_CELLS = SHARED / GRANULE * sizeof(SharedCell);
 
 void entry() {
-  Worker& w = *worker;
+  Worker& w = this_worker();
   w.launch->call(w.launch->arguments.data());
   w.current->state = ENDED;
   switch_fiber(w.current->fiber, w.scheduler);
@@ -29,23 +27,25 @@ void entry() {
 bool Worker::reserve() {
   local_base = reinterpret_cast<uintptr_t>(space(LOCALS));
   shared_base = reinterpret_cast<uintptr_t>(space(SHARED));
-  stack_base = reinterpret_cast<uintptr_t>(space(STACKS));
+  stacks = reinterpret_cast<uintptr_t>(space(2 * STACKS));
+  stack_base = (stacks + STACKS - 1) & ~(STACKS - 1);
   local_state = reinterpret_cast<uint8_t*>(space(LOCALS / GRANULE));
   shared_cells = reinterpret_cast<SharedCell*>(space(SHARED_CELLS));
   for (int i = 0; i < MAX_THREADS; ++i) threads[i].number = i;
-  return local_base && shared_base && stack_base && local_state && shared_cells;
+  if (stacks) *reinterpret_cast<Worker**>(stack_base) = this;
+  return local_base && shared_base && stacks && local_state && shared_cells;
 }
 
 Worker::~Worker() {
   if (local_base) munmap(reinterpret_cast<void*>(local_base), LOCALS);
   if (shared_base) munmap(reinterpret_cast<void*>(shared_base), SHARED);
-  if (stack_base) munmap(reinterpret_cast<void*>(stack_base), STACKS);
+  if (stacks) munmap(reinterpret_cast<void*>(stacks), 2 * STACKS);
   if (local_state) munmap(local_state, LOCALS / GRANULE);
   if (shared_cells) munmap(shared_cells, SHARED_CELLS);
 }
 
 void yield() {
-  Worker& w = *worker;
+  Worker& w = this_worker();
   switch_fiber(w.current->fiber, w.scheduler);
 }
 
@@ -76,7 +76,7 @@ void Worker::fail(Thread* thread, const void* site, int line, const char* format
 }
 
 void together(uint32_t mask, int64_t site, void (*perform)(Thread* lanes, uint32_t mask)) {
-  Worker& w = *worker;
+  Worker& w = this_worker();
   Thread& me = *w.current;
   const int first = me.number / WARP * WARP, present = std::min(WARP, w.launch->threads - first);
   if (present < WARP) mask &= (1u << present) - 1;

@@ -14,10 +14,11 @@
 #endif
 
 constexpr int MAX_THREADS = 1024, WARP = 32;
-constexpr size_t STACK = 256 << 10;
+constexpr size_t STACK = 256 << 10, STACKS = MAX_THREADS * STACK;
 constexpr size_t LOCAL = 64 << 10;          // register arrays of a thread
 constexpr size_t SHARED_SLOT = 1 << 20;     // an array in shared memory, and what lies behind it
 constexpr int SHARED_ARRAYS = 256;
+constexpr size_t MOST_STATIC = 48 << 10, MOST_SHARED = 227 << 10;  // bytes of a block, of compute capability 9.0
 
 struct uint3 { unsigned x, y, z; };
 
@@ -88,12 +89,13 @@ struct Worker {
   Launch* launch = nullptr;
   Thread* current = nullptr;
   Fiber scheduler;
-  uintptr_t local_base = 0, shared_base = 0, stack_base = 0;
+  uintptr_t local_base = 0, shared_base = 0, stacks = 0, stack_base = 0;  // stack_base: where those begin that are used
   uint8_t* local_state = nullptr;   // of each granule: 0 no array, 1 unwritten, 2 written
   SharedCell* shared_cells = nullptr;
   Array shared[SHARED_ARRAYS];
   int64_t shared_sites[SHARED_ARRAYS];
   int shared_count = 0;
+  size_t static_bytes = 0;  // of shared memory
   uint32_t epoch = 0, first_epoch = 0;  // barrier intervals, counted over all blocks; the first one of this block
   uint3 block;
   int64_t block_number = 0;
@@ -124,7 +126,9 @@ struct Launch {
   int threads;
 };
 
-extern thread_local Worker* worker __attribute__((tls_model("initial-exec"), visibility("hidden")));
+// The worker of the fiber that asks: it stands at the start of the stacks, and these at a multiple of their size. (A thread-local variable
+// would take some of the little space that programs have for those of libraries that are loaded later.)
+inline Worker& this_worker() { return **reinterpret_cast<Worker**>(reinterpret_cast<uintptr_t>(__builtin_frame_address(0)) & ~(STACKS - 1)); }
 
 void yield();                                                // to the scheduler, until the thread is ready again
 void check_read(const void* address, int bytes, const void* site);

@@ -60,7 +60,7 @@ void multiply(Thread* lanes, uint32_t) {
 
 template <bool HALF>
 void run(float* c, const uint32_t* a, const uint32_t* b, int depth, int line) {
-  Worker& w = *worker;
+  Worker& w = this_worker();
   Thread& me = *w.current;
   if (me.number / WARP * WARP + WARP > w.launch->threads) w.fail(&me, nullptr, line, "multiplies matrices in a warp that is not full");
   auto& f = *reinterpret_cast<Fragments*>(me.in);
@@ -110,7 +110,7 @@ void emulator_mma_tf32(float* c, const uint32_t* a, const uint32_t* b, int depth
 void emulator_mma_f16(float* c, const uint32_t* a, const uint32_t* b, int depth, int line) { run<true>(c, a, b, depth, line); }
 
 void emulator_wmma(float* c, const float* a, const float* b, int rows, int columns, int depth, int line) {
-  Worker& w = *worker;
+  Worker& w = this_worker();
   Thread& me = *w.current;
   if (me.number / WARP * WARP + WARP > w.launch->threads) w.fail(&me, nullptr, line, "multiplies matrices in a warp that is not full");
   const uint64_t passed[] = {uint64_t(c), uint64_t(a), uint64_t(b), uint64_t(rows), uint64_t(columns), uint64_t(depth)};
@@ -119,7 +119,7 @@ void emulator_wmma(float* c, const float* a, const float* b, int rows, int colum
 }
 
 void emulator_ldmatrix(uint32_t* to, int matrices, int transposed, const void* row, int line) {
-  Worker& w = *worker;
+  Worker& w = this_worker();
   Thread& me = *w.current;
   if (me.number / WARP * WARP + WARP > w.launch->threads) w.fail(&me, nullptr, line, "loads matrices in a warp that is not full");
   if (me.number % WARP < 8 * matrices) check_read(row, 16, __builtin_return_address(0));

@@ -68,18 +68,19 @@ void global_access(Worker& w, uintptr_t offset, int bytes, bool store, bool atom
 
 // An address of the kernel's memory, or a failure.
 void access(const void* address, int bytes, bool store, bool atomic, const void* site) {
-  Worker& w = *worker;
+  Worker& w = this_worker();
   const auto a = reinterpret_cast<uintptr_t>(address);
   const uintptr_t local = a - w.local_base, shared = a - w.shared_base, global = a - w.launch->global_base;
-  if (local < MAX_THREADS * LOCAL) return check_local(w, local, bytes, store, site);
-  const bool in_shared = shared < SHARED_ARRAYS * SHARED_SLOT, in_global = global < w.launch->request->operand_count * w.launch->slot;
-  if (__builtin_expect(!in_shared && !in_global, 0)) {
+  const bool in_local = local < MAX_THREADS * LOCAL, in_shared = shared < SHARED_ARRAYS * SHARED_SLOT;
+  const bool in_global = global < w.launch->request->operand_count * w.launch->slot;
+  if (__builtin_expect(!in_local && !in_shared && !in_global, 0)) {
     if (a - w.stack_base < MAX_THREADS * STACK) return;
     if (a >= reinterpret_cast<uintptr_t>(&__ehdr_start) && a < reinterpret_cast<uintptr_t>(&_end) && !store) return;  // constants
     w.fail(w.current, site, 0, "%s at %p, which is no memory of the kernel", doing(store), address);
   }
   if (__builtin_expect(a & (bytes - 1), 0))
     w.fail(w.current, site, 0, "%s %d bytes at an address that is no multiple of %d", doing(store), bytes, bytes);
+  if (in_local) return check_local(w, local, bytes, store, site);
   if (in_shared) {
     if (!store) shared_read(w, shared, bytes, site);
     else shared_write(w, shared, bytes, site, atomic ? ATOMIC : w.current->number);
@@ -93,19 +94,19 @@ void access(const void* address, int bytes, bool store, bool atomic, const void*
 }  // namespace
 
 void check_read(const void* address, int bytes, const void* site) {
-  if (worker->launch->request->checks) access(address, bytes, false, false, site);
+  if (this_worker().launch->request->checks) access(address, bytes, false, false, site);
 }
 void check_write(const void* address, int bytes, const void* site) {
-  if (worker->launch->request->checks) access(address, bytes, true, false, site);
+  if (this_worker().launch->request->checks) access(address, bytes, true, false, site);
 }
 void check_atomic(const void* address, int bytes, const void* site) {
-  if (worker->launch->request->checks) access(address, bytes, true, true, site);
-  else if (uintptr_t at = reinterpret_cast<uintptr_t>(address) - worker->launch->global_base; at < worker->launch->request->operand_count * worker->launch->slot)
-    worker->launch->request->operands[at / worker->launch->slot].written = 1;
+  if (this_worker().launch->request->checks) access(address, bytes, true, true, site);
+  else if (uintptr_t at = reinterpret_cast<uintptr_t>(address) - this_worker().launch->global_base; at < this_worker().launch->request->operand_count * this_worker().launch->slot)
+    this_worker().launch->request->operands[at / this_worker().launch->slot].written = 1;
 }
 
 void begin_copy(char* to, const char* from, int bytes, int filled, const void* site) {
-  Worker& w = *worker;
+  Worker& w = this_worker();
   Thread& t = *w.current;
   const Request& request = *w.launch->request;
   if (request.checks) {
@@ -126,7 +127,7 @@ void begin_copy(char* to, const char* from, int bytes, int filled, const void* s
 }
 
 void end_copies(Thread& thread, size_t left) {
-  Worker& w = *worker;
+  Worker& w = this_worker();
   for (; thread.groups.size() > left; thread.groups.pop_front())
     for (const Copy& copy : thread.groups.front()) {
       memcpy(copy.to, copy.from, copy.filled);

@@ -276,6 +276,22 @@ extern "C" __global__ void bytes(int* x, int* y) {
   y[64 + threadIdx.x] = __dp4a(x[threadIdx.x], x[64 + threadIdx.x], 2);
 }
 
+extern "C" __global__ void nothing() {}
+
+extern "C" __global__ void too_much_shared_memory(float* y) {
+  __shared__ float first[8192];
+  __shared__ float second[4097];
+  first[threadIdx.x] = second[threadIdx.x] = 1;
+  y[threadIdx.x] = first[threadIdx.x] + second[threadIdx.x];
+}
+
+extern "C" __global__ void misaligned_registers(float* x, float* y) {
+  float r[8];
+  for (int i = 0; i < 8; ++i) r[i] = x[i];
+  float2 v = *(float2*)(r + 1);
+  y[threadIdx.x] = v.x + v.y;
+}
+
 extern "C" __global__ void parts_of_vectors(float* x, float* y) {
   float4 v[1];
   v[0].x = x[threadIdx.x];

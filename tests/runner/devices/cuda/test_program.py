@@ -55,6 +55,7 @@ def test_blocks_exchange_through_shared_memory(program, unchecked, order):
     ("far_out", r"out of bounds: x\[2000000000\]"),
     ("no_memory", "no memory of the kernel"),
     ("misaligned", "reads 16 bytes at an address that is no multiple of 16"),
+    ("misaligned_registers", "reads 8 bytes at an address that is no multiple of 8"),
     ("register_bounds", r"reads out of bounds: r\[\d+\] \(registers\) has 4 elements|outside of its register arrays"),
     ("register_unwritten", r"reads r\[3\] \(registers\), which holds no value yet"),
     ("asynchronous_without_barrier", r"race: reads tile\[\d+\] .* written by thread \d+|no thread has written yet"),
@@ -75,6 +76,7 @@ def test_a_mistake_is_found(program, kernel, says, order):
     ("unwritten", r"reads tile\[64\] \(shared memory\), which no thread has written"),
     ("shared_bounds", r"writes out of bounds: tile\[64\] \(shared memory\) has 64 elements"),
     ("some_end_early", "has ended without coming to this barrier"),
+    ("too_much_shared_memory", "has too much shared memory: 49156 bytes with second, and 0 of the launch"),
     ("two_barriers", r"waits at this barrier, while thread \d+ waits at that of line"),
     ("half_of_a_warp_shuffles", "not all threads of its mask 0xffffffff come to"),
     ("shuffle_from_outside_of_the_mask", r"takes its value from lane \d+, which takes no part"),
@@ -190,6 +192,10 @@ def test_arithmetic(program):
     np.testing.assert_allclose(y, expected, rtol=1e-6)
 
 
+def test_a_kernel_without_operands(program):
+    program.launch(Launch("nothing", (3, 1, 1), (64, 1, 1), 0, ()), [])
+
+
 def test_products_of_bytes(program):
     signed = np.random.default_rng(0).integers(-128, 128, (2, 64, 4)).astype(np.int8)
     x, y = signed.view(np.int32).reshape(128), np.zeros((2, 64), np.int32)
@@ -221,7 +227,9 @@ def test_extents_in_three_dimensions(program):
 @pytest.mark.parametrize("change, says", [
     (dict(kernel="absent"), "has no kernel absent; it has reversed, "),
     (dict(block=(65, 1, 1)), "a block of 65 threads, where the source allows 1 to 64"),
-    (dict(grid=(0, 1, 1)), "a grid of"),
+    (dict(grid=(0, 1, 1)), r"a grid of \(0, 1, 1\)"),
+    (dict(grid=(1, 65536, 1)), "a grid of"),
+    (dict(block=(-1, -1, 64)), "a block of"),
     (dict(arguments=(0,)), "1 arguments for 2 pointers"),
     (dict(arguments=(0, 2)), r"arguments \(0, 2\) of 2 operands"),
     (dict(shared_bytes=1 << 20), "1048576 bytes of shared memory; a block can have 232448"),
