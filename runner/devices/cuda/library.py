@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ....codegen.toolchain import INSTALL
@@ -18,6 +19,7 @@ from .errors import EmulationError
 from .source import Prepared
 
 CPP = Path(__file__).with_name("cpp")
+UNIT_SIZE = 30_000  # characters of C++ for which another compiler is started
 SOURCE = "kernel.cu"  # as prepare() names it to the compiler
 COMMON = ("-std=gnu++17", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing", "-fwrapv", "-w", "-pthread")
 MACHINE = ("-O2",)
@@ -82,17 +84,20 @@ def build(prepared: Prepared, checks: bool, folder: str | os.PathLike[str] | Non
         raise TenfoldError(f"no C++ compiler was found to emulate CUDA with: {INSTALL}")
     place = Path(folder) if folder else cache_folder() / "cuda-emulator"
     place.mkdir(parents=True, exist_ok=True)
-    key = hashlib.sha256("\n".join([compiler, _version(compiler), _machine_text(), str(checks), prepared.text]).encode()).hexdigest()[:24]
+    whole, = prepared.units(1)
+    key = hashlib.sha256("\n".join([compiler, _version(compiler), _machine_text(), str(checks), whole]).encode()).hexdigest()[:24]
     library = place / f"{key}.so"
     if library.exists():
         return library
     machine = _machine(compiler, prepared.granule, place)
-    with tempfile.TemporaryDirectory(dir=place) as name:
+    units = prepared.units(min(os.cpu_count() or 1, 1 + len(whole) // UNIT_SIZE))
+    options = [*COMMON, *(CHECKED if checks else UNCHECKED), f"-I{CPP}", f"-I{CPP / 'include'}"]
+    with tempfile.TemporaryDirectory(dir=place) as name, ThreadPoolExecutor(len(units)) as pool:
         work = Path(name)
-        (work / SOURCE).write_text(prepared.text)
-        options = [*COMMON, *(CHECKED if checks else UNCHECKED), f"-I{CPP}", f"-I{CPP / 'include'}"]
-        _run([compiler, *options, "-x", "c++", "-c", str(work / SOURCE), "-o", str(work / "kernel.o")])
-        _run([compiler, "-shared", "-pthread", "-Wl,-Bsymbolic", str(work / "kernel.o"), str(machine), "-o", str(work / "new.so")])
+        objects = list(pool.map(lambda unit: _compile([compiler, *options], unit[1], work / str(unit[0])), enumerate(units)))
+        # Functions that kernels call are in each unit.
+        link = [compiler, "-shared", "-pthread", "-Wl,-Bsymbolic", "-Wl,--allow-multiple-definition"]
+        _run([*link, *objects, str(machine), "-o", str(work / "new.so")])
         (work / "new.so").replace(library)
     return library
 
@@ -133,6 +138,13 @@ def _machine(compiler: str, granule: int, place: Path) -> Path:
             _run([compiler, *COMMON, *MACHINE, f"-DGRANULE={granule}", "-c", str(CPP / "machine_all.cc"), "-o", str(new)])
             new.replace(made)
     return made
+
+
+def _compile(command: list[str], text: str, folder: Path) -> str:
+    folder.mkdir()
+    (folder / SOURCE).write_text(text)
+    _run([*command, "-x", "c++", "-c", str(folder / SOURCE), "-o", str(folder / "kernel.o")])
+    return str(folder / "kernel.o")
 
 
 def _run(command: list[str]) -> None:

@@ -6,6 +6,7 @@ keep their numbers.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .errors import EmulationError
@@ -13,10 +14,10 @@ from .ptx import translate
 from .scan import closing, split
 
 COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
-FUNCTION = re.compile(r"\b__(?:global|(device))__\b")
+FUNCTION = re.compile(r"\b__(?:global|device)__\b")
 DEVICE = "EMULATOR_INLINE"
 HIDDEN = '__attribute__((visibility("hidden")))'
-KERNEL = re.compile(r"\b__global__\s+void\s*(?:__launch_bounds__\s*\(\s*(\d+)[^)]*\)\s*)?(\w+)\s*\(")
+KERNEL = re.compile(r"__global__\s+void\s*(?:__launch_bounds__\s*\(\s*(\d+)[^)]*\)\s*)?(\w+)\s*\(")
 SIZES = {"char": 1, "uchar": 1, "bool": 1, "int8_t": 1, "uint8_t": 1, "short": 2, "ushort": 2, "int16_t": 2, "uint16_t": 2, "half": 2,
          "__half": 2, "half2": 2, "__half2": 2, "half4": 2, "long": 8, "int64_t": 8, "uint64_t": 8, "double": 8}
 OTHERS = ("int", "float", "uint", r"u?int32_t", r"(?:u?(?:char|short|int|long|longlong)|float|double)[1234]")
@@ -55,16 +56,28 @@ class Prepared:
 
     Attributes
     ----------
-    text : str
-        C++.
+    pieces : tuple of (str, str)
+        The C++, cut into the bodies of kernels, each with its kernel's name, and what lies between them, named "".
     kernels : dict of str to Kernel
     granule : int
         Bytes of the smallest element that kernels access.
     """
 
-    text: str
+    pieces: tuple[tuple[str, str], ...]
     kernels: dict[str, Kernel]
     granule: int
+
+    def units(self, count: int) -> list[str]:
+        """The C++ as files to compile side by side: each has the bodies of some kernels, the first one also the table of all."""
+        sizes = {name: len(text) for name, text in self.pieces if name}
+        groups: list[list[str]] = [[] for _ in range(max(1, min(count, len(sizes))))]
+        for name in sorted(sizes, key=lambda name: -sizes[name]):
+            min(groups, key=lambda group: sum(sizes[one] for one in group)).append(name)
+        return [self._unit(group, table=not number) for number, group in enumerate(groups)]
+
+    def _unit(self, kernels: list[str], table: bool) -> str:
+        text = "".join(text if not name or name in kernels else ";" + "\n" * text.count("\n") for name, text in self.pieces)
+        return f'#include "cuda_on_cpu.h"\n#line 1 "kernel.cu"\n{text}\n' + (_table(self.kernels) if table else "")
 
 
 def prepare(source: str) -> Prepared:
@@ -79,13 +92,15 @@ def prepare(source: str) -> Prepared:
     kernels = {kernel.name: kernel for kernel in map(lambda match: _kernel(plain, match), KERNEL.finditer(plain))}
     if not kernels:
         raise EmulationError("the CUDA source has no kernel (__global__ void)")
-    calls = "\n".join(_caller(kernel) for kernel in kernels.values())
-    table = ", ".join(f'{{"{name}", emulator_call_{name}}}' for name in kernels)
-    text = "\n".join([
-        '#include "cuda_on_cpu.h"', '#line 1 "kernel.cu"', translate(_functions(plain)), '#line 1 "table"', calls,
-        "struct EmulatorKernel { const char* name; void (*call)(void**); };",
-        f'extern "C" {HIDDEN} const EmulatorKernel emulator_kernels[] = {{{table}, {{nullptr, nullptr}}}};\n'])
-    return Prepared(text, kernels, _granule(plain))
+    return Prepared(tuple((name, translate(text)) for name, text in _pieces(plain)), kernels, _granule(plain))
+
+
+def _table(kernels: dict[str, Kernel]) -> str:
+    """What launches look kernels up in."""
+    entries = ", ".join(f'{{"{name}", emulator_call_{name}}}' for name in kernels)
+    return "\n".join([
+        '#line 1 "table"', *map(_caller, kernels.values()), "struct EmulatorKernel { const char* name; void (*call)(void**); };",
+        f'extern "C" {HIDDEN} const EmulatorKernel emulator_kernels[] = {{{entries}, {{nullptr, nullptr}}}};\n'])
 
 
 def _kernel(text: str, match: re.Match[str]) -> Kernel:
@@ -101,20 +116,21 @@ def _kernel(text: str, match: re.Match[str]) -> Kernel:
     return Kernel(match[2], tuple(parameters), int(match[1] or 1024))
 
 
-def _functions(text: str) -> str:
-    """Rewrite the declarations within the functions of a source."""
-    parts, at = [], 0
+def _pieces(text: str) -> Iterator[tuple[str, str]]:
+    """Rewrite the functions of a source, and cut it at the bodies of kernels."""
+    at = 0
     for match in FUNCTION.finditer(text):
         if match.start() < at:
             continue
         start = _body(text, match.end())
         if start is None:
             continue
-        end = closing(text, start)
-        kind = DEVICE if match[1] else match[0]
-        parts += [text[at:match.start()], kind, text[match.end():start], _declarations(text[start:end])]
+        end = closing(text, start) + 1
+        entry = KERNEL.match(text, match.start())
+        yield "", text[at:match.start()] + (match[0] if entry else DEVICE) + text[match.end():start]
+        yield entry[2] if entry else "", _declarations(text[start:end])
         at = end
-    return "".join([*parts, text[at:]])
+    yield "", text[at:]
 
 
 def _body(text: str, at: int) -> int | None:

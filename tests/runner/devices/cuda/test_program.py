@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tenfold.runner.devices.cuda import CudaProgram, EmulationError
+from tenfold.runner.devices.cuda import CudaProgram, EmulationError, library
 from tenfold.runtime.cuda.launches import Launch
 
 SOURCE = Path(__file__).with_name("kernels.cu").read_text()
@@ -246,6 +246,23 @@ def test_operands_that_share_memory(program):
         run(program, "reversed", memory[:64], memory[32:96])
     run(program, "reversed", memory[:64], memory[64:])
     np.testing.assert_array_equal(memory[64:], memory[:64][::-1])
+
+
+def test_kernels_that_are_compiled_side_by_side(folder, monkeypatch):
+    monkeypatch.setattr(library, "UNIT_SIZE", 3000)
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    units: list[str] = []
+    kept = library._compile
+    monkeypatch.setattr(library, "_compile", lambda *arguments: units.append(arguments[1]) or kept(*arguments))
+    program = CudaProgram(SOURCE + "// in parts\nextern \"C\" __global__ void last(float* x) { x[threadIdx.x] = four_of(1).y; }\n", folder)
+    assert len(units) == 3
+    x, y = random(64), np.zeros(64, np.float32)
+    run(program, "reversed", x, y)
+    np.testing.assert_array_equal(y, x[::-1])
+    run(program, "last", y, outputs=(0,))
+    assert (y == 2).all()
+    with pytest.raises(EmulationError, match=r"line \d+: reads out of bounds: x\[64\].*: extern .C. __global__ void global_bounds"):
+        run(program, "global_bounds", x, y)
 
 
 def test_a_program_runs_again_after_a_mistake(program):

@@ -21,7 +21,9 @@ extern "C" __global__ void second() {}
 """
 
 
-def lines(text):
+def lines(prepared):
+    """Those of the source, after they are rewritten."""
+    text, = prepared.units(1)
     return [line.strip() for line in text.partition('#line 1 "kernel.cu"\n')[2].splitlines()]
 
 
@@ -35,13 +37,23 @@ def test_kernels():
 
 
 def test_declarations_are_rewritten_within_functions():
-    rewritten = lines(prepare(SOURCE).text)
+    rewritten = lines(prepare(SOURCE))
     assert rewritten[0] == ""
     assert rewritten[1] == "struct Pair { float x[2]; };"
     assert rewritten[5] == "EMULATOR_SHARED(float4, tile, [8][17]);"
     assert rewritten[6] == 'uchar* buffer = reinterpret_cast<uchar*>(emulator_dynamic_shared("buffer", sizeof(uchar)));'
     assert rewritten[7] == "EMULATOR_REGISTERS(float, sums, [4], false); EMULATOR_REGISTERS(unsigned int, mask, [1], true);"
     assert rewritten[8] == "float scalar = sums[3];"
+
+
+def test_units_have_each_kernel_once():
+    source = SOURCE.replace("second() {}", "second() { __syncthreads(); }\nextern \"C\" __global__ void third() {}")
+    units = prepare(source).units(5)
+    assert len(units) == 3
+    for body in ("EMULATOR_SHARED(float4", "{ __syncthreads(); }", "third() {}"):
+        assert sum(body in unit for unit in units) == 1
+    assert ["emulator_kernels[]" in unit for unit in units] == [True, False, False]
+    assert len({unit.partition("third")[0].count("\n") for unit in units}) == 1  # lines keep their numbers
 
 
 @pytest.mark.parametrize("kinds, granule", [
