@@ -72,7 +72,7 @@ def case(schedule: Schedule, inputs: list[np.ndarray], expected: np.ndarray, **o
     kernels = {name: function for name, function in split.functions_items() if int(function.attrs.get("calling_conv", 0)) == 2}
     host, = (function for name, function in split.functions_items() if name not in kernels)
     source = tvm.get_global_func("target.build.cuda")(finish()(tvm.IRModule(kernels)), device).inspect_source()
-    output = np.full(expected.shape, np.nan, np.float32)
+    output = np.full(expected.shape, np.nan, expected.dtype)
     return Case(source, _launch(host), (*inputs, output), expected)
 
 
@@ -178,6 +178,20 @@ def product(pipeline: int = 0, scope: str = "shared", pixels: int = 64) -> Case:
     expected = np.maximum(columns(inputs[0], 3) @ inputs[1] + inputs[2], 0)
     options = dict(use_async_copy=True, disable_storage_rewrite=True) if pipeline > 1 else {}
     return case(s, inputs, expected, **options)
+
+
+def half_vectors(lanes: int = 8) -> Case:
+    """Element-wise operators in half precision, several numbers at a time."""
+    x = te.placeholder((64, 128), "float16", "X")
+    b = te.placeholder((128,), "float16", "B")
+    out = te.compute((64, 128), lambda i, j: tirx.max(x[i, j] * b[j] + x[i, j], tirx.const(0, "float16")), "out")
+    s = Schedule(te.create_prim_func([x, b, out]))
+    blocks, threads, vector = s.split(s.fuse(*s.get_loops(s.get_sblock("out"))), [None, 64, lanes])
+    s.bind(blocks, "blockIdx.x")
+    s.bind(threads, "threadIdx.x")
+    s.vectorize(vector)
+    data, factors = random(64, 128).astype(np.float16), random(128).astype(np.float16)
+    return case(s, [data, factors], np.maximum(data * factors + data, np.float16(0)))
 
 
 def reduction(threads: int = 128) -> Case:

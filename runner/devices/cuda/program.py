@@ -139,6 +139,23 @@ class CudaProgram:
                       for line, one in zip(lines, found, strict=True))
 
 
+def sampled_blocks(launch: Launch, count: int, seed: int = 0) -> list[int]:
+    """Some blocks of a launch to run in the place of all: the first, the last, and random ones.
+
+    Parameters
+    ----------
+    launch : Launch
+    count : int
+        How many, at least two; all, if there are no more.
+    seed : int
+    """
+    total = launch.grid[0] * launch.grid[1] * launch.grid[2]
+    if count >= total:
+        return list(range(total))
+    inner = np.random.default_rng(seed).choice(np.arange(1, total - 1), max(0, count - 2), replace=False)
+    return sorted({0, total - 1, *inner.tolist()})
+
+
 def _index(number: int, extents: tuple[int, int, int]) -> str:
     x, y, _ = extents
     return f"({number % x}, {number // x % y}, {number // x // y})"

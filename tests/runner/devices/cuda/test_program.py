@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tenfold.runner.devices.cuda import CudaProgram, EmulationError, library
+from tenfold.runner.devices.cuda import CudaProgram, EmulationError, library, sampled_blocks
 from tenfold.runtime.cuda.launches import Launch
 
 SOURCE = Path(__file__).with_name("kernels.cu").read_text()
@@ -246,6 +246,17 @@ def test_operands_that_share_memory(program):
         run(program, "reversed", memory[:64], memory[32:96])
     run(program, "reversed", memory[:64], memory[64:])
     np.testing.assert_array_equal(memory[64:], memory[:64][::-1])
+
+
+def test_a_sample_of_blocks(program):
+    whole = Launch("reversed", (5, 4, 3), (64, 1, 1), 0, (0, 1))
+    sample = sampled_blocks(whole, 6)
+    assert len(set(sample)) == 6 and sample == sorted(sample) and sample[0] == 0 and sample[-1] == 59
+    assert sampled_blocks(whole, 6) == sample != sampled_blocks(whole, 6, seed=1)
+    assert sampled_blocks(whole, 100) == list(range(60))
+    y = np.zeros(60 * 64, np.float32)
+    run(program, "reversed", random(60 * 64), y, grid=60, blocks=sample)
+    assert (np.flatnonzero(~np.isnan(y).reshape(60, 64).all(1)) == sample).all()
 
 
 def test_kernels_that_are_compiled_side_by_side(folder, monkeypatch):
