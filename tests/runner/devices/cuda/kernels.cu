@@ -269,6 +269,33 @@ extern "C" __global__ void structs_are_returned(float* y) {
   *(float4*)(y + threadIdx.x * 8 + 4) = own[0];
 }
 
+__device__ float4 ones() { return make_float4(1, 1, 1, 1); }
+__device__ float4 zeros() {
+  float4 v = {0, 0, 0, 0};
+  return v;
+}
+
+extern "C" __global__ void constants(float* y) {
+  __shared__ float4 tile[64];
+  float4 own[3];
+  float2 pair[2];
+  tile[threadIdx.x] = make_float4(0, 0, 0, 0);
+  own[0] = ones();
+  own[1] = zeros();
+  own[2] = {2, 2, 2, 2};
+  pair[0] = make_float2(3, 3);
+  pair[1] = float2{4, 4};
+  __syncthreads();
+  *(float4*)(y + threadIdx.x * 16) = tile[63 - threadIdx.x];
+  *(float4*)(y + threadIdx.x * 16 + 4) = own[0];
+  *(float4*)(y + threadIdx.x * 16 + 8) = own[1];
+  *(float2*)(y + threadIdx.x * 16 + 12) = pair[0];
+  y[threadIdx.x * 16 + 14] = own[2].x;
+  y[threadIdx.x * 16 + 15] = pair[1].y;
+}
+
+extern "C" __global__ void constants_out_of_bounds(float* y) { *(float4*)(y + threadIdx.x * 4 + 4) = make_float4(0, 0, 0, 0); }
+
 extern "C" __global__ void bytes(int* x, int* y) {
   int sum;
   asm volatile("dp4a.s32.u32 %0, %1, %2, %3;" : "=r"(sum) : "r"(x[threadIdx.x]), "r"(x[64 + threadIdx.x]), "r"(1));

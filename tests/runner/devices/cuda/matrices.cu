@@ -87,6 +87,18 @@ extern "C" __global__ void from_half(half* x, float* y) {
   y[i] = __half2float(x[i]);
 }
 
+extern "C" __global__ void half_constants(half* y) {
+  __shared__ half tile[32];
+  __shared__ half2 pairs[32];
+  half own[2];
+  own[0] = __float2half_rn(0.0f);
+  own[1] = half(1);
+  tile[threadIdx.x] = __float2half_rn(2.0f);
+  pairs[threadIdx.x] = __float2half2_rn(3.0f);
+  __syncthreads();
+  y[threadIdx.x] = own[0] + own[1] + tile[31 - threadIdx.x] + pairs[31 - threadIdx.x].y;
+}
+
 extern "C" __global__ void neighbours(half* x, half* y) {  // each thread writes half of a word
   __shared__ half tile[32];
   tile[threadIdx.x] = x[threadIdx.x];

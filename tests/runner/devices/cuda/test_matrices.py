@@ -96,6 +96,12 @@ def test_floats_are_rounded_to_half(program):
         np.testing.assert_array_equal(y, x.astype(np.float16))
 
 
+def test_constants_in_half_precision_are_written(program):
+    y = np.zeros(32, np.float16)
+    run(program, "half_constants", y, outputs=(0,))
+    assert (y == 6).all()
+
+
 def test_neighbours_of_a_word_are_no_race(program):
     x, y = random(32, dtype=np.float16), np.zeros(32, np.float16)
     run(program, "neighbours", x, y, outputs=(1,))

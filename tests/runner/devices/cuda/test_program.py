@@ -213,6 +213,14 @@ def test_structs_that_functions_return(program, unchecked):
         np.testing.assert_array_equal(y, expected)
 
 
+def test_constants_are_written(program):
+    y = np.zeros((64, 16), np.float32)
+    run(program, "constants", y, outputs=(0,))
+    np.testing.assert_array_equal(y, np.tile(np.float32([0] * 4 + [1] * 4 + [0] * 4 + [3, 3, 2, 4]), (64, 1)))
+    with pytest.raises(EmulationError, match=r"writes out of bounds: y\[256\]"):
+        run(program, "constants_out_of_bounds", np.zeros(256, np.float32), outputs=(0,))
+
+
 def test_parts_of_vectors_in_registers(program):
     with pytest.raises(EmulationError, match=r"reads v\[0\] \(registers\), which holds no value yet"):
         run(program, "parts_of_vectors", random(64), np.zeros(64, np.float32))
