@@ -91,9 +91,11 @@ class CudaProgram:
             raise EmulationError("transactions are counted by a program that is made with checks=True")
         chosen = _blocks(launch, blocks)
         counts = (SiteCount * (MOST_SITES if counting else 0))()
+        passed = _operands(kernel, launch, operands, outputs)
+        _check_overlap(launch, [(one.data, one.bytes, one.output == 1) for one in passed])
         request = Request(
             kernel=launch.kernel.encode(), grid=launch.grid, block=launch.block, shared_bytes=launch.shared_bytes,
-            operands=_operands(kernel, launch, operands, outputs), operand_count=len(launch.arguments),
+            operands=passed, operand_count=len(launch.arguments),
             order=ORDERS[order] if isinstance(order, str) else SHUFFLED, seed=0 if isinstance(order, str) else order,
             blocks=chosen.ctypes.data_as(ctypes.POINTER(ctypes.c_int64)), block_count=chosen.size,
             workers=min(workers or os.cpu_count() or 1, max(1, chosen.size)), checks=self._checks, counting=counting,
@@ -103,6 +105,7 @@ class CudaProgram:
             raise EmulationError(f"{launch.kernel}: there is not enough address space to emulate it")
         if report.failed:
             raise EmulationError(self._message(launch, report))
+        _check_overlap(launch, [(one.data, one.bytes, bool(one.written)) for one in passed])
         return self._counts(counts[:request.count_size])
 
     def _kernel(self, launch: Launch, operands: Sequence[np.ndarray]) -> Kernel:
@@ -179,13 +182,12 @@ def _operands(kernel: Kernel, launch: Launch, operands: Sequence[np.ndarray], ou
             raise EmulationError(f"{launch.kernel}: operand {position} ({name}) can't be written: the array is read-only")
         output = -1 if outputs is None else int(position in outputs)
         passed[place] = Operand(array.ctypes.data, array.nbytes, name.encode(), element_bytes(kind), output, 0)
-    _check_overlap(launch, passed)
     return passed
 
 
-def _check_overlap(launch: Launch, passed: ctypes.Array[Operand]) -> None:
-    """Each operand is copied, so what is written to one would not be seen in another."""
-    ranges = sorted((one.data, one.data + one.bytes, one.output) for one in passed if one.bytes)
+def _check_overlap(launch: Launch, operands: list[tuple[int, int, bool]]) -> None:
+    """Refuse an operand that is written and shares memory with another: each is copied, so the other does not see it."""
+    ranges = sorted((start, start + size, written) for start, size, written in operands if size)
     for (_, end, one), (start, _, other) in pairwise(ranges):
         if start < end and (one or other):
             raise EmulationError(f"{launch.kernel} can't be launched with operands that share memory and are written")

@@ -101,8 +101,6 @@ void check_write(const void* address, int bytes, const void* site) {
 }
 void check_atomic(const void* address, int bytes, const void* site) {
   if (this_worker().launch->request->checks) access(address, bytes, true, true, site);
-  else if (uintptr_t at = reinterpret_cast<uintptr_t>(address) - this_worker().launch->global_base; at < this_worker().launch->request->operand_count * this_worker().launch->slot)
-    this_worker().launch->request->operands[at / this_worker().launch->slot].written = 1;
 }
 
 void begin_copy(char* to, const char* from, int bytes, int filled, const void* site) {

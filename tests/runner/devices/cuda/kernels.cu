@@ -303,6 +303,8 @@ extern "C" __global__ void bytes(int* x, int* y) {
   y[64 + threadIdx.x] = __dp4a(x[threadIdx.x], x[64 + threadIdx.x], 2);
 }
 
+extern "C" __global__ void added(float* a, float* b, float* y) { y[threadIdx.x] = a[threadIdx.x] + b[threadIdx.x]; }
+
 extern "C" __global__ void nothing() {}
 
 extern "C" __global__ void too_much_shared_memory(float* y) {

@@ -248,12 +248,22 @@ def test_launches_that_can_not_be(program, change, says):
         program.launch(Launch(**values), [random(64), random(64)])
 
 
-def test_operands_that_share_memory(program):
+@pytest.mark.parametrize("outputs", [None, (1,)])
+def test_operands_that_share_memory(program, unchecked, outputs):
     memory = random(128)
-    with pytest.raises(EmulationError, match="reversed can't be launched with operands that share memory and are written"):
-        run(program, "reversed", memory[:64], memory[32:96])
-    run(program, "reversed", memory[:64], memory[64:])
-    np.testing.assert_array_equal(memory[64:], memory[:64][::-1])
+    for one in (program, unchecked):
+        with pytest.raises(EmulationError, match="reversed can't be launched with operands that share memory and are written"):
+            run(one, "reversed", memory[:64], memory[32:96], outputs=outputs)
+        run(one, "reversed", memory[:64], memory[64:], outputs=outputs)
+        np.testing.assert_array_equal(memory[64:], memory[:64][::-1])
+
+
+def test_one_array_is_read_twice(program, unchecked):
+    x = random(64)
+    for one in (program, unchecked):
+        y = np.zeros(64, np.float32)
+        one.launch(Launch("added", (1, 1, 1), (64, 1, 1), 0, (0, 0, 1)), [x, y])
+        np.testing.assert_array_equal(y, x + x)
 
 
 def test_a_sample_of_blocks(program):
