@@ -154,6 +154,36 @@ extern "C" __global__ void warps_exchange_by_warp_barrier(float* y) {
   y[threadIdx.x] = tile[threadIdx.x ^ 63];
 }
 
+extern "C" __global__ void one_lane_writes_what_its_warp_has_read(float* y) {
+  __shared__ float words[2];
+  const int warp = threadIdx.x / 32;
+  if (threadIdx.x % 32 == 0) words[warp] = 1;
+  __syncthreads();
+  y[threadIdx.x] = words[warp];
+  __syncwarp();
+  if (threadIdx.x % 32 == 7) words[warp] = 2;
+  __syncwarp();
+  y[64 + threadIdx.x] = words[warp];
+}
+
+extern "C" __global__ void one_lane_writes_what_its_warp_reads(float* y) {
+  __shared__ float words[2];
+  const int warp = threadIdx.x / 32;
+  if (threadIdx.x % 32 == 0) words[warp] = 1;
+  __syncthreads();
+  y[threadIdx.x] = words[warp];
+  if (threadIdx.x % 32 == 7) words[warp] = 2;
+}
+
+extern "C" __global__ void one_lane_writes_what_both_warps_have_read(float* y) {
+  __shared__ float word[1];
+  if (threadIdx.x == 0) word[0] = 1;
+  __syncthreads();
+  y[threadIdx.x] = word[0];
+  __syncwarp();
+  if (threadIdx.x == 7) word[0] = 2;
+}
+
 extern "C" __global__ void atomics(float* x, float* y) {
   __shared__ float sum[1];
   if (threadIdx.x == 0) sum[0] = 0;

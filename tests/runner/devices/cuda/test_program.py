@@ -83,6 +83,8 @@ def test_a_mistake_is_found(program, kernel, says, order):
     ("warp_exchange_without_barrier", MISSING),
     ("warps_exchange_by_warp_barrier", MISSING),
     ("atomic_beside_a_store", "race"),
+    ("one_lane_writes_what_its_warp_reads", r"race: (reads|writes) words\[0\]|race: (reads|writes) words\[1\]"),
+    ("one_lane_writes_what_both_warps_have_read", r"race: (reads|writes) word\[0\]"),
 ])
 def test_a_mistake_without_input_is_found(program, kernel, says, order):
     with pytest.raises(EmulationError, match=says):
@@ -144,6 +146,13 @@ def test_a_warp_exchanges_between_its_barriers(program, order):
     y = np.zeros(64, np.float32)
     run(program, "warp_exchange", y, outputs=(0,), order=order)
     np.testing.assert_array_equal(y, (np.arange(64) ^ 31) + 2)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_one_lane_writes_what_its_warp_has_read(program, order):
+    y = np.zeros((2, 64), np.float32)
+    run(program, "one_lane_writes_what_its_warp_has_read", y, outputs=(0,), order=order)
+    np.testing.assert_array_equal(y, np.repeat([[1], [2]], 64, 1))
 
 
 def test_atomics_of_several_blocks(program, unchecked):
