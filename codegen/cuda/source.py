@@ -5,7 +5,7 @@ runtime launches kernels through the driver, without TVM.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tvm
@@ -41,13 +41,14 @@ def generate(kernels: Sequence[tuple[tvm.ir.GlobalVar, tirx.PrimFunc]], backend:
     """
     target = backend.target.tvm_target()
     host, device = lower_device(backend.lower_loops(tvm.IRModule(dict(kernels))), target)
-    routines = {str(var.name_hint): _routine(func) for var, func in host.functions_items()}
+    written = {str(func.attrs["global_symbol"]): _written(func) for _, func in device.functions_items()}
+    routines = {str(var.name_hint): _routine(func, written) for var, func in host.functions_items()}
     source = str(tvm.get_global_func("target.build.cuda")(device, target).inspect_source())
     return source.replace(ACTIVE, WHOLE), routines
 
 
-def _routine(func: tirx.PrimFunc) -> Routine:
-    """What a host function launches, in order."""
+def _routine(func: tirx.PrimFunc, written: Mapping[str, Sequence[int]]) -> Routine:
+    """What a host function launches, in order; `written` says which of its pointers each kernel writes."""
     sources = {param: index for index, param in enumerate(func.params)}
     launches: list[Launch] = []
     scratch: list[int] = []
@@ -62,18 +63,39 @@ def _routine(func: tirx.PrimFunc) -> Routine:
 
     def launch(call: ir.Call) -> None:
         if getattr(call.op, "name", None) == LAUNCH:
-            launches.append(_launch(call, sources))
+            launches.append(_launch(call, sources, written))
 
     for visit in ((tirx.AllocBuffer, own), (tirx.DeclBuffer, alias), (ir.Call, launch)):
         tvm_ffi.structural_walk(func.body, visit)
     return Routine(tuple(launches), tuple(scratch))
 
 
-def _launch(call: ir.Call, sources: dict[Any, int]) -> Launch:
+def _launch(call: ir.Call, sources: dict[Any, int], written: Mapping[str, Sequence[int]]) -> Launch:
     kernel, *arguments = call.args
     names = [str(name) for name in call.attrs.launch_params]
     pointers, numbers = arguments[: len(arguments) - len(names)], arguments[len(arguments) - len(names) :]
     extents = {name: int(number) for name, number in zip(names, numbers, strict=True)}
     grid, block = ([extents.get(f"{kind}.{axis}", 1) for axis in AXES] for kind in ("blockIdx", "threadIdx"))
     positions = tuple(sources[pointer.args[0]] for pointer in pointers)
-    return Launch(str(kernel.value), (grid[0], grid[1], grid[2]), (block[0], block[1], block[2]), extents.get(SHARED, 0), positions)
+    writes = tuple(positions[index] for index in written[str(kernel.value)])
+    sizes = (grid[0], grid[1], grid[2]), (block[0], block[1], block[2])
+    return Launch(str(kernel.value), *sizes, extents.get(SHARED, 0), positions, writes)
+
+
+def _written(func: tirx.PrimFunc) -> list[int]:
+    """Which of its pointers a kernel writes."""
+    pointers = {param: index for index, param in enumerate(func.params)}
+    buffers: dict[Any, int] = {}
+    found: set[int] = set()
+
+    def declared(node: tirx.DeclBuffer) -> None:
+        if node.data in pointers:
+            buffers[node.buffer] = pointers[node.data]
+
+    def stored(node: tirx.BufferStore) -> None:
+        if node.buffer in buffers:
+            found.add(buffers[node.buffer])
+
+    tvm_ffi.structural_walk(func.body, (tirx.DeclBuffer, declared))
+    tvm_ffi.structural_walk(func.body, (tirx.BufferStore, stored))
+    return sorted(found)

@@ -116,10 +116,10 @@ def _run(loaded: _Loaded, routine: Routine, operands: Sequence[np.ndarray]) -> N
     for launch in routine.launches:
         blocks = _sample(launch)
         if blocks is None:
-            loaded.checked.launch(launch, operands, order=order)
+            loaded.checked.launch(launch, operands, order=order, outputs=launch.writes)
             continue
         if launch.kernel not in loaded.sampled:
-            loaded.checked.launch(launch, [np.array(operand) for operand in operands], order=order, blocks=blocks)
+            loaded.checked.launch(launch, [np.array(operand) for operand in operands], order=order, blocks=blocks, outputs=launch.writes)
             loaded.sampled.add(launch.kernel)
         loaded.fast.launch(launch, operands, order=order)
 

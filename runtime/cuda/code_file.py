@@ -77,9 +77,9 @@ def _routine(value: Any) -> Routine:
 
 def _launch(value: Any) -> Launch:
     entry = mapping(value)
-    arguments = sequence(entry["arguments"], whole)
+    arguments, writes = sequence(entry["arguments"], whole), sequence(entry["writes"], whole)
     shared = whole(entry["shared_bytes"], most=MOST)
-    return Launch(text(entry["kernel"]), _extents(entry["grid"]), _extents(entry["block"]), shared, arguments)
+    return Launch(text(entry["kernel"]), _extents(entry["grid"]), _extents(entry["block"]), shared, arguments, writes)
 
 
 def _extents(value: Any) -> Extents:

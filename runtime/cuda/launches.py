@@ -20,6 +20,8 @@ class Launch:
         Dynamic shared memory of a block.
     arguments : tuple of int
         For each pointer that the kernel takes, its position among the operands of the function, and behind these among its buffers.
+    writes : tuple of int
+        The positions of those that it writes.
     """
 
     kernel: str
@@ -27,6 +29,7 @@ class Launch:
     block: Extents
     shared_bytes: int
     arguments: tuple[int, ...]
+    writes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
