@@ -8,7 +8,7 @@ from typing import Any
 from ..support.errors import TenfoldError
 from .cuda_driver import Gpu, gpus
 from .gpu_model import GpuModel
-from .gpu_target import CUDA, GpuTarget, tvm_target, with_ptx
+from .gpu_target import CUDA, GpuTarget, capability_of, tvm_target, with_ptx
 from .preset_files import read_presets
 
 DEFAULT = "sm_80"  # where no GPU is: the oldest architecture with asynchronous copies and TF32; newer ones run it from PTX
@@ -41,25 +41,25 @@ def gpu_target(spec: str) -> GpuTarget | None:
 
 
 def known_archs() -> dict[str, GpuTarget]:
-    """The architectures that there are presets of."""
-    return {preset.archs[0]: preset for preset in gpu_presets()}
+    """The architectures that there are presets of, the oldest first."""
+    return {preset.archs[0]: preset for preset in sorted(gpu_presets(), key=lambda preset: capability_of(preset.archs[0]))}
 
 
 def _of_archs(spec: str, archs: list[str]) -> GpuTarget:
     known = known_archs()
     for arch in archs:
         if arch not in known:
-            raise TenfoldError(f"target {spec}: unknown architecture {arch!r}: it is one of {', '.join(sorted(known))}")
-    first = known[min(archs)]
-    return replace(first, name=spec, features=with_ptx(*sorted(set(archs))), description="")
+            raise TenfoldError(f"target {spec}: unknown architecture {arch!r}: it is one of {', '.join(known)}")
+    ordered = sorted(set(archs), key=capability_of)
+    return replace(known[ordered[0]], name=spec, features=with_ptx(*ordered), description="")
 
 
 def _of_gpu(gpu: Gpu) -> GpuTarget:
     """A GPU that is there: its architecture's preset with its own figures; of a newer architecture, what it can run of the newest."""
     known = known_archs()
-    older = [arch for arch in sorted(known) if arch <= gpu.arch]
+    older = [arch for arch in known if capability_of(arch) <= capability_of(gpu.arch)]
     if not older:
-        raise TenfoldError(f"{gpu.name} is {gpu.arch}: the oldest architecture that CUDA 13 compiles for is {min(known)}")
+        raise TenfoldError(f"{gpu.name} is {gpu.arch}: the oldest architecture that CUDA 13 compiles for is {next(iter(known))}")
     preset = known[older[-1]]
     figures = {"sms": gpu.sms, "clock_ghz": gpu.clock_ghz, "l2_bytes": gpu.l2_bytes,
                "memory_bytes_per_cycle": gpu.memory_bytes_per_second / gpu.clock_ghz / 1e9}

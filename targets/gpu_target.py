@@ -58,9 +58,14 @@ class GpuTarget(Target):
         raise TenfoldError(f"threads are for CPUs: leave --threads out for target {self.name}")
 
 
+def capability_of(arch: str) -> int:
+    """The number of an architecture, by which they are older and newer: 80 of ``sm_80``."""
+    return int(arch.rpartition("_")[2])
+
+
 def with_ptx(*archs: str) -> tuple[str, ...]:
     """The features of an artifact with machine code for some architectures, and PTX of the oldest."""
-    return (*archs, min(archs).replace("sm_", "compute_"))
+    return (*archs, min(archs, key=capability_of).replace("sm_", "compute_"))
 
 
 def tvm_target(arch: str, model: GpuModel) -> dict[str, object]:

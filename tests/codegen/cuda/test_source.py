@@ -48,8 +48,8 @@ def test_parts_of_a_product_are_passed_in_a_buffer_of_the_function():
 def test_functions_without_launches_do_not_share_them():
     x = te.placeholder((8,), name="x")
     y = te.compute((8,), lambda i: x[i] * 2, name="y")
-    functions = [(tvm.ir.GlobalVar(name), schedule_injective(te.create_prim_func([x, y]), TARGET).mod["main"].with_attr("global_symbol", name))
-                 for name in ("a", "b")]
+    func = schedule_injective(te.create_prim_func([x, y]), TARGET).mod["main"]
+    functions = [(tvm.ir.GlobalVar(name), func.with_attr("global_symbol", name)) for name in ("a", "b")]
     _, routines = generate(functions, backend_of(TARGET))
     assert {name: routine.launches[0].kernel for name, routine in routines.items()} == {"a": "a_kernel", "b": "b_kernel"}
     assert isinstance(routines["a"].launches[0], Launch)
