@@ -66,10 +66,8 @@ class Costs:
         line = sorted(self._known)
         actual = list(accumulate((self._known[at] for at in line), max))
         begin, end = (actual, line) if back else (line, actual)
-        if not begin[0] <= ms <= begin[-1]:  # beyond all that was measured both lines have the same slope
-            edge = 0 if ms < begin[0] else -1
-            return ms - begin[edge] + end[edge]
-        return float(np.interp(ms, begin, end))
+        # At both ends, the fastest network and the dense one, the two lines meet, and beyond them they are one.
+        return float(np.interp(ms, begin, end)) if begin[0] <= ms <= begin[-1] else ms
 
     def pick(
         self, minimise: str, limits: Mapping[str, float], factors: Sequence[float] | np.ndarray | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tenfold.search.bounded_search import MAX_CHECKS, loosest, within
+from tenfold.search.bounded_search import MAX_CHECKS, MAX_STEP, loosest, within
 
 LOSSES = [0.0] + [0.001 * 1.15**i for i in range(80)]  # of choices 0, 1, ...: each further one is faster
 
@@ -93,3 +93,17 @@ def test_an_interrupt_comes_through(interrupt_at):
 
     with pytest.raises(KeyboardInterrupt):
         loosest(pick, check, 0.01, {})
+
+
+@pytest.mark.parametrize("holds", [False, True])
+def test_a_choice_that_does_not_change_is_not_asked_for_for_ever(holds):
+    """Its limits go down, or up, by 4 to the power of 20, and no further."""
+    asked = []
+
+    def pick(limits):
+        asked.append(limits["loss"])
+        return (1,)
+
+    found = loosest(pick, lambda choice: holds, 1.0, {})
+    assert found.tried == {(1,): holds} and found.best == ((1,) if holds else None)
+    assert len(asked) == 22 - holds and max(asked[-1], 1 / asked[-1]) == MAX_STEP ** (len(asked) - 1)

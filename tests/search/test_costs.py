@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import pytest
-from tenfold.search.costs import FLOAT_BYTES, NODE_BYTES, Costs, Whole, fastest, fastest_ms
+from tenfold.search.costs import NODE_BYTES, Costs, Whole, fastest, fastest_ms
 
 
 def option(ms, loss, params, stages, dense_ms):
@@ -52,12 +52,14 @@ def test_layers_are_scaled_to_the_two_networks_that_were_measured(costs):
 def test_without_anything_saved_the_scale_is_one():
     assert Costs([Survey("c", 1.0, 10)], Whole(5.0, 5.0, 100)).scale == 1.0
     assert Costs(surveys(), Whole(8.0, 9.0, 100)).scale == 0.0  # noise: the fastest is not faster
+    little = Survey("a", 1.0, 10, [option(0.5, 0.1, 5, 2, 1.0)])
+    assert Costs([little], Whole(5.0, 4.0, 100)).scale == 2.0
 
 
 def test_bytes_are_those_of_weights_and_of_further_stages(costs):
     dense, small = costs.predicted((0, 0, 0)), costs.predicted((2, 0, 0))
     assert dense.bytes == 10_000
-    assert small.bytes - dense.bytes == FLOAT_BYTES * (20 - 100) + 2 * NODE_BYTES
+    assert small.bytes - dense.bytes == 4 * (20 - 100) + 2 * NODE_BYTES
 
 
 def test_losses_add_up(costs):
