@@ -103,8 +103,9 @@ def test_what_falls_below_is_listed_with_the_cause():
 
 def test_the_page_says_that_no_board_was_timed():
     found = tables.sections(RESULTS / "arm", read, markdown)
-    assert {"arm-kernels", "arm-slow", "arm-networks-cortex-a72"} <= set(found)
-    assert all(tables.HONEST in text for name, text in found.items() if name != "arm-slow")
+    assert {"arm-kernels", "arm-slow", "arm-networks-cortex-a72", "arm-model", "arm-worst"} <= set(found)
+    assert all(tables.HONEST in text for name, text in found.items() if name not in ("arm-slow", "arm-model", "arm-worst"))
+    assert "the machine was " in found["arm-model"]  # quiet or shared
     page = (RESULTS.parents[2] / "docs" / "arm.md").read_text(encoding="utf-8")
     assert "**No board was timed.**" in page and all(f"<!-- benchmark {name} -->" in page for name in found)
 
@@ -171,21 +172,36 @@ def test_networks_are_summed_up_by_form():
     assert tables.summary({"rows": [{"name": "b", "cpus": {"cortex-a72": engines(4.0)}}]}) == ""
 
 
-def candidate(ms: float, cycles: float, core: float, macs: int) -> dict:
-    return {"method": "svd", "ranks": [macs], "ms": ms, "cycles": cycles, "core_cycles": core, "miss_cycles": cycles - core, "macs": macs}
+def candidate(ms: float, cycles: float, core: float, macs: int, misses: tuple[int, ...] = (0, 0)) -> dict:
+    return {"method": "svd", "ranks": [macs], "ms": ms, "cycles": cycles, "core_cycles": core, "miss_cycles": cycles - core, "macs": macs,
+            "misses": misses}
 
 
 def test_ranks_are_compared():
+    cpu = resolve("cortex-a72").model
     same = [candidate(1.0, 10.0, 4.0, 1), candidate(1.2, 20.0, 3.0, 2), candidate(1.4, 30.0, 2.0, 4), candidate(9.0, 40.0, 1.0, 3)]
-    found = rank_tables.agreement([same])
-    assert (found.number, found.spearman, found.in_l1, found.pairs) == (4, pytest.approx(1), pytest.approx(-1), 1.0)
+    found = rank_tables.agreement([same], cpu)
+    assert found.number == 4
+    assert found.spearman == {"with misses": pytest.approx(1), "all in L1": pytest.approx(-1), "overlapped": pytest.approx(-1),
+                              "MACs alone": pytest.approx(0.8)}
     # 1.0, 1.2 and 1.4 are close to each other, 9.0 to none.
-    assert found.macs == pytest.approx(0.8) and (found.pairs_in_l1, found.pairs_by_macs) == (0.0, 1.0)
+    assert found.pairs == {"with misses": 1.0, "all in L1": 0.0, "overlapped": 0.0, "MACs alone": 1.0}
     turned = [candidate(each["ms"], -each["cycles"], 1.0 + at, at) for at, each in enumerate(same)]
-    assert rank_tables.agreement([turned]).pairs == 0.0 and rank_tables.agreement([turned]).spearman == pytest.approx(-1)
+    found = rank_tables.agreement([turned], cpu)
+    assert found.pairs["with misses"] == 0.0 and found.spearman["with misses"] == pytest.approx(-1)
     # Pairs are those within a layer: three in each.
-    assert rank_tables.agreement([same, turned]).pairs == 0.5
+    assert rank_tables.agreement([same, turned], cpu).pairs["with misses"] == 0.5
     assert (rank_tables.regret(same), rank_tables.regret(turned)) == (1.0, 9.0)
+
+
+def test_misses_that_are_foreseen():
+    few, many = candidate(1.0, 100.0, 50.0, 1, (3, 1)), candidate(1.0, 100.0, 50.0, 1, (10, 2))
+    a72, n1 = resolve("cortex-a72").model, resolve("neoverse-n1").model
+    assert rank_tables.overlapped(few, a72) == 50.0
+    assert rank_tables.overlapped(many, a72) == pytest.approx(64 * (10 / a72.l2_bytes_per_cycle + 2 / a72.memory_bytes_per_cycle))
+    three = candidate(1.0, 100.0, 1.0, 1, (10, 2, 1))
+    rates = n1.l2_bytes_per_cycle, n1.l3_bytes_per_cycle, n1.memory_bytes_per_cycle
+    assert rank_tables.overlapped(three, n1) == pytest.approx(64 * (10 / rates[0] + 2 / rates[1] + 1 / rates[2]))
 
 
 def ranked(name: str, title: str, candidates: list[dict]) -> dict:
@@ -195,7 +211,8 @@ def ranked(name: str, title: str, candidates: list[dict]) -> dict:
 def test_tables_of_ranks():
     one = [candidate(1.0 + at, 10.0 + at, 5.0 + at, at) for at in range(5)]
     other = [candidate(1.0 + at, 10.0 + (at if at != 4 else -1), 5.0 + at, at) for at in range(5)]
-    content = {"rows": [ranked("n, a", "n", one), ranked("n, b", "n", other), {"name": "n, c", "lists": ["n"], "error": "no"}]}
+    rows = [ranked("n, a", "n", one), ranked("n, b", "n", other), {"name": "n, c", "lists": ["n"], "error": "no"}]
+    content = {"machine": {"code_for": "zen3"}, "rows": rows}
     headings, rows = rank_tables.ranks_table(content)
     assert [row[:2] for row in rows] == [["n, a", "5"], ["n, b", "5"], ["n, all layers", "10"], ["all", "10"]]
     assert rows[0][2] == "1.000" and rows[1][-1] == "5.00 x" and rows[2][-1] == ""

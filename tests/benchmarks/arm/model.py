@@ -136,8 +136,9 @@ class Ranks:
         return np.array(rounds)
 
     def brief(self, row: dict[str, Any]) -> str:
-        found = agreement([row["candidates"]])
-        return f"{found.number} candidates, Spearman {found.spearman:.3f}, all in L1 {found.in_l1:.3f}, MACs {found.macs:.3f}"
+        found = agreement([row["candidates"]], self.target.model)
+        said = ", ".join(f"{name} {value:.3f}" for name, value in found.spearman.items())
+        return f"{found.number} candidates, Spearman: {said}"
 
 
 SUITE = Suite(cases, Ranks, ranks_table, ranks_caption, frozenset({"cpu", "runs", "seconds"}))

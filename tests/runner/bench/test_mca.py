@@ -25,7 +25,7 @@ needs_llvm = pytest.mark.skipif(bool(lacks_llvm()), reason=lacks_llvm())
 
 
 def test_what_llvm_says_is_read():
-    assert mca.parse_cycles(SAMPLE.read_text()) == [809 / 200, 1003 / 200]
+    assert mca.parse_cycles(SAMPLE.read_text()) == {"0": 809 / 200, "1": 1003 / 200}
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"CodeRegions": [{}]}', '{"CodeRegions": [{"SummaryView": {"Iterations": 1}}]}'])
@@ -54,6 +54,14 @@ def test_instructions_of_several_lengths_are_joined_too():
      ["vaddps %ymm1, %ymm0, %ymm0", NOTHING, "addq $1048576, %rax", "lock cmpxchgq %rdx, (%rcx)", "rep movsb (%rsi), %es:(%rdi)"])])
 def test_machine_code_becomes_text(isa, codes, texts):
     assert [" ".join(text.split()) for text in mca.disassembled(codes, isa)] == texts
+
+
+@needs_llvm
+def test_what_the_model_of_a_core_lacks_takes_nothing():
+    barrier, add = "sb", "add x0, x0, x1"
+    assert AARCH64.as_modelled(barrier) == (barrier,)
+    alone, both, one = mca.block_cycles([(barrier,), (add, barrier), (add,)], "neoverse-v1", AARCH64)
+    assert alone == 0 and both == one > 0
 
 
 @needs_llvm
