@@ -12,14 +12,14 @@ from tenfold.runner.bench.modelled import Modelled, ModelledRun, model
 from tenfold.runner.devices.artifacts import load_on
 from tenfold.runner.devices.counted import COUNTS, parse_counts
 from tenfold.support.errors import TenfoldError
-from tenfold.targets import Target, resolve
+from tenfold.targets import CpuTarget, resolve_cpu
 
 OURS, RIVALS = "tenfold", ("onnxruntime", "ncnn")
 PROGRAM = Path(__file__).with_name("rival.py")
 DIFFERENCE = 1e-3  # over the largest number: more is another result
 
 
-def row_of(run: ModelledRun, target: Target) -> dict[str, Any]:
+def row_of(run: ModelledRun, target: CpuTarget) -> dict[str, Any]:
     """What a row says of one engine on one CPU."""
     peak = 2 * target.lanes * target.model.fma_per_cycle
     return {**asdict(run), "cycles": run.cycles, "ms": run.cycles / target.model.clock_ghz / 1e6,
@@ -73,7 +73,7 @@ def count(engine: str, path: Path, cpu: str, x: np.ndarray, folder: Path, root: 
 def _ours(path: Path, cpu: str, x: np.ndarray, folder: Path) -> tuple[ModelledRun, np.ndarray]:
     import tenfold
 
-    target = resolve(cpu)
+    target = resolve_cpu(cpu)
     with Modelled(target) as device:
         tenfold.compile(path, target, folder / cpu, threads=1, device=device)
         artifact = load_on(device, folder / cpu, 1)
@@ -82,7 +82,7 @@ def _ours(path: Path, cpu: str, x: np.ndarray, folder: Path) -> tuple[ModelledRu
 
 def _rival(engine: str, path: Path, cpu: str, x: np.ndarray, folder: Path, root: Path) -> tuple[ModelledRun, np.ndarray]:
     """Count a rival on an AArch64 Python."""
-    target, system = resolve(cpu), root.resolve() / "system"
+    target, system = resolve_cpu(cpu), root.resolve() / "system"
     given, result = folder / "x.npy", folder / "y.npy"
     np.save(given, x)
     loaded = path if engine == "onnxruntime" else _ncnn(path, x.shape, folder, root)

@@ -25,7 +25,7 @@ from tenfold.runner.bench.instructions import AARCH64
 from tenfold.runner.bench.mca import block_cycles, llvm_version
 from tenfold.runner.bench.modelled import mca_cpu
 from tenfold.schedules.backend import Backend, backend_of
-from tenfold.targets import Target, resolve
+from tenfold.targets import CpuTarget, resolve_cpu
 
 from .tables import facts, kernels_table
 
@@ -81,7 +81,7 @@ def innermost(assembly: str) -> Iterator[tuple[int, tuple[str, ...]]]:
             yield depth, tuple(line.strip() for line in lines[begin : end + 1] if re.match(r"\s+[a-z]", line))
 
 
-def loops_of(assembly: str, kernel: str, target: Target) -> list[Loop]:
+def loops_of(assembly: str, kernel: str, target: CpuTarget) -> list[Loop]:
     """The innermost loops of a kernel that multiply and add (`in_order`)."""
     deep = [(depth, body) for depth, body in innermost(assembly) if sum(map(is_fmla, body)) >= LEAST_FMLA]
     bodies = [body for _, body in deep]
@@ -157,7 +157,7 @@ class Kernels:
         shape, lists = self._shapes[case.name]
         found = {}
         for cpu in self.cpus:
-            target = resolve(cpu)
+            target = resolve_cpu(cpu)
             loops = [loop for kernel, text in assembly_of(shape, backend_of(target)) for loop in loops_of(text, kernel, target)]
             found[cpu] = [asdict(loop) for loop in in_order(loops)]
         kind = "depthwise" if shape.groups == shape.channels > 1 else shape.form or "dense"

@@ -24,7 +24,7 @@ from tenfold.runner.bench.modelled import Modelled, ModelledRun
 from tenfold.runner.devices.device import KERNELS, Handle
 from tenfold.runner.devices.here import Here
 from tenfold.support.errors import TenfoldError
-from tenfold.targets import Target, resolve
+from tenfold.targets import CpuTarget, resolve_cpu
 
 from .networks import BUNDLED, EXAMPLES
 from .rank_tables import agreement, ranks_caption, ranks_table
@@ -48,7 +48,7 @@ def candidates(title: str) -> Iterator[tuple[str, Layer, tuple[str, ...], list[C
 
     network = load(EXAMPLES / f"{BUNDLED[title]}.onnx")
     steps, seen = epilogues(network.mod), set()
-    for field in fields(inventory(network.mod), resolve(CPU).lanes):
+    for field in fields(inventory(network.mod), resolve_cpu(CPU).lanes):
         layer = field.layer
         filters, channels, height, width = layer.weight_shape if layer.kind == "conv2d" else (0, 0, 0, 0)
         name = f"{title}, {channels}-{filters} {layer.input_size[0]} {height}x{width}"
@@ -79,7 +79,7 @@ class Ranks:
 
         if len(options.cpu) > 1:
             raise TenfoldError("--cpu: arm-model takes one preset")
-        self.target: Target = with_threads(resolve(options.cpu[0] if options.cpu else CPU), 1)
+        self.target: CpuTarget = with_threads(resolve_cpu(options.cpu[0] if options.cpu else CPU), 1)
         self.rounds, self.seconds = options.runs or ROUNDS, options.seconds or SECONDS
         if (lack := Here().check(describe_target(self.target))) is not None:
             raise TenfoldError(f"--cpu {self.target.name}: its code can't be timed here: {lack}")

@@ -21,7 +21,7 @@ from tenfold.runner.bench.modelled import Modelled
 from tenfold.runner.data import random_inputs
 from tenfold.runner.devices.emulated import version_of
 from tenfold.support.errors import TenfoldError
-from tenfold.targets import resolve
+from tenfold.targets import resolve_cpu
 
 from .engines import OURS, RIVALS, check, count, reference, row_of, version
 from .tables import networks_table, summary
@@ -137,7 +137,7 @@ class Networks:
             versions[engine] = found
         models = {}
         for cpu in self.cpus:
-            with Modelled(resolve(cpu)) as device:
+            with Modelled(resolve_cpu(cpu)) as device:
                 models[cpu] = {"emulated": device.cpu, "model": device.model, "clock_ghz": device.target.model.clock_ghz}
                 versions["qemu"] = version_of(device.emulator)
         return {"cpu": "no board: counted under emulation", "versions": versions, "models": models}
@@ -157,7 +157,7 @@ class Networks:
                 for engine in self.engines:
                     try:
                         run, y = count(engine, path, cpu, x, folder, self.root)
-                        found.setdefault(cpu, {})[engine] = row_of(run, resolve(cpu)) | {"difference": check(engine, y, expected)}
+                        found.setdefault(cpu, {})[engine] = row_of(run, resolve_cpu(cpu)) | {"difference": check(engine, y, expected)}
                     except TenfoldError as error:
                         if engine == OURS:
                             raise

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata, spearmanr
 from suite import Table
-from tenfold.targets import resolve
+from tenfold.targets import resolve_cpu
 from tenfold.targets.cpu_model import CpuModel
 
 APART, FAR = 1.1, 1.5  # times as long: what a search should tell apart; what is told apart easily
@@ -87,7 +87,7 @@ def ranks_table(content: dict[str, Any]) -> Table:
     """One line for each layer, each network, and all candidates."""
     headings = ["", "candidates", *(f"Spearman: {name}" if not at else name for at, name in enumerate(FIGURES)),
                 *(f"close pairs in order: {name}" if not at else name for at, name in enumerate(FIGURES)), "the model's choice"]
-    rows, model = sound(content), resolve(content["machine"]["code_for"]).model
+    rows, model = sound(content), resolve_cpu(content["machine"]["code_for"]).model
 
     def line(name: str, layers: Sequence[Candidates], choice: str = "") -> list[str]:
         found = agreement(layers, model)

@@ -8,7 +8,7 @@ from typing import Any
 
 from suite import Table
 from tenfold.runner.report import milliseconds
-from tenfold.targets import resolve
+from tenfold.targets import resolve_cpu
 
 from .rank_tables import ranks_caption, ranks_table, sound, worst_table
 
@@ -65,7 +65,7 @@ def slow_table(content: dict[str, Any], cpus: Sequence[str]) -> Table:
 
 def reason(loop: dict[str, Any], cpu: str) -> str:
     """Why a loop falls short: vectors on the stack, too many loads, a latency, or none of these."""
-    figures = resolve(cpu).model
+    figures = resolve_cpu(cpu).model
     if loop["stack"]:
         return "spills"
     if loop["loads"] / figures.loads_per_cycle > LIMIT * loop["fmla"] / figures.fma_per_cycle:
