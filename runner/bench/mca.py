@@ -14,12 +14,11 @@ from ..devices.counted import Block
 from .instructions import NOTHING, Instructions
 
 ITERATIONS = 200  # of a block, as llvm-mca repeats it
-SKIP = "-skip-unsupported-instructions=lack-sched"  # what the model of a core lacks takes nothing
 LEAST_VERSION, NEWEST_VERSION = 19, 25  # of LLVM: older ones take one model of a core for most
 INSTALL = f"install LLVM {LEAST_VERSION} (Debian: apt install llvm-{LEAST_VERSION})"
 PREFIX = re.compile(r"^\s*(lock|rep\w*|data16|xacquire|xrelease)\s*\n\s*", re.MULTILINE)  # that stands on a line of its own
 UNKNOWN_CPU = "is not a recognized processor"
-ERROR = re.compile(rf"\berror:|{UNKNOWN_CPU}")  # in a line of what they complain of
+CULPRIT = re.compile(rf"note: instruction:|{UNKNOWN_CPU}")  # in the line that names what is not known
 
 Body = tuple[str, ...]  # the instructions of a block, as text
 
@@ -95,19 +94,20 @@ def block_cycles(bodies: Sequence[Body], cpu: str, isa: Instructions) -> list[fl
     unknown = list(dict.fromkeys(body for body in bodies if (cpu, body) not in _KNOWN))
     if unknown:
         taken = (chain.from_iterable(map(isa.as_modelled, body)) for body in unknown)
-        lines = [line for name, body in enumerate(taken) for line in (f"# LLVM-MCA-BEGIN {name}", *body, "# LLVM-MCA-END")]
-        command = [_tool("llvm-mca"), f"-mtriple={isa.triple}", *isa.options, f"-mcpu={cpu}", f"-iterations={ITERATIONS}", SKIP, "-json"]
+        lines = [line for body in taken for line in ("# LLVM-MCA-BEGIN", *body, "# LLVM-MCA-END")]
+        command = [_tool("llvm-mca"), f"-mtriple={isa.triple}", *isa.options, f"-mcpu={cpu}", f"-iterations={ITERATIONS}", "-json"]
         found = parse_cycles(_run(command, "\n".join(lines) + "\n"))
-        # It does not tell of a block of which it skipped all.
-        _KNOWN.update(((cpu, body), found.get(str(name), 0.0)) for name, body in enumerate(unknown))
+        if len(found) != len(unknown):
+            raise TenfoldError(f"llvm-mca told of {len(found)} blocks, not of {len(unknown)}")
+        _KNOWN.update(zip(((cpu, body) for body in unknown), found, strict=True))
     return [_KNOWN[cpu, body] for body in bodies]
 
 
-def parse_cycles(text: str) -> dict[str, float]:
-    """Cycles of one run of each block by its name, of what llvm-mca printed as JSON. TenfoldError if it is none."""
+def parse_cycles(text: str) -> list[float]:
+    """Cycles of one run of each block, of what llvm-mca printed as JSON. TenfoldError if it is none."""
     try:
-        summaries = {str(region["Name"]): region["SummaryView"] for region in json.loads(text)["CodeRegions"]}
-        return {name: float(summary["TotalCycles"]) / float(summary["Iterations"]) for name, summary in summaries.items()}
+        summaries = [region["SummaryView"] for region in json.loads(text)["CodeRegions"]]
+        return [float(summary["TotalCycles"]) / float(summary["Iterations"]) for summary in summaries]
     except (ValueError, KeyError, TypeError) as error:
         raise TenfoldError(f"llvm-mca's answer can't be read: {error!r}") from None
 
@@ -139,7 +139,7 @@ def _run(command: list[str], text: str = "", may_complain: bool = False) -> str:
         raise TenfoldError(f"{command[0]} can't be run: {error.strerror}") from None
     ignored = UNKNOWN_CPU in done.stderr  # it goes on, with no core's model
     if ignored or done.returncode and not (may_complain and done.stdout):
-        lines = done.stderr.strip().splitlines() or ["it says nothing"]
-        said = next((line for line in lines if ERROR.search(line)), lines[0])
+        lines = [" ".join(line.split()) for line in done.stderr.splitlines() if line.strip()] or ["it says nothing"]
+        said = next((line for line in lines if CULPRIT.search(line)), lines[0])
         raise TenfoldError(f"{command[0]} failed: {said[:300]}")
     return done.stdout

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...support.errors import TenfoldError
+from ...targets.architectures import AARCH64
 from ..devices.artifacts import read_manifest
 from ..devices.choose import EMULATED
 from ..devices.counted import CacheLevel, Counted, Counts
@@ -31,6 +32,7 @@ L1_MISS_CYCLES = 9.0  # that a hit in the second cache takes beyond one in the f
 OUTER_WAYS = 16  # of the caches behind the first one: presets do not tell theirs
 # LLVM models these by the Cortex-A57, which has half of their vector units: the Neoverse N1 is a Cortex-A76 with other caches.
 MODELS = {"cortex-a76": "neoverse-n1", "cortex-a78": "neoverse-n1"}
+SVE_QUADS = {"neoverse-v1": 2, "neoverse-v2": 1}  # vectors of SVE, in 128 bits; no other preset has them
 
 
 @dataclass(frozen=True)
@@ -223,7 +225,12 @@ def mca_cpu(target: CpuTarget) -> str:
 
 
 def _emulated_cpu(target: CpuTarget) -> str:
-    """The emulator's CPU of the name of a target, or the one that has all."""
-    emulator = emulator_for(target.architecture.name)
-    name = str(target.tvm["mcpu"])
-    return name if emulator is not None and name in cpus_of(emulator) else CPU
+    """The emulator's CPU of the name of a target; or the one that has all, without what the target lacks: engines ask what there is."""
+    architecture, name = target.architecture.name, str(target.tvm["mcpu"])
+    emulator = emulator_for(architecture)
+    if emulator is not None and name in cpus_of(emulator):
+        return name
+    if architecture != AARCH64.name:
+        return CPU
+    quads = SVE_QUADS.get(name)
+    return f"{CPU},sme=off,{f'sve-max-vq={quads}' if quads else 'sve=off'}"

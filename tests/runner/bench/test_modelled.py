@@ -17,6 +17,7 @@ from tenfold.support.errors import TenfoldError
 from tenfold.targets import resolve
 from tenfold.targets.architectures import this_architecture
 
+PRESETS = ("cortex-a53", "cortex-a72", "cortex-a76", "cortex-a78", "neoverse-n1", "neoverse-v1", "neoverse-v2", "apple-m1")
 FMLA, BACK = "4e22cc20", "54ffffc1"  # fmla v0.4s, v1.4s, v2.4s; b.ne
 FMA, BACK_X86 = "e8a875e2c4", "f975"  # vfmadd213ps %ymm0, %ymm1, %ymm5; jne
 CONV = Layer("conv", "conv2d", (16, 16, 3, 3), padding=(1, 1, 1, 1), input_size=(8, 8), output_size=(8, 8))
@@ -57,6 +58,16 @@ def test_prices_are_those_of_the_preset():
 
 def test_a_model_that_llvm_does_not_have():
     assert modelled.mca_cpu(resolve("cortex-a76")) == "neoverse-n1" and modelled.mca_cpu(resolve("neoverse-v1")) == "neoverse-v1"
+
+
+@pytest.mark.parametrize("target, known, cpu", [
+    ("cortex-a72", ["cortex-a72"], "cortex-a72"), ("neoverse-v1", ["cortex-a72"], "max,sme=off,sve-max-vq=2"),
+    ("cortex-a78", [], "max,sme=off,sve=off"), ("zen3", [], "max")])
+def test_what_is_emulated_has_no_more_than_the_core(monkeypatch, target, known, cpu):
+    monkeypatch.setattr(modelled, "emulator_for", lambda architecture: "/bin/true")
+    monkeypatch.setattr(modelled, "cpus_of", lambda emulator: known)
+    assert modelled._emulated_cpu(resolve(target)) == cpu
+    assert {name for name in PRESETS if "sve" in resolve(name).features} == set(modelled.SVE_QUADS)
 
 
 @needs_llvm
