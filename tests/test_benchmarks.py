@@ -18,6 +18,7 @@ import race  # noqa: E402
 import results  # noqa: E402
 import run  # noqa: E402
 import shapes  # noqa: E402
+import suite  # noqa: E402
 import suites  # noqa: E402
 import table  # noqa: E402
 from hypothesis import given  # noqa: E402
@@ -28,7 +29,7 @@ from tenfold.factorization import FactorChain  # noqa: E402
 from tenfold.runner.bench.measure import Latency  # noqa: E402
 from tenfold.support.errors import TenfoldError  # noqa: E402
 
-SETTINGS = suites.Settings((1,), Path("/nowhere"))
+SETTINGS = suite.Settings((1,), Path("/nowhere"))
 
 
 def macs(model: onnx.ModelProto) -> int:
@@ -207,7 +208,7 @@ def test_rows_are_written_as_they_come_and_resumed(tmp_path, capsys):
 def test_a_row_that_fails_does_not_stop_the_others_but_an_interrupt_does(tmp_path, monkeypatch):
     from rich.console import Console
 
-    cases = [race.Case(name, {}) for name in "abc"]
+    cases = [suite.Case(name) for name in "abc"]
     found = results.Results("layers", MACHINE, 2, tmp_path / "r.json")
 
     def measure(case):
@@ -281,7 +282,7 @@ ROOT = Path(__file__).parent.parent
 def test_the_pages_have_markers_for_every_suite():
     pages = ("README.md", "docs/benchmarks.md")
     marked = {page: {match[2] for match in table.MARKED.finditer((ROOT / page).read_text())} for page in pages}
-    assert marked == {"README.md": {"networks"}, "docs/benchmarks.md": {*suites.SUITES, "startup", *table.SEARCHES}}
+    assert marked == {"README.md": {"networks"}, "docs/benchmarks.md": {*suites.TIMED, *table.SEARCHES}}
 
 
 def test_the_pages_are_what_the_results_say():

@@ -1,4 +1,4 @@
-"""What a network takes on an AArch64 CPU that is not there: a model of cycles. No board is timed.
+"""What a network takes on a CPU that is not there, or not timed: a model of cycles.
 
     cycles = llvm-mca's cycles of every block of machine code that ran, times its runs    (all data in the first cache)
            + lines missed in the first cache x L1_MISS_CYCLES
@@ -10,40 +10,29 @@ with arithmetic. llvm-mca takes each block as if it repeated itself for ever.
 """
 from __future__ import annotations
 
-import functools
-import json
 import os
-import re
-import shutil
-import subprocess
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...support.errors import TenfoldError
+from ...targets.architectures import AARCH64
 from ..devices.artifacts import read_manifest
 from ..devices.choose import EMULATED
-from ..devices.counted import ARCHITECTURE, Block, CacheLevel, Counted, Counts
+from ..devices.counted import CacheLevel, Counted, Counts
 from ..devices.device import Handle, Program
 from ..devices.emulated import CPU, cpus_of, emulator_for
+from .instructions import BY_ARCHITECTURE
+from .mca import as_text, block_cycles, llvm_version
 
 if TYPE_CHECKING:
     from ...targets import CpuTarget
 
 L1_MISS_CYCLES = 9.0  # that a hit in the second cache takes beyond one in the first, of a Cortex-A72
 OUTER_WAYS = 16  # of the caches behind the first one: presets do not tell theirs
-ITERATIONS = 200  # of a block, as llvm-mca repeats it
-LEAST_VERSION, NEWEST_VERSION = 19, 25  # of LLVM: older ones take one model of a core for most
-INSTALL = f"install LLVM {LEAST_VERSION} (Debian: apt install llvm-{LEAST_VERSION})"
-ISA = "-mattr=+all"  # the assembler reads whatever any core has
 # LLVM models these by the Cortex-A57, which has half of their vector units: the Neoverse N1 is a Cortex-A76 with other caches.
 MODELS = {"cortex-a76": "neoverse-n1", "cortex-a78": "neoverse-n1"}
-POST_INDEX = re.compile(r"(ldr\s+[bhsdq]\d+,)\s*\[(\w+)\], #(-?)(\d+)$")
-# What models of cores may lack: system instructions, and the atomic ones of ARMv8.1.
-UNMODELLED = re.compile(r"(svc|mrs|msr|hlt|brk|udf|dc|ic|tlbi|sys|(cas|swp|ld(add|clr|eor|set|[su]m(ax|in))|ldapr)(a|l|al)?[bhp]?)\b")
-UNKNOWN = "nop"  # an instruction that LLVM can't read
+SVE_QUADS = {"neoverse-v1": 2, "neoverse-v2": 1}  # vectors of SVE, in 128 bits; no other preset has them
 
 
 @dataclass(frozen=True)
@@ -73,7 +62,7 @@ class ModelledRun:
     miss_cycles : float
         What they cost.
     flops : int
-        Of NEON's multiply-adds of float32.
+        Of multiply-adds of float32.
     stack_vectors : int
         Loads and stores of vectors on the stack.
     """
@@ -97,23 +86,21 @@ class Modelled(Counted):
     Parameters
     ----------
     target : CpuTarget
-        For AArch64; its figures are those of the model.
+        Its figures are those of the model.
 
     Raises
     ------
     TenfoldError
-        The target is for another instruction set, or QEMU, its plugin or llvm-mca is missing.
+        QEMU, its plugin or llvm-mca is missing.
     """
 
     is_modelled = True
 
     def __init__(self, target: CpuTarget) -> None:
-        if target.architecture.name != ARCHITECTURE:
-            raise TenfoldError(f"target {target.name}: cycles are modelled for AArch64 alone")
         self.target = target
         self.prices = prices_of(target)
         version = llvm_version()
-        super().__init__(_emulated_cpu(target), self.prices.caches, target.model.line_bytes)
+        super().__init__(_emulated_cpu(target), target.architecture.name, self.prices.caches, target.model.line_bytes)
         self.name = f"{EMULATED}:{target.name}"
         self.model = f"cycles by llvm-mca {version} -mcpu={mca_cpu(target)}; {self.prices}"
         self._runs: dict[Handle, ModelledRun] = {}
@@ -137,7 +124,7 @@ class Modelled(Counted):
 
 
 def modelled_device(name: str) -> Modelled | None:
-    """The device of a name ``emulated:PRESET``, for a preset of AArch64; None for every other name.
+    """The device of a name ``emulated:PRESET``; None for every other name.
 
     Raises
     ------
@@ -147,13 +134,13 @@ def modelled_device(name: str) -> Modelled | None:
     from ...targets import CpuTarget, resolve
 
     kind, _, cpu = name.partition(":")
-    if kind != EMULATED or not cpu:
+    if kind != EMULATED or cpu in ("", "host"):
         return None
     try:
         target = resolve(cpu)
     except TenfoldError:  # a CPU of the emulator that no preset is for
         return None
-    return Modelled(target) if isinstance(target, CpuTarget) and target.instruction_set == ARCHITECTURE else None
+    return Modelled(target) if isinstance(target, CpuTarget) else None
 
 
 def modelled_run(network: Program | str | os.PathLike[str], cpu: CpuTarget | str) -> ModelledRun:
@@ -164,7 +151,7 @@ def modelled_run(network: Program | str | os.PathLike[str], cpu: CpuTarget | str
     network : Program or path
         An artifact folder, or what a device loads.
     cpu : CpuTarget or str
-        A target for AArch64, or the name of its preset.
+        A target, or the name of its preset.
 
     Raises
     ------
@@ -217,109 +204,18 @@ def model(counts: Counts, target: CpuTarget) -> ModelledRun:
     TenfoldError
         llvm-mca is missing, or fails.
     """
-    blocks = joined(counts.blocks)
-    words = sorted({word for block in blocks for word in block.code})
-    text = dict(zip(words, disassembled(words), strict=True))
-    bodies = [tuple(text[word] for word in block.code) for block in blocks]
-    cycles = block_cycles(bodies, mca_cpu(target))
+    isa = BY_ARCHITECTURE[target.architecture.name]
+    blocks = as_text(counts.blocks, isa)
+    cycles = block_cycles([body for _, body in blocks], mca_cpu(target), isa)
     costs = prices_of(target).miss_cycles
     return ModelledRun(
         instructions=counts.instructions,
-        core_cycles=sum(block.runs * each for block, each in zip(blocks, cycles, strict=True)),
+        core_cycles=sum(block.runs * each for (block, _), each in zip(blocks, cycles, strict=True)),
         misses=counts.misses,
         miss_cycles=sum(misses * cost for misses, cost in zip(counts.misses, costs, strict=True)),
-        flops=sum(block.runs * flops_of(body) for block, body in zip(blocks, bodies, strict=True)),
-        stack_vectors=sum(block.runs * sum(map(is_stack_vector, body)) for block, body in zip(blocks, bodies, strict=True)),
+        flops=sum(block.runs * sum(map(isa.flops, body)) for block, body in blocks),
+        stack_vectors=sum(block.runs * sum(map(isa.is_stack_vector, body)) for block, body in blocks),
     )
-
-
-def joined(blocks: Iterable[Block]) -> list[Block]:
-    """Blocks that always follow each other as one: the emulator cuts blocks where a page ends, and where they get too long.
-
-    A B, B right behind A, as often, and no branch at the end of A  ->  AB
-    """
-    found: list[Block] = []
-    for block in sorted(blocks, key=lambda block: (block.address, len(block.code))):
-        last = found[-1] if found else None
-        if last and last.address + 4 * len(last.code) == block.address and last.runs == block.runs and not _is_branch(last.code[-1]):
-            found[-1] = Block(last.address, last.runs, last.code + block.code)
-        else:
-            found.append(block)
-    return found
-
-
-def _is_branch(word: str) -> bool:
-    """Whether an instruction is of AArch64's group of branches, exceptions and system instructions: bits 28 to 26 are 101."""
-    return int(word, 16) >> 26 & 0b111 == 0b101
-
-
-def disassembled(words: Sequence[str]) -> list[str]:
-    """The assembly of instructions, each by itself; `UNKNOWN` for what LLVM can't read."""
-    lines = "\n".join(" ".join(f"0x{word[i:i + 2]}" for i in (6, 4, 2, 0)) for word in words)
-    said = _run([_tool("llvm-mc"), "--disassemble", "-triple=aarch64", ISA], lines, may_complain=True)
-    found = [line.strip() for line in said.splitlines() if line.strip() and not line.strip().startswith(".")]
-    if len(found) == len(words):
-        return found
-    if len(words) == 1:  # one that can't be read prints no line
-        return [UNKNOWN]
-    half = len(words) // 2
-    return disassembled(words[:half]) + disassembled(words[half:])
-
-
-_KNOWN: dict[tuple[str, tuple[str, ...]], float] = {}  # cycles, by core and block
-
-
-def block_cycles(bodies: Sequence[tuple[str, ...]], cpu: str) -> list[float]:
-    """llvm-mca's cycles of one run of each block on a core of LLVM's."""
-    unknown = list(dict.fromkeys(body for body in bodies if (cpu, body) not in _KNOWN))
-    if unknown:
-        lines = [line for body in unknown for line in ("# LLVM-MCA-BEGIN", *chain.from_iterable(map(as_modelled, body)), "# LLVM-MCA-END")]
-        command = [_tool("llvm-mca"), "-mtriple=aarch64", ISA, f"-mcpu={cpu}", f"-iterations={ITERATIONS}", "-json"]
-        found = parse_cycles(_run(command, "\n".join(lines) + "\n"))
-        if len(found) != len(unknown):
-            raise TenfoldError(f"llvm-mca told of {len(found)} blocks, not of {len(unknown)}")
-        _KNOWN.update(zip(((cpu, body) for body in unknown), found, strict=True))
-    return [_KNOWN[cpu, body] for body in bodies]
-
-
-def as_modelled(text: str) -> tuple[str, ...]:
-    """An instruction as llvm-mca takes it.
-
-    ldr q0, [x0], #16  ->  ldr q0, [x0]; add x0, x0, #16
-
-    In LLVM's model of a Cortex-A57 and A72 the address of such a load is as late as what it loads, and the next one waits. The core makes
-    the same two operations of it. What models lack is taken as nothing.
-    """
-    if found := POST_INDEX.match(text):
-        load, base, sign, offset = found.groups()
-        return f"{load} [{base}]", f"{'sub' if sign else 'add'} {base}, {base}, #{offset}"
-    return ("nop",) if UNMODELLED.match(text) else (text,)
-
-
-def parse_cycles(text: str) -> list[float]:
-    """Cycles of one run of each block, of what llvm-mca printed as JSON. TenfoldError if it is none."""
-    try:
-        summaries = [region["SummaryView"] for region in json.loads(text)["CodeRegions"]]
-        return [float(summary["TotalCycles"]) / float(summary["Iterations"]) for summary in summaries]
-    except (ValueError, KeyError, TypeError) as error:
-        raise TenfoldError(f"llvm-mca's answer can't be read: {error!r}") from None
-
-
-def flops_of(body: Iterable[str]) -> int:
-    """Multiplications and additions of float32 in instructions: NEON's ``fmla`` and its kin, and the scalar ones."""
-    return sum(_flops(text) for text in body)
-
-
-def _flops(text: str) -> int:
-    if re.match(r"fml[as]\s", text):
-        lanes = re.match(r"fml[as]\s+v\d+\.(\d)s", text)
-        return 2 * int(lanes[1]) if lanes else 2
-    return 2 if re.match(r"fn?m(add|sub)\s", text) else 0
-
-
-def is_stack_vector(text: str) -> bool:
-    """Whether an instruction loads or stores whole vectors on the stack."""
-    return re.match(r"(ld|st)u?[rp]\s+q.*\[sp", text) is not None
 
 
 def mca_cpu(target: CpuTarget) -> str:
@@ -328,38 +224,13 @@ def mca_cpu(target: CpuTarget) -> str:
     return MODELS.get(name, name)
 
 
-@functools.cache
-def llvm_version() -> str:
-    """Of llvm-mca and llvm-mc; TenfoldError if there are none that are new enough."""
-    return _version(_tool("llvm-mca"))
-
-
-@functools.cache
-def _tool(name: str) -> str:
-    for command in (*(f"{name}-{version}" for version in range(LEAST_VERSION, NEWEST_VERSION + 1)), name):
-        if shutil.which(command) and int(_version(command).partition(".")[0]) >= LEAST_VERSION:
-            return command
-    raise TenfoldError(f"there is no {name} of LLVM {LEAST_VERSION} or newer, which models cores: {INSTALL}")
-
-
-@functools.cache
-def _version(command: str) -> str:
-    found = re.search(r"LLVM version (\d[\d.]*)", _run([command, "--version"]))
-    return found[1] if found else "0"
-
-
-def _run(command: list[str], text: str = "", may_complain: bool = False) -> str:
-    try:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, errors="replace")
-    except OSError as error:
-        raise TenfoldError(f"{command[0]} can't be run: {error.strerror}") from None
-    if done.returncode and not (may_complain and done.stdout):
-        raise TenfoldError(f"{command[0]} failed: {(done.stderr.strip().splitlines() or ['it says nothing'])[0][:300]}")
-    return done.stdout
-
-
 def _emulated_cpu(target: CpuTarget) -> str:
-    """The emulator's CPU of the name of a target, or the one that has all."""
-    emulator = emulator_for(ARCHITECTURE)
-    name = str(target.tvm["mcpu"])
-    return name if emulator is not None and name in cpus_of(emulator) else CPU
+    """The emulator's CPU of the name of a target; or the one that has all, without what the target lacks: engines ask what there is."""
+    architecture, name = target.architecture.name, str(target.tvm["mcpu"])
+    emulator = emulator_for(architecture)
+    if emulator is not None and name in cpus_of(emulator):
+        return name
+    if architecture != AARCH64.name:
+        return CPU
+    quads = SVE_QUADS.get(name)
+    return f"{CPU},sme=off,{f'sve-max-vq={quads}' if quads else 'sve=off'}"

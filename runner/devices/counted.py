@@ -21,7 +21,6 @@ from .emulated import Emulated
 
 SOURCE = Path(__file__).with_name("counting.c")
 OPTIONS = ("-std=gnu11", "-O2", "-shared", "-fPIC")
-ARCHITECTURE = "aarch64"
 COUNTS = "counts"  # the file that the plugin writes
 INSTALL = "install qemu-user (Debian, Ubuntu: apt install qemu-user); the statically linked one takes no plugin"
 INSTALL_COMPILER = "install gcc, or name a compiler in CC"
@@ -36,12 +35,17 @@ class Block:
     address : int
     runs : int
     code : tuple of str
-        The instructions, each of eight hexadecimal digits.
+        The instructions: the bytes of each as one hexadecimal number, the first byte the lowest.
     """
 
     address: int
     runs: int
     code: tuple[str, ...]
+
+    @property
+    def end(self) -> int:
+        """The address behind it."""
+        return self.address + sum(map(len, self.code)) // 2
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,14 @@ class CacheLevel:
 
 
 class Counted(Emulated):
-    """An AArch64 CPU that QEMU emulates, with a plugin that counts. It runs networks on one thread.
+    """A CPU that QEMU emulates, with a plugin that counts. It runs networks on one thread.
 
     Parameters
     ----------
     cpu : str
         The emulator's name of the CPU.
+    architecture : str
+        As in a manifest.
     caches : sequence of CacheLevel
         From the first level on.
     line_bytes : int
@@ -82,14 +88,18 @@ class Counted(Emulated):
         QEMU takes no plugin here, has no such CPU, or there is no C compiler for the plugin.
     """
 
-    def __init__(self, cpu: str, caches: Sequence[CacheLevel], line_bytes: int = 64) -> None:
-        super().__init__(cpu, ARCHITECTURE)
+    def __init__(self, cpu: str, architecture: str, caches: Sequence[CacheLevel], line_bytes: int = 64) -> None:
+        super().__init__(cpu, architecture)
         self._caches, self._line_bytes = tuple(caches), line_bytes
         self._plugin = counting_plugin()
 
     @property
     def cores(self) -> int:
         return 1
+
+    @property
+    def _has_python(self) -> bool:
+        return False  # what Python does besides would be counted too
 
     def command(self) -> list[str]:
         emulator, *rest = super().command()

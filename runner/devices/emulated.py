@@ -87,6 +87,11 @@ class Emulated(Closing):
     def cores(self) -> int:
         return physical_cores()
 
+    @property
+    def _has_python(self) -> bool:
+        """Whether the process can be this Python too."""
+        return self.architecture == this_architecture()
+
     def describe(self) -> str:
         return f"emulated qemu-{self.architecture} {version_of(self.emulator)} -cpu {self.cpu}"
 
@@ -104,7 +109,7 @@ class Emulated(Closing):
                 program, root = device_program(self.architecture), library_root(self.architecture)
                 return [*emulator, *(() if root is None else ("-L", str(root))), str(program)]
             except TenfoldError:
-                if self.architecture != this_architecture():
+                if not self._has_python:
                     raise
         return [*emulator, sys.executable, "-c", CHILD.format(module=f"{__package__}.child"), json.dumps(sys.path)]
 
@@ -132,7 +137,7 @@ class Emulated(Closing):
             self._ask("load", name, timed)
             self._programs[handle] = name, program
         except NeedsPython:
-            if self.architecture != this_architecture():
+            if not self._has_python:
                 raise
             if self._other is None:
                 self._other = Emulated(self.cpu, self.architecture, python=True)

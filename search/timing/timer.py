@@ -44,8 +44,8 @@ def open_timer(
     ----------
     device : str, Device, Timer or None
         ``here``; ``HOST:PORT``, where ``tenfold serve`` runs; ``tracker:HOST:PORT/KEY``, any that is registered there; ``emulated:CPU``, a
-        preset for AArch64 whose cycles are modelled, on one thread (`runner.bench.modelled`); a device that is open; a Timer of the
-        caller's; None: this machine.
+        preset whose cycles are modelled, on one thread (`runner.bench.modelled`); a device that is open; a Timer of the caller's; None:
+        this machine.
     target : str, Target, dict or None
         None or ``host``: the machine, or the CPU, that modules are timed on.
     settings : Settings

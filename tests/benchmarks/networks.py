@@ -89,11 +89,13 @@ def light(name: str) -> onnx.ModelProto:
     return model
 
 
-def _write_light(name: str, path: Path) -> None:
+def write_light(name: str, path: Path) -> None:
+    """Write a network of the `onnx` package (`light`)."""
     onnx.save(light(name), path)
 
 
-def _write_module(make: Callable[[], nn.Module], path: Path) -> None:
+def write_module(make: Callable[[], nn.Module], path: Path) -> None:
+    """Write a torch module with random weights."""
     import torch
     from tenfold.frontends.quiet import quiet
     from tenfold.frontends.torch.reader import CHATTY
@@ -110,12 +112,12 @@ def _write_module(make: Callable[[], nn.Module], path: Path) -> None:
 
 
 WRITERS: dict[str, Callable[[Path], None]] = {
-    "alexnet": partial(_write_light, "bvlc_alexnet"),
-    "zfnet": partial(_write_light, "zfnet512"),
-    "vgg16": partial(_write_module, vgg16),
-    "vgg19": partial(_write_light, "vgg19"),
-    "resnet18": partial(_write_module, resnet18),
-    "resnet50": partial(_write_module, resnet50),
+    "alexnet": partial(write_light, "bvlc_alexnet"),
+    "zfnet": partial(write_light, "zfnet512"),
+    "vgg16": partial(write_module, vgg16),
+    "vgg19": partial(write_light, "vgg19"),
+    "resnet18": partial(write_module, resnet18),
+    "resnet50": partial(write_module, resnet50),
 }
 
 

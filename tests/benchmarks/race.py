@@ -6,11 +6,12 @@ import gc
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from peak import measure_peak
+from suite import Case
 from tenfold.runner.bench.disturbance import Watch
 from tenfold.runner.bench.engines import ENGINES
 from tenfold.runner.bench.entries import Entries, open_entries
@@ -25,29 +26,6 @@ FEWEST_RUNS, FEWEST_ROUNDS = 4, 2
 SLOW = 0.5  # seconds
 QUIET = 0.1  # cores taken by others meanwhile; with more, a row is measured again
 ATTEMPTS = 3  # as long as they fit into so many times the seconds of a row
-
-
-@dataclass(frozen=True)
-class Case:
-    """What one row measures.
-
-    Attributes
-    ----------
-    name : str
-        Unique in its suite.
-    models : dict of str to callable
-        Each gives, from a folder to write to, an ONNX file. The first is the subject of the row; one called ``dense`` is what a
-        factored subject stands for.
-    lists : tuple of str
-        The lists of shapes that it is in.
-    facts : dict
-        Goes into the row as it is; ``promise``: how many times fewer multiplications than the dense model.
-    """
-
-    name: str
-    models: dict[str, Callable[[Path], Path]]
-    lists: tuple[str, ...] = ()
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

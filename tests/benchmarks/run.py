@@ -1,9 +1,11 @@
 """Benchmarks, measured and never part of a test's verdict.
 
-    python tests/benchmarks/run.py layers|flattened|denton|networks|startup [--json FILE] [--only PATTERN]... [--resume]
+    python tests/benchmarks/run.py SUITE [--json FILE] [--only PATTERN]... [--resume] [--list]
 
-Every row is ours and every rival's on the same threads, interleaved, with the share of the machine's peak that was measured beside it.
-Rows are written as they come: a run that is broken off is taken up again with --resume.
+Suites that are timed (layers, flattened, denton, networks, startup): every row is ours and every rival's on the same threads, interleaved,
+with the share of the machine's peak that was measured beside it. Suites of AArch64 without a board (arm, arm-kernels), and arm-model,
+which tells how well their model of cycles orders what is timed: see docs/arm.md. Rows are written as they come: a run that is broken off
+is taken up again with --resume.
 """
 from __future__ import annotations
 
@@ -16,52 +18,51 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import startup
-from race import OURS, QUIET, Case, Race
 from results import Results
 from rich.console import Console
 from rich.table import Table
-from suites import BATCHES, SUITES, Settings, chosen
-from table import full_table, mean_line
-from tenfold.runner.bench.engines import RIVALS, describe, rival
-from tenfold.runner.bench.environment import describe_machine
+from suite import Case, Settings, Suite
+from suites import SUITES, chosen
+from tenfold.runner.bench.engines import describe
 from tenfold.support import interrupts
 from tenfold.support.errors import TenfoldError
-from tenfold.targets.detection import physical_cores
+
+EVERY = frozenset({"suite", "json", "resume", "only", "list"})  # options of every suite
 
 
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("suite", choices=[*SUITES, "startup"])
+    parser.add_argument("suite", choices=list(SUITES))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, after every row")
-    parser.add_argument("--resume", action="store_true", help="keep the rows that FILE has, measure the others")
-    parser.add_argument("--only", action="append", default=[], metavar="PATTERN", help="rows of this list of shapes, or of such a name")
+    parser.add_argument("--resume", action="store_true", default=None, help="keep the rows that FILE has, measure the others")
+    parser.add_argument("--only", action="append", default=[], metavar="PATTERN", help="rows of this list, or of such a name")
+    parser.add_argument("--list", action="store_true", default=None, help="only list the rows")
     parser.add_argument("--batch", metavar="N,N", help="batch sizes of layers; default: the suite's")
-    parser.add_argument("--against", default=",".join(RIVALS), metavar="ENGINES", help="default: all that are installed")
-    parser.add_argument("--threads", type=int, default=physical_cores(), metavar="N", help="of every engine; default: the physical cores")
-    parser.add_argument("--runs", type=int, default=100, metavar="N", help="timed runs of each engine at most; default: 100")
-    parser.add_argument("--seconds", type=float, default=20, metavar="S", help="to spend on a row, about; default: 20")
+    parser.add_argument("--against", metavar="ENGINES", help="default: all that are installed")
+    parser.add_argument("--threads", type=int, metavar="N", help="of every engine; default: the physical cores")
+    parser.add_argument("--runs", type=int, metavar="N", help="timed runs of each engine at most; default: 100")
+    parser.add_argument("--seconds", type=float, metavar="S", help="to spend on a row, about; default: 20")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="keep the ONNX files of networks there; default: a temporary folder")
-    parser.add_argument("--list", action="store_true", help="only list the rows")
+    parser.add_argument("--cpu", action="append", default=[], metavar="NAME", help="arm suites: a preset; default: the suite's")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="arm: what arm/root.sh made; default: no rivals")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="arm: what examples/data.py made; default: no searched networks")
     return parser.parse_args(arguments)
 
 
-def installed(names: Sequence[str], out: Console) -> list[str]:
-    """The rivals that are there; the others are named with the reason."""
-    found = []
-    for name in filter(None, names):
-        try:
-            rival(name)
-            found.append(name)
-        except TenfoldError as error:
-            if name not in RIVALS:
-                raise
-            out.print(f"without {name}: {error}")
-    return found
+def run(cases: Sequence[Case], measure: Callable[[Case], dict[str, Any]], results: Results, out: Console,
+        brief: Callable[[dict[str, Any]], str] = str) -> None:
+    """Measure what is not finished; a row that fails says so in the results, and the next one is measured.
 
-
-def run(cases: Sequence[Case], measure: Callable[[Case], dict[str, Any]], results: Results, out: Console) -> None:
-    """Measure what is not finished; a row that fails says so in the results, and the next one is measured."""
+    Parameters
+    ----------
+    cases : sequence of Case
+    measure : callable
+        Gives the row of a case.
+    results : Results
+    out : Console
+        Is told of every row, as `brief` puts it.
+    brief : callable, optional
+    """
     begin = time.perf_counter()
     for number, case in enumerate(cases, 1):
         if case.name in results.finished():
@@ -75,29 +76,16 @@ def run(cases: Sequence[Case], measure: Callable[[Case], dict[str, Any]], result
             traceback.print_exc()
             row = {"name": case.name, "lists": list(case.lists), **case.facts, "error": describe(error)}
         results.add(row)
-        out.print(f" {summary(row)} ({time.perf_counter() - begin:.0f} s)")
+        said = f"failed: {row['error']}" if "error" in row else brief(row)
+        out.print(f" {said} ({time.perf_counter() - begin:.0f} s)")
 
 
-def summary(row: dict[str, Any]) -> str:
-    """A row in a few words, while the next one is measured."""
-    if "error" in row:
-        return f"failed: {row['error']}"
-    if "models" not in row:
-        seconds = [f"{name} {value['median']:.2f} s" for name, value in row.get("s", {}).items()]
-        return ", ".join(seconds + [f"{name} {value} bytes" for name, value in row.get("peak_bytes", {}).items()])
-    found = next(iter(row["models"].values()))
-    times = ", ".join(f"{name} {ms:.3f}" for name, ms in found["ms"].items())
-    promise = f", {row['share_of_promise']:.0%} of the promise" if "promise" in row else ""
-    ratio = "" if found["ratio"] is None else f", {found['ratio']:.2f} x"
-    noise = f" (others had {row['cores_of_others']:.2f} cores)" if row["cores_of_others"] > QUIET else ""
-    return f"{times} ms{ratio}, {found['share_of_peak']:.0%} of peak, kernels alone {found['kernels_share_of_peak']:.0%}{promise}{noise}"
-
-
-def show(results: Results) -> None:
+def show(results: Results, suite: Suite) -> None:
     """The rows as a table on standard output."""
     content = results.content()
-    headings, rows = full_table(content)
-    table = Table(title=f"{content['machine']['cpu']}, {content['threads']} threads of every engine, medians", caption=mean_line(content))
+    headings, rows = suite.table(content)
+    threads = f"{content['threads']} thread{'s' * (content['threads'] > 1)} of every engine"
+    table = Table(title=f"{content['machine']['cpu']}, {threads}", caption=suite.caption(content))
     for i, heading in enumerate(headings):
         table.add_column(heading, justify="right" if i else "left", no_wrap=not i)
     for cells in rows:
@@ -118,25 +106,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run_suite(options: argparse.Namespace, cache: Path, out: Console) -> None:
+    suite = SUITES[options.suite]
+    suite.check(options, EVERY)
     cache.mkdir(parents=True, exist_ok=True)
-    batches = tuple(map(int, options.batch.split(","))) if options.batch else BATCHES.get(options.suite, (1,))
-    settings = Settings(batches, cache)
-    cases = chosen((startup.cases if options.suite == "startup" else SUITES[options.suite])(settings), options.only)
+    batches = tuple(map(int, options.batch.split(","))) if options.batch else suite.batches
+    cases = chosen(suite.cases(Settings(batches, cache, options.data)), options.only)
     if not cases:
         raise TenfoldError(f"no row of {options.suite} fits {' or '.join(options.only)}: --list names them all")
     if options.list:
         print("\n".join(f"{case.name}  ({', '.join(case.lists)})" if case.lists else case.name for case in cases))
         return
-    race = Race(installed(options.against.split(","), out), options.threads, options.runs, options.seconds)
-    results = Results(options.suite, describe_machine(race.rivals), options.threads, options.json)
+    bench = suite.open(options, out)
+    results = Results(options.suite, bench.machine, bench.threads, options.json)
     if options.resume:
         results.resume()
-    out.print(f"{options.suite}: {len(cases)} rows on {options.threads} threads, {', '.join([OURS, *race.rivals])}")
+    out.print(f"{options.suite}: {len(cases)} rows on {bench.threads} threads, {', '.join(bench.engines)}")
     try:
-        run(cases, (lambda case: startup.measure(case, race)) if options.suite == "startup" else race.run, results, out)
+        run(cases, bench.measure, results, out, bench.brief)
     finally:
         if results.rows:
-            show(results)
+            show(results, suite)
 
 
 if __name__ == "__main__":

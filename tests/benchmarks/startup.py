@@ -25,7 +25,7 @@ COMPILE, FIRST, MEMORY = "compile", "load and first inference", "memory"
 def cases(settings: Any) -> list[Any]:
     """One row each for compiling, the first inference and memory."""
     from networks import network
-    from race import Case
+    from suite import Case
 
     return [Case(f"{NETWORK}, {what}", {what: lambda folder: network(NETWORK, settings.cache)}) for what in (COMPILE, FIRST, MEMORY)]
 

@@ -1,30 +1,27 @@
-"""What each suite of layers and networks measures: a list of cases."""
+"""The suites, by name, and what those of layers and networks measure: lists of cases."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 
 import denton
 import onnx
+import startup
+from arm import kernels as arm_kernels
+from arm import model as arm_model
+from arm import networks as arm_networks
 from models import chain_model, flattened
 from networks import WRITERS, network
-from race import Case
 from shapes import Shape, read_all
+from suite import Case, Settings, Suite
+from table import full_table, mean_line
 from tenfold.factorization import Stage
+from timed import OPTIONS, Startup, Timed
 
 FLATTENED = Shape(128, 128, 32, 5, 1, 2, 1)  # Jin et al. (2015), figure 7
 FLATTENED_SIZES = (16, 32, 48, 64, 80)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the command line says of a suite."""
-
-    batches: tuple[int, ...]
-    cache: Path
 
 
 def _write(stages: Sequence[Stage], size: int, batch: int, biases: bool, folder: Path) -> Path:
@@ -71,10 +68,15 @@ def whole_networks(settings: Settings) -> list[Case]:
     return [Case(name, {"network": lambda folder, name=name: network(name, settings.cache)}, (), {"batch": 1}) for name in WRITERS]
 
 
-SUITES: dict[str, Callable[[Settings], list[Case]]] = {
-    "layers": layers, "flattened": flattened_layers, "denton": denton_layers, "networks": whole_networks,
+TIMED = {
+    "layers": Suite(layers, Timed, full_table, mean_line, OPTIONS),
+    "flattened": Suite(flattened_layers, Timed, full_table, mean_line, OPTIONS, (1, 16, 128)),
+    "denton": Suite(denton_layers, Timed, full_table, mean_line, OPTIONS),
+    "networks": Suite(whole_networks, Timed, full_table, mean_line, OPTIONS),
+    "startup": Suite(startup.cases, Startup, full_table, mean_line, OPTIONS),
 }
-BATCHES = {"layers": (1,), "flattened": (1, 16, 128), "denton": (1,), "networks": (1,)}
+WITHOUT_A_BOARD = {"arm": arm_networks.SUITE, "arm-kernels": arm_kernels.SUITE, "arm-model": arm_model.SUITE}
+SUITES = TIMED | WITHOUT_A_BOARD
 
 
 def chosen(cases: Sequence[Case], patterns: Sequence[str]) -> list[Case]:

@@ -20,6 +20,7 @@ from typing import Any
 
 from arm.tables import sections as arm_sections
 from results import read
+from suite import Table
 from tenfold.runner.report import count, milliseconds
 from tenfold.support.errors import TenfoldError
 from tenfold.support.files.folder import write_text
@@ -32,7 +33,6 @@ OURS = "tenfold"
 TITLES = {"tenfold": "Tenfold", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "torch": "PyTorch channels-last",
           "torch-compile": "torch.compile"}
 MARKED = re.compile(r"(<!-- benchmark ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
-Table = tuple[list[str], list[list[str]]]  # headings, rows
 
 
 def engines(result: dict[str, Any]) -> list[str]:

@@ -1,7 +1,5 @@
 """Inner loops of our kernels for AArch64 CPUs, without a board: cycles by llvm-mca, share of the core's peak, loads, stack accesses.
 
-    python tests/benchmarks/arm/kernels.py [--only PATTERN]... [--cpu NAME]... [--json FILE]
-
 A row is a layer of `tests/benchmarks/shapes/`, or a depthwise one of MobileNet-v2, lowered and compiled as a network's. All innermost loops
 that multiply and add are looked at. llvm-mca takes all data as in the first cache; nothing is run.
 """
@@ -9,30 +7,27 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import tvm
+from rich.console import Console
+from shapes import Shape, read_all
+from suite import Case, Settings, Suite
+from tenfold.codegen.stack_buffers import PIPELINE
+from tenfold.codegen.unaligned_parameters import UnalignedParameters
+from tenfold.factorization import METHODS
+from tenfold.passes.layer_module import layer_module
+from tenfold.passes.pipeline import lower
+from tenfold.runner.bench.instructions import AARCH64
+from tenfold.runner.bench.mca import block_cycles, llvm_version
+from tenfold.runner.bench.modelled import mca_cpu
+from tenfold.schedules.backend import Backend, backend_of
+from tenfold.targets import CpuTarget, resolve_cpu
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-
-from results import Results  # noqa: E402
-from shapes import Shape, read_all  # noqa: E402
-from tenfold.codegen.stack_buffers import PIPELINE  # noqa: E402
-from tenfold.codegen.unaligned_parameters import UnalignedParameters  # noqa: E402
-from tenfold.factorization import METHODS  # noqa: E402
-from tenfold.passes.layer_module import layer_module  # noqa: E402
-from tenfold.passes.pipeline import lower  # noqa: E402
-from tenfold.runner.bench.modelled import block_cycles, flops_of, is_stack_vector, llvm_version, mca_cpu  # noqa: E402
-from tenfold.schedules.backend import Backend, backend_of  # noqa: E402
-from tenfold.support.errors import TenfoldError  # noqa: E402
-from tenfold.targets import Target, resolve  # noqa: E402
+from .tables import facts, kernels_table
 
 CPUS = ("cortex-a72", "neoverse-n1", "neoverse-v1")
 LOWERED = "math"  # the phase behind which kernels are scheduled
@@ -86,15 +81,15 @@ def innermost(assembly: str) -> Iterator[tuple[int, tuple[str, ...]]]:
             yield depth, tuple(line.strip() for line in lines[begin : end + 1] if re.match(r"\s+[a-z]", line))
 
 
-def loops_of(assembly: str, kernel: str, target: Target) -> list[Loop]:
+def loops_of(assembly: str, kernel: str, target: CpuTarget) -> list[Loop]:
     """The innermost loops of a kernel that multiply and add (`in_order`)."""
     deep = [(depth, body) for depth, body in innermost(assembly) if sum(map(is_fmla, body)) >= LEAST_FMLA]
     bodies = [body for _, body in deep]
     peak = 2 * target.lanes * target.model.fma_per_cycle
     found = []
-    for (depth, body), cycles in zip(deep, block_cycles(bodies, mca_cpu(target)), strict=True):
-        share = flops_of(body) / cycles / peak
-        fmla, loads, stack = (sum(map(test, body)) for test in (is_fmla, is_load, is_stack_vector))
+    for (depth, body), cycles in zip(deep, block_cycles(bodies, mca_cpu(target), AARCH64), strict=True):
+        share = sum(map(AARCH64.flops, body)) / cycles / peak
+        fmla, loads, stack = (sum(map(test, body)) for test in (is_fmla, is_load, AARCH64.is_stack_vector))
         accumulators = len({text.split(",")[0] for text in body if is_fmla(text)})
         found.append(Loop(kernel, depth, len(body), fmla, accumulators, loads, stack, round(cycles, 2), round(share, 4)))
     return in_order(found)
@@ -134,55 +129,43 @@ def machine_code(library: tvm.runtime.Module) -> str:
     return next(part for part in parts if part.kind == "llvm").inspect_source("asm")
 
 
-def measure(shape: Shape, lists: Sequence[str], cpus: Sequence[str]) -> dict[str, Any]:
-    """One row: the inner loops of a layer on every CPU."""
-    found = {}
-    for cpu in cpus:
-        target = resolve(cpu)
-        loops = [loop for kernel, text in assembly_of(shape, backend_of(target)) for loop in loops_of(text, kernel, target)]
-        found[cpu] = [asdict(loop) for loop in in_order(loops)]
-    kind = "depthwise" if shape.groups == shape.channels > 1 else shape.form or "dense"
-    return {"name": shape.name, "lists": list(lists), "kind": kind, "cpus": found}
-
-
-def cases() -> dict[Shape, list[str]]:
+def shapes_by_name() -> dict[str, tuple[Shape, list[str]]]:
     """The layers, and the lists that they are in."""
-    return {**read_all(), **{shape: ["mobilenet-v2"] for shape in DEPTHWISE}}
+    found = {**read_all(), **{shape: ["mobilenet-v2"] for shape in DEPTHWISE}}
+    return {shape.name: (shape, lists) for shape, lists in found.items()}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", action="append", default=[], metavar="PATTERN", help="rows of this list, or whose name holds it")
-    parser.add_argument("--cpu", action="append", default=[], metavar="NAME", help=f"default: {', '.join(CPUS)}")
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--resume", action="store_true", help="keep the rows that FILE has")
-    options = parser.parse_args(arguments)
-    begin, cpus = time.perf_counter(), options.cpu or list(CPUS)
-    try:
+def cases(settings: Settings) -> list[Case]:
+    """Every layer."""
+    return [Case(name, lists=tuple(lists)) for name, (_, lists) in shapes_by_name().items()]
+
+
+class Kernels:
+    """Judges the inner loops of layers."""
+
+    engines = ["tenfold"]
+    threads = 1
+
+    def __init__(self, options: argparse.Namespace, out: Console) -> None:
+        self.cpus = list(options.cpu or CPUS)
         versions = {"tenfold": metadata.version("tenfold"), "tvm": metadata.version("apache-tvm"), "llvm-mca": llvm_version()}
-        results = Results("arm-kernels", {"cpu": "no board: llvm-mca", "versions": versions, "models": cpus}, 1, options.json)
-        if options.resume:
-            results.resume()
-        for shape, lists in cases().items():
-            if shape.name in results.finished() or (options.only and not any(word in lists or word in shape.name for word in options.only)):
-                continue
-            try:
-                row = measure(shape, lists, cpus)
-            except Exception as error:  # of the compiler: whatever TVM and LLVM raise
-                row = {"name": shape.name, "lists": lists, "error": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
-            results.add(row)
-            print(f"{shape.name} ({time.perf_counter() - begin:.0f} s): {brief(row)}", flush=True)
-    except TenfoldError as error:
-        sys.exit(f"kernels.py: {error}")
+        self.machine = {"cpu": "no board: llvm-mca", "versions": versions, "models": self.cpus}
+        self._shapes = shapes_by_name()
+
+    def measure(self, case: Case) -> dict[str, Any]:
+        """The inner loops of a layer on every CPU."""
+        shape, lists = self._shapes[case.name]
+        found = {}
+        for cpu in self.cpus:
+            target = resolve_cpu(cpu)
+            loops = [loop for kernel, text in assembly_of(shape, backend_of(target)) for loop in loops_of(text, kernel, target)]
+            found[cpu] = [asdict(loop) for loop in in_order(loops)]
+        kind = "depthwise" if shape.groups == shape.channels > 1 else shape.form or "dense"
+        return {"name": shape.name, "lists": list(lists), "kind": kind, "cpus": found}
+
+    def brief(self, row: dict[str, Any]) -> str:
+        shares = {cpu: ", ".join(f"{loop['share_of_peak']:.0%}" for loop in loops) or "no loop" for cpu, loops in row["cpus"].items()}
+        return "; ".join(f"{cpu} {share}" for cpu, share in shares.items())
 
 
-def brief(row: dict[str, Any]) -> str:
-    """A row in a few words."""
-    if "error" in row:
-        return row["error"]
-    shares = {cpu: ", ".join(f"{loop['share_of_peak']:.0%}" for loop in loops) or "no loop" for cpu, loops in row["cpus"].items()}
-    return "; ".join(f"{cpu} {share}" for cpu, share in shares.items())
-
-
-if __name__ == "__main__":
-    main()
+SUITE = Suite(cases, Kernels, kernels_table, facts, frozenset({"cpu"}))

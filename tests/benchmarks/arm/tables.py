@@ -1,18 +1,21 @@
-"""The tables of the results without a board: kernels' inner loops, and whole networks."""
+"""The tables of the results without a board: kernels' inner loops, and whole networks; and all sections of the page."""
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
+from statistics import geometric_mean, median
 from typing import Any
 
+from suite import Table
 from tenfold.runner.report import milliseconds
-from tenfold.targets import resolve
+from tenfold.targets import resolve_cpu
 
-Table = tuple[list[str], list[list[str]]]  # headings, rows
+from .rank_tables import ranks_caption, ranks_table, sound, worst_table
+
 LIMIT, DEPTHWISE_LIMIT = 0.9, 0.7  # of the peak: what falls below is listed
 DEPTHWISE = "depthwise"
 TITLES = {"tenfold": "Tenfold", "onnxruntime": "ONNX Runtime", "ncnn": "ncnn"}
+NETWORKS, KERNELS, MODEL = "arm", "arm-kernels", "arm-model"  # suites
 HONEST = "No board was timed: instructions counted under QEMU, cycles by llvm-mca, misses by a simulated cache."
 
 
@@ -24,11 +27,6 @@ def main_loop(row: dict[str, Any], cpu: str) -> dict[str, Any] | None:
 def cpus_of(content: dict[str, Any]) -> list[str]:
     """The CPUs of a file of results, in its order."""
     return list(next((row["cpus"] for row in content["rows"] if "error" not in row), {}))
-
-
-def sound(content: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows that are no failures."""
-    return [row for row in content["rows"] if "error" not in row]
 
 
 def kernels_table(content: dict[str, Any]) -> Table:
@@ -67,7 +65,7 @@ def slow_table(content: dict[str, Any], cpus: Sequence[str]) -> Table:
 
 def reason(loop: dict[str, Any], cpu: str) -> str:
     """Why a loop falls short: vectors on the stack, too many loads, a latency, or none of these."""
-    figures = resolve(cpu).model
+    figures = resolve_cpu(cpu).model
     if loop["stack"]:
         return "spills"
     if loop["loads"] / figures.loads_per_cycle > LIMIT * loop["fmla"] / figures.fma_per_cycle:
@@ -92,6 +90,31 @@ def networks_table(content: dict[str, Any]) -> Table:
     return headings, rows
 
 
+def form_of(row: dict[str, Any]) -> str:
+    """Whether a network is dense, factored by a recipe, or as a search factored it."""
+    return row["name"].partition(", ")[2] or "dense"
+
+
+def summary(content: dict[str, Any]) -> str:
+    """By CPU and form of the networks: the geometric mean of the best rival's cycles over ours, with misses and without."""
+    parts = []
+    for cpu in cpus_of(content):
+        for form in dict.fromkeys(map(form_of, sound(content))):
+            engines = [row["cpus"][cpu] for row in sound(content) if form_of(row) == form]
+            with_misses, in_l1 = ([ratio for found in engines if (ratio := best_ratio(found, name))] for name in ("cycles", "core_cycles"))
+            if with_misses:
+                ahead = sum(ratio >= 1 for ratio in with_misses)
+                parts.append(f"{cpu}, {form}: {geometric_mean(with_misses):.2f} x the best rival with misses, "
+                             f"{geometric_mean(in_l1):.2f} x all in L1; ahead with misses in {ahead} of {len(with_misses)}")
+    return "Geometric means of networks: " + ". ".join(parts) + "." if parts else ""
+
+
+def best_ratio(engines: dict[str, dict[str, Any]], name: str) -> float | None:
+    """The best rival's cycles over ours; None where there is no rival."""
+    rivals = [found[name] for engine, found in engines.items() if engine != "tenfold"]
+    return min(rivals) / engines["tenfold"][name] if rivals else None
+
+
 def _millions(count: float) -> str:
     return f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count / 1e3:.0f} k"
 
@@ -103,9 +126,11 @@ def facts(content: dict[str, Any]) -> str:
     models = content["machine"]["models"]
     if isinstance(models, dict):
         found += [f"{cpu} at {model['clock_ghz']} GHz: {model['model']}." for cpu, model in models.items()]
+    if content["suite"] == NETWORKS:
+        found.append(summary(content))
     failed = [f"{row['name']}: {row['error']}" for row in content["rows"] if "error" in row]
     failed += [f"{row['name']}, {what}: {why}" for row in sound(content) for what, why in row.get("failed", {}).items()]
-    return " ".join(found) + "\n" + (f"\nFailed: {'; '.join(failed)}.\n" if failed else "")
+    return " ".join(filter(None, found)) + "\n" + (f"\nFailed: {'; '.join(failed)}.\n" if failed else "")
 
 
 def sections(folder: Path, read: Any, markdown: Any) -> dict[str, str]:
@@ -120,8 +145,11 @@ def sections(folder: Path, read: Any, markdown: Any) -> dict[str, str]:
     found = {}
     for path in sorted(folder.glob("*.json")):
         content = read(path)
-        if content["suite"] == "arm-kernels":
-            found["arm-kernels"] = markdown(kernels_table(content)) + "\n" + facts(content)
+        if content["suite"] == MODEL:
+            found[MODEL] = markdown(ranks_table(content)) + "\n" + ranks_caption(content) + "\n"
+            found["arm-worst"] = markdown(worst_table(content))
+        elif content["suite"] == KERNELS:
+            found[KERNELS] = markdown(kernels_table(content)) + "\n" + facts(content)
             found["arm-slow"] = markdown(slow_table(content, [cpu for cpu in cpus_of(content) if cpu != "neoverse-v1"]))
         else:
             found[f"arm-{path.stem}"] = markdown(networks_table(content)) + "\n" + facts(content)

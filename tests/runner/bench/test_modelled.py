@@ -1,13 +1,12 @@
-"""Modelled cycles: what LLVM says is read right, blocks and misses become cycles, and a network is priced where the tools are there."""
+"""Modelled cycles: blocks and misses become cycles, and a network is priced where the tools are there."""
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import pytest
 from tenfold.factorization import METHODS, Layer
 from tenfold.passes.layer_module import layer_module
-from tenfold.runner.bench import modelled
+from tenfold.runner.bench import mca, modelled
 from tenfold.runner.bench.timed_module import TimedModules
 from tenfold.runner.devices.counted import Block, CacheLevel, Counts
 from tenfold.runner.devices.emulated import emulator_for
@@ -16,78 +15,38 @@ from tenfold.search.timing.latency_table import LatencyTable, TimedLayer
 from tenfold.search.timing.timer import model_of, open_timer
 from tenfold.support.errors import TenfoldError
 from tenfold.targets import resolve
+from tenfold.targets.architectures import this_architecture
 
-SAMPLE = Path(__file__).with_name("mca_19.json")  # of llvm-mca 19.1.7 -mcpu=cortex-a72, 200 turns of two blocks
-FMLA, LOAD, SUBTRACT, BACK = "4e22cc20", "3cc10400", "f1000421", "54ffffc1"  # fmla v0.4s...; ldr q0, [x0], #16; subs x1, x1, #1; b.ne
+PRESETS = ("cortex-a53", "cortex-a72", "cortex-a76", "cortex-a78", "neoverse-n1", "neoverse-v1", "neoverse-v2", "apple-m1")
+FMLA, BACK = "4e22cc20", "54ffffc1"  # fmla v0.4s, v1.4s, v2.4s; b.ne
+FMA, BACK_X86 = "e8a875e2c4", "f975"  # vfmadd213ps %ymm0, %ymm1, %ymm5; jne
 CONV = Layer("conv", "conv2d", (16, 16, 3, 3), padding=(1, 1, 1, 1), input_size=(8, 8), output_size=(8, 8))
 
 
 def lacks_llvm() -> str:
     try:
-        modelled.llvm_version()
+        mca.llvm_version()
     except TenfoldError as error:
         return str(error)
     return ""
 
 
-def lacks_all() -> str:
+def lacks_all(architecture: str, compiler: str) -> str:
     """Why nothing can be counted here; empty where it can."""
-    emulator = emulator_for("aarch64")
+    emulator = emulator_for(architecture)
     if emulator is None or emulator.endswith("-static"):
-        return "there is no qemu-aarch64 that takes plugins"
-    if shutil.which("aarch64-linux-gnu-g++") is None:
-        return "there is no C++ compiler for AArch64"
+        return f"there is no qemu-{architecture} that takes plugins"
+    if shutil.which(compiler) is None:
+        return f"there is no {compiler}"
     return lacks_llvm()
 
 
 needs_llvm = pytest.mark.skipif(bool(lacks_llvm()), reason=lacks_llvm())
-needs_all = pytest.mark.skipif(bool(lacks_all()), reason=lacks_all())
-
-
-def test_what_llvm_says_is_read():
-    assert modelled.parse_cycles(SAMPLE.read_text()) == [809 / 200, 1003 / 200]
-
-
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"CodeRegions": [{}]}', '{"CodeRegions": [{"SummaryView": {"Iterations": 1}}]}'])
-def test_what_llvm_does_not_say(text):
-    with pytest.raises(TenfoldError, match="llvm-mca's answer can't be read"):
-        modelled.parse_cycles(text)
-
-
-def test_blocks_that_were_cut_are_joined():
-    first, second, jump = Block(0x1000, 9, (FMLA, LOAD)), Block(0x1008, 9, (SUBTRACT, BACK)), Block(0x1010, 9, (FMLA,))
-    assert modelled.joined([jump, second, first]) == [Block(0x1000, 9, (FMLA, LOAD, SUBTRACT, BACK)), jump]
-    other = Block(0x1008, 8, second.code)
-    assert modelled.joined([first, other]) == [first, other]
-
-
-@pytest.mark.parametrize("word, branch", [
-    ("14000002", True), ("94000002", True), ("54ffffc1", True), ("b4000040", True), ("36000040", True), ("d65f03c0", True),
-    ("d61f0000", True), ("d4000001", True), (FMLA, False), (LOAD, False), (SUBTRACT, False),
-    ("91000400", False), ("a9bf7bfd", False), ("1e204000", False)])
-def test_branches(word, branch):
-    assert modelled._is_branch(word) is branch
-
-
-@pytest.mark.parametrize("text, flops", [
-    ("fmla\tv0.4s, v1.4s, v2.s[0]", 8), ("fmla v0.2s, v1.2s, v2.2s", 4), ("fmls v0.4s, v1.4s, v2.4s", 8), ("fmadd s0, s1, s2, s3", 2),
-    ("fadd v0.4s, v1.4s, v2.4s", 0), ("ldr q0, [sp, #16]", 0)])
-def test_flops(text, flops):
-    assert modelled.flops_of([text]) == flops
-
-
-@pytest.mark.parametrize("text, taken", [
-    ("ldr\tq0, [x0], #16", ("ldr\tq0, [x0]", "add x0, x0, #16")), ("ldr s3, [x12], #-4", ("ldr s3, [x12]", "sub x12, x12, #4")),
-    ("ldr x1, [x0], #8", ("ldr x1, [x0], #8",)), ("ldr q0, [x0, #16]!", ("ldr q0, [x0, #16]!",)),
-    ("svc #0", ("nop",)), ("ldaddal w0, w1, [x2]", ("nop",))])
-def test_what_llvm_models_wrong_is_told_in_other_words(text, taken):
-    assert modelled.as_modelled(text) == taken
-
-
-def test_vectors_on_the_stack():
-    on = ["ldr\tq0, [sp, #16]", "stp\tq0, q1, [sp]", "stur\tq3, [sp, #-8]"]
-    off = ["ldr\tq0, [x0]", "ldr\tx0, [sp, #16]", "str\ts0, [sp]"]
-    assert all(map(modelled.is_stack_vector, on)) and not any(map(modelled.is_stack_vector, off))
+LACKS = {"cortex-a72": lacks_all("aarch64", "aarch64-linux-gnu-g++"), "zen3": lacks_all("x86_64", "g++")}
+if this_architecture() != "x86_64":
+    LACKS["zen3"] = "there is no compiler for x86-64"
+needs_all = pytest.mark.skipif(bool(LACKS["cortex-a72"]), reason=LACKS["cortex-a72"])
+needs_x86 = pytest.mark.skipif(bool(LACKS["zen3"]), reason=LACKS["zen3"])
 
 
 def test_prices_are_those_of_the_preset():
@@ -101,6 +60,16 @@ def test_a_model_that_llvm_does_not_have():
     assert modelled.mca_cpu(resolve("cortex-a76")) == "neoverse-n1" and modelled.mca_cpu(resolve("neoverse-v1")) == "neoverse-v1"
 
 
+@pytest.mark.parametrize("target, known, cpu", [
+    ("cortex-a72", ["cortex-a72"], "cortex-a72"), ("neoverse-v1", ["cortex-a72"], "max,sme=off,sve-max-vq=2"),
+    ("cortex-a78", [], "max,sme=off,sve=off"), ("zen3", [], "max")])
+def test_what_is_emulated_has_no_more_than_the_core(monkeypatch, target, known, cpu):
+    monkeypatch.setattr(modelled, "emulator_for", lambda architecture: "/bin/true")
+    monkeypatch.setattr(modelled, "cpus_of", lambda emulator: known)
+    assert modelled._emulated_cpu(resolve(target)) == cpu
+    assert {name for name in PRESETS if "sve" in resolve(name).features} == set(modelled.SVE_QUADS)
+
+
 @needs_llvm
 def test_counts_become_cycles():
     counts = Counts((Block(0x1000, 1000, (FMLA,) * 4), Block(0x2000, 10, ("ffffffff", BACK))), (100, 10))
@@ -111,25 +80,45 @@ def test_counts_become_cycles():
     assert found.core_cycles > 1000 * 4 * 2
 
 
+@needs_llvm
+def test_counts_of_x86_become_cycles():
+    counts = Counts((Block(0x1000, 1000, (FMA,) * 4), Block(0x1014, 1000, (BACK_X86,)), Block(0x2000, 10, ("ff",))), (100, 10, 1))
+    found = modelled.model(counts, resolve("zen3"))
+    assert found.instructions == 5010 and found.flops == 4 * 16 * 1000
+    assert found.miss_cycles == pytest.approx(100 * 9 + 10 * 64 / 16 + 64 / 7)
+    assert found.core_cycles > 1000 * 4 * 4  # each waits for the one before
+
+
 def test_devices_that_are_not_modelled():
     assert [modelled.modelled_device(name) for name in ("here", "emulated", "emulated:max", "emulated:Nehalem", "board:9190")] == [None] * 5
-    with pytest.raises(TenfoldError, match="zen3: cycles are modelled for AArch64 alone"):
-        modelled.Modelled(resolve("zen3"))
+    assert modelled.modelled_device("emulated:host") is None  # which is no preset
 
 
-@needs_all
-def test_a_layer_is_priced(tmp_path):
-    with open_timer("emulated:cortex-a72", None, Settings()) as (target, timer):
-        assert isinstance(timer, TimedModules) and (target.name, target.cores) == ("cortex-a72", 1)
-        assert "llvm-mca" in model_of(timer) and timer.device.describe().startswith("modelled cortex-a72 (emulated qemu-aarch64")
+@pytest.mark.slow
+@pytest.mark.parametrize("cpu, lanes", [("cortex-a72", 4), ("zen3", 16)])
+def test_a_layer_is_priced(tmp_path, cpu, lanes):
+    """`lanes`: multiply-adds of a cycle at best."""
+    if LACKS[cpu]:
+        pytest.skip(LACKS[cpu])
+    with open_timer(f"emulated:{cpu}", None, Settings()) as (target, timer):
+        assert isinstance(timer, TimedModules) and (target.name, target.cores) == (cpu, 1)
+        assert "llvm-mca" in model_of(timer) and timer.device.describe().startswith(f"modelled {cpu} (emulated qemu-")
         module = timer.kernels(layer_module(CONV))
-        ms = module()
-        # 16 * 16 * 9 * 64 multiply-adds take four lanes a cycle at best, and Winograd up to four times fewer. The same again is the same.
-        assert 16 * 16 * 9 * 64 / 4 / 4 / 1.5e6 < ms < 0.5 and module() == ms
+        ms, clock = module(), target.model.clock_ghz
+        # Winograd multiplies up to four times less. The same again is the same.
+        assert 16 * 16 * 9 * 64 / lanes / 4 / clock / 1e6 < ms < 0.5 and module() == ms
         table = LatencyTable(target, timer, tmp_path)
         dense, factored = table.ms([TimedLayer(CONV), TimedLayer(CONV, METHODS["tucker2"].outline(CONV, (4, 4)))])
         assert factored < dense == pytest.approx(ms, rel=0.01)
-        assert all('"modelled": "cycles by llvm-mca' in line for line in (tmp_path / "cortex-a72.jsonl").read_text().splitlines())
+        (file,) = tmp_path.glob("*.jsonl")
+        assert all('"modelled": "cycles by llvm-mca' in line for line in file.read_text().splitlines())
+
+
+@needs_x86
+def test_avx512_is_not_emulated():
+    with pytest.raises(TenfoldError, match="target zen4: it is for another CPU: .*avx512.* on emulated:zen4"):
+        with open_timer("emulated:zen4", None, Settings()):
+            pass
 
 
 @needs_all

@@ -5,19 +5,24 @@ import shutil
 import subprocess
 
 import pytest
-from tenfold.runner.devices import counted
+from tenfold.runner.devices import counted, emulated
 from tenfold.runner.devices.counted import Block, Counts, counting_plugin, parse_counts
 from tenfold.runner.devices.emulated import emulator_for
 from tenfold.support.errors import TenfoldError
+from tenfold.targets.architectures import this_architecture
 
-GCC = "aarch64-linux-gnu-gcc"
+# Compiler, an instruction of vectors and its code, and what ends a turn.
+SETS = {
+    "aarch64": ("aarch64-linux-gnu-gcc", "fmla v0.4s, v1.4s, v2.4s", "4e22cc20", "subs %0, %0, #1\\n b.ne 1b"),
+    "x86_64": ("gcc", "addps %%xmm1, %%xmm0", "c1580f", "dec %0\\n jne 1b"),
+}
 # 1000 turns of a loop of three instructions, and one load from each of 2048 lines, twice what the first cache holds.
 PROGRAM = r"""
 #include <sys/prctl.h>
 static char data[1 << 17] __attribute__((aligned(64)));
 static void work(void) {
   long turns = 1000;
-  __asm__ volatile("1: fmla v0.4s, v1.4s, v2.4s\n subs %0, %0, #1\n b.ne 1b" : "+r"(turns) : : "v0", "cc");
+  __asm__ volatile("1: VECTOR\n BACK" : "+r"(turns) : : "cc");
   for (int i = 0; i < 1 << 17; i += 64) (void)*(volatile char*)(data + i);
 }
 int main(void) {
@@ -29,28 +34,48 @@ int main(void) {
 """
 
 
-def lacks() -> str:
-    emulator = emulator_for("aarch64")
+def lacks(architecture: str) -> str:
+    emulator = emulator_for(architecture)
     if emulator is None or emulator.endswith("-static"):
-        return "there is no qemu-aarch64 that takes plugins"
-    return "" if shutil.which(GCC) and shutil.which("cc") else f"there is no {GCC} or no cc"
+        return f"there is no qemu-{architecture} that takes plugins"
+    if architecture == "x86_64" != this_architecture():
+        return "there is no compiler for x86-64"
+    gcc, *_ = SETS[architecture]
+    return "" if shutil.which(gcc) and shutil.which("cc") else f"there is no {gcc} or no cc"
 
 
-@pytest.mark.skipif(bool(lacks()), reason=lacks())
-def test_what_a_program_executes_and_misses(tmp_path):
-    (tmp_path / "work.c").write_text(PROGRAM)
-    subprocess.run([GCC, "-O1", "-static", "work.c", "-o", "work"], cwd=tmp_path, check=True)
+@pytest.mark.parametrize("architecture", SETS)
+def test_what_a_program_executes_and_misses(tmp_path, architecture):
+    if lacks(architecture):
+        pytest.skip(lacks(architecture))
+    gcc, vector, code, back = SETS[architecture]
+    (tmp_path / "work.c").write_text(PROGRAM.replace("VECTOR", vector).replace("BACK", back))
+    subprocess.run([gcc, "-O1", "-static", "work.c", "-o", "work"], cwd=tmp_path, check=True)
     plugin = f"{counting_plugin(tmp_path)},out=counts,caches=64:4+256:8,line=64"
-    subprocess.run([emulator_for("aarch64"), "-plugin", plugin, str(tmp_path / "work")], cwd=tmp_path, check=True)
+    subprocess.run([emulator_for(architecture), "-plugin", plugin, str(tmp_path / "work")], cwd=tmp_path, check=True)
     counts = parse_counts((tmp_path / "counts").read_text())
     # The first turn belongs to the block before the loop.
-    loop = next(block for block in counts.blocks if block.code[0] == "4e22cc20" and len(block.code) == 3)
-    assert loop.runs == 999
-    assert sum(block.runs for block in counts.blocks if "4e22cc20" in block.code) == 1000
+    loop = next(block for block in counts.blocks if block.code[0] == code and len(block.code) == 3)
+    assert loop.runs == 999 and loop.end - loop.address == sum(map(len, loop.code)) // 2
+    assert sum(block.runs for block in counts.blocks if code in block.code) == 1000
     # One pass over what is twice the first cache leaves nothing for the next: every line is missed. The second cache holds all.
     first, second = counts.misses
     assert 2048 <= first <= 2100 and second < 20
     assert 3000 + 2048 < counts.instructions < 3000 + 2048 * 8
+
+
+def test_python_is_not_counted(monkeypatch):
+    """What Python does besides a network would be counted too."""
+    monkeypatch.setattr(emulated, "emulator_for", lambda architecture: "/bin/true")
+    monkeypatch.setattr(counted, "counting_plugin", lambda: "plugin.so")
+    monkeypatch.setattr(emulated, "device_program", refuse)
+    assert emulated.Emulated(architecture=this_architecture()).command()
+    with pytest.raises(TenfoldError, match="there is no compiler"):
+        counted.Counted("max", this_architecture(), ()).command()
+
+
+def refuse(architecture):
+    raise TenfoldError("there is no compiler")
 
 
 def test_counts_are_read():
