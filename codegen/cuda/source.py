@@ -16,6 +16,7 @@ from ...runtime.cuda.launches import Launch, Routine
 from ...runtime.memory_plan import tensor_bytes
 from ...schedules.backend import Backend
 from .lowering import lower_device
+from .parameter_names import with_plain_names
 
 LAUNCH = "tirx.call_ffi_kernel"
 SHARED = "tirx.use_dyn_shared_memory"
@@ -40,7 +41,8 @@ def generate(kernels: Sequence[tuple[tvm.ir.GlobalVar, tirx.PrimFunc]], backend:
         The source, and what is launched for each function by its name.
     """
     target = backend.target.tvm_target()
-    host, device = lower_device(backend.lower_loops(tvm.IRModule(dict(kernels))), target)
+    named = {var: with_plain_names(func) for var, func in kernels}
+    host, device = lower_device(backend.lower_loops(tvm.IRModule(named)), target)
     routines = {str(var.name_hint): _routine(func) for var, func in host.functions_items()}
     source = str(tvm.get_global_func("target.build.cuda")(device, target).inspect_source())
     return source.replace(ACTIVE, WHOLE), routines
