@@ -16,7 +16,7 @@ from ...runtime.cuda.launches import Launch, Routine
 from ...runtime.memory_plan import tensor_bytes
 from ...schedules.backend import Backend
 from .lowering import lower_device
-from .parameter_names import with_plain_names
+from .plain_names import with_plain_names
 
 LAUNCH = "tirx.call_ffi_kernel"
 SHARED = "tirx.use_dyn_shared_memory"

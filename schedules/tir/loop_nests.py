@@ -217,6 +217,13 @@ def loads_in(expr: ir.Expr | tirx.Stmt) -> list[ir.TensorLoad]:
     return found
 
 
+def stores_in(stmt: tirx.Stmt) -> list[tirx.BufferStore]:
+    """All stores in a statement."""
+    found: list[tirx.BufferStore] = []
+    tvm_ffi.structural_walk(stmt, (tirx.BufferStore, found.append))
+    return found
+
+
 def fresh(v: tirx.IterVar) -> tirx.IterVar:
     """An axis of the same name, length and kind."""
     return tirx.IterVar(v.dom, tirx.Var(v.var.name, str(v.var.ty.dtype)), v.iter_type)

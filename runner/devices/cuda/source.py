@@ -83,7 +83,7 @@ def prepare(source: str) -> Prepared:
     text = f'#include "cuda_on_cpu.h"\n#line 1 "kernel.cu"\n{rewritten}\n#line 1 "table"\n{calls}\n' \
            f'struct EmulatorKernel {{ const char* name; void (*call)(void**); }};\n' \
            f'extern "C" __attribute__((visibility("hidden"))) const EmulatorKernel emulator_kernels[] = {{{table}, {{nullptr, nullptr}}}};\n'
-    return Prepared(text, kernels, _granule(plain))
+    return Prepared(text, kernels, _granule(plain, kernels))
 
 
 def _kernel(text: str, match: re.Match[str]) -> Kernel:
@@ -147,9 +147,10 @@ def element_bytes(kind: str) -> int:
     return SIZES.get(kind.replace("*", " ").split()[-1].rstrip("1234") if kind else "", SIZES.get(kind, 4))
 
 
-def _granule(text: str) -> int:
+def _granule(text: str, kernels: dict[str, Kernel]) -> int:
     """The smallest element, but bytes that only addresses are made of."""
     bodies = text[FUNCTION.search(text).start():] if FUNCTION.search(text) else text  # type: ignore[union-attr]
-    named = [match[1] for match in [*POINTER.finditer(bodies), *DECLARED.finditer(bodies)]]
-    named = [kind for kind in named if kind.split()[-1] not in ("uchar", "uint8_t", "bool") and "unsigned char" not in kind]
+    cast = [match[1] for match in POINTER.finditer(bodies)]
+    cast = [kind for kind in cast if kind.split()[-1] not in ("uchar", "uint8_t", "bool") and "unsigned char" not in kind]
+    named = [*cast, *(match[1] for match in DECLARED.finditer(bodies)), *(kind for kernel in kernels.values() for kind, _ in kernel.parameters)]
     return min([element_bytes(kind) for kind in named], default=4)
