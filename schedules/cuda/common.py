@@ -18,9 +18,17 @@ def extent_of(s: Schedule, loop: LoopRV) -> int:
     return int(s.get(loop).extent)
 
 
+def threads_for(count: int, threads: int) -> int:
+    """How many threads a block has that has so many elements at most: whole warps, but a single one for a single element.
+
+    The axes of a single element say nothing of threads: all of a warp would store it.
+    """
+    return 1 if count == 1 else min(threads, -(-count // 32) * 32)
+
+
 def bind_threads(s: Schedule, loop: LoopRV, threads: int = THREADS) -> LoopRV:
     """Bind a loop to blocks of so many threads; the loop over the threads of a block is returned."""
-    threads = min(threads, max(32, -(-extent_of(s, loop) // 32) * 32))
+    threads = threads_for(extent_of(s, loop), threads)
     block, thread = s.split(loop, [None, threads])
     s.bind(block, BLOCKS)
     s.bind(thread, THREADS_X)
