@@ -7,6 +7,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from ..tir.analysis import Block, block_of
+from .lanes import compares
 
 VECTOR = 4  # float32 numbers that a thread loads or stores at a time: 16 bytes
 THREADS = 256  # of a block that computes element by element
@@ -39,6 +40,8 @@ def vector_of(block: Block) -> int:
     """How many neighbouring elements of its last axis a thread can load and store at a time: 1, 2 or 4."""
     last = len(block.kinds) - 1
     if last < 0 or block.kinds[last] != "S" or not block.plain or last in block.branch_axes:
+        return 1
+    if compares(block.stmt.body, block.axes[last]):
         return 1
     if any(block.stride(each, last) != 1 for each in block.stores) or any(block.stride(each, last) not in (0, 1) for each in block.loads):
         return 1

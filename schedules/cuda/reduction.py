@@ -73,7 +73,7 @@ def _schedule_reduction(s: Schedule, block: Block, target: GpuTarget) -> None:
         schedule_spatial(s, block.rv)
     elif single and (not shared or terms < SHORT or results >= target.model.sms * FEWEST_THREADS // 8):
         _by_thread(s, block, spatial, reduced)
-    elif block.contiguous_reduced or not spatial:
+    elif block.contiguous_reduced or not spatial or not single:
         _by_row(s, spatial or [s.add_unit_loop(block.rv)], reduced, min(THREADS, max(WARP, terms // VECTOR // WARP * WARP)))
     else:
         _by_column(s, spatial, reduced, terms)

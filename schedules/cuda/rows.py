@@ -123,7 +123,8 @@ def _take(s: Schedule, last: Block, index: ir.Expr, loops: list[LoopRV | None], 
 def _shape(block: Block, rows: int, terms: int, target: GpuTarget) -> Shape:
     strides = [block.stride(load, axis) for load in block.loads for axis in range(len(block.extents))
                if block.kinds[axis] == "S" and block.extents[axis] > 1]
-    if not block.contiguous_reduced and 1 in strides:
+    # A part of a warp's columns can only be left out of a reduction of one value.
+    if not block.contiguous_reduced and 1 in strides and (len(block.stores) == 1 or rows % WARP == 0):
         return Shape(min(WARP, _whole(rows)), min(THREADS // WARP, _whole(terms)), True)
     across = min(MOST_THREADS if rows < target.model.sms else THREADS, max(WARP, _whole(terms // VECTOR)))
     return Shape(gcd(rows, max(1, THREADS // 2 // across)), across, False)

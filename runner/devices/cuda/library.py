@@ -79,7 +79,7 @@ def build(prepared: Prepared, checks: bool, folder: str | os.PathLike[str] | Non
         raise TenfoldError(f"no C++ compiler was found to emulate CUDA with: {INSTALL}")
     place = Path(folder) if folder else cache_folder() / "cuda-emulator"
     place.mkdir(parents=True, exist_ok=True)
-    key = hashlib.sha256("\n".join([compiler, _version(compiler), _machine_text(), str(checks), prepared.text]).encode()).hexdigest()[:24]
+    key = hashlib.sha256("\n".join([compiler, _version(compiler), _machine_text(), str(checks), str(prepared.granule), prepared.text]).encode()).hexdigest()[:24]
     library = place / f"{key}.so"
     if library.exists():
         return library
