@@ -64,15 +64,22 @@ def cycles(stages: Sequence[ChainStage], batch: int, tile: ChainTile, model: Gpu
         products = results * terms / model.fma_per_cycle
         # Vectors of 16 bytes: of a dense stage, those of a thread's pixels for four terms, and of its filters for each.
         loads = results * terms / VECTOR * (2 if stage.depthwise else (1 / VECTOR + 1 / own))
-        passes, groups = rounds(part.size, stage.geometry.filters, tile.threads, own)
-        copied = 4 * stage.taps * stage.channels * (1 if stage.depthwise else stage.geometry.filters) * groups
-        if index == 0:
-            copied += 4 * prod(plan[0].size) * stage.channels * passes * groups
-        busy += max(products, 16 * loads / LINE, copied / share)
+        busy += max(products, 16 * loads / LINE, copied_bytes(stages, index, tile) / share)
         waiting += STAGE_CYCLES
     full, rest = divmod(blocks, model.sms * resident)
     last = ceil(rest / model.sms)
     return full * max(resident * busy, busy + waiting) + (max(last * busy, busy + waiting) if rest else 0.0)
+
+
+def copied_bytes(stages: Sequence[ChainStage], index: int, tile: ChainTile) -> int:
+    """Bytes that a block copies for a stage: its weights, and for the first one the image, in each round that reads them."""
+    stage, plan = stages[index], parts(stages, tile)
+    own = _pixels(plan[index + 1], stage, tile)
+    assert own is not None
+    passes, groups = rounds(plan[index + 1].size, stage.geometry.filters, tile.threads, own)
+    weights = stage.taps * stage.channels * (1 if stage.depthwise else stage.geometry.filters) * groups
+    image = prod(plan[0].size) * stage.channels * passes * groups if index == 0 else 0
+    return 4 * (weights + image)
 
 
 @lru_cache(maxsize=1024)
