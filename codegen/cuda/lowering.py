@@ -35,6 +35,7 @@ def _passes() -> list[tvm.transform.Pass]:
         tirx.transform.FlattenBuffer(),
         tirx.transform.NarrowDataType(32),
         s_tir.transform.LoopPartition(),
+        s_tir.transform.StmtSimplify(),  # of conditions that say nothing of lanes
         ScalarLanes(),
         tirx.transform.VectorizeLoop(True),
         s_tir.transform.InjectVirtualThread(),

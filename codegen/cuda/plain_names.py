@@ -8,9 +8,11 @@ from tvm import ir, tirx
 
 PLAIN = re.compile(r"[A-Za-z][A-Za-z_0-9]{0,60}")
 
+OTHERS = re.compile(r"[^A-Za-z_0-9]")
+
 
 def with_plain_names(func: tirx.PrimFunc) -> tirx.PrimFunc:
-    """The function with its parameters and buffers renamed where C would not take their names, or might know them otherwise."""
+    """The function with itself, its parameters and buffers renamed where C would not take their names, or might know them otherwise."""
     renamed: list[tuple[ir.Var, ir.Var]] = []
 
     def replace(var: ir.Var) -> ir.Var:
@@ -24,7 +26,9 @@ def with_plain_names(func: tirx.PrimFunc) -> tirx.PrimFunc:
 
     params = [replace(param) for param in func.params]
     body = tvm_ffi.structural_map(func.body, (ir.Var, replace), order="post")
-    return tirx.PrimFunc(params, body, func.ret_type, func.attrs) if renamed else func
+    made = tirx.PrimFunc(params, body, func.ret_type, func.attrs) if renamed else func
+    symbol = str(func.attrs["global_symbol"])
+    return made.with_attr("global_symbol", OTHERS.sub("_", symbol)) if OTHERS.search(symbol) else made
 
 
 def _plain(name: str) -> bool:

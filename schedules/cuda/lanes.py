@@ -24,8 +24,13 @@ def compares(body: tirx.Stmt, lane: ir.Var) -> bool:
         if call_name(call) == "if_then_else" and not mentions(call.args[0], lane):
             guards.append(call.args[0])
 
-    tvm_ffi.structural_walk(body, (ir.Call, guard))
-    guarded = [one for condition in guards for one in _comparisons(condition)]
+    def condition(node: tirx.IfThenElse) -> None:
+        if not mentions(node.condition, lane):
+            guards.append(node.condition)
+
+    for kind, visit in ((ir.Call, guard), (tirx.IfThenElse, condition)):
+        tvm_ffi.structural_walk(body, (kind, visit))
+    guarded = [one for each in guards for one in _comparisons(each)]
     return any(not any(each.same_as(one) for one in guarded) for each in _comparisons(body))
 
 

@@ -59,10 +59,12 @@ def schedule_rows(s: Schedule, target: GpuTarget) -> Schedule | None:
 
 def crosses(s: Schedule, block: Block) -> bool:
     """Whether threads can share the terms of a reduction: whether TVM knows how its parts are put together."""
-    if not set(block.kinds) <= {"S", "R"} or not block.is_reduction:
-        return False
+    if not set(block.kinds) <= {"S", "R"} or not block.is_reduction or any(int(store.buffer.dtype.bits) < 32 for store in block.stores):
+        return False  # TVM adds up smaller numbers of a warp without barriers
     trial = s.copy()
     loops = trial.get_loops(block.rv)
+    if "S" not in block.kinds and len(block.stores) > 1:
+        return False  # TVM can't tell for one result of several values
     try:
         outer, _ = trial.split(loops[block.kinds.rindex("R")], [1, None])
         trial.rfactor(outer, 0)

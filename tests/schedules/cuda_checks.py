@@ -1,7 +1,7 @@
 """Kernels for GPUs, run by the emulator with every access checked: what the tests of schedules share."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +16,7 @@ from tenfold.schedules.backend import Kernel, LayerConstants, backend_of
 from tenfold.schedules.cuda import RULES
 from tenfold.schedules.driver import ApplySchedules
 from tenfold.targets import resolve
-from tvm import te, tirx
+from tvm import relax, te, tirx
 
 TARGET = resolve("sm_80")
 ORDERS = ("forward", "backward", 1)
@@ -127,8 +127,7 @@ class EmulatedNetwork:
     def __call__(self, *inputs: np.ndarray, order: str | int = "forward") -> list[np.ndarray]:
         memory = self.memory
         arena = np.full(arena_bytes(memory.places) + 64, 0xFF, "uint8")
-        outputs = [np.full(each.shape, 0xFF, "uint8").view(each.dtype) if each.dtype in ("uint8", "int8", "bool")
-                   else np.frombuffer(b"\xff" * tensor_bytes(each.dtype, each.shape), each.dtype).reshape(each.shape).copy()
+        outputs = [np.frombuffer(b"\xff" * tensor_bytes(each.dtype, each.shape), each.dtype).reshape(each.shape).copy()
                    for each in memory.destinations]
         places = [arena[place.offset : place.offset + tensor_bytes(place.dtype, place.shape)].view(place.dtype) for place in memory.places]
         tensors = [*(np.array(x, order="C") for x in inputs), *outputs, *map(np.array, memory.weights), *places]
@@ -141,6 +140,18 @@ class EmulatedNetwork:
     def launches(self) -> list[str]:
         """The kernels that are launched, in order."""
         return [launch.kernel for step in self.memory.steps for launch in self.code.routines[step.kernel].launches]
+
+
+def module(body: Callable[..., relax.Expr], *inputs: np.ndarray, names: Sequence[str] = ()) -> tvm.IRModule:
+    """The Relax module of `body(x0, x1, ...)`, with parameters for some arrays."""
+    called = [*names, *(f"x{number}" for number in range(len(names), len(inputs)))]
+    params = [relax.Var(name, relax.TensorType(x.shape, str(x.dtype))) for name, x in zip(called, inputs, strict=True)]
+    builder = relax.BlockBuilder()
+    with builder.function("main", params):
+        with builder.dataflow():
+            result = builder.emit_output(body(*params))
+        builder.emit_func_output(result)
+    return builder.get()
 
 
 def network(mod: tvm.IRModule, checks: bool = True, counting: bool = False) -> EmulatedNetwork:
