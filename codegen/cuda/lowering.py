@@ -8,6 +8,7 @@ import tvm
 from tvm import s_tir, tirx
 
 from .scalar_lanes import ScalarLanes
+from .whole_vectors import WholeVectors
 
 KERNEL_LAUNCH = 2  # calling convention of a function that a launch begins
 CONFIG = {"tirx.use_async_copy": True, "tirx.disable_storage_rewrite": True}  # TVM's rewriting of storage does not know copies under way
@@ -35,7 +36,7 @@ def _passes() -> list[tvm.transform.Pass]:
         tirx.transform.FlattenBuffer(),
         tirx.transform.NarrowDataType(32),
         s_tir.transform.LoopPartition(),
-        s_tir.transform.StmtSimplify(),  # of conditions that say nothing of lanes
+        WholeVectors(),
         ScalarLanes(),
         tirx.transform.VectorizeLoop(True),
         s_tir.transform.InjectVirtualThread(),
