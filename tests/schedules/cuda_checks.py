@@ -15,6 +15,7 @@ from tenfold.runtime.memory_plan import arena_bytes, tensor_bytes
 from tenfold.schedules.backend import Kernel, LayerConstants, backend_of
 from tenfold.schedules.cuda import RULES
 from tenfold.schedules.driver import ApplySchedules
+from tenfold.support.errors import TenfoldError
 from tenfold.targets import resolve
 from tvm import relax, te, tirx
 
@@ -166,6 +167,7 @@ def network(mod: tvm.IRModule, checks: bool = True, counting: bool = False) -> E
     """
     backend = backend_of(TARGET)
     external, memory = externalize_memory(lower(mod, backend))
-    assert memory.steps, "the network is no fixed order of kernels"
+    if not memory.steps:
+        raise TenfoldError("the network is no fixed order of kernels")  # as `codegen.cuda.code` says
     kernels = sorted(((var, func) for var, func in external.functions_items() if isinstance(func, tirx.PrimFunc)), key=lambda each: each[0].name_hint)
     return EmulatedNetwork(memory, Emulated(*generate(kernels, backend), checks=checks, counting=counting))
