@@ -21,6 +21,7 @@ from tvm import relax
 
 from ..schedules.backend import Backend
 from ..schedules.driver import ApplySchedules
+from ..support.errors import TenfoldError
 from .channels_last import ChannelsLast
 from .fold_permutations import FoldPermutations
 from .fuse_chains import FuseChains
@@ -94,8 +95,9 @@ def lower(mod: tvm.IRModule, backend: Backend, until: str | None = None, watch: 
     Raises
     ------
     TenfoldError
-        A kernel can't be built from what is wanted.
+        A kernel can't be built from what is wanted. The target has no kernels for an operator.
     """
+    _check_operators(mod, backend)
     with backend.target.tvm_target(), backend.choices.as_raised():
         for name, phase in phases(backend):
             mod = phase(mod)
@@ -104,6 +106,24 @@ def lower(mod: tvm.IRModule, backend: Backend, until: str | None = None, watch: 
             if name == until:
                 break
     return mod
+
+
+def _check_operators(mod: tvm.IRModule, backend: Backend) -> None:
+    """Refuse what the target can't compute, before the work that takes long."""
+    def check(binding: relax.VarBinding) -> None:
+        name = str(getattr(getattr(binding.value, "op", None), "name", ""))
+        if name in backend.lacks:
+            missing.append(f"operator {name.removeprefix('relax.')} (the node that makes {str(binding.var.name)!r}) has no kernel "
+                           f"for target {backend.target.name}: cut the network before it, or compile for a CPU")
+
+    missing: list[str] = []
+    if backend.lacks:
+        for function in (func for _, func in mod.functions_items() if isinstance(func, relax.Function)):
+            for block in getattr(function.body, "blocks", ()):
+                for binding in block.bindings:
+                    check(binding)
+    if missing:
+        raise TenfoldError(missing[0])
 
 
 def build(mod: tvm.IRModule, backend: Backend) -> relax.VMExecutable:

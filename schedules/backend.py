@@ -192,6 +192,7 @@ class Backend(ABC, Generic[TargetT]):
     """
 
     rules: Sequence[Rule[TargetT]]  # in the order in which they are tried
+    lacks: frozenset[str] = frozenset()  # operators of Relax that it can't compute
 
     def __init__(self, target: TargetT, choices: KernelChoices | None = None):
         self.target = target

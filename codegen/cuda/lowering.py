@@ -7,6 +7,9 @@ from __future__ import annotations
 import tvm
 from tvm import s_tir, tirx
 
+from .scalar_lanes import ScalarLanes
+from .whole_vectors import WholeVectors
+
 KERNEL_LAUNCH = 2  # calling convention of a function that a launch begins
 CONFIG = {"tirx.use_async_copy": True, "tirx.disable_storage_rewrite": True}  # TVM's rewriting of storage does not know copies under way
 
@@ -33,6 +36,8 @@ def _passes() -> list[tvm.transform.Pass]:
         tirx.transform.FlattenBuffer(),
         tirx.transform.NarrowDataType(32),
         s_tir.transform.LoopPartition(),
+        WholeVectors(),
+        ScalarLanes(),
         tirx.transform.VectorizeLoop(True),
         s_tir.transform.InjectVirtualThread(),
         s_tir.transform.InjectDoubleBuffer(),

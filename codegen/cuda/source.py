@@ -15,7 +15,9 @@ from tvm import ir, tirx
 from ...runtime.cuda.launches import Launch, Routine
 from ...runtime.memory_plan import tensor_bytes
 from ...schedules.backend import Backend
+from ...support.errors import TenfoldError
 from .lowering import lower_device
+from .plain_names import with_plain_names
 
 LAUNCH = "tirx.call_ffi_kernel"
 SHARED = "tirx.use_dyn_shared_memory"
@@ -40,7 +42,8 @@ def generate(kernels: Sequence[tuple[tvm.ir.GlobalVar, tirx.PrimFunc]], backend:
         The source, and what is launched for each function by its name.
     """
     target = backend.target.tvm_target()
-    host, device = lower_device(backend.lower_loops(tvm.IRModule(dict(kernels))), target)
+    named = {var: with_plain_names(func) for var, func in kernels}
+    host, device = lower_device(backend.lower_loops(tvm.IRModule(named)), target)
     written = {str(func.attrs["global_symbol"]): _written(func) for _, func in device.functions_items()}
     routines = {str(var.name_hint): _routine(func, written) for var, func in host.functions_items()}
     source = str(tvm.get_global_func("target.build.cuda")(device, target).inspect_source())
@@ -50,7 +53,8 @@ def generate(kernels: Sequence[tuple[tvm.ir.GlobalVar, tirx.PrimFunc]], backend:
 def _routine(func: tirx.PrimFunc, written: Mapping[str, Sequence[int]]) -> Routine:
     """What a host function launches, in order; `written` says which of its pointers each kernel writes."""
     sources = {param: index for index, param in enumerate(func.params)}
-    launches: list[Launch] = []
+    calls: list[ir.Call] = []
+    loops: list[tirx.Stmt] = []
     scratch: list[int] = []
 
     def alias(node: tirx.DeclBuffer) -> None:
@@ -61,13 +65,24 @@ def _routine(func: tirx.PrimFunc, written: Mapping[str, Sequence[int]]) -> Routi
         sources[node.buffer] = len(func.params) + len(scratch)
         scratch.append(tensor_bytes(str(node.buffer.dtype), [int(size) for size in node.buffer.shape]))
 
+    def loop(node: tirx.For | tirx.While | tirx.IfThenElse) -> None:
+        loops.append(node)
+
     def launch(call: ir.Call) -> None:
         if getattr(call.op, "name", None) == LAUNCH:
-            launches.append(_launch(call, sources, written))
+            calls.append(call)
 
-    for visit in ((tirx.AllocBuffer, own), (tirx.DeclBuffer, alias), (ir.Call, launch)):
+    for visit in ((tirx.AllocBuffer, own), (tirx.DeclBuffer, alias), (tirx.For, loop), (tirx.While, loop), (tirx.IfThenElse, loop),
+                  (ir.Call, launch)):
         tvm_ffi.structural_walk(func.body, visit)
-    return Routine(tuple(launches), tuple(scratch))
+    try:
+        launches = tuple(_launch(call, sources, written) for call in calls)
+    except (KeyError, TypeError, AttributeError):  # a number that is no constant, or passed to a kernel
+        launches = ()
+    if loops or not launches:
+        name = str(func.attrs["global_symbol"])
+        raise TenfoldError(f"operator {name} is no fixed order of kernels, as GPUs run them: cut the network before it, or compile for a CPU")
+    return Routine(launches, tuple(scratch))
 
 
 def _launch(call: ir.Call, sources: dict[Any, int], written: Mapping[str, Sequence[int]]) -> Launch:

@@ -13,11 +13,16 @@ from .convolution import choose_convolution
 from .convolution_run import ConvolutionRun, point_of
 from .fully_connected import choose_dense
 
+# TVM computes them by launches in loops, or of sizes that are not known before.
+LACKS = frozenset(f"relax.{name}" for name in (
+    "sort", "argsort", "topk", "cumsum", "cumprod", "scatter_elements", "scatter_nd", "nonzero", "unique", "index_put", "bucketize"))
+
 
 class CudaBackend(Backend[GpuTarget]):
     """Kernels for GPUs."""
 
     rules = RULES
+    lacks = LACKS
 
     def convolution(self, workload: ConvWorkload) -> Kernel | None:
         return self.choices.apply(choose_convolution(workload, self.target))

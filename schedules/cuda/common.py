@@ -7,6 +7,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from ..tir.analysis import Block, block_of
+from .lanes import compares
 
 VECTOR = 4  # float32 numbers that a thread loads or stores at a time: 16 bytes
 THREADS = 256  # of a block that computes element by element
@@ -18,9 +19,17 @@ def extent_of(s: Schedule, loop: LoopRV) -> int:
     return int(s.get(loop).extent)
 
 
+def threads_for(count: int, threads: int) -> int:
+    """How many threads a block has that has so many elements at most: whole warps, but a single one for a single element.
+
+    The axes of a single element say nothing of threads: all of a warp would store it.
+    """
+    return 1 if count == 1 else min(threads, -(-count // 32) * 32)
+
+
 def bind_threads(s: Schedule, loop: LoopRV, threads: int = THREADS) -> LoopRV:
     """Bind a loop to blocks of so many threads; the loop over the threads of a block is returned."""
-    threads = min(threads, max(32, -(-extent_of(s, loop) // 32) * 32))
+    threads = threads_for(extent_of(s, loop), threads)
     block, thread = s.split(loop, [None, threads])
     s.bind(block, BLOCKS)
     s.bind(thread, THREADS_X)
@@ -31,6 +40,8 @@ def vector_of(block: Block) -> int:
     """How many neighbouring elements of its last axis a thread can load and store at a time: 1, 2 or 4."""
     last = len(block.kinds) - 1
     if last < 0 or block.kinds[last] != "S" or not block.plain or last in block.branch_axes:
+        return 1
+    if compares(block.stmt.body, block.axes[last]):
         return 1
     if any(block.stride(each, last) != 1 for each in block.stores) or any(block.stride(each, last) not in (0, 1) for each in block.loads):
         return 1

@@ -13,6 +13,7 @@ from .gemm.tile import DEPTHS, FILTERS, ROWS, SPLITS, THREAD_FILTERS, THREAD_ROW
 from .matvec import Warps, matvec, pack_rows
 
 WARPS = (1, 2, 4, 8)
+CHOSEN = 4  # warps, where there are so many results
 MOST_VECTORS = 4  # rows of the data, up to which the weights are read again for each of them
 
 
@@ -69,7 +70,12 @@ class VectorKernel(DenseKernel):
 def choose_dense(layer: DenseWorkload, target: GpuTarget) -> Kernel:
     """Return the kernel that the model chooses."""
     tile = None if layer.rows <= MOST_VECTORS else choose_gemm(_shape(layer), target.model)
-    return VectorKernel(layer, target, Warps(4)) if tile is None else ProductKernel(layer, target, tile)
+    return VectorKernel(layer, target, Warps(min(CHOSEN, max(warps_for(layer.filters))))) if tile is None else ProductKernel(layer, target, tile)
+
+
+def warps_for(filters: int) -> tuple[int, ...]:
+    """The warps that a block of vector products can have: not more than there are results."""
+    return tuple(warps for warps in WARPS if warps <= filters)
 
 
 def dense_at(layer: DenseWorkload, target: GpuTarget, point: Point) -> Kernel:
@@ -90,7 +96,7 @@ def dense_space(layer: DenseWorkload, target: GpuTarget) -> Space:
 
     product = Knobs({"algorithm": ("gemm",), "rows": ROWS, "filters": FILTERS, "depth": DEPTHS, "thread_rows": THREAD_ROWS,
                      "thread_filters": THREAD_FILTERS, "splits": SPLITS}, can)
-    return Space(choose_dense(layer, target).point, (Knobs({"algorithm": ("matvec",), "warps": WARPS}), product))
+    return Space(choose_dense(layer, target).point, (Knobs({"algorithm": ("matvec",), "warps": warps_for(layer.filters)}), product))
 
 
 def _shape(layer: DenseWorkload) -> GemmShape:

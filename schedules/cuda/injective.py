@@ -8,6 +8,7 @@ from ...targets import GpuTarget
 from ..tir.analysis import blocks_of
 from ..tir.tidy import tidied
 from .common import schedule_spatial
+from .transposed import crossing_of, schedule_crossing
 
 
 def schedule_injective(func: tirx.PrimFunc, target: GpuTarget) -> Schedule | None:
@@ -16,5 +17,9 @@ def schedule_injective(func: tirx.PrimFunc, target: GpuTarget) -> Schedule | Non
     if s is None or not all(set(block.kinds) <= {"S"} for block in blocks_of(s)):
         return None
     for block in blocks_of(s):
-        schedule_spatial(s, block.rv)
+        crossing = crossing_of(block)
+        if crossing is None:
+            schedule_spatial(s, block.rv)
+        else:
+            schedule_crossing(s, block.rv, crossing)
     return s

@@ -74,6 +74,9 @@ def schedule_matvec(func: tirx.PrimFunc, target: GpuTarget) -> Schedule | None:
     weights = s.cache_read(product, 1, "local")
     s.compute_at(weights, step)
     s.vectorize(s.get_loops(weights)[-1])
+    data = s.cache_read(product, 0, "local")
+    s.compute_at(data, step)
+    s.vectorize(s.get_loops(data)[-1])
     # 2. The epilogue behind the sum across the warp, which all its threads know.
     s.set_scope(product, 0, "local")
     s.reverse_compute_at(out, warp, preserve_unit_loops=True)

@@ -1,20 +1,24 @@
 """Reductions: pooling, averages, norms, softmax, and whatever no other rule takes.
 
-Each block becomes a kernel. Where results are many, each thread has one, or four neighbouring ones, and adds up by itself. Where they are
-few and long, the threads of a warp or of a block share one, and their parts are added up across them.
+Reductions over the same rows, and what is computed from them, are one kernel (`rows.py`). Of other functions each block becomes one. Where
+results are many, each thread has one, or four neighbouring ones, and adds up by itself. Where they are few and long, the threads of a warp
+or of a block share one, and their parts are added up across them.
 """
 from __future__ import annotations
 
 from math import prod
 
-from tvm import tirx
+import tvm_ffi
+from tvm import ir, s_tir, tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV
 
 from ...targets import GpuTarget
 from ..tir.analysis import Block, blocks_of
+from ..tir.loop_nests import changed, stores_in
 from ..tir.tidy import tidied
 from .common import BLOCKS, THREADS, THREADS_X, THREADS_Y, VECTOR, bind_threads, schedule_spatial
+from .rows import crosses, schedule_rows
 
 WARP = 32
 FEWEST_THREADS = 2048  # of an SM's worth of threads, times a fraction of the SMs: with fewer results, threads share them
@@ -23,15 +27,38 @@ SHORT = 64  # terms: with fewer, a result is not shared
 
 def schedule_reductions(func: tirx.PrimFunc, target: GpuTarget) -> Schedule | None:
     """Rule for every function of loop nests around blocks."""
-    s = tidied(func)
-    if s is None:
+    tidy = tidied(func)
+    if tidy is None:
         return None
+    s = Schedule(adding_to_own(tidy.mod["main"]))
+    if (rows := schedule_rows(s, target)) is not None:
+        return rows
     for block in blocks_of(s):
-        if set(block.kinds) <= {"S"} or not block.plain or not set(block.kinds) <= {"S", "R"} or len(block.stores) != 1:
+        if not block.plain or set(block.kinds) != {"S", "R"} and set(block.kinds) != {"R"}:
             schedule_spatial(s, block.rv)
         else:
             _schedule_reduction(s, block, target)
     return s
+
+
+def adding_to_own(func: tirx.PrimFunc) -> tirx.PrimFunc:
+    """Let each reduction read its result at the indices where it stores it, as TVM expects: simplified, a zero may stand for an axis.
+
+    y[v] = y[0] + x[v, k]    ->    y[v] = y[v] + x[v, k]
+    """
+    def visit(block: s_tir.SBlock) -> s_tir.SBlock:
+        if block.init is None:
+            return block
+        stores = {store.buffer: list(store.indices) for store in stores_in(block.body)}
+        body = tvm_ffi.structural_map(block.body, (ir.TensorLoad, lambda load: _own(load, stores)), order="post")
+        return changed(block, body=body)
+
+    return func.with_body(tvm_ffi.structural_map(func.body, (s_tir.SBlock, visit), order="post"))
+
+
+def _own(load: ir.TensorLoad, stores: dict[tirx.Buffer, list[ir.Expr]]) -> ir.TensorLoad:
+    own = next((indices for buffer, indices in stores.items() if load.source.same_as(buffer)), None)
+    return load if own is None else tirx.BufferLoad(load.source, own)
 
 
 def _schedule_reduction(s: Schedule, block: Block, target: GpuTarget) -> None:
@@ -39,10 +66,14 @@ def _schedule_reduction(s: Schedule, block: Block, target: GpuTarget) -> None:
     spatial = [loops[i] for i, kind in enumerate(block.kinds) if kind == "S"]
     reduced = [loops[i] for i, kind in enumerate(block.kinds) if kind == "R"]
     results, terms = prod(block.sizes("S")), prod(block.sizes("R"))
+    single = len(block.stores) == 1
+    shared = crosses(s, block)
     s.reorder(*spatial, *reduced)
-    if terms < SHORT or results >= target.model.sms * FEWEST_THREADS // 8:
+    if not single and not shared:
+        schedule_spatial(s, block.rv)
+    elif single and (not shared or terms < SHORT or results >= target.model.sms * FEWEST_THREADS // 8):
         _by_thread(s, block, spatial, reduced)
-    elif block.contiguous_reduced or not spatial:
+    elif block.contiguous_reduced or not spatial or not single:
         _by_row(s, spatial or [s.add_unit_loop(block.rv)], reduced, min(THREADS, max(WARP, terms // VECTOR // WARP * WARP)))
     else:
         _by_column(s, spatial, reduced, terms)

@@ -210,10 +210,22 @@ def add_region(regions: list[tirx.BufferRegion], new: tirx.BufferRegion) -> None
     regions[at] = tirx.BufferRegion(new.source, ranges)
 
 
+def with_body(loop: tirx.For, body: tirx.Stmt) -> tirx.For:
+    """A loop around another body."""
+    return tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body, loop.thread_binding, loop.annotations)
+
+
 def loads_in(expr: ir.Expr | tirx.Stmt) -> list[ir.TensorLoad]:
     """Every load within an expression or a statement."""
     found: list[ir.TensorLoad] = []
     tvm_ffi.structural_walk(expr, (ir.TensorLoad, found.append))
+    return found
+
+
+def stores_in(stmt: tirx.Stmt) -> list[tirx.BufferStore]:
+    """All stores in a statement."""
+    found: list[tirx.BufferStore] = []
+    tvm_ffi.structural_walk(stmt, (tirx.BufferStore, found.append))
     return found
 
 

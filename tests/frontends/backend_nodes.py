@@ -5,13 +5,14 @@ import re
 import sys
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import onnx
+import tvm
 from onnx import compose, numpy_helper
 from tenfold.frontends import load
 from tenfold.schedules.backend import backend_of
@@ -126,13 +127,16 @@ def _with_constants(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> tup
     return copy, {first: feeds[first]}
 
 
-def outcomes(operator: str) -> Iterator[tuple[Case, str]]:
+Run = Callable[[tvm.IRModule, list[np.ndarray]], list[np.ndarray]]  # compile a module, and call it
+
+
+def outcomes(operator: str, run: Run | None = None) -> Iterator[tuple[Case, str]]:
     """Each case of an operator with ``""`` where it is right, else why it is refused or ``WRONG: ...``."""
-    return judged(cases()[operator])
+    return judged(cases()[operator], run)
 
 
-def judged(some: Iterable[Case]) -> Iterator[tuple[Case, str]]:
-    """`outcomes` of the cases given."""
+def judged(some: Iterable[Case], run: Run | None = None) -> Iterator[tuple[Case, str]]:
+    """`outcomes` of the cases given; where they run is this machine by default."""
     imported = []
     for case in some:
         try:
@@ -147,31 +151,40 @@ def judged(some: Iterable[Case]) -> Iterator[tuple[Case, str]]:
     for case, network in imported:
         by_opset[network.onnx.opset_import[0].version].append((case, network))
     for group in by_opset.values():
-        yield from _compiled(group)
+        yield from _compiled(group, run or on_host)
 
 
-def _compiled(group: list[tuple[Case, object]]) -> Iterator[tuple[Case, str]]:
+def _compiled(group: list[tuple[Case, object]], run: Run) -> Iterator[tuple[Case, str]]:
     """Compile many networks as one; where that fails, each half of them."""
     try:
-        results = _run([network for _, network in group], [case.inputs for case, _ in group])
+        results = _run([network for _, network in group], [case.inputs for case, _ in group], run)
     except Exception as error:
-        if len(group) == 1:
+        if len(group) > 1:
+            yield from _compiled(group[: len(group) // 2], run)
+            yield from _compiled(group[len(group) // 2 :], run)
+        elif isinstance(error, TenfoldError):
+            yield group[0][0], str(error)
+        else:
             line = str(error).strip().splitlines()[-1] if str(error).strip() else ""
             yield group[0][0], f"WRONG: {type(error).__name__} on compiling: {line}"
-        else:
-            yield from _compiled(group[: len(group) // 2])
-            yield from _compiled(group[len(group) // 2 :])
         return
     for (case, _), got in zip(group, results, strict=True):
         yield case, _difference(got, case)
 
 
-def _run(networks: list, inputs: list[dict[str, np.ndarray]]) -> list[list[np.ndarray]]:
-    import tvm
-    from tenfold.frontends.relax.importer import import_relax
+def on_host(mod: tvm.IRModule, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    """Compile for this machine, and run."""
     from tenfold.passes.pipeline import build
     from tenfold.targets import resolve
     from tvm import relax
+
+    machine = relax.VirtualMachine(build(mod, backend_of(resolve("host"))), tvm.cpu())
+    result = machine["main"](*(tvm.runtime.tensor(value, tvm.cpu()) for value in inputs))
+    return [result.numpy()] if hasattr(result, "numpy") else [value.numpy() for value in result]
+
+
+def _run(networks: list, inputs: list[dict[str, np.ndarray]], run: Run) -> list[list[np.ndarray]]:
+    from tenfold.frontends.relax.importer import import_relax
 
     merged = onnx.ModelProto()
     merged.CopyFrom(networks[0].onnx)
@@ -183,11 +196,7 @@ def _run(networks: list, inputs: list[dict[str, np.ndarray]]) -> list[list[np.nd
         for field in ("node", "initializer", "input", "output", "value_info"):
             getattr(merged.graph, field).extend(getattr(graph, field))
         arguments += [np.array(feeds[spec.name], order="C") for spec in network.inputs]
-    executable = build(import_relax(merged, "cases"), backend_of(resolve("host")))
-    machine = relax.VirtualMachine(executable, tvm.cpu())
-    result = machine["main"](*(tvm.runtime.tensor(value, tvm.cpu()) for value in arguments))
-    flat = [result.numpy()] if hasattr(result, "numpy") else [value.numpy() for value in result]
-    split = iter(flat)
+    split = iter(run(import_relax(merged, "cases"), arguments))
     return [[next(split) for _ in network.outputs] for network in networks]
 
 

@@ -85,7 +85,8 @@ def build(prepared: Prepared, checks: bool, folder: str | os.PathLike[str] | Non
     place = Path(folder) if folder else cache_folder() / "cuda-emulator"
     place.mkdir(parents=True, exist_ok=True)
     whole, = prepared.units(1)
-    key = hashlib.sha256("\n".join([compiler, _version(compiler), _machine_text(), str(checks), whole]).encode()).hexdigest()[:24]
+    text = [compiler, _version(compiler), _machine_text(), str(checks), str(prepared.granule), whole]
+    key = hashlib.sha256("\n".join(text).encode()).hexdigest()[:24]
     library = place / f"{key}.so"
     if library.exists():
         return library

@@ -92,7 +92,7 @@ def prepare(source: str) -> Prepared:
     kernels = {kernel.name: kernel for kernel in map(lambda match: _kernel(plain, match), KERNEL.finditer(plain))}
     if not kernels:
         raise EmulationError("the CUDA source has no kernel (__global__ void)")
-    return Prepared(tuple((name, translate(text)) for name, text in _pieces(plain)), kernels, _granule(plain))
+    return Prepared(tuple((name, translate(text)) for name, text in _pieces(plain)), kernels, _granule(plain, kernels))
 
 
 def _table(kernels: dict[str, Kernel]) -> str:
@@ -167,9 +167,11 @@ def element_bytes(kind: str) -> int:
     return SIZES.get(name, SIZES.get(name.rstrip("1234"), 4))
 
 
-def _granule(text: str) -> int:
+def _granule(text: str, kernels: dict[str, Kernel]) -> int:
     """The smallest element, but bytes that only addresses are made of."""
     bodies = text[FUNCTION.search(text).start():] if FUNCTION.search(text) else text  # type: ignore[union-attr]
-    named = [match[1] for match in [*POINTER.finditer(bodies), *DECLARED.finditer(bodies)]]
-    named = [kind for kind in named if kind.split()[-1] not in ("uchar", "uint8_t", "bool") and "unsigned char" not in kind]
+    cast = [match[1] for match in POINTER.finditer(bodies)]
+    cast = [kind for kind in cast if kind.split()[-1] not in ("uchar", "uint8_t", "bool") and "unsigned char" not in kind]
+    declared = [match[1] for match in DECLARED.finditer(bodies)]
+    named = [*cast, *declared, *(kind for kernel in kernels.values() for kind, _ in kernel.parameters)]
     return min([4, *map(element_bytes, named)])

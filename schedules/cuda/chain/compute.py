@@ -129,6 +129,23 @@ def pixels_of(size: tuple[int, int], filters: int, threads: int, depthwise: bool
     return next((own for own in range(most, 0, -1) if size[1] % own == 0 and size[0] * (size[1] // own) % groups == 0), None)
 
 
+def rounds(size: tuple[int, int], filters: int, threads: int, own: int) -> tuple[int, int]:
+    """How often the threads of a block go over the filters of a plane, and over its pixels.
+
+    Parameters
+    ----------
+    size : tuple of int
+        Rows and columns of the plane.
+    filters : int
+    threads : int
+        Of a block.
+    own : int
+        Pixels that a thread computes at a time, as `pixels_of` says.
+    """
+    beside = side_by_side(filters, threads)
+    return filters // VECTOR // beside, prod(size) // own // (threads // beside)
+
+
 def rounded(size: tuple[int, int], stage: ChainStage, threads: int) -> tuple[int, int]:
     """The plane of at least such a size that comes out even for the threads of the stage that computes it, and takes them least.
 

@@ -8,7 +8,7 @@ from math import ceil, prod
 
 from ....targets.gpu_model import RESERVED, GpuModel
 from ..common import VECTOR
-from .compute import CHANNELS, ChainStage, ChainTile, Part, parts, pixels_of
+from .compute import CHANNELS, ChainStage, ChainTile, Part, parts, pixels_of, rounds
 
 ROWS = COLUMNS = (1, 2, 3, 4, 6, 7, 8, 12, 14, 16)
 THREADS = (32, 64, 96, 128, 192, 256)
@@ -46,7 +46,8 @@ def cycles(stages: Sequence[ChainStage], batch: int, tile: ChainTile, model: Gpu
     """Cycles that a chain takes by the model.
 
     Each stage of a block takes as long as the slowest of its multiply-adds, its reads from shared memory, and the copies of its weights
-    from the second cache. Blocks run in waves of as many as fit on the GPU.
+    and of the image from the second cache, which are copied again for each round of the threads that reads them. Blocks run in waves of as
+    many as fit on the GPU.
     """
     height, width = stages[-1].size
     blocks = batch * ceil(height / tile.rows) * ceil(width / tile.columns)
@@ -63,14 +64,22 @@ def cycles(stages: Sequence[ChainStage], batch: int, tile: ChainTile, model: Gpu
         products = results * terms / model.fma_per_cycle
         # Vectors of 16 bytes: of a dense stage, those of a thread's pixels for four terms, and of its filters for each.
         loads = results * terms / VECTOR * (2 if stage.depthwise else (1 / VECTOR + 1 / own))
-        copied = 4 * prod(stage.geometry.kernel) * stage.channels * (1 if stage.depthwise else stage.geometry.filters)
-        if index == 0:
-            copied += 4 * prod(plan[0].size) * stage.channels
-        busy += max(products, 16 * loads / LINE, copied / share)
+        busy += max(products, 16 * loads / LINE, copied_bytes(stages, index, tile) / share)
         waiting += STAGE_CYCLES
     full, rest = divmod(blocks, model.sms * resident)
     last = ceil(rest / model.sms)
     return full * max(resident * busy, busy + waiting) + (max(last * busy, busy + waiting) if rest else 0.0)
+
+
+def copied_bytes(stages: Sequence[ChainStage], index: int, tile: ChainTile) -> int:
+    """Bytes that a block copies for a stage: its weights, and for the first one the image, in each round that reads them."""
+    stage, plan = stages[index], parts(stages, tile)
+    own = _pixels(plan[index + 1], stage, tile)
+    assert own is not None
+    passes, groups = rounds(plan[index + 1].size, stage.geometry.filters, tile.threads, own)
+    weights = stage.taps * stage.channels * (1 if stage.depthwise else stage.geometry.filters) * groups
+    image = prod(plan[0].size) * stage.channels * passes * groups if index == 0 else 0
+    return 4 * (weights + image)
 
 
 @lru_cache(maxsize=1024)

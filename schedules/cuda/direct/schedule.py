@@ -13,7 +13,7 @@ from tvm.s_tir import Schedule
 from ....targets import GpuTarget
 from ...tir.analysis import block_of, find_annotated
 from ...tir.epilogue import inline_epilogue
-from ..common import BLOCKS, THREADS_X, VECTOR, extent_of, schedule_spatial
+from ..common import BLOCKS, THREADS_X, VECTOR, extent_of, schedule_spatial, threads_for
 from .compute import ANNOTATION
 
 MOST_UNROLLED = 64  # terms of a pixel that are written out
@@ -38,7 +38,8 @@ def schedule_direct(func: tirx.PrimFunc, target: GpuTarget) -> Schedule | None:
     x, pixel = s.split(x, [None, pixels])
     f, lane = s.split(f, [None, lanes])
     s.reorder(n, y, x, f, ky, kx, ci, pixel, lane)
-    block, thread = s.split(s.fuse(n, y, x, f), [None, threads])
+    tiles = s.fuse(n, y, x, f)
+    block, thread = s.split(tiles, [None, threads_for(extent_of(s, tiles), threads)])
     s.bind(block, BLOCKS)
     s.bind(thread, THREADS_X)
     # 2. A thread's sums stay in registers.

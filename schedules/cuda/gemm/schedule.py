@@ -10,13 +10,15 @@
 """
 from __future__ import annotations
 
-from tvm import ir, tirx
+import tvm_ffi
+from tvm import ir, s_tir, tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from ....targets import GpuTarget
 from ...tir.analysis import find_annotated
 from ...tir.epilogue import inline_epilogue
+from ...tir.loop_nests import with_body
 from ..common import BLOCKS, THREADS_X, VECTOR, schedule_spatial
 from .compute import ANNOTATION, CHANNELS, COLUMNS, ravel
 from .tile import PADDING, GemmTile
@@ -47,7 +49,32 @@ def schedule_gemm(func: tirx.PrimFunc, target: GpuTarget) -> Schedule | None:
     # 3. Element-wise blocks behind the epilogue, which have another shape.
     for block in behind:
         schedule_spatial(s, block)
-    return s
+    return _stored_once(s, out, tile) if tile.splits == 1 else s
+
+
+def _stored_once(s: Schedule, out: SBlockRV, tile: GemmTile) -> Schedule:
+    """Let only those threads store that have a result, where the result is a single row or column: its axes then say nothing of threads."""
+    *rows, filters = (int(axis.dom.extent) for axis in s.get(out).iter_vars)
+    across = tile.filters // tile.thread_filters
+    name, single_row, single_filter = s.get(out).name_hint, rows[0] == 1, rows[1] * filters == 1
+
+    def guarded(loop: tirx.For) -> tirx.For:
+        if loop.thread_binding is None or str(loop.thread_binding.thread_tag) != THREADS_X:
+            return loop
+        first = [loop.loop_var // across == 0] if single_row else []
+        first += [loop.loop_var % across == 0] if single_filter else []
+
+        def realized(realize: s_tir.SBlockRealize) -> s_tir.SBlockRealize:
+            if realize.block.name_hint != name:
+                return realize
+            return s_tir.SBlockRealize(realize.iter_values, tirx.all(realize.predicate, *first), realize.block)
+
+        return with_body(loop, tvm_ffi.structural_map(loop.body, (s_tir.SBlockRealize, realized), order="post"))
+
+    if not single_row and not single_filter:
+        return s
+    func = s.mod["main"]
+    return Schedule(func.with_body(tvm_ffi.structural_map(func.body, (tirx.For, guarded), order="post")))
 
 
 def _schedule_product(s: Schedule, gemm: SBlockRV, tile: GemmTile) -> LoopRV:
