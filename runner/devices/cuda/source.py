@@ -170,8 +170,7 @@ def element_bytes(kind: str) -> int:
 def _granule(text: str, kernels: dict[str, Kernel]) -> int:
     """The smallest element, but bytes that only addresses are made of."""
     bodies = text[FUNCTION.search(text).start():] if FUNCTION.search(text) else text  # type: ignore[union-attr]
-    cast = [match[1] for match in POINTER.finditer(bodies)]
-    cast = [kind for kind in cast if kind.split()[-1] not in ("uchar", "uint8_t", "bool") and "unsigned char" not in kind]
-    declared = [match[1] for match in DECLARED.finditer(bodies)]
-    named = [*cast, *declared, *(kind for kernel in kernels.values() for kind, _ in kernel.parameters)]
+    named = [match[1] for match in [*POINTER.finditer(bodies), *DECLARED.finditer(bodies)]]
+    named = [kind for kind in named if kind.split()[-1] not in ("uchar", "uint8_t", "bool") and "unsigned char" not in kind]
+    named += [kind for kernel in kernels.values() for kind, _ in kernel.parameters]  # of bytes, where an operand has them
     return min([4, *map(element_bytes, named)])
