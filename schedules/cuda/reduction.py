@@ -107,6 +107,7 @@ def _by_row(s: Schedule, spatial: list[LoopRV], reduced: list[LoopRV], threads: 
     """The threads of a block share the terms of each result, neighbours next to each other."""
     row = s.fuse(*spatial) if len(spatial) > 1 else spatial[0]
     term = s.fuse(*reduced) if len(reduced) > 1 else reduced[0]
+    s.reorder(row, term)
     _, thread = s.split(term, [None, threads])
     s.bind(row, BLOCKS)
     s.bind(thread, THREADS_X)

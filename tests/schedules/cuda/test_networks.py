@@ -19,7 +19,7 @@ EXAMPLES = Path(tenfold.__file__).parent / "examples" / "models"
 
 
 def light(name: str, folder: Path, monkeypatch) -> Path:
-    dense_networks._write_light(name, folder / "network.onnx")
+    dense_networks.write_light(name, folder / "network.onnx")
     return folder / "network.onnx"
 
 
@@ -34,7 +34,7 @@ def small(name: str, folder: Path, monkeypatch) -> Path:
         sys.modules["arm_networks"] = arm_networks
         spec.loader.exec_module(arm_networks)
         makers[name] = arm_networks.mobilenet_v2
-    dense_networks._write_module(makers[name], folder / "network.onnx")
+    dense_networks.write_module(makers[name], folder / "network.onnx")
     return folder / "network.onnx"
 
 
