@@ -81,7 +81,8 @@ def _routine(func: tirx.PrimFunc, written: Mapping[str, Sequence[int]]) -> Routi
         launches = ()
     if loops or not launches:
         name = str(func.attrs["global_symbol"])
-        raise TenfoldError(f"operator {name} is no fixed order of kernels, as GPUs run them: cut the network before it, or compile for a CPU")
+        raise TenfoldError(f"operator {name} is no fixed order of kernels, and GPUs run only such: "
+                           "cut the network before it, or compile for a CPU")
     return Routine(launches, tuple(scratch))
 
 

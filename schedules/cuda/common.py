@@ -67,7 +67,7 @@ def schedule_spatial(s: Schedule, rv: SBlockRV) -> None:
         bind_threads(s, s.fuse(*outer, inner) if outer else inner)
         s.vectorize(lanes)
         return
-    outer = loops[:spatial] if spatial else [s.add_unit_loop(rv)]
+    outer = loops[:spatial] if spatial else [s.add_unit_loop(loops[0])]
     bind_threads(s, s.fuse(*outer) if len(outer) > 1 else outer[0])
 
 

@@ -70,7 +70,9 @@ class VectorKernel(DenseKernel):
 def choose_dense(layer: DenseWorkload, target: GpuTarget) -> Kernel:
     """Return the kernel that the model chooses."""
     tile = None if layer.rows <= MOST_VECTORS else choose_gemm(_shape(layer), target.model)
-    return VectorKernel(layer, target, Warps(min(CHOSEN, max(warps_for(layer.filters))))) if tile is None else ProductKernel(layer, target, tile)
+    if tile is None:
+        return VectorKernel(layer, target, Warps(min(CHOSEN, max(warps_for(layer.filters)))))
+    return ProductKernel(layer, target, tile)
 
 
 def warps_for(filters: int) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from ..tir.analysis import Block, blocks_of
 from ..tir.loop_nests import changed, stores_in
 from ..tir.tidy import tidied
 from .common import BLOCKS, THREADS, THREADS_X, THREADS_Y, VECTOR, bind_threads, schedule_spatial
-from .rows import crosses, schedule_rows
+from .rows import SHARING, crosses, schedule_rows
 
 WARP = 32
 FEWEST_THREADS = 2048  # of an SM's worth of threads, times a fraction of the SMs: with fewer results, threads share them
@@ -107,6 +107,7 @@ def _by_row(s: Schedule, spatial: list[LoopRV], reduced: list[LoopRV], threads: 
     """The threads of a block share the terms of each result, neighbours next to each other."""
     row = s.fuse(*spatial) if len(spatial) > 1 else spatial[0]
     term = s.fuse(*reduced) if len(reduced) > 1 else reduced[0]
+    s.reorder(row, term)
     _, thread = s.split(term, [None, threads])
     s.bind(row, BLOCKS)
     s.bind(thread, THREADS_X)
@@ -117,7 +118,7 @@ def _by_column(s: Schedule, spatial: list[LoopRV], reduced: list[LoopRV], terms:
     column = s.fuse(*spatial) if len(spatial) > 1 else spatial[0]
     term = s.fuse(*reduced) if len(reduced) > 1 else reduced[0]
     block, x = s.split(column, [None, WARP])
-    _, y = s.split(term, [None, min(THREADS // WARP, terms)])
+    _, y = s.split(term, [None, min(SHARING, terms)])
     s.bind(block, BLOCKS)
     s.bind(x, THREADS_X)
     s.bind(y, THREADS_Y)

@@ -21,6 +21,7 @@ from ..tir.analysis import Block, block_of, blocks_of, outputs
 from .common import BLOCKS, THREADS, THREADS_X, THREADS_Y, VECTOR
 
 FEWEST_TERMS = 16  # with fewer, each thread adds up for itself
+SHARING = 7  # threads of a column: an odd number, so that parts of neighbouring columns lie in different banks
 RESULTS_OF_SM = 256  # with more of them, a reduction without anything behind it is added up by single threads
 
 
@@ -127,7 +128,7 @@ def _shape(block: Block, rows: int, terms: int, target: GpuTarget) -> Shape:
                if block.kinds[axis] == "S" and block.extents[axis] > 1]
     # A part of a warp's columns can only be left out of a reduction of one value.
     if not block.contiguous_reduced and 1 in strides and (len(block.stores) == 1 or rows % WARP == 0):
-        return Shape(min(WARP, _whole(rows)), min(THREADS // WARP, _whole(terms)), True)
+        return Shape(min(WARP, _whole(rows)), SHARING, True)
     across = min(MOST_THREADS if rows < target.model.sms else THREADS, max(WARP, _whole(terms // VECTOR)))
     return Shape(gcd(rows, max(1, THREADS // 2 // across)), across, False)
 

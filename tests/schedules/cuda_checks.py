@@ -65,7 +65,8 @@ class Emulated:
         for launch in routine.launches:
             count = int(np.prod(launch.grid))
             chosen = None if blocks is None or count <= blocks else sorted({round(i) for i in np.linspace(0, count - 1, blocks)})
-            self.counts[launch.kernel] = self.program.launch(launch, [*operands, *scratch], order=order, counting=self.counting, blocks=chosen)
+            given = [*operands, *scratch]
+            self.counts[launch.kernel] = self.program.launch(launch, given, order=order, counting=self.counting, blocks=chosen)
 
 
 def emulated(func: tirx.PrimFunc, checks: bool = True, counting: bool = False) -> Emulated:
@@ -100,7 +101,8 @@ def function_of(kernel: Kernel, layers: Sequence[LayerConstants], shape: Sequenc
     return scheduled(te.create_prim_func([x, *constants, y])), bound.constants
 
 
-def run_kernel(kernel: Kernel, layers: Sequence[LayerConstants], x: np.ndarray, steps: Sequence = (), order: str | int = "forward") -> np.ndarray:
+def run_kernel(kernel: Kernel, layers: Sequence[LayerConstants], x: np.ndarray, steps: Sequence = (),
+               order: str | int = "forward") -> np.ndarray:
     """What a kernel computes from `x`; the parameters are those of `function_of`."""
     func, constants = function_of(kernel, layers, x.shape, steps)
     out = np.full([int(size) for size in func.params[-1].shape], np.nan, "float32")
@@ -169,5 +171,6 @@ def network(mod: tvm.IRModule, checks: bool = True, counting: bool = False) -> E
     external, memory = externalize_memory(lower(mod, backend))
     if not memory.steps:
         raise TenfoldError("the network is no fixed order of kernels")  # as `codegen.cuda.code` says
-    kernels = sorted(((var, func) for var, func in external.functions_items() if isinstance(func, tirx.PrimFunc)), key=lambda each: each[0].name_hint)
+    functions = [(var, func) for var, func in external.functions_items() if isinstance(func, tirx.PrimFunc)]
+    kernels = sorted(functions, key=lambda each: each[0].name_hint)
     return EmulatedNetwork(memory, Emulated(*generate(kernels, backend), checks=checks, counting=counting))

@@ -84,8 +84,10 @@ def check(shape, geometries, tile=None, names=("relax.add", "relax.nn.relu"), or
     np.testing.assert_allclose(found, torch.relu(values).permute(0, 2, 3, 1).numpy(), rtol=1e-4, atol=1e-5, err_msg=str(kernel.point))
 
 
-@pytest.mark.parametrize("name", [
-    each if each in ("flattened", "inverted residual", "spatial SVD, stride") else pytest.param(each, marks=pytest.mark.slow) for each in CHAINS])
+QUICK = ("flattened", "inverted residual", "spatial SVD, stride")
+
+
+@pytest.mark.parametrize("name", [pytest.param(each, marks=[] if each in QUICK else [pytest.mark.slow]) for each in CHAINS])
 def test_chains_of_every_kind(name):
     check(*CHAINS[name])
 

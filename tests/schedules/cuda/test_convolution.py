@@ -20,7 +20,8 @@ def expected(x: np.ndarray, weight: np.ndarray, geometry: ConvGeometry) -> np.nd
     spread = np.zeros((batch, (height - 1) * up_h + 1, (width - 1) * up_w + 1, channels))
     spread[:, ::up_h, ::up_w] = x
     image = functional.pad(torch.tensor(spread).permute(0, 3, 1, 2), (left, right, top, bottom))  # crops where it is negative
-    found = functional.conv2d(image, torch.tensor(weight, dtype=torch.float64), None, geometry.stride, 0, geometry.dilation, geometry.groups)
+    filters = torch.tensor(weight, dtype=torch.float64)
+    found = functional.conv2d(image, filters, None, geometry.stride, 0, geometry.dilation, geometry.groups)
     return found.permute(0, 2, 3, 1).numpy()
 
 
