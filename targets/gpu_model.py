@@ -12,6 +12,8 @@ class GpuModel:
     ----------
     sms : int
         Streaming multiprocessors.
+    async_copies : bool
+        Whether global memory is copied to shared memory past the registers (``cp.async``).
     fma_per_cycle : int
         float32 multiply-adds that an SM does in a cycle.
     tensor_fma_per_cycle : int
@@ -35,6 +37,7 @@ class GpuModel:
     """
 
     sms: int
+    async_copies: bool
     fma_per_cycle: int
     tensor_fma_per_cycle: int
     registers: int

@@ -10,7 +10,7 @@ from ..shapes import ConvWorkload
 from ..space import Knobs, Point, Space
 from .direct.compute import DirectTile, direct_convolution, pack_direct
 from .gemm.compute import gemm_convolution, pack_gemm
-from .gemm.tile import DEPTHS, FILTERS, ROWS, SPLITS, THREAD_FILTERS, THREAD_ROWS, GemmShape, GemmTile, allowed, choose_gemm
+from .gemm.tile import DEPTHS, FILTERS, ROWS, SPLITS, STAGES, THREAD_FILTERS, THREAD_ROWS, GemmShape, GemmTile, allowed, choose_gemm
 
 PIXELS, THREADS = (1, 2, 4, 8), (64, 128, 256)  # of the direct convolution
 DIRECT = DirectTile(4, 128)
@@ -105,6 +105,6 @@ def convolution_space(convolution: ConvWorkload, target: GpuTarget) -> Space:
         return allowed(GemmTile(**values), shape, model)
 
     product = Knobs({"algorithm": ("gemm",), "rows": ROWS, "filters": FILTERS, "depth": DEPTHS, "thread_rows": THREAD_ROWS,
-                     "thread_filters": THREAD_FILTERS, "splits": SPLITS}, can)
+                     "thread_filters": THREAD_FILTERS, "splits": SPLITS, "stages": STAGES}, can)
     direct = Knobs({"algorithm": ("direct",), "pixels": PIXELS, "threads": THREADS})
     return Space(choose_convolution(convolution, target).point, (product, direct))

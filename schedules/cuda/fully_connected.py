@@ -9,7 +9,7 @@ from ..backend import BoundKernel, Kernel, LayerConstants
 from ..shapes import DenseWorkload
 from ..space import Knobs, Point, Space
 from .gemm.compute import gemm_dense, pack_gemm
-from .gemm.tile import DEPTHS, FILTERS, ROWS, SPLITS, THREAD_FILTERS, THREAD_ROWS, GemmShape, GemmTile, allowed, choose_gemm
+from .gemm.tile import DEPTHS, FILTERS, ROWS, SPLITS, STAGES, THREAD_FILTERS, THREAD_ROWS, GemmShape, GemmTile, allowed, choose_gemm
 from .matvec import Warps, matvec, pack_rows
 
 WARPS = (1, 2, 4, 8)
@@ -89,7 +89,7 @@ def dense_space(layer: DenseWorkload, target: GpuTarget) -> Space:
         return allowed(GemmTile(**values), shape, target.model)
 
     product = Knobs({"algorithm": ("gemm",), "rows": ROWS, "filters": FILTERS, "depth": DEPTHS, "thread_rows": THREAD_ROWS,
-                     "thread_filters": THREAD_FILTERS, "splits": SPLITS}, can)
+                     "thread_filters": THREAD_FILTERS, "splits": SPLITS, "stages": STAGES}, can)
     return Space(choose_dense(layer, target).point, (Knobs({"algorithm": ("matvec",), "warps": WARPS}), product))
 
 

@@ -1,7 +1,7 @@
 """Schedule of a product of matrices.
 
     block (rows of the result, filters, group, split)
-        step of the terms                                   double buffering: the next step is copied while this one is multiplied
+        step of the terms                                   pipelined: later steps are copied while this one is multiplied
             patches and weights of the step -> shared memory
             four terms at a time
                 a thread's rows and filters -> registers
@@ -22,6 +22,9 @@ from .compute import ANNOTATION, CHANNELS, COLUMNS, ravel
 from .tile import PADDING, GemmTile
 
 
+SHARED = "shared.dyn"  # more than 48 KiB are only to be had so
+
+
 def schedule_gemm(func: tirx.PrimFunc, target: GpuTarget) -> Schedule | None:
     """Schedule a function around a product of matrices, with any element-wise epilogue; None for every other function."""
     s = Schedule(func)
@@ -36,10 +39,10 @@ def schedule_gemm(func: tirx.PrimFunc, target: GpuTarget) -> Schedule | None:
     # 2. The product. Without splits the epilogue stores what a thread has added up; with them it is a kernel of its own.
     if tile.splits == 1:
         s.set_scope(gemm, 0, "local")
-        _store_by_thread(s, out, _schedule_product(s, gemm, tile))
+        _store_by_thread(s, out, _schedule_product(s, gemm, tile, target.model.async_copies))
     else:
         parts = s.cache_write(gemm, 0, "local")
-        s.reverse_compute_at(parts, _schedule_product(s, gemm, tile), preserve_unit_loops=True)
+        s.reverse_compute_at(parts, _schedule_product(s, gemm, tile, target.model.async_copies), preserve_unit_loops=True)
         s.vectorize(_split_last(s, parts, VECTOR))
         for loop in s.get_loops(parts)[-3:-1]:
             s.unroll(loop)
@@ -50,7 +53,7 @@ def schedule_gemm(func: tirx.PrimFunc, target: GpuTarget) -> Schedule | None:
     return s
 
 
-def _schedule_product(s: Schedule, gemm: SBlockRV, tile: GemmTile) -> LoopRV:
+def _schedule_product(s: Schedule, gemm: SBlockRV, tile: GemmTile, async_copies: bool) -> LoopRV:
     """Cut the loops of a product into blocks, threads and steps; the loop over the threads."""
     *lead, group, row, filter_, term = s.get_loops(gemm)
     block_row, thread_row, own_row = s.split(row, [None, tile.rows // tile.thread_rows, tile.thread_rows])
@@ -65,9 +68,9 @@ def _schedule_product(s: Schedule, gemm: SBlockRV, tile: GemmTile) -> LoopRV:
     s.bind(thread, THREADS_X)
     # Operands: shared memory, then registers.
     columns = s.get_producers(gemm)[0]
-    s.set_scope(columns, 0, "shared")
+    s.set_scope(columns, 0, SHARED)
     s.compute_at(columns, step)
-    weights = s.cache_read(gemm, 1, "shared")
+    weights = s.cache_read(gemm, 1, SHARED)
     s.compute_at(weights, step)
     for block in (columns, weights):
         _copy_by_threads(s, block, tile.threads)
@@ -81,9 +84,16 @@ def _schedule_product(s: Schedule, gemm: SBlockRV, tile: GemmTile) -> LoopRV:
     for loop in (few, one, own_row, own_filter):
         s.unroll(loop)
     s.decompose_reduction(gemm, step)
-    s.annotate(step, "software_pipeline_stage", [0, 0, 1])
-    s.annotate(step, "software_pipeline_order", [0, 1, 2])
+    pipeline(s, step, tile.stages, async_copies)
     return thread
+
+
+def pipeline(s: Schedule, step: LoopRV, stages: int, async_copies: bool) -> None:
+    """Copy the operands of later steps, two blocks, while one is multiplied: to shared memory past the registers, where the GPU can."""
+    s.annotate(step, "software_pipeline_stage", [0, 0, stages - 1])
+    s.annotate(step, "software_pipeline_order", [0, 1, 2])
+    if async_copies:
+        s.annotate(step, "software_pipeline_async_stages", [0])
 
 
 def _copy_by_threads(s: Schedule, block: SBlockRV, threads: int) -> None:

@@ -3,8 +3,8 @@
     result (rows x filters) = patches (rows x terms) x weights (terms x filters)
 
 A row is a pixel of the output, a term an element of its patch. A block of threads computes `rows` x `filters` results, and goes through
-the terms in steps of `depth`: it copies both operands of a step to shared memory, while it multiplies those of the step before. Where
-blocks are fewer than the GPU holds, the terms are cut into `splits` parts, each with blocks of its own, and a second kernel adds them up.
+the terms in steps of `depth`: it copies both operands of a step to shared memory, while it multiplies those of a step before: `stages` steps
+are in shared memory at a time. Where blocks are fewer than the GPU holds, the terms are cut into `splits` parts, each with blocks of its own, and a second kernel adds them up.
 """
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ....targets.gpu_model import RESERVED, GpuModel
 from ..common import VECTOR
 
 WARP = 32
-STAGES = 2  # steps of operands in shared memory
 PADDING = 4  # numbers behind each row of the patches: rows then begin in different banks
 OVERHEAD = 24  # registers of a thread beside accumulators and operands: addresses and counters
 MOST_REGISTERS = 255  # of a thread
+COPY_CYCLES = 700.0  # from the begin of a copy to its end. An estimate
 STEP_CYCLES = 60.0  # to change steps: a barrier, and the first loads from shared memory. An estimate
 START_CYCLES = 1500.0  # to begin a block, and to store its results. An estimate
 ROWS, FILTERS, DEPTHS = (16, 32, 64, 128), (16, 32, 64, 128), (8, 16, 32)
-THREAD_ROWS, THREAD_FILTERS, SPLITS = (1, 2, 4, 8), (4, 8), (1, 2, 3, 4, 6, 8, 12, 16)
+THREAD_ROWS, THREAD_FILTERS, SPLITS, STAGES = (1, 2, 4, 8), (4, 8), (1, 2, 3, 4, 6, 8, 12, 16), (2, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class GemmTile:
         Results of one thread.
     splits : int
         Parts of the terms.
+    stages : int
+        Steps in shared memory.
     """
 
     rows: int
@@ -48,6 +50,7 @@ class GemmTile:
     thread_rows: int
     thread_filters: int
     splits: int = 1
+    stages: int = 2
 
     @property
     def threads(self) -> int:
@@ -57,7 +60,7 @@ class GemmTile:
     @property
     def shared_bytes(self) -> int:
         """Shared memory of a block."""
-        return 4 * STAGES * (self.rows * (self.depth + PADDING) + self.depth * self.filters)
+        return 4 * self.stages * (self.rows * (self.depth + PADDING) + self.depth * self.filters)
 
     @property
     def registers(self) -> int:
@@ -79,7 +82,7 @@ def allowed(tile: GemmTile, shape: GemmShape, model: GpuModel) -> bool:
     """Whether a tile can be built."""
     if not 1 * WARP <= tile.threads <= 512 or tile.threads % WARP or tile.registers > MOST_REGISTERS:
         return False
-    if tile.shared_bytes > min(48 << 10, model.shared_block_bytes):
+    if tile.shared_bytes > model.shared_block_bytes or (tile.stages > 2 and not model.async_copies):
         return False
     # Each thread copies whole vectors of both operands in each step.
     if (tile.rows * tile.depth) % (VECTOR * tile.threads) or (tile.depth * tile.filters) % (VECTOR * tile.threads):
@@ -91,7 +94,7 @@ def allowed(tile: GemmTile, shape: GemmShape, model: GpuModel) -> bool:
 
 def tiles(shape: GemmShape, model: GpuModel) -> Iterator[GemmTile]:
     """Go through the tiles that can be built."""
-    every = (GemmTile(*values) for values in product(ROWS, FILTERS, DEPTHS, THREAD_ROWS, THREAD_FILTERS, SPLITS))
+    every = (GemmTile(*values) for values in product(ROWS, FILTERS, DEPTHS, THREAD_ROWS, THREAD_FILTERS, SPLITS, STAGES))
     return (tile for tile in every if allowed(tile, shape, model))
 
 
@@ -99,7 +102,7 @@ def cycles(tile: GemmTile, shape: GemmShape, model: GpuModel) -> float:
     """Cycles that a product takes by the model.
 
     A block's step takes as long as the slowest of its multiply-adds, its reads from shared memory (16 bytes a thread at a time, 128 bytes a
-    cycle) and its share of what the SM reads from the second cache. Blocks run in waves of as many as fit on the GPU.
+    cycle) and its share of what the SM reads from the second cache; and no step is done before its copies are. Blocks run in waves of as many as fit on the GPU.
     """
     blocks = ceil(shape.rows / tile.rows) * ceil(shape.filters / tile.filters) * shape.groups * tile.splits
     resident = min(
@@ -117,7 +120,7 @@ def cycles(tile: GemmTile, shape: GemmShape, model: GpuModel) -> float:
     # What an SM holds at once shares its units, and hides each other's waiting.
     total = 0.0
     for count, times in ((resident, full), (ceil(rest / model.sms), 1 if rest else 0)):
-        step = max(count * max(products, shared, copied), STEP_CYCLES + products)
+        step = max(count * max(products, shared, copied), STEP_CYCLES + products, COPY_CYCLES / (tile.stages - 1))
         total += times * (steps * step + START_CYCLES)
     if tile.splits > 1:
         moved = 4 * shape.rows * shape.filters * shape.groups * (2 * tile.splits + 1)
