@@ -67,13 +67,15 @@ def gemm_convolution(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry,
     count = batch * out_h * out_w
     rows = ceil(count / tile.rows) * tile.rows
     depth = terms // tile.splits
-    vector = VECTOR if channels % VECTOR == 0 else 1
 
-    def patch(g: ir.Expr, m: ir.Expr, k: ir.Expr) -> ir.Expr:
+    def patch(g: ir.Expr, m: ir.Expr, few: ir.Expr, one: ir.Expr) -> ir.Expr:
         """An element of a patch; zero on the padding, and beyond the last pixel and the last term."""
         n, y, x = m // (out_h * out_w), m // out_w % out_h, m % out_w
-        few, some = k // vector, channels // vector  # terms that are copied together: the simplifier sees that they lie side by side
-        ky, kx, c = few // (kernel_w * some), few // some % kernel_w, few % some * vector + k % vector
+        k = few * VECTOR + one
+        ky, kx, c = k // (kernel_w * channels), k // channels % kernel_w, k % channels
+        if channels % VECTOR == 0:  # a vector of terms has one tap, and lies side by side
+            some = channels // VECTOR
+            ky, kx, c = few // (kernel_w * some), few // some % kernel_w, few % some * VECTOR + one
         row = y * geometry.stride[0] + ky * geometry.dilation[0] - geometry.padding[0]
         column = x * geometry.stride[1] + kx * geometry.dilation[1] - geometry.padding[1]
         inside = [] if rows == count else [m < count]
@@ -88,12 +90,12 @@ def gemm_convolution(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry,
         value = data[n, row // up_h, column // up_w, g * channels + c]
         return tirx.if_then_else(tirx.all(*inside), value, tirx.const(0, data.dtype)) if inside else value
 
-    columns = te.compute((groups, rows, terms), patch, name=COLUMNS, attrs={CHANNELS: channels})
+    columns = te.compute((groups, rows, terms // VECTOR, VECTOR), patch, name=COLUMNS, attrs={CHANNELS: channels})
     k = te.reduce_axis((0, depth), "k")
     attrs = {ANNOTATION: [tile.rows, tile.filters, tile.depth, tile.thread_rows, tile.thread_filters, tile.splits, tile.stages]}
     parts = te.compute(
         (tile.splits, groups, rows, filters),
-        lambda s, g, m, f: te.sum(columns[g, m, s * depth + k] * weight[g, s * depth + k, f], axis=k), name=PRODUCT, attrs=attrs,
+        lambda s, g, m, f: te.sum(columns[g, m, (s * depth + k) // VECTOR, k % VECTOR] * weight[g, s * depth + k, f], axis=k), name=PRODUCT, attrs=attrs,
     )  # fmt: skip
 
     def total(n: ir.Expr, y: ir.Expr, x: ir.Expr, f: ir.Expr) -> ir.Expr:

@@ -72,8 +72,8 @@ def _schedule_product(s: Schedule, gemm: SBlockRV, tile: GemmTile, async_copies:
     s.compute_at(columns, step)
     weights = s.cache_read(gemm, 1, SHARED)
     s.compute_at(weights, step)
-    for block in (columns, weights):
-        _copy_by_threads(s, block, tile.threads)
+    copy_by_threads(s, columns, 3, tile.threads)
+    copy_by_threads(s, weights, 2, tile.threads)
     s.storage_align(columns, 0, axis=1, factor=tile.depth, offset=PADDING)
     rows = s.cache_read(gemm, 0, "local")
     s.compute_at(rows, few)
@@ -96,10 +96,10 @@ def pipeline(s: Schedule, step: LoopRV, stages: int, async_copies: bool) -> None
         s.annotate(step, "software_pipeline_async_stages", [0])
 
 
-def _copy_by_threads(s: Schedule, block: SBlockRV, threads: int) -> None:
-    """Copy a step of an operand: neighbouring threads copy neighbouring vectors."""
+def copy_by_threads(s: Schedule, block: SBlockRV, axes: int, threads: int) -> None:
+    """Copy a step of an operand, its last axes: neighbouring threads copy neighbouring vectors."""
     vector = VECTOR if _contiguous(s, block) else 1
-    _, thread, lanes = s.split(s.fuse(*s.get_loops(block)[-2:]), [None, threads, vector])
+    _, thread, lanes = s.split(s.fuse(*s.get_loops(block)[-axes:]), [None, threads, vector])
     s.bind(thread, THREADS_X)
     if vector > 1:
         s.vectorize(lanes)
