@@ -18,6 +18,8 @@ class GpuModel:
         float32 multiply-adds that an SM does in a cycle.
     tensor_fma_per_cycle : int
         TF32 multiply-adds of its tensor cores; 0 where they have no TF32.
+    half_fma_per_cycle : int
+        float16 multiply-adds of its tensor cores, with float32 sums.
     registers : int
         32-bit registers of an SM.
     threads, blocks : int
@@ -40,6 +42,7 @@ class GpuModel:
     async_copies: bool
     fma_per_cycle: int
     tensor_fma_per_cycle: int
+    half_fma_per_cycle: int
     registers: int
     threads: int
     blocks: int

@@ -10,6 +10,8 @@
 """
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tvm import ir, tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
@@ -19,10 +21,11 @@ from ...tir.analysis import find_annotated
 from ...tir.epilogue import inline_epilogue
 from ..common import BLOCKS, THREADS_X, VECTOR, schedule_spatial
 from .compute import ANNOTATION, CHANNELS, COLUMNS, ravel
+from .tensor_tile import TensorTile
 from .tile import PADDING, GemmTile
 
-
 SHARED = "shared.dyn"  # more than 48 KiB are only to be had so
+VECTOR_BYTES = 16
 
 
 def schedule_gemm(func: tirx.PrimFunc, target: GpuTarget) -> Schedule | None:
@@ -32,18 +35,24 @@ def schedule_gemm(func: tirx.PrimFunc, target: GpuTarget) -> Schedule | None:
     if gemm is None:
         return None
     tile = GemmTile(*(int(value) for value in s.get(gemm).annotations[ANNOTATION]))
+    return schedule_around(s, gemm, tile, lambda: _schedule_product(s, gemm, tile, target.model.async_copies))
+
+
+def schedule_around(s: Schedule, gemm: SBlockRV, tile: GemmTile | TensorTile, schedule_product: Callable[[], LoopRV]) -> Schedule:
+    """Schedule a function around a product, which a callable cuts into blocks and threads; it returns the loop over the threads."""
     # 1. One block after the products: the sum of the parts, bias, activation, residual.
     out = inline_epilogue(s, gemm, keep=(COLUMNS,))
     blocks = s.get_child_blocks(s.get_sblock("root"))
     behind = blocks[[s.get(block).name_hint for block in blocks].index(s.get(out).name_hint) + 1 :]
+    vector = min(VECTOR, tile.thread_filters)
     # 2. The product. Without splits the epilogue stores what a thread has added up; with them it is a kernel of its own.
     if tile.splits == 1:
         s.set_scope(gemm, 0, "local")
-        _store_by_thread(s, out, _schedule_product(s, gemm, tile, target.model.async_copies))
+        _store_by_thread(s, out, schedule_product(), vector)
     else:
         parts = s.cache_write(gemm, 0, "local")
-        s.reverse_compute_at(parts, _schedule_product(s, gemm, tile, target.model.async_copies), preserve_unit_loops=True)
-        s.vectorize(_split_last(s, parts, VECTOR))
+        s.reverse_compute_at(parts, schedule_product(), preserve_unit_loops=True)
+        s.vectorize(_split_last(s, parts, vector))
         for loop in s.get_loops(parts)[-3:-1]:
             s.unroll(loop)
         schedule_spatial(s, out)
@@ -72,8 +81,8 @@ def _schedule_product(s: Schedule, gemm: SBlockRV, tile: GemmTile, async_copies:
     s.compute_at(columns, step)
     weights = s.cache_read(gemm, 1, SHARED)
     s.compute_at(weights, step)
-    copy_by_threads(s, columns, 3, tile.threads)
-    copy_by_threads(s, weights, 2, tile.threads)
+    copy_by_threads(s, columns, step, tile.threads)
+    copy_by_threads(s, weights, step, tile.threads)
     s.storage_align(columns, 0, axis=1, factor=tile.depth, offset=PADDING)
     rows = s.cache_read(gemm, 0, "local")
     s.compute_at(rows, few)
@@ -96,10 +105,12 @@ def pipeline(s: Schedule, step: LoopRV, stages: int, async_copies: bool) -> None
         s.annotate(step, "software_pipeline_async_stages", [0])
 
 
-def copy_by_threads(s: Schedule, block: SBlockRV, axes: int, threads: int) -> None:
-    """Copy a step of an operand, its last axes: neighbouring threads copy neighbouring vectors."""
-    vector = VECTOR if _contiguous(s, block) else 1
-    _, thread, lanes = s.split(s.fuse(*s.get_loops(block)[-axes:]), [None, threads, vector])
+def copy_by_threads(s: Schedule, block: SBlockRV, step: LoopRV, threads: int) -> None:
+    """Copy a step of an operand: neighbouring threads copy neighbouring vectors."""
+    vector = VECTOR_BYTES * 8 // int(s.get(block).writes[0].source.dtype.bits) if _contiguous(s, block) else 1
+    loops = s.get_loops(block)
+    inner = next(i for i, loop in enumerate(loops) if s.get(loop).same_as(s.get(step))) + 1
+    _, thread, lanes = s.split(s.fuse(*loops[inner:]), [None, threads, vector])
     s.bind(thread, THREADS_X)
     if vector > 1:
         s.vectorize(lanes)
@@ -119,10 +130,10 @@ def _split_last(s: Schedule, block: SBlockRV, length: int) -> LoopRV:
     return s.split(s.get_loops(block)[-1], [None, length])[1]
 
 
-def _store_by_thread(s: Schedule, out: SBlockRV, thread: LoopRV) -> None:
-    """Put the epilogue behind a thread's sums."""
+def _store_by_thread(s: Schedule, out: SBlockRV, thread: LoopRV, most: int) -> None:
+    """Put the epilogue behind a thread's sums; it stores vectors of at most so many."""
     shape = [int(axis.dom.extent) for axis in s.get(out).iter_vars]
-    vector = VECTOR if shape[-1] % VECTOR == 0 else 1
+    vector = most if shape[-1] % most == 0 else 1
 
     def flat(*index: ir.Expr) -> tuple[ir.Expr, ...]:
         return (ravel(index[:-1], shape[:-1]), index[-1] // vector, index[-1] % vector)
