@@ -8,8 +8,9 @@ from ...targets import GpuTarget
 from ..backend import BoundKernel, Kernel, LayerConstants
 from ..shapes import DenseWorkload
 from ..space import Knobs, Point, Space
-from .gemm.compute import gemm_dense, pack_gemm
-from .gemm.tile import DEPTHS, FILTERS, ROWS, SPLITS, STAGES, THREAD_FILTERS, THREAD_ROWS, GemmShape, GemmTile, allowed, choose_gemm
+from .gemm.choice import Tile, choose_product, pack_product, point_of, product_knobs, tile_of
+from .gemm.compute import gemm_dense
+from .gemm.tile import GemmShape
 from .matvec import Warps, matvec, pack_rows
 
 WARPS = (1, 2, 4, 8)
@@ -39,15 +40,15 @@ class DenseKernel(Kernel):
 class ProductKernel(DenseKernel):
     """A product of matrices."""
 
-    tile: GemmTile
+    tile: Tile
 
     @property
     def point(self) -> Point:
-        return {"algorithm": "gemm", **asdict(self.tile)}
+        return point_of(self.tile)
 
     def bind(self, *layers: LayerConstants) -> BoundKernel:
         assert layers[0].weight is not None
-        packed = pack_gemm(layers[0].weight[:, :, None, None], 1, self.tile)
+        packed = pack_product(layers[0].weight[:, :, None, None], 1, self.tile)
         return BoundKernel([packed], lambda x, w: gemm_dense(x, w, self.layer.filters, self.tile))
 
 
@@ -68,29 +69,22 @@ class VectorKernel(DenseKernel):
 
 def choose_dense(layer: DenseWorkload, target: GpuTarget) -> Kernel:
     """Return the kernel that the model chooses."""
-    tile = None if layer.rows <= MOST_VECTORS else choose_gemm(_shape(layer), target.model)
-    return VectorKernel(layer, target, Warps(4)) if tile is None else ProductKernel(layer, target, tile)
+    found = None if layer.rows <= MOST_VECTORS else choose_product(_shape(layer), target)
+    return VectorKernel(layer, target, Warps(4)) if found is None else ProductKernel(layer, target, found[1])
 
 
 def dense_at(layer: DenseWorkload, target: GpuTarget, point: Point) -> Kernel:
     """Return the kernel from a point of the layer's space."""
+    if point["algorithm"] != "matvec":
+        return ProductKernel(layer, target, tile_of(point))
     values: dict[str, Any] = {knob: value for knob, value in point.items() if knob != "algorithm"}
-    if point["algorithm"] == "matvec":
-        return VectorKernel(layer, target, Warps(**values))
-    return ProductKernel(layer, target, GemmTile(**values))
+    return VectorKernel(layer, target, Warps(**values))
 
 
 def dense_space(layer: DenseWorkload, target: GpuTarget) -> Space:
     """Return all ways to compute a fully connected layer, the model's first."""
-    shape = _shape(layer)
-
-    def can(point: Point) -> bool:
-        values: dict[str, Any] = {knob: value for knob, value in point.items() if knob != "algorithm"}
-        return allowed(GemmTile(**values), shape, target.model)
-
-    product = Knobs({"algorithm": ("gemm",), "rows": ROWS, "filters": FILTERS, "depth": DEPTHS, "thread_rows": THREAD_ROWS,
-                     "thread_filters": THREAD_FILTERS, "splits": SPLITS, "stages": STAGES}, can)
-    return Space(choose_dense(layer, target).point, (Knobs({"algorithm": ("matvec",), "warps": WARPS}), product))
+    few_rows = Knobs({"algorithm": ("matvec",), "warps": WARPS})
+    return Space(choose_dense(layer, target).point, (few_rows, *product_knobs(_shape(layer), target)))
 
 
 def _shape(layer: DenseWorkload) -> GemmShape:

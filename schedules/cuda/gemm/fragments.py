@@ -15,10 +15,8 @@ from tvm import te
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
-from .tensor_tile import ROWS_OF_WARP, TERMS, TensorTile
-
-TF32, FP16 = "tf32", "fp16"
-DTYPES = {TF32: "float32", FP16: "float16"}  # of packed weights
+from ....targets.target import TF32
+from .tensor_tile import TERMS, TensorTile
 
 # A float's low 13 bits are not read: half a step of what is read is added first, so that values are rounded. NaN and infinities stay.
 TF32_SOURCE = r"""

@@ -12,6 +12,7 @@ from itertools import product
 from math import ceil
 
 from ....targets.gpu_model import RESERVED, GpuModel
+from ....targets.target import TF32
 from .tile import COPY_CYCLES, MOST_REGISTERS, START_CYCLES, STEP_CYCLES, WARP, GemmShape
 
 TERMS = 16  # of a product that a warp computes at a time
@@ -50,7 +51,7 @@ class TensorTile:
     warp_filters: int
     splits: int = 1
     stages: int = 2
-    precision: str = "tf32"
+    precision: str = TF32
 
     @property
     def warps(self) -> int:
@@ -75,7 +76,7 @@ class TensorTile:
     @property
     def weight_bytes(self) -> int:
         """Of one weight."""
-        return 4 if self.precision == "tf32" else 2
+        return 4 if self.precision == TF32 else 2
 
     @property
     def row_padding(self) -> int:
@@ -117,7 +118,7 @@ def tiles(shape: GemmShape, model: GpuModel, precision: str) -> Iterator[TensorT
 
 def rate(model: GpuModel, precision: str) -> int:
     """Multiply-adds of an SM's tensor cores in a cycle."""
-    return model.tensor_fma_per_cycle if precision == "tf32" else model.half_fma_per_cycle
+    return model.tensor_fma_per_cycle if precision == TF32 else model.half_fma_per_cycle
 
 
 def cycles(tile: TensorTile, shape: GemmShape, model: GpuModel) -> float:
@@ -137,7 +138,7 @@ def cycles(tile: TensorTile, shape: GemmShape, model: GpuModel) -> float:
     times = tile.warps * tile.depth // TERMS  # that a warp multiplies `TERMS` terms of all its results
     patches, weights = tile.warp_rows // 8, tile.warp_filters // 16 * tile.weight_bytes // 2
     shared = times * (patches + weights) * 16 * WARP / LINE
-    issued = times * (patches * (9 if tile.precision == "tf32" else 3) + weights * (1 + patches)) / SCHEDULERS
+    issued = times * (patches * (9 if tile.precision == TF32 else 3) + weights * (1 + patches)) / SCHEDULERS
     copied = tile.depth * (4 * tile.rows + tile.weight_bytes * tile.filters) * model.sms / model.l2_bytes_per_cycle
     full, rest = divmod(blocks, model.sms * resident)
     total = 0.0
