@@ -18,11 +18,12 @@ from tvm.script import tirx as T
 from ....targets.target import TF32
 from .tensor_tile import TERMS, TensorTile
 
-# A float's low 13 bits are not read: half a step of what is read is added first, so that values are rounded. NaN and infinities stay.
+# Of a float the low 13 bits are not read. A factor of nearly one rounds in one instruction what `cvt.rna.tf32` rounds in four: it adds 0.36 to
+# 0.72 of a step to what is cut off then, so that the mean of the errors is zero; their root mean square is 5 % above that of the nearest
+# number. What TF32 holds stays as it is, as do NaN and infinities.
+ROUNDING = np.float32(1 + 0.36 * 2.0**-10)
 TF32_SOURCE = r"""
-__forceinline__ __device__ float tenfold_tf32(float value) {
-  return fmaf(__uint_as_float(__float_as_uint(value) & 0xff800000u), 0x1p-11f, value);
-}
+__forceinline__ __device__ float tenfold_tf32(float value) { return value * ROUNDING; }
 __forceinline__ __device__ void tenfold_mma(float* c0, float* c1, float* c2, float* c3, float a0, float a1, float a2, float a3, float b0, float b1) {
   asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
       : "+f"(*c0), "+f"(*c1), "+f"(*c2), "+f"(*c3)
@@ -36,7 +37,7 @@ __forceinline__ __device__ void tenfold_mma_tf32(float* c, float* w, float* x, i
   tenfold_mma(c, c + next, c + 1, c + next + 1, p.x, p.y, p.z, p.w, tenfold_tf32(v.x), tenfold_tf32(v.y));
   tenfold_mma(c, c + next, c + 1, c + next + 1, q.x, q.y, q.z, q.w, tenfold_tf32(v.z), tenfold_tf32(v.w));
 }
-"""
+""".replace("ROUNDING", f"{float(ROUNDING).hex()}f")
 FP16_SOURCE = r"""
 __forceinline__ __device__ unsigned int tenfold_half2(float low, float high) {
   const __half2 pair = __floats2half2_rn(low, high);
@@ -66,6 +67,11 @@ def tf32(values: np.ndarray) -> np.ndarray:
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     finite = (bits & 0x7F800000) != 0x7F800000
     return np.where(finite, (bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000), bits).view(np.float32)
+
+
+def tf32_patches(values: np.ndarray) -> np.ndarray:
+    """What the instruction reads of float32 numbers of patches."""
+    return ((np.asarray(values, np.float32) * ROUNDING).view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
 
 
 def pack_fragments(weight: np.ndarray, groups: int, tile: TensorTile) -> np.ndarray:

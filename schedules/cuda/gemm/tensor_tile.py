@@ -20,9 +20,10 @@ ROWS_OF_WARP, FILTERS_OF_WARP = 4, 8  # lanes side by side
 LINE = 128  # bytes of shared memory that an SM reads in a cycle
 SCHEDULERS = 4  # of an SM; each begins an instruction of a warp in a cycle
 OVERHEAD = 56  # registers of a thread beside sums and operands: addresses and counters
+COPY_INSTRUCTIONS = 8  # for a vector of a step that a thread copies: its address, and whether it is on the image. As compiled
 MOST_SUMS = 128  # of a thread
 ROWS, FILTERS, DEPTHS = (16, 32, 64, 128), (16, 32, 64, 128), (16, 32)
-WARP_ROWS, WARP_FILTERS = (8, 16, 32, 64), (16, 32, 64)
+WARP_ROWS, WARP_FILTERS = (8, 16, 32, 64), (16, 32, 64, 128)
 SPLITS, STAGES = (1, 2, 3, 4, 6, 8, 12, 16), (2, 3, 4)
 
 
@@ -124,7 +125,7 @@ def rate(model: GpuModel, precision: str) -> int:
 def cycles(tile: TensorTile, shape: GemmShape, model: GpuModel) -> float:
     """Cycles that a product takes by the model.
 
-    As `tile.cycles`. Beside the products and the reads, what a warp does to round its operands takes its turns.
+    As `tile.cycles`. Beside the products and the reads, a step takes as long as its instructions take to begin: those that round and copy, too.
     """
     blocks = ceil(shape.rows / tile.rows) * ceil(shape.filters / tile.filters) * shape.groups * tile.splits
     resident = min(
@@ -138,8 +139,10 @@ def cycles(tile: TensorTile, shape: GemmShape, model: GpuModel) -> float:
     times = tile.warps * tile.depth // TERMS  # that a warp multiplies `TERMS` terms of all its results
     patches, weights = tile.warp_rows // 8, tile.warp_filters // 16 * tile.weight_bytes // 2
     shared = times * (patches + weights) * 16 * WARP / LINE
-    issued = times * (patches * (9 if tile.precision == TF32 else 3) + weights * (1 + patches)) / SCHEDULERS
-    copied = tile.depth * (4 * tile.rows + tile.weight_bytes * tile.filters) * model.sms / model.l2_bytes_per_cycle
+    step_bytes = tile.depth * (4 * tile.rows + tile.weight_bytes * tile.filters)
+    rounded = 4 if tile.precision == TF32 else 2  # instructions for four terms
+    issued = (times * (patches * (1 + rounded) + weights * (1 + patches)) + COPY_INSTRUCTIONS * step_bytes / (16 * WARP)) / SCHEDULERS
+    copied = step_bytes * model.sms / model.l2_bytes_per_cycle
     full, rest = divmod(blocks, model.sms * resident)
     total = 0.0
     for count, waves in ((resident, full), (ceil(rest / model.sms), 1 if rest else 0)):
