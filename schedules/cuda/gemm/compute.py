@@ -19,7 +19,9 @@ COLUMNS, PRODUCT = "columns", "gemm"  # names of blocks
 
 
 def pack_gemm(weight: np.ndarray, groups: int, tile: GemmTile) -> np.ndarray:
-    """Pack a weight: OIHW -> (group, term, filter), terms in the order (kernel row, kernel column, input channel).
+    """Pack a weight: OIHW -> (group, term, block, vector of a thread's filters, filter of all threads' such vectors).
+
+    Neighbouring threads then read neighbouring vectors. Terms have the order (kernel row, kernel column, input channel).
 
     Parameters
     ----------
@@ -35,7 +37,8 @@ def pack_gemm(weight: np.ndarray, groups: int, tile: GemmTile) -> np.ndarray:
     packed = np.zeros((groups, padded_terms(terms, tile), ceil(own / tile.filters) * tile.filters), weight.dtype)
     matrix = weight.reshape(groups, own, channels, height, width).transpose(0, 3, 4, 2, 1)
     packed[:, :terms, :own] = matrix.reshape(groups, terms, own)
-    return packed
+    pieces = packed.reshape(*packed.shape[:2], -1, tile.filters // tile.thread_filters, tile.thread_filters // VECTOR, VECTOR)
+    return np.ascontiguousarray(pieces.swapaxes(3, 4)).reshape(*packed.shape[:2], -1, tile.thread_filters // VECTOR, pieces.shape[3] * VECTOR)
 
 
 def padded_terms(terms: int, tile: GemmTile) -> int:
@@ -77,15 +80,17 @@ def gemm_convolution(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry,
 
 def _products(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, rows: int, tile: GemmTile) -> te.Tensor:
     """Add up the products of each split: (split, group, row, filter)."""
-    groups, terms, filters = (int(size) for size in weight.shape)
-    depth = terms // tile.splits
+    groups, terms, blocks = (int(size) for size in weight.shape[:3])
+    depth, own = terms // tile.splits, tile.thread_filters
     columns, k = _patches(data, geometry, rows, terms), te.reduce_axis((0, depth), "k")
     attrs = {ANNOTATION: [tile.rows, tile.filters, tile.depth, tile.thread_rows, tile.thread_filters, tile.splits, tile.stages]}
-    return te.compute(
-        (tile.splits, groups, rows, filters),
-        lambda s, g, m, f: te.sum(columns[g, m, (s * depth + k) // VECTOR, k % VECTOR] * weight[g, s * depth + k, f], axis=k),
-        name=PRODUCT, attrs=attrs,
-    )  # fmt: skip
+
+    def product(s: ir.Expr, g: ir.Expr, m: ir.Expr, f: ir.Expr) -> ir.Expr:
+        term = s * depth + k
+        value = weight[g, term, f // tile.filters, f % own // VECTOR, f % tile.filters // own * VECTOR + f % VECTOR]
+        return te.sum(columns[g, m, term // VECTOR, k % VECTOR] * value, axis=k)
+
+    return te.compute((tile.splits, groups, rows, blocks * tile.filters), product, name=PRODUCT, attrs=attrs)
 
 
 def _tensor_products(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, rows: int, tile: TensorTile) -> te.Tensor:
