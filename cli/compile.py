@@ -35,7 +35,9 @@ def compile(
     device: Device = None,
     precision: Annotated[
         str | None,
-        typer.Option("--precision", help="Of products on GPUs: float32 (the default), tf32, fp16.", metavar="P", autocompletion=precision_names),
+        typer.Option(
+            "--precision", help="Of products on GPUs: float32 (the default), tf32, fp16.", metavar="P", autocompletion=precision_names
+        ),
     ] = None,
     *,
     reading: Keywords,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # Values that are rounded after each of some 64 layers: 8 = sqrt(64) times half a unit in the last place. An engine may round there, or not.
 FLOAT16 = 8 * 2.0**-11
-# Operands of products on tensor cores have as many digits. Each product has two of them, whose errors are independent: sqrt(2) times as much.
+# Operands of products on tensor cores have as many digits. Each product has two, whose errors are independent: sqrt(2) times as much.
 OPERANDS = 2**0.5 * FLOAT16
 # A sum that lies near the middle between two steps may go to either of them. Few do: what is off everywhere by a part of a step is wrong.
 SPREAD = 0.25

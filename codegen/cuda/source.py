@@ -23,11 +23,13 @@ SHARED = "tirx.use_dyn_shared_memory"
 AXES = "xyz"
 # TVM asks which threads of a warp happen to run, and adds up across these. Our warps are whole: all threads have to come.
 ACTIVE, WHOLE = "__activemask()", "0xffffffffu"
-# TVM's functions that begin a copy branch where it is guarded, and say nothing of memory. What the guard excludes is filled with zeros here.
-COPY = re.compile(r"(__forceinline__ __device__ void ptx_cp_async_legacy_(pred_)?(c[ag])_(\d+)_(\d+)_(\d+)\([^)]*\)) \{\n.*?\n\}\n", re.DOTALL)
+# TVM's functions that begin a copy branch where it is guarded, and say nothing of memory. What the guard excludes is zero here.
+COPY = re.compile(r"(__forceinline__ __device__ void ptx_cp_async_legacy_(pred_)?(c[ag])_(\d+)_(\d+)_(\d+)\([^)]*\)) \{\n.*?\n\}\n",
+                  re.DOTALL)
 COPYING = """{head} {{
   unsigned int to = __cvta_generic_to_shared((char*)dst + dst_off * {to_bytes});
-  asm volatile("cp.async.{cache}.shared.global [%0], [%1], {size}{filled};" :: "r"(to), "l"((char*)src + src_off * {from_bytes}){read} : "memory");
+  asm volatile("cp.async.{cache}.shared.global [%0], [%1], {size}{filled};"
+    :: "r"(to), "l"((char*)src + src_off * {from_bytes}){read} : "memory");
 }}
 """
 

@@ -11,4 +11,6 @@ from .injective import schedule_injective
 from .matvec import schedule_matvec
 from .reduction import schedule_reductions
 
-RULES: list[Rule[GpuTarget]] = [schedule_chain, schedule_gemm, schedule_tensor, schedule_direct, schedule_matvec, schedule_injective, schedule_reductions]
+RULES: list[Rule[GpuTarget]] = [
+    schedule_chain, schedule_gemm, schedule_tensor, schedule_direct, schedule_matvec, schedule_injective, schedule_reductions,
+]

@@ -56,8 +56,9 @@ def product_knobs(shape: GemmShape, target: GpuTarget) -> tuple[Knobs, ...]:
     def builds(allowed: Callable[[Any, GemmShape, Any], bool]) -> Callable[[Point], bool]:
         return lambda point: allowed(tile_of(point), shape, target.model)
 
-    simple = Knobs({"algorithm": ("gemm",), "rows": tile.ROWS, "filters": tile.FILTERS, "depth": tile.DEPTHS, "thread_rows": tile.THREAD_ROWS,
-                    "thread_filters": tile.THREAD_FILTERS, "splits": tile.SPLITS, "stages": tile.STAGES}, builds(tile.allowed))
+    simple = Knobs({"algorithm": ("gemm",), "rows": tile.ROWS, "filters": tile.FILTERS, "depth": tile.DEPTHS,
+                    "thread_rows": tile.THREAD_ROWS, "thread_filters": tile.THREAD_FILTERS, "splits": tile.SPLITS, "stages": tile.STAGES},
+                   builds(tile.allowed))
     if target.precision == FLOAT32:
         return (simple,)
     own = tensor_tile

@@ -38,7 +38,7 @@ def pack_gemm(weight: np.ndarray, groups: int, tile: GemmTile) -> np.ndarray:
     matrix = weight.reshape(groups, own, channels, height, width).transpose(0, 3, 4, 2, 1)
     packed[:, :terms, :own] = matrix.reshape(groups, terms, own)
     pieces = packed.reshape(*packed.shape[:2], -1, tile.filters // tile.thread_filters, tile.thread_filters // VECTOR, VECTOR)
-    return np.ascontiguousarray(pieces.swapaxes(3, 4)).reshape(*packed.shape[:2], -1, tile.thread_filters // VECTOR, pieces.shape[3] * VECTOR)
+    return np.ascontiguousarray(pieces.swapaxes(3, 4)).reshape(*pieces.shape[:3], pieces.shape[4], -1)
 
 
 def padded_terms(terms: int, tile: GemmTile) -> int:
@@ -68,8 +68,10 @@ def gemm_convolution(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry,
     (up_h, up_w), own = geometry.upsample, geometry.filters // geometry.groups
     out_h, out_w = geometry.output((height - 1) * up_h + 1, (width - 1) * up_w + 1)
     rows = ceil(batch * out_h * out_w / tile.rows) * tile.rows
-    make = _products if isinstance(tile, GemmTile) else _tensor_products
-    parts = make(data, weight, geometry, rows, tile)
+    if isinstance(tile, GemmTile):
+        parts = _products(data, weight, geometry, rows, tile)
+    else:
+        parts = _tensor_products(data, weight, geometry, rows, tile)
 
     def total(n: ir.Expr, y: ir.Expr, x: ir.Expr, f: ir.Expr) -> ir.Expr:
         row = (n * out_h + y) * out_w + x
@@ -99,7 +101,8 @@ def _tensor_products(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry,
     depth = times // tile.splits
     columns = _patches(data, geometry, rows, times * TERMS)
     axes = kb, ks, kt, kq = [te.reduce_axis((0, size), name) for name, size in (("kb", depth), ("ks", 2), ("kt", 4), ("kq", 2))]
-    attrs = {TENSOR: [tile.rows, tile.filters, tile.depth, tile.warp_rows, tile.warp_filters, tile.splits, tile.stages], PRECISION: tile.precision}
+    sizes = [tile.rows, tile.filters, tile.depth, tile.warp_rows, tile.warp_filters, tile.splits, tile.stages]
+    attrs = {TENSOR: sizes, PRECISION: tile.precision}
 
     def product(s: ir.Expr, g: ir.Expr, m: ir.Expr, f: ir.Expr) -> ir.Expr:
         time = s * depth + kb

@@ -3,7 +3,7 @@
 A lane of a warp (four lanes `t` for each of eight `g`) has 2 x 2 of the 8 x 16 results, and reads its operands as vectors of 16 bytes:
 
     weights     the instruction's first operand: 16 filters x 16 terms, packed in the order in which lanes hold them, and rounded
-    patches     its second operand: 8 rows x 16 terms; a lane reads four terms of row `g`, which lies with lane `g / 2`'s own rows, and rounds
+    patches     its second operand: 8 rows x 16 terms; a lane reads four terms of row `g`, one of lane `g / 2`'s own rows, and rounds
 """
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from functools import lru_cache
 from math import ceil
 
 import numpy as np
-from tvm import te
+from tvm import ir, te
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
 from ....targets.target import TF32
 from .tensor_tile import TERMS, TensorTile
 
-# Of a float the low 13 bits are not read. A factor of nearly one rounds in one instruction what `cvt.rna.tf32` rounds in four: it adds 0.36 to
-# 0.72 of a step to what is cut off then, so that the mean of the errors is zero; their root mean square is 5 % above that of the nearest
-# number. What TF32 holds stays as it is, as do NaN and infinities.
+# Of a float the low 13 bits are not read. A factor of nearly one rounds in one instruction what `cvt.rna.tf32` rounds in four: it adds
+# 0.36 to 0.72 of a step to what is cut off then, so that the mean of the errors is zero; their root mean square is 6 % above that of the
+# nearest number. What TF32 holds stays as it is, as do NaN and infinities.
 ROUNDING = np.float32(1 + 0.36 * 2.0**-10)
 TF32_SOURCE = r"""
 __forceinline__ __device__ float tenfold_tf32(float value) { return value * ROUNDING; }
-__forceinline__ __device__ void tenfold_mma(float* c0, float* c1, float* c2, float* c3, float a0, float a1, float a2, float a3, float b0, float b1) {
+__forceinline__ __device__ void tenfold_mma(float* c0, float* c1, float* c2, float* c3, float a0, float a1, float a2, float a3,
+                                            float b0, float b1) {
   asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
       : "+f"(*c0), "+f"(*c1), "+f"(*c2), "+f"(*c3)
       : "r"(__float_as_uint(a0)), "r"(__float_as_uint(a1)), "r"(__float_as_uint(a2)), "r"(__float_as_uint(a3)),
@@ -98,7 +99,7 @@ def pack_fragments(weight: np.ndarray, groups: int, tile: TensorTile) -> np.ndar
         return np.ascontiguousarray(pieces.transpose(0, 1, 5, 3, 2, 6, 7, 4, 8).astype(np.float16))
 
 
-def term_product(weight: te.Tensor, tile: TensorTile, index: tuple, patch: te.Tensor) -> te.Expr:  # type: ignore[type-arg]
+def term_product(weight: te.Tensor, tile: TensorTile, index: tuple[ir.Expr, ...], patch: ir.Expr) -> ir.Expr:
     """Return a weight times an element of a patch, of the precision of the tile."""
     g, f, kb, ks, kt, kq = index
     pair, group = f % tile.thread_filters // 2, f % tile.warp_filters // tile.thread_filters
@@ -168,7 +169,8 @@ def _fp16(own: int):  # type: ignore[no-untyped-def]
             for j, i, ks, kt, kq in T.grid(2, 2, 2, 4, 2):
                 with T.sblock("u"):
                     vj, vi, vs, vt, vq = T.axis.remap("SSRRR", [j, i, ks, kt, kq])
-                    C[vj, vi] = C[vj, vi] + T.cast(A[0, vt, vs, vi, vq], "float32") * T.cast(T.cast(B[vj, vt, vs * 2 + vq], "float16"), "float32")
+                    C[vj, vi] = C[vj, vi] + T.cast(A[0, vt, vs, vi, vq], "float32") * T.cast(
+                        T.cast(B[vj, vt, vs * 2 + vq], "float16"), "float32")
 
     @T.prim_func(s_tir=True)
     def implement(a: T.handle, b: T.handle, c: T.handle) -> None:

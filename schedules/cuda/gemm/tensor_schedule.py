@@ -35,7 +35,7 @@ def schedule_tensor(func: tirx.PrimFunc, target: GpuTarget, tensorize: bool = Tr
     if gemm is None:
         return None
     annotations = s.get(gemm).annotations
-    tile = TensorTile(*(int(value) for value in annotations[TENSOR]), str(annotations[PRECISION]))
+    tile = TensorTile(*(int(value) for value in annotations[TENSOR]), precision=str(annotations[PRECISION]))
     schedule_around(s, gemm, tile, lambda: _schedule_product(s, gemm, tile, target.model.async_copies))
     if tensorize:
         two_rows = s.get_loops(gemm)[-INSTRUCTION:]
@@ -46,12 +46,13 @@ def schedule_tensor(func: tirx.PrimFunc, target: GpuTarget, tensorize: bool = Tr
 def _schedule_product(s: Schedule, gemm: SBlockRV, tile: TensorTile, async_copies: bool) -> LoopRV:
     """Cut the loops of a product into blocks, warps, lanes and steps; the loop over the threads."""
     *lead, group, row, filter_, time, ks, kt, kq = s.get_loops(gemm)
-    block_row, warp_row, lane_row, pairs_of_rows, two_rows = s.split(row, [None, tile.rows // tile.warp_rows, ROWS_OF_WARP, tile.thread_rows // 2, 2])
+    rows = s.split(row, [None, tile.rows // tile.warp_rows, ROWS_OF_WARP, tile.thread_rows // 2, 2])
     filters = s.split(filter_, [None, tile.filters // tile.warp_filters, FILTERS_OF_WARP, tile.thread_filters // 2, 2])
+    block_row, warp_row, lane_row, pairs_of_rows, two_rows = rows
     block_filter, warp_filter, lane_filter, pairs_of_filters, two_filters = filters
     step, once = s.split(time, [None, tile.depth // TERMS])
-    s.reorder(*lead, group, block_filter, block_row, warp_row, warp_filter, lane_filter, lane_row, step, once, pairs_of_rows, pairs_of_filters,
-              two_rows, two_filters, ks, kt, kq)
+    s.reorder(*lead, group, block_filter, block_row, warp_row, warp_filter, lane_filter, lane_row, step, once,
+              pairs_of_rows, pairs_of_filters, two_rows, two_filters, ks, kt, kq)
     s.bind(block_row, BLOCKS)
     s.bind(s.fuse(*lead, group, block_filter), "blockIdx.y")
     thread = s.fuse(warp_row, warp_filter, lane_filter, lane_row)

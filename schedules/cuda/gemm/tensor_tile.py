@@ -125,7 +125,8 @@ def rate(model: GpuModel, precision: str) -> int:
 def cycles(tile: TensorTile, shape: GemmShape, model: GpuModel) -> float:
     """Cycles that a product takes by the model.
 
-    As `tile.cycles`. Beside the products and the reads, a step takes as long as its instructions take to begin: those that round and copy, too.
+    As `tile.cycles`. Beside the products and the reads, a step takes as long as its instructions take to begin: those that round and
+    copy, too.
     """
     blocks = ceil(shape.rows / tile.rows) * ceil(shape.filters / tile.filters) * shape.groups * tile.splits
     resident = min(

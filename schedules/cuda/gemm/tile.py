@@ -3,8 +3,9 @@
     result (rows x filters) = patches (rows x terms) x weights (terms x filters)
 
 A row is a pixel of the output, a term an element of its patch. A block of threads computes `rows` x `filters` results, and goes through
-the terms in steps of `depth`: it copies both operands of a step to shared memory, while it multiplies those of a step before: `stages` steps
-are in shared memory at a time. Where blocks are fewer than the GPU holds, the terms are cut into `splits` parts, each with blocks of its own, and a second kernel adds them up.
+the terms in steps of `depth`: it copies both operands of a step to shared memory, while it multiplies those of a step before: `stages`
+steps are in shared memory at a time. Where blocks are fewer than the GPU holds, the terms are cut into `splits` parts, each with blocks
+of its own, and a second kernel adds them up.
 """
 from __future__ import annotations
 
@@ -102,7 +103,8 @@ def cycles(tile: GemmTile, shape: GemmShape, model: GpuModel) -> float:
     """Cycles that a product takes by the model.
 
     A block's step takes as long as the slowest of its multiply-adds, its reads from shared memory (16 bytes a thread at a time, 128 bytes a
-    cycle) and its share of what the SM reads from the second cache; and no step is done before its copies are. Blocks run in waves of as many as fit on the GPU.
+    cycle) and its share of what the SM reads from the second cache; and no step is done before its copies are. Blocks run in waves of as
+    many as fit on the GPU.
     """
     blocks = ceil(shape.rows / tile.rows) * ceil(shape.filters / tile.filters) * shape.groups * tile.splits
     resident = min(

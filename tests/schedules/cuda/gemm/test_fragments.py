@@ -6,7 +6,8 @@ import pytest
 from tenfold.schedules.cuda.gemm.fragments import pack_fragments, tf32, tf32_patches
 from tenfold.schedules.cuda.gemm.tensor_tile import TensorTile
 
-VALUES = (np.random.default_rng(0).standard_normal(1 << 18) * np.exp2(np.random.default_rng(1).integers(-40, 40, 1 << 18))).astype(np.float32)
+SCALES = np.exp2(np.random.default_rng(1).integers(-40, 40, 1 << 18))
+VALUES = (np.random.default_rng(0).standard_normal(1 << 18) * SCALES).astype(np.float32)
 
 
 def nearest(values):

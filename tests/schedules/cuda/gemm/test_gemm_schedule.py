@@ -67,7 +67,8 @@ def test_splits_copy_vectors_too():
 
 @pytest.mark.parametrize("tile", [SMALL, GemmTile(64, 64, 16, 8, 8, 1, 2), GemmTile(64, 32, 32, 8, 4, 1, 2)])
 def test_banks_of_shared_memory_do_not_conflict(folder, tile):
-    _, (counts,) = product(ConvWorkload(ConvGeometry(64, (3, 3), padding=(1, 1, 1, 1)), (8, 8), 32, 1), tile, SM80).run(folder, counting=True)
+    convolution = ConvWorkload(ConvGeometry(64, (3, 3), padding=(1, 1, 1, 1)), (8, 8), 32, 1)
+    _, (counts,) = product(convolution, tile, SM80).run(folder, counting=True)
     assert 0 < counts.shared_wavefronts <= 1.1 * counts.least_wavefronts
 
 

@@ -35,7 +35,9 @@ def check(made, folder, precision, **options) -> None:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("sizes", [(64, 32, 16, 32, 32, 1, 3), (32, 64, 32, 16, 32, 2, 2), (16, 16, 32, 16, 16, 1, 4), (64, 128, 16, 32, 128, 1, 2)])
+@pytest.mark.parametrize(
+    "sizes", [(64, 32, 16, 32, 32, 1, 3), (32, 64, 32, 16, 32, 2, 2), (16, 16, 32, 16, 16, 1, 4), (64, 128, 16, 32, 128, 1, 2)]
+)
 def test_tiles(folder, precision, sizes):
     made = product(PADDED, TensorTile(*sizes, precision), SM80)
     for order in ("forward", "backward", 1):
