@@ -8,6 +8,7 @@ from ...targets import GpuTarget
 from ..backend import BoundKernel, Kernel, LayerConstants
 from ..shapes import ConvWorkload
 from ..space import Knobs, Point, Space
+from .common import VECTOR
 from .direct.compute import DirectTile, direct_convolution, pack_direct
 from .gemm.choice import Tile, choose_product, pack_product, point_of, product_knobs, tile_of
 from .gemm.compute import gemm_convolution
@@ -78,7 +79,8 @@ def gemm_shape(convolution: ConvWorkload) -> GemmShape:
     geometry = convolution.geometry
     pixels = convolution.batch * convolution.output[0] * convolution.output[1]
     terms = convolution.channels // geometry.groups * geometry.kernel[0] * geometry.kernel[1]
-    return GemmShape(pixels, geometry.filters // geometry.groups, terms, geometry.groups)
+    together = VECTOR if convolution.channels // geometry.groups % VECTOR == 0 else 1
+    return GemmShape(pixels, geometry.filters // geometry.groups, terms, geometry.groups, together)
 
 
 def choose_convolution(convolution: ConvWorkload, target: GpuTarget) -> Kernel:

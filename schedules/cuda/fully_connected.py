@@ -8,6 +8,7 @@ from ...targets import GpuTarget
 from ..backend import BoundKernel, Kernel, LayerConstants
 from ..shapes import DenseWorkload
 from ..space import Knobs, Point, Space
+from .common import VECTOR
 from .gemm.choice import Tile, choose_product, pack_product, point_of, product_knobs, tile_of
 from .gemm.compute import gemm_dense
 from .gemm.tile import GemmShape
@@ -88,4 +89,4 @@ def dense_space(layer: DenseWorkload, target: GpuTarget) -> Space:
 
 
 def _shape(layer: DenseWorkload) -> GemmShape:
-    return GemmShape(layer.rows, layer.filters, layer.channels)
+    return GemmShape(layer.rows, layer.filters, layer.channels, together=VECTOR if layer.channels % VECTOR == 0 else 1)

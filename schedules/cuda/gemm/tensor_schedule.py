@@ -35,7 +35,8 @@ def schedule_tensor(func: tirx.PrimFunc, target: GpuTarget, tensorize: bool = Tr
     if gemm is None:
         return None
     annotations = s.get(gemm).annotations
-    tile = TensorTile(*(int(value) for value in annotations[TENSOR]), precision=str(annotations[PRECISION]))
+    rows, filters, depth, warp_rows, warp_filters, splits, stages = (int(value) for value in annotations[TENSOR])
+    tile = TensorTile(rows, filters, depth, warp_rows, warp_filters, splits, stages, str(annotations[PRECISION]))
     schedule_around(s, gemm, tile, lambda: _schedule_product(s, gemm, tile, target.model.async_copies))
     if tensorize:
         two_rows = s.get_loops(gemm)[-INSTRUCTION:]

@@ -13,15 +13,14 @@ from math import ceil
 
 from ....targets.gpu_model import RESERVED, GpuModel
 from ....targets.target import TF32
-from .tile import COPY_CYCLES, MOST_REGISTERS, START_CYCLES, STEP_CYCLES, WARP, GemmShape
+from .tile import COPY_CYCLES, COPY_INSTRUCTIONS, SCHEDULERS, START_CYCLES, STEP_CYCLES, STEP_INSTRUCTIONS, WARP, GemmShape, overlapped
 
 TERMS = 16  # of a product that a warp computes at a time
 ROWS_OF_WARP, FILTERS_OF_WARP = 4, 8  # lanes side by side
 LINE = 128  # bytes of shared memory that an SM reads in a cycle
-SCHEDULERS = 4  # of an SM; each begins an instruction of a warp in a cycle
-OVERHEAD = 56  # registers of a thread beside sums and operands: addresses and counters
-COPY_INSTRUCTIONS = 8  # for a vector of a step that a thread copies: its address, and whether it is on the image. As compiled
-MOST_SUMS = 128  # of a thread
+OVERHEAD = 40  # registers of a thread beside sums, operands and where it copies from: addresses and counters
+COPY_REGISTERS = 3  # for each vector of patches that a thread copies: where it lies, and where on the image. As compiled
+MOST_SUMS, MOST_REGISTERS = 128, 224  # of a thread; what the estimate leaves out is less than the 31 registers that remain
 ROWS, FILTERS, DEPTHS = (16, 32, 64, 128), (16, 32, 64, 128), (16, 32)
 WARP_ROWS, WARP_FILTERS = (8, 16, 32, 64), (16, 32, 64, 128)
 SPLITS, STAGES = (1, 2, 3, 4, 6, 8, 12, 16), (2, 3, 4)
@@ -92,7 +91,8 @@ class TensorTile:
     @property
     def registers(self) -> int:
         """Registers of a thread, about."""
-        return self.thread_rows * self.thread_filters + 4 * self.thread_filters // 2 + OVERHEAD
+        copies = self.rows * self.depth // (4 * self.threads)
+        return self.thread_rows * self.thread_filters + 2 * self.thread_filters + COPY_REGISTERS * copies + OVERHEAD
 
 
 def allowed(tile: TensorTile, shape: GemmShape, model: GpuModel) -> bool:
@@ -125,8 +125,7 @@ def rate(model: GpuModel, precision: str) -> int:
 def cycles(tile: TensorTile, shape: GemmShape, model: GpuModel) -> float:
     """Cycles that a product takes by the model.
 
-    As `tile.cycles`. Beside the products and the reads, a step takes as long as its instructions take to begin: those that round and
-    copy, too.
+    As `tile.cycles`, with the instructions that round operands.
     """
     blocks = ceil(shape.rows / tile.rows) * ceil(shape.filters / tile.filters) * shape.groups * tile.splits
     resident = min(
@@ -142,12 +141,14 @@ def cycles(tile: TensorTile, shape: GemmShape, model: GpuModel) -> float:
     shared = times * (patches + weights) * 16 * WARP / LINE
     step_bytes = tile.depth * (4 * tile.rows + tile.weight_bytes * tile.filters)
     rounded = 4 if tile.precision == TF32 else 2  # instructions for four terms
-    issued = (times * (patches * (1 + rounded) + weights * (1 + patches)) + COPY_INSTRUCTIONS * step_bytes / (16 * WARP)) / SCHEDULERS
+    copies = tile.depth * (tile.rows / shape.together + tile.weight_bytes * tile.filters / 16)
+    multiplied = times * (patches * (1 + rounded) + weights * (1 + patches))
+    issued = (multiplied + COPY_INSTRUCTIONS * copies / WARP + STEP_INSTRUCTIONS * tile.warps) / SCHEDULERS
     copied = step_bytes * model.sms / model.l2_bytes_per_cycle
     full, rest = divmod(blocks, model.sms * resident)
     total = 0.0
     for count, waves in ((resident, full), (ceil(rest / model.sms), 1 if rest else 0)):
-        step = max(count * max(products, shared, issued, copied), STEP_CYCLES + products, COPY_CYCLES / (tile.stages - 1))
+        step = max(count * overlapped(products, shared, issued, copied), STEP_CYCLES + products, COPY_CYCLES / (tile.stages - 1))
         total += waves * (steps * step + START_CYCLES)
     if tile.splits > 1:
         moved = 4 * shape.rows * shape.filters * shape.groups * (2 * tile.splits + 1)

@@ -22,8 +22,12 @@ WARP = 32
 PADDING = 4  # numbers behind each row of the patches: rows then begin in different banks
 OVERHEAD = 24  # registers of a thread beside accumulators and operands: addresses and counters
 MOST_REGISTERS = 255  # of a thread
+SCHEDULERS = 4  # of an SM; each begins an instruction of a warp in a cycle
+COPY_INSTRUCTIONS = 8  # for each copy that a thread begins: its address, and whether it is on the image. As compiled
+STEP_INSTRUCTIONS = 30  # of a thread beside those: barriers, addresses, the loop. As compiled
 COPY_CYCLES = 700.0  # from the begin of a copy to its end. An estimate
 STEP_CYCLES = 60.0  # to change steps: a barrier, and the first loads from shared memory. An estimate
+EXPOSED = 0.25  # of what an SM's units do side by side, the share of the shorter times that adds to the longest. An estimate
 START_CYCLES = 1500.0  # to begin a block, and to store its results. An estimate
 ROWS, FILTERS, DEPTHS = (16, 32, 64, 128), (16, 32, 64, 128), (8, 16, 32)
 THREAD_ROWS, THREAD_FILTERS, SPLITS, STAGES = (1, 2, 4, 8), (4, 8), (1, 2, 3, 4, 6, 8, 12, 16), (2, 3, 4)
@@ -71,12 +75,13 @@ class GemmTile:
 
 @dataclass(frozen=True)
 class GemmShape:
-    """The size of a product: of each of `groups` products."""
+    """The size of a product: of each of `groups` products; `together` terms of a patch lie side by side, and are copied at once."""
 
     rows: int
     filters: int
     terms: int
     groups: int = 1
+    together: int = VECTOR
 
 
 def allowed(tile: GemmTile, shape: GemmShape, model: GpuModel) -> bool:
@@ -99,12 +104,17 @@ def tiles(shape: GemmShape, model: GpuModel) -> Iterator[GemmTile]:
     return (tile for tile in every if allowed(tile, shape, model))
 
 
+def overlapped(*times: float) -> float:
+    """Cycles of units that work side by side."""
+    return max(times) + EXPOSED * (sum(times) - max(times))
+
+
 def cycles(tile: GemmTile, shape: GemmShape, model: GpuModel) -> float:
     """Cycles that a product takes by the model.
 
-    A block's step takes as long as the slowest of its multiply-adds, its reads from shared memory (16 bytes a thread at a time, 128 bytes a
-    cycle) and its share of what the SM reads from the second cache; and no step is done before its copies are. Blocks run in waves of as
-    many as fit on the GPU.
+    A block's step takes little longer than the slowest of its multiply-adds, its reads from shared memory (16 bytes a thread at a time,
+    128 bytes a cycle), its share of what the SM reads from the second cache, and its instructions' turns; and no step is done before its
+    copies are. Blocks run in waves of as many as fit on the GPU.
     """
     blocks = ceil(shape.rows / tile.rows) * ceil(shape.filters / tile.filters) * shape.groups * tile.splits
     resident = min(
@@ -118,11 +128,14 @@ def cycles(tile: GemmTile, shape: GemmShape, model: GpuModel) -> float:
     vectors = tile.threads * tile.depth * (tile.thread_rows / VECTOR + tile.thread_filters / VECTOR)
     shared = 16 * vectors / 128
     copied = 4 * tile.depth * (tile.rows + tile.filters) * model.sms / model.l2_bytes_per_cycle
+    copies = tile.depth * (tile.rows / shape.together + tile.filters / VECTOR)
+    instructions = tile.rows * tile.filters * tile.depth + vectors + COPY_INSTRUCTIONS * copies + STEP_INSTRUCTIONS * tile.threads
+    issued = instructions / (WARP * SCHEDULERS)
     full, rest = divmod(blocks, model.sms * resident)
     # What an SM holds at once shares its units, and hides each other's waiting.
     total = 0.0
     for count, times in ((resident, full), (ceil(rest / model.sms), 1 if rest else 0)):
-        step = max(count * max(products, shared, copied), STEP_CYCLES + products, COPY_CYCLES / (tile.stages - 1))
+        step = max(count * overlapped(products, shared, copied, issued), STEP_CYCLES + products, COPY_CYCLES / (tile.stages - 1))
         total += times * (steps * step + START_CYCLES)
     if tile.splits > 1:
         moved = 4 * shape.rows * shape.filters * shape.groups * (2 * tile.splits + 1)
