@@ -11,6 +11,7 @@ import typer
 
 from .answer import Answer
 from .app import command
+from .complete import precision_names
 from .options import Device, Keywords, Model, TargetOption, Threads
 from .work import Work
 
@@ -32,6 +33,12 @@ def compile(
     ] = None,
     tolerance: Annotated[float | None, typer.Option("--tolerance", help="Largest error that passes.", metavar="T")] = None,
     device: Device = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            "--precision", help="Of products on GPUs: float32 (the default), tf32, fp16.", metavar="P", autocompletion=precision_names
+        ),
+    ] = None,
     *,
     reading: Keywords,
 ) -> Answer:
@@ -43,7 +50,7 @@ def compile(
     begin = time.perf_counter()
     artifact = compiler.compile(
         model, target, output, plan=plan, threads=threads, tolerance=tolerance, device=device, choices=choices,
-        progress=work.say, **reading,
+        precision=precision, progress=work.say, **reading,
     )
     manifest, seconds = artifact.manifest, time.perf_counter() - begin
     content = {"output": str(output), "seconds": round(seconds, 3), "manifest": json.loads(manifest.to_json())}
@@ -56,6 +63,8 @@ def _facts(manifest: Manifest) -> Iterator[str]:
 
     tvm = " ".join(f"{key}={value}" for key, value in manifest.target["tvm"].items())
     yield f"target    {manifest.target['name']} ({tvm})"
+    if "precision" in manifest.target:
+        yield f"precision {manifest.target['precision']} operands of products, float32 sums"
     yield f"threads   {manifest.threads}"
     yield f"cost      {count(manifest.macs)} MACs, {count(manifest.params)} parameters"
     yield from verified_lines(manifest)

@@ -9,12 +9,18 @@ METHODS = (
     "svd", "spatial_svd", "channel_svd", "tucker2", "monochromatic", "biclustering_svd", "biclustering_outer", "separable_basis", "cp",
     "flattened", "flattened_vhl", "decoupled", "decoupled_pointwise_first",
 )  # as in factorization, which imports NumPy
+PRECISIONS = ("float32", "tf32", "fp16")  # as in targets
 PICTURES = ("filters", "parameters", "spectra")
 
 
 def target_names(incomplete: str) -> list[str]:
     """The presets and host."""
     return [name for name in ("host", *sorted(path.stem for path in PRESETS.glob("*/*.toml"))) if name.startswith(incomplete)]
+
+
+def precision_names(incomplete: str) -> list[str]:
+    """Of the operands of products."""
+    return [name for name in PRECISIONS if name.startswith(incomplete)]
 
 
 def device_names(incomplete: str) -> list[str]:

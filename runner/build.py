@@ -15,6 +15,7 @@ from ..runtime.weights import write_weights
 from ..support.errors import TenfoldError
 from ..support.progress import Progress, reporter
 from ..targets.light_import import import_tvm
+from ..targets.target import FLOAT32
 from .devices.device import Program
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def with_threads(target: Target, threads: int | None) -> Target:
 
 def describe_target(target: Target) -> dict[str, Any]:
     """What a manifest says of a target."""
-    return {"name": target.name, "tvm": target.tvm, "architecture": target.instruction_set, "features": list(target.features)}
+    precision = {} if target.precision == FLOAT32 else {"precision": target.precision}
+    return {"name": target.name, "tvm": target.tvm, "architecture": target.instruction_set, "features": list(target.features), **precision}
 
 
 @dataclass(frozen=True)

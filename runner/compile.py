@@ -53,6 +53,7 @@ def compile(  # noqa: A001 - the verb of the public API
     tolerance: float | None = None,
     device: Device | str | None = None,
     choices: Mapping[str, Mapping[str, Any]] | str | os.PathLike[str] | None = None,
+    precision: str | None = None,
     progress: Progress | None = None,
     **reading: Any,
 ) -> Artifact:
@@ -85,6 +86,9 @@ def compile(  # noqa: A001 - the verb of the public API
     choices : mapping or path, optional
         What kernels are built from, by workload, instead of what the model of the machine chooses: a mapping, a JSON file that holds one,
         or the folder of an artifact whose kernels are wanted once more. Workloads that the network does not have are passed over.
+    precision : str, optional
+        Of the operands of products: ``float32``, or on the tensor cores of GPUs ``tf32`` or ``fp16``. Default: the target's, float32.
+        Sums, and what lies between kernels, are float32.
     progress : callable, optional
         Called with a few words when a step begins, and with what is done of it; see `progress.Progress`.
     **reading
@@ -110,6 +114,7 @@ def compile(  # noqa: A001 - the verb of the public API
     say = reporter(progress)
     require_compiler()
     with target_on(device, target, say) as (chosen, where):
+        chosen = chosen if precision is None else chosen.with_precision(precision)
         given, plan, points = plan, read_plan(plan), read_choices(choices)
         say("reading the network")
         network = load_network(model, **reading)
@@ -141,7 +146,7 @@ def compile_network(
     images = None if data is None else Data.of(data)
     if images is not None:
         check_images(images, network)
-    allowed = Tolerance.of(network.run_reference.precision, tolerance)
+    allowed = Tolerance.of(network.run_reference.precision, tolerance, target.precision)
     variant = make_variant(network, plan)
     holder = None
     if output is None:

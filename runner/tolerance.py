@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..support.errors import TenfoldError
+from ..targets.target import FLOAT32
 from .verify import TOLERANCE, Errors
 
 if TYPE_CHECKING:
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 # Values that are rounded after each of some 64 layers: 8 = sqrt(64) times half a unit in the last place. An engine may round there, or not.
 FLOAT16 = 8 * 2.0**-11
+# Operands of products on tensor cores have as many digits. Each product has two, whose errors are independent: sqrt(2) times as much.
+OPERANDS = 2**0.5 * FLOAT16
 # A sum that lies near the middle between two steps may go to either of them. Few do: what is off everywhere by a part of a step is wrong.
 SPREAD = 0.25
 
@@ -39,8 +42,16 @@ class Tolerance:
         return bool(errors.relative <= self.value and (self.rms is None or errors.rms <= self.rms))
 
     @classmethod
-    def of(cls, precision: Precision, asked: float | None = None) -> Tolerance:
+    def of(cls, precision: Precision, asked: float | None = None, operands: str = FLOAT32) -> Tolerance:
         """For a model of this precision, or what the user asked for.
+
+        Parameters
+        ----------
+        precision : Precision
+            Of the model's values.
+        asked : float, optional
+        operands : str
+            The precision of the operands of products, one of `targets.target.PRECISIONS`.
 
         Raises
         ------
@@ -51,8 +62,10 @@ class Tolerance:
             if isinstance(asked, bool) or not isinstance(asked, (int, float)) or not 0 < asked < 1:
                 raise TenfoldError(f"tolerance must be a number above 0 and below 1, not {asked!r}")
             return cls(float(asked), "as asked")
-        value = FLOAT16 if precision.dtype == "float16" else TOLERANCE
+        value, reason = (FLOAT16, "float16 values") if precision.dtype == "float16" else (TOLERANCE, "float32 values")
+        if operands != FLOAT32:
+            value, reason = OPERANDS, f"operands of products rounded to {operands}"
         step = 2.0 / (2**precision.bits - 1) if precision.bits else 0.0
         if step > value:
             return cls(step, f"one step of its {precision.bits}-bit values", step * SPREAD)
-        return cls(value, "float16 values" if precision.dtype == "float16" else "float32 values")
+        return cls(value, reason)

@@ -16,6 +16,7 @@ from ..support.files.folder import locked
 from ..support.files.regular import read_regular
 from ..support.files.whole import destination, write_text
 from ..support.progress import Progress, reporter
+from ..targets.target import FLOAT32
 from .check_reading import check_images, check_reading, verification_inputs
 from .data import Data
 from .devices.artifacts import load_on, read_manifest
@@ -133,7 +134,7 @@ def verify_variant(
         It differs.
     """
     network, reference = variant.network, variant.reference
-    allowed = Tolerance.of(network.run_reference.precision, tolerance)
+    allowed = Tolerance.of(network.run_reference.precision, tolerance, artifact.manifest.target.get("precision", FLOAT32))
     if variant.plan is not None:
         check_reading(network, images, tolerance)  # the reference is what was read
     names = [spec.name for spec in network.outputs]

@@ -35,7 +35,8 @@ class Manifest:
         Of the network that was compiled.
     inputs, outputs : tuple of Port
     target : dict
-        ``name``; ``tvm``: the TVM target; ``architecture``; ``features``: flags of /proc/cpuinfo that the code needs.
+        ``name``; ``tvm``: the TVM target; ``architecture``; ``features``: flags of /proc/cpuinfo that the code needs;
+        ``precision`` of the operands of products, where it is not float32.
     threads : int
         What the network was compiled for, and runs on by default.
     versions : dict

@@ -93,6 +93,8 @@ def target(value: Any) -> dict[str, Any]:
     found = dict(mapping(value))
     found.update(name=text(found["name"]), architecture=text(found["architecture"]), tvm=mapping(found["tvm"]))
     found["features"] = list(sequence(found["features"], text))
+    if "precision" in found:
+        found["precision"] = text(found["precision"])
     return found
 
 

@@ -12,10 +12,14 @@ class GpuModel:
     ----------
     sms : int
         Streaming multiprocessors.
+    async_copies : bool
+        Whether global memory is copied to shared memory past the registers (``cp.async``).
     fma_per_cycle : int
         float32 multiply-adds that an SM does in a cycle.
     tensor_fma_per_cycle : int
         TF32 multiply-adds of its tensor cores; 0 where they have no TF32.
+    half_fma_per_cycle : int
+        float16 multiply-adds of its tensor cores, with float32 sums.
     registers : int
         32-bit registers of an SM.
     threads, blocks : int
@@ -35,8 +39,10 @@ class GpuModel:
     """
 
     sms: int
+    async_copies: bool
     fma_per_cycle: int
     tensor_fma_per_cycle: int
+    half_fma_per_cycle: int
     registers: int
     threads: int
     blocks: int

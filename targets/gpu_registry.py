@@ -37,7 +37,10 @@ def gpu_target(spec: str) -> GpuTarget | None:
     if colon:
         return _of_archs(spec, archs.split(","))
     here = gpus()
-    return _of_gpu(here[0]) if here else replace(presets[DEFAULT], name=CUDA, features=with_ptx(DEFAULT))
+    if here:
+        return _of_gpu(here[0])
+    default = presets[DEFAULT]
+    return replace(default, name=CUDA, features=with_ptx(DEFAULT), model=_portable(default))
 
 
 def known_archs() -> dict[str, GpuTarget]:
@@ -51,7 +54,15 @@ def _of_archs(spec: str, archs: list[str]) -> GpuTarget:
         if arch not in known:
             raise TenfoldError(f"target {spec}: unknown architecture {arch!r}: it is one of {', '.join(known)}")
     ordered = sorted(set(archs), key=capability_of)
-    return replace(known[ordered[0]], name=spec, features=with_ptx(*ordered), description="")
+    first = known[ordered[0]]
+    return replace(first, name=spec, features=with_ptx(*ordered), description="", model=_portable(first))
+
+
+def _portable(oldest: GpuTarget) -> GpuModel:
+    """The figures of an architecture, for code that newer ones run, too: a block has no more shared memory than with any of them."""
+    first = capability_of(oldest.archs[0])
+    least = min(target.model.shared_block_bytes for arch, target in known_archs().items() if capability_of(arch) >= first)
+    return replace(oldest.model, shared_block_bytes=least)
 
 
 def _of_gpu(gpu: Gpu) -> GpuTarget:

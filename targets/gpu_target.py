@@ -1,11 +1,11 @@
 """A GPU to compile for: its architectures, and the figures that schedules choose their tiles by."""
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..support.errors import TenfoldError
 from .gpu_model import GpuModel
-from .target import Target
+from .target import FP16, PRECISIONS, TF32, Target
 
 CUDA = "cuda"
 WARP = 32  # threads
@@ -56,6 +56,14 @@ class GpuTarget(Target):
     def with_cores(self, cores: int) -> GpuTarget:
         """Refuse: kernels of a GPU have their threads from their schedules."""
         raise TenfoldError(f"threads are for CPUs: leave --threads out for target {self.name}")
+
+    def with_precision(self, precision: str) -> GpuTarget:
+        """Return the GPU with operands of another precision on its tensor cores; see `Target`."""
+        if precision not in PRECISIONS:
+            raise TenfoldError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+        if precision == TF32 and not self.model.tensor_fma_per_cycle:
+            raise TenfoldError(f"target {self.name}: tensor cores of {min(self.archs)} have no {TF32}: take precision {FP16}")
+        return replace(self, precision=precision)
 
 
 def capability_of(arch: str) -> int:

@@ -4,10 +4,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..support.errors import TenfoldError
 from .light_import import import_tvm
 
 if TYPE_CHECKING:
     from tvm.target import Target as TvmTarget
+
+
+FLOAT32, TF32, FP16 = PRECISIONS = ("float32", "tf32", "fp16")  # of the operands of products; sums are float32
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -22,6 +26,8 @@ class Target:
         The TVM target in dict form.
     cores : int
         Of a CPU: physical cores, and the threads that an artifact uses by default. Of a GPU: 1, the thread that launches.
+    precision : str
+        Of the operands of products, one of `PRECISIONS`.
     features : tuple of str
         What the device must be able to do to run the code: flags of ``/proc/cpuinfo``, or architectures of a GPU of which it is one.
     description : str
@@ -31,6 +37,7 @@ class Target:
     name: str
     tvm: dict[str, Any]
     cores: int
+    precision: str = field(default=FLOAT32, repr=False)
     features: tuple[str, ...] = field(default=(), repr=False)
     description: str = field(default="", repr=False)
 
@@ -52,6 +59,20 @@ class Target:
     def with_cores(self, cores: int) -> Target:
         """Return the device with another number of cores."""
         raise NotImplementedError
+
+    def with_precision(self, precision: str) -> Target:
+        """Return the device with operands of products of another precision, one of `PRECISIONS`.
+
+        Raises
+        ------
+        TenfoldError
+            There is none of this name, or the device does not have it.
+        """
+        if precision not in PRECISIONS:
+            raise TenfoldError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+        if precision != FLOAT32:
+            raise TenfoldError(f"precision {precision} is for GPUs: target {self.name} is a CPU, which computes in {FLOAT32}")
+        return self
 
     def tvm_target(self) -> TvmTarget:
         """The TVM target object (imports TVM)."""

@@ -5,6 +5,7 @@ runtime launches kernels through the driver, without TVM.
 """
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,15 @@ SHARED = "tirx.use_dyn_shared_memory"
 AXES = "xyz"
 # TVM asks which threads of a warp happen to run, and adds up across these. Our warps are whole: all threads have to come.
 ACTIVE, WHOLE = "__activemask()", "0xffffffffu"
+# TVM's functions that begin a copy branch where it is guarded, and say nothing of memory. What the guard excludes is zero here.
+COPY = re.compile(r"(__forceinline__ __device__ void ptx_cp_async_legacy_(pred_)?(c[ag])_(\d+)_(\d+)_(\d+)\([^)]*\)) \{\n.*?\n\}\n",
+                  re.DOTALL)
+COPYING = """{head} {{
+  unsigned int to = __cvta_generic_to_shared((char*)dst + dst_off * {to_bytes});
+  asm volatile("cp.async.{cache}.shared.global [%0], [%1], {size}{filled};"
+    :: "r"(to), "l"((char*)src + src_off * {from_bytes}){read} : "memory");
+}}
+"""
 
 
 def generate(kernels: Sequence[tuple[tvm.ir.GlobalVar, tirx.PrimFunc]], backend: Backend[Any]) -> tuple[str, dict[str, Routine]]:
@@ -47,7 +57,14 @@ def generate(kernels: Sequence[tuple[tvm.ir.GlobalVar, tirx.PrimFunc]], backend:
     written = {str(func.attrs["global_symbol"]): _written(func) for _, func in device.functions_items()}
     routines = {str(var.name_hint): _routine(func, written) for var, func in host.functions_items()}
     source = str(tvm.get_global_func("target.build.cuda")(device, target).inspect_source())
-    return source.replace(ACTIVE, WHOLE), routines
+    return COPY.sub(_copying, source.replace(ACTIVE, WHOLE)), routines
+
+
+def _copying(found: re.Match[str]) -> str:
+    """A function that begins a copy: it reads nothing and writes zeros where its guard does not hold."""
+    head, guarded, cache, size, to_bytes, from_bytes = found.groups()
+    filled, read = (", %2", f', "r"(predicate ? {size} : 0)') if guarded else ("", "")
+    return COPYING.format(head=head, cache=cache, size=size, filled=filled, read=read, to_bytes=to_bytes, from_bytes=from_bytes)
 
 
 def _routine(func: tirx.PrimFunc, written: Mapping[str, Sequence[int]]) -> Routine:

@@ -8,9 +8,11 @@ from ...targets import GpuTarget
 from ..backend import BoundKernel, Kernel, LayerConstants
 from ..shapes import ConvWorkload
 from ..space import Knobs, Point, Space
+from .common import VECTOR
 from .direct.compute import DirectTile, direct_convolution, pack_direct
-from .gemm.compute import gemm_convolution, pack_gemm
-from .gemm.tile import DEPTHS, FILTERS, ROWS, SPLITS, THREAD_FILTERS, THREAD_ROWS, GemmShape, GemmTile, allowed, choose_gemm
+from .gemm.choice import Tile, choose_product, pack_product, point_of, product_knobs, tile_of
+from .gemm.compute import gemm_convolution
+from .gemm.tile import GemmShape
 
 PIXELS, THREADS = (1, 2, 4, 8), (64, 128, 256)  # of the direct convolution
 DIRECT = DirectTile(4, 128)
@@ -38,17 +40,17 @@ class ConvolutionKernel(Kernel):
 class GemmKernel(ConvolutionKernel):
     """The convolution as a product of matrices."""
 
-    tile: GemmTile
+    tile: Tile
     name = "conv2d"
 
     @property
     def point(self) -> Point:
-        return {"algorithm": "gemm", **asdict(self.tile)}
+        return point_of(self.tile)
 
     def bind(self, *layers: LayerConstants) -> BoundKernel:
         geometry, tile = self.convolution.geometry, self.tile
         assert layers[0].weight is not None
-        packed = pack_gemm(layers[0].weight, geometry.groups, tile)
+        packed = pack_product(layers[0].weight, geometry.groups, tile)
         return BoundKernel([packed], lambda x, w: gemm_convolution(x, w, geometry, tile))
 
 
@@ -77,34 +79,27 @@ def gemm_shape(convolution: ConvWorkload) -> GemmShape:
     geometry = convolution.geometry
     pixels = convolution.batch * convolution.output[0] * convolution.output[1]
     terms = convolution.channels // geometry.groups * geometry.kernel[0] * geometry.kernel[1]
-    return GemmShape(pixels, geometry.filters // geometry.groups, terms, geometry.groups)
+    together = VECTOR if convolution.channels // geometry.groups % VECTOR == 0 else 1
+    return GemmShape(pixels, geometry.filters // geometry.groups, terms, geometry.groups, together)
 
 
 def choose_convolution(convolution: ConvWorkload, target: GpuTarget) -> Kernel:
     """Return the kernel that the model chooses."""
-    tile = None if convolution.geometry.groups == convolution.channels > 1 else choose_gemm(gemm_shape(convolution), target.model)
-    if tile is None:
+    found = None if convolution.geometry.groups == convolution.channels > 1 else choose_product(gemm_shape(convolution), target)
+    if found is None:
         return DirectKernel(convolution, target, DIRECT)
-    return GemmKernel(convolution, target, tile)
+    return GemmKernel(convolution, target, found[1])
 
 
 def convolution_at(convolution: ConvWorkload, target: GpuTarget, point: Point) -> Kernel:
     """Return the kernel from a point of the convolution's space."""
+    if point["algorithm"] != "direct":
+        return GemmKernel(convolution, target, tile_of(point))
     values: dict[str, Any] = {knob: value for knob, value in point.items() if knob != "algorithm"}
-    if point["algorithm"] == "direct":
-        return DirectKernel(convolution, target, DirectTile(**values))
-    return GemmKernel(convolution, target, GemmTile(**values))
+    return DirectKernel(convolution, target, DirectTile(**values))
 
 
 def convolution_space(convolution: ConvWorkload, target: GpuTarget) -> Space:
     """Return all ways to compute a convolution, the model's first."""
-    shape, model = gemm_shape(convolution), target.model
-
-    def can(point: Point) -> bool:
-        values: dict[str, Any] = {knob: value for knob, value in point.items() if knob != "algorithm"}
-        return allowed(GemmTile(**values), shape, model)
-
-    product = Knobs({"algorithm": ("gemm",), "rows": ROWS, "filters": FILTERS, "depth": DEPTHS, "thread_rows": THREAD_ROWS,
-                     "thread_filters": THREAD_FILTERS, "splits": SPLITS}, can)
     direct = Knobs({"algorithm": ("direct",), "pixels": PIXELS, "threads": THREADS})
-    return Space(choose_convolution(convolution, target).point, (product, direct))
+    return Space(choose_convolution(convolution, target).point, (*product_knobs(gemm_shape(convolution), target), direct))

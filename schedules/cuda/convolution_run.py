@@ -24,8 +24,7 @@ from .chain.compute import ChainStage, ChainTile, chain, pack_stage
 from .chain.tile import COLUMNS, ROWS, THREADS, allowed, choose_chain, cycles
 from .common import VECTOR
 from .convolution import gemm_shape
-from .gemm.tile import choose_gemm
-from .gemm.tile import cycles as gemm_cycles
+from .gemm.choice import choose_product
 
 KINDS = ("own", "chain", "joins")
 LONGEST = 4  # layers of a chain
@@ -101,8 +100,8 @@ class ConvolutionRun:
             link = links[0]
             if link.pools or link.averages or link.depthwise:
                 return 0.0  # as much whoever computes it: it is left out of the comparison
-            tile = choose_gemm(gemm_shape(link), self.target.model)
-            return 0.0 if tile is None else gemm_cycles(tile, gemm_shape(link), self.target.model)
+            product = choose_product(gemm_shape(link), self.target)
+            return 0.0 if product is None else product[0]
         if not chainable(links):
             return None
         stages = stages_of(links)

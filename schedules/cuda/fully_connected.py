@@ -8,8 +8,10 @@ from ...targets import GpuTarget
 from ..backend import BoundKernel, Kernel, LayerConstants
 from ..shapes import DenseWorkload
 from ..space import Knobs, Point, Space
-from .gemm.compute import gemm_dense, pack_gemm
-from .gemm.tile import DEPTHS, FILTERS, ROWS, SPLITS, THREAD_FILTERS, THREAD_ROWS, GemmShape, GemmTile, allowed, choose_gemm
+from .common import VECTOR
+from .gemm.choice import Tile, choose_product, pack_product, point_of, product_knobs, tile_of
+from .gemm.compute import gemm_dense
+from .gemm.tile import GemmShape
 from .matvec import Warps, matvec, pack_rows
 
 WARPS = (1, 2, 4, 8)
@@ -40,15 +42,15 @@ class DenseKernel(Kernel):
 class ProductKernel(DenseKernel):
     """A product of matrices."""
 
-    tile: GemmTile
+    tile: Tile
 
     @property
     def point(self) -> Point:
-        return {"algorithm": "gemm", **asdict(self.tile)}
+        return point_of(self.tile)
 
     def bind(self, *layers: LayerConstants) -> BoundKernel:
         assert layers[0].weight is not None
-        packed = pack_gemm(layers[0].weight[:, :, None, None], 1, self.tile)
+        packed = pack_product(layers[0].weight[:, :, None, None], 1, self.tile)
         return BoundKernel([packed], lambda x, w: gemm_dense(x, w, self.layer.filters, self.tile))
 
 
@@ -69,10 +71,10 @@ class VectorKernel(DenseKernel):
 
 def choose_dense(layer: DenseWorkload, target: GpuTarget) -> Kernel:
     """Return the kernel that the model chooses."""
-    tile = None if layer.rows <= MOST_VECTORS else choose_gemm(_shape(layer), target.model)
-    if tile is None:
+    found = None if layer.rows <= MOST_VECTORS else choose_product(_shape(layer), target)
+    if found is None:
         return VectorKernel(layer, target, Warps(min(CHOSEN, max(warps_for(layer.filters)))))
-    return ProductKernel(layer, target, tile)
+    return ProductKernel(layer, target, found[1])
 
 
 def warps_for(filters: int) -> tuple[int, ...]:
@@ -82,24 +84,17 @@ def warps_for(filters: int) -> tuple[int, ...]:
 
 def dense_at(layer: DenseWorkload, target: GpuTarget, point: Point) -> Kernel:
     """Return the kernel from a point of the layer's space."""
+    if point["algorithm"] != "matvec":
+        return ProductKernel(layer, target, tile_of(point))
     values: dict[str, Any] = {knob: value for knob, value in point.items() if knob != "algorithm"}
-    if point["algorithm"] == "matvec":
-        return VectorKernel(layer, target, Warps(**values))
-    return ProductKernel(layer, target, GemmTile(**values))
+    return VectorKernel(layer, target, Warps(**values))
 
 
 def dense_space(layer: DenseWorkload, target: GpuTarget) -> Space:
     """Return all ways to compute a fully connected layer, the model's first."""
-    shape = _shape(layer)
-
-    def can(point: Point) -> bool:
-        values: dict[str, Any] = {knob: value for knob, value in point.items() if knob != "algorithm"}
-        return allowed(GemmTile(**values), shape, target.model)
-
-    product = Knobs({"algorithm": ("gemm",), "rows": ROWS, "filters": FILTERS, "depth": DEPTHS, "thread_rows": THREAD_ROWS,
-                     "thread_filters": THREAD_FILTERS, "splits": SPLITS}, can)
-    return Space(choose_dense(layer, target).point, (Knobs({"algorithm": ("matvec",), "warps": warps_for(layer.filters)}), product))
+    few_rows = Knobs({"algorithm": ("matvec",), "warps": warps_for(layer.filters)})
+    return Space(choose_dense(layer, target).point, (few_rows, *product_knobs(_shape(layer), target)))
 
 
 def _shape(layer: DenseWorkload) -> GemmShape:
-    return GemmShape(layer.rows, layer.filters, layer.channels)
+    return GemmShape(layer.rows, layer.filters, layer.channels, together=VECTOR if layer.channels % VECTOR == 0 else 1)

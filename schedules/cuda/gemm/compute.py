@@ -7,15 +7,21 @@ import numpy as np
 from tvm import ir, te, tirx
 
 from ...shapes import ConvGeometry
+from ..common import VECTOR
+from .fragments import term_product
+from .tensor_tile import TERMS, TensorTile
 from .tile import GemmTile
 
-ANNOTATION = "tenfold.gemm"  # of the accumulating block: the tile, as integers
+ANNOTATION, TENSOR = "tenfold.gemm", "tenfold.gemm.tensor"  # of the accumulating block: the tile, as integers
+PRECISION = "tenfold.gemm.precision"  # of the operands, on tensor cores
 CHANNELS = "tenfold.gemm.channels"  # of the block of patches: how many neighbouring terms lie next to each other
 COLUMNS, PRODUCT = "columns", "gemm"  # names of blocks
 
 
 def pack_gemm(weight: np.ndarray, groups: int, tile: GemmTile) -> np.ndarray:
-    """Pack a weight: OIHW -> (group, term, filter), terms in the order (kernel row, kernel column, input channel).
+    """Pack a weight: OIHW -> (group, term, block, vector of a thread's filters, filter of all threads' such vectors).
+
+    Neighbouring threads then read neighbouring vectors. Terms have the order (kernel row, kernel column, input channel).
 
     Parameters
     ----------
@@ -31,7 +37,8 @@ def pack_gemm(weight: np.ndarray, groups: int, tile: GemmTile) -> np.ndarray:
     packed = np.zeros((groups, padded_terms(terms, tile), ceil(own / tile.filters) * tile.filters), weight.dtype)
     matrix = weight.reshape(groups, own, channels, height, width).transpose(0, 3, 4, 2, 1)
     packed[:, :terms, :own] = matrix.reshape(groups, terms, own)
-    return packed
+    pieces = packed.reshape(*packed.shape[:2], -1, tile.filters // tile.thread_filters, tile.thread_filters // VECTOR, VECTOR)
+    return np.ascontiguousarray(pieces.swapaxes(3, 4)).reshape(*pieces.shape[:3], pieces.shape[4], -1)
 
 
 def padded_terms(terms: int, tile: GemmTile) -> int:
@@ -40,7 +47,7 @@ def padded_terms(terms: int, tile: GemmTile) -> int:
     return ceil(terms / step) * step
 
 
-def gemm_convolution(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: GemmTile) -> te.Tensor:
+def gemm_convolution(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: GemmTile | TensorTile) -> te.Tensor:
     """Write the convolution as TE.
 
     Parameters
@@ -48,32 +55,81 @@ def gemm_convolution(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry,
     data : te.Tensor
         (N, H, W, C).
     weight : te.Tensor
-        As `pack_gemm` makes it.
+        As `pack_gemm` makes it; for tensor cores, as `pack_fragments` does.
     geometry : ConvGeometry
-    tile : GemmTile
+    tile : GemmTile or TensorTile
 
     Returns
     -------
     te.Tensor
         (N, OH, OW, F).
     """
+    batch, height, width, _ = (int(size) for size in data.shape)
+    (up_h, up_w), own = geometry.upsample, geometry.filters // geometry.groups
+    out_h, out_w = geometry.output((height - 1) * up_h + 1, (width - 1) * up_w + 1)
+    rows = ceil(batch * out_h * out_w / tile.rows) * tile.rows
+    if isinstance(tile, GemmTile):
+        parts = _products(data, weight, geometry, rows, tile)
+    else:
+        parts = _tensor_products(data, weight, geometry, rows, tile)
+
+    def total(n: ir.Expr, y: ir.Expr, x: ir.Expr, f: ir.Expr) -> ir.Expr:
+        row = (n * out_h + y) * out_w + x
+        return sum((parts[s, f // own, row, f % own] for s in range(1, tile.splits)), parts[0, f // own, row, f % own])
+
+    return te.compute((batch, out_h, out_w, geometry.filters), total, name="total")
+
+
+def _products(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, rows: int, tile: GemmTile) -> te.Tensor:
+    """Add up the products of each split: (split, group, row, filter)."""
+    groups, terms, blocks = (int(size) for size in weight.shape[:3])
+    depth, own = terms // tile.splits, tile.thread_filters
+    columns, k = _patches(data, geometry, rows, terms), te.reduce_axis((0, depth), "k")
+    attrs = {ANNOTATION: [tile.rows, tile.filters, tile.depth, tile.thread_rows, tile.thread_filters, tile.splits, tile.stages]}
+
+    def product(s: ir.Expr, g: ir.Expr, m: ir.Expr, f: ir.Expr) -> ir.Expr:
+        term = s * depth + k
+        value = weight[g, term, f // tile.filters, f % own // VECTOR, f % tile.filters // own * VECTOR + f % VECTOR]
+        return te.sum(columns[g, m, term // VECTOR, k % VECTOR] * value, axis=k)
+
+    return te.compute((tile.splits, groups, rows, blocks * tile.filters), product, name=PRODUCT, attrs=attrs)
+
+
+def _tensor_products(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, rows: int, tile: TensorTile) -> te.Tensor:
+    """Add up the products of each split, in the order of a warp's matrix instruction: (split, group, row, filter)."""
+    groups, warps, times = (int(size) for size in weight.shape[:3])
+    depth = times // tile.splits
+    columns = _patches(data, geometry, rows, times * TERMS)
+    axes = kb, ks, kt, kq = [te.reduce_axis((0, size), name) for name, size in (("kb", depth), ("ks", 2), ("kt", 4), ("kq", 2))]
+    sizes = [tile.rows, tile.filters, tile.depth, tile.warp_rows, tile.warp_filters, tile.splits, tile.stages]
+    attrs = {TENSOR: sizes, PRECISION: tile.precision}
+
+    def product(s: ir.Expr, g: ir.Expr, m: ir.Expr, f: ir.Expr) -> ir.Expr:
+        time = s * depth + kb
+        patch = columns[g, m, time * 4 + kt, ks * 2 + kq]
+        return te.sum(term_product(weight, tile, (g, f, time, ks, kt, kq), patch), axis=axes)
+
+    return te.compute((tile.splits, groups, rows, warps * tile.warp_filters), product, name=PRODUCT, attrs=attrs)
+
+
+def _patches(data: te.Tensor, geometry: ConvGeometry, rows: int, terms: int) -> te.Tensor:
+    """Write the patches: (group, row, vector of terms, term of it); zero on the padding, and beyond the last pixel and the last term."""
     batch, height, width, all_channels = (int(size) for size in data.shape)
-    groups, terms, filters = (int(size) for size in weight.shape)
-    channels, own = all_channels // geometry.groups, geometry.filters // geometry.groups
+    channels = all_channels // geometry.groups
     (kernel_h, kernel_w), (up_h, up_w) = geometry.kernel, geometry.upsample
     spread_h, spread_w = (height - 1) * up_h + 1, (width - 1) * up_w + 1
     out_h, out_w = geometry.output(spread_h, spread_w)
-    count = batch * out_h * out_w
-    rows = ceil(count / tile.rows) * tile.rows
-    depth = terms // tile.splits
 
-    def patch(g: ir.Expr, m: ir.Expr, k: ir.Expr) -> ir.Expr:
-        """An element of a patch; zero on the padding, and beyond the last pixel and the last term."""
+    def patch(g: ir.Expr, m: ir.Expr, few: ir.Expr, one: ir.Expr) -> ir.Expr:
         n, y, x = m // (out_h * out_w), m // out_w % out_h, m % out_w
+        k = few * VECTOR + one
         ky, kx, c = k // (kernel_w * channels), k // channels % kernel_w, k % channels
+        if channels % VECTOR == 0:  # a vector of terms has one tap, and lies side by side
+            some = channels // VECTOR
+            ky, kx, c = few // (kernel_w * some), few // some % kernel_w, few % some * VECTOR + one
         row = y * geometry.stride[0] + ky * geometry.dilation[0] - geometry.padding[0]
         column = x * geometry.stride[1] + kx * geometry.dilation[1] - geometry.padding[1]
-        inside = [] if rows == count else [m < count]
+        inside = [] if rows == batch * out_h * out_w else [m < batch * out_h * out_w]
         if terms > kernel_h * kernel_w * channels:
             inside.append(k < kernel_h * kernel_w * channels)
         if geometry.padding[0] > 0 or geometry.padding[2] > 0:
@@ -85,23 +141,11 @@ def gemm_convolution(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry,
         value = data[n, row // up_h, column // up_w, g * channels + c]
         return tirx.if_then_else(tirx.all(*inside), value, tirx.const(0, data.dtype)) if inside else value
 
-    columns = te.compute((groups, rows, terms), patch, name=COLUMNS, attrs={CHANNELS: channels})
-    k = te.reduce_axis((0, depth), "k")
-    attrs = {ANNOTATION: [tile.rows, tile.filters, tile.depth, tile.thread_rows, tile.thread_filters, tile.splits]}
-    parts = te.compute(
-        (tile.splits, groups, rows, filters),
-        lambda s, g, m, f: te.sum(columns[g, m, s * depth + k] * weight[g, s * depth + k, f], axis=k), name=PRODUCT, attrs=attrs,
-    )  # fmt: skip
-
-    def total(n: ir.Expr, y: ir.Expr, x: ir.Expr, f: ir.Expr) -> ir.Expr:
-        row = (n * out_h + y) * out_w + x
-        return sum((parts[s, f // own, row, f % own] for s in range(1, tile.splits)), parts[0, f // own, row, f % own])
-
-    return te.compute((batch, out_h, out_w, geometry.filters), total, name="total")
+    return te.compute((geometry.groups, rows, terms // VECTOR, VECTOR), patch, name=COLUMNS, attrs={CHANNELS: channels})
 
 
-def gemm_dense(data: te.Tensor, weight: te.Tensor, filters: int, tile: GemmTile) -> te.Tensor:
-    """Write a fully connected layer as TE: (..., C) -> (..., F), the weight as `pack_gemm` makes it of (F, C, 1, 1)."""
+def gemm_dense(data: te.Tensor, weight: te.Tensor, filters: int, tile: GemmTile | TensorTile) -> te.Tensor:
+    """Write a fully connected layer as TE: (..., C) -> (..., F), the weight packed as of (F, C, 1, 1)."""
     *lead, channels = (int(size) for size in data.shape)
     count = prod(lead)
     image = te.compute((1, 1, count, channels), lambda n, y, x, c: data[tuple([*unravel(x, lead), c])], name="rows")

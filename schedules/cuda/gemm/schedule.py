@@ -1,7 +1,7 @@
 """Schedule of a product of matrices.
 
     block (rows of the result, filters, group, split)
-        step of the terms                                   double buffering: the next step is copied while this one is multiplied
+        step of the terms                                   pipelined: later steps are copied while this one is multiplied
             patches and weights of the step -> shared memory
             four terms at a time
                 a thread's rows and filters -> registers
@@ -9,6 +9,8 @@
         the epilogue, fused into the store
 """
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import tvm_ffi
 from tvm import ir, s_tir, tirx
@@ -21,7 +23,11 @@ from ...tir.epilogue import inline_epilogue
 from ...tir.loop_nests import with_body
 from ..common import BLOCKS, THREADS_X, VECTOR, schedule_spatial
 from .compute import ANNOTATION, CHANNELS, COLUMNS, ravel
+from .tensor_tile import TensorTile
 from .tile import PADDING, GemmTile
+
+SHARED = "shared.dyn"  # more than 48 KiB are only to be had so
+VECTOR_BYTES = 16
 
 
 def schedule_gemm(func: tirx.PrimFunc, target: GpuTarget) -> Schedule | None:
@@ -31,25 +37,31 @@ def schedule_gemm(func: tirx.PrimFunc, target: GpuTarget) -> Schedule | None:
     if gemm is None:
         return None
     tile = GemmTile(*(int(value) for value in s.get(gemm).annotations[ANNOTATION]))
+    return schedule_around(s, gemm, tile, lambda: _schedule_product(s, gemm, tile, target.model.async_copies))
+
+
+def schedule_around(s: Schedule, gemm: SBlockRV, tile: GemmTile | TensorTile, schedule_product: Callable[[], LoopRV]) -> Schedule:
+    """Schedule a function around a product, which a callable cuts into blocks and threads; it returns the loop over the threads."""
     # 1. One block after the products: the sum of the parts, bias, activation, residual.
     out = inline_epilogue(s, gemm, keep=(COLUMNS,))
     blocks = s.get_child_blocks(s.get_sblock("root"))
     behind = blocks[[s.get(block).name_hint for block in blocks].index(s.get(out).name_hint) + 1 :]
+    vector = min(VECTOR, tile.thread_filters)
     # 2. The product. Without splits the epilogue stores what a thread has added up; with them it is a kernel of its own.
     if tile.splits == 1:
         s.set_scope(gemm, 0, "local")
-        _store_by_thread(s, out, _schedule_product(s, gemm, tile))
+        _store_by_thread(s, out, schedule_product(), vector)
     else:
         parts = s.cache_write(gemm, 0, "local")
-        s.reverse_compute_at(parts, _schedule_product(s, gemm, tile), preserve_unit_loops=True)
-        s.vectorize(_split_last(s, parts, VECTOR))
+        s.reverse_compute_at(parts, schedule_product(), preserve_unit_loops=True)
+        s.vectorize(_split_last(s, parts, vector))
         for loop in s.get_loops(parts)[-3:-1]:
             s.unroll(loop)
         schedule_spatial(s, out)
     # 3. Element-wise blocks behind the epilogue, which have another shape.
     for block in behind:
         schedule_spatial(s, block)
-    return _stored_once(s, out, tile) if tile.splits == 1 else s
+    return _stored_once(s, out, tile) if tile.splits == 1 and isinstance(tile, GemmTile) else s
 
 
 def _stored_once(s: Schedule, out: SBlockRV, tile: GemmTile) -> Schedule:
@@ -77,7 +89,7 @@ def _stored_once(s: Schedule, out: SBlockRV, tile: GemmTile) -> Schedule:
     return Schedule(func.with_body(tvm_ffi.structural_map(func.body, (tirx.For, guarded), order="post")))
 
 
-def _schedule_product(s: Schedule, gemm: SBlockRV, tile: GemmTile) -> LoopRV:
+def _schedule_product(s: Schedule, gemm: SBlockRV, tile: GemmTile, async_copies: bool) -> LoopRV:
     """Cut the loops of a product into blocks, threads and steps; the loop over the threads."""
     *lead, group, row, filter_, term = s.get_loops(gemm)
     block_row, thread_row, own_row = s.split(row, [None, tile.rows // tile.thread_rows, tile.thread_rows])
@@ -92,12 +104,12 @@ def _schedule_product(s: Schedule, gemm: SBlockRV, tile: GemmTile) -> LoopRV:
     s.bind(thread, THREADS_X)
     # Operands: shared memory, then registers.
     columns = s.get_producers(gemm)[0]
-    s.set_scope(columns, 0, "shared")
+    s.set_scope(columns, 0, SHARED)
     s.compute_at(columns, step)
-    weights = s.cache_read(gemm, 1, "shared")
+    weights = s.cache_read(gemm, 1, SHARED)
     s.compute_at(weights, step)
-    for block in (columns, weights):
-        _copy_by_threads(s, block, tile.threads)
+    copy_by_threads(s, columns, step, tile.threads)
+    copy_by_threads(s, weights, step, tile.threads)
     s.storage_align(columns, 0, axis=1, factor=tile.depth, offset=PADDING)
     rows = s.cache_read(gemm, 0, "local")
     s.compute_at(rows, few)
@@ -108,15 +120,24 @@ def _schedule_product(s: Schedule, gemm: SBlockRV, tile: GemmTile) -> LoopRV:
     for loop in (few, one, own_row, own_filter):
         s.unroll(loop)
     s.decompose_reduction(gemm, step)
-    s.annotate(step, "software_pipeline_stage", [0, 0, 1])
-    s.annotate(step, "software_pipeline_order", [0, 1, 2])
+    pipeline(s, step, tile.stages, async_copies)
     return thread
 
 
-def _copy_by_threads(s: Schedule, block: SBlockRV, threads: int) -> None:
+def pipeline(s: Schedule, step: LoopRV, stages: int, async_copies: bool) -> None:
+    """Copy the operands of later steps, two blocks, while one is multiplied: to shared memory past the registers, where the GPU can."""
+    s.annotate(step, "software_pipeline_stage", [0, 0, stages - 1])
+    s.annotate(step, "software_pipeline_order", [0, 1, 2])
+    if async_copies:
+        s.annotate(step, "software_pipeline_async_stages", [0])
+
+
+def copy_by_threads(s: Schedule, block: SBlockRV, step: LoopRV, threads: int) -> None:
     """Copy a step of an operand: neighbouring threads copy neighbouring vectors."""
-    vector = VECTOR if _contiguous(s, block) else 1
-    _, thread, lanes = s.split(s.fuse(*s.get_loops(block)[-2:]), [None, threads, vector])
+    vector = VECTOR_BYTES * 8 // int(s.get(block).writes[0].source.dtype.bits) if _contiguous(s, block) else 1
+    loops = s.get_loops(block)
+    inner = next(i for i, loop in enumerate(loops) if s.get(loop).same_as(s.get(step))) + 1
+    _, thread, lanes = s.split(s.fuse(*loops[inner:]), [None, threads, vector])
     s.bind(thread, THREADS_X)
     if vector > 1:
         s.vectorize(lanes)
@@ -136,10 +157,10 @@ def _split_last(s: Schedule, block: SBlockRV, length: int) -> LoopRV:
     return s.split(s.get_loops(block)[-1], [None, length])[1]
 
 
-def _store_by_thread(s: Schedule, out: SBlockRV, thread: LoopRV) -> None:
-    """Put the epilogue behind a thread's sums."""
+def _store_by_thread(s: Schedule, out: SBlockRV, thread: LoopRV, most: int) -> None:
+    """Put the epilogue behind a thread's sums; it stores vectors of at most so many."""
     shape = [int(axis.dom.extent) for axis in s.get(out).iter_vars]
-    vector = VECTOR if shape[-1] % VECTOR == 0 else 1
+    vector = most if shape[-1] % most == 0 else 1
 
     def flat(*index: ir.Expr) -> tuple[ir.Expr, ...]:
         return (ravel(index[:-1], shape[:-1]), index[-1] // vector, index[-1] % vector)

@@ -1,13 +1,11 @@
 """Kernels as TVM generates them: right as they are, and each of their safeguards is missed when it is taken away."""
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
+from cuda_faults import faults
 from tenfold.runner.devices.cuda import CudaProgram, EmulationError
-from tenfold.runner.devices.cuda.scan import closing, split
+from tenfold.runner.devices.cuda.scan import closing
 from tenfold.targets.light_import import import_tvm
 
 import_tvm()
@@ -59,23 +57,6 @@ def test_padding_by_the_size_of_the_source(folder):
     assert difference(case, filled, folder) < 1e-5
     assert notice(case, filled.replace("predicate ? 16 : 0", "16"), folder)
     assert notice(case, filled.replace("predicate ? src_off : 0", "src_off"), folder) == ""  # nothing is taken from there
-
-
-def faults(source: str) -> Iterator[tuple[str, str]]:
-    """The source without one of its barriers, commits, waits or conditions."""
-    start = source.index("{", source.rindex("kernel_kernel("))
-    for match in re.finditer(r"__syncthreads\(\);|\w+_commit_group\(\);|\w+_wait_group_\d\(\);", source):
-        if match.start() > start:
-            yield match[0], source[:match.start()] + source[match.end():]
-    for match in re.finditer(r"\bif \(", source):
-        if match.start() > start:
-            end = closing(source, match.end() - 1)
-            yield source[match.start():end + 1], f"{source[:match.end()]}true{source[end:]}"
-    for match in re.finditer(r"ptx_cp_async_legacy_pred\w+\(", source):
-        if match.start() > start:
-            end = closing(source, match.end() - 1)
-            last = split(source[match.end():end], ",")[-1]
-            yield f"predicate {last.strip()}", f"{source[:end - len(last)]} 1{source[end:]}"
 
 
 def notice(case, source, folder, **options) -> str:

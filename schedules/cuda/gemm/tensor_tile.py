@@ -1,0 +1,163 @@
+"""The tile of a product of matrices on tensor cores, and its choice by a model.
+
+The block and its steps are those of `tile.py`. A warp computes `warp_rows` x `warp_filters` of the block's results, and a lane of it
+neighbouring rows and filters: a fourth of the rows, an eighth of the filters.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from math import ceil
+
+from ....targets.gpu_model import RESERVED, GpuModel
+from ....targets.target import TF32
+from .tile import COPY_CYCLES, COPY_INSTRUCTIONS, SCHEDULERS, START_CYCLES, STEP_CYCLES, STEP_INSTRUCTIONS, WARP, GemmShape, overlapped
+
+TERMS = 16  # of a product that a warp computes at a time
+ROWS_OF_WARP, FILTERS_OF_WARP = 4, 8  # lanes side by side
+LINE = 128  # bytes of shared memory that an SM reads in a cycle
+OVERHEAD = 40  # registers of a thread beside sums, operands and where it copies from: addresses and counters
+COPY_REGISTERS = 3  # for each vector of patches that a thread copies: where it lies, and where on the image. As compiled
+MOST_SUMS, MOST_REGISTERS = 128, 224  # of a thread; what the estimate leaves out is less than the 31 registers that remain
+ROWS, FILTERS, DEPTHS = (16, 32, 64, 128), (16, 32, 64, 128), (16, 32)
+WARP_ROWS, WARP_FILTERS = (8, 16, 32, 64), (16, 32, 64, 128)
+SPLITS, STAGES = (1, 2, 3, 4, 6, 8, 12, 16), (2, 3, 4)
+
+
+@dataclass(frozen=True)
+class TensorTile:
+    """How a product is cut.
+
+    Attributes
+    ----------
+    rows, filters, depth : int
+        Of a block of threads.
+    warp_rows, warp_filters : int
+        Results of one warp.
+    splits : int
+        Parts of the terms.
+    stages : int
+        Steps in shared memory.
+    precision : str
+        ``"tf32"`` or ``"fp16"``: of the operands. Sums are float32.
+    """
+
+    rows: int
+    filters: int
+    depth: int
+    warp_rows: int
+    warp_filters: int
+    splits: int = 1
+    stages: int = 2
+    precision: str = TF32
+
+    @property
+    def warps(self) -> int:
+        """Warps of a block."""
+        return self.rows // self.warp_rows * (self.filters // self.warp_filters)
+
+    @property
+    def threads(self) -> int:
+        """Threads of a block."""
+        return WARP * self.warps
+
+    @property
+    def thread_rows(self) -> int:
+        """Rows of a lane."""
+        return self.warp_rows // ROWS_OF_WARP
+
+    @property
+    def thread_filters(self) -> int:
+        """Filters of a lane."""
+        return self.warp_filters // FILTERS_OF_WARP
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of one weight."""
+        return 4 if self.precision == TF32 else 2
+
+    @property
+    def row_padding(self) -> int:
+        """Numbers behind each row of the patches: neighbouring rows then begin in different halves of the banks."""
+        return TERMS if self.depth % (2 * TERMS) == 0 else 0
+
+    @property
+    def shared_bytes(self) -> int:
+        """Shared memory of a block."""
+        return self.stages * (4 * self.rows * (self.depth + self.row_padding) + self.weight_bytes * self.depth * self.filters)
+
+    @property
+    def registers(self) -> int:
+        """Registers of a thread, about."""
+        copies = self.rows * self.depth // (4 * self.threads)
+        return self.thread_rows * self.thread_filters + 2 * self.thread_filters + COPY_REGISTERS * copies + OVERHEAD
+
+
+def allowed(tile: TensorTile, shape: GemmShape, model: GpuModel) -> bool:
+    """Whether a tile can be built."""
+    if tile.rows % tile.warp_rows or tile.filters % tile.warp_filters or not 1 <= tile.warps <= 8:
+        return False
+    if tile.thread_rows * tile.thread_filters > MOST_SUMS or tile.registers > MOST_REGISTERS or tile.warp_rows > tile.rows:
+        return False
+    if tile.shared_bytes > model.shared_block_bytes or (tile.stages > 2 and not model.async_copies):
+        return False
+    # Each thread copies whole vectors of both operands in each step.
+    if (4 * tile.rows * tile.depth) % (16 * tile.threads) or (tile.weight_bytes * tile.depth * tile.filters) % (16 * tile.threads):
+        return False
+    if 1 in (shape.rows, shape.filters) or (shape.groups > 1 and shape.filters % tile.filters):
+        return False  # of a single row or filter nearly all of a tile would be idle
+    return tile.splits <= max(1, ceil(shape.terms / tile.depth) // 2)
+
+
+def tiles(shape: GemmShape, model: GpuModel, precision: str) -> Iterator[TensorTile]:
+    """Go through the tiles that can be built."""
+    every = (TensorTile(*values, precision) for values in product(ROWS, FILTERS, DEPTHS, WARP_ROWS, WARP_FILTERS, SPLITS, STAGES))
+    return (tile for tile in every if allowed(tile, shape, model))
+
+
+def rate(model: GpuModel, precision: str) -> int:
+    """Multiply-adds of an SM's tensor cores in a cycle."""
+    return model.tensor_fma_per_cycle if precision == TF32 else model.half_fma_per_cycle
+
+
+def cycles(tile: TensorTile, shape: GemmShape, model: GpuModel) -> float:
+    """Cycles that a product takes by the model.
+
+    As `tile.cycles`, with the instructions that round operands.
+    """
+    blocks = ceil(shape.rows / tile.rows) * ceil(shape.filters / tile.filters) * shape.groups * tile.splits
+    resident = min(
+        model.blocks, model.threads // tile.threads, model.shared_bytes // (tile.shared_bytes + RESERVED),
+        model.registers // (tile.threads * (-(-tile.registers // 8) * 8)),
+    )  # fmt: skip
+    if resident < 1:
+        return float("inf")
+    steps = ceil(ceil(shape.terms / tile.splits) / tile.depth)
+    products = tile.rows * tile.filters * tile.depth / rate(model, tile.precision)
+    times = tile.warps * tile.depth // TERMS  # that a warp multiplies `TERMS` terms of all its results
+    patches, weights = tile.warp_rows // 8, tile.warp_filters // 16 * tile.weight_bytes // 2
+    shared = times * (patches + weights) * 16 * WARP / LINE
+    step_bytes = tile.depth * (4 * tile.rows + tile.weight_bytes * tile.filters)
+    rounded = 4 if tile.precision == TF32 else 2  # instructions for four terms
+    copies = tile.depth * (tile.rows / shape.together + tile.weight_bytes * tile.filters / 16)
+    multiplied = times * (patches * (1 + rounded) + weights * (1 + patches))
+    issued = (multiplied + COPY_INSTRUCTIONS * copies / WARP + STEP_INSTRUCTIONS * tile.warps) / SCHEDULERS
+    copied = step_bytes * model.sms / model.l2_bytes_per_cycle
+    full, rest = divmod(blocks, model.sms * resident)
+    total = 0.0
+    for count, waves in ((resident, full), (ceil(rest / model.sms), 1 if rest else 0)):
+        step = max(count * overlapped(products, shared, issued, copied), STEP_CYCLES + products, COPY_CYCLES / (tile.stages - 1))
+        total += waves * (steps * step + START_CYCLES)
+    if tile.splits > 1:
+        moved = 4 * shape.rows * shape.filters * shape.groups * (2 * tile.splits + 1)
+        total += model.launch_cycles + moved / model.l2_bytes_per_cycle
+    return total
+
+
+@lru_cache(maxsize=4096)
+def choose_tensor(shape: GemmShape, model: GpuModel, precision: str) -> TensorTile | None:
+    """The tile that takes least by the model; None where none can be built."""
+    found = list(tiles(shape, model, precision))
+    return min(found, key=lambda tile: (cycles(tile, shape, model), tile.threads), default=None)
