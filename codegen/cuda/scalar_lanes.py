@@ -5,7 +5,7 @@ import tvm
 import tvm_ffi
 from tvm import tirx
 
-from ...schedules.cuda.lanes import compares
+from ...schedules.tir.lanes import compares
 
 
 @tirx.transform.prim_func_pass(opt_level=0, name="ScalarLanes")

@@ -7,7 +7,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from ..tir.analysis import Block, block_of
-from .lanes import compares
+from ..tir.lanes import compares
 
 VECTOR = 4  # float32 numbers that a thread loads or stores at a time: 16 bytes
 THREADS = 256  # of a block that computes element by element

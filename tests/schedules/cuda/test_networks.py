@@ -5,6 +5,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import onnx
 import pytest
 import tenfold
 from tenfold.codegen.cuda.nvcc import finds_nvcc
@@ -19,7 +20,12 @@ EXAMPLES = Path(tenfold.__file__).parent / "examples" / "models"
 
 
 def light(name: str, folder: Path, monkeypatch) -> Path:
-    dense_networks.write_light(name, folder / "network.onnx")
+    model = dense_networks.light(name)
+    last = model.graph.node[-1]
+    if last.op_type == "Softmax":  # of large numbers, all but one result would be zero
+        del model.graph.node[-1]
+        model.graph.output[0].name = last.input[0]
+    onnx.save(model, folder / "network.onnx")
     return folder / "network.onnx"
 
 

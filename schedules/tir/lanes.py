@@ -4,7 +4,7 @@ from __future__ import annotations
 import tvm_ffi
 from tvm import ir, tirx
 
-from ..tir.analysis import call_name, mentions
+from .analysis import call_name, mentions
 
 CHOOSING = (tirx.Select, tirx.EQ, tirx.NE, tirx.LT, tirx.LE, tirx.GT, tirx.GE, tirx.And, tirx.Or, tirx.Not)
 
