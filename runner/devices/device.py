@@ -9,8 +9,9 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from ...runtime.manifest import WEIGHTS, Manifest, Port, sha256_of
+from ...runtime.manifest import CUDA_LIBRARY, LIBRARY, WEIGHTS, Manifest, Port, sha256_of
 from ...support.errors import TenfoldError
+from ...targets.gpu_target import CUDA
 
 KERNELS, NETWORK = "kernels", "network"  # what is timed: the kernels alone, or the whole call
 HERE = "here"
@@ -39,6 +40,11 @@ class Program:
     outputs: tuple[Port, ...]
     threads: int
     kernels: frozenset[str] = field(default=frozenset())
+
+    @property
+    def files(self) -> tuple[str, str]:
+        """The names of its files in the folder: code, and weights."""
+        return (CUDA_LIBRARY if (self.folder / CUDA_LIBRARY).exists() else LIBRARY), WEIGHTS
 
     @classmethod
     def of_artifact(cls, folder: Path, manifest: Manifest, threads: int | None = None) -> Program:
@@ -111,6 +117,14 @@ class Device(Protocol):
     def __enter__(self: Self) -> Self: ...
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None: ...
+
+
+def check_times(device: Device) -> None:
+    """Raise TenfoldError for a device whose times say nothing."""
+    if not device.is_real:
+        gpu = device.name.endswith(CUDA)
+        there = f"here, {CUDA}:N or HOST:PORT, with a GPU" if gpu else "here or HOST:PORT"
+        raise TenfoldError(f"device {device.name}: times under emulation say nothing of a {'GPU' if gpu else 'CPU'}: give {there}")
 
 
 class Closing:
