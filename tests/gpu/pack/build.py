@@ -71,8 +71,8 @@ def pack(folder: Path, only: Sequence[str], archs: str, cache: Path | None) -> i
 
 
 def fits(source: Source, only: Sequence[str]) -> bool:
-    """Whether a case is asked for."""
-    return not only or any(fnmatch(name, pattern) for pattern in only for name in (source.name, source.step))
+    """Whether a case is asked for: by its name, its step, or a list of shapes."""
+    return not only or any(fnmatch(name, pattern) for pattern in only for name in (source.name, source.step, *source.lists))
 
 
 def _pack_case(source: Source, order: int, archs: str, cases: Path) -> int:
