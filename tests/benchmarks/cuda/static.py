@@ -27,9 +27,8 @@ from cuda.modelled import modelled  # noqa: E402
 from results import Results  # noqa: E402
 from tenfold.codegen.cuda.nvcc import find_nvcc  # noqa: E402
 from tenfold.runner.bench.engines import describe  # noqa: E402
-from tenfold.runner.devices.cuda.program import CudaProgram  # noqa: E402
+from tenfold.runner.devices.cuda.program import CudaProgram, sampled_blocks  # noqa: E402
 from tenfold.runtime.cuda.code_file import CudaCode  # noqa: E402
-from tenfold.runtime.cuda.launches import Launch  # noqa: E402
 from tenfold.runtime.memory_plan import arena_bytes  # noqa: E402
 from tenfold.runtime.weights import Contents, map_weights, view  # noqa: E402
 
@@ -56,7 +55,7 @@ def counted_launches(case: Case, code: CudaCode, contents: Contents, blocks: int
             continue
         operands = [tensors[operand.position] for operand in step.operands] + [np.zeros(size, np.uint8) for size in routine.scratch]
         for launch in routine.launches:
-            found = program.launch(launch, operands, blocks=sampled(launch, blocks), counting=True)
+            found = program.launch(launch, operands, blocks=sampled_blocks(launch, blocks), counting=True)
             facts = {fact["architecture"]: fact for fact in code.facts if fact["kernel"] == launch.kernel}
             shared = launch.shared_bytes + max(fact["shared_bytes"] for fact in facts.values())
             yield {"kernel": launch.kernel, "grid": launch.grid, "block": launch.block, "shared_bytes": shared,
@@ -71,12 +70,6 @@ def tensors_of(case: Case, contents: Contents) -> list[np.ndarray]:
     ports = [np.zeros(shape, dtype) for _, shape, dtype in (*case.inputs, *case.outputs)]
     arena = np.zeros(arena_bytes(contents.places) + 64, np.uint8)
     return [*ports, *map(np.array, contents.weights), *(view(arena, place) for place in contents.places)]
-
-
-def sampled(launch: Launch, count: int) -> list[int]:
-    """Some blocks of a launch, the first and the last among them."""
-    blocks = int(np.prod(launch.grid))
-    return sorted({round(position) for position in np.linspace(0, blocks - 1, min(count, blocks))})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
