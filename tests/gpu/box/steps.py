@@ -53,7 +53,9 @@ class Box:
 def told(row: Row) -> str:
     """A row in a few words."""
     words = [f"{name} {each['median']:.4f} ms" for name, each in row.get("ms", {}).items()]
-    return ", ".join(words + [f"largest error {row['error_over_largest']:.1e}"] * ("error_over_largest" in row))
+    if "error_over_largest" in row:
+        words.append(f"largest error {row['error_over_largest']:.1e}")
+    return ", ".join(words)
 
 
 def check(box: Box, case: Case) -> tuple[Network, Row]:
