@@ -24,7 +24,8 @@ SKIPPED = 4  # exit code of a step that lacks a tool
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pack", type=Path, metavar="DIR", help="make the box")
-    parser.add_argument("--only", action="append", default=[], metavar="PATTERN", help="cases whose name, step or list of shapes fits (fnmatch)")
+    parser.add_argument("--only", action="append", default=[], metavar="PATTERN",
+                        help="cases whose name, step or list of shapes fits (fnmatch)")
     parser.add_argument("--archs", default="sm_80,sm_90", help="to pack machine code for; default: sm_80,sm_90, and PTX")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="keep there what is compiled")
     parser.add_argument("--minutes", type=float, default=24, help="for all steps together; default: 24")

@@ -24,7 +24,8 @@ def workloads(case: Case) -> list[ConvWorkload]:
         if node["op"] != "Conv":
             continue
         filters, _, *kernel = case.graph["weights"][node["inputs"][1]]
-        geometry = ConvGeometry(filters, tuple(kernel), tuple(node["strides"]), tuple(node["pads"]), tuple(node["dilations"]), node["group"])
+        steps, pads, spread = (tuple(node[name]) for name in ("strides", "pads", "dilations"))
+        geometry = ConvGeometry(filters, tuple(kernel), steps, pads, spread, node["group"])
         found.append(ConvWorkload(geometry, (size[0], size[1]), channels, batch))
         channels, size = filters, list(found[-1].output)
     return found
@@ -35,19 +36,22 @@ def modelled(case: Case) -> dict[str, Any]:
     model, links = resolve(PRESET).model, workloads(case)
     kernels, at = [], 0
     while at < len(links):
-        point, count = None, 1
-        for length in range(len(links) - at, 1, -1):
-            point = case.choices.get(f"chain of {', '.join(map(str, links[at:at + length]))}")
-            if point is not None:
-                count = length
-                break
-        point = point if point is not None else case.choices.get(str(links[at]))
+        count, point = _kernel(links[at:], case.choices)
         kernels.append({"layers": count, "point": point, "cycles": _cycles(links[at:at + count], point)})
         at += count
     least = sum(sum_macs(link) for link in links) / (model.sms * model.fma_per_cycle)
     cycles = [kernel["cycles"] for kernel in kernels]
     total = None if None in cycles else sum(cycles) + model.launch_cycles * (len(kernels) - 1)
     return {"preset": PRESET, "kernels": kernels, "cycles": total, "share_of_peak": total and least / total}
+
+
+def _kernel(links: list[ConvWorkload], choices: dict[str, Any]) -> tuple[int, dict[str, Any] | None]:
+    """How many layers the first kernel of a run has, and what it was built from."""
+    for count in range(len(links), 1, -1):
+        point = choices.get(f"chain of {', '.join(map(str, links[:count]))}")
+        if point is not None:
+            return count, point
+    return 1, choices.get(str(links[0]))
 
 
 def sum_macs(link: ConvWorkload) -> int:

@@ -7,15 +7,16 @@ from statistics import median
 from typing import Any
 
 Table = tuple[list[str], list[list[str]]]  # headings, rows
-HONEST = ("No GPU was timed: registers and spills by ptxas, bank conflicts and sectors counted by the emulator in {blocks} blocks of each launch, "
-          "cycles by the model that chooses tiles (preset {preset}).")
+HONEST = ("No GPU was timed: registers and spills by ptxas, bank conflicts and sectors counted by the emulator in {blocks} blocks of each "
+          "launch, cycles by the model that chooses tiles (preset {preset}).")
+ARCHS = ("sm_80", "sm_90")
 
 
 def by_list(content: dict[str, Any]) -> Table:
     """One line for each list of layers."""
     rows = [row for row in content["rows"] if "error" not in row]
-    headings = ["layers of", "number", "launches", "most registers, sm_80", "sm_90", "spilling", "most shared, KiB", "wavefronts over least, median",
-                "worst", "sectors over least, median", "worst", "modelled share of peak, median"]
+    headings = ["layers of", "number", "launches", *(f"most registers, {arch}" for arch in ARCHS), "spilling", "most shared, KiB",
+                "wavefronts over least, median", "worst", "sectors over least, median", "worst", "modelled share of peak, median"]
     lines = []
     for name in sorted({name for row in rows for name in row["lists"]}, key=lambda name: ("-factored" in name, name)):
         mine = [row for row in rows if name in row["lists"]]
@@ -23,8 +24,9 @@ def by_list(content: dict[str, Any]) -> Table:
         spilling = sum(any(launch["spill_bytes"].values()) for launch in launches)
         banks, sectors = ([found for launch in launches if (found := over(launch, kind))] for kind in ("wavefronts", "sectors"))
         shares = [share for row in mine if (share := row["modelled"]["share_of_peak"])]
-        lines.append([name, str(len(mine)), str(len(launches)), *(str(max(one["registers"][arch] for one in launches)) for arch in ("sm_80", "sm_90")),
-                      str(spilling), f"{max(one['shared_bytes'] for one in launches) / 1024:.0f}", *_middle_and_worst(banks),
+        registers = [str(max(one["registers"][arch] for one in launches)) for arch in ARCHS]
+        lines.append([name, str(len(mine)), str(len(launches)), *registers, str(spilling),
+                      f"{max(one['shared_bytes'] for one in launches) / 1024:.0f}", *_middle_and_worst(banks),
                       *_middle_and_worst(sectors), f"{median(shares):.0%}" if shares else "-"])
     return headings, lines
 
@@ -44,7 +46,8 @@ def sections(folder: Path, read: Callable[[Path], dict[str, Any]], markdown: Cal
     machine = content["machine"]
     presets = {row["modelled"]["preset"] for row in content["rows"] if "modelled" in row}
     text = markdown(by_list(content)) + "\n" + HONEST.format(blocks=machine["blocks"], preset=", ".join(sorted(presets)))
-    text += f" Batch 1, float32. {content['date'][:10]}; {', '.join(f'{name} {version}' for name, version in machine['versions'].items())}.\n"
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    text += f" Batch 1, float32. {content['date'][:10]}; {versions}.\n"
     if failed := [row for row in content["rows"] if "error" in row]:
         text += f"\nFailed: {'; '.join(row['name'] + ': ' + row['error'] for row in failed)}.\n"
     return {"cuda-static": text}

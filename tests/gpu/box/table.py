@@ -6,7 +6,8 @@ from typing import Any
 
 from .steps import STEPS, ratio
 
-WAYS = {"graph": "Tenfold", "kernels": "kernels alone", "launches": "without a graph", "torch graph": "torch", "torch eager": "torch, eager"}
+WAYS = {"graph": "Tenfold", "kernels": "kernels alone", "launches": "without a graph", "torch graph": "torch",
+        "torch eager": "torch, eager"}
 
 
 def table(content: dict[str, Any]) -> str:

@@ -98,7 +98,8 @@ def _fill(source: Source, order: int, archs: str, place: Path) -> None:
     feed = {session.get_inputs()[0].name: images(inputs[0][1], 0, chosen)}
     Reference.of(np.asarray(session.run(None, feed)[0])).write(place)
     macs = {str(kernel["function"]): int(kernel["macs"]) for kernel in built.kernels}
-    Case(source.name, source.step, order, source.batch, source.lists, inputs, outputs, macs, dict(built.choices), graph_of(network.onnx)).write(place)
+    facts = source.name, source.step, order, source.batch, source.lists
+    Case(*facts, inputs, outputs, macs, dict(built.choices), graph_of(network.onnx)).write(place)
 
 
 def _copy_parts(folder: Path) -> None:

@@ -39,7 +39,8 @@ def sources(cache: Path) -> Iterator[Source]:
     """Everything, in the order in which it is run; networks are kept in a folder."""
     for batch in LAYER_BATCHES:
         for shape, lists in read_all().items():
-            yield Source(_named(shape.name, batch), "chains" if shape.form else "layers", batch, _chain(shape.stages(), shape.size), tuple(lists))
+            step = "chains" if shape.form else "layers"
+            yield Source(_named(shape.name, batch), step, batch, _chain(shape.stages(), shape.size), tuple(lists))
     for size in FLATTENED_SIZES:
         chain = flattened(FLATTENED.channels, FLATTENED.filters, FLATTENED.kernel)
         for kind, stages in (("flattened", chain), ("dense", FLATTENED.stages())):
