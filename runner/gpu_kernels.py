@@ -55,7 +55,7 @@ def gpu_kernels(artifact: Artifact) -> tuple[GpuKernel, ...]:
     steps = map_weights(artifact.folder / WEIGHTS).steps
     launches = [launch for step in steps for launch in code.routines[step.kernel].launches]
     counts, instructions = Counter(launch.kernel for launch in launches), _instructions(code)
-    found = {}
+    found: dict[str, GpuKernel] = {}
     for launch in launches:
         facts = {str(fact["architecture"]): fact for fact in code.facts if fact["kernel"] == launch.kernel}
         static = max((int(fact["shared_bytes"]) for fact in facts.values()), default=0)

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ GPU = Path(__file__).parent / "gpu"
 sys.path.insert(0, str(GPU))
 
 from box.case import Case  # noqa: E402
+from box.child import OUT_OF_TIME, run  # noqa: E402
 from box.journal import UNFINISHED, Journal  # noqa: E402
 from box.measure import ROUNDS, milliseconds  # noqa: E402
 from box.reference import Reference, chosen_images, images  # noqa: E402
@@ -99,6 +101,18 @@ def test_a_row_that_fails_leaves_the_others(tmp_path):
     assert [(one["name"], one.get("error"), one.get("found")) for one in rows] == [
         ("wrong", "Differs: by much", None), ("right", None, 1), ("crashes", "RuntimeError: the context is lost", None)]
     box.rows("kernels", box.cases, lambda case: pytest.fail("it is there already"))
+
+
+def test_a_process_that_takes_too_long_leaves_none_behind(tmp_path):
+    inner = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    outer = f"import subprocess, sys; print('begun', flush=True); subprocess.run([sys.executable, '-c', {inner!r}])"
+    code, said = run([sys.executable, "-c", outer], 3, capture=True)
+    assert code == OUT_OF_TIME and said.startswith("begun") and "more than 3 s" in said
+    assert run([sys.executable, "-c", "import os; os.kill(os.getpid(), 11)"], 20)[0] == -11
+    with pytest.raises(ProcessLookupError):
+        for _ in range(100):  # until the kernel has done what it was told
+            os.kill(int((tmp_path / "pid").read_text()), 0)
+            time.sleep(0.05)
 
 
 def test_rows_that_were_broken_off_are_tried_again(tmp_path):

@@ -9,7 +9,6 @@ on with what is missing. It ends with a table. With --emulated the kernels run o
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -90,6 +89,7 @@ def run_all(options: argparse.Namespace) -> int:
 
 def limited(name: str, seconds: float, options: argparse.Namespace) -> str:
     """Run a step within some seconds, in as many processes as it takes."""
+    from box.child import OUT_OF_TIME, run
     from box.steps import AGAIN
 
     end, command = time.monotonic() + seconds, [sys.executable, __file__, "--step", name] + ["--emulated"] * options.emulated
@@ -97,9 +97,8 @@ def limited(name: str, seconds: float, options: argparse.Namespace) -> str:
     while code == AGAIN or code < 0:  # a process that died of a signal has left a row that says so
         if (left := end - time.monotonic()) <= 0:
             return "out of time"
-        try:
-            code = subprocess.run(command, cwd=ROOT, timeout=left, stdin=subprocess.DEVNULL).returncode
-        except subprocess.TimeoutExpired:
+        code, _ = run(command, left, folder=ROOT)
+        if code == OUT_OF_TIME:
             return "out of time"
     return {0: "done", SKIPPED: "left out"}.get(code, f"failed: exit code {code}")
 

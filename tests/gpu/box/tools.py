@@ -4,11 +4,12 @@ from __future__ import annotations
 import glob
 import importlib.util
 import shutil
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from .child import run
 
 PLACES = ("/usr/local/cuda*/bin", "/opt/nvidia/nsight-compute/*", "/usr/local/cuda*/nsight-compute*", "/usr/local/cuda*/compute-sanitizer")
 SECONDS = {"sanitize": 60, "profile": 50}
@@ -58,7 +59,7 @@ def smi() -> str:
     """What nvidia-smi says of the GPU: clocks, power limit, driver."""
     fields = "driver_version,clocks.sm,clocks.max.sm,clocks.mem,power.limit,temperature.gpu,utilization.gpu"
     path = find("nvidia-smi")
-    return _run([path, f"--query-gpu={fields}", "--format=csv,noheader"], 20)[1].strip() if path else "nvidia-smi is not there"
+    return run([path, f"--query-gpu={fields}", "--format=csv,noheader"], 20, capture=True)[1].strip() if path else "nvidia-smi is not there"
 
 
 def one(name: str) -> list[str]:
@@ -68,20 +69,13 @@ def one(name: str) -> list[str]:
 
 def sanitize(tool: str, name: str) -> dict[str, Any]:
     """Run a case under compute-sanitizer."""
-    code, said = _run([need("compute-sanitizer"), "--tool", tool, "--error-exitcode", "9", *one(name)], SECONDS["sanitize"])
+    code, said = run([need("compute-sanitizer"), "--tool", tool, "--error-exitcode", "9", *one(name)], SECONDS["sanitize"], capture=True)
     return {"clean": True} if code == 0 else {"error": f"exit code {code}", "said": said[-2000:]}
 
 
 def profile(name: str) -> dict[str, Any]:
     """Run a case under ncu; what it measured of each kernel is kept as it says it, too."""
     command = [need("ncu"), "--csv", "--page", "raw", "--metrics", METRICS, "--target-processes", "all", *one(name)]
-    code, said = _run(command, SECONDS["profile"])
+    code, said = run(command, SECONDS["profile"], capture=True)
     return {"csv": said[:20000]} if code == 0 else {"error": f"exit code {code}", "said": said[-2000:]}
 
-
-def _run(command: list[str], seconds: float) -> tuple[int, str]:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=seconds, stdin=subprocess.DEVNULL)
-    except subprocess.TimeoutExpired:
-        return 124, f"it took more than {seconds:.0f} s"
-    return done.returncode, done.stdout + done.stderr

@@ -1,6 +1,7 @@
 """The rival: the same network in PyTorch, channels-last, with the convolutions of cuDNN."""
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -55,14 +56,14 @@ class TorchNetwork:
     def __init__(self, case: Case) -> None:
         torch.backends.cudnn.benchmark = True
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = case.tf32
-        self._case = case
+        gc.collect()  # what the case before had
+        torch.cuda.empty_cache()
         weights = {name: torch.randn(shape, device="cuda") * 0.05 for name, shape in case.graph["weights"].items()}
         weights = {name: _channels_last(weight) for name, weight in weights.items()}
-        self._x = _channels_last(torch.randn(case.inputs[0][1], device="cuda"))
-        self._eager: Callable[[], torch.Tensor] = lambda: run_graph(case.graph, weights, self._x)
+        x = _channels_last(torch.randn(case.inputs[0][1], device="cuda"))
+        self._eager: Callable[[], torch.Tensor] = lambda: run_graph(case.graph, weights, x)
         self._begin, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
 
-    @torch.no_grad()
     def ways(self) -> dict[str, Callable[[int], float]]:
         """What can be timed of it."""
         with torch.no_grad():
@@ -72,7 +73,7 @@ class TorchNetwork:
                     self._eager()
             torch.cuda.synchronize()
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 self._result = self._eager()
         return {"torch graph": self._runs(graph.replay), "torch eager": self._runs(self._eager)}
 
