@@ -64,7 +64,7 @@ def _chain(stages: Sequence[Stage], size: int, biases: bool = False) -> Callable
 
 
 def _network(write: Callable[[Path], onnx.ModelProto], cache: Path, replaced: bool, batch: int) -> onnx.ModelProto:
-    """A network for a batch. The trained weights are in the box once, at batch 1: others are of four values."""
+    """A network for a batch; `replaced` says whether its weights are. Trained ones take much room: the box has them at batch 1 only."""
     model = with_batch(write(cache), batch)
     return four_valued(model) if replaced else model
 

@@ -67,7 +67,7 @@ def _made(name: str, make: Callable[[], object], cache: Path) -> onnx.ModelProto
 NETWORKS: dict[str, Callable[[Path], onnx.ModelProto]] = {
     "bundled, dense": partial(_bundled, "cifar10_jin_baseline"),
     "bundled, factored": partial(_factored, "cifar10_jin_baseline"),
-    "small VGG": partial(_bundled, "cifar10_vgg"),
+    "small VGG": lambda cache: four_valued(_bundled("cifar10_vgg", cache)),
     "ResNet-18": partial(_made, "resnet18", resnet18),
     "MobileNet-v2": partial(_made, "mobilenet_v2", mobilenet_v2),
 }
