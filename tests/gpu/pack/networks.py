@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from arm.networks import EXAMPLES, mobilenet_v2
-from networks import _write_module, resnet18
+from networks import resnet18, write_module
 from onnx import numpy_helper
 
 ENERGY = 0.85  # as examples/compile.py has it
@@ -60,7 +60,7 @@ def _factored(name: str, cache: Path) -> onnx.ModelProto:
 def _made(name: str, make: Callable[[], object], cache: Path) -> onnx.ModelProto:
     path = cache / f"{name}.onnx"
     if not path.exists():
-        _write_module(make, path)
+        write_module(make, path)
     return four_valued(_normal_form(path))
 
 
