@@ -1,6 +1,9 @@
 """The main job, by the Python API: compile a trained network dense and factored, verify both, and compare them with other engines.
 
     python examples/compile.py [--target NAME] [--model FILE] [-o DIR]
+
+With ``--target cuda`` it compiles for GPUs. Where there is none, kernels are emulated on the CPU, and a table tells what is known of them
+without a GPU.
 """
 from __future__ import annotations
 
@@ -11,9 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import tenfold
+from tenfold.cli.compile import verified_lines
+from tenfold.runner.devices.artifacts import Nowhere
+from tenfold.runner.gpu_kernels import gpu_table
 from tenfold.runner.report import comparison_table, console, inspection_table, show
 from tenfold.search.tables import compression_table
 from tenfold.support.files.folder import write_text
+from tenfold.targets.gpu_target import CUDA
 
 MODELS = Path(os.path.relpath(Path(__file__).parent / "models"))
 BUNDLED = MODELS / "cifar10_jin_baseline.onnx"
@@ -36,19 +43,27 @@ def main() -> None:
 
     # 2. Compile it as it is. What is written has been verified against ONNX Runtime, on random and on real inputs.
     dense = tenfold.compile(options.model, options.target, options.output / "dense", data=images)
-    show([f"{dense.threads} threads, verified: {dense.manifest.verification}"], out)
+    show(verified_lines(dense.manifest), out)
 
     # 3. Factor its layers, which gives an ONNX file for any engine, and compile that.
     done = tenfold.compress(options.model, options.output / "small", tenfold.Recipe(energy=ENERGY), target=options.target)
     show([compression_table(done)], out)
     factored = tenfold.compile(options.output / "small" / "model.onnx", options.target, options.output / "factored", data=images)
+    show(verified_lines(factored.manifest), out)
 
-    # 4. An artifact is a function of arrays. In another process: tenfold.load("out/factored").
+    # 4. Kernels for GPUs where there is none: what is known of them all the same.
+    on_gpu = dense.manifest.target["architecture"] == CUDA
+    if on_gpu and isinstance(dense.machine, Nowhere):
+        show([gpu_table(dense), gpu_table(factored), f"it can't run here: {dense.machine.lack}"], out)
+        return
+
+    # 5. An artifact is a function of arrays. In another process: tenfold.load("out/factored").
     results = factored.run({port.name: np.zeros(port.shape, port.dtype) for port in factored.inputs})
     show((f"{name}: {array.dtype}{list(array.shape)}" for name, array in results.items()), out)
 
-    # 5. Both networks in every engine that is installed, in one table.
-    rivals = [name for name in ("onnxruntime", "openvino", "torch") if importlib.util.find_spec(name)]
+    # 6. Both networks in every engine that is installed, in one table.
+    names = ("onnxruntime", "torch") if on_gpu else ("onnxruntime", "openvino", "torch")
+    rivals = [name for name in names if importlib.util.find_spec(name)]
     networks = [options.model, options.output / "small" / "model.onnx"]
     comparison = tenfold.bench(networks, against=rivals, data=images, target=options.target)
     show([comparison_table(comparison)], out)

@@ -19,6 +19,7 @@ from statistics import geometric_mean, median
 from typing import Any
 
 from arm.tables import sections as arm_sections
+from cuda.tables import sections as cuda_sections
 from results import read
 from suite import Table
 from tenfold.runner.report import count, milliseconds
@@ -222,7 +223,8 @@ def house_pages() -> dict[Path, dict[str, str]]:
     searches = {name: search_section(json.loads(path.read_text(encoding="utf-8"))) for name, path in SEARCHES.items()}
     return {ROOT / "README.md": {"networks": brief(read(RESULTS / "networks.json"))},
             ROOT / "docs" / "benchmarks.md": whole_sections(RESULTS) | searches,
-            ROOT / "docs" / "arm.md": arm_sections(RESULTS / "arm", read, markdown)}
+            ROOT / "docs" / "arm.md": arm_sections(RESULTS / "arm", read, markdown),
+            ROOT / "docs" / "cuda.md": cuda_sections(RESULTS / "cuda", read, markdown)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,0 +1,1 @@
+"""Making the box, on a machine with the compiler."""
