@@ -131,12 +131,14 @@ def cycles(tile: GemmTile, shape: GemmShape, model: GpuModel) -> float:
     copies = tile.depth * (tile.rows / shape.together + tile.filters / VECTOR)
     instructions = tile.rows * tile.filters * tile.depth + vectors + COPY_INSTRUCTIONS * copies + STEP_INSTRUCTIONS * tile.threads
     issued = instructions / (WARP * SCHEDULERS)
+    # Each vector of a thread's filters touches the sectors of the results once more.
+    stored = 4 * tile.rows * tile.filters * tile.thread_filters / VECTOR * model.sms / model.l2_bytes_per_cycle
     full, rest = divmod(blocks, model.sms * resident)
     # What an SM holds at once shares its units, and hides each other's waiting.
     total = 0.0
     for count, times in ((resident, full), (ceil(rest / model.sms), 1 if rest else 0)):
         step = max(count * overlapped(products, shared, copied, issued), STEP_CYCLES + products, COPY_CYCLES / (tile.stages - 1))
-        total += times * (steps * step + START_CYCLES)
+        total += times * (steps * step + START_CYCLES + count * stored)
     if tile.splits > 1:
         moved = 4 * shape.rows * shape.filters * shape.groups * (2 * tile.splits + 1)
         total += model.launch_cycles + moved / model.l2_bytes_per_cycle
