@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from cuda_standin import gpu_artifact, other_gpu_artifact, standin, standin_library  # noqa: F401 - fixtures
 from host_model import force_from_environment, model
 from onnx import helper, numpy_helper
 

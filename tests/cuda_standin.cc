@@ -1,5 +1,6 @@
 // A stand-in for NVIDIA's driver: host memory as that of GPUs, work of streams put off until someone waits, graphs, failures on demand.
 // Kernels are a function of the test's. Nothing runs before it is waited for, so that memory which goes too early, or a missing wait, shows.
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
@@ -23,8 +24,8 @@ constexpr uint32_t FATBIN = 0xba55ed50;
 
 struct Gpu { std::string name; int major, minor; size_t bytes, used = 0; int retained = 0; };
 struct Context { int device; };
-struct Function { std::string name; int arguments; int shared = 48 << 10; };
-struct Module { std::map<std::string, std::unique_ptr<Function>> functions; };
+struct Function { uint64_t code; std::string name; int arguments; int shared = 48 << 10; };
+struct Module { uint64_t code; std::map<std::string, std::unique_ptr<Function>> functions; };
 struct Node { Function* function; unsigned sizes[7]; std::vector<uint64_t> arguments; };
 struct Graph { std::vector<std::unique_ptr<Node>> nodes; };
 struct Executable { std::map<const Node*, Node> nodes; std::vector<const Node*> order; };
@@ -33,7 +34,7 @@ struct Event { Stream* stream = nullptr; std::chrono::steady_clock::time_point a
 struct Failure { int status, skip; };
 struct Block { size_t size; int device; };
 
-using Launcher = int (*)(const char* kernel, const unsigned* sizes, const uint64_t* arguments, int count);
+using Launcher = int (*)(uint64_t code, const char* kernel, const unsigned* sizes, const uint64_t* arguments, int count);
 
 std::recursive_mutex one;
 std::vector<Gpu> gpus;
@@ -41,7 +42,7 @@ std::vector<std::unique_ptr<Context>> contexts;
 thread_local std::vector<Context*> current;
 int version = 13000;
 std::map<std::string, Failure> failures;
-std::map<std::string, int> known;                 // kernels and how many pointers they take
+std::map<std::pair<uint64_t, std::string>, int> known;  // kernels of a code, and how many pointers they take
 std::map<uint64_t, Block> blocks;
 std::set<void*> modules, graphs, executables, streams, events;
 Launcher launcher = nullptr;
@@ -96,7 +97,7 @@ int run(const Node& node) {
   for (uint64_t argument : node.arguments)
     if (!holds(argument, 1)) return ILLEGAL_ADDRESS;
   if (int status = failing("kernel")) return status;
-  return launcher ? launcher(node.function->name.c_str(), node.sizes, node.arguments.data(), int(node.arguments.size())) : OK;
+  return launcher ? launcher(node.function->code, node.function->name.c_str(), node.sizes, node.arguments.data(), int(node.arguments.size())) : OK;
 }
 
 int fill(Node& node, void* function, const unsigned* sizes, void** parameters) {
@@ -136,7 +137,13 @@ EXPORT void standin_gpu(const char* name, int major, int minor, uint64_t bytes) 
   contexts.emplace_back(new Context{int(gpus.size()) - 1});
 }
 EXPORT void standin_version(int number) { version = number; }
-EXPORT void standin_kernel(const char* name, int arguments) { known[name] = arguments; }
+EXPORT uint64_t standin_code(const void* image) {  // a number for a fatbin: two may have kernels of the same name
+  uint64_t length, hash = 14695981039346656037u;
+  memcpy(&length, static_cast<const char*>(image) + 8, sizeof length);
+  for (size_t i = 0; i < 16 + length; ++i) hash = (hash ^ static_cast<const unsigned char*>(image)[i]) * 1099511628211u;
+  return hash;
+}
+EXPORT void standin_kernel(uint64_t code, const char* name, int arguments) { known[{code, name}] = arguments; }
 EXPORT void standin_launcher(Launcher function) { launcher = function; }
 EXPORT void standin_fail(const char* function, int status, int skip) { failures[function] = {status, skip}; }
 EXPORT void standin_heal() { failures.clear(), sticky = 0; }
@@ -201,7 +208,7 @@ EXPORT int cuMemAlloc_v2(uint64_t* to, size_t size) {
   if (!size) return INVALID_VALUE;
   if (size > gpu.bytes - gpu.used) return OUT_OF_MEMORY;
   void* memory = aligned_alloc(256, (size + 511) / 256 * 256);
-  memset(memory, 0x5a, size);
+  memset(memory, 0x5a, std::min(size, size_t(1) << 24));  // of more, only what is used takes memory
   gpu.used += size;
   *to = reinterpret_cast<uint64_t>(memory);
   return blocks[*to] = {size, current.back()->device}, OK;
@@ -210,7 +217,7 @@ EXPORT int cuMemFree_v2(uint64_t address) {
   ENTER_CONTEXT("cuMemFree_v2")
   auto at = blocks.find(address);
   if (at == blocks.end()) return INVALID_VALUE;
-  memset(reinterpret_cast<void*>(address), 0xa5, at->second.size);
+  memset(reinterpret_cast<void*>(address), 0xa5, std::min(at->second.size, size_t(1) << 24));
   gpus.at(at->second.device).used -= at->second.size;
   blocks.erase(at);
   return free(reinterpret_cast<void*>(address)), OK;
@@ -275,16 +282,17 @@ EXPORT int cuModuleLoadData(void** to, const void* image) {
   uint32_t magic;
   memcpy(&magic, image, sizeof magic);
   if (magic != FATBIN) return INVALID_IMAGE;
-  return modules.insert(*to = new Module), OK;
+  return modules.insert(*to = new Module{standin_code(image), {}}), OK;
 }
 EXPORT int cuModuleUnload(void* module) { ENTER_CONTEXT("cuModuleUnload") return destroy<Module>(modules, module); }
 EXPORT int cuModuleGetFunction(void** to, void* module, const char* name) {
   ENTER_CONTEXT("cuModuleGetFunction")
   if (!modules.count(module)) return INVALID_HANDLE;
-  auto at = known.find(name);
+  auto* loaded = static_cast<Module*>(module);
+  auto at = known.find({loaded->code, name});
   if (at == known.end()) return NOT_FOUND;
-  auto& function = static_cast<Module*>(module)->functions[name];
-  if (!function) function.reset(new Function{name, at->second});
+  auto& function = loaded->functions[name];
+  if (!function) function.reset(new Function{loaded->code, name, at->second});
   return *to = function.get(), OK;
 }
 EXPORT int cuFuncSetAttribute(void* function, int attribute, int value) {

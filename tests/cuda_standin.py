@@ -1,21 +1,27 @@
-"""The stand-in for NVIDIA's driver (`standin.cc`), with kernels that the emulator of CUDA C runs."""
+"""The stand-in for NVIDIA's driver (`cuda_standin.cc`), with kernels that the emulator of CUDA C runs, and networks for it: fixtures of all tests."""
 from __future__ import annotations
 
 import ctypes
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
+from tenfold.codegen.cuda.nvcc import finds_nvcc
 from tenfold.runner.devices.cuda.program import CudaProgram
 from tenfold.runtime.cuda.code_file import CudaCode
 from tenfold.runtime.cuda.launches import Launch
 from tenfold.runtime.manifest import CUDA_LIBRARY, WEIGHTS, Manifest
 from tenfold.runtime.memory_plan import tensor_bytes
 from tenfold.runtime.weights import Contents, map_weights
+from tenfold.targets import cuda_driver
 
-SOURCE = Path(__file__).with_name("standin.cc")
-LAUNCHER = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(ctypes.c_uint), ctypes.POINTER(ctypes.c_uint64), ctypes.c_int)
+SOURCE = Path(__file__).with_name("cuda_standin.cc")
+_SIZES, _ADDRESSES = ctypes.POINTER(ctypes.c_uint), ctypes.POINTER(ctypes.c_uint64)
+LAUNCHER = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64, ctypes.c_char_p, _SIZES, _ADDRESSES, ctypes.c_int)
 GIB = 1 << 30
 
 
@@ -53,8 +59,10 @@ class StandIn:
         self._library = ctypes.CDLL(str(library))
         self._library.standin_gpu.argtypes = [ctypes.c_char_p, ctypes.c_int, ctypes.c_int, ctypes.c_uint64]
         self._library.standin_pending.argtypes = [ctypes.c_void_p]
+        self._library.standin_code.restype = ctypes.c_uint64
+        self._library.standin_kernel.argtypes = [ctypes.c_uint64, ctypes.c_char_p, ctypes.c_int]
         self._library.standin_reset()
-        self._sizes: dict[str, tuple[CudaProgram, list[int]]] = {}
+        self._sizes: dict[tuple[int, str], tuple[CudaProgram, list[int]]] = {}
         self._launcher = LAUNCHER(self._launch)
         self._library.standin_launcher(self._launcher)
         self.launched: list[str] = []
@@ -85,20 +93,20 @@ class StandIn:
     def knows(self, folder: Path, leave_out: str = "") -> None:
         """Let it run the kernels of an artifact; one may be left out of what the machine code is said to have."""
         code, contents, manifest = CudaCode.read(folder / CUDA_LIBRARY), map_weights(folder / WEIGHTS), Manifest.read(folder / "manifest.json")
-        program = CudaProgram(code.source)
+        program, number = CudaProgram(code.source), self._library.standin_code(code.fatbin)
         tensors = _tensor_bytes(contents, manifest)
         for step in contents.steps:
             routine = code.routines[step.kernel]
             operands = [*(tensors[each.position] for each in step.operands), *routine.scratch]
             for launch in routine.launches:
-                self._sizes[launch.kernel] = program, [operands[position] for position in launch.arguments]
+                self._sizes[number, launch.kernel] = program, [operands[position] for position in launch.arguments]
                 if launch.kernel != leave_out:
-                    self._library.standin_kernel(launch.kernel.encode(), len(launch.arguments))
+                    self._library.standin_kernel(number, launch.kernel.encode(), len(launch.arguments))
 
-    def _launch(self, kernel: bytes, sizes: ctypes.Array[ctypes.c_uint], arguments: ctypes.Array[ctypes.c_uint64], count: int) -> int:
+    def _launch(self, code: int, kernel: bytes, sizes: Any, arguments: Any, count: int) -> int:
         name = kernel.decode()
         self.launched.append(name)
-        program, operands = self._sizes[name]
+        program, operands = self._sizes[code, name]
         arrays = [np.ctypeslib.as_array((ctypes.c_uint8 * operands[i]).from_address(arguments[i])) for i in range(count)]
         numbers = [int(sizes[i]) for i in range(7)]
         launch = Launch(name, tuple(numbers[:3]), tuple(numbers[3:6]), numbers[6], tuple(range(count)))  # type: ignore[arg-type]
@@ -114,3 +122,41 @@ def _tensor_bytes(contents: Contents, manifest: Manifest) -> list[int]:
     """Of each tensor, by the positions that operands name."""
     ports = [tensor_bytes(port.dtype, port.shape) for port in (*manifest.inputs, *manifest.outputs)]
     return [*ports, *(weight.nbytes for weight in contents.weights), *(tensor_bytes(place.dtype, place.shape) for place in contents.places)]
+
+
+@pytest.fixture(scope="session")
+def standin_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("standin"))
+
+
+@pytest.fixture
+def standin(standin_library: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    """The driver of this machine, without a GPU so far."""
+    monkeypatch.setattr(cuda_driver, "LIBRARY", str(standin_library))
+    cuda_driver.driver.cache_clear()
+    yield StandIn(standin_library)
+    cuda_driver.driver.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def gpu_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny_network` for GPUs, verified under emulation. Not to be changed: copy it."""
+    return _compiled(tmp_path_factory.mktemp("gpu") / "tiny", 8)
+
+
+@pytest.fixture(scope="session")
+def other_gpu_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One with other kernels."""
+    return _compiled(tmp_path_factory.mktemp("gpu") / "other", 12)
+
+
+def _compiled(folder: Path, features: int) -> Path:
+    import onnx
+    import tenfold
+    from conftest import tiny_network
+
+    if not finds_nvcc():
+        pytest.skip("no nvcc of CUDA 13: pip install tenfold[cuda]")
+    onnx.save(tiny_network(features), folder.with_suffix(".onnx"))
+    tenfold.compile(folder.with_suffix(".onnx"), "cuda:sm_80", folder, device="emulated:cuda")
+    return folder
