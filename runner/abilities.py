@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ..codegen.code import has_tools
 from ..codegen.toolchain import compiles_for
-from ..runtime.artifact import lacking
+from ..runtime.requirements import lacking
 from ..targets import CpuTarget, Target
 from ..targets.architectures import X86_64
 from .build import describe_target

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,14 +13,14 @@ import numpy as np
 from ..support.errors import TenfoldError
 from ..support.files.regular import reason
 from ..support.interrupts import disguised
-from ..targets.architectures import this_architecture
-from ..targets.detection import cpu_flags
-from ..targets.gpu_target import CUDA
 from . import loaded_network
-from .cuda.capability import lacking_gpu
+from .cuda.arrays import is_on_gpu
+from .cuda.calls import run_in_place
+from .cuda.machine import GpuMachine
 from .machines import open_machine
 from .manifest import MANIFEST, WEIGHTS, Manifest, Port, sha256_of
 from .manifest_fields import MOST_THREADS
+from .requirements import check_target
 from .tensors import as_array, as_tensor, is_tensor
 from .weights import map_file, map_weights
 
@@ -43,7 +43,8 @@ class Runnable(Protocol):
 class Artifact:
     """A compiled network. Call it with an array, or with a dict of arrays by input name.
 
-    Tensors of torch go in without a copy, and then tensors come out.
+    Tensors of torch go in without a copy, and then tensors come out. A network on a GPU takes arrays of that GPU, too: it reads them where
+    they are, in the stream that is current there, and its outputs are on the GPU.
 
     Attributes
     ----------
@@ -79,8 +80,9 @@ class Artifact:
         Parameters
         ----------
         inputs : ndarray, torch.Tensor, or dict of str to these
-            The one input, or every input by name; shapes and dtypes as in `inputs`, all numbers finite. Tensors are on the CPU; no
-            gradient goes through the network.
+            The one input, or every input by name; shapes and dtypes as in `inputs`, all numbers finite. Tensors are on the CPU, or all on
+            the network's GPU (tensors of torch, or what has ``__cuda_array_interface__`` or ``__dlpack__``), where their numbers are not
+            looked at. No gradient goes through the network.
 
         Returns
         -------
@@ -102,7 +104,7 @@ class Artifact:
 
     def record(self, inputs: Array | Mapping[str, Array]) -> list[tuple[str, Any, tuple[Any, ...]]]:
         """Run the network and list the functions that it called: (name, function, arguments). It is slow from then on."""
-        arrays = self._check(inputs)
+        arrays = self._arrays(self._in_order(inputs))
         try:
             return self._machine.record(arrays)
         except TenfoldError:
@@ -111,7 +113,10 @@ class Artifact:
             raise self._failure(error) from error
 
     def _results(self, inputs: Array | Mapping[str, Array]) -> list[Array]:
-        arrays = self._check(inputs)
+        values = self._in_order(inputs)
+        if isinstance(self._machine, GpuMachine) and any(map(is_on_gpu, values)):
+            return self._in_place(self._machine, values)
+        arrays = self._arrays(values)
         try:
             results = self._machine(arrays)
         except loaded_network.NotFinite as error:
@@ -124,16 +129,23 @@ class Artifact:
             raise TenfoldError(f"{self._name}: the compiled code has {len(results)} outputs, its manifest {len(self.outputs)}")
         return list(map(as_tensor, results)) if _holds_tensor(inputs) else results
 
+    def _in_place(self, machine: GpuMachine, values: list[Array]) -> list[Array]:
+        try:
+            return run_in_place(machine, values, self.inputs, self.outputs)
+        except TenfoldError as error:
+            raise TenfoldError(f"{self._name}: {error}") from None
+
     def _failure(self, error: Exception) -> BaseException:
         if disguised(error):
             return KeyboardInterrupt()
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         return TenfoldError(f"{self._name}: the compiled code failed: {line}; compile the network again")
 
-    def _check(self, inputs: Array | Mapping[str, Array]) -> list[np.ndarray]:
+    def _in_order(self, inputs: Array | Mapping[str, Array]) -> list[Array]:
+        """What was given for each input."""
         if not isinstance(inputs, dict | Mapping):  # dict first: asking an abstract class takes microseconds
             if len(self.inputs) == 1:
-                return [self._check_array(self.inputs[0], inputs)]
+                return [inputs]
             raise TenfoldError(f"{self._name}: it has {len(self.inputs)} inputs ({self._names}): give a dict of arrays by name")
         known = {port.name for port in self.inputs}
         if inputs.keys() != known:
@@ -142,7 +154,10 @@ class Artifact:
                     raise TenfoldError(f"{self._name}: there is no input {name!r}: the inputs are {self._names}")
             absent = next(port.name for port in self.inputs if port.name not in inputs)
             raise TenfoldError(f"{self._name}: input {absent!r} is missing: the inputs are {self._names}")
-        return [self._check_array(port, inputs[port.name]) for port in self.inputs]
+        return [inputs[port.name] for port in self.inputs]
+
+    def _arrays(self, values: list[Array]) -> list[np.ndarray]:
+        return [self._check_array(port, value) for port, value in zip(self.inputs, values, strict=True)]
 
     def _check_array(self, port: Port, array: Any) -> np.ndarray:
         if not isinstance(array, np.ndarray):
@@ -181,19 +196,21 @@ def _holds_tensor(inputs: Array | Mapping[str, Array]) -> bool:
     return any(map(is_tensor, inputs.values())) if isinstance(inputs, dict | Mapping) else is_tensor(inputs)
 
 
-def load(folder: str | os.PathLike[str], threads: int | None = None) -> Artifact:
+def load(folder: str | os.PathLike[str], threads: int | None = None, device: int | None = None) -> Artifact:
     """Load what `compile` wrote.
 
     Parameters
     ----------
     folder : path
     threads : int, optional
-        Threads to run on. Default: those of the manifest, at most the physical cores that this process may use.
+        Threads of the CPU to run on. Default: those of the manifest, at most the physical cores that this process may use.
+    device : int, optional
+        The GPU to run on, by the driver's count. Default: the first that can run the artifact.
 
     Raises
     ------
     TenfoldError
-        The folder is not an artifact, its library is not the one of the manifest, or it is made for another CPU.
+        The folder is not an artifact, its library is not the one of the manifest, or it is made for another CPU or GPU than is here.
     """
     path = Path(folder)
     if threads is not None and not 1 <= threads <= MOST_THREADS:
@@ -206,7 +223,8 @@ def load(folder: str | os.PathLike[str], threads: int | None = None) -> Artifact
             raise TenfoldError(f"{path}: not an artifact: there is no {name} in it")
         if os.path.getsize(path / name) > LARGEST:
             raise TenfoldError(f"{path / name}: can't be loaded: it has {os.path.getsize(path / name) >> 40} TB")
-    check_cpu(str(path), manifest.target)
+    _check_options(path, manifest, threads, device)
+    check_target(str(path), manifest.target, device)
     try:
         mapping = map_file(path / WEIGHTS)
         _check_files(path, manifest, mapping)
@@ -215,7 +233,7 @@ def load(folder: str | os.PathLike[str], threads: int | None = None) -> Artifact
             raise TenfoldError(f"{path}: its manifest and its weights name different pieces of the batch: compile the network again")
         inputs, outputs = ([(port.shape, port.dtype) for port in ports] for ports in (manifest.inputs, manifest.outputs))
         threads = threads or loaded_network.default_threads(manifest.threads)
-        machine = open_machine(path, contents, inputs, threads, outputs)
+        machine = open_machine(path, contents, inputs, threads, outputs, device)
     except (OSError, MemoryError) as error:
         raise TenfoldError(f"{path}: can't be loaded: {reason(error)}") from None
     return Artifact(path, manifest, machine)
@@ -235,25 +253,8 @@ def _check_files(folder: Path, manifest: Manifest, weights: np.ndarray) -> None:
             raise TenfoldError(f"{folder / name}: {what}")
 
 
-def check_cpu(name: str, target: Mapping[str, Any]) -> None:
-    """Raise TenfoldError if code for `target` (as in a manifest) can't run on this machine: it would die of an illegal instruction."""
-    lack = lacking(target)
-    if lack is not None:
-        raise TenfoldError(f"{name}: it is for another CPU: {lack}")
-
-
-def lacking(target: Mapping[str, Any]) -> str | None:
-    """Why code for `target` (as in a manifest) can't run on this machine, in a few words; None where it can."""
-    architecture = this_architecture()
-    if target["architecture"] == CUDA:
-        return lacking_gpu(target["features"])
-    if target["architecture"] != architecture:
-        return f"{target['name']} is {target['architecture']}, this machine is {architecture}"
-    return lacking_flags(target, cpu_flags(), "this machine")
-
-
-def lacking_flags(target: Mapping[str, Any], flags: Collection[str], where: str) -> str | None:
-    """What of `target` a CPU with `flags` does not have, in a few words that call it `where`; None where it has all."""
-    absent = [flag for flag in target["features"] if flag not in flags]
-    few = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if len(absent) > 3 else "")
-    return f"{target['name']} needs {few}, which {where} lacks" if absent else None
+def _check_options(folder: Path, manifest: Manifest, threads: int | None, device: int | None) -> None:
+    if manifest.on_gpu and threads is not None:
+        raise TenfoldError(f"{folder}: threads are for CPUs, and it runs on a GPU: leave them out")
+    if not manifest.on_gpu and device is not None:
+        raise TenfoldError(f"{folder}: it is for a CPU ({manifest.target['name']}), not for GPU {device}: leave device out")

@@ -11,7 +11,7 @@ from .weights import Contents
 
 
 def open_machine(
-    folder: Path, contents: Contents, inputs: Sequence[Tensor], threads: int, outputs: Sequence[Tensor]
+    folder: Path, contents: Contents, inputs: Sequence[Tensor], threads: int, outputs: Sequence[Tensor], gpu: int | None = None
 ) -> Machine | GpuMachine:
     """Load the code of a network.
 
@@ -25,6 +25,8 @@ def open_machine(
         Shapes and dtypes.
     threads : int
         Of the CPU.
+    gpu : int, optional
+        By the driver's count. Default: the first that can run the code.
 
     Raises
     ------
@@ -32,5 +34,5 @@ def open_machine(
         It can't be loaded, or this machine can't run it.
     """
     if (folder / CUDA_LIBRARY).exists():
-        return GpuMachine(folder / CUDA_LIBRARY, contents, inputs, outputs)
+        return GpuMachine(folder / CUDA_LIBRARY, contents, inputs, outputs, gpu)
     return Machine(folder / LIBRARY, contents, inputs, threads, outputs)

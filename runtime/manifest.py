@@ -104,6 +104,11 @@ class Manifest:
         """The name of the file that holds its code."""
         return library_name(self.target["architecture"])
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether its code is for GPUs."""
+        return self.library == CUDA_LIBRARY
+
     @classmethod
     def read(cls, path: Path) -> Manifest:
         """Read a file.

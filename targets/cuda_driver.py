@@ -18,7 +18,7 @@ from .cuda_functions import SIGNATURES
 LIBRARY = "libcuda.so.1"
 # CUdevice_attribute
 SMS, CLOCK_KHZ, L2_BYTES, MEMORY_KHZ, MEMORY_BITS, MAJOR, MINOR = 16, 13, 38, 36, 37, 75, 76
-OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
+INVALID_VALUE, OUT_OF_MEMORY = 1, 2  # CUDA_ERROR_*
 NEEDED = 13  # the first major version of the driver's interface that runs what CUDA 13 compiles
 FEATURE = re.compile(r"(sm|compute)_(\d+)(\d)([af]?)")
 

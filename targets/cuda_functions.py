@@ -39,6 +39,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuCtxSynchronize": (),
     "cuMemAlloc_v2": (_ADDRESSES, c_size_t),
     "cuMemFree_v2": (Address,),
+    "cuPointerGetAttribute": (c_void_p, c_int, Address),
     "cuMemcpyHtoDAsync_v2": (Address, c_void_p, c_size_t, _HANDLE),
     "cuMemcpyDtoHAsync_v2": (c_void_p, Address, c_size_t, _HANDLE),
     "cuMemsetD8Async": (Address, c_ubyte, c_size_t, _HANDLE),

@@ -222,6 +222,12 @@ EXPORT int cuMemFree_v2(uint64_t address) {
   blocks.erase(at);
   return free(reinterpret_cast<void*>(address)), OK;
 }
+EXPORT int cuPointerGetAttribute(void* to, int attribute, uint64_t address) {
+  ENTER_CONTEXT("cuPointerGetAttribute")
+  auto at = blocks.upper_bound(address);
+  if (attribute != 9 || at == blocks.begin() || !holds(address, 1)) return INVALID_VALUE;
+  return *static_cast<int*>(to) = (--at)->second.device, OK;
+}
 EXPORT int cuMemcpyHtoDAsync_v2(uint64_t to, const void* from, size_t size, void* stream) {
   ENTER_CONTEXT("cuMemcpyHtoDAsync_v2")
   if (!is_stream(stream) || !holds(to, size)) return INVALID_VALUE;

@@ -9,8 +9,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ...runtime.artifact import Artifact, lacking, load
+from ...runtime.artifact import Artifact, load
 from ...runtime.manifest import MANIFEST, Manifest
+from ...runtime.requirements import lacking
 from ...support.errors import TenfoldError
 from .device import NETWORK, Device, Handle, Program
 from .here import Here
@@ -76,10 +77,10 @@ def load_on(device: Device, folder: str | os.PathLike[str], threads: int | None 
     TenfoldError
         The folder is no artifact, its files are not those of its manifest, or the device can't run it.
     """
-    if isinstance(device, Here):
-        return load(folder, threads)
     path = Path(folder)
     manifest = read_manifest(path)
+    if isinstance(device, Here):
+        return load(folder, None if manifest.on_gpu else threads, device.gpu)
     lack = device.check(manifest.target)
     if lack is not None:
         raise TenfoldError(f"{path}: device {device.name} can't run it: {lack}")
@@ -90,7 +91,7 @@ def load_on(device: Device, folder: str | os.PathLike[str], threads: int | None 
 def load_if_here(folder: Path, manifest: Manifest, threads: int) -> Artifact:
     """Load an artifact on this machine, or, where that can't run it, give back one that says so when it is called."""
     lack = lacking(manifest.target)
-    return load(folder, threads) if lack is None else Artifact(folder, manifest, Nowhere(threads, lack))
+    return load(folder, None if manifest.on_gpu else threads) if lack is None else Artifact(folder, manifest, Nowhere(threads, lack))
 
 
 def read_manifest(folder: Path) -> Manifest:

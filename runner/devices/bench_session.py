@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ...runtime.artifact import check_cpu
+from ...runtime.requirements import check_target
 from ...runtime.manifest import LIBRARY, WEIGHTS, Port
 from ...support.errors import TenfoldError
 from ...support.files.temporary import TemporaryFolder
@@ -64,7 +64,7 @@ class Bench:
 
     def check(self, target: dict[str, Any]) -> None:
         """Whether code for a target (as in a manifest) runs here."""
-        check_cpu(f"target {target['name']}", target)
+        check_target(f"target {target['name']}", target)
 
     def load(
         self,

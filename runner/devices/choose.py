@@ -29,8 +29,9 @@ def device_of(spec: str, *, architecture: str = X86, silence: float | None = Non
     Parameters
     ----------
     spec : str
-        ``here``; ``HOST:PORT``, where ``tenfold serve`` or ``tenfold-device`` runs; ``tracker:HOST:PORT/KEY``, any of those that are
-        registered there, as soon as one is free; ``emulated``, ``emulated:CPU`` or ``emulated:cuda``.
+        ``here``; ``cuda`` or ``cuda:N``, a GPU of this machine; ``HOST:PORT``, where ``tenfold serve`` or ``tenfold-device`` runs;
+        ``tracker:HOST:PORT/KEY``, any of those that are registered there, as soon as one is free; ``emulated``, ``emulated:CPU`` or
+        ``emulated:cuda``.
     architecture : str
         Of what is emulated.
     silence : float, optional
@@ -48,6 +49,8 @@ def device_of(spec: str, *, architecture: str = X86, silence: float | None = Non
         raise TenfoldError(f"--silence is a limit for a device elsewhere, which {spec} is not: give --device HOST:PORT")
     if spec == HERE:
         return Here()
+    if kind == CUDA:
+        return Here(_gpu(spec, cpu))
     if kind == EMULATED and CUDA in (cpu, architecture):
         return EmulatedCuda()
     if kind == EMULATED:
@@ -111,7 +114,7 @@ def target_on(
 @contextlib.contextmanager
 def elsewhere(device: Device | str | None, progress: Progress | None = None) -> Iterator[Device | None]:
     """A device, closed at the end if it was named; None for this process."""
-    if device is None or device == HERE or isinstance(device, Here):
+    if device is None or device == HERE or (isinstance(device, Here) and device.gpu is None):
         yield None
     elif isinstance(device, str):
         with device_of(device, progress=progress) as found:
@@ -125,7 +128,14 @@ def _named(device: str, target: Mapping[str, Any], progress: Progress | None) ->
 
 
 def _is_address(spec: str) -> bool:
-    return spec.partition(":")[0] not in (HERE, EMULATED)
+    return spec.partition(":")[0] not in (HERE, CUDA, EMULATED)
+
+
+def _gpu(spec: str, number: str) -> int:
+    """The GPU that ``cuda:1`` names; of ``cuda`` the first."""
+    if number and not number.isdecimal():
+        raise TenfoldError(f"device {spec}: name a GPU as {CUDA}:N, N counting from 0")
+    return int(number or 0)
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from ...runtime.artifact import lacking_flags
+from ...runtime.requirements import lacking_flags
 from ...runtime.manifest import LIBRARY, WEIGHTS
 from ...support.errors import TenfoldError
 from ...support.files.temporary import TemporaryFolder

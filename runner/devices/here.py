@@ -7,18 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime.artifact import Runnable, lacking
+from ...runtime.artifact import Runnable
+from ...runtime.cuda.machine import GpuMachine
+from ...runtime.cuda.timing import time_network
 from ...runtime.loaded_network import NotFinite
 from ...runtime.machines import open_machine
 from ...runtime.manifest import WEIGHTS
+from ...runtime.requirements import lacking
 from ...runtime.weights import map_weights
 from ...support.errors import TenfoldError
 from ...support.files.regular import reason
 from ...support.interrupts import disguised
 from ...targets.detection import physical_cores
+from ...targets.gpu_target import CUDA
 from ..data import random_inputs
 from .device import HERE, KERNELS, NETWORK, Closing, Handle, Program, arrays_in_order
 from .timing import time_runs
+
+BURST = 10  # runs of a GPU, where none were counted out
 
 
 @dataclass
@@ -30,11 +36,14 @@ class _Loaded:
     timed: str
     call: Callable[[], Any] | None = None
 
-    def to_time(self) -> Callable[[], Any]:
+    def times(self, runs: int | None) -> list[float]:
+        """Milliseconds of single runs; of a GPU, those of all its kernels together, by its own clock."""
+        arrays = list(random_inputs(self.program.inputs).values())
+        if isinstance(self.machine, GpuMachine):
+            return time_network(self.machine, arrays, BURST if runs is None else runs).kernels
         if self.call is None:
-            arrays = list(random_inputs(self.program.inputs).values())
             self.call = self._kernels(arrays) if self.timed == KERNELS else lambda: self.machine(arrays)
-        return self.call
+        return time_runs(self.call, runs)
 
     def _kernels(self, arrays: list[np.ndarray]) -> Callable[[], Any]:
         calls = [(function, args) for name, function, args in self.machine.record(arrays) if name in self.program.kernels]
@@ -47,12 +56,18 @@ class _Loaded:
 
 
 class Here(Closing):
-    """The process itself. Code that crashes takes it down."""
+    """The process itself. Code that crashes takes it down.
 
-    name = HERE
+    Parameters
+    ----------
+    gpu : int, optional
+        The GPU that runs what is for GPUs, by the driver's count. Default: the first that can.
+    """
+
     is_real = True
 
-    def __init__(self) -> None:
+    def __init__(self, gpu: int | None = None) -> None:
+        self.gpu, self.name = gpu, HERE if gpu is None else f"{CUDA}:{gpu}"
         self._loaded: dict[Handle, _Loaded] = {}
         self._count = 0
 
@@ -61,10 +76,12 @@ class Here(Closing):
         return physical_cores()
 
     def describe(self) -> str:
-        return HERE
+        return self.name
 
     def check(self, target: Mapping[str, Any]) -> str | None:
-        return lacking(target)
+        if self.gpu is not None and target["architecture"] != CUDA:
+            return f"{target['name']} is {target['architecture']}, no GPU"
+        return lacking(target, self.gpu)
 
     def load(self, program: Program, timed: str = NETWORK) -> Handle:
         if timed not in (KERNELS, NETWORK):
@@ -72,7 +89,7 @@ class Here(Closing):
         try:
             contents = map_weights(program.folder / WEIGHTS)
             inputs, outputs = ([(port.shape, port.dtype) for port in ports] for ports in (program.inputs, program.outputs))
-            machine = open_machine(program.folder, contents, inputs, program.threads, outputs)
+            machine = open_machine(program.folder, contents, inputs, program.threads, outputs, self.gpu)
         except (OSError, MemoryError) as error:
             raise TenfoldError(f"{program.folder}: can't be loaded: {reason(error)}") from None
         self._count += 1
@@ -97,7 +114,7 @@ class Here(Closing):
         return {port.name: result for port, result in zip(ports, results, strict=True)}
 
     def time(self, handle: Handle, runs: int | None = None) -> list[float]:
-        return time_runs(self._of(handle).to_time(), runs)
+        return self._of(handle).times(runs)
 
     def drop(self, handle: Handle) -> None:
         self._loaded.pop(handle, None)

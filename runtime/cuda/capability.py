@@ -31,10 +31,10 @@ def gpu_for(features: Sequence[str], index: int | None = None) -> Gpu:
     return able[0]
 
 
-def lacking_gpu(features: Sequence[str]) -> str | None:
-    """Why code with `features` (as in a manifest) can't run on a GPU of this machine, in a few words; None where it can."""
+def lacking_gpu(features: Sequence[str], index: int | None = None) -> str | None:
+    """Why code with `features` (as in a manifest) can't run on a GPU of this machine (on that of a number); None where it can."""
     try:
-        gpu_for(features)
+        gpu_for(features, index)
     except TenfoldError as error:
         return str(error)
     return None

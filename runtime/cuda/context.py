@@ -7,10 +7,11 @@ import weakref
 from collections.abc import Iterator
 
 from ...support.errors import TenfoldError
-from ...targets.cuda_driver import OUT_OF_MEMORY, Driver, DriverError, driver
+from ...targets.cuda_driver import INVALID_VALUE, OUT_OF_MEMORY, Driver, DriverError, driver
 
 NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING
 DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+DEVICE_ORDINAL = 9  # CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
 PLAIN_SHARED = 48 << 10  # bytes of dynamic shared memory that every function may have
 
 
@@ -44,6 +45,17 @@ class Context:
             yield
         finally:
             self.driver.call("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
+
+    def gpu_of(self, address: int) -> int | None:
+        """The GPU that an address lies on; None where it is no address of a GPU."""
+        found = ctypes.c_int()
+        try:
+            self.driver.call("cuPointerGetAttribute", ctypes.byref(found), DEVICE_ORDINAL, address)
+        except DriverError as error:
+            if error.status != INVALID_VALUE:
+                raise
+            return None
+        return found.value
 
     def own(self, holder: object, function: str, handle: object) -> None:
         """Call a function of the driver with a handle, once `holder` is gone."""

@@ -39,8 +39,13 @@ class GpuMachine:
 
     Attributes
     ----------
+    gpu : Gpu
     context : Context
-        Of its GPU.
+        Of the GPU.
+    stream : Stream
+        In which it runs by itself.
+    lock : threading.Lock
+        One call at a time has the ports of the graph.
     steps : list of list of BoundLaunch
         What is launched for each step of the network.
 
@@ -85,7 +90,7 @@ class GpuMachine:
 
     def renew(self) -> None:
         """See `forks`."""
-        self.lock = threading.Lock()  # one call at a time has the ports of the graph
+        self.lock = threading.Lock()
 
     def __call__(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         """Run on arrays of the right shapes and dtypes. The results belong to the caller.
@@ -97,7 +102,7 @@ class GpuMachine:
         for position, array in enumerate(arrays):
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise NotFinite(position)
-        results = [np.empty(shape, dtype) for shape, dtype in self._outputs]
+        results = self.results()
         kept = [np.ascontiguousarray(array) for array in arrays]
         with self.lock, self.context.current():
             try:
@@ -107,6 +112,10 @@ class GpuMachine:
             finally:
                 self.stream.wait()  # nothing is copied any more when the arrays go
         return results
+
+    def results(self) -> list[np.ndarray]:
+        """Arrays for the outputs."""
+        return [np.empty(shape, dtype) for shape, dtype in self._outputs]
 
     def copy_in(self, arrays: Sequence[np.ndarray]) -> None:
         """Put copies of arrays, contiguous ones, into the network's stream, to where it reads inputs by itself."""

@@ -11,7 +11,7 @@ from tenfold.targets import resolve
 def machine(monkeypatch):
     """An x86 machine with AVX2, a cross compiler and emulators."""
     monkeypatch.setattr("tenfold.targets.architectures.platform.machine", lambda: "x86_64")
-    monkeypatch.setattr("tenfold.runtime.artifact.cpu_flags", lambda: frozenset(resolve("zen3").features))
+    monkeypatch.setattr("tenfold.runtime.requirements.cpu_flags", lambda: frozenset(resolve("zen3").features))
     monkeypatch.setattr(abilities, "compiles_for", lambda architecture: True)
     monkeypatch.setattr(abilities, "emulator_for", lambda name: f"qemu-{name}")
     return monkeypatch

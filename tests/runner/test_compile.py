@@ -164,7 +164,7 @@ def exposed_like(mod, wrong):
 
 
 def test_a_device_that_is_named_must_be_able_to_run_it(tiny_file, tmp_path, monkeypatch):
-    monkeypatch.setattr("tenfold.runtime.artifact.cpu_flags", lambda: frozenset(["avx2"]))
+    monkeypatch.setattr("tenfold.runtime.requirements.cpu_flags", lambda: frozenset(["avx2"]))
     with pytest.raises(TenfoldError, match="device here: it can't run target zen4: zen4 needs .*, which this machine lacks"):
         tenfold.compile(tiny_file, "zen4", tmp_path / "out", device="here")
     assert names(tmp_path) == []

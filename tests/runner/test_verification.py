@@ -29,7 +29,7 @@ TARGET = "x86-64-v3"
 def old_cpu(monkeypatch):
     """While it lasts, this machine has no AVX2, and no emulator."""
     with monkeypatch.context() as patch:
-        patch.setattr("tenfold.runtime.artifact.cpu_flags", lambda: detection.cpu_flags() - {"avx2"})
+        patch.setattr("tenfold.runtime.requirements.cpu_flags", lambda: detection.cpu_flags() - {"avx2"})
         patch.setattr("tenfold.runner.devices.choose.emulator_for", lambda architecture: None)
         yield patch
 
@@ -40,7 +40,7 @@ def unverified(tmp_path_factory):
     folder = tmp_path_factory.mktemp("unverified")
     onnx.save(tiny_network(), folder / "net.onnx")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tenfold.runtime.artifact.cpu_flags", lambda: detection.cpu_flags() - {"avx2"})
+        patch.setattr("tenfold.runtime.requirements.cpu_flags", lambda: detection.cpu_flags() - {"avx2"})
         patch.setattr("tenfold.runner.devices.choose.emulator_for", lambda architecture: None)
         tenfold.compile(folder / "net.onnx", TARGET, folder / "out", threads=1)
     return folder / "out"

@@ -19,6 +19,7 @@ ENUMERATIONS = {
     "CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE": cuda_driver.L2_BYTES, "CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE": cuda_driver.MEMORY_KHZ,
     "CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH": cuda_driver.MEMORY_BITS, "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR": cuda_driver.MAJOR,
     "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR": cuda_driver.MINOR, "CUDA_ERROR_OUT_OF_MEMORY": cuda_driver.OUT_OF_MEMORY,
+    "CUDA_ERROR_INVALID_VALUE": cuda_driver.INVALID_VALUE, "CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL": context.DEVICE_ORDINAL,
     "CU_STREAM_NON_BLOCKING": context.NON_BLOCKING, "CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES": context.DYNAMIC_SHARED,
 }  # fmt: skip
 TYPES = {
@@ -28,7 +29,7 @@ TYPES = {
     "void **": ctypes.POINTER(ctypes.c_void_p), "char **": ctypes.POINTER(ctypes.c_char_p), "CUgraphNode *": ctypes.POINTER(ctypes.c_void_p),
     "CUDA_KERNEL_NODE_PARAMS *": ctypes.POINTER(cuda_functions.KernelNode),
 }  # fmt: skip
-INTEGERS = ("int", "CUresult", "CUdevice", "CUdevice_attribute", "CUfunction_attribute")
+INTEGERS = ("int", "CUresult", "CUdevice", "CUdevice_attribute", "CUfunction_attribute", "CUpointer_attribute")
 HANDLES = ("CUcontext", "CUstream", "CUevent", "CUmodule", "CUfunction", "CUgraph", "CUgraphExec", "CUgraphNode")
 TYPES.update({name: ctypes.c_int for name in INTEGERS})
 TYPES.update({f"{name}{star}": kind for name in HANDLES for star, kind in (("", ctypes.c_void_p), (" *", ctypes.POINTER(ctypes.c_void_p)))})

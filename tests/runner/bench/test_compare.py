@@ -173,7 +173,7 @@ def test_what_a_device_can_not_do_is_told(server, tiny_artifact, monkeypatch):
 
 
 def test_a_model_for_another_cpu_has_no_row_here(tiny_file, monkeypatch):
-    monkeypatch.setattr("tenfold.runtime.artifact.cpu_flags", lambda: detection.cpu_flags() - {"avx2"})
+    monkeypatch.setattr("tenfold.runtime.requirements.cpu_flags", lambda: detection.cpu_flags() - {"avx2"})
     with pytest.raises(TenfoldError, match="device here: it can't run target x86-64-v3: x86-64-v3 needs avx2"):
         tenfold.bench(tiny_file, target="x86-64-v3")
 

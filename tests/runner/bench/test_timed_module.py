@@ -29,7 +29,7 @@ def test_a_network(host, tiny_file):
 
 
 def test_a_target_that_can_not_run_here(monkeypatch):
-    monkeypatch.setattr("tenfold.runtime.artifact.cpu_flags", lambda: frozenset(detection.cpu_flags() - {"avx2"}))
+    monkeypatch.setattr("tenfold.runtime.requirements.cpu_flags", lambda: frozenset(detection.cpu_flags() - {"avx2"}))
     with pytest.raises(TenfoldError, match="another CPU.*avx2.*can't be timed here"):
         TimedModules(resolve("zen3"), Here())
 

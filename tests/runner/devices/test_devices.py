@@ -287,7 +287,7 @@ def test_the_device_of_a_name(monkeypatch, server):
 
 def test_which_device_is_found(monkeypatch):
     assert isinstance(find_device(TARGET)[0], Here)
-    monkeypatch.setattr("tenfold.runtime.artifact.cpu_flags", lambda: frozenset(["fma"]))
+    monkeypatch.setattr("tenfold.runtime.requirements.cpu_flags", lambda: frozenset(["fma"]))
     monkeypatch.setattr(choose, "emulator_for", lambda architecture: None)
     assert find_device(TARGET) == (None, "any needs avx2, which this machine lacks")
 
