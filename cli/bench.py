@@ -20,7 +20,7 @@ def bench(
     against: Annotated[
         str,
         typer.Option(
-            "--against", help="Some of onnxruntime,openvino,torch,torch-compile.", metavar="ENGINES", autocompletion=engine_names
+            "--against", help="Some of onnxruntime,openvino,torch,torch-compile,tensorrt.", metavar="ENGINES", autocompletion=engine_names
         ),
     ] = "",
     data: Annotated[Path | None, typer.Option("--data", help="Images x (preprocessed), labels y.", metavar="D.npz")] = None,
@@ -29,6 +29,7 @@ def bench(
         float | None, typer.Option("--until-stable", help="Go on until rounds agree, for so many seconds at most.", metavar="S")
     ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Show where the time of each network in Tenfold goes.")] = False,
+    precision: Annotated[str, typer.Option("--precision", help="Of rivals on GPUs: float32 or tf32.", metavar="P")] = "float32",
     threads: Threads = None,
     target: TargetOption = "host",
     device: Device = None,
@@ -44,7 +45,7 @@ def bench(
     engines = [name.strip() for name in against.split(",") if name.strip()]
     result = compare(
         what, against=engines, data=data, runs=runs, threads=threads, target=target, profile=profile, until_stable=until_stable,
-        device=device, progress=work.say, **reading,
+        device=device, precision=precision, progress=work.say, **reading,
     )
     for reason, pairs in _by_reason(result.skipped).items():
         work.remark(f"no row for {', '.join(pairs)}: {reason}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 
 PRESETS = Path(__file__).parent.parent / "targets" / "presets"
-ENGINES = ("onnxruntime", "openvino", "torch", "torch-compile")
+ENGINES = ("onnxruntime", "openvino", "torch", "torch-compile", "tensorrt")
 METHODS = (
     "svd", "spatial_svd", "channel_svd", "tucker2", "monochromatic", "biclustering_svd", "biclustering_outer", "separable_basis", "cp",
     "flattened", "flattened_vhl", "decoupled", "decoupled_pointwise_first",

@@ -50,7 +50,7 @@ def comparison_table(comparison: Comparison) -> Listing:
     table = Listing(
         headings,
         range(2, 10),
-        title=f"{machine['cpu']}, {machine['physical_cores']} cores; threads of every engine: {comparison.threads}",
+        title=_title(comparison),
         caption=f"{versions}. File: what the engine loads. Peak: memory for the network, without libraries. Error: largest difference from"
         " the dense reference over its largest output.",
     )
@@ -76,6 +76,14 @@ def comparison_table(comparison: Comparison) -> Listing:
         )
         shown = row.model
     return table
+
+
+def _title(comparison: Comparison) -> str:
+    machine = comparison.machine
+    cpu = f"{machine['cpu']}, {machine['physical_cores']} cores"
+    if gpu := machine.get("gpu"):
+        return f"{gpu['name']}, {gpu['driver']}; its own times, inputs and outputs in its memory; rivals multiply in {gpu['precision']}; host: {cpu}"
+    return f"{cpu}; threads of every engine: {comparison.threads}"
 
 
 def inspection_table(inspection: Inspection) -> Listing:

@@ -1,9 +1,9 @@
-"""The stand-in for NVIDIA's driver (`cuda_standin.cc`), with kernels that the emulator of CUDA C runs, and networks for it: fixtures of all tests."""
+"""Fixtures of all tests: a stand-in for NVIDIA's driver (`cuda_standin.cc`), kernels run by the emulator of CUDA C, and networks for it."""
 from __future__ import annotations
 
 import ctypes
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from tenfold.codegen.cuda.nvcc import finds_nvcc
 from tenfold.runner.devices.cuda.program import CudaProgram
 from tenfold.runtime.cuda.code_file import CudaCode
 from tenfold.runtime.cuda.launches import Launch
+from tenfold.runtime.cuda.machine import GpuMachine, Tensor
 from tenfold.runtime.manifest import CUDA_LIBRARY, WEIGHTS, Manifest
 from tenfold.runtime.memory_plan import tensor_bytes
 from tenfold.runtime.weights import Contents, map_weights
@@ -92,9 +93,24 @@ class StandIn:
 
     def knows(self, folder: Path, leave_out: str = "") -> None:
         """Let it run the kernels of an artifact; one may be left out of what the machine code is said to have."""
-        code, contents, manifest = CudaCode.read(folder / CUDA_LIBRARY), map_weights(folder / WEIGHTS), Manifest.read(folder / "manifest.json")
+        manifest = Manifest.read(folder / "manifest.json")
+        ports = [(port.shape, port.dtype) for port in (*manifest.inputs, *manifest.outputs)]
+        self.learn(CudaCode.read(folder / CUDA_LIBRARY), map_weights(folder / WEIGHTS), ports, leave_out)
+
+    def follow(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let it run the kernels of whatever is loaded."""
+        start = GpuMachine.__init__
+
+        def begin(machine: GpuMachine, path: Path, contents: Contents, inputs: Any, outputs: Any, index: int | None = None) -> None:
+            self.learn(CudaCode.read(path), contents, [*inputs, *outputs])
+            start(machine, path, contents, inputs, outputs, index)
+
+        monkeypatch.setattr(GpuMachine, "__init__", begin)
+
+    def learn(self, code: CudaCode, contents: Contents, ports: Sequence[Tensor], leave_out: str = "") -> None:
+        """Let it run the kernels of a code; `ports` are inputs and outputs."""
         program, number = CudaProgram(code.source), self._library.standin_code(code.fatbin)
-        tensors = _tensor_bytes(contents, manifest)
+        tensors = _tensor_bytes(contents, ports)
         for step in contents.steps:
             routine = code.routines[step.kernel]
             operands = [*(tensors[each.position] for each in step.operands), *routine.scratch]
@@ -118,10 +134,10 @@ class StandIn:
         return 0
 
 
-def _tensor_bytes(contents: Contents, manifest: Manifest) -> list[int]:
+def _tensor_bytes(contents: Contents, ports: Sequence[Tensor]) -> list[int]:
     """Of each tensor, by the positions that operands name."""
-    ports = [tensor_bytes(port.dtype, port.shape) for port in (*manifest.inputs, *manifest.outputs)]
-    return [*ports, *(weight.nbytes for weight in contents.weights), *(tensor_bytes(place.dtype, place.shape) for place in contents.places)]
+    sizes = [tensor_bytes(dtype, shape) for shape, dtype in ports]
+    return [*sizes, *(weight.nbytes for weight in contents.weights), *(tensor_bytes(place.dtype, place.shape) for place in contents.places)]
 
 
 @pytest.fixture(scope="session")

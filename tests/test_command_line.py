@@ -68,10 +68,11 @@ def test_what_completion_offers_is_what_there_is():
     from tenfold.factorization import METHODS
     from tenfold.plots.command import KINDS
     from tenfold.runner.bench.engines import RIVALS
+    from tenfold.runner.bench.gpu_engines import GPU_ENGINES
     from tenfold.targets import presets
 
     assert set(complete.target_names("")) == {"host", *(preset.name for preset in presets())}
-    assert set(complete.ENGINES) == set(RIVALS) and set(complete.PICTURES) == set(KINDS)
+    assert set(complete.ENGINES) == {*RIVALS, *GPU_ENGINES} and set(complete.PICTURES) == set(KINDS)
     assert set(complete.METHODS) == set(METHODS)
 
 

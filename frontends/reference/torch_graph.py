@@ -45,6 +45,12 @@ class TorchGraph:
             self.steps.append((function, list(node.input), list(node.output)))
         self.dead = self._last_uses()
 
+    def to(self, device: str) -> TorchGraph:
+        """Move the constants to a device."""
+        self.constants = {name: value if value is None else value.to(device) for name, value in self.constants.items()}
+        self.examples = [example.to(device) for example in self.examples]
+        return self
+
     def _last_uses(self) -> list[list[str]]:
         """List for each step the values that nothing reads after it. They are dropped then, as eager code would."""
         dead: list[list[str]] = []

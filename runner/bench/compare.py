@@ -17,15 +17,16 @@ from ...support.files.temporary import TemporaryFolder
 from ...support.progress import Progress, reporter
 from ...targets.detection import physical_cores
 from ..data import Data, Spec, random_inputs
-from ..devices.artifacts import timed_on
 from ..devices.choose import elsewhere
-from ..devices.device import Device
+from ..devices.device import Device, check_times
+from ..devices.here import Here
 from ..devices.remote import Remote
 from ..verify import compare_arrays
 from .disturbance import unknown
 from .engines import Tenfold, rival
-from .entries import Entries, Entry, open_entries
-from .environment import describe_device, describe_machine
+from .entries import Entries, Entry, open_entries, runs_on_gpu
+from .environment import describe_device, describe_gpu, describe_machine
+from .gpu_engines import FLOAT32, gpu_rival
 from .measure import Candidate, Elsewhere, Latency, Measurement, observe
 from .peak import host_peak
 from .peak_memory import peak_bytes
@@ -117,6 +118,7 @@ def bench(
     profile: bool = False,
     until_stable: float | None = None,
     device: Device | str | None = None,
+    precision: str = FLOAT32,
     progress: Progress | None = None,
     **reading: Any,
 ) -> Comparison:
@@ -127,7 +129,8 @@ def bench(
     what : path or sequence of paths
         Model files (``.onnx``, ``.pt2``: compiled by Tenfold, and run by each rival) and artifact folders (run by Tenfold).
     against : sequence of str
-        Rivals: ``onnxruntime``, ``openvino``, ``torch`` (eager), ``torch-compile``.
+        Rivals: ``onnxruntime``, ``openvino``, ``torch`` (eager), ``torch-compile``; for GPUs also ``tensorrt``, and not ``openvino``.
+        On a GPU times are the GPU's, with inputs and outputs in its memory; a rival that has no GPU has no row.
     data : path, dict or ndarray, optional
         Images ``x`` and labels ``y`` for accuracy.
     runs : int
@@ -142,8 +145,11 @@ def bench(
         Go on, for at most so many seconds, until rounds agree and others take little of the CPUs. Where that does not come, and where
         it was not asked for and the machine was disturbed, a RuntimeWarning says so.
     device : Device or str, optional
-        Where networks in Tenfold run and are timed: ``here``; ``HOST:PORT``, where ``tenfold serve`` runs; ``tracker:HOST:PORT/KEY``, any
-        that is registered there. Rivals run here only: with a device elsewhere they have no rows. Default: here.
+        Where networks in Tenfold run and are timed: ``here``; ``cuda:N``, a GPU of this machine; ``HOST:PORT``, where ``tenfold serve``
+        runs; ``tracker:HOST:PORT/KEY``, any that is registered there. Rivals run here only: with a device elsewhere they have no rows.
+        Default: here.
+    precision : str
+        In which rivals on GPUs multiply: ``float32``, or ``tf32``.
     progress : callable, optional
         Called with a few words when a step begins, and with what is done of it; see `progress.Progress`.
     **reading
@@ -169,18 +175,25 @@ def bench(
     if until_stable is not None and not until_stable > 0:
         raise TenfoldError(f"until-stable must be more than 0 seconds, not {until_stable:g}")
     against = list(dict.fromkeys(against))
-    rivals = [rival(name) for name in against]
     images = None if data is None else Data.of(data)
     with elsewhere(device, say) as where, TemporaryFolder() as folder:
-        if where is not None and not where.is_real:
-            raise TenfoldError(f"device {where.name}: times under emulation say nothing of a CPU: give here or HOST:PORT")
-        if where is not None and profile:
-            raise TenfoldError(f"device {where.name}: kernels are profiled on this machine only: leave out --profile, or --device")
+        if where is not None:
+            check_times(where)
+        gpu = where.gpu if isinstance(where, Here) else None
+        remote = None if isinstance(where, Here) else where
+        if remote is not None and profile:
+            raise TenfoldError(f"device {remote.name}: kernels are profiled on this machine only: leave out --profile, or --device")
         chosen = where.target if isinstance(where, Remote) and target in (None, "host") else target
-        threads = threads or (physical_cores() if where is None else where.cores)
+        on_gpu = runs_on_gpu(paths, chosen)
+        if on_gpu and threads is not None:
+            raise TenfoldError("threads are for CPUs: leave --threads out where a network runs on a GPU")
+        rivals = [gpu_rival(name, gpu or 0, precision) if on_gpu else rival(name) for name in against]
+        threads = threads or (physical_cores() if remote is None else remote.cores)
         opened = open_entries(paths, rivals, folder, threads, chosen, given, images, say, where)
         rows, measurement = _rows(opened, images, runs, threads, until_stable, say)
-        machine = describe_machine(against) if where is None else describe_device(where)
+        machine = describe_machine([] if on_gpu else against) if remote is None else describe_device(remote)
+        if on_gpu:
+            machine["gpu"] = describe_gpu([one.engine.artifact for one in opened.entries if isinstance(one.engine, Tenfold)], precision)
         if profile:
             rows = _profiled(rows, opened, images, runs, threads, say)
     if measurement.warning:
@@ -217,14 +230,17 @@ def _rows(
 
 
 def _candidate(one: Entry, feeds: dict[str, np.ndarray]) -> Candidate:
-    place = timed_on(one.engine.artifact) if isinstance(one.engine, Tenfold) else None
-    return functools.partial(one.engine.run, feeds) if place is None else Elsewhere(functools.partial(place[0].time, place[1]))
+    timer = one.engine.timer(feeds)
+    return functools.partial(one.engine.run, feeds) if timer is None else Elsewhere(timer)
 
 
 def _profiled(rows: list[Row], opened: Entries, images: Data | None, runs: int, threads: int, say: Progress) -> list[Row]:
     """The rows with a profile for those of Tenfold."""
-    say("measuring the machine's peak")
-    peak = host_peak(threads)
+    ours = [one.engine for one in opened.entries if isinstance(one.engine, Tenfold)]
+    peak = None
+    if not all(engine.artifact.manifest.on_gpu for engine in ours):
+        say("measuring the machine's peak")
+        peak = host_peak(threads)
     result = []
     for row, one in zip(rows, opened.entries, strict=True):
         if isinstance(one.engine, Tenfold):

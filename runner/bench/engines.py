@@ -1,17 +1,23 @@
 """The engines that networks are compared on: one small class each, all with the same three verbs."""
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import shutil
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ...runtime.cuda.machine import GpuMachine
+from ...runtime.cuda.timing import time_network
 from ...support.errors import TenfoldError
+from ..devices.artifacts import load_on, timed_on
+from ..devices.here import Here
 
 if TYPE_CHECKING:
     from ..devices.device import Device
@@ -50,6 +56,10 @@ class Engine(ABC):
     def run(self, inputs: Arrays) -> list[np.ndarray]:
         """Run it once. The arrays returned may be overwritten by the next run."""
 
+    def timer(self, inputs: Arrays) -> Callable[[int], list[float]] | None:
+        """What times so many runs on these inputs, milliseconds of each, where that is no affair of this process' clock."""
+        return None
+
     @classmethod
     def check(cls) -> None:
         """Raise TenfoldError, with what to install, if the engine is not there."""
@@ -76,13 +86,18 @@ class Tenfold(Engine):
         self._device = device
 
     def prepare(self, path: Path, threads: int) -> None:
-        from ...runtime.artifact import load
-        from ..devices.artifacts import load_on
-
-        self.artifact = load(path, threads) if self._device is None else load_on(self._device, path, threads)
+        device = Here() if self._device is None else self._device
+        self.artifact = load_on(device, path, threads)
 
     def run(self, inputs: Arrays) -> list[np.ndarray]:
         return list(self.artifact.run(inputs).values())
+
+    def timer(self, inputs: Arrays) -> Callable[[int], list[float]] | None:
+        place = timed_on(self.artifact)
+        if place is not None:
+            return functools.partial(place[0].time, place[1])
+        machine, arrays = self.artifact.machine, [inputs[port.name] for port in self.artifact.inputs]
+        return (lambda runs: time_network(machine, arrays, runs).kernels) if isinstance(machine, GpuMachine) else None
 
 
 class OnnxRuntime(Engine):
@@ -138,16 +153,20 @@ class Torch(Engine):
             from ...frontends.torch.pt2_archive import load_program
 
             given: Any = load_program(path)[0].module()  # Any: torch's own types know no memory format here
-            module = self._optimized(given.to(memory_format=torch.channels_last))
+            module = self._optimized(self._placed(given).to(memory_format=torch.channels_last))
             self._call = lambda *tensors: module(*map(channels_last, tensors))
         else:
             import onnx
 
             from ...frontends.reference.torch_graph import TorchGraph
 
-            graph = TorchGraph(onnx.load(path))
+            graph = self._placed(TorchGraph(onnx.load(path)))
             self._names = graph.inputs
             self._call = self._optimized(graph)
+
+    def _placed(self, module: Any) -> Any:
+        """A module, or a TorchGraph, where it shall run."""
+        return module
 
     def _optimized(self, module: Any) -> Any:
         """What is called in place of a module, or of a TorchGraph."""
@@ -166,6 +185,7 @@ class TorchCompile(Torch):
     """torch.compile (inductor), channels-last, for fixed sizes and with frozen weights, which lets it pack them beforehand."""
 
     name = "torch-compile"
+    options: ClassVar[dict[str, Any]] = {"freezing": True}
 
     @classmethod
     def check(cls) -> None:
@@ -188,7 +208,7 @@ class TorchCompile(Torch):
         if isinstance(module, TorchGraph):
             module = as_module(module)
         # Each network is code of its own here. Dynamo compiles one piece of code, as TorchGraph's is, eight times at most.
-        return torch.compile(module, fullgraph=True, dynamic=False, options={"freezing": True})
+        return torch.compile(module, fullgraph=True, dynamic=False, options=dict(self.options))
 
 
 ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (Tenfold, OnnxRuntime, OpenVino, Torch, TorchCompile)}

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from ...support.errors import TenfoldError
 from ...support.progress import Progress
+from ...targets import GpuTarget, resolve
 from ..data import Data, Spec, random_inputs
+from ..devices.artifacts import read_manifest
 from ..devices.device import HERE
+from ..devices.here import Here
 from .engines import Engine, Tenfold, describe
 
 if TYPE_CHECKING:
@@ -75,6 +78,12 @@ def open_entries(
     return opened
 
 
+def runs_on_gpu(paths: Sequence[str | os.PathLike[str]], target: Any) -> bool:
+    """Whether a network runs on a GPU: an artifact that is for one, or model files that are compiled for one."""
+    folders = [Path(path) for path in paths if os.path.isdir(path)]
+    return any(read_manifest(folder).on_gpu for folder in folders) or (len(folders) < len(paths) and isinstance(resolve(target), GpuTarget))
+
+
 def _artifact(model: str, folder: Path, threads: int, device: Device | None) -> Entry:
     engine = Tenfold(device)
     engine.start()
@@ -97,16 +106,16 @@ def _model(
     import onnx
 
     from ...frontends import load as load_network
-    from ...targets import resolve
     from ..compile import compile_network
 
     say(f"reading {model}")
+    chosen = resolve(target)
     network = load_network(model, **reading)
     compile_network(
         network,
-        resolve(target),
+        chosen,
         folder / "artifact",
-        threads=threads,
+        threads=None if isinstance(chosen, GpuTarget) else threads,
         device=device or HERE,
         progress=lambda step, done=None, total=None: say(f"{step} ({model})", done, total),
     )
@@ -117,12 +126,13 @@ def _model(
     onnx.save(network.onnx, normalised)
     feeds = random_inputs(network.inputs)
     for kind in rivals:
-        if device is not None:
+        if device is not None and not isinstance(device, Here):
             opened.skipped.append((model, kind.name, f"rivals are measured on this machine, not on {device.name}"))
             continue
         path = _file_for(kind, Path(model), normalised, bool(reading))
         say(f"loading {model} in {kind.name}")
         try:
+            kind.check()
             engine = kind()
             engine.start()
             engine.prepare(path, threads)

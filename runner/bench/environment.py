@@ -7,8 +7,11 @@ from collections.abc import Iterable
 from importlib import metadata
 from typing import Any
 
+from ...runtime.artifact import Artifact
+from ...runtime.cuda.machine import GpuMachine
 from ...targets import detection
 from ...targets.architectures import ARCHITECTURES, X86_64, this_architecture
+from ...targets.cuda_driver import driver
 from ..devices.device import Device
 from ..devices.remote import Remote
 from .engines import ENGINES
@@ -24,6 +27,12 @@ def describe_device(device: Device) -> dict[str, Any]:
         caches = {"l1": target.l1_bytes, "l2": target.l2_bytes, "l3": target.l3_bytes}
         known |= {"vector_bits": target.vector_bits, "cache_bytes": caches}
     return known
+
+
+def describe_gpu(artifacts: Iterable[Artifact], precision: str) -> dict[str, Any]:
+    """The GPU that networks ran on, its driver, and the precision of rivals."""
+    gpus = {machine.gpu for artifact in artifacts if isinstance(machine := artifact.machine, GpuMachine)}
+    return {"name": ", ".join(sorted(f"{gpu.name} ({gpu.arch})" for gpu in gpus)), "driver": f"CUDA {driver().version}", "precision": precision}
 
 
 def describe_machine(engines: Iterable[str]) -> dict[str, Any]:

@@ -3,12 +3,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ...runtime.artifact import Artifact, load
+from ...runtime.cuda.code_file import CudaCode
+from ...runtime.cuda.machine import GpuMachine
+from ...runtime.cuda.resources import KernelResources, arch_for, resources_of
+from ...runtime.cuda.timing import time_network, time_steps
 from ...support.errors import TenfoldError
 from .measure import wait_until_quiet, warm_up
 
@@ -35,6 +39,8 @@ class KernelTime:
         Billions of floating-point operations a second, two for each multiply-accumulate of its layers; None without layers.
     peak_share : float or None
         Of the machine's peak; None where that, or `gflops`, is unknown.
+    launches : tuple of KernelResources
+        On a GPU: what it launches.
     """
 
     function: str
@@ -44,6 +50,7 @@ class KernelTime:
     share: float
     gflops: float | None
     peak_share: float | None
+    launches: tuple[KernelResources, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,7 @@ def profile(artifact: Artifact, inputs: Mapping[str, np.ndarray], runs: int = RU
     """Time each kernel of a network.
 
     The calls of one run are recorded with their arguments, then made one by one, in their order and on the same memory: caches are as
-    in a run. Whole calls are timed in between.
+    in a run. Whole calls are timed in between. On a GPU its own clock is read between kernels, which are launched one by one for that.
 
     Parameters
     ----------
@@ -89,6 +96,8 @@ def profile(artifact: Artifact, inputs: Mapping[str, np.ndarray], runs: int = RU
     TenfoldError
         The library calls other kernels than its manifest states.
     """
+    if isinstance(artifact.machine, GpuMachine):
+        return _profile_on_gpu(artifact, artifact.machine, inputs, runs)
     facts = artifact.manifest.kernels
     twin = load(artifact.folder, artifact.threads)
     calls = [(function, args) for name, function, args in twin.record(inputs) if name in {fact["function"] for fact in facts}]
@@ -109,6 +118,18 @@ def profile(artifact: Artifact, inputs: Mapping[str, np.ndarray], runs: int = RU
     pieces = artifact.manifest.pieces
     times = tuple(_time(fact, float(ms), total, peak_gflops, pieces) for fact, ms in zip(facts, medians, strict=True))
     return Profile(times, total, peak_gflops)
+
+
+def _profile_on_gpu(artifact: Artifact, machine: GpuMachine, inputs: Mapping[str, np.ndarray], runs: int) -> Profile:
+    facts, arrays = artifact.manifest.kernels, [inputs[port.name] for port in artifact.inputs]
+    if len(machine.steps) != len(facts):
+        raise TenfoldError(f"{artifact.folder}: its manifest states {len(facts)} of {len(machine.steps)}: compile the network again")
+    total = float(np.median(time_network(machine, arrays, runs).calls))
+    medians = np.median(time_steps(machine, arrays, runs), axis=0)
+    code = CudaCode.read(artifact.folder / artifact.manifest.library)
+    arch = arch_for(code.features, machine.gpu.capability)
+    times = (_time(fact, float(ms), total, None, 1) for fact, ms in zip(facts, medians, strict=True))
+    return Profile(tuple(replace(each, launches=resources_of(code, each.function, arch)) for each in times), total, None)
 
 
 def _time(fact: Mapping[str, Any], ms: float, total: float, peak: float | None, pieces: int) -> KernelTime:

@@ -9,8 +9,9 @@ import numpy as np
 
 from ...support.errors import TenfoldError
 from ...support.files.temporary import TemporaryFolder
+from ...targets.gpu_target import GpuTarget
 from ..build import build_library, describe_target, program_of
-from ..devices.device import HERE, KERNELS, NETWORK, Device
+from ..devices.device import HERE, KERNELS, NETWORK, Device, check_times
 
 if TYPE_CHECKING:
     import tvm
@@ -36,12 +37,13 @@ class TimedModules:
     """
 
     def __init__(self, target: Target, device: Device) -> None:
-        if not device.is_real and not getattr(device, "is_modelled", False):
-            raise TenfoldError(f"device {device.name}: times under emulation say nothing of a CPU: give here or HOST:PORT")
+        if not getattr(device, "is_modelled", False):
+            check_times(device)
         lack = device.check(describe_target(target))
         if lack is not None:
             where = "here; give --device HOST:PORT to time them there" if device.name == HERE else f"on {device.name}"
-            raise TenfoldError(f"target {target.name}: it is for another CPU: {lack}: candidates can't be timed {where}")
+            what = "a GPU" if isinstance(target, GpuTarget) else "another CPU"
+            raise TenfoldError(f"target {target.name}: it is for {what}: {lack}: candidates can't be timed {where}")
         self.target, self.device = target, device
 
     def kernels(self, mod: tvm.IRModule) -> TimedModule:

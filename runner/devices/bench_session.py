@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ...runtime.requirements import check_target
 from ...runtime.manifest import LIBRARY, WEIGHTS, Port
+from ...runtime.requirements import check_target
 from ...support.errors import TenfoldError
 from ...support.files.temporary import TemporaryFolder
 from ...targets import detect_host

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...runtime.manifest import WEIGHTS, Manifest, Port, sha256_of
 from ...support.errors import TenfoldError
+from ...targets.gpu_target import CUDA
 
 KERNELS, NETWORK = "kernels", "network"  # what is timed: the kernels alone, or the whole call
 HERE = "here"
@@ -111,6 +112,14 @@ class Device(Protocol):
     def __enter__(self: Self) -> Self: ...
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None: ...
+
+
+def check_times(device: Device) -> None:
+    """Raise TenfoldError for a device whose times say nothing."""
+    if not device.is_real:
+        gpu = device.name.endswith(CUDA)
+        there = f"here, {CUDA}:N or HOST:PORT, with a GPU" if gpu else "here or HOST:PORT"
+        raise TenfoldError(f"device {device.name}: times under emulation say nothing of a {'GPU' if gpu else 'CPU'}: give {there}")
 
 
 class Closing:

@@ -24,8 +24,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from ...runtime.requirements import lacking_flags
 from ...runtime.manifest import LIBRARY, WEIGHTS
+from ...runtime.requirements import lacking_flags
 from ...support.errors import TenfoldError
 from ...support.files.temporary import TemporaryFolder
 from ...targets.architectures import this_architecture

@@ -77,7 +77,8 @@ def view_of(value: Any) -> GpuView:
     if hasattr(value, INTERFACE):
         said = getattr(value, INTERFACE)
         shape, dtype, strides = tuple(said["shape"]), np.dtype(said["typestr"]), said.get("strides")
-        return GpuView(said["data"][0], shape, dtype.name, strides is None or tuple(strides) == _strides(shape, dtype.itemsize), said.get("stream") or LEGACY)
+        contiguous = strides is None or tuple(strides) == _strides(shape, dtype.itemsize)
+        return GpuView(said["data"][0], shape, dtype.name, contiguous, said.get("stream") or LEGACY)
     tensor = ffi().from_dlpack(value)  # its producer lets the default stream wait for what it has under way
     shape = tuple(map(int, tensor.shape))
     return GpuView(tensor.data_ptr(), shape, str(tensor.dtype), bool(tensor.is_contiguous()))

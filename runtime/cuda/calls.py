@@ -43,7 +43,8 @@ def run_in_place(machine: GpuMachine, values: Sequence[Any], inputs: Sequence[Po
         for view, port in zip(views, inputs, strict=True):
             if prod(view.shape) and (index := machine.context.gpu_of(view.address)) != machine.context.index:
                 where = "is not in a GPU's memory" if index is None else f"is on GPU {index}"
-                raise TenfoldError(f"input {port.name!r} {where}, the network is on GPU {machine.context.index}: load(..., device=N) chooses")
+                here = f"the network is on GPU {machine.context.index}"
+                raise TenfoldError(f"input {port.name!r} {where}, {here}: load(..., device=N) chooses")
         stream = Stream(machine.context, views[0].stream)
         for other in {view.stream for view in views} - {views[0].stream}:
             event = Event(machine.context)

@@ -35,7 +35,8 @@ class BoundLaunch:
     def into(self, stream: Stream) -> None:
         """Put it into a stream."""
         launch = self.launch
-        self._call("cuLaunchKernel", self._function, *launch.grid, *launch.block, launch.shared_bytes, stream.handle, self._parameters, None)
+        sizes = (*launch.grid, *launch.block, launch.shared_bytes)
+        self._call("cuLaunchKernel", self._function, *sizes, stream.handle, self._parameters, None)
 
     def node(self) -> KernelNode:
         """What a graph is told of it. The driver copies it, with the addresses as they are now."""
@@ -61,8 +62,8 @@ class Graph:
         self._nodes: list[ctypes.c_void_p] = []
         for launch in self._launches:
             before = (ctypes.c_void_p * 1)(self._nodes[-1]) if self._nodes else None
-            node = ctypes.c_void_p()
-            self._call("cuGraphAddKernelNode_v2", ctypes.byref(node), self._graph, before, len(self._nodes[-1:]), ctypes.byref(launch.node()))
+            node, count = ctypes.c_void_p(), len(self._nodes[-1:])
+            self._call("cuGraphAddKernelNode_v2", ctypes.byref(node), self._graph, before, count, ctypes.byref(launch.node()))
             self._nodes.append(node)
         self._call("cuGraphInstantiateWithFlags", ctypes.byref(self._executable), self._graph, 0)
         context.own(self, "cuGraphExecDestroy", self._executable)

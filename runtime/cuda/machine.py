@@ -178,4 +178,5 @@ def _module(context: Context, path: Path, code: CudaCode) -> Module:
     try:
         return Module(context, code.fatbin)
     except TenfoldError as error:
-        raise TenfoldError(f"{path}: GPU {context.index} refuses the code: {error}; compile the network for it, or update the driver") from None
+        advice = "compile the network for it, or update the driver"
+        raise TenfoldError(f"{path}: GPU {context.index} refuses the code: {error}; {advice}") from None

@@ -3,10 +3,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from .context import Event, Memory, Stream
+from .context import Context, Event, Memory, Stream
 from .graph import BoundLaunch
 from .machine import GpuMachine
 
@@ -45,7 +46,7 @@ def time_network(machine: GpuMachine, arrays: Sequence[np.ndarray], runs: int, *
     """
     kept = [np.ascontiguousarray(array) for array in arrays]
     with machine.lock, machine.context.current():
-        clock, results = _Clock(machine, cold), machine.results()
+        clock, results = _clock(machine, cold), machine.results()
 
         def call() -> None:
             machine.copy_in(kept)
@@ -70,7 +71,7 @@ def time_steps(machine: GpuMachine, arrays: Sequence[np.ndarray], runs: int, *, 
     with machine.lock, machine.context.current():
         machine.copy_in(kept)
         machine.launch()  # the ports are the network's own now
-        clock = _Clock(machine, cold)
+        clock = _clock(machine, cold)
 
         def steps() -> None:
             for position, step in enumerate(machine.steps):
@@ -81,35 +82,55 @@ def time_steps(machine: GpuMachine, arrays: Sequence[np.ndarray], runs: int, *, 
         return [clock.time(steps) for _ in range(WARM_UP + runs)][WARM_UP:]
 
 
+def time_calls(context: Context, stream: Stream, call: Callable[[], Any], runs: int) -> list[float]:
+    """Time what anybody puts into a stream: milliseconds of single calls, one after the other.
+
+    Parameters
+    ----------
+    context : Context
+    stream : Stream
+    call : callable
+        Puts the work of one run there, or waits for it itself.
+    runs : int
+    """
+    with context.current():
+        clock = _Clock(context, stream)
+        return [clock.time(call)[0] for _ in range(WARM_UP + runs)][WARM_UP:]
+
+
 def _put(step: Sequence[BoundLaunch], stream: Stream) -> None:
     for launch in step:
         launch.into(stream)
 
 
-class _Clock:
-    """Marks in the stream of a network."""
+def _clock(machine: GpuMachine, cold: bool) -> _Clock:
+    return _Clock(machine.context, machine.stream, max(FLUSHED * machine.gpu.l2_bytes, LEAST_FLUSHED) if cold else 0)
 
-    def __init__(self, machine: GpuMachine, cold: bool) -> None:
-        self._machine, self._events = machine, [Event(machine.context)]
+
+class _Clock:
+    """Marks in a stream, behind so many bytes that are written first."""
+
+    def __init__(self, context: Context, stream: Stream, flushed: int = 0) -> None:
+        self._context, self._stream = context, stream
+        self._events: list[Event] = []
         self._marks = 0
-        self._flush = Memory(machine.context, max(FLUSHED * machine.gpu.l2_bytes, LEAST_FLUSHED)) if cold else None
+        self._flush = Memory(context, flushed) if flushed else None
 
     def mark(self) -> None:
         """Put the next mark into the stream."""
         if self._marks == len(self._events):
-            self._events.append(Event(self._machine.context))
-        self._events[self._marks].record(self._machine.stream)
+            self._events.append(Event(self._context))
+        self._events[self._marks].record(self._stream)
         self._marks += 1
 
     def time(self, put: Callable[[], None]) -> list[float]:
         """Milliseconds between the marks that are put into the stream, and one before and one behind."""
-        stream = self._machine.stream
         if self._flush is not None:
-            stream.fill(self._flush)
+            self._stream.fill(self._flush)
         self._marks = 0
         self.mark()
         put()
         self.mark()
-        stream.wait()
+        self._stream.wait()
         marks = self._events[: self._marks]
         return [later.since(earlier) for earlier, later in zip(marks, marks[1:], strict=False)]
