@@ -54,18 +54,20 @@ def compile(
     )
     manifest, seconds = artifact.manifest, time.perf_counter() - begin
     content = {"output": str(output), "seconds": round(seconds, 3), "manifest": json.loads(manifest.to_json())}
-    facts = [*_facts(manifest), f"wrote     {output} ({size(manifest.bytes)}) in {seconds:.1f} s"]
+    facts = [*fact_lines(manifest), f"wrote     {output} ({size(manifest.bytes)}) in {seconds:.1f} s"]
     return Answer([*facts, *_doubt(artifact, output)], content)
 
 
-def _facts(manifest: Manifest) -> Iterator[str]:
+def fact_lines(manifest: Manifest) -> Iterator[str]:
+    """Target, costs, verification and memory of an artifact."""
     from ..runner.report import count, size
 
     tvm = " ".join(f"{key}={value}" for key, value in manifest.target["tvm"].items())
     yield f"target    {manifest.target['name']} ({tvm})"
     if "precision" in manifest.target:
         yield f"precision {manifest.target['precision']} operands of products, float32 sums"
-    yield f"threads   {manifest.threads}"
+    if not manifest.on_gpu:
+        yield f"threads   {manifest.threads}"
     yield f"cost      {count(manifest.macs)} MACs, {count(manifest.params)} parameters"
     yield from verified_lines(manifest)
     parts = ", ".join(f"{size(number)} of {part}" for part, number in manifest.memory.items() if part != "planned")

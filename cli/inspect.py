@@ -1,23 +1,62 @@
-"""`tenfold inspect`: what a network consists of."""
+"""`tenfold inspect`: what a network consists of, or an artifact."""
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..support.errors import TenfoldError
 from .answer import Answer
 from .app import command
-from .options import Keywords, Model
+from .compile import fact_lines
+from .options import Keywords
 from .work import Work
+
+if TYPE_CHECKING:
+    from ..runner.inspect_artifact import ArtifactInspection
 
 
 @command
 def inspect(
     work: Work,
-    model: Model,
+    model: Annotated[str, typer.Argument(help="A network (.onnx or .pt2), or an artifact folder.", metavar="MODEL|DIR")],
     *,
     reading: Keywords,
 ) -> Answer:
-    """List every convolution and dense layer: geometry, MACs, parameters, and which factored forms apply."""
+    """List every convolution and dense layer: geometry, MACs, parameters, and which factored forms apply. Or say what an artifact is."""
+    if Path(model).is_dir():
+        return _artifact(work, Path(model), reading)
     work.say("reading the network")
     from ..runner.inspect import inspect as find
     from ..runner.report import inspection_table
 
     result = find(model, **reading)
     return Answer([inspection_table(result)], result.to_dict())
+
+
+def _artifact(work: Work, folder: Path, reading: Keywords) -> Answer:
+    if given := [name for name, value in reading.items() if value]:
+        option = "input-shape" if given[0] == "input_shapes" else given[0]
+        raise TenfoldError(f"--{option} says how to read a model, and {folder} is an artifact: leave it out")
+    work.say("reading the artifact")
+    from ..runner.inspect_artifact import inspect_artifact, kernels_table
+
+    found = inspect_artifact(folder)
+    return Answer([*_lines(found), kernels_table(found)], found.to_dict())
+
+
+def _lines(found: ArtifactInspection) -> Iterator[str]:
+    from ..runner.report import size
+
+    manifest = found.manifest
+    yield f"model     {manifest.name}" + (", factored by a plan" if manifest.plan else "")
+    for word, ports in (("inputs", manifest.inputs), ("outputs", manifest.outputs)):
+        yield f"{word:<9} {', '.join(f'{port.name}: {port.dtype}{list(port.shape)}' for port in ports)}"
+    yield from fact_lines(manifest)
+    if manifest.verification is None:
+        yield f"never verified: tenfold verify {found.folder} does that"
+    if manifest.on_gpu:
+        yield f"code for  {', '.join(manifest.target['features'])}"
+    yield f"files     {', '.join(f'{name} {size(number)}' for name, number in found.files.items())}"

@@ -87,7 +87,7 @@ def inspect(model: Any, **reading: Any) -> Inspection:
     Parameters
     ----------
     model
-        As of `compile`.
+        As of `compile`. What an artifact folder holds, `runner.inspect_artifact` says.
     **reading
         How to read it: the attributes of `frontends.Reading`, by name.
 

@@ -32,7 +32,8 @@ def describe_device(device: Device) -> dict[str, Any]:
 def describe_gpu(artifacts: Iterable[Artifact], precision: str) -> dict[str, Any]:
     """The GPU that networks ran on, its driver, and the precision of rivals."""
     gpus = {machine.gpu for artifact in artifacts if isinstance(machine := artifact.machine, GpuMachine)}
-    return {"name": ", ".join(sorted(f"{gpu.name} ({gpu.arch})" for gpu in gpus)), "driver": f"CUDA {driver().version}", "precision": precision}
+    names = sorted(f"{gpu.name} ({gpu.arch})" for gpu in gpus)
+    return {"name": ", ".join(names), "driver": f"CUDA {driver().version}", "precision": precision}
 
 
 def describe_machine(engines: Iterable[str]) -> dict[str, Any]:
