@@ -16,11 +16,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ...runtime.manifest import LIBRARY, WEIGHTS, Port
+from ...runtime.manifest import Port
 from ...runtime.requirements import check_target
 from ...support.errors import TenfoldError
 from ...support.files.temporary import TemporaryFolder
 from ...targets import detect_host
+from ...targets.cuda_driver import gpus
 from .child import read_arrays
 from .device import NETWORK, Program
 from .here import Here
@@ -56,11 +57,12 @@ class Bench:
             return {"error": f"{type(error).__name__}: {error}"}
 
     def describe(self) -> dict[str, Any]:
-        """What compiles for this device: its version of Tenfold, and its target, or why that is not known."""
+        """What compiles for this device: its version of Tenfold, and its target, or why that is not known; its GPUs."""
+        about = {"version": this_version(), "gpus": [f"{gpu.name} ({gpu.arch})" for gpu in gpus()]}
         try:
-            return {"version": this_version(), "target": asdict(detect_host()), "reason": None}
+            return {**about, "target": asdict(detect_host()), "reason": None}
         except TenfoldError as error:
-            return {"version": this_version(), "target": None, "reason": str(error)}
+            return {**about, "target": None, "reason": str(error)}
 
     def check(self, target: dict[str, Any]) -> None:
         """Whether code for a target (as in a manifest) runs here."""
@@ -80,8 +82,8 @@ class Bench:
         ports = [tuple(Port(each["name"], tuple(each["shape"]), each["dtype"]) for each in listed) for listed in (inputs, outputs)]
         program = Program(place, ports[0], ports[1], threads, frozenset(kernels))
         module = self._device.load(program, part)
-        for name in (LIBRARY, WEIGHTS):
-            (place / name).unlink()  # both are mapped
+        for name in program.files:
+            (place / name).unlink()  # both are mapped, or on the GPU
         self._programs[module] = program
         return module
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from ...runtime.manifest import WEIGHTS, Manifest, Port, sha256_of
+from ...runtime.manifest import CUDA_LIBRARY, LIBRARY, WEIGHTS, Manifest, Port, sha256_of
 from ...support.errors import TenfoldError
 from ...targets.gpu_target import CUDA
 
@@ -40,6 +40,11 @@ class Program:
     outputs: tuple[Port, ...]
     threads: int
     kernels: frozenset[str] = field(default=frozenset())
+
+    @property
+    def files(self) -> tuple[str, str]:
+        """The names of its files in the folder: code, and weights."""
+        return (CUDA_LIBRARY if (self.folder / CUDA_LIBRARY).exists() else LIBRARY), WEIGHTS
 
     @classmethod
     def of_artifact(cls, folder: Path, manifest: Manifest, threads: int | None = None) -> Program:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime.manifest import LIBRARY, WEIGHTS
 from ...runtime.memory_plan import tensor_bytes
 from ...support.errors import TenfoldError
 from ...targets import CpuTarget
@@ -43,7 +42,7 @@ class Remote(Closing):
         return self.session.target
 
     def describe(self) -> str:
-        return ", ".join(filter(None, (self.name, self.session.cpu)))
+        return ", ".join(filter(None, (self.name, self.session.cpu, *self.session.gpus)))
 
     def check(self, target: Mapping[str, Any]) -> str | None:
         try:
@@ -54,7 +53,7 @@ class Remote(Closing):
 
     def load(self, program: Program, timed: str = NETWORK) -> Handle:
         name = next(self._names)
-        for file in (LIBRARY, WEIGHTS):
+        for file in program.files:
             self.session.send(program.folder / file, f"{name}/{file}")
         ports = {"inputs": [asdict(port) for port in program.inputs], "outputs": [asdict(port) for port in program.outputs]}
         options = {"kernels": sorted(program.kernels), "threads": program.threads, "part": timed}

@@ -67,6 +67,7 @@ class Session:
             self.close()
             raise TenfoldError(f"device {address}: it has Tenfold {about['version']}, this is {this_version()}: {_mend(about)}")
         self._target, self._reason, self._facts = about["target"], about["reason"], self._read_facts(about.get("facts"))
+        self.gpus: list[str] = about.get("gpus", [])  # of a device in Python, for people
 
     @property
     def cpu(self) -> str:
