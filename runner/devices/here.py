@@ -64,10 +64,13 @@ class Here(Closing):
         The GPU that runs what is for GPUs, by the driver's count. Default: the first that can.
     """
 
+    name = HERE
     is_real = True
 
     def __init__(self, gpu: int | None = None) -> None:
-        self.gpu, self.name = gpu, HERE if gpu is None else f"{CUDA}:{gpu}"
+        self.gpu = gpu
+        if gpu is not None:
+            self.name = f"{CUDA}:{gpu}"
         self._loaded: dict[Handle, _Loaded] = {}
         self._count = 0
 
