@@ -30,7 +30,7 @@ Device = Annotated[
     str | None,
     typer.Option(
         "--device",
-        help="Run it there: here, HOST:PORT (tenfold serve), tracker:HOST:PORT/KEY (any free one), emulated[:CPU].",
+        help="Run it there: here, cuda:N, HOST:PORT (tenfold serve), tracker:HOST:PORT/KEY (any free one), emulated[:CPU].",
         metavar="D",
         autocompletion=device_names,
     ),

@@ -82,7 +82,8 @@ def _title(comparison: Comparison) -> str:
     machine = comparison.machine
     cpu = f"{machine['cpu']}, {machine['physical_cores']} cores"
     if gpu := machine.get("gpu"):
-        return f"{gpu['name']}, {gpu['driver']}; its own times, inputs and outputs in its memory; rivals multiply in {gpu['precision']}; host: {cpu}"
+        how = f"its own times, inputs and outputs in its memory; rivals multiply in {gpu['precision']}"
+        return f"{gpu['name']}, {gpu['driver']}; {how}; host: {cpu}"
     return f"{cpu}; threads of every engine: {comparison.threads}"
 
 

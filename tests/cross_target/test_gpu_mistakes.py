@@ -29,7 +29,9 @@ def test_no_nvcc(tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert 'pip install "tenfold[cuda]"' in said and not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("target", "words"), [("cuda:sm_99", "unknown architecture 'sm_99': it is one of sm_75"), ("cuda:sm_70", "unknown architecture 'sm_70'")])
+@pytest.mark.parametrize(("target", "words"), [
+    ("cuda:sm_99", "unknown architecture 'sm_99': it is one of sm_75"), ("cuda:sm_70", "unknown architecture 'sm_70'"),
+])
 def test_architectures_that_are_none(tiny_file: Path, tmp_path: Path, target: str, words: str):
     assert words in refused("compile", tiny_file, "-o", tmp_path / "out", "--target", target)
     assert not (tmp_path / "out").exists()

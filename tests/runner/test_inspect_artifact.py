@@ -23,7 +23,8 @@ def table(folder: Path) -> str:
 def test_one_for_this_machine(tiny_artifact: Path):
     found, manifest = inspect_artifact(tiny_artifact), Manifest.read(tiny_artifact / "manifest.json")
     assert sum(found.files.values()) == manifest.bytes
-    assert [(each.function, each.layers, each.macs) for each in found.kernels] == [(k["function"], k["layers"], k["macs"]) for k in manifest.kernels]
+    stated = [(kernel["function"], kernel["layers"], kernel["macs"]) for kernel in manifest.kernels]
+    assert [(each.function, each.layers, each.macs) for each in found.kernels] == stated
     assert "conv" in table(tiny_artifact) and "grid" not in table(tiny_artifact)
 
 
@@ -43,8 +44,9 @@ def test_one_for_gpus(gpu_artifact: Path):
 def test_the_command(gpu_artifact: Path, tmp_path: Path):
     done = tenfold("inspect", gpu_artifact, "--json", tmp_path / "out.json")
     assert done.code == 0, done.err
-    for words in ("cuda:sm_80", "emulated", "no GPU has run it", "code for  sm_80, compute_80", "model.cuda", "registers", "image: float32[1, 3, 8, 8]"):
+    for words in ("cuda:sm_80", "emulated", "no GPU has run it", "code for  sm_80, compute_80", "model.cuda", "registers"):
         assert words in done.out
+    assert "image: float32[1, 3, 8, 8]" in done.out
     content = json.loads((tmp_path / "out.json").read_text())
     assert content["kernels"][0]["launches"][0]["grid"] and content["manifest"]["target"]["name"] == "cuda:sm_80"
 

@@ -17,7 +17,8 @@ from tenfold.targets.cuda_driver import Gpu, driver, gpus
 ENUMERATIONS = {
     "CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT": cuda_driver.SMS, "CU_DEVICE_ATTRIBUTE_CLOCK_RATE": cuda_driver.CLOCK_KHZ,
     "CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE": cuda_driver.L2_BYTES, "CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE": cuda_driver.MEMORY_KHZ,
-    "CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH": cuda_driver.MEMORY_BITS, "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR": cuda_driver.MAJOR,
+    "CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH": cuda_driver.MEMORY_BITS,
+    "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR": cuda_driver.MAJOR,
     "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR": cuda_driver.MINOR, "CUDA_ERROR_OUT_OF_MEMORY": cuda_driver.OUT_OF_MEMORY,
     "CUDA_ERROR_INVALID_VALUE": cuda_driver.INVALID_VALUE, "CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL": context.DEVICE_ORDINAL,
     "CU_STREAM_NON_BLOCKING": context.NON_BLOCKING, "CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES": context.DYNAMIC_SHARED,
@@ -26,7 +27,7 @@ TYPES = {
     "unsigned int": ctypes.c_uint, "unsigned long long": ctypes.c_ulonglong, "size_t": ctypes.c_size_t, "unsigned char": ctypes.c_ubyte,
     "CUdeviceptr": ctypes.c_uint64, "CUdeviceptr *": ctypes.POINTER(ctypes.c_uint64), "float *": ctypes.POINTER(ctypes.c_float),
     "int *": ctypes.POINTER(ctypes.c_int), "CUdevice *": ctypes.POINTER(ctypes.c_int), "char *": ctypes.c_char_p, "void *": ctypes.c_void_p,
-    "void **": ctypes.POINTER(ctypes.c_void_p), "char **": ctypes.POINTER(ctypes.c_char_p), "CUgraphNode *": ctypes.POINTER(ctypes.c_void_p),
+    "void **": ctypes.POINTER(ctypes.c_void_p), "char **": ctypes.POINTER(ctypes.c_char_p),
     "CUDA_KERNEL_NODE_PARAMS *": ctypes.POINTER(cuda_functions.KernelNode),
 }  # fmt: skip
 INTEGERS = ("int", "CUresult", "CUdevice", "CUdevice_attribute", "CUfunction_attribute", "CUpointer_attribute")
@@ -87,7 +88,8 @@ def test_a_size_beyond_32_bits_is_not_cut(standin: StandIn):
 
 
 @pytest.mark.parametrize(("features", "runs"), [
-    (["sm_80"], True), (["sm_86"], True), (["sm_89"], False), (["sm_75"], False), (["compute_80"], True), (["compute_75"], True), (["compute_90"], False),
+    (["sm_80"], True), (["sm_86"], True), (["sm_89"], False), (["sm_75"], False),
+    (["compute_80"], True), (["compute_75"], True), (["compute_90"], False),
     (["sm_86a"], True), (["sm_80a"], False), ([], False), (["sm_x", "", "zen3"], False), (["sm_90", "compute_80"], True),
 ])
 def test_what_code_a_gpu_runs(features: list[str], runs: bool):
@@ -104,7 +106,8 @@ def test_which_gpu(standin: StandIn):
 
 
 @pytest.mark.parametrize(("index", "message"), [
-    (2, r"there is no GPU 2: this machine has 0 \(Old\), 1 \(New\)"), (-1, "there is no GPU -1"), (0, "it holds code for sm_90, and Old is sm_75"),
+    (2, r"there is no GPU 2: this machine has 0 \(Old\), 1 \(New\)"), (-1, "there is no GPU -1"),
+    (0, "it holds code for sm_90, and Old is sm_75"),
 ])
 def test_a_gpu_that_is_not_there_or_can_not(standin: StandIn, index: int, message: str):
     standin.gpu("Old", (7, 5))

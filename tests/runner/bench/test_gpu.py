@@ -66,7 +66,7 @@ def test_a_model_is_compiled_for_the_gpu_and_rivals_without_one_have_no_row(gpu:
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"threads": 2}, "threads are for CPUs: leave --threads out where a network runs on a GPU"),
-    ({"against": ["openvino"]}, "engine 'openvino' does not run on NVIDIA's GPUs: those that do are onnxruntime, tensorrt, torch, torch-compile"),
+    ({"against": ["openvino"]}, "engine 'openvino' does not run on NVIDIA's GPUs: those that do are onnxruntime, tensorrt, torch"),
     ({"against": ["torch"], "precision": "fp8"}, "precision must be one of float32, tf32, not 'fp8'"),
     ({"device": "cuda:7"}, "it is for a GPU: there is no GPU 7"),
     ({"device": "cuda:x"}, "device cuda:x: name a GPU as cuda:N"),

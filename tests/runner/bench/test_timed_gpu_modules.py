@@ -14,12 +14,14 @@ from tenfold.targets import resolve
 
 
 def test_no_gpu(standin: StandIn):
-    with pytest.raises(TenfoldError, match=r"^target cuda:sm_80: it is for a GPU: .* no CUDA-capable device is detected: candidates can't be timed here"):
+    message = r"^target cuda:sm_80: it is for a GPU: .* no CUDA-capable device is detected: candidates can't be timed here"
+    with pytest.raises(TenfoldError, match=message):
         TimedModules(resolve("cuda:sm_80"), device_of("here"))
 
 
 def test_emulation_has_no_times():
-    with pytest.raises(TenfoldError, match=r"^device emulated:cuda: times under emulation say nothing of a GPU: give here, cuda:N or HOST:PORT, with a GPU$"):
+    message = "^device emulated:cuda: times under emulation say nothing of a GPU: give here, cuda:N or HOST:PORT, with a GPU$"
+    with pytest.raises(TenfoldError, match=message):
         TimedModules(resolve("cuda:sm_80"), device_of("emulated:cuda"))
 
 

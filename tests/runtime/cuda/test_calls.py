@@ -109,7 +109,8 @@ def test_an_array_that_speaks_dlpack(network, context: Context, monkeypatch: pyt
         def __dlpack_device__(self):
             return 2, 0
 
-    tensor = SimpleNamespace(shape=x.shape, dtype="float32", data_ptr=lambda: there.__cuda_array_interface__["data"][0], is_contiguous=lambda: True)
+    address = there.__cuda_array_interface__["data"][0]
+    tensor = SimpleNamespace(shape=x.shape, dtype="float32", data_ptr=lambda: address, is_contiguous=lambda: True)
     monkeypatch.setattr("tenfold.runtime.cuda.arrays.ffi", lambda: SimpleNamespace(from_dlpack=lambda value: tensor))
     result = network(Dlpack())
     wait(context, 1)

@@ -124,7 +124,10 @@ def test_any_failure_while_loading_is_one_line(gpu: StandIn, gpu_artifact: Path,
     assert gpu.counts.all == 0
 
 
-@pytest.mark.parametrize("function", ["cuCtxPushCurrent_v2", "cuMemcpyHtoDAsync_v2", "cuGraphLaunch", "cuMemcpyDtoHAsync_v2", "cuStreamSynchronize"])
+CALLED = ["cuCtxPushCurrent_v2", "cuMemcpyHtoDAsync_v2", "cuGraphLaunch", "cuMemcpyDtoHAsync_v2", "cuStreamSynchronize"]
+
+
+@pytest.mark.parametrize("function", CALLED)
 def test_a_failure_of_one_call_is_one_line_and_the_next_call_works(gpu: StandIn, gpu_artifact: Path, function: str):
     network, x = tenfold.load(gpu_artifact), images(1)[0]
     gpu.fail(function, 719)
@@ -151,7 +154,8 @@ def test_too_little_memory(standin: StandIn, gpu_artifact: Path):
 
 def test_no_code_for_this_gpu(gpu: StandIn, gpu_artifact: Path):
     gpu.fail("cuModuleLoadData", 209)
-    with pytest.raises(TenfoldError, match=r"model\.cuda: GPU 0 refuses the code: .* no kernel image is available .*; compile the network for it"):
+    message = r"model\.cuda: GPU 0 refuses the code: .* no kernel image is available .*; compile the network for it"
+    with pytest.raises(TenfoldError, match=message):
         tenfold.load(gpu_artifact)
 
 

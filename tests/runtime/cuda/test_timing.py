@@ -45,7 +45,7 @@ def test_marks_and_the_buffer_that_flushes_are_given_back(standin: StandIn, mach
     assert standin.counts == before
 
 
-def test_a_cold_cache_is_one_that_a_larger_buffer_was_written_through(standin: StandIn, machine, x: np.ndarray, monkeypatch: pytest.MonkeyPatch):
+def test_before_a_run_with_a_cold_cache_a_larger_buffer_is_written(machine, x: np.ndarray, monkeypatch: pytest.MonkeyPatch):
     filled = []
     fill = timing.Stream.fill
     monkeypatch.setattr(timing.Stream, "fill", lambda self, memory, byte=0: (filled.append(memory.size), fill(self, memory, byte)))
