@@ -1,11 +1,13 @@
 // A stand-in for NVIDIA's driver: host memory as that of GPUs, work of streams put off until someone waits, graphs, failures on demand.
 // Kernels are a function of the test's. Nothing runs before it is waited for, so that memory which goes too early, or a missing wait, shows.
+#include <dlfcn.h>
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <memory>
@@ -296,6 +298,7 @@ EXPORT int cuModuleGetFunction(void** to, void* module, const char* name) {
   if (!modules.count(module)) return INVALID_HANDLE;
   auto* loaded = static_cast<Module*>(module);
   auto at = known.find({loaded->code, name});
+  if (at == known.end()) at = known.find({0, name});
   if (at == known.end()) return NOT_FOUND;
   auto& function = loaded->functions[name];
   if (!function) function.reset(new Function{loaded->code, name, at->second});
@@ -359,3 +362,72 @@ EXPORT int cuGraphLaunch(void* handle, void* stream) {
   }
   return OK;
 }
+
+// In a process that no test sets up: STANDIN names a file with the library of an emulated program, then for each GPU "gpu MAJOR MINOR BYTES",
+// for each kernel "kernel NAME" and the bytes of its operands, and for each failure "fail FUNCTION STATUS".
+namespace {
+
+struct Operand { uint64_t data, bytes; const char* name; int32_t element, output, written; };  // as runner/devices/cuda/library.py has them
+struct Request {
+  const char* kernel;
+  int32_t grid[3], block[3];
+  int64_t shared_bytes;
+  Operand* operands;
+  int32_t operand_count, order;
+  uint64_t seed;
+  const int64_t* blocks;
+  int64_t block_count;
+  int32_t workers, checks, counting;
+};
+struct Report { int32_t failed, thread; int64_t block, site; int32_t line; char text[400]; };
+
+std::map<std::string, std::vector<uint64_t>> operand_bytes;
+int (*emulate)(Request*, Report*) = nullptr;
+
+int emulated(uint64_t, const char* kernel, const unsigned* sizes, const uint64_t* arguments, int count) {
+  std::vector<Operand> operands;
+  for (int i = 0; i < count; ++i) operands.push_back({arguments[i], operand_bytes[kernel][i], "", 4, -1, 0});
+  std::vector<int64_t> blocks(int64_t(sizes[0]) * sizes[1] * sizes[2]);
+  for (size_t i = 0; i < blocks.size(); ++i) blocks[i] = int64_t(i);
+  Request request{kernel, {}, {}, sizes[6], operands.data(), count, 0, 0, blocks.data(), int64_t(blocks.size()), 1, 1, 0};
+  for (int i = 0; i < 3; ++i) request.grid[i] = int(sizes[i]), request.block[i] = int(sizes[3 + i]);
+  Report report{};
+  return emulate(&request, &report) || report.failed ? 719 : OK;
+}
+
+void set_up() {
+  const char* path = getenv("STANDIN");
+  if (!path) return;
+  std::ifstream file(path);
+  std::string line, word, name;
+  std::getline(file, line);
+  emulate = reinterpret_cast<int (*)(Request*, Report*)>(dlsym(dlopen(line.c_str(), RTLD_NOW), "emulator_launch"));
+  launcher = emulated;
+  while (file >> word) {
+    if (word == "gpu") {
+      int major, minor;
+      uint64_t bytes;
+      file >> major >> minor >> bytes;
+      standin_gpu("Stand-in", major, minor, bytes);
+    } else if (word == "fail") {
+      int status;
+      file >> name >> status;
+      standin_fail(name.c_str(), status, 0);
+    } else if (word == "version") {
+      file >> version;
+    } else {
+      file >> name;
+      std::getline(file, line);
+      char* at = line.data();
+      for (char* end = at; ; at = end) {
+        uint64_t bytes = strtoull(at, &end, 10);
+        if (end == at) break;
+        operand_bytes[name].push_back(bytes);
+      }
+      standin_kernel(0, name.c_str(), int(operand_bytes[name].size()));
+    }
+  }
+}
+const bool is_set_up = (set_up(), true);  // behind all that it fills
+
+}  // namespace

@@ -45,10 +45,23 @@ class Counts:
         return sum(getattr(self, each.name) for each in fields(self))
 
 
+def set_up_file(folder: Path, to: Path, *more: str, gpu: str = "gpu 8 0 1000000000") -> dict[str, str]:
+    """The environment of a process in which the stand-in runs the kernels of an artifact; `more` are lines of its file, see there."""
+    manifest, code, contents = Manifest.read(folder / "manifest.json"), CudaCode.read(folder / CUDA_LIBRARY), map_weights(folder / WEIGHTS)
+    tensors = _tensor_bytes(contents, [(port.shape, port.dtype) for port in (*manifest.inputs, *manifest.outputs)])
+    lines = [str(CudaProgram(code.source)._path), gpu, *more]
+    for step in contents.steps:
+        routine = code.routines[step.kernel]
+        operands = [*(tensors[each.position] for each in step.operands), *routine.scratch]
+        lines += [" ".join(["kernel", launch.kernel, *(str(operands[position]) for position in launch.arguments)]) for launch in routine.launches]
+    to.write_text("\n".join(lines) + "\n")
+    return {"STANDIN": str(to)}
+
+
 def build(folder: Path) -> Path:
     """Compile the stand-in."""
     library = folder / "libcuda.so.1"
-    subprocess.run(["g++", "-std=c++17", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", SOURCE, "-o", library], check=True)
+    subprocess.run(["g++", "-std=c++17", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", SOURCE, "-o", library, "-ldl"], check=True)
     return library
 
 

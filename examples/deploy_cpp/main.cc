@@ -1,8 +1,9 @@
 // Runs a network that `tenfold compile` wrote, without Python and without TVM: prints the largest numbers of each output, and the time.
 //
-//     deploy FOLDER INPUT... [--top N] [--runs N] [--threads N]
+//     deploy FOLDER INPUT... [--top N] [--runs N] [--threads N] [--gpu N]
 //
 // An input is a .npy file of the network's shape and type, or a raw file of as many bytes; one for each input, in the order of the network.
+// Networks for GPUs run on the first one that can, or on that of --gpu, counted from 0.
 
 #include <algorithm>
 #include <chrono>
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include "tenfold.h"
+#include "tenfold_cuda.h"
 
 namespace {
 
@@ -27,7 +29,7 @@ using Bytes = std::vector<char>;  // aligned for any number
 struct Options {
   std::string folder;
   std::vector<std::string> inputs;
-  long top = 5, runs = 20, threads = 0;
+  long top = 5, runs = 20, threads = 0, gpu = -1;
 };
 
 Options parse(int count, char** words) {
@@ -36,6 +38,7 @@ Options parse(int count, char** words) {
   for (int i = 1; i < count; ++i) {
     std::string word = words[i];
     long* number = word == "--top" ? &options.top : word == "--runs" ? &options.runs : word == "--threads" ? &options.threads : nullptr;
+    if (word == "--gpu") number = &options.gpu;
     if (!number) {
       if (word.rfind("--", 0) == 0) throw Error("there is no option " + word);
       names.push_back(word);
@@ -43,9 +46,10 @@ Options parse(int count, char** words) {
     }
     char* end = nullptr;
     *number = ++i < count ? std::strtol(words[i], &end, 10) : 0;
-    if (!end || *end || end == words[i] || *number < 1 || *number > 65536) throw Error(word + " takes a number from 1 to 65536");
+    if (!end || *end || end == words[i] || *number < (number != &options.gpu) || *number > 65536)
+      throw Error(word + " takes a number from " + (number == &options.gpu ? "0" : "1") + " to 65536");
   }
-  if (names.size() < 2) throw Error("usage: deploy FOLDER INPUT... [--top N] [--runs N] [--threads N]");
+  if (names.size() < 2) throw Error("usage: deploy FOLDER INPUT... [--top N] [--runs N] [--threads N] [--gpu N]");
   options.folder = names[0];
   options.inputs.assign(names.begin() + 1, names.end());
   return options;
@@ -111,8 +115,8 @@ void print(const Port& port, const Bytes& bytes, long top) {
   if (port.dtype == "int32") print_largest<int32_t>(bytes, top);
 }
 
-void deploy(const Options& options) {
-  tenfold::Network net(options.folder, static_cast<int>(options.threads));
+template <typename Network>
+void deploy(const Options& options, Network& net, const std::string& where) {
   if (net.inputs().size() != options.inputs.size())
     throw Error(options.folder + ": it has " + std::to_string(net.inputs().size()) + " inputs, and there are " +
                 std::to_string(options.inputs.size()) + " files");
@@ -132,7 +136,19 @@ void deploy(const Options& options) {
   }
   for (size_t i = 0; i < outputs.size(); ++i) print(net.outputs()[i], arrays[options.inputs.size() + i], options.top);
   std::nth_element(times.begin(), times.begin() + options.runs / 2, times.end());
-  std::printf("%.3f ms (median of %ld runs on %d threads)\n", times[static_cast<size_t>(options.runs / 2)], options.runs, net.threads());
+  std::printf("%.3f ms (median of %ld runs on %s)\n", times[static_cast<size_t>(options.runs / 2)], options.runs, where.c_str());
+}
+
+void deploy(const Options& options) {
+  if (std::ifstream(options.folder + "/model.cuda")) {
+    if (options.threads) throw Error("--threads is for CPUs, and " + options.folder + " runs on a GPU");
+    tenfold::GpuNetwork net(options.folder, static_cast<int>(options.gpu));
+    deploy(options, net, "GPU " + std::to_string(net.device()) + ", with copies");
+  } else {
+    if (options.gpu >= 0) throw Error("--gpu is for networks that are compiled for GPUs, and " + options.folder + " is for a CPU");
+    tenfold::Network net(options.folder, static_cast<int>(options.threads));
+    deploy(options, net, std::to_string(net.threads()) + " threads");
+  }
 }
 
 }  // namespace

@@ -24,6 +24,7 @@ struct Manifest {
   int threads = 1;
   int64_t pieces = 0;  // 0: not known
   std::string library_sha256, weights_sha256;  // empty: not known
+  std::vector<std::string> features;           // that the code needs: of a CPU, or the GPUs that there is code for
 };
 
 inline std::vector<Port> ports(const Json& listed) {
@@ -54,12 +55,16 @@ inline std::string lacking(const Json& target) {
   return "";
 }
 
-inline Manifest read_manifest(const std::string& folder) {
+// library: the file with the code, model.so or model.cuda.
+inline Manifest read_manifest(const std::string& folder, const std::string& library = "model.so") {
   const std::string path = folder + "/manifest.json";
   struct stat about = {};
   if (stat(folder.c_str(), &about) != 0) throw Error(folder + ": " + std::strerror(errno));
   if (!S_ISDIR(about.st_mode)) throw Error(folder + ": this is a file, not an artifact folder");
-  for (const char* name : {"manifest.json", "model.so", "weights.bin"})
+  const bool on_gpu = library == "model.cuda";
+  if (!on_gpu && stat((folder + "/model.cuda").c_str(), &about) == 0)
+    throw Error(folder + ": it is for GPUs: load it with tenfold::GpuNetwork (tenfold_cuda.h)");
+  for (const std::string& name : {std::string("manifest.json"), library, std::string("weights.bin")})
     if (stat((folder + "/" + name).c_str(), &about) != 0) throw Error(folder + ": not an artifact: there is no " + name + " in it");
   Mapping file(path);
   Manifest manifest;
@@ -75,7 +80,8 @@ inline Manifest read_manifest(const std::string& folder) {
     manifest.pieces = json["pieces"].whole(1, INT64_MAX);
     manifest.library_sha256 = json["library_sha256"].string();
     manifest.weights_sha256 = json["weights_sha256"].string();
-    lack = lacking(json["target"]);
+    for (const Json& each : json["target"]["features"].of('[', "a list").items) manifest.features.push_back(each.string());
+    if (!on_gpu) lack = lacking(json["target"]);
   } catch (const Error& error) {
     throw Error(path + ": " + error.what());
   }
