@@ -53,7 +53,8 @@ def set_up_file(folder: Path, to: Path, *more: str, gpu: str = "gpu 8 0 10000000
     for step in contents.steps:
         routine = code.routines[step.kernel]
         operands = [*(tensors[each.position] for each in step.operands), *routine.scratch]
-        lines += [" ".join(["kernel", launch.kernel, *(str(operands[position]) for position in launch.arguments)]) for launch in routine.launches]
+        for launch in routine.launches:
+            lines.append(" ".join(["kernel", launch.kernel, *(str(operands[position]) for position in launch.arguments)]))
     to.write_text("\n".join(lines) + "\n")
     return {"STANDIN": str(to)}
 

@@ -92,7 +92,8 @@ def test_nan_is_refused(run, gpu_artifact: Path, x: np.ndarray, tmp_path: Path):
 @pytest.mark.parametrize(("change", "message"), [
     ({"fatbin": "AAA"}, "its machine code is cut short"), ({"fatbin": "A==="}, "its machine code is damaged"),
     ({"fatbin": ""}, "it holds no machine code"),
-    ({"routines": {}}, "model.cuda has no kernel 'transpose'"), ({"format": 7}, "its format is another one"), ({"routines": []}, "an object"),
+    ({"routines": {}}, "model.cuda has no kernel 'transpose'"), ({"routines": []}, "an object"),
+    ({"format": 7}, "its format is another one"),
 ])
 def test_code_that_is_none(run, gpu_artifact: Path, tmp_path: Path, change: dict, message: str):
     folder = tmp_path / "copy"
@@ -117,7 +118,8 @@ def test_functions_are_those_that_are_held_against_the_header():
     kinds = {"void*": "c_void_p", "const void*": "c_void_p", "void**": "LP_c_void_p", "void* const*": "LP_c_void_p",
              "int": "c_int", "int*": "LP_c_int", "unsigned": "c_uint", "size_t": "c_ulong", "uint64_t": "c_ulong",
              "uint64_t*": "LP_c_ulong", "unsigned char": "c_ubyte",
-             "unsigned long long": "c_ulong", "const char*": "c_char_p", "const char**": "LP_c_char_p", "const KernelNode*": "LP_KernelNode"}
+             "unsigned long long": "c_ulong", "const char*": "c_char_p", "const char**": "LP_c_char_p",
+             "const KernelNode*": "LP_KernelNode"}
     text = (HEADER / "tenfold" / "cuda_driver.h").read_text()
     declared = re.findall(r"^  TENFOLD_CUDA\(\w+, (\w+), (.*)\)$", text, re.M)
     assert len(declared) == text.count("\n  TENFOLD_CUDA(") > 20
