@@ -33,7 +33,6 @@ Device = Annotated[
         help="Run it there: here, cuda:N, HOST:PORT (tenfold serve), tracker:HOST:PORT/KEY (any free one), emulated[:CPU].",
         metavar="D",
         autocompletion=device_names,
-        autocompletion=device_names,
     ),
 ]
 Silence = Annotated[
