@@ -192,7 +192,7 @@ def bench(
         opened = open_entries(paths, rivals, folder, threads, chosen, given, images, say, where)
         rows, measurement = _rows(opened, images, runs, threads, until_stable, say)
         machine = describe_machine([] if on_gpu else against) if remote is None else describe_device(remote)
-        if on_gpu:
+        if on_gpu and remote is None:  # a device elsewhere names its GPUs itself
             machine["gpu"] = describe_gpu([one.engine.artifact for one in opened.entries if isinstance(one.engine, Tenfold)], precision)
         if profile:
             rows = _profiled(rows, opened, images, runs, threads, say)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import tenfold
 from cuda_standin import StandIn
 from tenfold.runner.devices.choose import device_of
 from tenfold.runner.devices.device import Program
+from tenfold.runtime.cuda.machine import GpuMachine
 from tenfold.runtime.manifest import Manifest, sha256_of
 from tenfold.support.errors import TenfoldError
 
@@ -77,6 +79,25 @@ def test_two_networks_and_two_threads_at_once(gpu: StandIn, gpu_artifact: Path, 
     for (number, turn), result in found.items():
         np.testing.assert_array_equal(result, expected(folders[number % 2], images(3)[turn]))
     assert len(found) == 12
+
+
+def test_threads_that_call_one_network_take_turns(gpu: StandIn, gpu_artifact: Path, monkeypatch: pytest.MonkeyPatch):
+    """Each stops between its copies and its kernels, so that another would come in between."""
+    copy_in = GpuMachine.copy_in
+
+    def slowly(machine: GpuMachine, arrays: list[np.ndarray]) -> None:
+        copy_in(machine, arrays)
+        time.sleep(0.02)
+
+    network, found = tenfold.load(gpu_artifact), {}
+    monkeypatch.setattr(GpuMachine, "copy_in", slowly)
+    threads = [threading.Thread(target=lambda number=number, x=x: found.update({number: network(x)})) for number, x in enumerate(images(4))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, x in enumerate(images(4)):
+        np.testing.assert_array_equal(found[number], expected(gpu_artifact, x))
 
 
 def test_everything_is_given_back(gpu: StandIn, gpu_artifact: Path):
