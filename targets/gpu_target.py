@@ -62,7 +62,8 @@ class GpuTarget(Target):
         if precision not in PRECISIONS:
             raise TenfoldError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
         if precision == TF32 and not self.model.tensor_fma_per_cycle:
-            raise TenfoldError(f"target {self.name}: tensor cores of {min(self.archs)} have no {TF32}: take precision {FP16}")
+            oldest = min(self.archs, key=capability_of)
+            raise TenfoldError(f"target {self.name}: tensor cores of {oldest} have no {TF32}: take precision {FP16}")
         return replace(self, precision=precision)
 
 

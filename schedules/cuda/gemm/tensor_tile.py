@@ -96,7 +96,9 @@ class TensorTile:
 
 
 def allowed(tile: TensorTile, shape: GemmShape, model: GpuModel) -> bool:
-    """Whether a tile can be built."""
+    """Whether a tile can be built. Where the result is a single row or filter, its axis says nothing of lanes: all would store it."""
+    if shape.rows == 1 or shape.filters * shape.groups == 1:
+        return False
     if tile.rows % tile.warp_rows or tile.filters % tile.warp_filters or not 1 <= tile.warps <= 8:
         return False
     if tile.thread_rows * tile.thread_filters > MOST_SUMS or tile.registers > MOST_REGISTERS or tile.warp_rows > tile.rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 from tenfold.schedules.cuda.convolution import choose_convolution, convolution_at
 from tenfold.schedules.cuda.fully_connected import choose_dense
-from tenfold.schedules.cuda.gemm.tensor_tile import TensorTile, cycles
+from tenfold.schedules.cuda.gemm.tensor_tile import TensorTile, cycles, tiles
 from tenfold.schedules.cuda.gemm.tile import GemmShape
 from tenfold.schedules.shapes import ConvGeometry, ConvWorkload, DenseWorkload
 from tenfold.support.errors import TenfoldError
@@ -30,6 +30,11 @@ def test_a_record_of_another_precision_is_refused():
     for precision in ("float32", "fp16"):
         with pytest.raises(TenfoldError, match="the choice for conv2d 8x28x28x256"):
             choose_convolution(LARGE, SM80.with_precision(precision)).at(point)
+
+
+@pytest.mark.parametrize("shape", [GemmShape(1, 64, 400), GemmShape(100, 1, 400)])
+def test_a_single_row_or_filter_is_not_for_tensor_cores(shape):
+    assert not any(True for _ in tiles(shape, SM80.model, "tf32"))
 
 
 def test_an_old_gpu_has_two_stages():
