@@ -108,8 +108,8 @@ def allowed(tile: TensorTile, shape: GemmShape, model: GpuModel) -> bool:
     # Each thread copies whole vectors of both operands in each step.
     if (4 * tile.rows * tile.depth) % (16 * tile.threads) or (tile.weight_bytes * tile.depth * tile.filters) % (16 * tile.threads):
         return False
-    if 1 in (shape.rows, shape.filters) or (shape.groups > 1 and shape.filters % tile.filters):
-        return False  # of a single row or filter nearly all of a tile would be idle
+    if shape.groups > 1 and shape.filters % tile.filters:
+        return False
     return tile.splits <= max(1, ceil(shape.terms / tile.depth) // 2)
 
 
