@@ -13,6 +13,12 @@ import onnx
 import onnxruntime
 import pytest
 from tenfold.codegen.cuda.nvcc import finds_nvcc
+from tenfold.runner.devices.artifacts import load_on
+from tenfold.runner.devices.emulated_cuda import EmulatedCuda
+from tenfold.runtime.cuda.code_file import CudaCode
+from tenfold.runtime.cuda.launches import Launch
+from tenfold.runtime.manifest import Manifest
+from tenfold.runtime.weights import map_weights
 
 GPU = Path(__file__).parent / "gpu"
 sys.path.insert(0, str(GPU))
@@ -21,6 +27,7 @@ from box.case import Case  # noqa: E402
 from box.child import OUT_OF_TIME, run  # noqa: E402
 from box.journal import UNFINISHED, Journal  # noqa: E402
 from box.measure import ROUNDS, milliseconds  # noqa: E402
+from box.network import OnGpu  # noqa: E402
 from box.reference import Reference, chosen_images, images  # noqa: E402
 from box.steps import Box, Differs, ratio, slowest  # noqa: E402
 from box.table import table  # noqa: E402
@@ -114,6 +121,32 @@ def test_a_process_that_takes_too_long_leaves_none_behind(tmp_path):
     while stat.exists() and " Z " not in stat.read_text():  # gone, or dead and not yet collected
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_on_a_gpu_the_kernels_alone_are_those_that_multiply(standin, gpu_artifact, image):
+    """A stand-in for the driver runs them, so the times say nothing."""
+    standin.gpu()
+    standin.knows(gpu_artifact)
+    manifest = Manifest.read(gpu_artifact / "manifest.json")
+    ports = [tuple((port.name, port.shape, port.dtype) for port in each) for each in (manifest.inputs, manifest.outputs)]
+    macs = {kernel["function"]: kernel["macs"] for kernel in manifest.kernels}
+    network = OnGpu(a_case(inputs=ports[0], outputs=ports[1], macs=macs), gpu_artifact)
+    expected = load_on(EmulatedCuda(), gpu_artifact)(image)
+    np.testing.assert_allclose(network.run([image])[0], expected, rtol=1e-5, atol=1e-6)
+    whole, launched = [launch.kernel for launch in launches_of(gpu_artifact)], {}
+    for name, way in network.ways().items():
+        standin.launched.clear()
+        assert way(2) >= 0
+        launched[name] = list(standin.launched)
+    assert launched["graph"] == launched["launches"] == 2 * whole
+    multiplying = [launch.kernel for launch in launches_of(gpu_artifact, macs)]
+    assert launched["kernels"] == 2 * multiplying and 0 < len(multiplying) < len(whole)
+
+
+def launches_of(folder: Path, macs: dict[str, int] | None = None) -> list[Launch]:
+    """Those of an artifact, of all functions or of those that multiply."""
+    code, steps = CudaCode.read(folder / "model.cuda"), map_weights(folder / "weights.bin").steps
+    return [launch for step in steps if macs is None or macs[step.kernel] for launch in code.routines[step.kernel].launches]
 
 
 def test_rows_that_were_broken_off_are_tried_again(tmp_path):

@@ -1,32 +1,23 @@
 """Times by the GPU's own clock: everything that the box times of Tenfold goes through here."""
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
+from typing import Any
 
-from tenfold.runtime.cuda.context import Context, Stream
+from tenfold.runtime.cuda.context import Event
+from tenfold.runtime.cuda.machine import GpuMachine
 
 
-class Events:
-    """Two events of a stream."""
+def timed(machine: GpuMachine, launch: Callable[[], Any]) -> Callable[[int], float]:
+    """How many milliseconds so many launches take together, one behind the other."""
 
-    def __init__(self, context: Context, stream: Stream) -> None:
-        self._call, self._stream = context.driver.call, stream
-        self._begin, self._end = ctypes.c_void_p(), ctypes.c_void_p()
-        for event in (self._begin, self._end):
-            self._call("cuEventCreate", ctypes.byref(event), 0)
-
-    def of(self, launch: Callable[[], None]) -> Callable[[int], float]:
-        """How many milliseconds so many launches take together, one behind the other."""
-
-        def runs(count: int) -> float:
-            self._call("cuEventRecord", self._begin, self._stream.handle)
+    def runs(count: int) -> float:
+        with machine.lock, machine.context.current():
+            begin, end = Event(machine.context), Event(machine.context)
+            begin.record(machine.stream)
             for _ in range(count):
                 launch()
-            self._call("cuEventRecord", self._end, self._stream.handle)
-            self._call("cuEventSynchronize", self._end)
-            taken = ctypes.c_float()
-            self._call("cuEventElapsedTime", ctypes.byref(taken), self._begin, self._end)
-            return taken.value
+            end.record(machine.stream)
+            return end.since(begin)
 
-        return runs
+    return runs

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from tenfold.runtime.cuda.code_file import CudaCode
+from tenfold.runtime.cuda.graph import Graph
 from tenfold.runtime.cuda.machine import GpuMachine
 from tenfold.runtime.manifest import Port
 from tenfold.runtime.weights import map_weights
 
 from .case import CASES, Case, unpack_files
-from .events import Events
+from .events import timed
 
 Runs = Callable[[int], float]  # so many runs one after the other -> milliseconds of all together
 
@@ -35,28 +35,24 @@ class OnGpu:
         contents = map_weights(folder / "weights.bin")
         ports = ([(shape, dtype) for _, shape, dtype in each] for each in (case.inputs, case.outputs))
         self.machine = GpuMachine(folder / "model.cuda", contents, *ports)
-        routines = CudaCode.read(folder / "model.cuda").routines
-        counts = [case.macs.get(step.kernel, 0) > 0 for step in contents.steps for _ in routines[step.kernel].launches]
-        self._kernels = [launch for launch, counted in zip(self.machine._launches, counts, strict=True) if counted]
+        steps = zip(contents.steps, self.machine.steps, strict=True)
+        self._kernels = [launch for step, launches in steps if case.macs.get(step.kernel) for launch in launches]
 
     def run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         return self.machine(arrays)
 
     def ways(self) -> dict[str, Runs]:
-        stream, launches = self.machine._stream, self.machine._launches
-        self.machine._context.use()
-        events = Events(self.machine._context, stream)
-        stream.capture()
-        for launch in self._kernels:
-            launch.into(stream)
-        kernels = stream.captured()
+        machine = self.machine
+        with machine.context.current():
+            kernels = Graph(machine.context, self._kernels)
 
         def one_by_one() -> None:
-            for launch in launches:
-                launch.into(stream)
+            for step in machine.steps:
+                for launch in step:
+                    launch.into(machine.stream)
 
-        return {"graph": events.of(lambda: self.machine._graph.launch(stream)), "kernels": events.of(lambda: kernels.launch(stream)),
-                "launches": events.of(one_by_one)}
+        launches = {"graph": machine.launch, "kernels": lambda: kernels.launch(machine.stream), "launches": one_by_one}
+        return {name: timed(machine, launch) for name, launch in launches.items()}
 
 
 class OnEmulator:
