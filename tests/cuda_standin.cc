@@ -193,9 +193,15 @@ EXPORT int cuDevicePrimaryCtxRetain(void** to, int device) {
 }
 EXPORT int cuDevicePrimaryCtxRelease_v2(int device) {
   ENTER("cuDevicePrimaryCtxRelease_v2")
-  return gpus.at(device).retained-- > 0 ? OK : INVALID_CONTEXT;
+  if (device >= int(gpus.size()) || !gpus[device].retained) return INVALID_CONTEXT;  // a network of an earlier test goes late
+  return --gpus[device].retained, OK;
 }
-EXPORT int cuCtxPushCurrent_v2(void* context) { ENTER("cuCtxPushCurrent_v2") return current.push_back(static_cast<Context*>(context)), OK; }
+EXPORT int cuCtxPushCurrent_v2(void* context) {
+  ENTER("cuCtxPushCurrent_v2")
+  for (auto& each : contexts)
+    if (each.get() == context) return current.push_back(each.get()), OK;
+  return INVALID_CONTEXT;
+}
 EXPORT int cuCtxPopCurrent_v2(void** to) {
   ENTER("cuCtxPopCurrent_v2")
   if (current.empty()) return INVALID_CONTEXT;

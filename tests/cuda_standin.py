@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -162,9 +163,11 @@ def standin_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def standin(standin_library: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
     """The driver of this machine, without a GPU so far."""
+    gc.collect()  # networks of earlier tests that wait for it: they would give their memory back to this one's driver
     monkeypatch.setattr(cuda_driver, "LIBRARY", str(standin_library))
     cuda_driver.driver.cache_clear()
     yield StandIn(standin_library)
+    gc.collect()
     cuda_driver.driver.cache_clear()
 
 
