@@ -34,7 +34,8 @@ def weight(geometry: ConvGeometry, channels: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("filters, channels, size, kernel, stride, groups", [
-    (64, 64, 56, 3, 1, 1), (128, 128, 28, 3, 1, 1), (512, 256, 14, 1, 1, 1), pytest.param(64, 3, 224, 7, 2, 1, marks=HALVES), (512, 512, 7, 3, 1, 1),
+    (64, 64, 56, 3, 1, 1), (128, 128, 28, 3, 1, 1), (512, 256, 14, 1, 1, 1),
+    pytest.param(64, 3, 224, 7, 2, 1, marks=HALVES), (512, 512, 7, 3, 1, 1),
     (96, 96, 56, 3, 2, 96), (192, 192, 28, 3, 1, 192),
 ])  # fmt: skip
 def test_convolutions(filters, channels, size, kernel, stride, groups):
