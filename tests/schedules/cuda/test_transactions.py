@@ -10,7 +10,8 @@ from tenfold.schedules.cuda.convolution_run import ConvolutionRun
 from tenfold.schedules.cuda.fully_connected import choose_dense
 from tenfold.schedules.shapes import ConvGeometry, ConvWorkload, DenseWorkload
 
-MOST_WAVEFRONTS, MOST_SECTORS = 1.1, 1.2  BLOCKS = 2  # of a launch, that are counted
+MOST_WAVEFRONTS, MOST_SECTORS = 1.1, 1.2  # over the least
+BLOCKS = 2  # of a launch, that are counted
 
 
 def counted(kernel: Kernel, weights: list, shape: tuple[int, ...]) -> Emulated:
