@@ -152,13 +152,17 @@ class ChainKernel(Kernel):
 
 
 def chainable(links: Sequence[ConvWorkload]) -> bool:
-    """Whether convolutions can be stages of one kernel: of one group or depthwise, whole vectors of channels, no permutation between."""
+    """Whether convolutions can be stages of one kernel: whole vectors of channels in each group, or depthwise; no permutation between.
+
+    The first one reads the image a few channels at a time, for all filters: it has one group.
+    """
     def fits(link: ConvWorkload) -> bool:
         geometry = link.geometry
-        plain = geometry.upsample == (1, 1) and (geometry.groups == 1 or link.depthwise) and min(geometry.padding) >= 0
-        return plain and not (link.pools or link.averages or link.gathered) and not (link.channels % VECTOR or geometry.filters % VECTOR)
+        groups = 1 if link.depthwise else geometry.groups
+        whole = not (link.channels // groups % VECTOR or geometry.filters // groups % VECTOR)
+        return whole and geometry.upsample == (1, 1) and min(geometry.padding) >= 0 and not (link.pools or link.averages or link.gathered)
 
-    return not links[0].depthwise and all(map(fits, links))
+    return links[0].geometry.groups == 1 and all(map(fits, links))
 
 
 def stages_of(links: Sequence[ConvWorkload]) -> tuple[ChainStage, ...]:

@@ -35,7 +35,7 @@ MOST_MORE = 4  # rows, and columns, by which a plane is made larger so that it c
 
 @dataclass(frozen=True)
 class ChainStage:
-    """One convolution of a chain: depthwise, or of one group.
+    """One convolution of a chain: depthwise, of one group, or behind the first one of groups of whole vectors.
 
     Attributes
     ----------
@@ -57,6 +57,11 @@ class ChainStage:
     def depthwise(self) -> bool:
         """Whether it works channel by channel."""
         return self.geometry.groups == self.channels == self.geometry.filters > 1
+
+    @property
+    def depth(self) -> int:
+        """Channels of its input that each filter reads."""
+        return self.channels // self.geometry.groups
 
     @property
     def taps(self) -> int:
@@ -208,10 +213,14 @@ def _sums(plane: te.Tensor, weight: te.Tensor, stage: ChainStage, shape: tuple[i
         return te.compute(shape, lambda n, ty, tx, y, x, f: te.sum(
             plane[n, ty, tx, y * stride_h + ky * dilation_h, x * stride_w + kx * dilation_w, f] * weight[ky, kx, f], axis=[ky, kx]),
             name=name, attrs=attrs)  # fmt: skip
-    ci = te.reduce_axis((0, stage.channels), "ci")
-    return te.compute(shape, lambda n, ty, tx, y, x, f: te.sum(
-        plane[n, ty, tx, y * stride_h + ky * dilation_h, x * stride_w + kx * dilation_w, ci] * weight[ky, kx, ci, f], axis=[ci, ky, kx]),
-        name=name, attrs=attrs)  # fmt: skip
+    ci, own = te.reduce_axis((0, stage.depth), "ci"), stage.geometry.filters // stage.geometry.groups
+
+    def product(n: ir.Expr, ty: ir.Expr, tx: ir.Expr, y: ir.Expr, x: ir.Expr, f: ir.Expr) -> ir.Expr:
+        channel = ci if stage.geometry.groups == 1 else f // own * stage.depth + ci
+        value = plane[n, ty, tx, y * stride_h + ky * dilation_h, x * stride_w + kx * dilation_w, channel]
+        return te.sum(value * weight[ky, kx, ci, f], axis=[ci, ky, kx])
+
+    return te.compute(shape, product, name=name, attrs=attrs)
 
 
 def _activated(sums: te.Tensor, stage: ChainStage, operands: Sequence[te.Tensor], part: Part, name: str) -> te.Tensor:

@@ -14,6 +14,7 @@ A depthwise stage reads its plane and its weights where they lie: a thread has a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import gcd
 
 from tvm import tirx
 from tvm.s_tir import Schedule
@@ -134,7 +135,7 @@ class _Stage:
     def _dense(self, pixels: LoopRV, lanes: LoopRV, reduced: list[LoopRV]) -> None:
         s = self.s
         ci, ky, kx = reduced
-        few = min(CHANNELS, extent_of(s, ci))
+        few = gcd(CHANNELS, extent_of(s, ci))  # whole steps: a condition on a part of one would be lost where blocks are moved
         step, inner = s.split(ci, [None, few])
         four, one = s.split(inner, [None, VECTOR])
         s.reorder(step, ky, kx, four, one, pixels, lanes)

@@ -26,7 +26,7 @@ def shared_bytes(stages: Sequence[ChainStage], tile: ChainTile) -> int:
     plan = parts(stages, tile)
     planes = [4 * prod(part.size) * stage.geometry.filters for part, stage in zip(plan[1:], stages[:-1], strict=False)]
     image = 4 * prod(plan[0].size) * min(CHANNELS, stages[0].channels)
-    weights = max((4 * min(CHANNELS, stage.channels) * stage.geometry.filters for stage in stages if not stage.depthwise), default=0)
+    weights = max((4 * min(CHANNELS, stage.depth) * stage.geometry.filters for stage in stages if not stage.depthwise), default=0)
     return sum(planes) + image + weights
 
 
@@ -60,7 +60,7 @@ def cycles(stages: Sequence[ChainStage], batch: int, tile: ChainTile, model: Gpu
         own = _pixels(part, stage, tile)
         assert own is not None
         results = prod(part.size) * stage.geometry.filters
-        terms = stage.taps * (1 if stage.depthwise else stage.channels)
+        terms = stage.taps * stage.depth
         products = results * terms / model.fma_per_cycle
         # Vectors of 16 bytes: of a dense stage, those of a thread's pixels for four terms, and of its filters for each.
         loads = results * terms / VECTOR * (2 if stage.depthwise else (1 / VECTOR + 1 / own))
@@ -77,7 +77,7 @@ def copied_bytes(stages: Sequence[ChainStage], index: int, tile: ChainTile) -> i
     own = _pixels(plan[index + 1], stage, tile)
     assert own is not None
     passes, groups = rounds(plan[index + 1].size, stage.geometry.filters, tile.threads, own)
-    weights = stage.taps * stage.channels * (1 if stage.depthwise else stage.geometry.filters) * groups
+    weights = stage.taps * stage.depth * stage.geometry.filters * groups
     image = prod(plan[0].size) * stage.channels * passes * groups if index == 0 else 0
     return 4 * (weights + image)
 

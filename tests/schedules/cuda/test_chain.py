@@ -46,6 +46,8 @@ CHAINS = {
     "inverted residual": ((1, 15, 15, 8), [G(48, (1, 1)), same(48, 3, 2, groups=48), G(12, (1, 1))]),
     "inverted residual 5 x 5": ((1, 8, 8, 16), [G(64, (1, 1)), same(64, 5, groups=64), G(16, (1, 1))]),
     "two flattened": ((1, 10, 10, 4), [G(16, (1, 1)), *separable(16, 3, 3), G(8, (1, 1))]),
+    "biclustered": ((1, 9, 10, 16), [G(16, (1, 1)), same(32, 3, groups=4), G(24, (1, 1))]),
+    "groups at the end": ((1, 8, 8, 8), [G(24, (1, 1)), same(16, 3, groups=2)]),
     "stem": ((1, 17, 17, 4), [same(16, 3, 2), G(8, (1, 1))]),
     "not padded": ((1, 11, 10, 4), [G(8, (3, 3)), G(8, (2, 2), padding=(0, 1, 1, 0))]),
 }
