@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import tvm
-from tvm import relax
+from tvm import relax, tirx
 
 from ..schedules.backend import Backend
 from ..schedules.driver import ApplySchedules
@@ -115,6 +115,11 @@ def _check_operators(mod: tvm.IRModule, backend: Backend) -> None:
         if name in backend.lacks:
             missing.append(f"operator {name.removeprefix('relax.')} (the node that makes {str(binding.var.name)!r}) has no kernel "
                            f"for target {backend.target.name}: cut the network before it, or compile for a CPU")
+
+        shape = getattr(getattr(binding.var.ty, "shape", None), "values", None) or ()
+        if any(isinstance(size, tirx.IntImm) and int(size.value) == 0 for size in shape):
+            missing.append(f"operator {name.removeprefix('relax.')} (the node that makes {str(binding.var.name)!r}) gives a tensor without "
+                           f"elements, which target {backend.target.name} has no kernels for: cut the network before it")
 
     missing: list[str] = []
     if backend.lacks:

@@ -24,7 +24,7 @@ def threads_for(count: int, threads: int) -> int:
 
     The axes of a single element say nothing of threads: all of a warp would store it.
     """
-    return 1 if count == 1 else min(threads, -(-count // 32) * 32)
+    return 1 if count <= 1 else min(threads, -(-count // 32) * 32)
 
 
 def bind_threads(s: Schedule, loop: LoopRV, threads: int = THREADS) -> LoopRV:
