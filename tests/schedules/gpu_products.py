@@ -4,6 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 import tvm
 from convolution_checks import reference
 from tenfold.codegen.cuda.source import generate
@@ -88,3 +89,9 @@ def some_convolution(seed: int) -> ConvWorkload:
     groups, own = one((1, 10), (1, 40), (1, 64), (1, 33), (2, 16), (3, 32))
     geometry = ConvGeometry(groups * own, kernel, one((1, 1), (1, 1), (2, 2), (1, 2)), padding, dilation, groups, upsample)
     return ConvWorkload(geometry, (int(rng.integers(5, 12)), int(rng.integers(5, 12))), groups * one(3, 4, 8, 16, 20), one(1, 1, 2))
+
+
+def seeds(quick: int, slow: int, every: int) -> list:
+    """Seeds of random cases: the first ones are run always, some more with the slow tests, the others with the long ones."""
+    marked = [pytest.param(seed, marks=pytest.mark.slow) for seed in range(quick, slow)]
+    return [*range(quick), *marked, *(pytest.param(seed, marks=[pytest.mark.slow, pytest.mark.long]) for seed in range(slow, every))]

@@ -53,6 +53,7 @@ def function_of(kernel: Kernel, links: tuple[ConvWorkload, ...]):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["sm_75", "sm_80", "sm_90"])
 @pytest.mark.parametrize("factored", [False, True], ids=["dense", "factored"])
 def test_layers_of_the_lists_can_be_built(name, factored, tmp_path):

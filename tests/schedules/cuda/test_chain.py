@@ -95,7 +95,7 @@ def test_chains_of_every_kind(name):
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.sampled_from(sorted(CHAINS)), st.data())
 def test_every_tile_is_the_same_chain(name, data):
     def tile(kernel: ChainKernel) -> ChainKernel:

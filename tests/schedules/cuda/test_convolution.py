@@ -62,7 +62,7 @@ def test_convolutions_are_those_of_pytorch(workload):
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(workloads(), st.data())
 def test_every_point_of_the_space_is_the_same_convolution(workload, data):
     def choose(kernel: Kernel) -> Kernel:

@@ -36,7 +36,7 @@ def test_a_single_result_is_stored_once():
 
 
 @pytest.mark.slow
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 300), st.integers(1, 70), st.data())
 def test_every_point_of_the_space_is_the_same_layer(rows, channels, filters, data):
     def choose(kernel: Kernel) -> Kernel:

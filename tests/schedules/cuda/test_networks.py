@@ -54,7 +54,9 @@ NETWORKS = {
 
 @pytest.mark.slow
 @pytest.mark.skipif(not finds_nvcc(), reason="no nvcc")
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=[] if name == "the bundled network" else [pytest.mark.long]) for name in NETWORKS
+])
 def test_networks_are_those_of_onnxruntime(name, tmp_path, monkeypatch):
     monkeypatch.setenv("TENFOLD_STRICT", "1")
     with EmulatedCuda() as device:

@@ -69,7 +69,7 @@ def test_poolings(kind, channels, ceil_mode):
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=4), st.sampled_from(sorted(REDUCTIONS)), st.data())
 def test_reductions_over_any_axes(shape, name, data):
     while np.prod(shape) > 20000:

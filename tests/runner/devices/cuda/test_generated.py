@@ -74,7 +74,7 @@ def test_each_missing_barrier_is_noticed(name, folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("order", ["forward", "backward", 1])
+@pytest.mark.parametrize("order", ["forward", *(pytest.param(order, marks=pytest.mark.long) for order in ("backward", 1))])
 @pytest.mark.parametrize("name", [name for name in CASES if "half" not in name])  # those have no safeguards
 def test_each_fault_is_noticed(name, order, folder):
     case = CASES[name]()

@@ -6,7 +6,7 @@ from itertools import islice
 import numpy as np
 import pytest
 from cuda_faults import faults
-from gpu_products import product, some_convolution
+from gpu_products import product, seeds, some_convolution
 from tenfold.runner.devices.cuda import EmulationError
 from tenfold.schedules.cuda.convolution import gemm_shape
 from tenfold.schedules.cuda.gemm.tile import GemmTile, allowed, choose_gemm, tiles
@@ -36,7 +36,7 @@ def test_stages_and_splits(folder, stages, splits):
         check(made, folder, order=order)
 
 
-@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 40))])
+@pytest.mark.parametrize("seed", seeds(3, 8, 40))
 def test_any_convolution_with_any_tile(folder, seed):
     convolution = some_convolution(seed)
     found = list(islice(tiles(gemm_shape(convolution), SM80.model), 0, None, 7))
@@ -73,7 +73,7 @@ def test_banks_of_shared_memory_do_not_conflict(folder, tile):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stages", [2, 3])
+@pytest.mark.parametrize("stages", [pytest.param(2, marks=pytest.mark.long), 3])
 def test_each_fault_is_noticed(folder, stages):
     made = product(PADDED, GemmTile(32, 32, 16, 4, 4, 1, stages), SM80)
     found = list(faults(made.source))

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from cuda_faults import faults
-from gpu_products import product, some_convolution
+from gpu_products import product, seeds, some_convolution
 from tenfold.runner.devices.cuda import EmulationError
 from tenfold.schedules.cuda.convolution import gemm_shape
 from tenfold.schedules.cuda.gemm.fragments import tf32, tf32_patches
@@ -46,7 +46,7 @@ def test_tiles(folder, precision, sizes):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 30))])
+@pytest.mark.parametrize("seed", seeds(2, 5, 30))
 def test_any_convolution_with_any_tile(folder, precision, seed):
     convolution = some_convolution(seed)
     found = list(tiles(gemm_shape(convolution), SM80.model, precision))[::7]
@@ -94,8 +94,9 @@ def test_nan_and_infinity_stay(folder, precision):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("stages", [2, 3])
+@pytest.mark.parametrize(("precision", "stages"), [
+    ("tf32", 3), *(pytest.param(*each, marks=pytest.mark.long) for each in (("tf32", 2), ("fp16", 2), ("fp16", 3))),
+])  # fmt: skip
 def test_each_fault_is_noticed(folder, precision, stages):
     made = product(PADDED, TensorTile(64, 32, 16, 32, 16, 1, stages, precision), SM80)
     expected, found = made.expected(*ROUND[precision]), list(faults(made.source))
