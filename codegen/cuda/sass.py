@@ -4,13 +4,13 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...support.errors import TenfoldError
+from ...support.files.temporary import TemporaryFolder
 from .fatbin import images
 from .nvcc import cuda_folders
 
@@ -74,8 +74,8 @@ def kernel_code(fatbin: bytes, architecture: str) -> tuple[KernelCode, ...]:
     cubins = [image.code for image in images(fatbin) if (image.kind, image.architecture) == ("cubin", architecture)]
     if not cubins:
         raise TenfoldError(f"the CUDA code (fatbin) has no machine code for {architecture}")
-    with tempfile.TemporaryDirectory(prefix="tenfold-cuda-") as name:
-        path = Path(name) / "kernels.cubin"
+    with TemporaryFolder() as folder:
+        path = folder / "kernels.cubin"
         path.write_bytes(cubins[0])
         done = subprocess.run([str(tool), "-c", str(path)], capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
     if done.returncode:

@@ -4,11 +4,11 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from ...support.errors import TenfoldError
+from ...support.files.temporary import TemporaryFolder
 from .facts import KernelFacts, kernel_facts
 from .fatbin import holds_device_code
 from .nvcc import Nvcc, architectures, find_nvcc
@@ -44,8 +44,7 @@ def compile_fatbin(source: str, archs: Sequence[str], ptx: bool, output: Path) -
     """
     nvcc = find_nvcc()
     chosen = _checked(nvcc, archs)
-    with tempfile.TemporaryDirectory(prefix="tenfold-cuda-") as name:
-        folder = Path(name)
+    with TemporaryFolder() as folder:
         (folder / "kernels.cu").write_text(source)
         said = _run(nvcc, [*_generated(chosen, ptx), "--threads", str(os.cpu_count() or 1), "-o", "kernels.fatbin", "kernels.cu"], folder)
         made = (folder / "kernels.fatbin").read_bytes()

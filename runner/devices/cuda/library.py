@@ -8,13 +8,13 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ....codegen.toolchain import INSTALL
 from ....support.cache_folder import cache_folder
 from ....support.errors import TenfoldError
+from ....support.files.temporary import TemporaryFolder
 from .errors import EmulationError
 from .source import Prepared
 
@@ -93,8 +93,7 @@ def build(prepared: Prepared, checks: bool, folder: str | os.PathLike[str] | Non
     machine = _machine(compiler, prepared.granule, place)
     units = prepared.units(min(os.cpu_count() or 1, 1 + len(whole) // UNIT_SIZE))
     options = [*COMMON, *(CHECKED if checks else UNCHECKED), f"-I{CPP}", f"-I{CPP / 'include'}"]
-    with tempfile.TemporaryDirectory(dir=place) as name, ThreadPoolExecutor(len(units)) as pool:
-        work = Path(name)
+    with TemporaryFolder(place) as work, ThreadPoolExecutor(len(units)) as pool:
         objects = list(pool.map(lambda unit: _compile([compiler, *options], unit[1], work / str(unit[0])), enumerate(units)))
         # Functions that kernels call are in each unit.
         link = [compiler, "-shared", "-pthread", "-Wl,-Bsymbolic", "-Wl,--allow-multiple-definition"]
@@ -134,8 +133,8 @@ def _machine(compiler: str, granule: int, place: Path) -> Path:
     key = hashlib.sha256("\n".join([compiler, _version(compiler), _machine_text()]).encode()).hexdigest()[:24]
     made = place / f"machine-{key}-{granule}.o"
     if not made.exists():
-        with tempfile.TemporaryDirectory(dir=place) as name:
-            new = Path(name) / "machine.o"
+        with TemporaryFolder(place) as work:
+            new = work / "machine.o"
             _run([compiler, *COMMON, *MACHINE, f"-DGRANULE={granule}", "-c", str(CPP / "machine_all.cc"), "-o", str(new)])
             new.replace(made)
     return made
