@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tenfold
-from command_checks import tenfold as command
+from command_checks import tenfold_anew
 from tenfold.codegen.cuda.nvcc import finds_nvcc
 from tenfold.frontends.reference import Precision
 from tenfold.runner.build import describe_target
@@ -65,12 +65,12 @@ def test_a_manifest_names_a_precision_that_is_not_float32():
 @pytest.mark.skipif(not finds_nvcc(), reason="no nvcc of CUDA 13: pip install tenfold[cuda]")
 @pytest.mark.parametrize("precision", ["tf32", "fp16"])
 def test_the_bundled_network_is_verified_under_emulation(tmp_path, precision):
-    done = command("compile", MODEL, "-o", tmp_path / "out", "--target", "cuda", "--precision", precision, seconds=900)
+    done = tenfold_anew("compile", MODEL, "-o", tmp_path / "out", "--target", "cuda", "--precision", precision, seconds=900)
     assert done.code == 0 and f"operands of products rounded to {precision}" in done.out and "kernels emulated" in done.out, done.err
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["target"]["precision"] == precision
     assert 1e-6 < manifest["verification"]["max_rel_error"] < OPERANDS
     assert any(point.get("precision") == precision for point in manifest["choices"].values())
-    again = command("verify", tmp_path / "out", seconds=900)
+    again = tenfold_anew("verify", tmp_path / "out", seconds=900)
     assert again.code == 0, again.err
     assert f"rounded to {precision}" in again.out
