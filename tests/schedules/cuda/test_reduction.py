@@ -78,9 +78,10 @@ def test_columns_that_no_warp_divides_are_left_out(shape, axes, name):
 @pytest.mark.parametrize("terms, columns", [(64, 33), (70, 3), (65, 1), (100, 37), (64, 64)])
 def test_columns_of_two_results_are_kernels_of_their_own(terms, columns):
     x, term = te.placeholder((terms, columns), "float32", "x"), te.reduce_axis((0, terms), "k")
-    results = [te.compute((columns,), lambda c: kind(x[term, c], term), name) for name, kind in (("total", te.sum), ("largest", te.max))]
-    code = emulated(scheduled(te.create_prim_func([x, *results])))
-    found = [noise(terms, columns), *(np.full(columns, np.nan, "float32") for _ in results)]
+    total = te.compute((columns,), lambda c: te.sum(x[term, c], term), "total")
+    largest = te.compute((columns,), lambda c: te.max(x[term, c], term), "largest")
+    code = emulated(scheduled(te.create_prim_func([x, total, largest])))
+    found = [noise(terms, columns), np.full(columns, np.nan, "float32"), np.full(columns, np.nan, "float32")]
     code.call("main", found)
     np.testing.assert_allclose(found[1], found[0].sum(0), rtol=2e-4, atol=1e-5)
     np.testing.assert_array_equal(found[2], found[0].max(0))
