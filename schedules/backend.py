@@ -114,6 +114,14 @@ class Kernel(ABC):
     def bind(self, *layers: LayerConstants) -> BoundKernel:
         """Pack the constants of its layers."""
 
+    def terms(self) -> Mapping[str, float]:
+        """Return what the models of the machine say of it, by the names of `terms.TERMS`; nothing where there is no model."""
+        return {}
+
+    def terms_at(self, point: Point) -> Mapping[str, float]:
+        """Return the terms of the kernel that is built from another point of its space."""
+        return self.at(point).terms()
+
 
 @dataclass(frozen=True)
 class RunPart:

@@ -7,8 +7,8 @@
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import ceil
 
@@ -21,13 +21,15 @@ from ..backend import BoundKernel, Kernel, LayerConstants, RunPart
 from ..shapes import ConvWorkload
 from ..space import Knobs, Point, Space, Value, number
 from ..steps import numbered
+from ..terms import milliseconds, together
 from .chain.compute import Cut, Ends, chain
 from .chain.partition import Segment, segment_as, segments, transposable
 from .chain.stage import ChainStage, layouts, pack_chain, wirings
 from .chain.stage_options import DEPTHWISE_PIXELS, FEWEST_PIXELS, interleavable
+from .chain.terms import chain_terms
 from .conv2d.cost import fits_registers
 from .conv2d.groups import block_diagonal, divisors
-from .convolution import MOST_VECTORS, WinogradKernel, sizes
+from .convolution import MOST_VECTORS, WinogradKernel, choose_convolution, sizes
 
 KINDS = ("own", "pooled", "chain", "joins")
 
@@ -47,6 +49,7 @@ class ConvolutionRun:
     links: tuple[ConvWorkload, ...]
     target: CpuTarget
     wanted: Ends
+    _priced: dict[tuple[str, int, int], tuple[float, Segment] | None] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def workload(self) -> str:
@@ -78,17 +81,41 @@ class ConvolutionRun:
             raise TenfoldError(f"{self.workload}: it can't be cut so")
         return found
 
+    def terms_at(self, point: Point) -> Mapping[str, float]:
+        """Return the terms of all kernels of a cut together; its estimate is what `chosen` has least."""
+        segments, begin, parts = self.cut(point), 0, []
+        for segment in segments:
+            kernel = self.kernel(segment, begin)
+            link = self.links[begin]
+            if kernel is None and not (link.pools or link.averages):
+                kernel = choose_convolution(link, self.target)
+            parts += [kernel.terms()] if kernel is not None else []
+            begin += segment.count
+        return together(parts, milliseconds(self._cycles(point), self.target.model.clock_ghz))
+
+    def _cycles(self, point: Point) -> float:
+        """Cycles of a cut by the models, the ways between its kernels included."""
+        return sum(cost for cost, _ in self._kernels(point) or ())
+
     def _cut(self, point: Point) -> list[Segment] | None:
+        priced = self._kernels(point)
+        return None if priced is None else [segment for _, segment in priced]
+
+    def _kernels(self, point: Point) -> list[tuple[float, Segment]] | None:
+        """The kernels of a cut with their cycles; None where the run can't be cut so."""
         kinds = [str(point[f"layer{i}"]) for i in range(len(self.links))]
         begins = [i for i, kind in enumerate(kinds) if kind != "joins"]
         if not begins or begins[0]:
             return None
-        found: list[Segment] = []
+        found: list[tuple[float, Segment]] = []
         for begin, end in zip(begins, [*begins[1:], len(kinds)], strict=True):
-            segment = segment_as(kinds[begin], self.links, begin, end, self.target, self.wanted)
-            if segment is None:
+            key = kinds[begin], begin, end
+            if key not in self._priced:  # many cuts have the same kernel
+                self._priced[key] = segment_as(kinds[begin], self.links, begin, end, self.target, self.wanted)
+            priced = self._priced[key]
+            if priced is None:
                 return None
-            found.append(segment)
+            found.append(priced)
         return found
 
     def kernel(self, segment: Segment, begin: int) -> Kernel | None:
@@ -168,6 +195,9 @@ class ChainKernel(Kernel):
             return chain(x, constants[:count], constants[count:], stages, segment.cut, lanes, segment.ends, segment.averages)
 
         return BoundKernel([*weights, *operands], compute)
+
+    def terms(self) -> Mapping[str, float]:
+        return chain_terms(self._computed, self.segment.stages, self.segment.cut, self.segment.ends, self.target)
 
     @property
     def _computed(self) -> tuple[ConvWorkload, ...]:

@@ -60,8 +60,10 @@ def segments(links: Sequence[ConvWorkload], target: CpuTarget, ends: Ends = CHAN
     return best[-1][1]
 
 
-def segment_as(kind: str, links: Sequence[ConvWorkload], begin: int, end: int, target: CpuTarget, ends: Ends) -> Segment | None:
-    """Return links `begin` to `end` as one kernel of a kind, the best of its kind; None where that can't be.
+def segment_as(
+    kind: str, links: Sequence[ConvWorkload], begin: int, end: int, target: CpuTarget, ends: Ends
+) -> tuple[float, Segment] | None:
+    """Return links `begin` to `end` as one kernel of a kind, the best of its kind, with its cycles; None where that can't be.
 
     Parameters
     ----------
@@ -76,11 +78,12 @@ def segment_as(kind: str, links: Sequence[ConvWorkload], begin: int, end: int, t
     """
     own, part = _own_ends(links, begin, end, ends), links[begin:end]
     if kind == "own":
-        return Segment(1) if len(part) == 1 else None
-    found = _pooled(part, target) if kind == "pooled" else _chained(part, target, own)
+        found = [_single(part[0], target)] if len(part) == 1 else []
+    else:
+        found = _pooled(part, target) if kind == "pooled" else _chained(part, target, own)
     priced = [(cost + _permutes(part, own, segment.ends, target), segment) for cost, segment in found]
-    cost, segment = min(priced, key=lambda option: option[0], default=(float("inf"), None))
-    return None if cost == float("inf") else segment
+    best = min(priced, key=lambda option: option[0], default=None)
+    return None if best is None or best[0] == float("inf") else best
 
 
 def _own_ends(links: Sequence[ConvWorkload], begin: int, end: int, ends: Ends) -> Ends:
