@@ -121,8 +121,7 @@ def layers_of(kernel: object) -> tuple[Layer, ...]:
         one = getattr(kernel, name, None)
         if one is not None:
             return (one,)
-    found: Sequence[Layer] = getattr(kernel, "links", None) or getattr(kernel, "layers", ())
-    return tuple(found)
+    return tuple(getattr(kernel, "links", ())) or tuple(getattr(kernel, "layers", ()))
 
 
 def _terms(terms: Mapping[str, float]) -> list[float]:

@@ -20,7 +20,7 @@ ENUMERATED = 6000       # combinations of knobs, up to which a space is gone thr
 SAMPLED = 1024          # points that are drawn from a larger one, all algorithms together
 DRAWS = 8               # combinations that are tried for each of them, at most: few of them can be built
 MOST_FACTOR = 3.0       # times the least estimate: what is estimated slower is considered last
-CLIMBED, STARTS = 6, 8  # how often the neighbours of the best estimates are added, and of how many of these
+CLIMBED, STARTS = 4, 4  # how often the neighbours of the best estimates are added, and of how many of these
 
 Key: TypeAlias = tuple[tuple[str, object], ...]
 
@@ -121,7 +121,7 @@ def _drawn(knobs: Knobs, count: int, rng: np.random.Generator) -> list[Point]:
     """Different points, each as likely as any other; all of them where there are not many combinations."""
     total = _combinations(knobs)
     if total <= count * DRAWS:
-        found = list(knobs)
+        found: list[Point] = list(knobs)
         return found if len(found) <= count else [found[i] for i in sorted(rng.choice(len(found), count, replace=False))]
     drawn: dict[Key, Point] = {}
     names, values = list(knobs.values), list(knobs.values.values())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import ceil
 
 import numpy as np
@@ -24,7 +24,7 @@ from ..steps import numbered
 from ..terms import milliseconds, together
 from .chain.compute import Cut, Ends, chain
 from .chain.partition import Segment, segment_as, segments, transposable
-from .chain.stage import ChainStage, layouts, pack_chain, wirings
+from .chain.stage import ChainStage, can_be_wired, layouts, pack_chain
 from .chain.stage_options import DEPTHWISE_PIXELS, FEWEST_PIXELS, interleavable
 from .chain.terms import chain_terms
 from .conv2d.cost import fits_registers
@@ -153,6 +153,10 @@ class ChainKernel(Kernel):
         return {**stages, "rows": self.segment.cut.rows, "strips": self.segment.cut.strips, "source": _source(self.segment.ends)}
 
     def space(self) -> Space:
+        return self._space
+
+    @cached_property
+    def _space(self) -> Space:
         computed = self._computed
         stages = {f"stage{i}": self._stages(i) for i in range(len(computed))}
         height = computed[-1].output[0]
@@ -222,25 +226,32 @@ class ChainKernel(Kernel):
     def _built(self, point: Point) -> Segment | None:
         """The segment at a point; None where its stages don't fit each other, or its rows can't be cut so."""
         lanes, links = self.target.lanes, self._computed
+        rows, strips = number(point, "rows"), number(point, "strips")
+        if ceil(links[-1].output[0] / rows) % strips:
+            return None
         stages = []
-        for i, (link, stage) in enumerate(zip(links, self.segment.stages, strict=True)):
+        for i, stage in enumerate(self.segment.stages):
             value = point[f"stage{i}"]
             assert isinstance(value, tuple)
-            groups, pixels, vectors, interleaved = value
-            geometry = replace(link.geometry, groups=groups)
-            stages.append(replace(stage, geometry=geometry, pixels=pixels, vectors=vectors, interleaved=interleaved))
-        rows, strips = number(point, "rows"), number(point, "strips")
+            stages.append(_stage_as(stage, value))
         last = max((i for i, link in enumerate(links) if not link.depthwise), default=-1)
         if links[-1].depthwise and last >= 0 and stages[last].per_set % stages[last].block(lanes):
             return None
         if not stages[-1].depthwise and not stages[-1].spread_evenly(lanes):
             return None
-        if ceil(links[-1].output[0] / rows) % strips or wirings(stages, links[0].channels, lanes) is None:
+        if not can_be_wired(stages, links[0].channels, lanes):
             return None
         wanted = replace(self.segment.ends, source_nchw=self.segment.ends.source_nchw or self.segment.ends.in_place, in_place=False)
         possible = {_source(end): end for end in (transposable(links, stages, wanted, self.target), replace(wanted, source_nchw=False))}
         ends = possible.get(str(point["source"]))
         return None if ends is None else replace(self.segment, cut=Cut(rows, strips), stages=tuple(stages), ends=ends)
+
+
+@lru_cache(maxsize=1024)
+def _stage_as(stage: ChainStage, value: tuple[int, ...]) -> ChainStage:
+    """A stage at a value of its knob."""
+    groups, pixels, vectors, interleaved = value
+    return replace(stage, geometry=replace(stage.geometry, groups=groups), pixels=pixels, vectors=vectors, interleaved=interleaved)
 
 
 def described(links: Sequence[ConvWorkload], ends: Ends) -> str:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tenfold.schedules.space import Knobs, Space
 from tenfold.schedules.terms import terms
 from tenfold.support.errors import TenfoldError
+from tenfold.targets import resolve_cpu
 from tenfold.tuning.pool import key_of
 from tenfold.tuning.propose import Proposer
-from tenfold.targets import resolve_cpu
 
 TARGET = resolve_cpu("zen3")
 

@@ -20,7 +20,7 @@ from ..winograd.compute import POOL
 from ..winograd.cost import Blocking, choose_winograd, direct_cycles, winograd_cycles
 from .compute import CHANNELS_LAST, Cut, Ends
 from .cost import Work, remote_cycles, shares_weights
-from .stage import ChainStage, wirings
+from .stage import ChainStage, can_be_wired
 from .stage_options import depthwise_cycles, depthwise_pixels, row_cycles, stage_options
 
 IMAGE_SHARE = 0.25        # of the L2 caches or the L3 cache, for an image between kernels: what is read before lies there too
@@ -234,7 +234,7 @@ def fused_stages(links: Sequence[ConvWorkload], target: CpuTarget) -> tuple[Chai
     while prod(len(found) for found in options) > MOST_WAYS:
         max(options, key=len).pop()
     ways = sorted(product(*options), key=work)
-    return next((stages for stages in ways if wirings(stages, links[0].channels, target.lanes) is not None), None)
+    return next((stages for stages in ways if can_be_wired(stages, links[0].channels, target.lanes)), None)
 
 
 def _fused(links: Sequence[ConvWorkload], target: CpuTarget, wanted: Ends) -> tuple[float, Segment]:

@@ -33,7 +33,7 @@ def chain_terms(stages: Sequence[ChainStage], batch: int, tile: ChainTile, model
         milliseconds(cycles(stages, batch, tile, model), model.clock_ghz),
         compute_ms=milliseconds(sum(issued) / model.fma_per_cycle / model.sms, model.clock_ghz), macs=sum(macs),
         excess=sum(issued) / sum(macs), l1_bytes=16 * sum(loads), l2_bytes=copied + results, memory_bytes=weights + results,
-        accumulators=sums, registers=sums + own[widest] + VECTOR, inner_fma=sums, inner_loads=own[widest] / VECTOR + 1, inner_steps=depths[widest],
-        tasks=blocks, tail=tail(blocks, model.sms * max(1, held)), task_bytes=shared_bytes(stages, tile), cores=min(model.sms, blocks),
-        threads=tile.threads, resident=held, launches=1, kernels=1,
+        accumulators=sums, registers=sums + own[widest] + VECTOR, inner_fma=sums, inner_loads=own[widest] / VECTOR + 1,
+        inner_steps=depths[widest], tasks=blocks, tail=tail(blocks, model.sms * max(1, held)), task_bytes=shared_bytes(stages, tile),
+        cores=min(model.sms, blocks), threads=tile.threads, resident=held, launches=1, kernels=1,
     )
