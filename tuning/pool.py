@@ -98,7 +98,7 @@ class Pool:
 
     def _sample(self) -> list[Point]:
         each = max(1, SAMPLED // len(self.space.alternatives))
-        return [point for knobs in self.space.alternatives for point in _drawn(knobs, each, self._rng)]
+        return [point for knobs in self.space.alternatives for point in drawn(knobs, each, self._rng)]
 
     def _climb(self) -> None:
         """Add neighbours of the points with the least estimates, again and again, until none is new."""
@@ -117,19 +117,19 @@ def _combinations(knobs: Knobs) -> int:
     return prod(len(values) for values in knobs.values.values())
 
 
-def _drawn(knobs: Knobs, count: int, rng: np.random.Generator) -> list[Point]:
+def drawn(knobs: Knobs, count: int, rng: np.random.Generator) -> list[Point]:
     """Different points, each as likely as any other; all of them where there are not many combinations."""
     total = _combinations(knobs)
     if total <= count * DRAWS:
         found: list[Point] = list(knobs)
         return found if len(found) <= count else [found[i] for i in sorted(rng.choice(len(found), count, replace=False))]
-    drawn: dict[Key, Point] = {}
+    kept: dict[Key, Point] = {}
     names, values = list(knobs.values), list(knobs.values.values())
     columns = [rng.integers(len(each), size=count * DRAWS) for each in values]
     for row in zip(*columns, strict=True):
         point = {name: each[i] for name, each, i in zip(names, values, row, strict=True)}
         if knobs.allowed(point):
-            drawn.setdefault(key_of(point), point)
-            if len(drawn) == count:
+            kept.setdefault(key_of(point), point)
+            if len(kept) == count:
                 break
-    return list(drawn.values())
+    return list(kept.values())

@@ -25,6 +25,7 @@ NEIGHBOURS = 0.4   # share of the proposals that are neighbours of the best
 EXPLORED = 0.1     # share that is drawn from the pool
 BEST = 2           # measured points whose neighbours are proposed
 LOOKED_AT = 8      # best candidates, whose expected gain counts
+MOST_NEW = 32      # neighbours that are new to the pool, for each call: to price one can take half a millisecond
 
 
 class Proposer:
@@ -48,6 +49,8 @@ class Proposer:
         self._history: list[float | None] = []
         self._gone: set[int] = set()                # proposed or measured, by place
         self._stale = False                         # the model has not seen all measurements
+        self._around: dict[int, list[Point]] = {}   # by place, its neighbours that are not looked at yet
+        self._near: dict[int, list[int]] = {}       # likewise, places of the others
         self._made: Pool | None = None
 
     @property
@@ -83,11 +86,11 @@ class Proposer:
         TenfoldError
             The point is not in the space.
         """
-        pool = self._pool
-        place = pool.place(point)
+        good = ms is not None and 0 < ms < inf
+        place = self._pool.place(point)
         self._gone.add(place)
-        self._measured[place] = min(self._measured.get(place, inf), inf if ms is None else ms)
-        self._history.append(ms)
+        self._measured[place] = min(self._measured.get(place, inf), ms if good and ms is not None else inf)
+        self._history.append(ms if good else None)
         self._stale = True
 
     def give_back(self, points: Iterable[Point]) -> None:
@@ -119,7 +122,7 @@ class Proposer:
 
     def _batch(self, count: int) -> list[int]:
         """Places of up to `count` points that were not proposed."""
-        near = self._near()
+        near = self._neighbours()
         left = self._left()
         if not len(left):
             return []
@@ -146,12 +149,19 @@ class Proposer:
             chosen.append(place)
         return chosen
 
-    def _near(self) -> set[int]:
-        """Places of the neighbours of the best measured points; new ones come into the pool."""
+    def _neighbours(self) -> set[int]:
+        """Places of the neighbours of the best measured points; some that are new come into the pool, in any order."""
         good = sorted((ms, place) for place, ms in self._measured.items() if ms < inf)[:BEST]
         found: set[int] = set()
+        room = len(self._pool) + MOST_NEW
         for _, place in good:
-            found.update(map(self._pool.place, self._pool.space.neighbours(self._pool.points[place])))
+            if place not in self._around:
+                around = list(self._pool.space.neighbours(self._pool.points[place]))
+                self._around[place], self._near[place] = [around[i] for i in self._rng.permutation(len(around))], []
+            waiting = self._around[place]
+            while waiting and len(self._pool) < room:
+                self._near[place].append(self._pool.place(waiting.pop()))
+            found.update(self._near[place])
         return found
 
     def _refit(self) -> None:

@@ -23,7 +23,7 @@ from ..space import Knobs, Point, Space, Value, number
 from ..steps import numbered
 from ..terms import milliseconds, together
 from .chain.compute import Cut, Ends, chain
-from .chain.partition import Segment, segment_as, segments, transposable
+from .chain.partition import Segment, compared_alone, segment_as, segments, transposable
 from .chain.stage import ChainStage, can_be_wired, layouts, pack_chain
 from .chain.stage_options import DEPTHWISE_PIXELS, FEWEST_PIXELS, interleavable
 from .chain.terms import chain_terms
@@ -82,20 +82,18 @@ class ConvolutionRun:
         return found
 
     def terms_at(self, point: Point) -> Mapping[str, float]:
-        """Return the terms of all kernels of a cut together; its estimate is what `chosen` has least."""
-        segments, begin, parts = self.cut(point), 0, []
-        for segment in segments:
+        """Return the terms of all kernels of a cut together; `chosen` has the least estimate of those that have one."""
+        begin, parts, compared = 0, [], True
+        for segment in self.cut(point):
             kernel = self.kernel(segment, begin)
             link = self.links[begin]
             if kernel is None and not (link.pools or link.averages):
                 kernel = choose_convolution(link, self.target)
             parts += [kernel.terms()] if kernel is not None else []
+            compared &= segment.count > 1 or not segment.stages or compared_alone(self.links, begin, self.target, self.wanted)
             begin += segment.count
-        return together(parts, milliseconds(self._cycles(point), self.target.model.clock_ghz))
-
-    def _cycles(self, point: Point) -> float:
-        """Cycles of a cut by the models, the ways between its kernels included."""
-        return sum(cost for cost, _ in self._kernels(point) or ())
+        cycles = sum(cost for cost, _ in self._kernels(point) or ())
+        return together(parts, milliseconds(cycles, self.target.model.clock_ghz) if compared else None)
 
     def _cut(self, point: Point) -> list[Segment] | None:
         priced = self._kernels(point)

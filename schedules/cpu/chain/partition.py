@@ -86,6 +86,11 @@ def segment_as(
     return None if best is None or best[0] == float("inf") else best
 
 
+def compared_alone(links: Sequence[ConvWorkload], begin: int, target: CpuTarget, ends: Ends) -> bool:
+    """Whether a chain of one link of a sequence is compared with a kernel of its own: elsewhere its price is too low."""
+    return _alone(links[begin], _own_ends(links, begin, begin + 1, ends), target)
+
+
 def _own_ends(links: Sequence[ConvWorkload], begin: int, end: int, ends: Ends) -> Ends:
     """Which ends of a whole sequence are those of a part of it."""
     return Ends(ends.source_nchw and begin == 0, ends.result_nchw and end == len(links))

@@ -47,7 +47,7 @@ def direct_terms(shape: ConvShape, tile: Tile, target: CpuTarget, padding: int =
     tasks = shape.batch * ceil(count / rows) * (1 if tile.weights_inner else per_line)
     inner = per_line if tile.weights_inner else 1  # blocks of filters of a task
     width = tile.pixels if tile.flat else shape.output[1]
-    source_line, result_line = 4 * width * shape.channels * prod(shape.stride), 4 * width * block
+    source_line, result_line = 4 * width * shape.channels * _read_of_source(shape), 4 * width * block
     task_bytes = rows * (inner * result_line + source_line * (shape.groups if tile.weights_inner else 1))
     moved = _moved(shape, tile, rows, blocks, target)
     # The busiest core: its tasks, each with what it moves beyond the nearest caches.
@@ -81,7 +81,7 @@ def _moved(shape: ConvShape, tile: Tile, rows: int, blocks: int, target: CpuTarg
     tasks_of_lines = shape.batch * ceil(lines(shape, tile.pixels, tile.flat) / rows)
     weights, images = weight_bytes(shape), _image_bytes(shape)
     if not tile.weights_inner:
-        source = 4 * shape.batch * shape.groups * shape.pixels * shape.channels * prod(shape.stride)
+        source = 4 * shape.batch * shape.groups * shape.pixels * shape.channels * _read_of_source(shape)
         return tasks_of_lines * weights + images + (blocks - 1) * source
     again = rows if weights > L2_WEIGHTS_SHARE * target.l2_bytes else 1  # each line reads them all
     return tasks_of_lines * again * weights + images
@@ -89,7 +89,12 @@ def _moved(shape: ConvShape, tile: Tile, rows: int, blocks: int, target: CpuTarg
 
 def _image_bytes(shape: ConvShape) -> int:
     """Of the source and the result."""
-    return 4 * shape.batch * shape.groups * shape.pixels * (shape.channels * prod(shape.stride) + shape.filters)
+    return 4 * shape.batch * shape.groups * shape.pixels * (shape.channels * _read_of_source(shape) + shape.filters)
+
+
+def _read_of_source(shape: ConvShape) -> int:
+    """Pixels of the source for each of the result: steps that are longer than the kernel pass over some."""
+    return prod(min(step, size) for step, size in zip(shape.stride, shape.kernel, strict=True))
 
 
 def padded_bytes(link: ConvWorkload) -> int:
