@@ -119,6 +119,14 @@ class Kernel(ABC):
     def bind(self, *layers: LayerConstants) -> BoundKernel:
         """Pack the constants of its layers."""
 
+    def terms(self) -> Mapping[str, float]:
+        """Return what the models of the machine say of it, by the names of `terms.TERMS`; nothing where there is no model."""
+        return {}
+
+    def terms_at(self, point: Point) -> Mapping[str, float]:
+        """Return the terms of the kernel that is built from another point of its space."""
+        return self.at(point).terms()
+
 
 @dataclass(frozen=True)
 class RunPart:
@@ -164,6 +172,10 @@ class Run(ABC):
     @abstractmethod
     def parts(self, point: Point) -> list[RunPart]:
         """Return the kernels of a cut that is in the space, each as the model has it."""
+
+    @abstractmethod
+    def terms_at(self, point: Point) -> Mapping[str, float]:
+        """Return the terms of all kernels of a cut together; of the cuts that have an estimate, the model's has the least."""
 
     @abstractmethod
     def between(self, begin: int, end: int) -> Run:

@@ -6,7 +6,7 @@
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -19,10 +19,12 @@ from ..backend import JOINS, BoundKernel, Kernel, LayerConstants, Run, RunPart, 
 from ..shapes import ConvWorkload
 from ..space import Knobs, Point, Space
 from ..steps import numbered
+from ..terms import milliseconds, together
 from .chain.compute import ChainStage, ChainTile, chain, pack_stage
+from .chain.terms import chain_terms
 from .chain.tile import COLUMNS, ROWS, THREADS, allowed, choose_chain, cycles
 from .common import VECTOR
-from .convolution import gemm_shape
+from .convolution import choose_convolution, gemm_shape
 from .gemm.choice import choose_product
 
 KINDS = ("own", "chain", JOINS)
@@ -71,6 +73,16 @@ class ConvolutionRun(Run):
         tile = choose_chain(stages_of(links), links[0].batch, self.target.model)
         assert tile is not None  # `_can`
         return ChainKernel(links, self.target, tile)
+
+    def terms_at(self, point: Point) -> Mapping[str, float]:
+        parts, total = [], 0.0
+        for begin, end in kernels_of(point):
+            kernel, link = self._kernel(begin, end), self.links[begin]
+            if kernel is None and not (link.pools or link.averages):
+                kernel = choose_convolution(link, self.target)
+            parts += [kernel.terms()] if kernel is not None else []
+            total += (self._cycles(begin, end) or 0.0) + self.target.model.launch_cycles
+        return together(parts, milliseconds(total, self.target.model.clock_ghz))
 
     def _can(self, point: Point) -> bool:
         """Whether the run can be cut so."""
@@ -133,6 +145,9 @@ class ChainKernel(Kernel):
             return chain(x, constants[:count], constants[count:], stages, self.tile)
 
         return BoundKernel([*weights, *operands], compute)
+
+    def terms(self) -> Mapping[str, float]:
+        return chain_terms(stages_of(self.links), self.links[0].batch, self.tile, self.target.model)
 
 
 def chainable(links: Sequence[ConvWorkload]) -> bool:

@@ -1,0 +1,173 @@
+"""Proposals for one task: which points to measure next.
+
+    pool          all points of the space, or a sample, those far from the least estimate last        `pool.py`
+    ranking       by the analytical model; after some measurements by what was learned                `cost_model.py`
+    descent       neighbours of the best measured points, which differ from it in one knob
+    exploration   a share of any points of the pool
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import inf
+
+import numpy as np
+import numpy.typing as npt
+
+from ..schedules.space import Point
+from ..targets import Target
+from .cost_model import CostModel, Group
+from .expectation import history_gain, model_gain
+from .features import Tunable
+from .pool import Pool
+
+WARM_UP = 8        # measurements that are ranked by what was known before
+NEIGHBOURS = 0.4   # share of the proposals that are neighbours of the best
+EXPLORED = 0.1     # share that is drawn from the pool
+BEST = 2           # measured points whose neighbours are proposed
+LOOKED_AT = 8      # best candidates, whose expected gain counts
+MOST_NEW = 32      # neighbours that are new to the pool, for each call: to price one can take half a millisecond
+
+
+class Proposer:
+    """Proposes points of one space, each once.
+
+    Parameters
+    ----------
+    task_kernel : Tunable
+        A kernel, or a run of layers.
+    target : Target
+    teacher : CostModel, optional
+        Learned from other tasks or machines.
+    seed : int
+        The same seed and measurements give the same proposals.
+    """
+
+    def __init__(self, task_kernel: Tunable, target: Target, teacher: CostModel | None = None, seed: int = 0):
+        self._kernel, self._target, self._rng = task_kernel, target, np.random.default_rng(seed)
+        self._model = CostModel(teacher, seed)
+        self._measured: dict[int, float] = {}       # by place in the pool; infinite where it failed
+        self._history: list[float | None] = []
+        self._gone: set[int] = set()                # proposed or measured, by place
+        self._stale = False                         # the model has not seen all measurements
+        self._around: dict[int, list[Point]] = {}   # by place, its neighbours that are not looked at yet
+        self._near: dict[int, list[int]] = {}       # likewise, places of the others
+        self._made: Pool | None = None
+
+    @property
+    def _pool(self) -> Pool:
+        if self._made is None:
+            self._made = Pool(self._kernel, self._target, self._rng)
+            self._gone.add(self._made.place(self._made.space.chosen))  # is measured first, by whoever asks for proposals
+        return self._made
+
+    def propose(self, count: int) -> list[Point]:
+        """Return up to `count` points that were not proposed before, the most promising first; fewer, or none, when all have been."""
+        found: list[Point] = []
+        while len(found) < count:
+            batch = self._batch(count - len(found))
+            if not batch and not self._pool.more(count - len(found)):
+                break
+            self._gone.update(batch)
+            found += [self._pool.points[place] for place in batch]
+        return found
+
+    def learn(self, point: Point, ms: float | None) -> None:
+        """Take in a measurement, also of a point that was not proposed.
+
+        Parameters
+        ----------
+        point : Point
+            Of the space.
+        ms : float or None
+            None: it failed.
+
+        Raises
+        ------
+        TenfoldError
+            The point is not in the space.
+        """
+        good = ms is not None and 0 < ms < inf
+        place = self._pool.place(point)
+        self._gone.add(place)
+        self._measured[place] = min(self._measured.get(place, inf), ms if good and ms is not None else inf)
+        self._history.append(ms if good else None)
+        self._stale = True
+
+    def give_back(self, points: Iterable[Point]) -> None:
+        """Let points be proposed again that were not measured after all."""
+        for point in points:
+            if point in self._pool and point != self._pool.space.chosen and self._pool.place(point) not in self._measured:
+                self._gone.discard(self._pool.place(point))
+
+    def expected_gain(self) -> float:
+        """Return by how many milliseconds the next trial may make the task's best latency less; 0 where nothing is left to try."""
+        good = {place: ms for place, ms in self._measured.items() if ms < inf}
+        left = self._left()
+        if not good or (not len(left) and self._pool.whole):
+            return 0.0
+        gain = history_gain(self._history)
+        if self._model.trained and len(left):
+            self._refit()
+            places = list(good)
+            promising = np.sort(self._model.rank(self._pool.vectors(left)))[::-1][:LOOKED_AT]
+            gain = (gain + model_gain(self._model.rank(self._pool.vectors(places)).tolist(), list(good.values()), promising.tolist())) / 2
+        return min(good.values()) * gain
+
+    def _left(self) -> npt.NDArray[np.intp]:
+        """Places of points that were not proposed: those that are likely, or the others where there are none."""
+        free = np.ones(len(self._pool), bool)
+        free[list(self._gone)] = False
+        likely = free & self._pool.likely()
+        return np.flatnonzero(likely if likely.any() else free)
+
+    def _batch(self, count: int) -> list[int]:
+        """Places of up to `count` points that were not proposed."""
+        near = self._neighbours()
+        left = self._left()
+        if not len(left):
+            return []
+        self._refit()
+        scores = self._model.rank(self._pool.vectors(left))
+        order = left[np.argsort(-scores, kind="stable")]
+        return self._shares(order, [int(place) for place in order if place in near], count)
+
+    def _shares(self, order: npt.NDArray[np.intp], near: Sequence[int], count: int) -> list[int]:
+        """Neighbours, explored points and the best of the ranking, in turn as their shares say."""
+        best, around = iter(order.tolist()), iter(near)
+        chosen: list[int] = []
+        taken: set[int] = set()
+        for _ in range(min(count, len(order))):
+            draw = self._rng.random()
+            place: int | None = None
+            if draw < EXPLORED:
+                place = int(order[self._rng.integers(len(order))])
+            elif draw < EXPLORED + NEIGHBOURS:
+                place = next((each for each in around if each not in taken), None)
+            if place is None or place in taken:
+                place = next(each for each in best if each not in taken)
+            taken.add(place)
+            chosen.append(place)
+        return chosen
+
+    def _neighbours(self) -> set[int]:
+        """Places of the neighbours of the best measured points; some that are new come into the pool, in any order."""
+        good = sorted((ms, place) for place, ms in self._measured.items() if ms < inf)[:BEST]
+        found: set[int] = set()
+        room = len(self._pool) + MOST_NEW
+        for _, place in good:
+            if place not in self._around:
+                around = list(self._pool.space.neighbours(self._pool.points[place]))
+                self._around[place], self._near[place] = [around[i] for i in self._rng.permutation(len(around))], []
+            waiting = self._around[place]
+            while waiting and len(self._pool) < room:
+                self._near[place].append(self._pool.place(waiting.pop()))
+            found.update(self._near[place])
+        return found
+
+    def _refit(self) -> None:
+        if not self._stale:
+            return
+        self._stale = False
+        if len(self._measured) >= WARM_UP:
+            places = list(self._measured)
+            self._model.fit([Group(self._pool.vectors(places), np.array([self._measured[place] for place in places]))])
