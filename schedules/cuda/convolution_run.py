@@ -60,13 +60,13 @@ class ConvolutionRun(Run):
         return Space(point_of(self.chosen), (Knobs(values, self._can),))
 
     def parts(self, point: Point) -> list[RunPart]:
-        return [RunPart(end - begin, self._kernel(begin, end)) for begin, end in kernels_of(point)]
+        return [RunPart(end - begin, self.kernel(begin, end)) for begin, end in kernels_of(point)]
 
     def between(self, begin: int, end: int) -> ConvolutionRun:
         return ConvolutionRun(self.links[begin:end], self.target)
 
-    def _kernel(self, begin: int, end: int) -> Kernel | None:
-        """The kernel of some layers; None for one that is left as it is."""
+    def kernel(self, begin: int, end: int) -> Kernel | None:
+        """Return the kernel of some layers; None for one that is left as it is."""
         if end - begin == 1:
             return None
         links = self.links[begin:end]
@@ -77,7 +77,7 @@ class ConvolutionRun(Run):
     def terms_at(self, point: Point) -> Mapping[str, float]:
         parts, total = [], 0.0
         for begin, end in kernels_of(point):
-            kernel, link = self._kernel(begin, end), self.links[begin]
+            kernel, link = self.kernel(begin, end), self.links[begin]
             if kernel is None and not (link.pools or link.averages):
                 kernel = choose_convolution(link, self.target)
             parts += [kernel.terms()] if kernel is not None else []
