@@ -34,8 +34,7 @@ class CpuBackend(Backend[CpuTarget]):
 
     def convolution_run(self, run: Sequence[ConvWorkload], source_nchw: bool, result_nchw: bool) -> list[RunPart]:
         whole = ConvolutionRun(tuple(run), self.target, Ends(source_nchw, result_nchw))
-        with self.choices.checking():
-            segments = whole.cut(self.choices.wanted.get(whole.workload))
+        segments = self.choices.choose(whole.workload, whole.cut)
         parts, begin = [], 0
         for segment in segments:
             kernel = whole.kernel(segment, begin)

@@ -32,8 +32,7 @@ class CudaBackend(Backend[GpuTarget]):
 
     def convolution_run(self, run: Sequence[ConvWorkload], source_nchw: bool, result_nchw: bool) -> list[RunPart]:
         whole = ConvolutionRun(tuple(run), self.target)
-        with self.choices.checking():
-            counts = whole.cut(self.choices.wanted.get(whole.workload))
+        counts = self.choices.choose(whole.workload, whole.cut)
         parts, begin = [], 0
         for count in counts:
             kernel = whole.kernel(begin, count)
