@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ...support.errors import TenfoldWarning
-from .files import SHIPPED, named_folder
+from .files import named_folder
 from .index import Found
 from .tune_log import TuneLog
 
@@ -93,6 +93,6 @@ class Tuned(Mapping[str, "Point"]):
         found = self._found(workload) if origin == "record" else None
         if found is None:
             return {}
-        record, is_shipped = found.record, found.folder == SHIPPED
-        log = f"shipped: {found.log.relative_to(SHIPPED)}" if is_shipped else str(found.log)
+        record = found.record
+        log = f"shipped: {found.log.relative_to(found.folder)}" if found.is_shipped else str(found.log)
         return {"log": log, "how": record.how, "ms": record.ms, "base_ms": record.base_ms, "date": record.date}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from record_samples import ZEN3, record
 from tenfold.runner.devices.emulated import Emulated
 from tenfold.runner.devices.here import Here
-from tenfold.runner.tuning_records import tune_log
+from tenfold.runner.tuning_records import files
 from tenfold.runner.tuning_records.files import log_files
 from tenfold.runner.tuning_records.processor import Processor
 from tenfold.runner.tuning_records.tune_log import TuneLog
@@ -81,10 +81,12 @@ def test_a_measured_record_comes_before_a_modelled_one(log):
     assert best(log, modelled) == {"a": (1, 0.1)}
     assert best(log, own(log, choice=POINTS[1], ms=1.9)) == {"a": (2, 1.9)}
     assert best(log, own(log, choice=POINTS[0], ms=1.95)) == {"a": (2, 1.9)}
+    measured = own(log, "b", choice=POINTS[0], ms=2.1)  # what was modelled is refuted
+    assert "b" not in best(log, measured, own(log, "b", choice=POINTS[0], ms=0.1, how="modelled", date="2026-01-01T00:00:00Z"))
 
 
 def test_the_users_own_record_comes_before_one_that_is_shipped(target, tmp_path, monkeypatch):
-    monkeypatch.setattr(tune_log, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(files, "SHIPPED", tmp_path / "shipped")
     monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path / "cache"))
     shipped = TuneLog(tmp_path / "shipped", target)
     shipped.append(own(shipped, choice=POINTS[0], ms=0.1))
