@@ -103,6 +103,10 @@ class Built:
         That the batch is run in.
     choices : dict
         What each kernel was built from, by its workload.
+    origins : dict
+        Where that comes from: ``model``, ``wanted`` or ``record``.
+    stale : dict
+        Points of records that are not in the spaces of their kernels any more, by workload: why. The model chose instead.
     """
 
     unscheduled: tuple[str, ...]
@@ -110,10 +114,12 @@ class Built:
     kernels: tuple[dict[str, Any], ...]
     pieces: int
     choices: dict[str, Point]
+    origins: dict[str, str]
+    stale: dict[str, str]
 
 
 def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Progress | None = None,
-                  wanted: Mapping[str, Point] | None = None) -> Built:
+                  wanted: Mapping[str, Point] | None = None, tuned: Mapping[str, Point] | None = None) -> Built:
     """Compile a Relax module: code to model.so (of a GPU: model.cuda), weights to weights.bin.
 
     Parameters
@@ -125,6 +131,8 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Pro
     progress : Progress, optional
     wanted : mapping of str to Point, optional
         What kernels are built from, by workload, where it is not the model's choice.
+    tuned : mapping of str to Point, optional
+        Likewise, of a tuner's records, where nothing is wanted. What can't be built any more is passed over.
 
     Raises
     ------
@@ -140,14 +148,14 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Pro
 
     check_tools(target)  # before the work that takes long
     say = reporter(progress)
-    backend = backend_of(target, KernelChoices(wanted or {}))
+    backend = backend_of(target, KernelChoices(wanted or {}, {} if tuned is None else tuned))
     pieces = count_pieces(mod, backend)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnscheduledWarning)
         lowered, weights = _lowered(_piece(mod, pieces), backend, say)
         external, memory = externalize_memory(lowered)
         if pieces > 1 and not memory.steps:  # only a straight line of kernels is run piece by piece
-            pieces, backend = 1, backend_of(target, KernelChoices(wanted or {}))
+            pieces, backend = 1, backend_of(target, KernelChoices(wanted or {}, {} if tuned is None else tuned))
             lowered, weights = _lowered(mod, backend, say)
             external, memory = externalize_memory(lowered)
     for warning in caught:
@@ -157,7 +165,8 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Pro
     # The message begins with the name of the function.
     unscheduled = tuple(str(w.message).split(" ", 1)[0] for w in caught if issubclass(w.category, UnscheduledWarning))
     taken = {"weights": stored, "activations": arena_bytes(memory.places), "workspaces": workspaces}
-    return Built(unscheduled, taken, tuple(asdict(call) for call in weights.calls(lowered)), pieces, backend.choices.taken)
+    kernels, choices = tuple(asdict(call) for call in weights.calls(lowered)), backend.choices
+    return Built(unscheduled, taken, kernels, pieces, choices.taken, choices.origins, choices.stale)
 
 
 def program_of(mod: tvm.IRModule, built: Built, folder: Path, threads: int) -> Program:

@@ -162,6 +162,12 @@ VERIFICATION = record(
 REFERENCE = record(
     sha256=text, engine=text, inputs=lambda value: whole(value, 1), tolerance=tolerance, tolerance_reason=text, rms=optional(tolerance)
 )
+TUNING = record(
+    kernels=lambda value: {text(workload): record(by=text)(origin) for workload, origin in mapping(value).items()},
+    stale=lambda value: {text(workload): text(why) for workload, why in mapping(value).items()},
+    of_other_processors=whole,
+)
+OPTIONAL = {"tuning": None}  # fields that older manifests don't have
 
 READERS: Mapping[str, Callable[[Any], Any]] = {
     "name": text,
@@ -185,6 +191,7 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "reference": optional(REFERENCE),
     "verification": optional(VERIFICATION),
     "unscheduled": lambda value: sequence(value, text),
+    "tuning": optional(TUNING),
 }
 
 
