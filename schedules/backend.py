@@ -230,8 +230,24 @@ class KernelChoices:
     def cut(self, run: Run) -> Point:
         """Return how a run is cut, and note it."""
         space, name = run.space(), run.workload
-        self.taken[name] = self._choose(name, lambda point: space.chosen if point is None else space.check(point, name))
+        point = self._choose(name, lambda point: space.chosen if point is None else space.check(point, name))
+        self.taken[name] = self._refined(run, point) if self.tuned and self.origins[name] == MODEL else point
         return self.taken[name]
+
+    def _refined(self, run: Run, cut: Point) -> Point:
+        """A cut by the model with what records say of its parts: a tuner looks at the layers of one kernel at a time."""
+        refined = dict(cut)
+        for begin, end in kernels_of(cut):
+            part = run.between(begin, end).workload
+            tuned = self.tuned.get(part)
+            if tuned is None or part == run.workload:
+                continue
+            changed = {**refined, **{f"layer{begin + i}": tuned.get(f"layer{i}", JOINS) for i in range(end - begin)}}
+            if changed in run.space():
+                refined, self.origins[run.workload] = changed, TUNED
+            else:
+                self.stale[part] = f"{run.workload} can't be cut so"
+        return refined
 
     @contextlib.contextmanager
     def as_raised(self) -> Iterator[None]:

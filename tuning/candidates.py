@@ -148,7 +148,7 @@ class Candidates:
         return min(way.ms for way in self.ways)
 
     def propose(self, count: int) -> list[Candidate]:
-        """Return up to `count` candidates that were not tried yet: first what the models choose for each cut, then points of the best ones."""
+        """Return up to `count` candidates that were not tried yet: first what the models choose for each cut, then points of the best."""
         found = [way.first() for way in self.ways if way.first().key not in self._tried][:count]
         self._tried.update(each.key for each in found)
         for way in sorted(self._promising(), key=lambda way: way.ms):
