@@ -111,6 +111,17 @@ class Way:
         """Return the milliseconds that the next trial may gain."""
         return max((proposer.expected_gain() for proposer in self.proposers.values()), default=0.0)
 
+    @property
+    def chosen(self) -> dict[str, Point]:
+        """What the models choose for the kernels of this cut."""
+        return {kernel.workload: kernel.point for kernel in self.kernels}
+
+    def model_ms(self, workload: str, point: Point) -> float | None:
+        """Return the estimate of a kernel from a point, in milliseconds; None where the model has none."""
+        kernel = next((kernel for kernel in self.kernels if kernel.workload == workload), None)
+        ms = None if kernel is None else kernel.terms_at(point).get("ms")
+        return ms if ms is not None and ms > 0 else None
+
     def _with(self, points: Mapping[str, Point]) -> Candidate:
         return Candidate({**self.cut, **self.best, **points})
 
@@ -166,6 +177,16 @@ class Candidates:
             if way.owns(candidate):
                 self._tried.add(candidate.key)
                 way.learn(candidate, ms)
+
+    def chosen(self, candidate: Candidate) -> dict[str, Point]:
+        """Return what the models choose: the task's own cut, and for the kernels of the candidate's cut the points that they would have."""
+        way = next((way for way in self.ways if way.owns(candidate)), self.ways[0])
+        return {**self.ways[0].cut, **way.chosen}
+
+    def model_ms(self, candidate: Candidate, workload: str) -> float | None:
+        """Return the model's estimate of one of a candidate's kernels, in milliseconds; None where there is none."""
+        way = next((way for way in self.ways if way.owns(candidate)), self.ways[0])
+        return way.model_ms(workload, candidate.choices[workload])
 
     def give_back(self, candidates: Iterable[Candidate]) -> None:
         """Let candidates be proposed again that were not measured after all."""
