@@ -231,7 +231,7 @@ class KernelChoices:
         """Return how a run is cut, and note it."""
         space, name = run.space(), run.workload
         point = self._choose(name, lambda point: space.chosen if point is None else space.check(point, name))
-        self.taken[name] = self._refined(run, point) if self.tuned and self.origins[name] == MODEL else point
+        self.taken[name] = self._refined(run, point) if self.origins[name] == MODEL else point
         return self.taken[name]
 
     def _refined(self, run: Run, cut: Point) -> Point:
