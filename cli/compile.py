@@ -72,7 +72,10 @@ def fact_lines(manifest: Manifest) -> Iterator[str]:
     tvm = " ".join(f"{key}={value}" for key, value in manifest.target["tvm"].items())
     yield f"target    {manifest.target['name']} ({tvm})"
     if "precision" in manifest.target:
-        yield f"precision {manifest.target['precision']} operands of products, float32 sums"
+        products = [kernel for kernel in manifest.kernels if kernel["macs"]]
+        rounded = sum(kernel.get("precision") == manifest.target["precision"] for kernel in products)
+        yield (f"precision {manifest.target['precision']} operands in {rounded} of {len(products)} kernels that multiply;"
+               " the others, and all sums, are float32")
     if not manifest.on_gpu:
         yield f"threads   {manifest.threads}"
     yield f"cost      {count(manifest.macs)} MACs, {count(manifest.params)} parameters"

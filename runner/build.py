@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..runtime.manifest import WEIGHTS, Port
+from ..runtime.cuda.code_file import CudaCode
+from ..runtime.cuda.precision import precisions
+from ..runtime.manifest import CUDA_LIBRARY, WEIGHTS, Port
 from ..runtime.manifest_fields import MOST_THREADS
 from ..runtime.memory_plan import arena_bytes
 from ..runtime.weights import write_weights
@@ -165,8 +167,11 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Pro
     # The message begins with the name of the function.
     unscheduled = tuple(str(w.message).split(" ", 1)[0] for w in caught if issubclass(w.category, UnscheduledWarning))
     taken = {"weights": stored, "activations": arena_bytes(memory.places), "workspaces": workspaces}
-    kernels, choices = tuple(asdict(call) for call in weights.calls(lowered)), backend.choices
-    return Built(unscheduled, taken, kernels, pieces, choices.taken, choices.origins, choices.stale)
+    kernels, choices = [asdict(call) for call in weights.calls(lowered)], backend.choices
+    if target.precision != FLOAT32:
+        found = precisions(CudaCode.read(folder / CUDA_LIBRARY))
+        kernels = [{**kernel, "precision": found[kernel["function"]]} for kernel in kernels]
+    return Built(unscheduled, taken, tuple(kernels), pieces, choices.taken, choices.origins, choices.stale)
 
 
 def program_of(mod: tvm.IRModule, built: Built, folder: Path, threads: int) -> Program:

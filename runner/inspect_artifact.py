@@ -26,6 +26,8 @@ class KernelReport:
     macs : int
     launches : tuple of KernelResources
         Of a network for GPUs: what it launches there.
+    precision : str
+        Of the operands of its products, where the network was compiled for another one than float32.
     """
 
     function: str
@@ -33,6 +35,7 @@ class KernelReport:
     output: tuple[int, ...]
     macs: int
     launches: tuple[KernelResources, ...] = ()
+    precision: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,8 @@ def inspect_artifact(folder: Path) -> ArtifactInspection:
     arch = next((each for each in code.features if each.startswith("sm_")), "") if code else ""
     kernels = tuple(
         KernelReport(
-            fact["function"], fact["layers"], fact["output"], fact["macs"], resources_of(code, fact["function"], arch) if code else ()
+            fact["function"], fact["layers"], fact["output"], fact["macs"], resources_of(code, fact["function"], arch) if code else (),
+            fact.get("precision", ""),
         )
         for fact in manifest.kernels
     )
@@ -87,16 +91,18 @@ def inspect_artifact(folder: Path) -> ArtifactInspection:
 def kernels_table(found: ArtifactInspection) -> Listing:
     """One row for each kernel; of a network for GPUs with what each launch takes of one."""
     on_gpu = ["grid", "block", "registers", "spills\nbytes", "shared\nbytes"] if found.manifest.on_gpu else []
-    table = Listing(["layer", "kernel", "output", "MACs", *on_gpu], range(3, 4 + len(on_gpu)))
+    rounded = ["operands"] if any(kernel.precision for kernel in found.kernels) else []
+    table = Listing(["layer", "kernel", "output", "MACs", *rounded, *on_gpu], range(3, 4 + len(rounded) + len(on_gpu)))
     if on_gpu:
         table.caption = f"Registers and spills: of a thread, as the assembler says for {found.arch}. Shared: of a block."
     for kernel in found.kernels:
         name, output = kernel.function.removeprefix("fused_"), "x".join(map(str, kernel.output))
         cells = (kernel.layers or "-", name, output, count(kernel.macs) if kernel.macs else "-")
+        cells += (kernel.precision if kernel.macs else "-",) * len(rounded)
         first, *rest = [_launch(each) for each in kernel.launches] or [()]
         table.add_row(*cells, *first)
         for more in rest:
-            table.add_row("", "", "", "", *more)
+            table.add_row(*[""] * len(cells), *more)
     return table
 
 

@@ -51,7 +51,8 @@ class Manifest:
         Bytes that the network takes while it runs: ``weights``, ``activations`` (intermediate tensors, as planned), ``workspaces`` (what
         kernels use for themselves), ``outputs``; ``planned`` is their sum. Inputs are read where the caller has them.
     kernels : tuple of dict
-        The kernels in the order in which they are called: ``function``, the ``layers`` that it computes, shape of its ``output``, ``macs``.
+        The kernels in the order in which they are called: ``function``, the ``layers`` that it computes, shape of its ``output``, ``macs``;
+        for a GPU with another precision than float32 the ``precision`` of its operands.
     choices : dict
         What each kernel was built from, knobs and their values, by its workload: `compile` takes them as ``choices``.
     tuning : dict or None

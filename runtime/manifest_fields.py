@@ -102,7 +102,8 @@ def kernel(value: Any) -> dict[str, Any]:
     """One kernel, as the manifest lists it."""
     entry = mapping(value)
     sequences = {"layers": sequence(entry["layers"], text), "output": shape(entry["output"])}
-    return {"function": text(entry["function"]), **sequences, "macs": whole(entry["macs"])}
+    precision = {"precision": text(entry["precision"])} if "precision" in entry else {}
+    return {"function": text(entry["function"]), **sequences, "macs": whole(entry["macs"]), **precision}
 
 
 def knob(value: Any) -> bool | int | str | list[int]:

@@ -43,6 +43,12 @@ def gpu_target(spec: str) -> GpuTarget | None:
     return replace(default, name=CUDA, features=with_ptx(DEFAULT), model=_portable(default))
 
 
+def target_of_gpu(index: int) -> GpuTarget | None:
+    """A GPU of this machine as a target, by the driver's count; None where there is none of that number."""
+    here = gpus()
+    return _of_gpu(here[index]) if index < len(here) else None
+
+
 def known_archs() -> dict[str, GpuTarget]:
     """The architectures that there are presets of, the oldest first."""
     return {preset.archs[0]: preset for preset in sorted(gpu_presets(), key=lambda preset: capability_of(preset.archs[0]))}

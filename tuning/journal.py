@@ -82,10 +82,11 @@ class Journal:
 
     def _write(self, state: TaskState, candidate: Candidate, ms: float) -> None:
         for workload, choice in changed(state, candidate).items():
+            model_ms = state.candidates.model_ms(candidate, workload)
             self.log.append(Record(
                 operator=state.task.operator, workload=workload, epilogue=state.task.epilogue, dtype=self.log.dtype,
                 processor=self.log.processor, cores=self.log.cores, space=SPACE_VERSION, choice=choice, ms=_rounded(ms),
-                base_ms=_rounded(state.base_ms), model_ms=state.candidates.model_ms(candidate, workload), trials=state.trials, how=self._how,
+                base_ms=_rounded(state.base_ms), model_ms=model_ms, trials=state.trials, how=self._how,
                 code=self._code, date=now()))
 
     def _trial(self, line: bytes) -> dict[str, Any] | None:

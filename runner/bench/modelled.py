@@ -129,9 +129,10 @@ def modelled_device(name: str) -> Modelled | None:
     Raises
     ------
     TenfoldError
-        As of `Modelled`.
+        As of `Modelled`; or it is the preset of a GPU.
     """
-    from ...targets import CpuTarget, resolve
+    from ...targets import CpuTarget, GpuTarget, resolve
+    from ...targets.gpu_target import CUDA
 
     kind, _, cpu = name.partition(":")
     if kind != EMULATED or cpu in ("", "host"):
@@ -140,6 +141,9 @@ def modelled_device(name: str) -> Modelled | None:
         target = resolve(cpu)
     except TenfoldError:  # a CPU of the emulator that no preset is for
         return None
+    if isinstance(target, GpuTarget):
+        what = "nothing models what a network takes on a GPU, and times under emulation say nothing of one"
+        raise TenfoldError(f"device {name}: {what}: give here, {CUDA}:N or HOST:PORT, with a GPU")
     return Modelled(target) if isinstance(target, CpuTarget) else None
 
 

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...runtime.cuda.capability import gpu_for
 from ...support.errors import TenfoldError
 from ...support.files.temporary import TemporaryFolder
 from ...targets.gpu_target import GpuTarget
 from ..build import build_library, describe_target, program_of
 from ..devices.device import HERE, KERNELS, NETWORK, Device, check_times
+from ..devices.here import Here
+from ..devices.remote import Remote
 from ..tuning_records.tuned import Tuned, TuneLogs
 
 if TYPE_CHECKING:
@@ -33,6 +36,11 @@ class TimedModules:
     tune_log : bool or path
         As of `compile`.
 
+    Attributes
+    ----------
+    gpu : str, optional
+        The GPU that modules run on; None where they run on a CPU.
+
     Raises
     ------
     TenfoldError
@@ -45,9 +53,10 @@ class TimedModules:
         lack = device.check(describe_target(target))
         if lack is not None:
             where = "here; give --device HOST:PORT to time them there" if device.name == HERE else f"on {device.name}"
-            what = "a GPU" if isinstance(target, GpuTarget) else "another CPU"
-            raise TenfoldError(f"target {target.name}: it is for {what}: {lack}: candidates can't be timed {where}")
+            what, else_ = ("a GPU", ", or --energy E, which needs no times") if isinstance(target, GpuTarget) else ("another CPU", "")
+            raise TenfoldError(f"target {target.name}: it is for {what}: {lack}: candidates can't be timed {where}{else_}")
         self.target, self.device, self.tuned = target, device, Tuned(tune_log, target, device)
+        self.gpu = _gpu(target, device) if isinstance(target, GpuTarget) else None
 
     def kernels(self, mod: tvm.IRModule) -> TimedModule:
         """Without what a call takes besides its kernels."""
@@ -69,3 +78,11 @@ class TimedModules:
 
         weakref.finalize(module, device.drop, handle).atexit = False
         return module
+
+
+def _gpu(target: GpuTarget, device: Device) -> str:
+    """What runs code for a target on a device: of one elsewhere, all that it has."""
+    if isinstance(device, Here):
+        gpu = gpu_for(target.features, device.gpu)
+        return f"{gpu.name} ({gpu.arch})"
+    return ", ".join(device.session.gpus) if isinstance(device, Remote) else device.describe()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...support.errors import TenfoldError
 from ...support.progress import Progress, reporter
+from ...targets.gpu_registry import target_of_gpu
 from ...targets.gpu_target import CUDA
 from .address import TRACKER, Place
 from .device import HERE, Device
@@ -98,15 +99,21 @@ def find_device(target: Mapping[str, Any]) -> tuple[Device | None, str]:
 def target_on(
     device: Device | str | None, target: Target | dict[str, Any] | str | None, progress: Progress | None = None
 ) -> Iterator[tuple[Target, Device | str | None]]:
-    """A target, and the device with it; ``host`` means the machine of a remote device. What was opened for that is closed at the end."""
+    """A target, and the device with it; ``host`` means the machine of a remote device, or the GPU that is named.
+
+    What was opened for that is closed at the end.
+    """
     from ...targets import resolve
 
+    gpu = gpu_named(device)
     if target in (None, "host") and isinstance(device, str) and _is_address(device):
         with device_of(device, progress=progress) as there:
             assert isinstance(there, Remote)
             yield there.target, there
     elif target in (None, "host") and isinstance(device, Remote):
         yield device.target, device
+    elif target in (None, "host") and gpu is not None:
+        yield target_of_gpu(gpu) or resolve(CUDA), device
     else:
         yield resolve(target), device
 
@@ -121,6 +128,14 @@ def elsewhere(device: Device | str | None, progress: Progress | None = None) -> 
             yield found
     else:
         yield device
+
+
+def gpu_named(device: Any) -> int | None:
+    """The GPU of this machine that a device, or its name, names, by the driver's count."""
+    if isinstance(device, Here):
+        return device.gpu
+    kind, _, number = device.partition(":") if isinstance(device, str) else ("", "", "")
+    return _gpu(device, number) if kind == CUDA else None
 
 
 def _named(device: str, target: Mapping[str, Any], progress: Progress | None) -> Device:

@@ -3,18 +3,23 @@
     own        one layer, with a kernel of its own      `convolution.py`
     chain      several in one kernel                    `chain/`
     joins      belongs to the chain that was begun before it
+
+Chains are float32 whatever the precision of the target. Where that is another one, layers with kernels of their own may run on tensor
+cores, which costs a pass through memory between them: the cheaper of both, by the models of their tiles, is taken.
 """
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
 from tvm import te
 
 from ...targets import GpuTarget
+from ...targets.gpu_model import GpuModel
 from ..backend import JOINS, BoundKernel, Kernel, LayerConstants, Run, RunPart, kernels_of
 from ..shapes import ConvWorkload
 from ..space import Knobs, Point, Space
@@ -91,18 +96,19 @@ class ConvolutionRun(Run):
 
     def _cycles(self, begin: int, end: int) -> float | None:
         """Cycles of one kernel for some layers by the model; None where there is none."""
-        links = self.links[begin:end]
+        links, model = self.links[begin:end], self.target.model
+        least = traffic_cycles(links, model)
         if len(links) == 1:
             link = links[0]
             if link.pools or link.averages or link.depthwise:
-                return 0.0  # as much whoever computes it: it is left out of the comparison
+                return least  # what they compute is left out of the comparison: as much whoever does
             product = choose_product(gemm_shape(link), self.target)
-            return 0.0 if product is None else product[0]
+            return least if product is None else max(least, product[0])
         if not chainable(links):
             return None
         stages = stages_of(links)
-        found = choose_chain(stages, links[0].batch, self.target.model)
-        return None if found is None else cycles(stages, links[0].batch, found, self.target.model)
+        found = choose_chain(stages, links[0].batch, model)
+        return None if found is None else max(least, cycles(stages, links[0].batch, found, model))
 
 
 @dataclass(frozen=True)
@@ -148,6 +154,15 @@ class ChainKernel(Kernel):
 
     def terms(self) -> Mapping[str, float]:
         return chain_terms(stages_of(self.links), self.links[0].batch, self.tile, self.target.model)
+
+
+def traffic_cycles(links: Sequence[ConvWorkload], model: GpuModel) -> float:
+    """Cycles in which one kernel's input, weights and result pass: those that fill more than half of the second cache through memory."""
+    first, last = links[0], links[-1]
+    weights = sum(0 if link.pools or link.averages else prod(link.geometry.kernel) * link.channels // link.geometry.groups
+                  * link.geometry.filters for link in links)
+    sizes = (first.batch * prod(first.size) * first.channels, weights, last.batch * prod(last.output) * last.geometry.filters)
+    return sum(4 * size / (model.l2_bytes_per_cycle if 8 * size <= model.l2_bytes else model.memory_bytes_per_cycle) for size in sizes)
 
 
 def chainable(links: Sequence[ConvWorkload]) -> bool:

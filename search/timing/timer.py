@@ -39,6 +39,11 @@ def records_of(timer: Timer) -> str:
     return getattr(getattr(timer, "tuned", None), "digest", "")
 
 
+def gpu_of(timer: Timer) -> str | None:
+    """The GPU that a timer's modules run on; None of a CPU."""
+    return getattr(timer, "gpu", None)
+
+
 @contextlib.contextmanager
 def open_timer(
     device: str | Device | Timer | None, target: Any, settings: Settings, progress: Progress | None = None
@@ -48,11 +53,11 @@ def open_timer(
     Parameters
     ----------
     device : str, Device, Timer or None
-        ``here``; ``HOST:PORT``, where ``tenfold serve`` runs; ``tracker:HOST:PORT/KEY``, any that is registered there; ``emulated:CPU``, a
-        preset whose cycles are modelled, on one thread (`runner.bench.modelled`); a device that is open; a Timer of the caller's; None:
-        this machine.
+        ``here``; ``cuda:N``, a GPU of this machine; ``HOST:PORT``, where ``tenfold serve`` runs; ``tracker:HOST:PORT/KEY``, any that is
+        registered there; ``emulated:CPU``, a preset whose cycles are modelled, on one thread (`runner.bench.modelled`); a device that is
+        open; a Timer of the caller's; None: this machine.
     target : str, Target, dict or None
-        None or ``host``: the machine, or the CPU, that modules are timed on.
+        None or ``host``: the machine, the CPU or the GPU that modules are timed on.
     settings : Settings
         Its threads and its silence.
     progress : Progress, optional
@@ -66,10 +71,12 @@ def open_timer(
     from ...codegen.code import check_tools
     from ...runner.bench.modelled import Modelled, modelled_device
     from ...runner.bench.timed_module import TimedModules
-    from ...runner.devices.choose import device_of
+    from ...runner.devices.choose import device_of, gpu_named
     from ...runner.devices.device import HERE
     from ...runner.devices.remote import Remote
     from ...targets import resolve
+    from ...targets.gpu_registry import target_of_gpu
+    from ...targets.gpu_target import CUDA
 
     if settings.silence is not None and not isinstance(device, str):
         raise TenfoldError("--silence is a limit for a device: give --device HOST:PORT too")
@@ -83,8 +90,10 @@ def open_timer(
             where = stack.enter_context(device_of(named, silence=settings.silence, progress=progress))
         else:
             where = device
-        if isinstance(where, Remote) and target in (None, "host"):
+        if target in (None, "host") and isinstance(where, Remote):
             target = where.target
+        elif target in (None, "host") and (gpu := gpu_named(where)) is not None:
+            target = target_of_gpu(gpu) or CUDA
         threads = settings.threads
         if isinstance(where, Modelled):
             target = where.target if target in (None, "host") else target

@@ -1,0 +1,21 @@
+"""In which precision each function of a network multiplies on a GPU: read from its source, so that it is what runs."""
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from .code_file import CudaCode
+
+FLOAT32 = "float32"
+ENTRY = re.compile(r'^extern "C" __global__ void (?:__launch_bounds__\(\d+\) )?(\w+)\([^;{]*\) \{$(.*?)^\}$', re.MULTILINE | re.DOTALL)
+PRODUCT = re.compile(r"\btenfold_mma_(\w+)\(")  # of tensor cores, by the precision of its operands: `schedules.cuda.gemm.fragments`
+
+
+def precisions(code: CudaCode) -> Mapping[str, str]:
+    """The precision of operands of each function; float32 where no kernel of it has products of tensor cores."""
+    of_kernels = {name: set(PRODUCT.findall(body)) for name, body in ENTRY.findall(code.source)}
+    found = {}
+    for function, routine in code.routines.items():
+        kinds = set().union(*(of_kernels.get(launch.kernel, set()) for launch in routine.launches))
+        found[function] = "+".join(sorted(kinds)) or FLOAT32
+    return found
