@@ -40,11 +40,16 @@ class Proposer:
         Learned from other tasks or machines.
     seed : int
         The same seed and measurements give the same proposals.
+
+    Attributes
+    ----------
+    model : CostModel
+        What ranks points; it learns from what was measured of this task.
     """
 
     def __init__(self, task_kernel: Tunable, target: Target, teacher: CostModel | None = None, seed: int = 0):
         self._kernel, self._target, self._rng = task_kernel, target, np.random.default_rng(seed)
-        self._model = CostModel(teacher, seed)
+        self.model = CostModel(teacher, seed)
         self._measured: dict[int, float] = {}       # by place in the pool; infinite where it failed
         self._history: list[float | None] = []
         self._gone: set[int] = set()                # proposed or measured, by place
@@ -106,11 +111,11 @@ class Proposer:
         if not good or (not len(left) and self._pool.whole):
             return 0.0
         gain = history_gain(self._history)
-        if self._model.trained and len(left):
+        if self.model.trained and len(left):
             self._refit()
             places = list(good)
-            promising = np.sort(self._model.rank(self._pool.vectors(left)))[::-1][:LOOKED_AT]
-            gain = (gain + model_gain(self._model.rank(self._pool.vectors(places)).tolist(), list(good.values()), promising.tolist())) / 2
+            promising = np.sort(self.model.rank(self._pool.vectors(left)))[::-1][:LOOKED_AT]
+            gain = (gain + model_gain(self.model.rank(self._pool.vectors(places)).tolist(), list(good.values()), promising.tolist())) / 2
         return min(good.values()) * gain
 
     def _left(self) -> npt.NDArray[np.intp]:
@@ -127,7 +132,7 @@ class Proposer:
         if not len(left):
             return []
         self._refit()
-        scores = self._model.rank(self._pool.vectors(left))
+        scores = self.model.rank(self._pool.vectors(left))
         order = left[np.argsort(-scores, kind="stable")]
         return self._shares(order, [int(place) for place in order if place in near], count)
 
@@ -170,4 +175,4 @@ class Proposer:
         self._stale = False
         if len(self._measured) >= WARM_UP:
             places = list(self._measured)
-            self._model.fit([Group(self._pool.vectors(places), np.array([self._measured[place] for place in places]))])
+            self.model.fit([Group(self._pool.vectors(places), np.array([self._measured[place] for place in places]))])
