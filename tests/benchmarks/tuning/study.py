@@ -14,9 +14,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-if __name__ == "__main__":  # the repository of this file, wherever another one is installed
-    sys.path[:0] = [str(Path(__file__).resolve().parents[3].parent)]
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[2] / "tuning")]
+sys.path.append(str(Path(__file__).resolve().parent))
+sys.path.append(str(Path(__file__).resolve().parents[2] / "tuning"))
 
 import numpy as np
 from committed import convolutions, named, runs
