@@ -29,8 +29,8 @@ def proposer(kernel: Tunable, target: Target, seed: int, teacher: CostModel | No
 
 def random_search(kernel: Tunable, target: Target, seed: int) -> Strategy:
     """The model's choice, then any points."""
-    for point in _any(kernel, seed):
-        yield point  # noqa: UP028 - a list can't be told what was measured
+    for point in _any(kernel, seed):  # noqa: UP028 - a list can't be told what was measured
+        yield point
 
 
 def coordinate_descent(kernel: Tunable, target: Target, seed: int) -> Strategy:
