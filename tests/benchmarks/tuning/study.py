@@ -1,6 +1,7 @@
 """How many trials the tuner's proposals need, against random search and coordinate descent, on machines that are made up.
 
-    python tests/benchmarks/tuning/study.py [--targets zen3 zen4 sm_80] [--machines 3] [--trials 128] [--kernels 8] [--json out.json]
+    python tests/benchmarks/tuning/study.py [--targets zen3 zen4 sm_80] [--machines 3] [--distance 1] [--trials 128]
+        [--kernels 8] [--json out.json]
 
 Each kernel's best is the least latency that any strategy, a large sample and a descent from its best points find; all of them are
 latencies by `simulated.Machine`, so the figures say how the strategies compare, and nothing of a real machine.
@@ -33,10 +34,10 @@ SAMPLED = 800         # points of each algorithm among which the best is looked 
 LESSONS = 48          # measurements of each other kernel that a teacher has
 
 
-def study(target: Target, machines: int, trials: int, count: int) -> Iterator[dict[str, object]]:
+def study(target: Target, machines: int, trials: int, count: int, distance: float = 1.0) -> Iterator[dict[str, object]]:
     """Yield one result of each kernel, machine and strategy."""
     for seed in range(machines):
-        machine = Machine(target, seed)
+        machine = Machine(target, seed, distance)
         tasks = [Task(kernel, machine, seed) for kernel in kernels_of(target, count)]
         lessons = [lesson(task, seed) for task in tasks]
         for number, task in enumerate(tasks):
@@ -47,8 +48,8 @@ def study(target: Target, machines: int, trials: int, count: int) -> Iterator[di
             for name, measured in found.items():
                 speeds = best / np.minimum.accumulate(measured)
                 needed = int(np.argmax(speeds >= NEAR)) + 1 if speeds[-1] >= NEAR else None
-                yield {"target": target.name, "machine": seed, "kernel": task.kernel.workload, "strategy": name, "trials": needed,
-                       "speed": {at: round(float(speeds[min(at, len(speeds)) - 1]), 4) for at in AT if at <= trials}}
+                yield {"target": target.name, "machine": seed, "distance": distance, "kernel": task.kernel.workload, "strategy": name,
+                       "trials": needed, "speed": {at: round(float(speeds[min(at, len(speeds)) - 1]), 4) for at in AT if at <= trials}}
 
 
 def kernels_of(target: Target, count: int) -> list[Kernel]:
@@ -135,13 +136,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--targets", nargs="+", default=["zen3", "zen4", "sm_80"])
     parser.add_argument("--machines", type=int, default=3, help="made-up machines of each target")
+    parser.add_argument("--distance", type=float, default=1.0, help="of the machines from the models")
     parser.add_argument("--trials", type=int, default=128)
     parser.add_argument("--kernels", type=int, default=8)
     parser.add_argument("--json", type=Path, help="file of all results")
     asked = parser.parse_args()
     results: list[dict] = []
     for name in asked.targets:
-        results += study(named(name), asked.machines, asked.trials, asked.kernels)
+        results += study(named(name), asked.machines, asked.trials, asked.kernels, asked.distance)
         print(table([each for each in results if each["target"] == named(name).name]), flush=True)
     if asked.json is not None:
         asked.json.write_text(json.dumps({"simulated": True, "near": NEAR, "results": results}, indent=1) + "\n")
