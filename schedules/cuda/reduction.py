@@ -18,7 +18,7 @@ from ..tir.analysis import Block, blocks_of
 from ..tir.loop_nests import changed, stores_in
 from ..tir.tidy import tidied
 from .common import BLOCKS, THREADS, THREADS_X, THREADS_Y, VECTOR, bind_threads, schedule_spatial
-from .rows import SHARING, crosses, schedule_rows
+from .rows import SHARING, across, crosses, schedule_rows
 
 WARP = 32
 FEWEST_THREADS = 2048  # of an SM's worth of threads, times a fraction of the SMs: with fewer results, threads share them
@@ -76,7 +76,7 @@ def _schedule_reduction(s: Schedule, block: Block, target: GpuTarget) -> None:
     elif block.contiguous_reduced or not spatial or not single:
         _by_row(s, spatial or [s.add_unit_loop(block.rv)], reduced, min(THREADS, max(WARP, terms // VECTOR // WARP * WARP)))
     else:
-        _by_column(s, spatial, reduced, terms)
+        _by_column(s, block, spatial, reduced)
 
 
 def _by_thread(s: Schedule, block: Block, spatial: list[LoopRV], reduced: list[LoopRV]) -> None:
@@ -113,12 +113,17 @@ def _by_row(s: Schedule, spatial: list[LoopRV], reduced: list[LoopRV], threads: 
     s.bind(thread, THREADS_X)
 
 
-def _by_column(s: Schedule, spatial: list[LoopRV], reduced: list[LoopRV], terms: int) -> None:
+def _by_column(s: Schedule, block: Block, spatial: list[LoopRV], reduced: list[LoopRV]) -> None:
     """Neighbouring results in neighbouring threads, and several threads share the terms of each."""
+    # TVM stores what threads have added up for every thread along x, those behind the last result too: another block stores it.
+    out = s.cache_write(block.rv, 0, "local") if prod(block.sizes("S")) % WARP else None
     column = s.fuse(*spatial) if len(spatial) > 1 else spatial[0]
     term = s.fuse(*reduced) if len(reduced) > 1 else reduced[0]
-    block, x = s.split(column, [None, WARP])
-    _, y = s.split(term, [None, min(SHARING, terms)])
-    s.bind(block, BLOCKS)
+    warp, x = s.split(column, [None, WARP])
+    _, y = s.split(term, [None, SHARING])
+    if out is not None:
+        s.reverse_compute_at(out, x)
+        across(s, [s.add_unit_loop(out)], THREADS_Y, SHARING)
+    s.bind(warp, BLOCKS)
     s.bind(x, THREADS_X)
     s.bind(y, THREADS_Y)

@@ -50,9 +50,13 @@ def schedule_rows(s: Schedule, target: GpuTarget) -> Schedule | None:
         return None
     if last.points <= rows and rows >= target.model.sms * RESULTS_OF_SM:
         return None
+    shape = _shape(reductions[0], rows, terms, target)
+    if last.is_reduction and rows % shape.rows:
+        # TVM stores what threads have added up for every row of a block, those behind the last one too: another block stores it.
+        out = s.cache_write(last.rv, 0, "local")
+        before, last = [*before, block_of(s, last.rv)], block_of(s, out)
     try:
         own, others = _row_loops(s, last, before)
-        shape = _shape(reductions[0], rows, terms, target)
         return _scheduled(s, last.rv, own, others, before, shape)
     except ScheduleError:
         return None
@@ -150,18 +154,19 @@ def _scheduled(s: Schedule, last: SBlockRV, own: list[LoopRV], others: list[Loop
         s.compute_at(each.rv, inner, preserve_unit_loops=True)
         kinds = block_of(s, each.rv).kinds
         loops = s.get_loops(each.rv)[-len(kinds):]
-        _across(s, [loop for loop, kind in zip(loops, kinds, strict=True) if kind == "R"], term, shape.terms)
+        across(s, [loop for loop, kind in zip(loops, kinds, strict=True) if kind == "R"], term, shape.terms)
     # Bound behind that: moved into a loop over threads, a block would compute what all of these need.
     s.bind(block, BLOCKS)
     s.bind(inner, row)
     for each in before:
         for index in range(len(each.stores)):
             s.set_scope(each.rv, index, "local")
-    _across(s, others, term, shape.terms)
+    across(s, others, term, shape.terms)
     return s
 
 
-def _across(s: Schedule, loops: Sequence[LoopRV], axis: str, threads: int) -> None:
+def across(s: Schedule, loops: Sequence[LoopRV], axis: str, threads: int) -> None:
+    """Share loops among so many threads along an axis."""
     fused = s.fuse(*loops) if len(loops) > 1 else loops[0]
     _, thread = s.split(fused, [None, threads])
     s.bind(thread, axis)

@@ -4,10 +4,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from cuda_checks import module, network, noise
+from cuda_checks import emulated, module, network, noise, scheduled
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tvm import relax
+from tvm import relax, te
 
 op = relax.op
 REDUCTIONS = {"sum": np.sum, "mean": np.mean, "max": np.max, "min": np.min, "prod": np.prod}
@@ -66,6 +66,26 @@ def test_poolings(kind, channels, ceil_mode):
     else:
         expected = torch.nn.functional.avg_pool2d(window, 3, 2, 1, ceil_mode=ceil_mode, count_include_pad=False)
     check(lambda v: kind(v, (3, 3), (2, 2), (1, 1), ceil_mode=ceil_mode, layout="NHWC"), [x], expected.permute(0, 2, 3, 1).numpy())
+
+
+@pytest.mark.parametrize("shape, axes", [((21, 3), [0]), ((64, 33), [0]), ((2, 20, 37), [1]), ((5, 4, 3, 7), [0, 1]), ((16, 1, 31), [0])])
+@pytest.mark.parametrize("name", ["max", "sum"])
+def test_columns_that_no_warp_divides_are_left_out(shape, axes, name):
+    x = noise(*shape)
+    check(lambda v: getattr(op, name)(v, axes, keepdims=True), [x], REDUCTIONS[name](x, tuple(axes), keepdims=True), 1)
+
+
+@pytest.mark.parametrize("terms, columns", [(64, 33), (70, 3), (65, 1), (100, 37), (64, 64)])
+def test_columns_of_two_results_are_kernels_of_their_own(terms, columns):
+    x, term = te.placeholder((terms, columns), "float32", "x"), te.reduce_axis((0, terms), "k")
+    total = te.compute((columns,), lambda c: te.sum(x[term, c], term), "total")
+    largest = te.compute((columns,), lambda c: te.max(x[term, c], term), "largest")
+    code = emulated(scheduled(te.create_prim_func([x, total, largest])))
+    found = [noise(terms, columns), np.full(columns, np.nan, "float32"), np.full(columns, np.nan, "float32")]
+    code.call("main", found)
+    np.testing.assert_allclose(found[1], found[0].sum(0), rtol=2e-4, atol=1e-5)
+    np.testing.assert_array_equal(found[2], found[0].max(0))
+    assert len(code.routines["main"].launches) == 2
 
 
 @pytest.mark.slow
