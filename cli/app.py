@@ -76,6 +76,8 @@ def command(function: Callable[..., Answer], within: typer.Typer = app) -> Calla
                 answer = function(work, **options)
             work.kept = "its work was done"
             answer.publish(json, work.quiet)
+            if answer.code:
+                raise typer.Exit(answer.code)
 
     _declare(run, function, {**(READING if reads else {}), "json": (Json, None), **LOUDNESS})
     return within.command()(run)

@@ -2,12 +2,13 @@
 
     pool          all points of the space, or a sample, those far from the least estimate last        `pool.py`
     ranking       by the analytical model; after some measurements by what was learned                `cost_model.py`
-    descent       neighbours of the best measured points, which differ from it in one knob
+    descent       points around the best measured ones, which differ from them in one knob or two        `around.py`
     exploration   a share of any points of the pool
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from math import inf
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from ..schedules.space import Point
 from ..targets import Target
+from .around import around
 from .cost_model import CostModel, Group
 from .expectation import history_gain, model_gain
 from .features import Tunable
@@ -24,8 +26,9 @@ WARM_UP = 8        # measurements that are ranked by what was known before
 NEIGHBOURS = 0.4   # share of the proposals that are neighbours of the best
 EXPLORED = 0.1     # share that is drawn from the pool
 BEST = 2           # measured points whose neighbours are proposed
+PROMISING = 2      # points not measured, the first of the ranking, whose neighbours come into the pool
 LOOKED_AT = 8      # best candidates, whose expected gain counts
-MOST_NEW = 32      # neighbours that are new to the pool, for each call: to price one can take half a millisecond
+MOST_NEW = 16      # neighbours of each of them that are looked at in a call: to price one can take half a millisecond
 
 
 class Proposer:
@@ -40,17 +43,22 @@ class Proposer:
         Learned from other tasks or machines.
     seed : int
         The same seed and measurements give the same proposals.
+
+    Attributes
+    ----------
+    model : CostModel
+        What ranks points; it learns from what was measured of this task.
     """
 
     def __init__(self, task_kernel: Tunable, target: Target, teacher: CostModel | None = None, seed: int = 0):
         self._kernel, self._target, self._rng = task_kernel, target, np.random.default_rng(seed)
-        self._model = CostModel(teacher, seed)
+        self.model = CostModel(teacher, seed)
         self._measured: dict[int, float] = {}       # by place in the pool; infinite where it failed
         self._history: list[float | None] = []
         self._gone: set[int] = set()                # proposed or measured, by place
         self._stale = False                         # the model has not seen all measurements
-        self._around: dict[int, list[Point]] = {}   # by place, its neighbours that are not looked at yet
-        self._near: dict[int, list[int]] = {}       # likewise, places of the others
+        self._around: dict[int, Iterator[Point]] = {}  # by place, its neighbours that are not looked at yet
+        self._near: dict[int, set[int]] = {}           # likewise, places of the others
         self._made: Pool | None = None
 
     @property
@@ -106,11 +114,11 @@ class Proposer:
         if not good or (not len(left) and self._pool.whole):
             return 0.0
         gain = history_gain(self._history)
-        if self._model.trained and len(left):
+        if self.model.trained and len(left):
             self._refit()
             places = list(good)
-            promising = np.sort(self._model.rank(self._pool.vectors(left)))[::-1][:LOOKED_AT]
-            gain = (gain + model_gain(self._model.rank(self._pool.vectors(places)).tolist(), list(good.values()), promising.tolist())) / 2
+            promising = np.sort(self.model.rank(self._pool.vectors(left)))[::-1][:LOOKED_AT]
+            gain = (gain + model_gain(self.model.rank(self._pool.vectors(places)).tolist(), list(good.values()), promising.tolist())) / 2
         return min(good.values()) * gain
 
     def _left(self) -> npt.NDArray[np.intp]:
@@ -122,13 +130,13 @@ class Proposer:
 
     def _batch(self, count: int) -> list[int]:
         """Places of up to `count` points that were not proposed."""
-        near = self._neighbours()
-        left = self._left()
-        if not len(left):
-            return []
         self._refit()
-        scores = self._model.rank(self._pool.vectors(left))
-        order = left[np.argsort(-scores, kind="stable")]
+        for place in self._ranked()[:PROMISING].tolist():
+            self._look_around(place)
+        near: set[int] = set()
+        for _, place in sorted((ms, place) for place, ms in self._measured.items() if ms < inf)[:BEST]:
+            near |= self._look_around(place)
+        order = self._ranked()
         return self._shares(order, [int(place) for place in order if place in near], count)
 
     def _shares(self, order: npt.NDArray[np.intp], near: Sequence[int], count: int) -> list[int]:
@@ -149,20 +157,24 @@ class Proposer:
             chosen.append(place)
         return chosen
 
-    def _neighbours(self) -> set[int]:
-        """Places of the neighbours of the best measured points; some that are new come into the pool, in any order."""
-        good = sorted((ms, place) for place, ms in self._measured.items() if ms < inf)[:BEST]
-        found: set[int] = set()
-        room = len(self._pool) + MOST_NEW
-        for _, place in good:
-            if place not in self._around:
-                around = list(self._pool.space.neighbours(self._pool.points[place]))
-                self._around[place], self._near[place] = [around[i] for i in self._rng.permutation(len(around))], []
-            waiting = self._around[place]
-            while waiting and len(self._pool) < room:
-                self._near[place].append(self._pool.place(waiting.pop()))
-            found.update(self._near[place])
-        return found
+    def _ranked(self) -> npt.NDArray[np.intp]:
+        """Places of points that are left, the most promising first."""
+        left = self._left()
+        return left[np.argsort(-self.model.rank(self._pool.vectors(left)), kind="stable")]
+
+    def _look_around(self, place: int) -> set[int]:
+        """Places of the neighbours of a point that were looked at, now or before; new ones come into the pool."""
+        if place not in self._around:
+            self._around[place], self._near[place] = self._shuffled(self._pool.points[place]), set()
+        for point in islice(self._around[place], MOST_NEW):
+            self._near[place].add(self._pool.place(point))
+        return self._near[place]
+
+    def _shuffled(self, point: Point) -> Iterator[Point]:
+        """Neighbours in one knob, in any order; then the others as they come."""
+        near = list(self._pool.space.neighbours(point))
+        yield from (near[i] for i in self._rng.permutation(len(near)))
+        yield from islice(around(self._pool.space, point), len(near), None)
 
     def _refit(self) -> None:
         if not self._stale:
@@ -170,4 +182,4 @@ class Proposer:
         self._stale = False
         if len(self._measured) >= WARM_UP:
             places = list(self._measured)
-            self._model.fit([Group(self._pool.vectors(places), np.array([self._measured[place] for place in places]))])
+            self.model.fit([Group(self._pool.vectors(places), np.array([self._measured[place] for place in places]))])

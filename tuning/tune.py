@@ -218,7 +218,7 @@ def tune_module(mod: tvm.IRModule, target: Target, places: Places, log: str | os
             for state in gain.dropped:
                 journal.withdraw(state)
         states_now = sorted(tuner.states, key=lambda state: -state.count * (state.base_ms if state.base_ms < inf else 0.0))
-        return Tuning(target, places.describe(), states_now, tuner.seconds, tuner.trials - earlier, earlier, str(records.file), gain,
+        return Tuning(target, places.describe(), states_now, tuner.seconds, tuner.made, earlier, str(records.file), gain,
                       interrupted, places.notes())
 
 

@@ -28,7 +28,7 @@ class Limits:
     Attributes
     ----------
     trials : int or None
-        Of all tasks together.
+        Of all tasks together, without those of earlier sessions.
     seconds : float or None
     per_task : int
         Trials of one task.
@@ -69,6 +69,7 @@ class Tuner:
         self.states, self.limits = list(states), limits
         self._folder, self._keep, self._better = folder, keep, better
         self._begin = time.monotonic()
+        self._earlier = self.trials
         self._jobs = 0
         self._under_way = 0
         self.changed = threading.Condition(threading.RLock())
@@ -76,8 +77,13 @@ class Tuner:
 
     @property
     def trials(self) -> int:
-        """All that were made."""
+        """All that were made, those of earlier sessions included."""
         return sum(state.trials for state in self.states)
+
+    @property
+    def made(self) -> int:
+        """Those that were made now."""
+        return self.trials - self._earlier
 
     @property
     def seconds(self) -> float:
@@ -176,7 +182,7 @@ class Tuner:
 
     def _used_up(self) -> bool:
         trials, seconds = self.limits.trials, self.limits.seconds
-        return (trials is not None and self.trials >= trials) or (seconds is not None and self.seconds >= seconds)
+        return (trials is not None and self.made >= trials) or (seconds is not None and self.seconds >= seconds)
 
     def _job(self) -> Job | None:
         """A batch for the task that is most worth it, if there is one that can be begun."""
@@ -184,7 +190,7 @@ class Tuner:
         for state in sorted(free, key=lambda state: -self._worth(state)):
             left = self.limits.per_task - state.trials
             if self.limits.trials is not None:
-                left = min(left, self.limits.trials - self.trials)
+                left = min(left, self.limits.trials - self.made)
             incumbent = state.best
             first = state.base_ms == inf
             count = min(BATCH, left - first)

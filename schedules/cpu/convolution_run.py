@@ -79,16 +79,14 @@ class ConvolutionRun(Run):
         return ConvolutionRun(self.links[begin:end], self.target, ends)
 
     def terms_at(self, point: Point) -> Mapping[str, float]:
-        begin, parts, compared = 0, [], True
-        priced = self._kernels(point) or []
-        for _, segment in priced:
+        begin, cycles, compared, parts = 0, 0.0, True, []
+        for cost, segment in self._kernels(self.space().check(point, self.workload)) or ():
             kernel, link = self._kernel(segment, begin), self.links[begin]
             if kernel is None and not (link.pools or link.averages):
                 kernel = choose_convolution(link, self.target)
             parts += [kernel.terms()] if kernel is not None else []
             compared &= segment.count > 1 or not segment.stages or compared_alone(self.links, begin, self.target, self.wanted)
-            begin += segment.count
-        cycles = sum(cost for cost, _ in priced)
+            cycles, begin = cycles + cost, begin + segment.count
         return together(parts, milliseconds(cycles, self.target.model.clock_ghz) if compared else None)
 
     def _cut(self, point: Point) -> list[Segment] | None:

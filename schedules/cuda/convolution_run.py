@@ -80,14 +80,15 @@ class ConvolutionRun(Run):
         return ChainKernel(links, self.target, tile)
 
     def terms_at(self, point: Point) -> Mapping[str, float]:
-        parts, total = [], 0.0
-        for begin, end in kernels_of(point):
-            kernel, link = self.kernel(begin, end), self.links[begin]
-            if kernel is None and not (link.pools or link.averages):
-                kernel = choose_convolution(link, self.target)
-            parts += [kernel.terms()] if kernel is not None else []
+        point, kernels, total = self.space().check(point, self.workload), [], 0.0
+        for part, (begin, end) in zip(self.parts(point), kernels_of(point), strict=True):
+            link = self.links[begin]
+            left = part.kernel is None and not (link.pools or link.averages)
+            kernels.append(choose_convolution(link, self.target) if left else part.kernel)
             total += (self._cycles(begin, end) or 0.0) + self.target.model.launch_cycles
-        return together(parts, milliseconds(total, self.target.model.clock_ghz))
+        compared = all(end - begin <= LONGEST for begin, end in kernels_of(point))
+        ms = milliseconds(total, self.target.model.clock_ghz) if compared else None
+        return together([kernel.terms() for kernel in kernels if kernel is not None], ms)
 
     def _can(self, point: Point) -> bool:
         """Whether the run can be cut so."""

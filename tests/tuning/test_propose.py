@@ -1,44 +1,24 @@
 """Proposals: always in the space, never twice, the same for the same seed, until there are none."""
 from __future__ import annotations
 
+import sys
 from math import inf
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tenfold.schedules.space import Knobs, Space
-from tenfold.schedules.terms import terms
 from tenfold.support.errors import TenfoldError
 from tenfold.targets import resolve_cpu
 from tenfold.tuning.pool import key_of
 from tenfold.tuning.propose import Proposer
 
+sys.path.append(str(Path(__file__).parent))
+
+from fake_kernel import Fake, knobs
+
 TARGET = resolve_cpu("zen3")
-
-
-class Fake:
-    """A kernel with a space of numbers, whose estimate is the sum of its knobs; of some points there is none."""
-
-    workload = "fake"
-
-    def __init__(self, alternatives, unpriced=lambda point: False):
-        first = next(iter(alternatives[0]))
-        self._space, self._unpriced = Space(first, tuple(alternatives)), unpriced
-
-    def space(self):
-        return self._space
-
-    def terms_at(self, point):
-        self._space.check(point, self.workload)
-        size = sum(int(value) for value in point.values() if isinstance(value, int))
-        return terms(None if self._unpriced(point) else 1e-3 * (1 + size), accumulators=size)
-
-
-def knobs(sizes, most=None):
-    """Knobs of so many values each; of their points those whose sum is at most `most`."""
-    allowed = (lambda point: True) if most is None else (lambda point: sum(point.values()) <= most)
-    return Knobs({name: tuple(range(size)) for name, size in zip(("pixels", "vectors", "rows", "tiles"), sizes, strict=False)}, allowed)
 
 
 SPACES = st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=3), min_size=1, max_size=2, unique_by=len)
