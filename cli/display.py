@@ -110,7 +110,9 @@ class Bar:
 
         if self._live is None:
             self._progress.stop()
-            self._live = Live(console=self._progress.console, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+            self._live = Live(
+                console=self._progress.console, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+            )
             self._live.start()
         self._live.update(table, refresh=True)
 

@@ -43,7 +43,7 @@ def draw(curves: Sequence[tuple[str, Curve]], title: str) -> Figure:
         known = [(trials, ms) for trials, ms in curve if ms < float("inf")]
         if known:
             first = known[0][1]
-            panel.step([trials for trials, _ in known], [ms / first for _, ms in known], where="post", **name_text(name))
+            panel.step([trials for trials, _ in known], [ms / first for _, ms in known], where="post", label=name_text(name)["label"])
     panel.set(xlabel="trials", ylabel="time, of the model's choice", ylim=(None, 1.02))
     panel.axhline(1.0, color="grey", linestyle=":", linewidth=1)
     if panel.get_legend_handles_labels()[0]:

@@ -185,10 +185,6 @@ class Run(ABC):
     def between(self, begin: int, end: int) -> Run:
         """Return some of its layers as a run by itself."""
 
-    def terms_at(self, point: Point) -> Mapping[str, float]:
-        """Return the terms of all kernels of a cut together; the model's choice has the least estimate of the cuts that have one."""
-        return {}
-
 
 JOINS = "joins"
 

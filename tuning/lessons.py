@@ -19,7 +19,7 @@ from ..support.errors import TenfoldError
 from ..targets import Target, resolve
 from .cost_model import Group
 from .features import FeatureMaker
-from .pool import key_of
+from .pool import Key, key_of
 
 MOST_GROUPS = 400  # that are learned from: making features of more would take longer than it helps
 CONVOLUTION = re.compile(r"conv2d (\d+)x(\d+)x(\d+)x(\d+) filters (\d+) kernel (\d+)x(\d+)((?: \w+ [\dx-]+)*)( gathered)?")
@@ -36,7 +36,8 @@ def lessons(records: Iterable[Record], target: Target) -> list[Group]:
         kernel = _kernel(workload, machine)
         if kernel is None:
             continue
-        make, times = FeatureMaker(kernel, machine), {}
+        make = FeatureMaker(kernel, machine)
+        times: dict[Key, tuple[Point, float]] = {}
         for record in found:
             for point, ms in ((record.choice, record.ratio), (kernel.point, 1.0)):
                 times.setdefault(key_of(point), (point, ms))

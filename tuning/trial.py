@@ -106,7 +106,7 @@ def _difference(device: Device, one: Program, other: Program) -> str | None:
             raise Failed(number, str(error)) from None
     for expected, found in zip(*results, strict=True):
         largest = float(np.abs(expected).max(initial=0.0))
-        error = float(np.abs(expected - found).max(initial=0.0))
-        if not error <= AGREES * largest:
-            return f"its results differ from the model's choice by {error:.1e}, of {largest:.1e}"
+        difference = float(np.abs(expected - found).max(initial=0.0))
+        if not difference <= AGREES * largest:
+            return f"its results differ from the model's choice by {difference:.1e}, of {largest:.1e}"
     return None
