@@ -56,7 +56,7 @@ def tune(
     if len(named) != 1:
         raise TenfoldError("give one network to tune" if not named else f"give one network to tune, not {len(named)}: {' '.join(named)}")
     work.say("loading the compiler")
-    from ..tuning.tune import Settings
+    from ..tuning.tune import TuningSettings
     from ..tuning.tune import tune as search
     from .tuning_table import kernels_table, live_table, outcome_lines
 
@@ -67,7 +67,7 @@ def tune(
     work.kept = f"what was found is in {log or 'the log'}: the same command goes on"
     watch = _Watch(work, live_table)
     found = search(
-        named[0], target, log=log, plan=plan, threads=threads, device=device, settings=Settings(trials, minutes, seed=seed),
+        named[0], target, log=log, plan=plan, threads=threads, device=device, settings=TuningSettings(trials, minutes, seed=seed),
         progress=work.say, watch=watch, **reading,
     )  # fmt: skip
     if picture is not None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Settings:
+class TuningSettings:
     """How long and how to search.
 
     Attributes
@@ -133,7 +133,7 @@ def tune(
     plan: Plan | str | os.PathLike[str] | None = None,
     threads: int | None = None,
     device: Device | str | None = None,
-    settings: Settings | None = None,
+    settings: TuningSettings | None = None,
     progress: Progress | None = None,
     watch: Watch | None = None,
     **reading: Any,
@@ -156,7 +156,7 @@ def tune(
     device : Device or str, optional
         What measures: ``here``, ``cuda:N``, ``HOST:PORT``, ``tracker:HOST:PORT/KEY`` (all devices of that key at once), or
         ``emulated:PRESET`` (cycles are modelled). Default: this machine.
-    settings : Settings, optional
+    settings : TuningSettings, optional
     progress : callable, optional
         As of `compile`.
     watch : callable, optional
@@ -172,7 +172,7 @@ def tune(
     from ..frontends import Reading
     from ..frontends import load as load_network
 
-    settings = settings or Settings()
+    settings = settings or TuningSettings()
     settings.check()
     Reading.of("tune", reading)
     say = reporter(progress)
@@ -188,7 +188,7 @@ def tune(
         return tune_module(variant.mod, chosen, places, log, settings, say, watch)
 
 
-def tune_module(mod: tvm.IRModule, target: Target, places: Places, log: str | os.PathLike[str] | None, settings: Settings,
+def tune_module(mod: tvm.IRModule, target: Target, places: Places, log: str | os.PathLike[str] | None, settings: TuningSettings,
                 say: Progress, watch: Watch | None = None) -> Tuning:
     """`tune` for a network that is read, with its plan applied, on devices that are open."""
     records = TuneLog(log, target, places.first)
