@@ -7,7 +7,7 @@
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from math import inf
 
@@ -95,7 +95,7 @@ class Proposer:
             The point is not in the space.
         """
         good = ms is not None and 0 < ms < inf
-        place = self._pool.place(point)
+        place = self._pool.place(self._pool.space.check(point, self._kernel.workload))
         self._gone.add(place)
         self._measured[place] = min(self._measured.get(place, inf), ms if good and ms is not None else inf)
         self._history.append(ms if good else None)
@@ -108,7 +108,10 @@ class Proposer:
                 self._gone.discard(self._pool.place(point))
 
     def expected_gain(self) -> float:
-        """Return by how many milliseconds the next trial may make the task's best latency less; 0 where nothing is left to try."""
+        """Return by how many milliseconds the next trial may make the task's best latency less.
+
+        It is 0 where nothing is left to try, and where nothing has been measured, since the latency is not known.
+        """
         good = {place: ms for place, ms in self._measured.items() if ms < inf}
         left = self._left()
         if not good or (not len(left) and self._pool.whole):
@@ -121,11 +124,13 @@ class Proposer:
             gain = (gain + model_gain(self.model.rank(self._pool.vectors(places)).tolist(), list(good.values()), promising.tolist())) / 2
         return min(good.values()) * gain
 
-    def _left(self) -> npt.NDArray[np.intp]:
-        """Places of points that were not proposed: those that are likely, or the others where there are none."""
+    def _left(self, also: Collection[int] = ()) -> npt.NDArray[np.intp]:
+        """Places of points that were not proposed: those that are likely, and some others; all others where there are none."""
         free = np.ones(len(self._pool), bool)
         free[list(self._gone)] = False
-        likely = free & self._pool.likely()
+        likely = self._pool.likely()
+        likely[list(also)] = True
+        likely &= free
         return np.flatnonzero(likely if likely.any() else free)
 
     def _batch(self, count: int) -> list[int]:
@@ -136,7 +141,7 @@ class Proposer:
         near: set[int] = set()
         for _, place in sorted((ms, place) for place, ms in self._measured.items() if ms < inf)[:BEST]:
             near |= self._look_around(place)
-        order = self._ranked()
+        order = self._ranked(near)  # whatever their estimates: what is measured there says more
         return self._shares(order, [int(place) for place in order if place in near], count)
 
     def _shares(self, order: npt.NDArray[np.intp], near: Sequence[int], count: int) -> list[int]:
@@ -157,9 +162,9 @@ class Proposer:
             chosen.append(place)
         return chosen
 
-    def _ranked(self) -> npt.NDArray[np.intp]:
+    def _ranked(self, also: Collection[int] = ()) -> npt.NDArray[np.intp]:
         """Places of points that are left, the most promising first."""
-        left = self._left()
+        left = self._left(also)
         return left[np.argsort(-self.model.rank(self._pool.vectors(left)), kind="stable")]
 
     def _look_around(self, place: int) -> set[int]:

@@ -17,6 +17,7 @@ from tenfold.tuning.propose import Proposer
 sys.path.append(str(Path(__file__).parent))
 
 from fake_kernel import Fake, knobs
+from tenfold.schedules.space import Knobs
 
 TARGET = resolve_cpu("zen3")
 
@@ -96,6 +97,21 @@ def test_a_measurement_that_was_not_proposed_is_taken_in():
     assert key_of({"pixels": 3, "vectors": 3}) not in {key_of(point) for point in proposer.propose(16)}
     with pytest.raises(TenfoldError, match="pixels can't be 9"):
         proposer.learn({"pixels": 9, "vectors": 3}, 1.0)
+
+
+def test_choices_as_json_has_them_are_the_same_points():
+    """Lists for tuples."""
+    stages = Knobs({"stage0": ((1, 2), (3, 4), (5, 6))})
+    proposer = Proposer(Fake([stages]), TARGET)
+    proposer.learn({"stage0": [3, 4]}, 1.0)
+    assert proposer.propose(3) == [{"stage0": (5, 6)}]
+
+
+def test_neighbours_of_the_best_are_proposed_whatever_their_estimates():
+    kernel = Fake([knobs((64, 4))])
+    proposer = Proposer(kernel, TARGET)
+    proposer.learn({"pixels": 60, "vectors": 2}, 1.0)  # estimated 63 times slower than the least
+    assert any(point["pixels"] > 40 for point in proposer.propose(8))
 
 
 def test_before_anything_is_measured_the_least_estimates_come_first():
