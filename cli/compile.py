@@ -90,7 +90,7 @@ def _tuned_line(manifest: Manifest) -> Iterator[str]:
     if manifest.tuning is None:
         return
     origins = manifest.tuning["kernels"].values()
-    how = [origin.get("how", "?") for origin in origins if origin["by"] == "record"]
+    how = [origin["how"] for origin in origins if origin["by"] == "record"]
     others = manifest.tuning["of_other_processors"]
     if how:
         counted = ", ".join(f"{how.count(word)} {word}" for word in dict.fromkeys(how))

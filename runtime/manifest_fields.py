@@ -137,6 +137,12 @@ def record(**readers: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
     return lambda value: {**mapping(value), **{name: reader(value[name]) for name, reader in readers.items()}}
 
 
+def origin(value: Any) -> dict[str, Any]:
+    """Where the choice of a kernel comes from; of a record also how it was timed."""
+    known = mapping(value)
+    return record(**dict.fromkeys(("by", "log", "how") if known.get("by") == "record" else ("by",), text))(known)
+
+
 def tolerance(value: Any) -> float:
     """What errors are held against; ValueError for one that accepts everything or nothing."""
     if not 0 < number(value) < 1:
@@ -164,7 +170,7 @@ REFERENCE = record(
     sha256=text, engine=text, inputs=lambda value: whole(value, 1), tolerance=tolerance, tolerance_reason=text, rms=optional(tolerance)
 )
 TUNING = record(
-    kernels=lambda value: {text(workload): record(by=text)(origin) for workload, origin in mapping(value).items()},
+    kernels=lambda value: {text(workload): origin(each) for workload, each in mapping(value).items()},
     stale=lambda value: {text(workload): text(why) for workload, why in mapping(value).items()},
     of_other_processors=whole,
 )
