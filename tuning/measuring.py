@@ -16,7 +16,7 @@ from ..support.errors import TenfoldError
 HALVINGS = ((1, 1.30), (2, 1.08), (4, 1.03))
 DUEL_ROUNDS = 11
 NOISE = 0.01        # of the latency: what is closer than this counts as equal
-SURE = 9            # of the rounds of a duel that a winner is ahead in, at least: chance does that in 3 % of all cases
+SURE = 10           # of the rounds of a duel that a winner is ahead in, at least: chance does that in 0.6 % of all cases
 
 
 class Failed(TenfoldError):

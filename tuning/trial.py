@@ -15,6 +15,7 @@ from .measuring import NOISE, Entrants, Failed, duel, race
 
 AGREES = 1e-3  # largest difference of two candidates' results, over the largest element: they add up in other orders
 INCUMBENT = 0
+DUELS = 3       # of a batch, at most: with many, one is won by chance
 
 
 class DeviceGone(TenfoldError):
@@ -76,7 +77,8 @@ def _compete(device: Device, entrants: Entrants, incumbent: Program, left: list[
     ms, standings = race(entrants)
     ratios = {candidate: standing.ratio for (candidate, _), standing in zip(left, standings[1:], strict=True)}
     outcome.winner = None
-    for number, (candidate, program) in sorted(enumerate(left, 1), key=lambda entry: ratios[entry[1][0]]):
+    order = sorted(enumerate(left, 1), key=lambda entry: ratios[entry[1][0]])
+    for number, (candidate, program) in order[:DUELS]:
         if ratios[candidate] >= 1 - NOISE:
             break
         # The best of many was lucky, too: a duel says what it takes.

@@ -16,6 +16,7 @@ from artifact_edits import edit, read_words, sign, write_words
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from session_folder import made_once
 from tenfold.runner.devices.artifacts import read_manifest
 from tenfold.runner.devices.child import write_program
 from tenfold.runner.devices.device import Program
@@ -54,14 +55,14 @@ def sanitizers(folder):
 
 @pytest.fixture(scope="module")
 def checks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checks")
-    return build([CHECKS], folder / "checks", "-rdynamic", *sanitizers(folder))
+    options = sanitizers(tmp_path_factory.mktemp("checks"))
+    return made_once(tmp_path_factory, "checks", lambda program: build([CHECKS], program, "-rdynamic", *options))
 
 
 @pytest.fixture(scope="module")
 def deploy(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("deploy")
-    return build([EXAMPLE / "main.cc"], folder / "deploy", "-rdynamic", *sanitizers(folder))
+    options = sanitizers(tmp_path_factory.mktemp("deploy"))
+    return made_once(tmp_path_factory, "deploy", lambda program: build([EXAMPLE / "main.cc"], program, "-rdynamic", *options))
 
 
 @pytest.fixture
@@ -337,12 +338,11 @@ def test_the_example_is_built_by_cmake(copy, image, tmp_path):
     assert run_deploy(tmp_path / "build" / "deploy", copy, tmp_path / "image.npy")[0] == 0
 
 
-@pytest.fixture(scope="module")
-def bundled(tmp_path_factory):
+@pytest.fixture
+def bundled(bundled_artifact, tmp_path):
     """A network whose kernels need workspaces, on several threads."""
-    folder = tmp_path_factory.mktemp("bundled") / "net"
-    net = tenfold.compile(ROOT / "examples" / "models" / "cifar10_jin_baseline.onnx", output=folder)
-    assert net.manifest.memory["workspaces"] > 0
+    folder = Path(shutil.copytree(bundled_artifact, tmp_path / "bundled" / "net"))
+    assert tenfold.load(folder).manifest.memory["workspaces"] > 0
     return folder
 
 
