@@ -96,6 +96,11 @@ class Kernel(ABC):
     def point(self) -> Point:
         """What it is built from."""
 
+    @property
+    def takes_nchw(self) -> tuple[bool, bool]:
+        """Whether it reads an image that lies as (N, C, H, W), and whether it writes one."""
+        return False, False
+
     @abstractmethod
     def space(self) -> Space:
         """What it could be built from, the model's choice first."""
@@ -135,6 +140,44 @@ class RunPart:
     source_nchw: bool = False
     result_nchw: bool = False
 
+    def of(self, kernel: Kernel) -> RunPart:
+        """Return the part with its kernel built from another point, which may read and write images that lie in another way."""
+        source, result = kernel.takes_nchw
+        return RunPart(self.count, kernel, source, result)
+
+
+class Run(ABC):
+    """Layers that follow each other, each the only reader of the one before, and the ways to cut them into kernels.
+
+    A point of its space says of each layer, as ``layer0`` and so on, what kernel it begins, or that it ``joins`` the one before it.
+    """
+
+    @property
+    @abstractmethod
+    def workload(self) -> str:
+        """What is cut, shapes included: the key of a record. A run of one layer has another name than the layer."""
+
+    @abstractmethod
+    def space(self) -> Space:
+        """All ways to cut it, the model's first."""
+
+    @abstractmethod
+    def parts(self, point: Point) -> list[RunPart]:
+        """Return the kernels of a cut that is in the space, each as the model has it."""
+
+    @abstractmethod
+    def between(self, begin: int, end: int) -> Run:
+        """Return some of its layers as a run by itself."""
+
+
+JOINS = "joins"
+
+
+def kernels_of(cut: Point) -> list[tuple[int, int]]:
+    """Return the first layer of each kernel of a cut, and the one behind its last."""
+    begins = [i for i in range(len(cut)) if cut[f"layer{i}"] != JOINS]
+    return list(zip(begins, [*begins[1:], len(cut)], strict=True))
+
 
 @dataclass
 class KernelChoices:
@@ -160,6 +203,17 @@ class KernelChoices:
                 kernel = kernel.at(wanted)
         self.taken[kernel.workload] = kernel.point
         return kernel
+
+    def cut(self, run: Run) -> Point:
+        """Return how a run is cut, and note it."""
+        wanted = self.wanted.get(run.workload)
+        if wanted is None:
+            point = run.space().chosen
+        else:
+            with self.checking():
+                point = run.space().check(wanted, run.workload)
+        self.taken[run.workload] = point
+        return point
 
     @contextlib.contextmanager
     def checking(self) -> Iterator[None]:
@@ -206,16 +260,25 @@ class Backend(ABC, Generic[TargetT]):
         """Return the kernel of a fully connected layer with constant weight; None for TVM's own."""
         return None
 
-    def convolution_run(self, run: Sequence[ConvWorkload], source_nchw: bool, result_nchw: bool) -> list[RunPart]:
-        """Cut a run of convolutions and poolings, each the only reader of the one before, into kernels.
+    def run(self, workloads: Sequence[ConvWorkload], source_nchw: bool, result_nchw: bool) -> Run | None:
+        """Return the ways to cut a run of convolutions and poolings into kernels; None where each layer is left as it is.
 
         Parameters
         ----------
-        run : sequence of ConvWorkload
+        workloads : sequence of ConvWorkload
+            Each the only reader of the one before.
         source_nchw, result_nchw : bool
             The image comes, or is wanted, as (N, C, H, W).
         """
-        return [RunPart(1) for _ in run]
+        return None
+
+    def convolution_run(self, workloads: Sequence[ConvWorkload], source_nchw: bool, result_nchw: bool) -> list[RunPart]:
+        """Cut a run into kernels, as `run` takes it: by the choices, or else by the model."""
+        whole = self.run(workloads, source_nchw, result_nchw)
+        if whole is None:
+            return [RunPart(1) for _ in workloads]
+        parts = whole.parts(self.choices.cut(whole))
+        return [part if part.kernel is None else part.of(self.choices.apply(part.kernel)) for part in parts]
 
     def dense_run(self, run: Sequence[DenseWorkload]) -> Kernel | None:
         """Return one kernel for fully connected layers of one row that follow each other; None where each gets its own."""

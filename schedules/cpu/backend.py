@@ -7,7 +7,7 @@ from functools import partial
 import tvm
 
 from ...targets import CpuTarget
-from ..backend import Backend, BatchTraffic, BoundKernel, Kernel, RunPart
+from ..backend import Backend, BatchTraffic, BoundKernel, Kernel, Run
 from ..shapes import ConvWorkload, DenseWorkload, ResponseNorm
 from ..tir.bound_loops import BoundLoops, lower_blocks
 from ..tir.transpose_tiles import TransposeTiles
@@ -16,7 +16,7 @@ from . import RULES
 from .batch import pieces
 from .chain.compute import Ends
 from .convolution import choose_convolution
-from .convolution_run import ConvolutionRun, part_of, point_of
+from .convolution_run import ConvolutionRun
 from .fully_connected import choose_dense, choose_dense_run
 from .reduction.response_norm import LONGEST, response_norm
 
@@ -32,17 +32,8 @@ class CpuBackend(Backend[CpuTarget]):
     def dense(self, workload: DenseWorkload) -> Kernel | None:
         return self.choices.apply(choose_dense(workload, self.target))
 
-    def convolution_run(self, run: Sequence[ConvWorkload], source_nchw: bool, result_nchw: bool) -> list[RunPart]:
-        whole = ConvolutionRun(tuple(run), self.target, Ends(source_nchw, result_nchw))
-        with self.choices.checking():
-            segments = whole.cut(self.choices.wanted.get(whole.workload))
-        parts, begin = [], 0
-        for segment in segments:
-            kernel = whole.kernel(segment, begin)
-            begin += segment.count
-            parts.append(part_of(segment.count, kernel if kernel is None else self.choices.apply(kernel)))
-        self.choices.taken[whole.workload] = point_of(segments)
-        return parts
+    def run(self, workloads: Sequence[ConvWorkload], source_nchw: bool, result_nchw: bool) -> Run:
+        return ConvolutionRun(tuple(workloads), self.target, Ends(source_nchw, result_nchw))
 
     def dense_run(self, run: Sequence[DenseWorkload]) -> Kernel | None:
         return self.choices.apply(choose_dense_run(run, self.target))

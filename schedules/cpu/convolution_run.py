@@ -17,7 +17,7 @@ from tvm import te
 
 from ...support.errors import TenfoldError
 from ...targets import CpuTarget
-from ..backend import BoundKernel, Kernel, LayerConstants, RunPart
+from ..backend import JOINS, BoundKernel, Kernel, LayerConstants, Run, RunPart
 from ..shapes import ConvWorkload
 from ..space import Knobs, Point, Space, Value, number
 from ..steps import numbered
@@ -29,11 +29,11 @@ from .conv2d.cost import fits_registers
 from .conv2d.groups import block_diagonal, divisors
 from .convolution import MOST_VECTORS, WinogradKernel, sizes
 
-KINDS = ("own", "pooled", "chain", "joins")
+KINDS = ("own", "pooled", "chain", JOINS)
 
 
 @dataclass(frozen=True)
-class ConvolutionRun:
+class ConvolutionRun(Run):
     """A run of convolutions and poolings, each the only reader of the one before.
 
     Attributes
@@ -50,7 +50,6 @@ class ConvolutionRun:
 
     @property
     def workload(self) -> str:
-        """Name what is cut. A run of one layer has another name than the layer."""
         return f"run of {described(self.links, self.wanted)}"
 
     @cached_property
@@ -59,28 +58,26 @@ class ConvolutionRun:
         return segments(self.links, self.target, self.wanted)
 
     def space(self) -> Space:
-        """Return all ways to cut the run, the models' first."""
         values = {f"layer{i}": KINDS if i else KINDS[:3] for i in range(len(self.links))}
         return Space(point_of(self.chosen), (Knobs(values, lambda point: self._cut(point) is not None),))
 
-    def cut(self, point: Point | None = None) -> list[Segment]:
-        """Return the kernels of the run.
+    def parts(self, point: Point) -> list[RunPart]:
+        found = self.chosen if point == point_of(self.chosen) else self._cut(point)
+        assert found is not None, f"{self.workload}: {point}"
+        parts, begin = [], 0
+        for segment in found:
+            kernel = self._kernel(segment, begin)
+            parts.append(RunPart(segment.count) if kernel is None else RunPart(segment.count).of(kernel))
+            begin += segment.count
+        return parts
 
-        Raises
-        ------
-        TenfoldError
-            The run can't be cut as `point` says.
-        """
-        if point is None:
-            return self.chosen
-        found = self._cut(self.space().check(point, self.workload))
-        if found is None:  # `check` has refused it
-            raise TenfoldError(f"{self.workload}: it can't be cut so")
-        return found
+    def between(self, begin: int, end: int) -> ConvolutionRun:
+        ends = Ends(self.wanted.source_nchw and begin == 0, self.wanted.result_nchw and end == len(self.links))
+        return ConvolutionRun(self.links[begin:end], self.target, ends)
 
     def _cut(self, point: Point) -> list[Segment] | None:
         kinds = [str(point[f"layer{i}"]) for i in range(len(self.links))]
-        begins = [i for i, kind in enumerate(kinds) if kind != "joins"]
+        begins = [i for i, kind in enumerate(kinds) if kind != JOINS]
         if not begins or begins[0]:
             return None
         found: list[Segment] = []
@@ -91,8 +88,8 @@ class ConvolutionRun:
             found.append(segment)
         return found
 
-    def kernel(self, segment: Segment, begin: int) -> Kernel | None:
-        """Return the kernel of a segment that begins at a link; None for one that is left as it is."""
+    def _kernel(self, segment: Segment, begin: int) -> Kernel | None:
+        """The kernel of a segment that begins at a link; None for one that is left as it is."""
         links = self.links[begin : begin + segment.count]
         if segment.blocking is not None:
             return WinogradKernel(links[0], self.target, segment.blocking, links[1])
@@ -114,6 +111,10 @@ class ChainKernel(Kernel):
     @property
     def workload(self) -> str:
         return f"chain of {described(self.links, replace(self.segment.ends, source_nchw=False))}"
+
+    @property
+    def takes_nchw(self) -> tuple[bool, bool]:
+        return self.segment.ends.source_nchw, self.segment.ends.result_nchw
 
     @property
     def takes_last_steps(self) -> bool:
@@ -223,15 +224,8 @@ def point_of(segments: Sequence[Segment]) -> Point:
     kinds: list[str] = []
     for segment in segments:
         kind = "pooled" if segment.blocking is not None else "chain" if segment.stages else "own"
-        kinds += [kind, *["joins"] * (segment.count - 1)]
+        kinds += [kind, *[JOINS] * (segment.count - 1)]
     return {f"layer{i}": kind for i, kind in enumerate(kinds)}
-
-
-def part_of(count: int, kernel: Kernel | None) -> RunPart:
-    """Return a kernel as a part of a run."""
-    if isinstance(kernel, ChainKernel):
-        return RunPart(count, kernel, kernel.segment.ends.source_nchw, kernel.segment.ends.result_nchw)
-    return RunPart(count, kernel)
 
 
 def _merged(weight: np.ndarray | None, link: ConvWorkload, stage: ChainStage) -> np.ndarray | None:

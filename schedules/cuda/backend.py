@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import tvm
 
 from ...targets import GpuTarget
-from ..backend import Backend, BatchTraffic, Kernel, RunPart
+from ..backend import Backend, BatchTraffic, Kernel, Run
 from ..shapes import ConvWorkload, DenseWorkload
 from . import RULES
 from .convolution import choose_convolution
-from .convolution_run import ConvolutionRun, point_of
+from .convolution_run import ConvolutionRun
 from .fully_connected import choose_dense
 
 # TVM computes them by launches in loops, or of sizes that are not known before.
@@ -30,17 +30,8 @@ class CudaBackend(Backend[GpuTarget]):
     def dense(self, workload: DenseWorkload) -> Kernel | None:
         return self.choices.apply(choose_dense(workload, self.target))
 
-    def convolution_run(self, run: Sequence[ConvWorkload], source_nchw: bool, result_nchw: bool) -> list[RunPart]:
-        whole = ConvolutionRun(tuple(run), self.target)
-        with self.choices.checking():
-            counts = whole.cut(self.choices.wanted.get(whole.workload))
-        parts, begin = [], 0
-        for count in counts:
-            kernel = whole.kernel(begin, count)
-            begin += count
-            parts.append(RunPart(count, None if kernel is None else self.choices.apply(kernel)))
-        self.choices.taken[whole.workload] = point_of(counts)
-        return parts
+    def run(self, workloads: Sequence[ConvWorkload], source_nchw: bool, result_nchw: bool) -> Run:
+        return ConvolutionRun(tuple(workloads), self.target)
 
     def batch_pieces(self, traffic: BatchTraffic) -> int:
         return 1

@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 from tvm import te
 
-from ...support.errors import TenfoldError
 from ...targets import GpuTarget
 from ...targets.gpu_model import GpuModel
-from ..backend import BoundKernel, Kernel, LayerConstants
+from ..backend import JOINS, BoundKernel, Kernel, LayerConstants, Run, RunPart, kernels_of
 from ..shapes import ConvWorkload
 from ..space import Knobs, Point, Space
 from ..steps import numbered
@@ -31,12 +30,12 @@ from .common import VECTOR
 from .convolution import gemm_shape
 from .gemm.choice import choose_product
 
-KINDS = ("own", "chain", "joins")
+KINDS = ("own", "chain", JOINS)
 LONGEST = 4  # layers of a chain
 
 
 @dataclass(frozen=True)
-class ConvolutionRun:
+class ConvolutionRun(Run):
     """A run of convolutions and poolings, each the only reader of the one before."""
 
     links: tuple[ConvWorkload, ...]
@@ -44,7 +43,6 @@ class ConvolutionRun:
 
     @property
     def workload(self) -> str:
-        """Name what is cut. A run of one layer has another name than the layer."""
         return f"run of {', '.join(map(str, self.links))}"
 
     @cached_property
@@ -61,42 +59,28 @@ class ConvolutionRun:
         return best[-1][1]
 
     def space(self) -> Space:
-        """Return all ways to cut the run, the model's first."""
         values = {f"layer{i}": KINDS if i else KINDS[:2] for i in range(len(self.links))}
-        return Space(point_of(self.chosen), (Knobs(values, lambda point: self._cut(point) is not None),))
+        return Space(point_of(self.chosen), (Knobs(values, self._can),))
 
-    def cut(self, point: Point | None) -> list[int]:
-        """Return how many layers each kernel has.
+    def parts(self, point: Point) -> list[RunPart]:
+        return [RunPart(end - begin, self._kernel(begin, end)) for begin, end in kernels_of(point)]
 
-        Raises
-        ------
-        TenfoldError
-            The run can't be cut as `point` says.
-        """
-        if point is None:
-            return self.chosen
-        found = self._cut(self.space().check(point, self.workload))
-        if found is None:  # `check` has refused it
-            raise TenfoldError(f"{self.workload}: it can't be cut so")
-        return found
+    def between(self, begin: int, end: int) -> ConvolutionRun:
+        return ConvolutionRun(self.links[begin:end], self.target)
 
-    def kernel(self, begin: int, count: int) -> Kernel | None:
-        """Return the kernel of some layers; None for one that is left as it is."""
-        if count == 1:
+    def _kernel(self, begin: int, end: int) -> Kernel | None:
+        """The kernel of some layers; None for one that is left as it is."""
+        if end - begin == 1:
             return None
-        links = self.links[begin : begin + count]
+        links = self.links[begin:end]
         tile = choose_chain(stages_of(links), links[0].batch, self.target.model)
-        assert tile is not None  # `_cut`
+        assert tile is not None  # `_can`
         return ChainKernel(links, self.target, tile)
 
-    def _cut(self, point: Point) -> list[int] | None:
-        kinds = [str(point[f"layer{i}"]) for i in range(len(self.links))]
-        begins = [i for i, kind in enumerate(kinds) if kind != "joins"]
-        counts = [end - begin for begin, end in zip(begins, [*begins[1:], len(kinds)], strict=True)]
-        for begin, count in zip(begins, counts, strict=True):
-            if (count > 1) != (kinds[begin] == "chain") or (count > 1 and self._cycles(begin, begin + count) is None):
-                return None
-        return counts
+    def _can(self, point: Point) -> bool:
+        """Whether the run can be cut so."""
+        return all((end - begin > 1) == (point[f"layer{begin}"] == "chain") and (end - begin == 1 or self._cycles(begin, end) is not None)
+                   for begin, end in kernels_of(point))
 
     def _cycles(self, begin: int, end: int) -> float | None:
         """Cycles of one kernel for some layers by the model; None where there is none."""
@@ -187,5 +171,5 @@ def stages_of(links: Sequence[ConvWorkload]) -> tuple[ChainStage, ...]:
 
 def point_of(counts: Sequence[int]) -> Point:
     """Name the kind of kernel that each layer of a run begins."""
-    kinds = [kind for count in counts for kind in (["own"] if count == 1 else ["chain", *["joins"] * (count - 1)])]
+    kinds = [kind for count in counts for kind in (["own"] if count == 1 else ["chain", *[JOINS] * (count - 1)])]
     return {f"layer{i}": kind for i, kind in enumerate(kinds)}
