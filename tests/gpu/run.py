@@ -1,7 +1,7 @@
 """Half an hour on a GPU, in a box: one folder that is made here and run there.
 
-    python tests/gpu/run.py --pack DIR [--only PATTERN]...       here: compile everything into DIR (nvcc of `tenfold[cuda]`)
-    python run.py [--minutes 24] [--emulated]                    there, in DIR: Python and numpy; torch, ncu, compute-sanitizer if installed
+    python tests/gpu/run.py --pack DIR [--only PATTERN]... [--jobs N]     here: compile everything into DIR (nvcc of `tenfold[cuda]`)
+    python run.py [--minutes 26] [--emulated]                    there, in DIR: Python and numpy; torch, ncu, compute-sanitizer if installed
 
 There each step runs in a process of its own, with its own limit of time. Rows go into results.json as they come; run it again and it goes
 on with what is missing. It ends with a table. With --emulated the kernels run on the CPU, and there are no times.
@@ -27,7 +27,8 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
                         help="cases whose name, step or list of shapes fits (fnmatch)")
     parser.add_argument("--archs", default="sm_80,sm_90", help="to pack machine code for; default: sm_80,sm_90, and PTX")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="keep there what is compiled")
-    parser.add_argument("--minutes", type=float, default=24, help="for all steps together; default: 24")
+    parser.add_argument("--jobs", type=int, metavar="N", help="cases that are compiled at a time; default: one for each CPU")
+    parser.add_argument("--minutes", type=float, default=26, help="for all steps together; default: 26")
     parser.add_argument("--emulated", action="store_true", help="run the kernels on the CPU")
     parser.add_argument("--steps", help="only these, with commas; default: all")
     parser.add_argument("--step", help=argparse.SUPPRESS)  # of a child
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.pack:
         from pack.build import pack
 
-        return pack(options.pack, options.only, options.archs, options.cache)
+        return pack(options.pack, options.only, options.archs, options.cache, options.jobs)
     from box.case import read_cases
     from box.journal import RESULTS, Journal
     from box.steps import Box, check

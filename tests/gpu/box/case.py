@@ -21,7 +21,7 @@ class Case:
     ----------
     name : str
     step : str
-        Which step of the box times it: ``layers``, ``chains``, ``flattened``, ``denton`` or ``networks``.
+        Which step of the box times it: ``layers``, ``chains``, ``flattened``, ``denton``, ``networks``, ``tf32`` or ``fp16``.
     order : int
         Among all cases.
     batch : int
@@ -34,8 +34,8 @@ class Case:
         What kernels were built from, knobs and their values, by workload.
     graph : dict
         The network as `torch_graph` runs it: nodes, and the shapes of weights.
-    tf32 : bool
-        Whether products may be computed in TF32, here and in the rival.
+    precision : str
+        Of the operands of products, here and in the rival: ``float32``, ``tf32`` or ``fp16``.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Case:
     macs: dict[str, int]
     choices: dict[str, Any]
     graph: dict[str, Any]
-    tf32: bool = False
+    precision: str = "float32"
 
     @property
     def folder(self) -> str:
@@ -56,8 +56,10 @@ class Case:
         return "".join(letter if letter.isalnum() else "_" for letter in self.name)
 
     def write(self, folder: Path) -> None:
-        """Write it to a folder."""
-        (folder / FACTS).write_text(json.dumps(asdict(self)) + "\n")
+        """Write it to a folder, whole or not at all: it is what says that the case is complete."""
+        part = folder / f"{FACTS}.part"
+        part.write_text(json.dumps(asdict(self)) + "\n")
+        part.replace(folder / FACTS)
 
 
 def read_case(folder: Path) -> Case:

@@ -11,7 +11,9 @@ from .case import REFERENCE, Case
 
 POOL = 8  # different images; further ones are these, scaled
 SAMPLE = 2048  # numbers of an image's result that are kept
-TOLERANCE = 1e-4  # largest difference over the largest number, as `tenfold compile` has it
+# Largest difference over the largest number, by the precision of operands, as `tenfold compile` has it.
+ROUNDED = 2**0.5 * 8 * 2.0**-11
+TOLERANCES = {"float32": 1e-4, "tf32": ROUNDED, "fp16": ROUNDED}
 
 
 def images(shape: tuple[int, ...], seed: int, chosen: Sequence[int] | None = None) -> np.ndarray:

@@ -14,7 +14,7 @@ from .case import CASES, Case
 from .journal import UNFINISHED, Journal
 from .measure import milliseconds
 from .network import Network, open_network
-from .reference import TOLERANCE, Reference, inputs_of
+from .reference import TOLERANCES, Reference, inputs_of
 
 Row = dict[str, Any]
 AGAIN = 3  # exit code: another process has to go on
@@ -67,9 +67,9 @@ def check(box: Box, case: Case) -> tuple[Network, Row]:
     """
     network = open_network(box.root, case, box.emulated)
     results = network.run(inputs_of(case))
-    found = Reference.read(box.root / CASES / case.folder).error(results[0])
-    if not found <= TOLERANCE:
-        raise Differs(f"by {found:.2e} of the largest number, {TOLERANCE:.0e} is allowed")
+    found, allowed = Reference.read(box.root / CASES / case.folder).error(results[0]), TOLERANCES[case.precision]
+    if not found <= allowed:
+        raise Differs(f"by {found:.2e} of the largest number, {allowed:.1e} is allowed")
     return network, {"error_over_largest": found}
 
 
@@ -113,7 +113,7 @@ def race(box: Box, case: Case) -> Row:
 
         rival = TorchNetwork(case)  # kept: its graph needs its memory
         ways |= rival.ways()
-    row |= {"batch": case.batch, "lists": case.lists, "macs": sum(case.macs.values())}
+    row |= {"batch": case.batch, "lists": case.lists, "macs": sum(case.macs.values()), "precision": case.precision}
     if missing:
         row["rival"] = f"none: {missing}"
     return row | ({"ms": milliseconds(ways)} if ways else {})
@@ -159,5 +159,5 @@ def ratio(row: Row) -> float | None:
 STEPS: dict[str, tuple[Callable[[Box], None], float]] = {  # and the seconds that each may take
     "load": (load, 60), "kernels": (kernels, 300), "sanitizer": (sanitizer, 150), "layers": (timed("layers"), 300),
     "chains": (timed("chains"), 180), "flattened": (timed("flattened"), 90), "denton": (timed("denton"), 120),
-    "networks": (timed("networks"), 150), "ncu": (profile, 110),
+    "tf32": (timed("tf32"), 100), "fp16": (timed("fp16"), 100), "networks": (timed("networks"), 200), "ncu": (profile, 110),
 }

@@ -51,16 +51,20 @@ OPERATORS: dict[str, Callable[..., torch.Tensor]] = {
 
 
 class TorchNetwork:
-    """A case in PyTorch on the GPU, with random weights, as a CUDA graph and eagerly."""
+    """A case in PyTorch on the GPU, with random weights, as a CUDA graph and eagerly.
+
+    In TF32 products are TF32, as ours. In float16 all tensors are, which moves half of the bytes that ours do: our results are float32.
+    """
 
     def __init__(self, case: Case) -> None:
         torch.backends.cudnn.benchmark = True
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = case.tf32
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = case.precision == "tf32"
+        dtype = torch.float16 if case.precision == "fp16" else torch.float32
         gc.collect()  # what the case before had
         torch.cuda.empty_cache()
-        weights = {name: torch.randn(shape, device="cuda") * 0.05 for name, shape in case.graph["weights"].items()}
+        weights = {name: torch.randn(shape, device="cuda", dtype=dtype) * 0.05 for name, shape in case.graph["weights"].items()}
         weights = {name: _channels_last(weight) for name, weight in weights.items()}
-        x = _channels_last(torch.randn(case.inputs[0][1], device="cuda"))
+        x = _channels_last(torch.randn(case.inputs[0][1], device="cuda", dtype=dtype))
         self._eager: Callable[[], torch.Tensor] = lambda: run_graph(case.graph, weights, x)
         self._begin, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
 

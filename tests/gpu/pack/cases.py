@@ -1,4 +1,4 @@
-"""What goes into the box: layers, chains, figure 7 of Jin et al. (2015), Denton's layers, whole networks."""
+"""What goes into the box: layers, chains, figure 7 of Jin et al. (2015), Denton's layers, whole networks; some of them on tensor cores."""
 from __future__ import annotations
 
 import sys
@@ -22,6 +22,8 @@ from tenfold.factorization import Stage  # noqa: E402
 from .networks import NETWORKS, four_valued, with_batch  # noqa: E402
 
 LAYER_BATCHES, FLATTENED_BATCH, NETWORK_BATCHES = (1, 32), 128, (1, 128)
+PRECISIONS = ("tf32", "fp16")
+ROUNDED_LISTS, ROUNDED_NETWORKS = {"resnet50", "resnet18-factored"}, ("ResNet-18", "bundled, factored")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Source:
     batch: int
     make: Callable[[int], onnx.ModelProto]
     lists: tuple[str, ...] = ()
+    precision: str = "float32"
 
 
 def sources(cache: Path) -> Iterator[Source]:
@@ -53,6 +56,21 @@ def sources(cache: Path) -> Iterator[Source]:
     for batch in NETWORK_BATCHES:
         for name, write in NETWORKS.items():
             yield Source(_named(name, batch), "networks", batch, partial(_network, write, cache, batch > 1))
+    yield from _on_tensor_cores(cache)
+
+
+def _on_tensor_cores(cache: Path) -> Iterator[Source]:
+    """Some layers and networks in other precisions; factored layers too, of which a run may be a float32 chain."""
+    for precision in PRECISIONS:
+        for batch in LAYER_BATCHES:
+            for shape, lists in read_all().items():
+                if ROUNDED_LISTS & set(lists):
+                    make = _chain(shape.stages(), shape.size)
+                    yield Source(f"{_named(shape.name, batch)}, {precision}", precision, batch, make, tuple(lists), precision)
+        for name in ROUNDED_NETWORKS:
+            batch = NETWORK_BATCHES[-1]
+            make = partial(_network, NETWORKS[name], cache, True)
+            yield Source(f"{_named(name, batch)}, {precision}", "networks", batch, make, (), precision)
 
 
 def _named(name: str, batch: int) -> str:
