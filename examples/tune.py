@@ -26,7 +26,7 @@ def main() -> None:
     options = parser.parse_args()
 
     settings = tenfold.TuningSettings(trials=options.trials, minutes=options.minutes)
-    tuning = tenfold.tune(options.model, log=options.log, settings=settings, progress=print)
+    tuning = tenfold.tune(options.model, log=options.log, settings=settings, progress=lambda step, *_: print(step))
     for kernel in tuning.to_json()["kernels"]:
         if kernel["kept"]:
             print(f"{kernel['workload']}: {kernel['model_ms']:.4g} -> {kernel['best_ms']:.4g} ms, {kernel['trials']} trials")
