@@ -39,11 +39,11 @@ class Worker:
             pickle.dump(request, process.stdin)
             process.stdin.flush()
             return self._answer(process, self._limit)
-        except (OSError, EOFError, pickle.UnpicklingError):
-            return f"the compiler's process ended ({self._end()})"
         except TimeoutError:
             self._end()
             return f"it takes more than {self._limit:g} s to compile"
+        except (OSError, EOFError, pickle.UnpicklingError):
+            return f"the compiler's process ended ({self._end()})"
 
     def close(self) -> None:
         """End the process."""

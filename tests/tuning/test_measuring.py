@@ -18,7 +18,7 @@ def programs(tmp_path, *keys):
 
 
 def test_who_is_far_behind_is_timed_once(tmp_path):
-    ms = {"first": 1.0, "slow": 2.0, "behind": 1.15, "near": 1.005, "fast": 0.8}
+    ms = {"first": 1.0, "slow": 2.0, "behind": 1.15, "near": 1.002, "fast": 0.8}
     standings = race(Entrants(FakeDevice(ms.get, noise=0.001), programs(tmp_path, *ms)))[1]
     assert [standing.rounds for standing in standings] == [ROUNDS, 1, 3, ROUNDS, ROUNDS]
     assert [round(standing.ratio, 2) for standing in standings] == [1, 2, 1.15, 1, 0.8]

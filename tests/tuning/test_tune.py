@@ -138,13 +138,15 @@ def test_a_journal_gives_back_what_it_was_told(tmp_path):
     log = TuneLog(tmp_path, resolve("zen3"))
     journal, state = Journal(log), a_state()
     state.base_ms = 2.0
-    candidates = [state.candidates.first, *state.candidates.propose(9)[1:]]
+    state.measured(state.candidates.first, 2.0)
+    journal.keep(state, state.candidates.first, 1.0)
+    candidates = state.candidates.propose(9)
     for number, candidate in enumerate(candidates):
-        ratio = 1.0 if number == 0 else None if number == 3 else rugged(candidate.key) - 0.5
+        ratio = None if number == 3 else rugged(candidate.key) - 0.5
         state.measured(candidate, None if ratio is None else 2.0 * ratio)
         journal.keep(state, candidate, ratio)
     again = a_state()
-    assert Journal(log).restore({name_of(again.task): again}) == len(candidates)
+    assert Journal(log).restore({name_of(again.task): again}) == 1 + len(candidates)
     assert again.trials == state.trials and again.failed == 1 and again.best == state.best
     assert again.base_ms == 2.0 and again.ms == pytest.approx(state.ms, rel=1e-4)
     assert not {each.key for each in again.candidates.propose(50)} & {each.key for each in candidates}
