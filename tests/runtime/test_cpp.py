@@ -29,7 +29,7 @@ ROOT = Path(tenfold.__file__).parent
 HEADER, EXAMPLE = ROOT / "runtime" / "cpp", ROOT / "examples" / "deploy_cpp"
 CHECKS = Path(__file__).with_name("cpp_checks.cc")
 COMPILER = os.environ.get("CXX") or "g++"
-SANITIZERS = "-fsanitize=address,undefined", "-fno-sanitize-recover=all"
+SANITIZERS = "-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"  # optimising what they insert takes three times as long
 WARNINGS = "-Wall", "-Wextra", "-Wpedantic", "-Werror"
 SECONDS = 120
 
@@ -291,6 +291,7 @@ def test_sha256(checks, tmp_path_factory, content):
     assert ask(checks, *(["sha", folder / str(size)] for size in files)) == expected
 
 
+@pytest.mark.slow
 def test_a_program_that_does_not_export_and_has_two_sources(copy, image, tmp_path):
     (tmp_path / "other.cc").write_text('#include "tenfold.h"\nint other() { return tenfold::detail::kFormat; }\n')
     program = build([CHECKS, tmp_path / "other.cc"], tmp_path / "checks")
@@ -329,6 +330,7 @@ def test_the_example_says_what_is_wrong(deploy, copy, image, tmp_path):
         assert (code, said) == (2, "") and error.startswith("deploy: ") and error.count("\n") == 1, words
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("cmake") is None, reason="there is no cmake")
 def test_the_example_is_built_by_cmake(copy, image, tmp_path):
     environment = {**os.environ, "CXX": COMPILER}
@@ -369,6 +371,7 @@ def test_the_device_program(tmp_path, copy, bundled):
     assert all(len(each) >= 2 and min(each) > 0 for each in times)
 
 
+@pytest.mark.slow
 def test_on_another_architecture(tiny_file, image, tmp_path):
     emulator = emulator_for("aarch64")
     if emulator is None:
