@@ -43,6 +43,7 @@ def compress(
         typer.Option("--device", help="Time there: HOST:PORT (tenfold serve), tracker:HOST:PORT/KEY (any free one).", metavar="D"),
     ] = None,
     silence: Silence = None,
+    tune: Annotated[bool, typer.Option("--tune", help="Tune the kernels of the last plans before one is chosen.")] = False,
     *,
     reading: Keywords,
 ) -> Answer:
@@ -58,7 +59,7 @@ def compress(
 
     how = _how({"max_drop": max_drop, "speedup": speedup, "latency": latency, "size": file_size}, plan, method, energy)
     methods = _methods(method) if isinstance(how, Budget) else None
-    settings = Settings(methods=methods, cache=cache, threads=threads, silence=silence, pareto=pareto)
+    settings = Settings(methods=methods, cache=cache, threads=threads, silence=silence, tune=tune, pareto=pareto)
     if isinstance(how, Budget):
         work.kept = f"everything measured so far is kept in {cache_folder(cache)}: run the same command again to go on from there"
     done = compress_network(

@@ -157,6 +157,8 @@ def _check_use(asked: Budget | Recipe | Plan, settings: Settings, device: str | 
     budgets = ", ".join(OPTIONS.values())
     if device is not None or settings.silence is not None:
         raise TenfoldError(f"--device times candidates for a budget: give one too ({budgets})")
+    if settings.tune:
+        raise TenfoldError(f"--tune is for the last plans of a search: give a budget too ({budgets}); tenfold tune is for any network")
     if settings.pareto:
         raise TenfoldError(f"--pareto shows what a search found: give a budget too ({budgets})")
 

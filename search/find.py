@@ -77,11 +77,11 @@ class Finder:
         found = self._within(lambda bounds: self.costs.pick("loss", bounds))
         if found is None:
             raise TenfoldError(best_reachable(self.search, self.budget, self.limits))
-        if self.max_drop == inf:
-            return found
-        self._probe()
-        if not self.holds(found):
-            raise TenfoldError(best_accurate(self.search, self.budget, found))
+        if self.max_drop != inf:
+            self._probe()
+            if not self.holds(found):
+                raise TenfoldError(best_accurate(self.search, self.budget, found))
+        self.search.tune([found])
         return found
 
     def fastest(self) -> Indices:
@@ -100,10 +100,12 @@ class Finder:
         if not holding:
             raise TenfoldError(best_reachable(self.search, self.budget, self.limits))
         if "ms" in self.limits:  # they were timed one by one, against the limit
+            self.search.tune([holding[0]])
             return holding[0]
         best, *others = holding
         limit = FINALIST_RATIO * self.costs.predicted(best).ms
         final = [best, *(choice for choice in others if self.costs.predicted(choice).ms <= limit)][:FINALISTS]
+        self.search.tune(final)
         times = self.search.timing.together(final)
         return min(final, key=times.__getitem__)
 

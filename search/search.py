@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ from .candidates import fields
 from .knapsack import Indices
 from .sensitivity import KEY, Sensitivity, is_sound
 from .settings import Settings
-from .store import SEARCHES, TUNE_LOGS, Store, cache_folder
+from .store import LATENCIES, SEARCHES, Store, cache_folder
 from .survey import LayerSurvey, survey
 from .timing.latency_table import LatencyTable
 from .timing.network_timing import Timing
@@ -72,7 +72,7 @@ class Search:
         self.rewriter = NetworkRewriter.of(network, calibrating, progress=self.say)
         self.calibration = self.rewriter.calibrated
         self.correction = settings.correction or self.rewriter.correction()
-        self.table = LatencyTable(target, timer, cache_folder(settings.cache) / TUNE_LOGS)
+        self.table = LatencyTable(target, timer, cache_folder(settings.cache) / LATENCIES)
         self.surveys = self._survey(first(calibrating, CANDIDATE_IMAGES))
         self.timing = Timing(network, self.surveys, self.table, timer, self.chains, self.say)
         self.costs = self.timing.costs
@@ -143,6 +143,11 @@ class Search:
     def measured(self, indices: Indices, wanted: Iterable[str]) -> dict[str, float]:
         """The compiled network's ``ms`` and the file's ``bytes``, of those that are wanted."""
         return {name: self.bytes(indices) if name == "bytes" else self.timing.ms(indices) for name in wanted}
+
+    def tune(self, choices: Sequence[Indices]) -> None:
+        """Tune the kernels of the dense network and of some choices, if that is asked for. What was timed of them is forgotten."""
+        if self.settings.tune:
+            self.timing.tune([self.dense, *choices])
 
     def trend(self) -> Trend | None:
         """What plans lose for each nat of divergence, from all that were verified; None without labels, and from few plans."""

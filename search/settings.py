@@ -29,6 +29,8 @@ class Settings:
         That networks are timed on. Default: the target's cores.
     silence : float, optional
         Seconds without a sign of life of a device elsewhere after which it is given up. Default: 60.
+    tune : bool
+        Tune the kernels of the last plans, and of the dense network, before they are timed against each other (`tenfold.tune`).
     pareto : bool
         Write the curve of what accuracy costs too, as ``pareto.json``, ``pareto.png`` and ``pareto.svg``; needs matplotlib.
 
@@ -43,6 +45,7 @@ class Settings:
     cache: str | os.PathLike[str] | None = None
     threads: int | None = None
     silence: float | None = None
+    tune: bool = False
     pareto: bool = False
 
     def __post_init__(self) -> None:

@@ -33,6 +33,8 @@ class Slot:
         Opens the device.
     overlaps : bool
         A batch may be built while another one is measured there.
+    lent : bool
+        The device is its owner's, who closes it.
     lasting : bool
         What is lost when code crashes there is the device, not a process of ours.
     """
@@ -40,6 +42,7 @@ class Slot:
     open: Callable[[], Device]
     overlaps: bool = False
     lasting: bool = False
+    lent: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
     name: str = ""
     ended: str = ""
@@ -68,7 +71,7 @@ class Slot:
     def close(self) -> None:
         """Give the device back."""
         device, self._device = self._device, None
-        if device is not None:
+        if device is not None and not self.lent:
             with contextlib.suppress(TenfoldError, OSError):
                 device.close()
 

@@ -42,11 +42,14 @@ class Places:
         One of them, open.
     spec : str
         As the user named them.
+    lent : bool
+        The device was open before, and stays so.
     """
 
     target: Target
     first: Device
     spec: str
+    lent: bool
     _stack: contextlib.ExitStack
     _slots: list[Slot] = field(default_factory=list)
     _one: Device | None = None
@@ -74,21 +77,24 @@ class Places:
         opened: list[Device] = [self.first]
 
         def open_one() -> Device:
-            return opened.pop() if opened else self._open()
+            return self.first if self.lent else opened.pop() if opened else self._open()
 
         overlaps = elsewhere or self.modelled or gpu_named(self.first) is not None
         count = physical_cores() if self.modelled else max(1, self._count()) if self._tracked else 1
-        self._slots = [Slot(open_one, overlaps and not self.modelled, elsewhere) for _ in range(count)]
+        count = 1 if self.lent else count
+        self._slots = [Slot(open_one, overlaps and not self.modelled, elsewhere, self.lent) for _ in range(count)]
         return self._slots
 
     def joining(self) -> tuple[Callable[[], int], Callable[[], Slot]] | None:
         """Return what counts the devices that there are, and what makes room for one more; None where none can come."""
-        if not self._tracked:
+        if not self._tracked or self.lent:
             return None
         return self._count, lambda: Slot(self._open, True, True)
 
     def one(self) -> Device:
         """Return a device when all others are given back."""
+        if self.lent:
+            return self.first
         if self._one is None:
             self._one = self._stack.enter_context(self._open())
         return self._one
@@ -128,13 +134,14 @@ def places_of(device: Device | str | None, target: Any, progress: Progress | Non
         There is no such device or target, or it does not answer.
     """
     with contextlib.ExitStack() as stack:
-        if device is None or isinstance(device, str):
-            spec = device or HERE
-            first = open_device(spec, progress)
+        if isinstance(device, Here) and device.gpu is None:  # this process is not to run what may crash
+            device = HERE
+        lent = None if device is None or isinstance(device, str) else device
+        spec = lent.name if lent is not None else device or HERE
+        first = lent or open_device(spec, progress)
+        if lent is None:
             stack.callback(first.close)
-        else:
-            spec, first = device.name, Isolated() if isinstance(device, Here) and device.gpu is None else device
-        yield Places(_target(target, first), first, spec, stack)
+        yield Places(_target(target, first), first, spec, lent is not None, stack)
 
 
 def open_device(spec: str, progress: Progress | None) -> Device:

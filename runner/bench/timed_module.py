@@ -55,8 +55,13 @@ class TimedModules:
             where = "here; give --device HOST:PORT to time them there" if device.name == HERE else f"on {device.name}"
             what, else_ = ("a GPU", ", or --energy E, which needs no times") if isinstance(target, GpuTarget) else ("another CPU", "")
             raise TenfoldError(f"target {target.name}: it is for {what}: {lack}: candidates can't be timed {where}{else_}")
-        self.target, self.device, self.tuned = target, device, Tuned(tune_log, target, device)
+        self.target, self.device, self._log = target, device, tune_log
+        self.read_records()
         self.gpu = _gpu(target, device) if isinstance(target, GpuTarget) else None
+
+    def read_records(self) -> None:
+        """Read the tuner's records: those that are made later don't count before that."""
+        self.tuned = Tuned(self._log, self.target, self.device)
 
     def kernels(self, mod: tvm.IRModule) -> TimedModule:
         """Without what a call takes besides its kernels."""

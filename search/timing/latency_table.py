@@ -1,6 +1,6 @@
 """The latency table: milliseconds of layers, dense and factored, on a target, by shape and not by network.
 
-What was measured once is a record in ``tune_logs/``, keyed by the layer's geometry, the chain's structure, the activation behind it, the
+What was measured once is a record in ``latencies/``, keyed by the layer's geometry, the chain's structure, the activation behind it, the
 machine, the threads and the schedules: for a second model with the same layers nothing is left to measure. Records of the same form that
 are shipped with the package are read first.
 """
@@ -19,7 +19,7 @@ from ...support.code_version import code_version
 from ...support.errors import TenfoldError
 from ...support.interrupts import disguised
 from ...support.progress import Progress, reporter
-from ..store import TUNE_LOGS, Store, cache_folder, is_number
+from ..store import LATENCIES, Store, cache_folder, is_number
 from .stopwatch import QUIET_RATIO, Stopwatch
 from .timer import gpu_of, model_of, records_of
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .timer import Timer
 
 KEY = ("layer", "chain", "steps", "machine", "threads", "schedules")
-SHIPPED = Path(__file__).parents[2] / TUNE_LOGS
+SHIPPED = Path(__file__).parents[2] / LATENCIES
 MIN_MS = 1e-6  # milliseconds that a record can state
 BATCH_SIZE = 12  # layers that are timed against each other
 YARDSTICK = Layer("yardstick", "conv2d", (64, 64, 3, 3), padding=(1, 1, 1, 1), input_size=(14, 14), output_size=(14, 14))
@@ -59,7 +59,7 @@ class LatencyTable:
     device : Timer
         Measures what the table does not have yet.
     folder : path, optional
-        Of the table's file; default: ``tune_logs`` in the cache.
+        Of the table's file; default: ``latencies`` in the cache.
     """
 
     def __init__(self, target: Target, device: Timer, folder: str | os.PathLike[str] | None = None) -> None:
@@ -74,7 +74,7 @@ class LatencyTable:
             machine["gpu"] = gpu  # code for one runs on others
         schedules = code_version("schedules", "passes", "codegen", package="apache-tvm")
         self._context = {"machine": machine, "threads": target.cores, "schedules": schedules}
-        self._store = Store(Path(folder or cache_folder() / TUNE_LOGS) / name, KEY, [SHIPPED / name], _is_sound)
+        self._store = Store(Path(folder or cache_folder() / LATENCIES) / name, KEY, [SHIPPED / name], _is_sound)
         self._stopwatch: Stopwatch | None = None
         self._failures: dict[str, str] = {}
 

@@ -86,6 +86,19 @@ class Timing:
             self._together[indices], self._foretold[indices] = times, self.costs.foretold(indices, others)
         return times
 
+    def tune(self, choices: Sequence[Indices]) -> None:
+        """Tune the kernels of choices, all of them alike. They are timed anew then.
+
+        Raises
+        ------
+        TenfoldError
+            The timer is the caller's own, which takes no records.
+        """
+        from .tune_networks import tune_networks
+
+        tune_networks([self._factored(self._chains(each)) for each in choices], self._device, self._say)
+        self._together.clear()
+
     def ms(self, indices: Indices) -> float:
         """Measured, in the time of the dense network's first measurement, as limits are."""
         return self._at_first(indices, self._times(indices)[indices])

@@ -111,7 +111,7 @@ def test_with_a_gpu_the_result_runs_on_it(standin: StandIn, files: Path, monkeyp
     assert standin.launched and done.plan.layers and done.plan.target == "cuda"
     report = json.loads((files / "small" / "report.json").read_text())
     assert "modelled" not in report["search"] and report["before"]["ms"] / report["after"]["ms"] >= 1.05
-    [records] = (files / "cache" / "tune_logs").glob("*.jsonl")
+    [records] = (files / "cache" / "latencies").glob("*.jsonl")
     assert all(json.loads(line)["machine"]["gpu"] == "Stand-in (sm_80)" for line in records.read_text().splitlines())
     artifact = tenfold.compile(files / "small" / "model.onnx", output=files / "out", device="cuda:0")
     verified = artifact.manifest.verification
