@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .search.settings import Settings
     from .support.errors import TenfoldError, VerificationError
     from .targets import Target
+    from .tuning.tune import Tuning, TuningSettings, tune
 
 # Imported when they are first asked for: `import tenfold` must not wait for TVM.
 _HOMES = {
@@ -34,12 +35,15 @@ _HOMES = {
     "Settings": "search.settings",
     "Target": "targets",
     "TenfoldError": "support.errors",
+    "Tuning": "tuning.tune",
+    "TuningSettings": "tuning.tune",
     "VerificationError": "support.errors",
     "bench": "runner.bench.compare",
     "compile": "runner.compile",
     "compress": "search.compress",
     "inspect": "runner.inspect",
     "load": "runtime.artifact",
+    "tune": "tuning.tune",
     "verify": "runner.verification",
 }
 
@@ -55,12 +59,15 @@ __all__ = [
     "Settings",
     "Target",
     "TenfoldError",
+    "Tuning",
+    "TuningSettings",
     "VerificationError",
     "bench",
     "compile",
     "compress",
     "inspect",
     "load",
+    "tune",
     "verify",
 ]
 

@@ -25,10 +25,13 @@ class Answer:
         For people, in order.
     content : dict or list
         The same for programs.
+    code : int
+        With which the command ends.
     """
 
     shown: Sequence[Any]
     content: Mapping[str, Any] | Sequence[Any]
+    code: int = 0
 
     def publish(self, json: str | None, quiet: bool) -> None:
         """Show it, and write the JSON to a file, or to standard output: then people are spoken to on standard error, if not `quiet`."""

@@ -22,7 +22,7 @@ UsageError: Any = typer.BadParameter.__mro__[1]  # of the parser of options, whi
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only results and errors: no progress, no warnings.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Every step, what the tools below print, and tracebacks.")]
 Json = Annotated[str | None, typer.Option("--json", help="Write the result as JSON too; - for standard output.", metavar="FILE|-")]
-INPUTS = ("model", "what", "artifact", "inputs", "data", "plan")  # options that name what is read: no command writes over it
+INPUTS = ("model", "what", "artifact", "inputs", "data", "plan", "tune_log")  # options that name what is read: no command writes over it
 LOUDNESS = {"quiet": (Quiet, False), "verbose": (Verbose, False)}
 
 app = typer.Typer(
@@ -76,6 +76,8 @@ def command(function: Callable[..., Answer], within: typer.Typer = app) -> Calla
                 answer = function(work, **options)
             work.kept = "its work was done"
             answer.publish(json, work.quiet)
+            if answer.code:
+                raise typer.Exit(answer.code)
 
     _declare(run, function, {**(READING if reads else {}), "json": (Json, None), **LOUDNESS})
     return within.command()(run)

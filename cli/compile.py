@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..support.errors import TenfoldError
 from .answer import Answer
 from .app import command
 from .complete import precision_names
@@ -31,6 +32,10 @@ def compile(
     choices: Annotated[
         Path | None, typer.Option("--choices", help="Build kernels as this file, or artifact, says.", metavar="FILE|DIR")
     ] = None,
+    tune_log: Annotated[
+        Path | None, typer.Option("--tune-log", help="Build kernels by the tuner's records in this folder, and no others.", metavar="DIR")
+    ] = None,
+    no_tune_log: Annotated[bool, typer.Option("--no-tune-log", help="Use no records of the tuner.")] = False,
     tolerance: Annotated[float | None, typer.Option("--tolerance", help="Largest error that passes.", metavar="T")] = None,
     device: Device = None,
     precision: Annotated[
@@ -47,10 +52,12 @@ def compile(
     from ..runner import compile as compiler
     from ..runner.report import size
 
+    if tune_log is not None and no_tune_log:
+        raise TenfoldError("--tune-log names records to use, --no-tune-log says to use none: give one of them")
     begin = time.perf_counter()
     artifact = compiler.compile(
         model, target, output, plan=plan, threads=threads, tolerance=tolerance, device=device, choices=choices,
-        precision=precision, progress=work.say, **reading,
+        precision=precision, tune_log=not no_tune_log if tune_log is None else tune_log, progress=work.say, **reading,
     )
     manifest, seconds = artifact.manifest, time.perf_counter() - begin
     content = {"output": str(output), "seconds": round(seconds, 3), "manifest": json.loads(manifest.to_json())}
@@ -72,9 +79,24 @@ def fact_lines(manifest: Manifest) -> Iterator[str]:
     if not manifest.on_gpu:
         yield f"threads   {manifest.threads}"
     yield f"cost      {count(manifest.macs)} MACs, {count(manifest.params)} parameters"
+    yield from _tuned_line(manifest)
     yield from verified_lines(manifest)
     parts = ", ".join(f"{size(number)} of {part}" for part, number in manifest.memory.items() if part != "planned")
     yield f"memory    {size(manifest.memory['planned'])}: {parts}"
+
+
+def _tuned_line(manifest: Manifest) -> Iterator[str]:
+    """How many choices are a tuner's; or that there are records, but of other processors."""
+    if manifest.tuning is None:
+        return
+    origins = manifest.tuning["kernels"].values()
+    how = [origin["how"] for origin in origins if origin["by"] == "record"]
+    others = manifest.tuning["of_other_processors"]
+    if how:
+        counted = ", ".join(f"{how.count(word)} {word}" for word in dict.fromkeys(how))
+        yield f"tuned     {len(how)} of {len(origins)} kernels are built by records of the tuner ({counted})"
+    elif others:
+        yield f"tuned     no kernel: {others} record{'s' * (others > 1)} of other processors or threads: hints for a tuner, not used"
 
 
 def verified_lines(manifest: Manifest) -> Iterator[str]:

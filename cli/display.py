@@ -26,6 +26,9 @@ class Display(Protocol):
     def line(self, text: str) -> None:
         """A line that stays."""
 
+    def table(self, table: Any) -> None:
+        """Show what takes the place of the table before; where lines are shown, nothing."""
+
 
 def display(stderr: TextIO, quiet: bool, verbose: bool) -> Display:
     """What suits a stream. Verbose: a line for each step, since a bar and what tools print would run into each other."""
@@ -49,6 +52,9 @@ class Nothing:
 
     def __call__(self, step: str, done: int | None = None, total: int | None = None) -> None: ...
 
+    def table(self, table: Any) -> None:
+        """Show nothing."""
+
     def line(self, text: str) -> None:
         """A line that stays."""
         print(text, file=self._stderr, flush=True)
@@ -62,6 +68,7 @@ class Bar:
         self._progress: Any = None
         self._task: Any = None
         self._state: tuple[str, int | None, int | None] = "", None, None
+        self._live: Any = None
 
     def __enter__(self) -> Bar:
         from rich.console import Console
@@ -79,10 +86,15 @@ class Bar:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end_table()
         self._progress.stop()
 
     def __call__(self, step: str, done: int | None = None, total: int | None = None) -> None:
         counts = "" if done is None or total is None else f"{done} of {total}"
+        if self._live is not None:
+            if step == self._state[0]:
+                return
+            self._end_table()
         if self._task is None or not self._goes_on(step, done, total):
             before, self._task = self._task, self._progress.add_task(printable(step), total=total, counts=counts)
             if before is None:
@@ -91,6 +103,24 @@ class Bar:
                 self._progress.remove_task(before)
         self._state = step, done, total
         self._progress.update(self._task, description=printable(step), completed=done or 0, counts=counts)
+
+    def table(self, table: Any) -> None:
+        """Show a table in the place of the bar, until the next step begins."""
+        from rich.live import Live
+
+        if self._live is None:
+            self._progress.stop()
+            self._live = Live(
+                console=self._progress.console, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+            )
+            self._live.start()
+        self._live.update(table, refresh=True)
+
+    def _end_table(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+            self._progress.start()
 
     def _goes_on(self, step: str, done: int | None, total: int | None) -> bool:
         """Whether this is the step before, or the next of as many: layer by layer, say. What time is left is known from those before."""

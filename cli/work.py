@@ -5,6 +5,7 @@ import contextlib
 import sys
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 from ..support.printable import one_line
 from .capture import Capture
@@ -57,6 +58,10 @@ class Work:
             self._capture.note(step)
         self.step = step
         self._display(step, done, total)
+
+    def table(self, table: Any) -> None:
+        """Show a table on a terminal, in the place of the one before."""
+        self._display.table(table)
 
     def remark(self, text: str) -> None:
         """A line on standard error, unless that is to be quiet."""

@@ -41,7 +41,7 @@ def find_tasks(mod: tvm.IRModule, backend: Backend) -> Counter[Task]:
     found: Counter[Task] = Counter()
     for run in find_runs(main):
         found.update(_tasks_of_run(run, backend, readers))
-    chained = set()
+    chained: set[relax.Var] = set()
     for members in find_dense_runs(main):
         layers = tuple(TaskLayer(member.workload, tuple(map(_name, member.steps))) for member in members)
         if backend.dense_run([member.workload for member in members]) is not None:

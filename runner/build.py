@@ -105,6 +105,10 @@ class Built:
         That the batch is run in.
     choices : dict
         What each kernel was built from, by its workload.
+    origins : dict
+        Where that comes from: ``model``, ``wanted`` or ``record``.
+    stale : dict
+        Points of records that are not in the spaces of their kernels any more, by workload: why. The model chose instead.
     """
 
     unscheduled: tuple[str, ...]
@@ -112,10 +116,12 @@ class Built:
     kernels: tuple[dict[str, Any], ...]
     pieces: int
     choices: dict[str, Point]
+    origins: dict[str, str]
+    stale: dict[str, str]
 
 
 def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Progress | None = None,
-                  wanted: Mapping[str, Point] | None = None) -> Built:
+                  wanted: Mapping[str, Point] | None = None, tuned: Mapping[str, Point] | None = None) -> Built:
     """Compile a Relax module: code to model.so (of a GPU: model.cuda), weights to weights.bin.
 
     Parameters
@@ -127,6 +133,8 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Pro
     progress : Progress, optional
     wanted : mapping of str to Point, optional
         What kernels are built from, by workload, where it is not the model's choice.
+    tuned : mapping of str to Point, optional
+        Likewise, of a tuner's records, where nothing is wanted. What can't be built any more is passed over.
 
     Raises
     ------
@@ -142,14 +150,14 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Pro
 
     check_tools(target)  # before the work that takes long
     say = reporter(progress)
-    backend = backend_of(target, KernelChoices(wanted or {}))
+    backend = backend_of(target, KernelChoices(wanted or {}, {} if tuned is None else tuned))
     pieces = count_pieces(mod, backend)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnscheduledWarning)
         lowered, weights = _lowered(_piece(mod, pieces), backend, say)
         external, memory = externalize_memory(lowered)
         if pieces > 1 and not memory.steps:  # only a straight line of kernels is run piece by piece
-            pieces, backend = 1, backend_of(target, KernelChoices(wanted or {}))
+            pieces, backend = 1, backend_of(target, KernelChoices(wanted or {}, {} if tuned is None else tuned))
             lowered, weights = _lowered(mod, backend, say)
             external, memory = externalize_memory(lowered)
     for warning in caught:
@@ -159,11 +167,11 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Pro
     # The message begins with the name of the function.
     unscheduled = tuple(str(w.message).split(" ", 1)[0] for w in caught if issubclass(w.category, UnscheduledWarning))
     taken = {"weights": stored, "activations": arena_bytes(memory.places), "workspaces": workspaces}
-    kernels = [asdict(call) for call in weights.calls(lowered)]
+    kernels, choices = [asdict(call) for call in weights.calls(lowered)], backend.choices
     if target.precision != FLOAT32:
         found = precisions(CudaCode.read(folder / CUDA_LIBRARY))
         kernels = [{**kernel, "precision": found[kernel["function"]]} for kernel in kernels]
-    return Built(unscheduled, taken, tuple(kernels), pieces, backend.choices.taken)
+    return Built(unscheduled, taken, tuple(kernels), pieces, choices.taken, choices.origins, choices.stale)
 
 
 def program_of(mod: tvm.IRModule, built: Built, folder: Path, threads: int) -> Program:

@@ -31,6 +31,8 @@ from .kept_reference import keep_reference
 from .kernel_choices import checked_choices, read_choices
 from .network_facts import count_params, total_macs
 from .tolerance import Tolerance
+from .tuning_records.files import named_folder
+from .tuning_records.tuned import Tuned, TuneLogs
 from .verification import SOURCE, verify_variant
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ def compile(  # noqa: A001 - the verb of the public API
     device: Device | str | None = None,
     choices: Mapping[str, Mapping[str, Any]] | str | os.PathLike[str] | None = None,
     precision: str | None = None,
+    tune_log: TuneLogs = True,
     progress: Progress | None = None,
     **reading: Any,
 ) -> Artifact:
@@ -89,6 +92,9 @@ def compile(  # noqa: A001 - the verb of the public API
     precision : str, optional
         Of the operands of products: ``float32``, or on the tensor cores of GPUs ``tf32`` or ``fp16``. Default: the target's, float32.
         Sums, and what lies between kernels, are float32.
+    tune_log : bool or path
+        Records of ``tenfold tune`` on exactly this processor, which kernels without a choice are built from: those that are shipped and
+        the user's own (True), none (False), or those in a folder of logs. The manifest says what came from where.
     progress : callable, optional
         Called with a few words when a step begins, and with what is done of it; see `progress.Progress`.
     **reading
@@ -116,12 +122,13 @@ def compile(  # noqa: A001 - the verb of the public API
     with target_on(device, target, say) as (chosen, where):
         chosen = chosen if precision is None else chosen.with_precision(precision)
         given, plan, points = plan, read_plan(plan), read_choices(choices)
+        logs = None if isinstance(tune_log, bool) else named_folder(tune_log)
         say("reading the network")
         network = load_network(model, **reading)
-        with protect(model, given, data, None if isinstance(choices, Mapping) else choices):
+        with protect(model, given, data, None if isinstance(choices, Mapping) else choices, logs):
             return compile_network(
                 network, chosen, output, plan=plan, threads=threads, data=data, tolerance=tolerance, device=where, choices=points,
-                source=_source(model, options), progress=progress,
+                tune_log=tune_log, source=_source(model, options), progress=progress,
             )  # fmt: skip
 
 
@@ -136,6 +143,7 @@ def compile_network(
     tolerance: float | None = None,
     device: Device | str | None = None,
     choices: Mapping[str, Point] | None = None,
+    tune_log: TuneLogs = True,
     source: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
@@ -155,8 +163,11 @@ def compile_network(
     described = describe_target(target)
     with opened(device, described, say) as (where, _), output_folder(output, ARTIFACT) as folder:
         say("compiling")
-        built = build_library(variant.mod, target, folder, say, choices)
+        tuned = Tuned(tune_log, target, where)
+        built = build_library(variant.mod, target, folder, say, choices, tuned)
+        tuned.warn(built)
         manifest = _manifest(variant, target, folder, built, {**(source or _source(None, None)), "tolerance": tolerance})
+        manifest = replace(manifest, tuning=tuned.facts(built))
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         if where is None:
             say("keeping what it is to be verified with")
@@ -165,7 +176,7 @@ def compile_network(
         else:
             say("verifying" if where.name == HERE else f"verifying on {where.name}")
             artifact = load_on(where, folder, target.cores)  # as a user will
-            explain = functools.partial(first_difference, variant, target, where)
+            explain = functools.partial(first_difference, variant, target, where, tuned)
             manifest = replace(manifest, verification=verify_variant(variant, artifact, where, images, tolerance, explain))
             if where.name != HERE:
                 artifact = load_if_here(folder, manifest, target.cores)

@@ -1,6 +1,7 @@
 """Where a compiled network begins to differ from its reference: the first layer whose value is wrong."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import onnx
     import tvm
 
+    from ..schedules.space import Point
     from ..targets import Target
     from .build import Variant
     from .devices.device import Device
@@ -22,21 +24,22 @@ LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 PREFIX = "value of "
 
 
-def first_difference(variant: Variant, target: Target, device: Device, tolerance: float = TOLERANCE) -> str:
+def first_difference(variant: Variant, target: Target, device: Device, tuned: Mapping[str, Point],
+                     tolerance: float = TOLERANCE) -> str:
     """In words, to follow a message: from which layer on the compiled network differs. Empty where that can't be told.
 
     The network is compiled once more for the device with the values of its layers as further outputs, and these are compared with what
     ONNX Runtime computes for the same layers: before the bias, which Relax adds in an operator of its own.
     """
     try:
-        return f"; {_first_difference(variant, target, device, tolerance)}"
+        return f"; {_first_difference(variant, target, device, tuned, tolerance)}"
     except Exception as error:  # whatever goes wrong here, the message that it was to complete is what counts
         if interrupts.disguised(error):
             raise
         return ""
 
 
-def _first_difference(variant: Variant, target: Target, device: Device, tolerance: float) -> str:
+def _first_difference(variant: Variant, target: Target, device: Device, tuned: Mapping[str, Point], tolerance: float) -> str:
     from ..frontends.reference import onnxruntime_reference
     from .build import build_library, program_of
 
@@ -44,7 +47,7 @@ def _first_difference(variant: Variant, target: Target, device: Device, toleranc
     mod, names = expose_relax(variant.mod, candidates)
     feeds = random_inputs(variant.network.inputs)
     with TemporaryFolder() as folder:
-        handle = device.load(program_of(mod, build_library(mod, target, folder), folder, target.cores))
+        handle = device.load(program_of(mod, build_library(mod, target, folder, tuned=tuned), folder, target.cores))
         ours = list(device.run(handle, feeds).values())[: len(names)]
         device.drop(handle)
     outputs = len(variant.onnx.graph.output)

@@ -97,7 +97,7 @@ def kernels_table(found: ArtifactInspection) -> Listing:
         table.caption = f"Registers and spills: of a thread, as the assembler says for {found.arch}. Shared: of a block."
     for kernel in found.kernels:
         name, output = kernel.function.removeprefix("fused_"), "x".join(map(str, kernel.output))
-        cells = (kernel.layers or "-", name, output, count(kernel.macs) if kernel.macs else "-")
+        cells: tuple[str | tuple[str, ...], ...] = (kernel.layers or "-", name, output, count(kernel.macs) if kernel.macs else "-")
         cells += (kernel.precision if kernel.macs else "-",) * len(rounded)
         first, *rest = [_launch(each) for each in kernel.launches] or [()]
         table.add_row(*cells, *first)

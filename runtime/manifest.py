@@ -10,7 +10,7 @@ from typing import Any
 
 from ..support.errors import TenfoldError
 from ..support.files.json_text import read_json
-from .manifest_fields import READERS, Port
+from .manifest_fields import OPTIONAL, READERS, Port
 
 __all__ = [
     "CUDA_LIBRARY", "FORMAT", "KERNELS_EMULATED", "LIBRARY", "MANIFEST", "REFERENCE", "WEIGHTS", "Manifest", "Port", "library_name",
@@ -55,6 +55,11 @@ class Manifest:
         for a GPU with another precision than float32 the ``precision`` of its operands.
     choices : dict
         What each kernel was built from, knobs and their values, by its workload: `compile` takes them as ``choices``.
+    tuning : dict or None
+        Where these choices come from. ``kernels``: by workload, ``by`` (``model``: the model of the machine, ``wanted``: the user,
+        ``record``: a record of a tuner) and of a record its ``log``, ``how`` it was timed (``measured`` or ``modelled``), its ``ms``,
+        ``base_ms`` (those of the model's choice) and ``date``. ``stale``: records that are in the space no more, by workload, and why.
+        ``of_other_processors``: how many records of these workloads are of other processors, and were not used.
     pieces : int
         Equal parts of the batch that the kernels are called for, one after the other (`codegen.batch_split`).
     macs, params : int
@@ -94,6 +99,7 @@ class Manifest:
     reference: dict[str, Any] | None
     verification: dict[str, Any] | None
     unscheduled: tuple[str, ...] = field(default=())
+    tuning: dict[str, Any] | None = None
     format: int = FORMAT
 
     def to_json(self) -> str:
@@ -130,6 +136,7 @@ class Manifest:
         if content["format"] != FORMAT or isinstance(content["format"], bool):
             found = repr(content["format"])[:40]
             raise TenfoldError(f"{path}: format {found}, this Tenfold reads {FORMAT}: compile the network again")
+        content = {**OPTIONAL, **content}
         if missing := sorted(set(READERS) - set(content)):
             raise TenfoldError(f"{path}: not a manifest: it has no field {missing[0]!r}")
         values = {}

@@ -137,6 +137,12 @@ def record(**readers: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
     return lambda value: {**mapping(value), **{name: reader(value[name]) for name, reader in readers.items()}}
 
 
+def origin(value: Any) -> dict[str, Any]:
+    """Where the choice of a kernel comes from; of a record also how it was timed."""
+    known = mapping(value)
+    return record(**dict.fromkeys(("by", "log", "how") if known.get("by") == "record" else ("by",), text))(known)
+
+
 def tolerance(value: Any) -> float:
     """What errors are held against; ValueError for one that accepts everything or nothing."""
     if not 0 < number(value) < 1:
@@ -163,6 +169,12 @@ VERIFICATION = record(
 REFERENCE = record(
     sha256=text, engine=text, inputs=lambda value: whole(value, 1), tolerance=tolerance, tolerance_reason=text, rms=optional(tolerance)
 )
+TUNING = record(
+    kernels=lambda value: {text(workload): origin(each) for workload, each in mapping(value).items()},
+    stale=lambda value: {text(workload): text(why) for workload, why in mapping(value).items()},
+    of_other_processors=whole,
+)
+OPTIONAL = {"tuning": None}  # fields that older manifests don't have
 
 READERS: Mapping[str, Callable[[Any], Any]] = {
     "name": text,
@@ -186,6 +198,7 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "reference": optional(REFERENCE),
     "verification": optional(VERIFICATION),
     "unscheduled": lambda value: sequence(value, text),
+    "tuning": optional(TUNING),
 }
 
 

@@ -10,7 +10,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import tvm
@@ -24,7 +24,11 @@ from .space import Point, Space
 if TYPE_CHECKING:
     from tvm import te
 
+MODEL, WANTED, TUNED = "model", "wanted", "record"  # where a choice comes from: the model of the machine, the user, a tuner
 FOLDERS = {"llvm": "cpu", "cuda": "cuda"}  # by the kind of a TVM target, the folder of its backend
+
+
+Built = TypeVar("Built")
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,14 @@ class Kernel(ABC):
     def bind(self, *layers: LayerConstants) -> BoundKernel:
         """Pack the constants of its layers."""
 
+    def terms(self) -> Mapping[str, float]:
+        """Return what the models of the machine say of it, by the names of `terms.TERMS`; nothing where there is no model."""
+        return {}
+
+    def terms_at(self, point: Point) -> Mapping[str, float]:
+        """Return the terms of the kernel that is built from another point of its space."""
+        return self.at(point).terms()
+
 
 @dataclass(frozen=True)
 class RunPart:
@@ -166,6 +178,10 @@ class Run(ABC):
         """Return the kernels of a cut that is in the space, each as the model has it."""
 
     @abstractmethod
+    def terms_at(self, point: Point) -> Mapping[str, float]:
+        """Return the terms of all kernels of a cut together; of the cuts that have an estimate, the model's has the least."""
+
+    @abstractmethod
     def between(self, begin: int, end: int) -> Run:
         """Return some of its layers as a run by itself."""
 
@@ -181,48 +197,57 @@ def kernels_of(cut: Point) -> list[tuple[int, int]]:
 
 @dataclass
 class KernelChoices:
-    """Points that kernels are built from, by workload: those that are wanted, and those that were taken.
+    """Points that kernels are built from, by workload: those that are wanted, those of a tuner, and those that were taken.
 
     Attributes
     ----------
     wanted : mapping of str to Point
-        Records, of a tuner or of an earlier compilation. A workload without one gets the model's choice.
+        What the user asks for, such as the choices of an earlier compilation. A point that can't be built is an error.
+    tuned : mapping of str to Point
+        Records of a tuner, for what nothing is wanted of. A point that is not in the space any more is passed over. A workload without
+        either gets the model's choice.
     taken : dict of str to Point
         Filled as kernels are chosen.
+    origins : dict of str to str
+        Likewise: `WANTED`, `TUNED` or `MODEL`.
+    stale : dict of str to str
+        Why points of `tuned` were passed over.
     """
 
     wanted: Mapping[str, Point] = field(default_factory=dict)
+    tuned: Mapping[str, Point] = field(default_factory=dict)
     taken: dict[str, Point] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    stale: dict[str, str] = field(default_factory=dict)
     _refused: TenfoldError | None = None  # kept here, since TVM makes a RuntimeError of what is raised within its passes
 
     def apply(self, kernel: Kernel) -> Kernel:
-        """Return the kernel from the point that is wanted for its workload, if one is, and note what was taken."""
-        wanted = self.wanted.get(kernel.workload)
-        if wanted is not None:
-            with self.checking():
-                kernel = kernel.at(wanted)
+        """Return the kernel from the point that its workload is to be built from, and note what was taken."""
+        kernel = self._choose(kernel.workload, lambda point: kernel if point is None else kernel.at(point))
         self.taken[kernel.workload] = kernel.point
         return kernel
 
     def cut(self, run: Run) -> Point:
         """Return how a run is cut, and note it."""
-        wanted = self.wanted.get(run.workload)
-        if wanted is None:
-            point = run.space().chosen
-        else:
-            with self.checking():
-                point = run.space().check(wanted, run.workload)
-        self.taken[run.workload] = point
-        return point
+        space, name = run.space(), run.workload
+        point = self._choose(name, lambda point: space.chosen if point is None else space.check(point, name))
+        self.taken[name] = self._refined(run, point) if self.origins[name] == MODEL else point
+        return self.taken[name]
 
-    @contextlib.contextmanager
-    def checking(self) -> Iterator[None]:
-        """Remember a point that is refused while the block lasts, for `as_raised`."""
-        try:
-            yield
-        except TenfoldError as error:
-            self._refused = error
-            raise
+    def _refined(self, run: Run, cut: Point) -> Point:
+        """A cut by the model with what records say of its parts: a tuner looks at the layers of one kernel at a time."""
+        refined = dict(cut)
+        for begin, end in kernels_of(cut):
+            part = run.between(begin, end).workload
+            tuned = self.tuned.get(part)
+            if tuned is None or part == run.workload:
+                continue
+            changed = {**refined, **{f"layer{begin + i}": tuned.get(f"layer{i}", JOINS) for i in range(end - begin)}}
+            if changed in run.space():
+                refined, self.origins[run.workload] = changed, TUNED
+            else:
+                self.stale[part] = f"{run.workload} can't be cut so"
+        return refined
 
     @contextlib.contextmanager
     def as_raised(self) -> Iterator[None]:
@@ -233,6 +258,28 @@ class KernelChoices:
             if self._refused is not None:
                 raise self._refused from None
             raise
+
+    def _choose(self, workload: str, build: Callable[[Point | None], Built]) -> Built:
+        """Build something from the point that its workload is to be built from; `build` takes None for the model's choice."""
+        wanted = self.wanted.get(workload)
+        if wanted is not None:
+            self.origins[workload] = WANTED
+            try:
+                return build(wanted)
+            except TenfoldError as error:
+                self._refused = error
+                raise
+        tuned = self.tuned.get(workload)
+        if tuned is not None:
+            try:
+                built = build(tuned)
+            except TenfoldError as error:
+                self.stale[workload] = str(error)
+            else:
+                self.origins[workload] = TUNED
+                return built
+        self.origins[workload] = MODEL
+        return build(None)
 
 
 class Backend(ABC, Generic[TargetT]):

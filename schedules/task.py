@@ -92,7 +92,9 @@ class Task:
             if content["kind"] == "dense":
                 layers.append(TaskLayer(DenseWorkload(**fields), steps))
                 continue
-            geometry = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.pop("geometry").items()}
+            geometry: dict[str, Any] = {}
+            for name, value in fields.pop("geometry").items():
+                geometry[name] = tuple(value) if isinstance(value, list) else value
             height, width = fields.pop("size")
             layers.append(TaskLayer(ConvWorkload(ConvGeometry(**geometry), (height, width), **fields), steps))
         if not layers:

@@ -1,11 +1,10 @@
 """Results that took time, kept on disk as they come: a file of JSON lines, one result a line.
 
-A line is appended in a single write, so that an interrupt, or a second process, loses nothing that was finished. A line that a crash
-cut short, or that is nothing that this code wrote, is passed over: what it says is found again.
+An interrupt, or a second process, loses nothing that was finished (`json_lines`). A line that is nothing that this code wrote is passed
+over: what it says is found again.
 """
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
@@ -14,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ..support.cache_folder import cache_folder as cache_folder
-from ..support.errors import TenfoldError
-from ..support.files.regular import read_regular, reason
+from ..support.files.json_lines import append_line
+from ..support.files.regular import read_regular
 
 MAX_FILE_BYTES = 1 << 30  # bytes of a file of records
 TUNE_LOGS, SEARCHES = "tune_logs", "searches"
@@ -66,7 +65,7 @@ class Store:
     def put(self, record: Fields) -> None:
         """Keep a record, key and all."""
         self._records[self._text(record)] = dict(record)
-        _append(self.path, json.dumps(record, sort_keys=True) + "\n")
+        append_line(self.path, json.dumps(record, sort_keys=True))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self._records.values())
@@ -88,21 +87,3 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(record, dict):
             yield record
-
-
-def _append(path: Path, line: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "ab+", buffering=0) as file:
-            if file.seek(0, os.SEEK_END) and not _ends_line(file):
-                line = "\n" + line
-            content = line.encode()
-            if file.write(content) != len(content):  # the start of a line, which is passed over
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    except OSError as error:
-        raise TenfoldError(f"{path}: can't be written: {reason(error)}") from None
-
-
-def _ends_line(file: Any) -> bool:
-    file.seek(-1, os.SEEK_END)
-    return file.read(1) == b"\n"

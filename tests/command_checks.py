@@ -1,12 +1,15 @@
 """The `tenfold` command in a child process of its own: what a fuzz test says of every outcome, a crash and a hang among them."""
 from __future__ import annotations
 
+import contextlib
+import functools
 import gc
+import importlib
 import io
+import multiprocessing
 import os
 import resource
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -15,6 +18,11 @@ from pathlib import Path
 
 SECONDS = 60.0
 BYTES = 8 << 30  # of address space that a child may take beyond what this process has
+# What most commands import, the parser of options when it is called. TVM comes before torch, as in a command.
+IMPORTED = ("tenfold.cli", "typer._adapters", "rich.table", "tenfold.passes.pipeline", "tenfold.search.compress",
+            "tenfold.runner.compile", "tenfold.runner.report", "tenfold.runner.bench.compare")
+WARM = multiprocessing.get_context("forkserver")
+WARM.set_forkserver_preload([*IMPORTED, "torch"])
 
 
 @dataclass(frozen=True)
@@ -41,36 +49,66 @@ class Outcome:
 
 def tenfold(*arguments: object, seconds: float = SECONDS) -> Outcome:
     """Run the command in a fork of this process, which has imported what it needs: a case takes as long as its work alone."""
-    import tenfold.cli  # noqa: F401 - before the fork, once
-    from tenfold.targets.light_import import import_tvm
-
-    import_tvm()
+    _import_all()
     with tempfile.TemporaryDirectory() as name:
         streams = [Path(name) / "out", Path(name) / "err"]
         child = os.fork()
         if child == 0:
-            _child([str(argument) for argument in arguments], streams)
-        code = _wait(child, seconds)
-        return Outcome(code, *(path.read_text(errors="replace") if path.exists() else "" for path in streams))
+            gc.freeze()  # garbage of the parent, such as an engine, would wait in its destructor for threads that are not in this process
+            _child([str(argument) for argument in arguments], streams, BYTES)
+        return _outcome(_wait(child, seconds), streams)
 
 
 def tenfold_anew(*arguments: object, seconds: float = SECONDS) -> Outcome:
-    """Run the command in a process that is no fork: for what trains with torch, whose autograd refuses to work in a fork."""
-    command = [sys.executable, "-m", "tenfold", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, errors="replace")
-    return Outcome(done.returncode, done.stdout, done.stderr)
+    """Run the command in a fork of a process that has done nothing but import, with all the address space there is.
+
+    For what trains with torch: its autograd refuses to work in a fork of a process that used it.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        streams = [Path(name) / "out", Path(name) / "err"]
+        given = [str(argument) for argument in arguments], streams, os.getcwd(), dict(os.environ)
+        process = WARM.Process(target=_child_anew, args=given)
+        process.start()
+        process.join(seconds)
+        code = process.exitcode
+        if code is None:
+            process.kill()
+            process.join()
+        return _outcome(code, streams)
 
 
-def _child(arguments: list[str], streams: list[Path]) -> None:
-    gc.freeze()  # garbage of the parent, such as an engine, would wait in its destructor for threads that are not in this process
+@functools.cache
+def _import_all() -> None:
+    from tenfold.targets.light_import import import_tvm
+
+    import_tvm()
+    for name in IMPORTED:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+
+
+def _outcome(code: int | None, streams: list[Path]) -> Outcome:
+    return Outcome(code, *(path.read_text(errors="replace") if path.exists() else "" for path in streams))
+
+
+def _child_anew(arguments: list[str], streams: list[Path], folder: str, environment: dict[str, str]) -> None:
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    _child(arguments, streams)
+
+
+def _child(arguments: list[str], streams: list[Path], room: int | None = None) -> None:
+    """The command in this process, with so many bytes of address space to take."""
     code = 99
     try:
         for number, path in enumerate(streams, start=1):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), number)
         sys.stdout, sys.stderr = (io.TextIOWrapper(os.fdopen(number, "wb", closefd=False), write_through=True) for number in (1, 2))
         sys.stdin = open(os.devnull)
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-        resource.setrlimit(resource.RLIMIT_AS, (used + BYTES, used + BYTES))
+        if room is not None:
+            used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+            resource.setrlimit(resource.RLIMIT_AS, (used + room, used + room))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         sys.argv = ["tenfold", *arguments]
         from tenfold.cli import main

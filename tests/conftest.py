@@ -1,7 +1,9 @@
 """What tests of several folders share: tiny networks, and one of them compiled."""
 from __future__ import annotations
 
+import gc
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,29 @@ import pytest
 from cuda_standin import gpu_artifact, other_gpu_artifact, standin, standin_library  # noqa: F401 - fixtures
 from host_model import force_from_environment, model
 from onnx import helper, numpy_helper
+from session_folder import made_once, session_folder
 
 os.environ.setdefault("TENFOLD_STRICT", "1")  # a function that no schedule rule takes is an error here
 force_from_environment()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with the most slow tests first: what is left at the end is short, and every process of xdist gets a part of it."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
+
+
+def pytest_collection_finish() -> None:
+    """What imports made is there until the end: it need not be searched for garbage, which takes half a second each time."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What was measured or built before is not used; what one process builds, such as an emulated kernel, the others find."""
+    os.environ["TENFOLD_CACHE"] = str(session_folder(tmp_path_factory) / "cache")
 
 
 def tiny_network(features: int = 8, classes: int = 5, batch: int | str = 1, seed: int = 0) -> onnx.ModelProto:
@@ -52,9 +74,16 @@ def tiny_artifact(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """`tiny_network` compiled for this machine. Not to be changed: copy it."""
     import tenfold
 
-    folder = tmp_path_factory.mktemp("artifact") / "tiny"
-    tenfold.compile(tiny_file, "host", folder)
-    return folder
+    return made_once(tmp_path_factory, "tiny", lambda folder: tenfold.compile(tiny_file, "host", folder))
+
+
+@pytest.fixture(scope="session")
+def bundled_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network of the examples, compiled for this machine. Not to be changed: copy it."""
+    import tenfold
+
+    network = Path(tenfold.__file__).parent / "examples" / "models" / "cifar10_jin_baseline.onnx"
+    return made_once(tmp_path_factory, "bundled", lambda folder: tenfold.compile(network, "host", folder))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from session_folder import made_once
 from tenfold.codegen.cuda.nvcc import finds_nvcc
 from tenfold.runner.devices.cuda.program import CudaProgram
 from tenfold.runtime.cuda.code_file import CudaCode
@@ -60,11 +61,9 @@ def set_up_file(folder: Path, to: Path, *more: str, gpu: str = "gpu 8 0 10000000
     return {"STANDIN": str(to)}
 
 
-def build(folder: Path) -> Path:
+def build(library: Path) -> None:
     """Compile the stand-in."""
-    library = folder / "libcuda.so.1"
     subprocess.run(["g++", "-std=c++17", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", SOURCE, "-o", library, "-ldl"], check=True)
-    return library
 
 
 class StandIn:
@@ -157,7 +156,7 @@ def _tensor_bytes(contents: Contents, ports: Sequence[Tensor]) -> list[int]:
 
 @pytest.fixture(scope="session")
 def standin_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("standin"))
+    return made_once(tmp_path_factory, "libcuda.so.1", build)
 
 
 @pytest.fixture
@@ -174,22 +173,22 @@ def standin(standin_library: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 @pytest.fixture(scope="session")
 def gpu_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`tiny_network` for GPUs, verified under emulation. Not to be changed: copy it."""
-    return _compiled(tmp_path_factory.mktemp("gpu") / "tiny", 8)
+    return _compiled(tmp_path_factory, "gpu", 8)
 
 
 @pytest.fixture(scope="session")
 def other_gpu_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One with other kernels."""
-    return _compiled(tmp_path_factory.mktemp("gpu") / "other", 12)
+    return _compiled(tmp_path_factory, "other gpu", 12)
 
 
-def _compiled(folder: Path, features: int) -> Path:
+def _compiled(tmp_path_factory: pytest.TempPathFactory, name: str, features: int) -> Path:
     import onnx
     import tenfold
     from conftest import tiny_network
 
     if not finds_nvcc():
         pytest.skip("no nvcc of CUDA 13: pip install tenfold[cuda]")
-    onnx.save(tiny_network(features), folder.with_suffix(".onnx"))
-    tenfold.compile(folder.with_suffix(".onnx"), "cuda:sm_80", folder, device="emulated:cuda")
-    return folder
+    network = tmp_path_factory.mktemp("gpu") / "tiny.onnx"
+    onnx.save(tiny_network(features), network)
+    return made_once(tmp_path_factory, name, lambda folder: tenfold.compile(network, "cuda:sm_80", folder, device="emulated:cuda"))

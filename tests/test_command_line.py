@@ -203,7 +203,8 @@ def test_a_reader_that_leaves_is_no_error(work):
     code = "from tenfold.cli import main; main()"
     command = f"{sys.executable} -c '{code}' targets zen4 | head -n 0; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
-    assert not done.stderr and done.stdout.strip() in ("0", "141")
+    said = [line for line in done.stderr.splitlines() if not line.startswith("tenfold: [")]  # progress, on a slow machine
+    assert not said and done.stdout.strip() in ("0", "141")
 
 
 def content(*arguments):

@@ -16,6 +16,7 @@ FLOORS = [
     {"passes", "runtime"},
     {"codegen"},
     {"runner"},
+    {"tuning"},
     {"plots"},
     {"search"},
     {"cli"},

@@ -15,6 +15,7 @@ from ..build import build_library, describe_target, program_of
 from ..devices.device import HERE, KERNELS, NETWORK, Device, check_times
 from ..devices.here import Here
 from ..devices.remote import Remote
+from ..tuning_records.tuned import Tuned, TuneLogs
 
 if TYPE_CHECKING:
     import tvm
@@ -32,6 +33,8 @@ class TimedModules:
     target : Target
         Code for it must run on the device; its `cores` are the threads.
     device : Device
+    tune_log : bool or path
+        As of `compile`.
 
     Attributes
     ----------
@@ -44,7 +47,7 @@ class TimedModules:
         The device lacks what the target's code needs, or its times say nothing.
     """
 
-    def __init__(self, target: Target, device: Device) -> None:
+    def __init__(self, target: Target, device: Device, tune_log: TuneLogs = True) -> None:
         if not getattr(device, "is_modelled", False):
             check_times(device)
         lack = device.check(describe_target(target))
@@ -52,7 +55,7 @@ class TimedModules:
             where = "here; give --device HOST:PORT to time them there" if device.name == HERE else f"on {device.name}"
             what, else_ = ("a GPU", ", or --energy E, which needs no times") if isinstance(target, GpuTarget) else ("another CPU", "")
             raise TenfoldError(f"target {target.name}: it is for {what}: {lack}: candidates can't be timed {where}{else_}")
-        self.target, self.device = target, device
+        self.target, self.device, self.tuned = target, device, Tuned(tune_log, target, device)
         self.gpu = _gpu(target, device) if isinstance(target, GpuTarget) else None
 
     def kernels(self, mod: tvm.IRModule) -> TimedModule:
@@ -66,7 +69,9 @@ class TimedModules:
     def _timed(self, mod: tvm.IRModule, part: str) -> TimedModule:
         device = self.device
         with TemporaryFolder() as folder:
-            handle = device.load(program_of(mod, build_library(mod, self.target, folder), folder, self.target.cores), part)
+            built = build_library(mod, self.target, folder, tuned=self.tuned)
+            self.tuned.warn(built)
+            handle = device.load(program_of(mod, built, folder, self.target.cores), part)
 
         def module() -> float:
             return float(np.median(device.time(handle)))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...support.errors import TenfoldError
 from ...support.files.json_lines import read_lines
+from . import files
 from .files import Skipped, log_files
 from .record import NoRecord, Record
 
@@ -30,6 +31,11 @@ class Found:
     record: Record
     log: Path
     folder: Path
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether it came with the package."""
+        return self.folder == files.SHIPPED
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from ...schedules.space import SPACE_VERSION
 from ...support.errors import TenfoldWarning
 from ...support.files.json_lines import append_line
 from ...support.files.sole_user import sole_user
-from .files import SHIPPED, user_folder
+from . import files
 from .index import Found, Index
 from .processor import Processor
-from .record import MEASURED, Record
+from .ranking import ranked
+from .record import Record
 
 if TYPE_CHECKING:
     from ...targets import Target
@@ -46,9 +47,10 @@ class TuneLog:
 
     def __init__(self, folder: str | os.PathLike[str] | None, target: Target, device: Device | None = None) -> None:
         self.processor, self.cores, self.dtype = Processor.of(target, device), target.cores, target.precision
-        self._folders = [SHIPPED, user_folder()] if folder is None else [Path(folder)]
+        self._folders = [files.SHIPPED, files.user_folder()] if folder is None else [Path(folder)]
         self.file = self._folders[-1] / self.processor.name / self.processor.file_name(self.cores)
         self._index: Index | None = None
+        self._best: dict[str, Found | None] = {}
 
     def append(self, record: Record) -> None:
         """Append a record, and wait until the disk has it.
@@ -62,7 +64,7 @@ class TuneLog:
         """
         folder = self._folders[-1] / record.processor.name
         append_line(folder / record.processor.file_name(record.cores), record.to_line())
-        self._index = None
+        self._index, self._best = None, {}
 
     def alone(self, purpose: str, waiting: Callable[[str], None] | None = None) -> contextlib.AbstractContextManager[None]:
         """Keep other tuners of this processor out of the log until the block ends; see `sole_user`. Readers are not kept out."""
@@ -76,18 +78,11 @@ class TuneLog:
     def best_of(self, workload: str) -> Found | None:
         """Return the record to use for a workload: of exactly this processor, these cores, this dtype and this `SPACE_VERSION`.
 
-        Of several records of one point the newest counts. Of several points, a measured one before a modelled one, the user's own before
-        one that is shipped, then the one that takes the smallest part of the time of the model's choice. None where no point is faster than
-        that.
+        The best one, as of `ranked`, of those that are faster than the model's choice; None where there is none.
         """
-        points: dict[str, Found] = {}
-        for found in self._own().records(workload):
-            record = found.record
-            if self._fits(record) and record.space == SPACE_VERSION:
-                key = f"{record.how} {found.folder} {sorted(record.choice.items())}"
-                if key not in points or record.date >= points[key].record.date:
-                    points[key] = found
-        return min((found for found in points.values() if found.record.ratio < 1), key=_rank, default=None)
+        if workload not in self._best:
+            self._best[workload] = self._choose(workload)
+        return self._best[workload]
 
     def unused(self, workload: str) -> tuple[int, int]:
         """Count the records of a workload that `best_of` does not consider.
@@ -119,12 +114,16 @@ class TuneLog:
         index = Index(self._folders)
         for workload in index.workloads:
             yield from (found.record for found in index.records(workload))
-        self._warn(index)
+        if note := index.skipped.note():
+            warnings.warn(note, TenfoldWarning, stacklevel=2)
 
-    def warn(self) -> None:
-        """Warn of what was passed over until now, in one line."""
-        if self._index is not None:
-            self._warn(self._index)
+    def problems(self) -> str:
+        """Say in one line what was passed over until now: lines that are no records, files that can't be read. Empty for nothing."""
+        return "" if self._index is None else self._index.skipped.note()
+
+    def _choose(self, workload: str) -> Found | None:
+        usable = (each for each in self._own().records(workload) if self._fits(each.record) and each.record.space == SPACE_VERSION)
+        return next((each for each in ranked(usable) if each.record.ratio < 1), None)
 
     def _fits(self, record: Record) -> bool:
         return (record.processor, record.cores, record.dtype) == (self.processor, self.cores, self.dtype)
@@ -133,13 +132,3 @@ class TuneLog:
         if self._index is None:
             self._index = Index(self._folders, self.processor.name)
         return self._index
-
-    @staticmethod
-    def _warn(index: Index) -> None:
-        note = index.skipped.note()
-        if note:
-            warnings.warn(note, TenfoldWarning, stacklevel=3)
-
-
-def _rank(found: Found) -> tuple[bool, bool, float]:
-    return found.record.how != MEASURED, found.folder == SHIPPED, found.record.ratio

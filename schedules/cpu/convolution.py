@@ -5,7 +5,9 @@ another algorithm, too.
 """
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, replace
+from functools import lru_cache
 from math import ceil
 from typing import Any, TypeVar
 
@@ -21,9 +23,12 @@ from .conv2d.compute import conv2d, pack_weights
 from .conv2d.cost import Tile, choose_tile, fits_registers, lines, one_pointer, widest
 from .conv2d.depthwise import DepthwiseTile, choose_depthwise, depthwise, lanes_of, pack_depthwise
 from .conv2d.groups import block_diagonal, divisors, mergeable
+from .conv2d.terms import depthwise_terms, direct_terms, padded_bytes
 from .dense.matvec import MOST_STREAMS, Streams, choose_streams, matvec, pack_matrix
+from .dense.terms import matvec_terms
 from .winograd.compute import pack_winograd, winograd
 from .winograd.cost import Blocking, blockings, choose_winograd
+from .winograd.terms import winograd_terms
 
 MOST_VECTORS = 4   # of a register tile
 MOST_PIXELS = 8    # of a depthwise tile
@@ -76,6 +81,9 @@ class DirectKernel(ConvolutionKernel):
         packed = pack_weights(weight, geometry.groups, self.tile, self.target.lanes)
         return BoundKernel([packed], lambda x, w: conv2d(x, w, geometry, self.tile))
 
+    def terms(self) -> Mapping[str, float]:
+        return direct_terms(self.merged_convolution.shape(), self.tile, self.target, padded_bytes(self.convolution))
+
 
 @dataclass(frozen=True)
 class WinogradKernel(ConvolutionKernel):
@@ -120,6 +128,9 @@ class WinogradKernel(ConvolutionKernel):
 
         return BoundKernel([packed, *operands], compute)
 
+    def terms(self) -> Mapping[str, float]:
+        return winograd_terms(self.convolution.with_groups(1).shape(), self.blocking, self.target)
+
 
 @dataclass(frozen=True)
 class DepthwiseKernel(ConvolutionKernel):
@@ -135,6 +146,9 @@ class DepthwiseKernel(ConvolutionKernel):
     def bind(self, *layers: LayerConstants) -> BoundKernel:
         [weight] = _weights(layers)
         return BoundKernel([pack_depthwise(weight)], lambda x, w: depthwise(x, w, self.convolution.geometry, self.tile))
+
+    def terms(self) -> Mapping[str, float]:
+        return depthwise_terms(self.convolution, self.tile, self.target)
 
 
 @dataclass(frozen=True)
@@ -153,6 +167,11 @@ class MatrixVectorKernel(ConvolutionKernel):
         weight = block_diagonal(weight, groups, groups) if groups > 1 else weight
         packed = pack_matrix(weight.transpose(0, 2, 3, 1).reshape(filters, -1), self.streams, self.target.lanes)
         return BoundKernel([packed], lambda x, w: matvec(x, w, filters, self.streams))
+
+    def terms(self) -> Mapping[str, float]:
+        height, width = self.convolution.size
+        layer = height * width * self.convolution.channels, self.convolution.geometry.filters
+        return matvec_terms([layer], [self.streams], self.target)
 
 
 def choose_convolution(convolution: ConvWorkload, target: CpuTarget) -> Kernel:
@@ -187,6 +206,7 @@ def convolution_at(convolution: ConvWorkload, target: CpuTarget, point: Point) -
     return DirectKernel(convolution, target, merged, Tile(**{**values, "rows": rows}))
 
 
+@lru_cache(maxsize=8)  # each point that is tried asks for it
 def convolution_space(convolution: ConvWorkload, target: CpuTarget) -> Space:
     """Return all ways to compute a convolution, the model's first."""
     chosen = choose_convolution(convolution, target).point
@@ -224,10 +244,11 @@ def _direct_knobs(convolution: ConvWorkload, target: CpuTarget, chosen: Point) -
     mergeable_groups = divisors(geometry, target.lanes) if geometry.upsample == (1, 1) and not convolution.depthwise else [1]
     output = convolution.shape()
     most = max(lines(output, 1, flat=True), output.output[0])
+    shapes = {merged: convolution.with_groups(geometry.groups // merged).shape() for merged in mergeable_groups}
 
     def allowed(point: Point) -> bool:
         pixels, vectors, flat, rows = (number(point, knob) for knob in ("pixels", "vectors", "flat", "rows"))
-        shape = convolution.with_groups(geometry.groups // number(point, "merged")).shape()
+        shape = shapes[number(point, "merged")]
         if not fits_registers(pixels, vectors, target) or pixels > widest(shape, bool(flat), target) or (one_pointer(shape) and not flat):
             return False
         if vectors > max(1, ceil(shape.filters / target.lanes)) or rows >= lines(shape, pixels, bool(flat)):

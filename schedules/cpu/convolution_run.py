@@ -7,9 +7,9 @@
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from math import ceil
 
 import numpy as np
@@ -21,13 +21,15 @@ from ..backend import JOINS, BoundKernel, Kernel, LayerConstants, Run, RunPart
 from ..shapes import ConvWorkload
 from ..space import Knobs, Point, Space, Value, number
 from ..steps import numbered
+from ..terms import milliseconds, together
 from .chain.compute import Cut, Ends, chain
-from .chain.partition import Segment, segment_as, segments, transposable
-from .chain.stage import ChainStage, layouts, pack_chain, wirings
+from .chain.partition import Segment, compared_alone, segment_as, segments, transposable
+from .chain.stage import ChainStage, can_be_wired, layouts, pack_chain
 from .chain.stage_options import DEPTHWISE_PIXELS, FEWEST_PIXELS, interleavable
+from .chain.terms import chain_terms
 from .conv2d.cost import fits_registers
 from .conv2d.groups import block_diagonal, divisors
-from .convolution import MOST_VECTORS, WinogradKernel, sizes
+from .convolution import MOST_VECTORS, WinogradKernel, choose_convolution, sizes
 
 KINDS = ("own", "pooled", "chain", JOINS)
 
@@ -47,6 +49,7 @@ class ConvolutionRun(Run):
     links: tuple[ConvWorkload, ...]
     target: CpuTarget
     wanted: Ends
+    _priced: dict[tuple[str, int, int], tuple[float, Segment] | None] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def workload(self) -> str:
@@ -75,17 +78,36 @@ class ConvolutionRun(Run):
         ends = Ends(self.wanted.source_nchw and begin == 0, self.wanted.result_nchw and end == len(self.links))
         return ConvolutionRun(self.links[begin:end], self.target, ends)
 
+    def terms_at(self, point: Point) -> Mapping[str, float]:
+        begin, cycles, compared, parts = 0, 0.0, True, []
+        for cost, segment in self._kernels(self.space().check(point, self.workload)) or ():
+            kernel, link = self._kernel(segment, begin), self.links[begin]
+            if kernel is None and not (link.pools or link.averages):
+                kernel = choose_convolution(link, self.target)
+            parts += [kernel.terms()] if kernel is not None else []
+            compared &= segment.count > 1 or not segment.stages or compared_alone(self.links, begin, self.target, self.wanted)
+            cycles, begin = cycles + cost, begin + segment.count
+        return together(parts, milliseconds(cycles, self.target.model.clock_ghz) if compared else None)
+
     def _cut(self, point: Point) -> list[Segment] | None:
+        priced = self._kernels(point)
+        return None if priced is None else [segment for _, segment in priced]
+
+    def _kernels(self, point: Point) -> list[tuple[float, Segment]] | None:
+        """The kernels of a cut with their cycles; None where the run can't be cut so."""
         kinds = [str(point[f"layer{i}"]) for i in range(len(self.links))]
         begins = [i for i, kind in enumerate(kinds) if kind != JOINS]
         if not begins or begins[0]:
             return None
-        found: list[Segment] = []
+        found: list[tuple[float, Segment]] = []
         for begin, end in zip(begins, [*begins[1:], len(kinds)], strict=True):
-            segment = segment_as(kinds[begin], self.links, begin, end, self.target, self.wanted)
-            if segment is None:
+            key = kinds[begin], begin, end
+            if key not in self._priced:  # many cuts have the same kernel
+                self._priced[key] = segment_as(kinds[begin], self.links, begin, end, self.target, self.wanted)
+            priced = self._priced[key]
+            if priced is None:
                 return None
-            found.append(segment)
+            found.append(priced)
         return found
 
     def _kernel(self, segment: Segment, begin: int) -> Kernel | None:
@@ -127,6 +149,10 @@ class ChainKernel(Kernel):
         return {**stages, "rows": self.segment.cut.rows, "strips": self.segment.cut.strips, "source": _source(self.segment.ends)}
 
     def space(self) -> Space:
+        return self._space
+
+    @cached_property
+    def _space(self) -> Space:
         computed = self._computed
         stages = {f"stage{i}": self._stages(i) for i in range(len(computed))}
         height = computed[-1].output[0]
@@ -170,6 +196,9 @@ class ChainKernel(Kernel):
 
         return BoundKernel([*weights, *operands], compute)
 
+    def terms(self) -> Mapping[str, float]:
+        return chain_terms(self._computed, self.segment.stages, self.segment.cut, self.segment.ends, self.target)
+
     @property
     def _computed(self) -> tuple[ConvWorkload, ...]:
         """Of the links those that are stages."""
@@ -193,25 +222,32 @@ class ChainKernel(Kernel):
     def _built(self, point: Point) -> Segment | None:
         """The segment at a point; None where its stages don't fit each other, or its rows can't be cut so."""
         lanes, links = self.target.lanes, self._computed
+        rows, strips = number(point, "rows"), number(point, "strips")
+        if ceil(links[-1].output[0] / rows) % strips:
+            return None
         stages = []
-        for i, (link, stage) in enumerate(zip(links, self.segment.stages, strict=True)):
+        for i, stage in enumerate(self.segment.stages):
             value = point[f"stage{i}"]
             assert isinstance(value, tuple)
-            groups, pixels, vectors, interleaved = value
-            geometry = replace(link.geometry, groups=groups)
-            stages.append(replace(stage, geometry=geometry, pixels=pixels, vectors=vectors, interleaved=interleaved))
-        rows, strips = number(point, "rows"), number(point, "strips")
+            stages.append(_stage_as(stage, value))
         last = max((i for i, link in enumerate(links) if not link.depthwise), default=-1)
         if links[-1].depthwise and last >= 0 and stages[last].per_set % stages[last].block(lanes):
             return None
         if not stages[-1].depthwise and not stages[-1].spread_evenly(lanes):
             return None
-        if ceil(links[-1].output[0] / rows) % strips or wirings(stages, links[0].channels, lanes) is None:
+        if not can_be_wired(stages, links[0].channels, lanes):
             return None
         wanted = replace(self.segment.ends, source_nchw=self.segment.ends.source_nchw or self.segment.ends.in_place, in_place=False)
         possible = {_source(end): end for end in (transposable(links, stages, wanted, self.target), replace(wanted, source_nchw=False))}
         ends = possible.get(str(point["source"]))
         return None if ends is None else replace(self.segment, cut=Cut(rows, strips), stages=tuple(stages), ends=ends)
+
+
+@lru_cache(maxsize=1024)
+def _stage_as(stage: ChainStage, value: tuple[int, ...]) -> ChainStage:
+    """A stage at a value of its knob."""
+    groups, pixels, vectors, interleaved = value
+    return replace(stage, geometry=replace(stage.geometry, groups=groups), pixels=pixels, vectors=vectors, interleaved=interleaved)
 
 
 def described(links: Sequence[ConvWorkload], ends: Ends) -> str:

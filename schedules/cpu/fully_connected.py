@@ -1,7 +1,7 @@
 """The kernels of fully connected layers: a matrix times many vectors, one vector, or one vector through several layers."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,9 +14,11 @@ from ..shapes import ConvShape, DenseWorkload
 from ..space import Knobs, Point, Space, number
 from .conv2d.compute import dense, pack_weights
 from .conv2d.cost import Tile, choose_tile, fits_registers
+from .conv2d.terms import direct_terms
 from .convolution import ALL_LINES, MOST_VECTORS, sizes, stream_knobs
 from .dense.matvec import Streams, choose_streams, matvec, pack_matrix
 from .dense.matvec_chain import DenseStage, choose_chain, matvec_chain, stored_outputs
+from .dense.terms import matvec_terms
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,9 @@ class DenseKernel(Kernel):
         assert weight is not None
         packed = pack_weights(weight[:, :, None, None], 1, self.tile, self.target.lanes)
         return BoundKernel([packed], lambda x, w: dense(x, w, self.layer.filters, self.tile))
+
+    def terms(self) -> Mapping[str, float]:
+        return direct_terms(_shape(self.layer), self.tile, self.target)
 
 
 @dataclass(frozen=True)
@@ -136,16 +141,23 @@ class DenseRunKernel(Kernel):
 
         return BoundKernel([*weights, *operands], compute)
 
+    def terms(self) -> Mapping[str, float]:
+        return matvec_terms([(layer.channels, layer.filters) for layer in self.layers], self.streams, self.target)
+
 
 def choose_dense(layer: DenseWorkload, target: CpuTarget) -> Kernel:
     """Return the kernel that the models choose for one layer."""
     if layer.rows == 1:
         return DenseRunKernel((layer,), target, (choose_streams(layer.channels, layer.filters, target),))
-    shape = ConvShape(1, 1, layer.channels, layer.filters, (layer.rows, 1))
-    return DenseKernel(layer, target, choose_tile(shape, target))
+    return DenseKernel(layer, target, choose_tile(_shape(layer), target))
 
 
 def choose_dense_run(layers: Sequence[DenseWorkload], target: CpuTarget) -> Kernel:
     """Return the kernel that the models choose for layers of one row that follow each other."""
     streams = choose_chain(layers[0].channels, [layer.filters for layer in layers], target)
     return DenseRunKernel(tuple(layers), target, tuple(streams))
+
+
+def _shape(layer: DenseWorkload) -> ConvShape:
+    """A layer of several rows as a convolution of a column of pixels."""
+    return ConvShape(1, 1, layer.channels, layer.filters, (layer.rows, 1))

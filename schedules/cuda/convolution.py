@@ -1,7 +1,9 @@
 """The kernels of one convolution on a GPU: a product of matrices, or sums where the data lies; which of them, and its knobs."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 from ...targets import GpuTarget
@@ -12,7 +14,9 @@ from .common import VECTOR
 from .direct.compute import DirectTile, direct_convolution, pack_direct
 from .gemm.choice import Tile, choose_product, pack_product, point_of, product_knobs, tile_of
 from .gemm.compute import gemm_convolution
+from .gemm.terms import product_terms
 from .gemm.tile import GemmShape
+from .terms import direct_terms
 
 PIXELS, THREADS = (1, 2, 4, 8), (64, 128, 256)  # of the direct convolution
 DIRECT = DirectTile(4, 128)
@@ -53,6 +57,9 @@ class GemmKernel(ConvolutionKernel):
         packed = pack_product(layers[0].weight, geometry.groups, tile)
         return BoundKernel([packed], lambda x, w: gemm_convolution(x, w, geometry, tile))
 
+    def terms(self) -> Mapping[str, float]:
+        return product_terms(gemm_shape(self.convolution), self.tile, self.target.model)
+
 
 @dataclass(frozen=True)
 class DirectKernel(ConvolutionKernel):
@@ -72,6 +79,9 @@ class DirectKernel(ConvolutionKernel):
         geometry, tile = self.convolution.geometry, self.tile
         assert layers[0].weight is not None
         return BoundKernel([pack_direct(layers[0].weight)], lambda x, w: direct_convolution(x, w, geometry, tile))
+
+    def terms(self) -> Mapping[str, float]:
+        return direct_terms(self.convolution, self.tile, self.target.model)
 
 
 def gemm_shape(convolution: ConvWorkload) -> GemmShape:
@@ -99,6 +109,7 @@ def convolution_at(convolution: ConvWorkload, target: GpuTarget, point: Point) -
     return DirectKernel(convolution, target, DirectTile(**values))
 
 
+@lru_cache(maxsize=8)  # each point that is tried asks for it
 def convolution_space(convolution: ConvWorkload, target: GpuTarget) -> Space:
     """Return all ways to compute a convolution, the model's first."""
     direct = Knobs({"algorithm": ("direct",), "pixels": PIXELS, "threads": THREADS})

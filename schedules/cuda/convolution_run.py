@@ -9,7 +9,7 @@ cores, which costs a pass through memory between them: the cheaper of both, by t
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from math import prod
@@ -24,10 +24,12 @@ from ..backend import JOINS, BoundKernel, Kernel, LayerConstants, Run, RunPart, 
 from ..shapes import ConvWorkload
 from ..space import Knobs, Point, Space
 from ..steps import numbered
+from ..terms import milliseconds, together
 from .chain.compute import ChainStage, ChainTile, chain, pack_stage
+from .chain.terms import chain_terms
 from .chain.tile import COLUMNS, ROWS, THREADS, allowed, choose_chain, cycles
 from .common import VECTOR
-from .convolution import gemm_shape
+from .convolution import choose_convolution, gemm_shape
 from .gemm.choice import choose_product
 
 KINDS = ("own", "chain", JOINS)
@@ -63,19 +65,30 @@ class ConvolutionRun(Run):
         return Space(point_of(self.chosen), (Knobs(values, self._can),))
 
     def parts(self, point: Point) -> list[RunPart]:
-        return [RunPart(end - begin, self._kernel(begin, end)) for begin, end in kernels_of(point)]
+        return [RunPart(end - begin, self.kernel(begin, end)) for begin, end in kernels_of(point)]
 
     def between(self, begin: int, end: int) -> ConvolutionRun:
         return ConvolutionRun(self.links[begin:end], self.target)
 
-    def _kernel(self, begin: int, end: int) -> Kernel | None:
-        """The kernel of some layers; None for one that is left as it is."""
+    def kernel(self, begin: int, end: int) -> Kernel | None:
+        """Return the kernel of some layers; None for one that is left as it is."""
         if end - begin == 1:
             return None
         links = self.links[begin:end]
         tile = choose_chain(stages_of(links), links[0].batch, self.target.model)
         assert tile is not None  # `_can`
         return ChainKernel(links, self.target, tile)
+
+    def terms_at(self, point: Point) -> Mapping[str, float]:
+        point, kernels, total = self.space().check(point, self.workload), [], 0.0
+        for part, (begin, end) in zip(self.parts(point), kernels_of(point), strict=True):
+            link = self.links[begin]
+            left = part.kernel is None and not (link.pools or link.averages)
+            kernels.append(choose_convolution(link, self.target) if left else part.kernel)
+            total += (self._cycles(begin, end) or 0.0) + self.target.model.launch_cycles
+        compared = all(end - begin <= LONGEST for begin, end in kernels_of(point))
+        ms = milliseconds(total, self.target.model.clock_ghz) if compared else None
+        return together([kernel.terms() for kernel in kernels if kernel is not None], ms)
 
     def _can(self, point: Point) -> bool:
         """Whether the run can be cut so."""
@@ -139,6 +152,9 @@ class ChainKernel(Kernel):
             return chain(x, constants[:count], constants[count:], stages, self.tile)
 
         return BoundKernel([*weights, *operands], compute)
+
+    def terms(self) -> Mapping[str, float]:
+        return chain_terms(stages_of(self.links), self.links[0].batch, self.tile, self.target.model)
 
 
 def traffic_cycles(links: Sequence[ConvWorkload], model: GpuModel) -> float:

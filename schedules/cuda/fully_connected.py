@@ -1,6 +1,7 @@
 """The kernels of one fully connected layer on a GPU: a matrix times a few vectors, or a product of matrices."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,8 +12,10 @@ from ..space import Knobs, Point, Space
 from .common import VECTOR
 from .gemm.choice import Tile, choose_product, pack_product, point_of, product_knobs, tile_of
 from .gemm.compute import gemm_dense
+from .gemm.terms import product_terms
 from .gemm.tile import GemmShape
 from .matvec import Warps, matvec, pack_rows
+from .terms import matvec_terms
 
 WARPS = (1, 2, 4, 8)
 CHOSEN = 4  # warps, where there are so many results
@@ -53,6 +56,9 @@ class ProductKernel(DenseKernel):
         packed = pack_product(layers[0].weight[:, :, None, None], 1, self.tile)
         return BoundKernel([packed], lambda x, w: gemm_dense(x, w, self.layer.filters, self.tile))
 
+    def terms(self) -> Mapping[str, float]:
+        return product_terms(_shape(self.layer), self.tile, self.target.model)
+
 
 @dataclass(frozen=True)
 class VectorKernel(DenseKernel):
@@ -67,6 +73,9 @@ class VectorKernel(DenseKernel):
     def bind(self, *layers: LayerConstants) -> BoundKernel:
         assert layers[0].weight is not None
         return BoundKernel([pack_rows(layers[0].weight, self.tile)], lambda x, w: matvec(x, w, self.layer.filters, self.tile))
+
+    def terms(self) -> Mapping[str, float]:
+        return matvec_terms(self.layer, self.tile, self.target.model)
 
 
 def choose_dense(layer: DenseWorkload, target: GpuTarget) -> Kernel:

@@ -21,7 +21,7 @@ from ...support.interrupts import disguised
 from ...support.progress import Progress, reporter
 from ..store import TUNE_LOGS, Store, cache_folder, is_number
 from .stopwatch import QUIET_RATIO, Stopwatch
-from .timer import gpu_of, model_of
+from .timer import gpu_of, model_of, records_of
 
 if TYPE_CHECKING:
     import os
@@ -68,6 +68,8 @@ class LatencyTable:
         machine = {"tvm": target.tvm, "name": target.description}
         if (model := model_of(device)) is not None:
             machine["modelled"] = model
+        if records := records_of(device):
+            machine["tuned"] = records
         if (gpu := gpu_of(device)) is not None:
             machine["gpu"] = gpu  # code for one runs on others
         schedules = code_version("schedules", "passes", "codegen", package="apache-tvm")

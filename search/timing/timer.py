@@ -34,6 +34,11 @@ def model_of(timer: Timer) -> str | None:
     return getattr(getattr(timer, "device", None), "model", None)
 
 
+def records_of(timer: Timer) -> str:
+    """A hash of the tuner's records that a timer builds kernels from; empty for none."""
+    return getattr(getattr(timer, "tuned", None), "digest", "")
+
+
 def gpu_of(timer: Timer) -> str | None:
     """The GPU that a timer's modules run on; None of a CPU."""
     return getattr(timer, "gpu", None)

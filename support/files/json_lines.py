@@ -130,7 +130,7 @@ def _mend(descriptor: int) -> int:
         begin -= step
         tail = os.pread(descriptor, step, begin) + tail
     last = tail[tail.rfind(b"\n") + 1 :]
-    if last.startswith(b"{") and not _is_json(last):  # the begin of a line like ours
+    if last.startswith(b"{") and len(last) < LONGEST_LINE and not _is_json(last):  # the begin of a line like ours
         size -= len(last)
         os.ftruncate(descriptor, size)
     elif last:  # whole, or a stranger's, who gets the end of line that is missing

@@ -10,16 +10,16 @@ import pytest
 from artifact_edits import edit, read_words, write_words  # noqa: E402
 from command_checks import tenfold, tenfold_anew  # noqa: E402
 
-CASES = 60  # of each kind of file
-QUICK = 10  # cases of each kind that are not slow
+QUICK, SLOW, ALL = 10, 20, 60  # cases of each kind of file: those that are always run, with the slow tests, and with the long ones
 NUMBERS = (-1, 0, 1, 2, 255, 1 << 31, 1 << 32, 1 << 62, -(1 << 63), 1 << 64, 10**400, 0.5, 1e300, float("nan"), float("inf"))
 VALUES = (*NUMBERS, None, True, "", "x" * 1000, "\u2028", "\ud800", [], {}, [[]] * 50, {"a": {"a": {}}})
 BYTES = (b"", b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"[" * 50000, b'{"a":' * 50000, b"9" * 5000, b"NaN", b"\n" * 100, bytes(range(256)))
 
 
-def numbered(count):
-    """As many seeds; those behind the first few are slow tests."""
-    return [pytest.param(seed, marks=[pytest.mark.slow] if seed >= QUICK else []) for seed in range(count)]
+def numbered(quick=QUICK, slow=SLOW, every=ALL):
+    """Seeds: the first few are run always, some more with the slow tests, the others with the long ones."""
+    marks = pytest.mark.slow, pytest.mark.long
+    return [pytest.param(seed, marks=marks[:(seed >= quick) + (seed >= slow)]) for seed in range(every)]
 
 
 @pytest.fixture(scope="module")
@@ -102,14 +102,14 @@ def check(*arguments):
     return outcome
 
 
-@pytest.mark.parametrize("seed", numbered(CASES))
+@pytest.mark.parametrize("seed", numbered())
 def test_manifests(work, seed):
     rng = random.Random(seed)
     (work / "net" / "manifest.json").write_bytes(mutate_text((work / "net" / "manifest.json").read_text(), rng))
     check("run", work / "net", "--input", work / "x.npz")
 
 
-@pytest.mark.parametrize("seed", numbered(CASES))
+@pytest.mark.parametrize("seed", numbered())
 def test_tables_of_weights(work, seed):
     """Their hash is right."""
     rng, words = random.Random(seed), read_words(work / "net")
@@ -123,7 +123,7 @@ def test_tables_of_weights(work, seed):
     check("run", work / "net", "--input", work / "x.npz")
 
 
-@pytest.mark.parametrize("seed", numbered(CASES))
+@pytest.mark.parametrize("seed", numbered())
 def test_plans(work, seed):
     rng = random.Random(seed)
     (work / "plan.json").write_bytes(mutate_text((work / "plan.json").read_text(), rng))
@@ -132,7 +132,7 @@ def test_plans(work, seed):
     assert sorted(names) in ([], ["model.onnx", "plan.json", "report.json"])
 
 
-@pytest.mark.parametrize("seed", numbered(CASES))
+@pytest.mark.parametrize("seed", numbered())
 def test_arrays(work, seed):
     rng = random.Random(seed)
     name = rng.choice(("x.npy", "x.npz"))
@@ -204,7 +204,7 @@ def test_targets(target):
     assert check("targets", target).code == 2
 
 
-@pytest.mark.parametrize("seed", numbered(CASES // 2))
+@pytest.mark.parametrize("seed", numbered(3, 10, 30))
 def test_reports_of_earlier_results(work, seed):
     """A damaged report is no result of ours: nothing is replaced, or everything."""
     rng = random.Random(seed)

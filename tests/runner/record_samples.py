@@ -1,4 +1,4 @@
-"""Records for tests."""
+"""Records, and other points than the model's choices, for tests."""
 from __future__ import annotations
 
 from typing import Any
@@ -18,3 +18,12 @@ def record(workload: str = "conv2d 1x8x8x4", **fields: Any) -> Record:
         how="measured", code="0123456789ab", date="2025-01-31T12:00:00Z",
     )  # fmt: skip
     return Record(**{**given, **fields})
+
+
+def other_pixels(choices):
+    """A convolution of an artifact's choices, with another register tile."""
+    workload, point = next((w, p) for w, p in choices.items() if p.get("algorithm") == "direct" or "stage0" in p)
+    if "stage0" in point:
+        groups, pixels, vectors, interleaved = point["stage0"]
+        return {workload: {**point, "stage0": [groups, 1 if pixels > 1 else 2, vectors, interleaved]}}
+    return {workload: {**point, "pixels": 1 if point["pixels"] > 1 else 2, "rows": 0}}

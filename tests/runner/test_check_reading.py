@@ -113,7 +113,7 @@ def test_an_interrupt_in_looking_for_the_layer_is_one(tiny_file, monkeypatch):
 
     monkeypatch.setattr(first_difference, "expose_onnx", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        first_difference.first_difference(type("V", (), {"onnx": None})(), None, None)
+        first_difference.first_difference(type("V", (), {"onnx": None})(), None, None, {})
 
 
 # What is said on the screen and in the manifest.

@@ -5,6 +5,7 @@ import json
 
 import pytest
 import tenfold
+from record_samples import other_pixels
 from tenfold.runtime.manifest import Manifest, sha256_of
 from tenfold.support.errors import TenfoldError
 
@@ -15,15 +16,6 @@ def chosen(tiny_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("chosen") / "net"
     tenfold.compile(tiny_file, output=folder)
     return folder
-
-
-def other_pixels(choices):
-    """The same record with another register tile for a convolution."""
-    workload, point = next((w, p) for w, p in choices.items() if p.get("algorithm") == "direct" or "stage0" in p)
-    if "stage0" in point:
-        groups, pixels, vectors, interleaved = point["stage0"]
-        return {workload: {**point, "stage0": [groups, 1 if pixels > 1 else 2, vectors, interleaved]}}
-    return {workload: {**point, "pixels": 1 if point["pixels"] > 1 else 2, "rows": 0}}
 
 
 def test_an_artifact_says_what_its_kernels_were_built_from(chosen):

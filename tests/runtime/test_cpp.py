@@ -16,6 +16,7 @@ from artifact_edits import edit, read_words, sign, write_words
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from session_folder import made_once
 from tenfold.runner.devices.artifacts import read_manifest
 from tenfold.runner.devices.child import write_program
 from tenfold.runner.devices.device import Program
@@ -28,7 +29,7 @@ ROOT = Path(tenfold.__file__).parent
 HEADER, EXAMPLE = ROOT / "runtime" / "cpp", ROOT / "examples" / "deploy_cpp"
 CHECKS = Path(__file__).with_name("cpp_checks.cc")
 COMPILER = os.environ.get("CXX") or "g++"
-SANITIZERS = "-fsanitize=address,undefined", "-fno-sanitize-recover=all"
+SANITIZERS = "-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"  # optimising what they insert takes three times as long
 WARNINGS = "-Wall", "-Wextra", "-Wpedantic", "-Werror"
 SECONDS = 120
 
@@ -54,14 +55,14 @@ def sanitizers(folder):
 
 @pytest.fixture(scope="module")
 def checks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checks")
-    return build([CHECKS], folder / "checks", "-rdynamic", *sanitizers(folder))
+    options = sanitizers(tmp_path_factory.mktemp("checks"))
+    return made_once(tmp_path_factory, "checks", lambda program: build([CHECKS], program, "-rdynamic", *options))
 
 
 @pytest.fixture(scope="module")
 def deploy(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("deploy")
-    return build([EXAMPLE / "main.cc"], folder / "deploy", "-rdynamic", *sanitizers(folder))
+    options = sanitizers(tmp_path_factory.mktemp("deploy"))
+    return made_once(tmp_path_factory, "deploy", lambda program: build([EXAMPLE / "main.cc"], program, "-rdynamic", *options))
 
 
 @pytest.fixture
@@ -290,6 +291,7 @@ def test_sha256(checks, tmp_path_factory, content):
     assert ask(checks, *(["sha", folder / str(size)] for size in files)) == expected
 
 
+@pytest.mark.slow
 def test_a_program_that_does_not_export_and_has_two_sources(copy, image, tmp_path):
     (tmp_path / "other.cc").write_text('#include "tenfold.h"\nint other() { return tenfold::detail::kFormat; }\n')
     program = build([CHECKS, tmp_path / "other.cc"], tmp_path / "checks")
@@ -328,6 +330,7 @@ def test_the_example_says_what_is_wrong(deploy, copy, image, tmp_path):
         assert (code, said) == (2, "") and error.startswith("deploy: ") and error.count("\n") == 1, words
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("cmake") is None, reason="there is no cmake")
 def test_the_example_is_built_by_cmake(copy, image, tmp_path):
     environment = {**os.environ, "CXX": COMPILER}
@@ -337,12 +340,11 @@ def test_the_example_is_built_by_cmake(copy, image, tmp_path):
     assert run_deploy(tmp_path / "build" / "deploy", copy, tmp_path / "image.npy")[0] == 0
 
 
-@pytest.fixture(scope="module")
-def bundled(tmp_path_factory):
+@pytest.fixture
+def bundled(bundled_artifact, tmp_path):
     """A network whose kernels need workspaces, on several threads."""
-    folder = tmp_path_factory.mktemp("bundled") / "net"
-    net = tenfold.compile(ROOT / "examples" / "models" / "cifar10_jin_baseline.onnx", output=folder)
-    assert net.manifest.memory["workspaces"] > 0
+    folder = Path(shutil.copytree(bundled_artifact, tmp_path / "bundled" / "net"))
+    assert tenfold.load(folder).manifest.memory["workspaces"] > 0
     return folder
 
 
@@ -369,6 +371,7 @@ def test_the_device_program(tmp_path, copy, bundled):
     assert all(len(each) >= 2 and min(each) > 0 for each in times)
 
 
+@pytest.mark.slow
 def test_on_another_architecture(tiny_file, image, tmp_path):
     emulator = emulator_for("aarch64")
     if emulator is None:

@@ -12,8 +12,6 @@ import pytest
 import tenfold
 from tenfold.runner.bench.peak_memory import peak_bytes
 
-BUNDLED = Path(tenfold.__file__).parent / "examples" / "models" / "cifar10_jin_baseline.onnx"
-
 RUN = """
 import sys, numpy as np, tenfold
 net = tenfold.load(sys.argv[1])
@@ -48,8 +46,8 @@ def test_the_runtime_library_suffices(tiny_artifact, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def bundled(tmp_path_factory):
-    return tenfold.compile(BUNDLED, output=tmp_path_factory.mktemp("bundled") / "net")
+def bundled(bundled_artifact):
+    return tenfold.load(bundled_artifact)
 
 
 def test_the_measured_peak_is_what_was_planned(bundled):

@@ -33,6 +33,10 @@ MANIFEST = Manifest(
         "tolerance_reason": "as asked", "notes": ("a note",),
     },
     unscheduled=("conv2d",),
+    tuning={
+        "kernels": {"conv2d 1x8x8x4": {"by": "record", "log": "a.jsonl", "how": "measured", "ms": 1.0}, "dense": {"by": "model"}},
+        "stale": {"dense": "pixels can't be 9"}, "of_other_processors": 2,
+    },
 )
 
 
@@ -53,6 +57,10 @@ def test_what_is_written_is_read(tmp_path):
         {"target": None},
         {"threads": "many"},
         {"unscheduled": None},
+        {"tuning": {"kernels": {}}},
+        {"tuning": {**MANIFEST.tuning, "kernels": {"dense": {"by": "record", "log": "a.jsonl", "how": ["measured"]}}}},
+        {"tuning": {**MANIFEST.tuning, "kernels": {"dense": {}}}},
+        {"tuning": {**MANIFEST.tuning, "of_other_processors": "two"}},
         {"source": None},
         {"source": {**MANIFEST.source, "path": 3}},
         {"source": {**MANIFEST.source, "batch": 0}},

@@ -18,6 +18,25 @@ WEIGHTS_SHARE = 0.6               # likewise, for the weights that every task re
 
 
 @dataclass(frozen=True)
+class Load:
+    """What a cut makes of the work.
+
+    Attributes
+    ----------
+    tasks : int
+        Of one image.
+    rows : list of int
+        Of every stage, that a task computes.
+    plane_bytes : float
+        Of what a strip has in the caches of a core, beside weights.
+    """
+
+    tasks: int
+    rows: list[int]
+    plane_bytes: float
+
+
+@dataclass(frozen=True)
 class Work:
     """What one kernel does, however the rows of its result are cut."""
 
@@ -63,21 +82,25 @@ class Work:
         cost, _, cut = min((self.cost(cut), cut.rows if self.lean else cut.strips, cut) for cut in _cuts(self.links[-1].output[0]))
         return cost, cut
 
+    def load(self, cut: Cut) -> Load:
+        """Return what a cut makes of the work."""
+        spans = lines([link.geometry for link in self.links], cut.rows)
+        tasks = ceil(self.links[-1].output[0] / (cut.rows * cut.strips))
+        return Load(tasks, self._task_rows(spans[1:], cut, tasks), self._plane_bytes(spans, cut))
+
     def cost(self, cut: Cut) -> float:
         """Cycles of the busiest core."""
-        links, blocks, target, cpu = self.links, self.blocks, self.target, self.target.model
-        spans = lines([link.geometry for link in links], cut.rows)
-        tasks = ceil(links[-1].output[0] / (cut.rows * cut.strips))
-        each = sum(rows * cost for rows, cost in zip(self._task_rows(spans[1:], cut, tasks), self.per_row, strict=True)) / blocks
+        links, blocks, target, cpu, load = self.links, self.blocks, self.target, self.target.model, self.load(cut)
+        each = sum(rows * cost for rows, cost in zip(load.rows, self.per_row, strict=True)) / blocks
         each += cpu.task_cycles + (cut.strips - 1) * STRIP_CYCLES * (not self.lean)
-        too_large = max(0.0, self._plane_bytes(spans, cut) - PLANES_SHARE * target.l2_bytes)
+        too_large = max(0.0, load.plane_bytes - PLANES_SHARE * target.l2_bytes)
         each += 2 * cut.strips * too_large / cpu.l2_round_trip_bytes_per_cycle
         weights = sum(link.weight_bytes for link in links)
         # A kernel for each convolution cuts by filters: a core reads but its part of the weights, once if a task has all rows.
         too_many = weights / blocks > target.l2_bytes if len(links) > 1 else not shares_weights(links[0], target)
         if too_many:
             each += cut.strips * weights / blocks / cpu.l3_round_trip_bytes_per_cycle
-        read, tasks = weights / cpu.memory_bytes_per_cycle, tasks * links[0].batch
+        read, tasks = weights / cpu.memory_bytes_per_cycle, load.tasks * links[0].batch
         return ceil(tasks * blocks / target.cores) * each + read + cpu.launch_cycles + remote_cycles(links[0], tasks, target)
 
     def _task_rows(self, spans: Sequence[Lines], cut: Cut, tasks: int) -> list[int]:

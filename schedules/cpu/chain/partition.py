@@ -20,7 +20,7 @@ from ..winograd.compute import POOL
 from ..winograd.cost import Blocking, choose_winograd, direct_cycles, winograd_cycles
 from .compute import CHANNELS_LAST, Cut, Ends
 from .cost import Work, remote_cycles, shares_weights
-from .stage import ChainStage, wirings
+from .stage import ChainStage, can_be_wired
 from .stage_options import depthwise_cycles, depthwise_pixels, row_cycles, stage_options
 
 IMAGE_SHARE = 0.25        # of the L2 caches or the L3 cache, for an image between kernels: what is read before lies there too
@@ -60,8 +60,10 @@ def segments(links: Sequence[ConvWorkload], target: CpuTarget, ends: Ends = CHAN
     return best[-1][1]
 
 
-def segment_as(kind: str, links: Sequence[ConvWorkload], begin: int, end: int, target: CpuTarget, ends: Ends) -> Segment | None:
-    """Return links `begin` to `end` as one kernel of a kind, the best of its kind; None where that can't be.
+def segment_as(
+    kind: str, links: Sequence[ConvWorkload], begin: int, end: int, target: CpuTarget, ends: Ends
+) -> tuple[float, Segment] | None:
+    """Return links `begin` to `end` as one kernel of a kind, the best of its kind, with its cycles; None where that can't be.
 
     Parameters
     ----------
@@ -76,11 +78,17 @@ def segment_as(kind: str, links: Sequence[ConvWorkload], begin: int, end: int, t
     """
     own, part = _own_ends(links, begin, end, ends), links[begin:end]
     if kind == "own":
-        return Segment(1) if len(part) == 1 else None
-    found = _pooled(part, target) if kind == "pooled" else _chained(part, target, own)
+        found = [_single(part[0], target)] if len(part) == 1 else []
+    else:
+        found = _pooled(part, target) if kind == "pooled" else _chained(part, target, own)
     priced = [(cost + _permutes(part, own, segment.ends, target), segment) for cost, segment in found]
-    cost, segment = min(priced, key=lambda option: option[0], default=(float("inf"), None))
-    return None if cost == float("inf") else segment
+    best = min(priced, key=lambda option: option[0], default=None)
+    return None if best is None or best[0] == float("inf") else best
+
+
+def compared_alone(links: Sequence[ConvWorkload], begin: int, target: CpuTarget, ends: Ends) -> bool:
+    """Whether a chain of one link of a sequence is compared with a kernel of its own: elsewhere its price is too low."""
+    return _alone(links[begin], _own_ends(links, begin, begin + 1, ends), target)
 
 
 def _own_ends(links: Sequence[ConvWorkload], begin: int, end: int, ends: Ends) -> Ends:
@@ -231,7 +239,7 @@ def fused_stages(links: Sequence[ConvWorkload], target: CpuTarget) -> tuple[Chai
     while prod(len(found) for found in options) > MOST_WAYS:
         max(options, key=len).pop()
     ways = sorted(product(*options), key=work)
-    return next((stages for stages in ways if wirings(stages, links[0].channels, target.lanes) is not None), None)
+    return next((stages for stages in ways if can_be_wired(stages, links[0].channels, target.lanes)), None)
 
 
 def _fused(links: Sequence[ConvWorkload], target: CpuTarget, wanted: Ends) -> tuple[float, Segment]:

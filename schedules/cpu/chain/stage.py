@@ -11,7 +11,8 @@ For that, the channels of the m groups lie interleaved in the plane that is read
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import ceil
 from typing import Any
 
@@ -161,6 +162,11 @@ class ChannelLayout:
 
 def layouts(stages: Sequence[ChainStage], lanes: int) -> list[ChannelLayout]:
     """How the channels of each stage's output lie. A depthwise stage keeps the layout of its input."""
+    return list(_layouts(tuple(replace(stage, pixels=1, steps=()) for stage in stages), lanes))
+
+
+@lru_cache(maxsize=1024)  # all points of a chain's space ask, and most differ in pixels alone
+def _layouts(stages: tuple[ChainStage, ...], lanes: int) -> tuple[ChannelLayout, ...]:
     found: list[ChannelLayout] = []
     for i, stage in enumerate(stages):
         if stage.depthwise:
@@ -183,7 +189,7 @@ def layouts(stages: Sequence[ChainStage], lanes: int) -> list[ChannelLayout]:
             elif 2 * stage.per_set <= lanes:
                 groups = stage.sets, stage.per_set, 1 << (stage.per_set - 1).bit_length()
         found.append(ChannelLayout(*groups, None if identity else tuple(order.tolist()), apart))
-    return found
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -265,6 +271,16 @@ def wirings(stages: Sequence[ChainStage], channels: int, lanes: int) -> list[Wir
             return None
         source = result
     return found
+
+
+def can_be_wired(stages: Sequence[ChainStage], channels: int, lanes: int) -> bool:
+    """Whether every stage can read what the one before it makes, as `wirings` finds out."""
+    return _wired(tuple(replace(stage, pixels=1, steps=()) for stage in stages), channels, lanes)
+
+
+@lru_cache(maxsize=1024)  # as of `_layouts`
+def _wired(stages: tuple[ChainStage, ...], channels: int, lanes: int) -> bool:
+    return wirings(stages, channels, lanes) is not None
 
 
 def pack_chain(weights: Sequence[np.ndarray | None], stages: Sequence[ChainStage], lanes: int) -> list[np.ndarray]:

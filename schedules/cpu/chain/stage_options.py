@@ -66,6 +66,7 @@ def _best_tile(
     return min(found, key=lambda option: option[:3])[-1] if found else None
 
 
+@lru_cache(maxsize=4096)  # likewise, and all points of a chain's space
 def dense_cycles(link: ConvWorkload, stage: ChainStage, last: bool, target: CpuTarget) -> float:
     """Of one output row, all channels, one image, where `stage` computes a convolution that is not depthwise."""
     lanes, blocks, m = target.lanes, stage.blocks(target.lanes), stage.interleaved

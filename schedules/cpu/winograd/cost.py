@@ -7,7 +7,7 @@ byte. Weights are (m + 2)^2 / 9 times larger than the direct convolution's: wher
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
 from math import ceil, sqrt
 
@@ -101,13 +101,19 @@ def winograd_cycles(shape: ConvShape, blocking: Blocking, target: CpuTarget) -> 
     return beside(total, _weight_bytes(shape, blocking, shape.filters) / cpu.memory_bytes_per_cycle) + launches
 
 
+def arithmetic_cycles(shape: ConvShape, blocking: Blocking, target: CpuTarget) -> float:
+    """Cycles of one core for the transforms and products of all tasks, weights at hand."""
+    alone = _products_cycles(shape, replace(blocking, shared=False), 1, target, reading=False)
+    return ceil(tile_count(shape, blocking.outputs) / blocking.tiles) * (_transform_cycles(shape, blocking, target) + alone)
+
+
 def _transform_cycles(shape: ConvShape, b: Blocking, target: CpuTarget) -> float:
     """To transform the inputs of a task's tiles."""
     return _positions(b) * b.tiles * ceil(shape.channels / target.lanes) * INPUT_CYCLES
 
 
-def _products_cycles(shape: ConvShape, b: Blocking, cores: int, target: CpuTarget) -> float:
-    """A task's matrix products, while its weights are read, and the transform back."""
+def _products_cycles(shape: ConvShape, b: Blocking, cores: int, target: CpuTarget, reading: bool = True) -> float:
+    """A task's matrix products, while its weights are read where `reading`, and the transform back."""
     filters = _task_filters(shape, b, target)
     one = ConvShape(1, 1, shape.channels, shape.filters, (1, b.tiles))
     register_tile = shape.channels * step_cycles(one, b.pixels, b.vectors, target) + b.pixels * b.vectors * STORE_CYCLES + LOOP_CYCLES
@@ -116,7 +122,7 @@ def _products_cycles(shape: ConvShape, b: Blocking, cores: int, target: CpuTarge
     rate = target.model.l3_bytes_per_cycle if kept else target.model.memory_bytes_per_cycle / cores
     weights = _weight_bytes(shape, b, filters) / rate
     back = _positions(b) * b.tiles * (filters // target.lanes) * OUTPUT_CYCLES
-    return beside(products, weights) + back
+    return beside(products, weights * reading) + back
 
 
 def _moved_bytes(shape: ConvShape, b: Blocking, target: CpuTarget) -> float:

@@ -42,6 +42,11 @@ def tiles(stages: Sequence[ChainStage], model: GpuModel) -> Iterator[ChainTile]:
     return (tile for tile in every if allowed(stages, tile, model))
 
 
+def resident(stages: Sequence[ChainStage], tile: ChainTile, model: GpuModel) -> int:
+    """How many blocks an SM holds at a time."""
+    return min(model.blocks, model.threads // tile.threads, model.shared_bytes // (shared_bytes(stages, tile) + RESERVED))
+
+
 def cycles(stages: Sequence[ChainStage], batch: int, tile: ChainTile, model: GpuModel) -> float:
     """Cycles that a chain takes by the model.
 
@@ -52,8 +57,8 @@ def cycles(stages: Sequence[ChainStage], batch: int, tile: ChainTile, model: Gpu
     height, width = stages[-1].size
     blocks = batch * ceil(height / tile.rows) * ceil(width / tile.columns)
     plan, share = parts(stages, tile), model.l2_bytes_per_cycle / model.sms
-    resident = min(model.blocks, model.threads // tile.threads, model.shared_bytes // (shared_bytes(stages, tile) + RESERVED))
-    if resident < 1:
+    held = resident(stages, tile, model)
+    if held < 1:
         return float("inf")
     busy, waiting = 0.0, START_CYCLES
     for index, (stage, part) in enumerate(zip(stages, plan[1:], strict=True)):
@@ -66,9 +71,9 @@ def cycles(stages: Sequence[ChainStage], batch: int, tile: ChainTile, model: Gpu
         loads = results * terms / VECTOR * (2 if stage.depthwise else (1 / VECTOR + 1 / own))
         busy += max(products, 16 * loads / LINE, copied_bytes(stages, index, tile) / share)
         waiting += STAGE_CYCLES
-    full, rest = divmod(blocks, model.sms * resident)
+    full, rest = divmod(blocks, model.sms * held)
     last = ceil(rest / model.sms)
-    return full * max(resident * busy, busy + waiting) + (max(last * busy, busy + waiting) if rest else 0.0)
+    return full * max(held * busy, busy + waiting) + (max(last * busy, busy + waiting) if rest else 0.0)
 
 
 def copied_bytes(stages: Sequence[ChainStage], index: int, tile: ChainTile) -> int:

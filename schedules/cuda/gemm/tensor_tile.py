@@ -124,17 +124,22 @@ def rate(model: GpuModel, precision: str) -> int:
     return model.tensor_fma_per_cycle if precision == TF32 else model.half_fma_per_cycle
 
 
+def resident(tile: TensorTile, model: GpuModel) -> int:
+    """How many blocks an SM holds at a time."""
+    return min(
+        model.blocks, model.threads // tile.threads, model.shared_bytes // (tile.shared_bytes + RESERVED),
+        model.registers // (tile.threads * (-(-tile.registers // 8) * 8)),
+    )  # fmt: skip
+
+
 def cycles(tile: TensorTile, shape: GemmShape, model: GpuModel) -> float:
     """Cycles that a product takes by the model.
 
     As `tile.cycles`, with the instructions that round operands.
     """
     blocks = ceil(shape.rows / tile.rows) * ceil(shape.filters / tile.filters) * shape.groups * tile.splits
-    resident = min(
-        model.blocks, model.threads // tile.threads, model.shared_bytes // (tile.shared_bytes + RESERVED),
-        model.registers // (tile.threads * (-(-tile.registers // 8) * 8)),
-    )  # fmt: skip
-    if resident < 1:
+    held = resident(tile, model)
+    if held < 1:
         return float("inf")
     steps = ceil(ceil(shape.terms / tile.splits) / tile.depth)
     products = tile.rows * tile.filters * tile.depth / rate(model, tile.precision)
@@ -147,9 +152,9 @@ def cycles(tile: TensorTile, shape: GemmShape, model: GpuModel) -> float:
     multiplied = times * (patches * (1 + rounded) + weights * (1 + patches))
     issued = (multiplied + COPY_INSTRUCTIONS * copies / WARP + STEP_INSTRUCTIONS * tile.warps) / SCHEDULERS
     copied = step_bytes * model.sms / model.l2_bytes_per_cycle
-    full, rest = divmod(blocks, model.sms * resident)
+    full, rest = divmod(blocks, model.sms * held)
     total = 0.0
-    for count, waves in ((resident, full), (ceil(rest / model.sms), 1 if rest else 0)):
+    for count, waves in ((held, full), (ceil(rest / model.sms), 1 if rest else 0)):
         step = max(count * overlapped(products, shared, issued, copied), STEP_CYCLES + products, COPY_CYCLES / (tile.stages - 1))
         total += waves * (steps * step + START_CYCLES)
     if tile.splits > 1:

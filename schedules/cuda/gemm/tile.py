@@ -104,6 +104,14 @@ def tiles(shape: GemmShape, model: GpuModel) -> Iterator[GemmTile]:
     return (tile for tile in every if allowed(tile, shape, model))
 
 
+def resident(tile: GemmTile, model: GpuModel) -> int:
+    """How many blocks an SM holds at a time."""
+    return min(
+        model.blocks, model.threads // tile.threads, model.shared_bytes // (tile.shared_bytes + RESERVED),
+        model.registers // (tile.threads * (-(-tile.registers // 8) * 8)),
+    )  # fmt: skip
+
+
 def overlapped(*times: float) -> float:
     """Cycles of units that work side by side."""
     return max(times) + EXPOSED * (sum(times) - max(times))
@@ -117,11 +125,8 @@ def cycles(tile: GemmTile, shape: GemmShape, model: GpuModel) -> float:
     copies are. Blocks run in waves of as many as fit on the GPU.
     """
     blocks = ceil(shape.rows / tile.rows) * ceil(shape.filters / tile.filters) * shape.groups * tile.splits
-    resident = min(
-        model.blocks, model.threads // tile.threads, model.shared_bytes // (tile.shared_bytes + RESERVED),
-        model.registers // (tile.threads * (-(-tile.registers // 8) * 8)),
-    )  # fmt: skip
-    if resident < 1:
+    held = resident(tile, model)
+    if held < 1:
         return float("inf")
     steps = ceil(ceil(shape.terms / tile.splits) / tile.depth)
     products = tile.rows * tile.filters * tile.depth / model.fma_per_cycle
@@ -133,10 +138,10 @@ def cycles(tile: GemmTile, shape: GemmShape, model: GpuModel) -> float:
     issued = instructions / (WARP * SCHEDULERS)
     # Each vector of a thread's filters touches the sectors of the results once more.
     stored = 4 * tile.rows * tile.filters * tile.thread_filters / VECTOR * model.sms / model.l2_bytes_per_cycle
-    full, rest = divmod(blocks, model.sms * resident)
+    full, rest = divmod(blocks, model.sms * held)
     # What an SM holds at once shares its units, and hides each other's waiting.
     total = 0.0
-    for count, times in ((resident, full), (ceil(rest / model.sms), 1 if rest else 0)):
+    for count, times in ((held, full), (ceil(rest / model.sms), 1 if rest else 0)):
         step = max(count * overlapped(products, shared, copied, issued), STEP_CYCLES + products, COPY_CYCLES / (tile.stages - 1))
         total += times * (steps * step + START_CYCLES + count * stored)
     if tile.splits > 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from record_samples import ZEN3, record
 from tenfold.runner.tuning_records.processor import Processor
@@ -24,7 +24,10 @@ records = st.builds(
     model_ms=st.none() | ms, trials=st.integers(0, 9999), how=st.sampled_from(["measured", "modelled"]), code=names, date=st.just(now()),
 )  # fmt: skip
 
+patient = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 
+
+@patient
 @given(records)
 def test_a_record_is_a_line_and_back(made):
     line = made.to_line()
@@ -45,6 +48,7 @@ def test_tuples_are_lists_as_in_json():
     assert record(choice={"stage": (1, 2)}) == record(choice={"stage": [1, 2]})
 
 
+@patient
 @given(records, st.data())
 def test_a_line_that_is_cut_is_refused(made, data):
     line = made.to_line().encode()
@@ -91,6 +95,7 @@ def test_a_hostile_line_is_refused(line):
         Record.of_line(line)
 
 
+@patient
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused_and_no_more(content):
     with pytest.raises(NoRecord):

@@ -12,20 +12,22 @@ import numpy as np
 import pytest
 import tenfold
 from cuda_standin import StandIn, set_up_file
+from session_folder import made_once
 from tenfold.runtime.manifest import sha256_of
 from tenfold.targets import cuda_functions
 
 ROOT = Path(tenfold.__file__).parent
 HEADER, EXAMPLE = ROOT / "runtime" / "cpp", ROOT / "examples" / "deploy_cpp"
-STRICT = ("-std=c++17", "-O1", "-g", "-Wall", "-Wextra", "-Wshadow", "-Werror", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+STRICT = ("-std=c++17", "-O0", "-g", "-Wall", "-Wextra", "-Wshadow", "-Werror", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
 @pytest.fixture(scope="session")
 def deploy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    program = tmp_path_factory.mktemp("deploy") / "deploy"
-    command = ["g++", *STRICT, "-pthread", f"-I{HEADER}", EXAMPLE / "main.cc", "-o", program, "-rdynamic", "-ldl"]
-    subprocess.run(command, check=True)
-    return program
+    def build(program: Path) -> None:
+        command = ["g++", *STRICT, "-pthread", f"-I{HEADER}", EXAMPLE / "main.cc", "-o", program, "-rdynamic", "-ldl"]
+        subprocess.run(command, check=True)
+
+    return made_once(tmp_path_factory, "deploy on gpu", build)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from fusion_checks import bottleneck, conv, network
 from host_model import named
 from onnx import helper
 from tenfold.passes.pipeline import lower
-from tenfold.schedules.backend import KernelChoices, LayerConstants, backend_of
+from tenfold.schedules.backend import MODEL, TUNED, KernelChoices, LayerConstants, backend_of
 from tenfold.schedules.cpu.convolution_run import ChainKernel
 from tenfold.schedules.shapes import ConvGeometry, ConvWorkload, DenseWorkload
 from tenfold.support.errors import TenfoldError
@@ -172,6 +172,20 @@ def test_a_run_is_cut_as_its_record_says(target):
     wanted = KernelChoices({run_: dict.fromkeys(point, "own")})
     names = compiled(net, target, wanted)
     assert not any("chain" in name for name in names) and any("depthwise" in name for name in names)
+
+
+def test_a_tuned_cut_is_taken_where_it_can_be(target):
+    net, first = bottleneck(), KernelChoices()
+    as_chosen = compiled(net, target, first)
+    [(run_, point)] = [(workload, point) for workload, point in first.taken.items() if "layer0" in point]
+    tuned = KernelChoices(tuned={run_: dict.fromkeys(point, "own")})
+    assert compiled(net, target, tuned) != as_chosen
+    assert (tuned.taken[run_], tuned.origins[run_], tuned.stale) == (dict.fromkeys(point, "own"), TUNED, {})
+    impossible = KernelChoices(tuned={run_: {**point, "layer0": "joins"}})
+    assert compiled(net, target, impossible) == as_chosen
+    assert impossible.taken == first.taken and impossible.stale.keys() == {run_} and impossible.origins[run_] == MODEL
+    with pytest.raises(TenfoldError, match="can't be combined|can't be joins"):  # where it is wanted, it is an error
+        compiled(net, target, KernelChoices(wanted={run_: {**point, "layer0": "joins"}}))
 
 
 def test_a_run_of_one_layer_has_a_record_beside_that_of_the_layer(target):

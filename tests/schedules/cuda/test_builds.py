@@ -40,7 +40,7 @@ def kernels_of(links: tuple[ConvWorkload, ...], target) -> Iterator[tuple[Kernel
     run, begin = ConvolutionRun(links, target), 0
     for count in run.chosen if len(links) > 1 else [1]:
         part = links[begin : begin + count]
-        yield run.kernel(begin, count) or choose_convolution(part[0], target), part
+        yield run.kernel(begin, begin + count) or choose_convolution(part[0], target), part
         begin += count
 
 

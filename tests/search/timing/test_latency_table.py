@@ -49,6 +49,17 @@ def test_every_shape_is_measured_once(target, tmp_path):
     assert not again.asked
 
 
+def test_kernels_by_other_records_of_a_tuner_are_measured_anew(target, tmp_path):
+    def asked(records):
+        device = ModelDevice()
+        if records is not None:
+            device.tuned = type("Tuned", (), {"digest": records})
+        LatencyTable(target, device, tmp_path).ms(timed_layers())
+        return len(device.asked)
+
+    assert [asked(records) for records in (None, "", "abc", "abc", "def", None)] == [5, 0, 5, 0, 5, 0]
+
+
 def test_what_is_finished_survives_an_interrupt(target, tmp_path, monkeypatch):
     monkeypatch.setattr(latency_table, "BATCH_SIZE", 1)
     with pytest.raises(KeyboardInterrupt):

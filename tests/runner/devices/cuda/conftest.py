@@ -2,12 +2,10 @@
 from __future__ import annotations
 
 import pytest
+from tenfold.support.cache_folder import cache_folder
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory):
+def folder():
     """Where emulations are kept, for all processes that run tests: the machine is compiled once."""
-    base = tmp_path_factory.getbasetemp()
-    shared = (base.parent if base.name.startswith("popen-") else base) / "emulation"
-    shared.mkdir(exist_ok=True)
-    return shared
+    return cache_folder() / "cuda-emulator"

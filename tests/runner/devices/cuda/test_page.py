@@ -12,8 +12,7 @@ from tenfold.runner.devices.cuda import EmulationError
 PAGE = (Path(tenfold.__file__).parent / "docs" / "cuda-emulator.md").read_text()
 
 
-def test_the_example_runs(folder, monkeypatch):
-    monkeypatch.setenv("TENFOLD_CACHE", str(folder))
+def test_the_example_runs():
     code = re.search(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)[1]
     names: dict = {}
     exec(compile(code, "docs/cuda-emulator.md", "exec"), names)

@@ -11,6 +11,7 @@ from tenfold.runner.devices.cuda import EmulationError
 from tenfold.schedules.cuda.convolution import gemm_shape
 from tenfold.schedules.cuda.gemm.tile import GemmTile, allowed, choose_gemm, tiles
 from tenfold.schedules.shapes import ConvGeometry, ConvWorkload
+from tenfold.support.cache_folder import cache_folder
 from tenfold.targets import resolve
 
 SM80, SM75 = resolve("sm_80"), resolve("sm_75")
@@ -18,9 +19,9 @@ PADDED = ConvWorkload(ConvGeometry(32, (3, 3), padding=(1, 1, 1, 1)), (7, 9), 16
 SMALL = GemmTile(32, 32, 16, 4, 4, 1, 3)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("emulation")
+@pytest.fixture
+def folder():
+    return cache_folder() / "cuda-emulator"
 
 
 def check(made, folder, **options) -> None:

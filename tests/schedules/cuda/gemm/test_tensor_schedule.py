@@ -10,6 +10,7 @@ from tenfold.schedules.cuda.convolution import gemm_shape
 from tenfold.schedules.cuda.gemm.fragments import tf32, tf32_patches
 from tenfold.schedules.cuda.gemm.tensor_tile import TensorTile, allowed, tiles
 from tenfold.schedules.shapes import ConvGeometry, ConvWorkload
+from tenfold.support.cache_folder import cache_folder
 from tenfold.targets import resolve
 
 SM80, SM75 = resolve("sm_80"), resolve("sm_75")
@@ -24,9 +25,9 @@ ROUND = {"tf32": (tf32_patches, tf32), "fp16": (half, half)}  # patches, weights
 PRECISIONS = list(ROUND)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("emulation")
+@pytest.fixture
+def folder():
+    return cache_folder() / "cuda-emulator"
 
 
 def check(made, folder, precision, **options) -> None:
