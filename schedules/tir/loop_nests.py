@@ -138,9 +138,14 @@ def simplify_indices(func: tirx.PrimFunc) -> tirx.PrimFunc:
                 return tirx.if_then_else(analyzer.simplify(call.args[0]), call.args[1], call.args[2])
             return call
 
-        body = tvm_ffi.structural_map(block.body, [(ir.TensorLoad, load), (ir.Call, branch)], order="post")
-        reads = [_simplified_region(r, analyzer) for r in block.reads]
-        return s_tir.SBlockRealize(realize.iter_values, realize.predicate, changed(block, reads=reads, body=body))
+        def store(st: tirx.BufferStore) -> tirx.BufferStore:
+            return tirx.BufferStore(st.buffer, st.value, [analyzer.simplify(i) for i in st.indices])
+
+        rules = [(ir.TensorLoad, load), (ir.Call, branch), (tirx.BufferStore, store)]
+        body = tvm_ffi.structural_map(block.body, rules, order="post")
+        init = None if block.init is None else tvm_ffi.structural_map(block.init, rules, order="post")
+        reads, writes = ([_simplified_region(r, analyzer) for r in regions] for regions in (block.reads, block.writes))
+        return s_tir.SBlockRealize(realize.iter_values, realize.predicate, changed(block, reads=reads, writes=writes, body=body, init=init))
 
     nests = [tvm_ffi.structural_map(n, (s_tir.SBlockRealize, simplified), order="post") for n in nests_of(func)]
     return with_nests(func, nests, func.body.block.alloc_buffers)

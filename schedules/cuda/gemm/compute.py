@@ -13,6 +13,7 @@ from .tensor_tile import TERMS, TensorTile
 from .tile import GemmTile
 
 ANNOTATION, TENSOR = "tenfold.gemm", "tenfold.gemm.tensor"  # of the accumulating block: the tile, as integers
+SPREAD = "tenfold.gemm.spread"  # whether a thread's vectors of filters lie apart
 PRECISION = "tenfold.gemm.precision"  # of the operands, on tensor cores
 CHANNELS = "tenfold.gemm.channels"  # of the block of patches: how many neighbouring terms lie next to each other
 COLUMNS, PRODUCT = "columns", "gemm"  # names of blocks
@@ -21,7 +22,8 @@ COLUMNS, PRODUCT = "columns", "gemm"  # names of blocks
 def pack_gemm(weight: np.ndarray, groups: int, tile: GemmTile) -> np.ndarray:
     """Pack a weight: OIHW -> (group, term, block, vector of a thread's filters, filter of all threads' such vectors).
 
-    Neighbouring threads then read neighbouring vectors. Terms have the order (kernel row, kernel column, input channel).
+    Neighbouring threads then read neighbouring vectors. Terms have the order (kernel row, kernel column, input channel). A thread's
+    vectors lie next to each other in the result, or apart (`spreads`).
 
     Parameters
     ----------
@@ -38,7 +40,14 @@ def pack_gemm(weight: np.ndarray, groups: int, tile: GemmTile) -> np.ndarray:
     matrix = weight.reshape(groups, own, channels, height, width).transpose(0, 3, 4, 2, 1)
     packed[:, :terms, :own] = matrix.reshape(groups, terms, own)
     pieces = packed.reshape(*packed.shape[:2], -1, tile.filters // tile.thread_filters, tile.thread_filters // VECTOR, VECTOR)
+    if spreads(own, tile):
+        return packed.reshape(*pieces.shape[:3], pieces.shape[4], -1)
     return np.ascontiguousarray(pieces.swapaxes(3, 4)).reshape(*pieces.shape[:3], pieces.shape[4], -1)
+
+
+def spreads(filters: int, tile: GemmTile) -> bool:
+    """Whether a thread's vectors of filters lie apart, so that neighbouring threads store neighbouring vectors: whole sectors."""
+    return tile.splits == 1 and tile.thread_filters > VECTOR and filters % tile.filters == 0
 
 
 def padded_terms(terms: int, tile: GemmTile) -> int:
@@ -84,12 +93,17 @@ def _products(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, rows: 
     """Add up the products of each split: (split, group, row, filter)."""
     groups, terms, blocks = (int(size) for size in weight.shape[:3])
     depth, own = terms // tile.splits, tile.thread_filters
+    apart, across = spreads(geometry.filters // groups, tile), tile.filters // own * VECTOR
     columns, k = _patches(data, geometry, rows, terms), te.reduce_axis((0, depth), "k")
-    attrs = {ANNOTATION: [tile.rows, tile.filters, tile.depth, tile.thread_rows, tile.thread_filters, tile.splits, tile.stages]}
+    attrs = {ANNOTATION: [tile.rows, tile.filters, tile.depth, tile.thread_rows, tile.thread_filters, tile.splits, tile.stages],
+             SPREAD: int(apart)}
 
     def product(s: ir.Expr, g: ir.Expr, m: ir.Expr, f: ir.Expr) -> ir.Expr:
         term = s * depth + k
-        value = weight[g, term, f // tile.filters, f % own // VECTOR, f % tile.filters // own * VECTOR + f % VECTOR]
+        if apart:
+            value = weight[g, term, f // tile.filters, f % tile.filters // across, f % across]
+        else:
+            value = weight[g, term, f // tile.filters, f % own // VECTOR, f % tile.filters // own * VECTOR + f % VECTOR]
         return te.sum(columns[g, m, term // VECTOR, k % VECTOR] * value, axis=k)
 
     return te.compute((tile.splits, groups, rows, blocks * tile.filters), product, name=PRODUCT, attrs=attrs)

@@ -37,7 +37,7 @@ def schedule_tensor(func: tirx.PrimFunc, target: GpuTarget, tensorize: bool = Tr
     annotations = s.get(gemm).annotations
     rows, filters, depth, warp_rows, warp_filters, splits, stages = (int(value) for value in annotations[TENSOR])
     tile = TensorTile(rows, filters, depth, warp_rows, warp_filters, splits, stages, str(annotations[PRECISION]))
-    schedule_around(s, gemm, tile, lambda: _schedule_product(s, gemm, tile, target.model.async_copies))
+    schedule_around(s, gemm, tile, lambda s, gemm: _schedule_product(s, gemm, tile, target.model.async_copies))
     if tensorize:
         two_rows = s.get_loops(gemm)[-INSTRUCTION:]
         s.tensorize(two_rows[0], intrinsic(tile.precision, tile.thread_rows))

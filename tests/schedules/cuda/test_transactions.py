@@ -41,8 +41,8 @@ def test_convolutions(filters, channels, size, kernel, stride, groups):
     check(counted(chosen, [weight(geometry, channels)], (1, size, size, channels)))
 
 
-def test_a_first_layer_reads_pixels_of_three_channels_and_stores_each_sector_twice():
-    """Twelve bytes of a pixel are no sector; and a thread's eight filters are stored as two vectors."""
+def test_a_first_layer_reads_pixels_of_three_channels():
+    """Twelve bytes of a pixel are no sector. A thread's eight filters are two vectors, stored with those of its neighbours."""
     geometry = ConvGeometry(64, (7, 7), (2, 2), (3,) * 4)
     chosen = choose_convolution(ConvWorkload(geometry, (224, 224), 3, 1), TARGET)
     check(counted(chosen, [weight(geometry, 3)], (1, 224, 224, 3)), most_sectors=1.45)
