@@ -137,7 +137,7 @@ def places_of(device: Device | str | None, target: Any, progress: Progress | Non
         if isinstance(device, Here) and device.gpu is None:  # this process is not to run what may crash
             device = HERE
         lent = None if device is None or isinstance(device, str) else device
-        spec = lent.name if lent is not None else device or HERE
+        spec = device or HERE if device is None or isinstance(device, str) else device.name
         first = lent or open_device(spec, progress)
         if lent is None:
             stack.callback(first.close)
