@@ -59,6 +59,11 @@ class Places:
         """Times are modelled: no processor takes them."""
         return isinstance(self.first, Modelled)
 
+    @property
+    def here(self) -> bool:
+        """It is this machine's CPU that measures."""
+        return isinstance(self.first, Isolated)
+
     def check(self, target: Target) -> None:
         """Raise TenfoldError where code for a target can't run there, can't be compiled, or times say nothing."""
         if self.modelled:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from ..runner.bench.disturbance import Watch as Disturbance
 from ..runner.build import describe_target, make_variant, read_plan, require_compiler, with_threads
 from ..runner.devices.device import Device
 from ..runner.tuning_records.tune_log import TuneLog
@@ -203,11 +204,12 @@ def tune_module(mod: tvm.IRModule, target: Target, places: Places, log: str | os
             if state.base_ms < inf:
                 state.look_for_end(sum(each.count * each.ms for each in states.values() if each.ms < inf), settings.per_kernel)
         tuner = Tuner(list(states.values()), settings.limits, folder / "candidates", journal.keep, journal.record)
-        # What was found before may not be in the records any more: the same command may have been stopped in between.
+        disturbance = Disturbance()
         with Builders(target, physical_cores()) as builders:
             lanes = Lanes(tuner, builders, places.slots(), places.joining())
             say("measuring kernels")
             interrupted = lanes.run(lambda: None if watch is None else watch(tuner))
+        load = disturbance.load()  # the processes that built and measured have ended: what they took is our own
         gained = [state for state in tuner.states if state.ms < state.base_ms]
         for state in gained:
             journal.record(state)
@@ -217,9 +219,12 @@ def tune_module(mod: tvm.IRModule, target: Target, places: Places, log: str | os
             gain = WholeNetwork(mod, target, places.one(), folder, {}).gain(gained)
             for state in gain.dropped:
                 journal.withdraw(state)
+        notes = places.notes()
+        if places.here and not load.quiet:
+            notes.insert(0, f"the machine was disturbed: {load}: tune again when it is quiet, into another --log")
         states_now = sorted(tuner.states, key=lambda state: -state.count * (state.base_ms if state.base_ms < inf else 0.0))
         return Tuning(target, places.describe(), states_now, tuner.seconds, tuner.made, earlier, str(records.file), gain,
-                      interrupted, places.notes())
+                      interrupted, notes)
 
 
 @contextlib.contextmanager
