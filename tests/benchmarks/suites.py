@@ -9,6 +9,7 @@ from pathlib import Path
 import denton
 import onnx
 import startup
+import tuned_networks
 from arm import kernels as arm_kernels
 from arm import model as arm_model
 from arm import networks as arm_networks
@@ -76,7 +77,7 @@ TIMED = {
     "startup": Suite(startup.cases, Startup, full_table, mean_line, OPTIONS),
 }
 WITHOUT_A_BOARD = {"arm": arm_networks.SUITE, "arm-kernels": arm_kernels.SUITE, "arm-model": arm_model.SUITE}
-SUITES = TIMED | WITHOUT_A_BOARD
+SUITES = TIMED | WITHOUT_A_BOARD | {"tuning": tuned_networks.SUITE}
 
 
 def chosen(cases: Sequence[Case], patterns: Sequence[str]) -> list[Case]:
