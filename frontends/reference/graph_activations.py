@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 
 from ...support.errors import TenfoldError
+from .session import EXACT_SUMS_OPTION
 
 BATCH = 32  # images: beyond it convolutions of the usual sizes do not get faster
 MOST_BYTES_HELD = 2**28  # bytes of values that are held at a time, where one image has no more
@@ -40,6 +41,7 @@ class GraphActivations:
             return
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what it has to say comes as an exception
+        options.add_session_config_entry(EXACT_SUMS_OPTION, "1")
         options.add_session_config_entry("session.force_spinning_stop", "1")  # NumPy works on the cores between two runs
         try:
             part = _part(model, self._computed).SerializeToString()

@@ -12,6 +12,8 @@ SILENT_SEVERITY = 4  # severity: what it has to say comes as an exception
 # A QuantizeLinear / DequantizeLinear pair stays what it says. By default ONNX Runtime merges pairs into integer kernels, whose sums of
 # 16 bits saturate on CPUs without VNNI.
 KEEP_QDQ_OPTION = "session.disable_quant_qdq"
+# Likewise for operators that are of integers in the file: weights of int8 become uint8, so that no sum of 16 bits saturates there.
+EXACT_SUMS_OPTION = "session.x64quantprecision"
 
 
 def session_run(source: Path | onnx.ModelProto) -> Callable[..., list[np.ndarray]]:
@@ -26,6 +28,7 @@ def session_run(source: Path | onnx.ModelProto) -> Callable[..., list[np.ndarray
             options = onnxruntime.SessionOptions()
             options.log_severity_level = SILENT_SEVERITY
             options.add_session_config_entry(KEEP_QDQ_OPTION, "1")
+            options.add_session_config_entry(EXACT_SUMS_OPTION, "1")
             model = source.SerializeToString() if isinstance(source, onnx.ModelProto) else str(source)
             session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         each = onnxruntime.RunOptions()
