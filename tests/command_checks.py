@@ -13,7 +13,9 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 SECONDS = 60.0
@@ -66,15 +68,20 @@ def tenfold_anew(*arguments: object, seconds: float = SECONDS) -> Outcome:
     """
     with tempfile.TemporaryDirectory() as name:
         streams = [Path(name) / "out", Path(name) / "err"]
-        given = [str(argument) for argument in arguments], streams, os.getcwd(), dict(os.environ)
-        process = WARM.Process(target=_child_anew, args=given)
-        process.start()
+        process = started(*arguments, streams=streams)
         process.join(seconds)
         code = process.exitcode
         if code is None:
             process.kill()
             process.join()
         return _outcome(code, streams)
+
+
+def started(*arguments: object, streams: Sequence[Path] = (Path(os.devnull),) * 2) -> BaseProcess:
+    """The command in such a process, which runs: `streams` are files for its standard output and error."""
+    process = WARM.Process(target=_child_anew, args=([str(argument) for argument in arguments], streams, os.getcwd(), dict(os.environ)))
+    process.start()
+    return process
 
 
 @functools.cache
@@ -87,18 +94,19 @@ def _import_all() -> None:
             importlib.import_module(name)
 
 
-def _outcome(code: int | None, streams: list[Path]) -> Outcome:
+def _outcome(code: int | None, streams: Sequence[Path]) -> Outcome:
     return Outcome(code, *(path.read_text(errors="replace") if path.exists() else "" for path in streams))
 
 
-def _child_anew(arguments: list[str], streams: list[Path], folder: str, environment: dict[str, str]) -> None:
+def _child_anew(arguments: list[str], streams: Sequence[Path], folder: str, environment: dict[str, str]) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None  # as the environment says
     _child(arguments, streams)
 
 
-def _child(arguments: list[str], streams: list[Path], room: int | None = None) -> None:
+def _child(arguments: list[str], streams: Sequence[Path], room: int | None = None) -> None:
     """The command in this process, with so many bytes of address space to take."""
     code = 99
     try:

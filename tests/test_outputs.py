@@ -4,16 +4,14 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import time
 import traceback
 
 import numpy as np
 import onnx
 import pytest
-from command_checks import tenfold
+from command_checks import started, tenfold, tenfold_anew
 from conftest import tiny_network
 
 FACTOR = "--energy", "0.5", "--target", "zen3"
@@ -235,21 +233,22 @@ def test_kill_9_leaves_a_whole_result_or_none(work, monkeypatch, before):
     (work / "tmp").mkdir()
     (work / "outputs").mkdir()
     monkeypatch.setenv("TMPDIR", str(work / "tmp"))
-    command = [sys.executable, "-m", "tenfold", "compile", "net.onnx", "-o", "outputs/out"]
+    command = "compile", "net.onnx", "-o", "outputs/out"
+    assert tenfold_anew(*command).code == 0
     begin = time.monotonic()
-    subprocess.run(command, check=True, capture_output=True)
+    assert tenfold_anew(*command).code == 0
     whole = time.monotonic() - begin
     if not before:
         shutil.rmtree("outputs/out")
-    for part in (0.5, 0.75, 0.9, 1.0):
-        running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for part in (0.2, 0.5, 0.75, 0.9, 1.0):
+        running = started(*command)
         time.sleep(part * whole)
-        running.send_signal(signal.SIGKILL)
-        running.wait()
+        running.kill()
+        running.join()
         if before or os.path.exists("outputs/out/manifest.json"):
             assert tenfold("run", "outputs/out", "--input", "x.npz").code == 0
         else:
             assert not os.path.exists("outputs/out")
-    subprocess.run(command, check=True, capture_output=True)
+    assert tenfold_anew(*command).code == 0
     assert os.listdir("outputs") == ["out"] and sorted(os.listdir("outputs/out")) == ["manifest.json", "model.so", "weights.bin"]
     assert [name for name in os.listdir("tmp") if name.startswith("tenfold-")] == []
