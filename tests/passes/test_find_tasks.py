@@ -66,7 +66,9 @@ def test_a_task_is_found_again_in_its_own_network(network, preset):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["spatial_svd", "tucker2", "biclustering_svd", "flattened"])
+@pytest.mark.parametrize("method", [
+    "spatial_svd", *(pytest.param(method, marks=pytest.mark.long) for method in ("tucker2", "biclustering_svd", "flattened")),
+])  # fmt: skip
 def test_so_it_is_for_a_network_that_is_factored(method):
     network = load(ROOT / "examples" / "models" / "cifar10_jin_baseline.onnx")
     plan = Plan.by_energy(inventory(network.mod), weights(network.mod), network.sha256, "zen3", method, 0.6, multiple=16)
