@@ -63,7 +63,7 @@ def test_a_manifest_names_a_precision_that_is_not_float32():
 
 @pytest.mark.slow
 @pytest.mark.skipif(not finds_nvcc(), reason="no nvcc of CUDA 13: pip install tenfold[cuda]")
-@pytest.mark.parametrize("precision", ["tf32", "fp16"])
+@pytest.mark.parametrize("precision", [pytest.param("tf32", marks=pytest.mark.long), "fp16"])
 def test_the_bundled_network_is_verified_under_emulation(tmp_path, precision):
     done = tenfold_anew("compile", MODEL, "-o", tmp_path / "out", "--target", "cuda", "--precision", precision, seconds=900)
     assert done.code == 0 and f"operands of products rounded to {precision}" in done.out and "kernels emulated" in done.out, done.err

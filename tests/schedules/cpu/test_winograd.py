@@ -73,7 +73,7 @@ def cases(draw):
 
 @pytest.mark.slow
 @given(case=cases(), residual=st.booleans(), seed=st.integers(0, 99))
-@settings(deadline=None, max_examples=40, derandomize=True)
+@settings(deadline=None, max_examples=25, derandomize=True)
 def test_any_geometry_and_blocking(case, residual, seed):
     check(*case, residual, seed)
 
