@@ -73,13 +73,13 @@ def cases(draw):
 
 @pytest.mark.slow
 @given(case=cases(), residual=st.booleans(), seed=st.integers(0, 99))
-@settings(deadline=None, max_examples=25, derandomize=True)
+@settings(deadline=None, max_examples=40, derandomize=True)
 def test_any_geometry_and_blocking(case, residual, seed):
     check(*case, residual, seed)
 
 
 @given(case=cases(), residual=st.booleans(), seed=st.integers(0, 99))
-@settings(deadline=None, max_examples=25, derandomize=True)
+@settings(deadline=None, max_examples=40, derandomize=True)
 def test_largest_of_each_two_by_two(case, residual, seed):
     """Of what a step that turns signs makes of the sums."""
     shape, geometry, blocking = case
