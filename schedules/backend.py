@@ -244,7 +244,8 @@ class KernelChoices:
                 continue
             changed = {**refined, **{f"layer{begin + i}": tuned.get(f"layer{i}", JOINS) for i in range(end - begin)}}
             if changed in run.space():
-                refined, self.origins[run.workload] = changed, TUNED
+                refined = changed
+                self.taken[part], self.origins[part] = tuned, TUNED
             else:
                 self.stale[part] = f"{run.workload} can't be cut so"
         return refined

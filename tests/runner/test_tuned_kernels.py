@@ -4,15 +4,22 @@ from __future__ import annotations
 import json
 import warnings
 
+import numpy as np
+import onnx
 import pytest
 import tenfold
+from onnx import helper, numpy_helper
 from record_samples import other_pixels, record
+from tenfold.frontends import load
+from tenfold.passes.convolution_runs import find_runs
+from tenfold.passes.pipeline import lower
 from tenfold.runner.bench.timed_module import TimedModules
 from tenfold.runner.devices.here import Here
 from tenfold.runner.tuning_records.processor import Processor
 from tenfold.runner.tuning_records.tune_log import TuneLog
 from tenfold.runner.tuning_records.tuned import Tuned
 from tenfold.runtime.manifest import Manifest
+from tenfold.schedules.backend import backend_of, kernels_of
 from tenfold.schedules.space import SPACE_VERSION
 from tenfold.support.errors import TenfoldError, TenfoldWarning
 from tenfold.targets import resolve
@@ -73,6 +80,40 @@ def test_by_default_the_users_own_log_is_read(tiny_file, chosen, tmp_path, monke
     assert compiled(tiny_file, tmp_path, True).choices[workload] == point
 
 
+def test_a_record_of_how_a_part_of_a_run_is_cut_is_taken(log, tmp_path):
+    """A tuner looks at the layers of one kernel at a time, a compilation at the whole run that they are in."""
+    target, network = resolve("host"), tmp_path / "net.onnx"
+    onnx.save(two_convolutions(), network)
+    backend = backend_of(target)
+    [links] = find_runs(lower(load(network).mod, backend, until="composites")["main"])
+    run = backend.run([link.workload() for link in links], links[0].entering is not None, links[-1].leaving is not None)
+    cut = run.space().chosen
+    begin, end = next((begin, end) for begin, end in kernels_of(cut) if end - begin < len(cut))
+    part = run.between(begin, end)
+    other = next(point for point in part.space() if point != part.space().chosen and {**cut, **moved(point, begin)} in run.space())
+    log.append(record(part.workload, processor=log.processor, cores=log.cores, choice=other))
+    manifest = compiled(network, tmp_path, tmp_path / "logs")
+    assert manifest.choices[run.workload] == {**cut, **moved(other, begin)} != cut
+    assert manifest.choices[part.workload] == other and manifest.tuning["kernels"][part.workload]["by"] == "record"
+    again = tenfold.compile(network, output=tmp_path / "again", choices=tmp_path / "net", tune_log=False).manifest
+    assert again.library_sha256 == manifest.library_sha256
+
+
+def moved(cut, begin):
+    """A cut of a part, as a part of that of the run."""
+    return {f"layer{begin + number}": kind for number, kind in enumerate(cut.values())}
+
+
+def two_convolutions():
+    """Two 3 x 3 convolutions of many channels, each with a kernel of its own whatever the machine."""
+    rng = np.random.default_rng(0)
+    weights = [numpy_helper.from_array(rng.standard_normal((64, 64, 3, 3), "float32") / 24, name) for name in ("v", "w")]
+    nodes = [helper.make_node("Conv", [source, weight], [out], pads=[1, 1, 1, 1]) for source, weight, out in ("xvh", "hwy")]
+    x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 64, 14, 14]) for name in "xy")
+    graph = helper.make_graph(nodes, "two", [x], [y], weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
 def test_what_is_wanted_comes_first(tiny_file, chosen, log, tmp_path):
     workload, _ = made_with(chosen, log)
     wanted = {workload: chosen.choices[workload]}
@@ -122,7 +163,6 @@ def test_a_folder_that_is_not_there_is_an_error_and_nothing_is_written(tiny_file
 
 def test_timed_modules_are_built_by_records_too(tiny_file, chosen, log, tmp_path, monkeypatch):
     """They are what a search compares; without that it would time other kernels than it compiles in the end."""
-    from tenfold.frontends import load
     from tenfold.runner.bench import timed_module
 
     workload, point = made_with(chosen, log)
