@@ -1,11 +1,10 @@
-"""What is tuned by itself: the layers of one kernel, with what stands around them in a network. Plain data, to JSON and back."""
+"""What is tuned by itself: the layers of one kernel, with what stands around them in a network. Plain data."""
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import TypeAlias
 
-from .shapes import ConvGeometry, ConvWorkload, DenseWorkload
+from .shapes import ConvWorkload, DenseWorkload
 
 Workload: TypeAlias = ConvWorkload | DenseWorkload
 RESIDUAL = "residual"  # the step that adds a tensor of the network
@@ -74,32 +73,6 @@ class Task:
         first, last = self.layers[0].workload, self.layers[-1].workload
         residual = _numbers(last)[1] if RESIDUAL in self.layers[-1].steps else 0
         return 4 * (_numbers(first)[0] + _numbers(last)[1] + residual) + sum(_weight_bytes(layer.workload) for layer in self.layers)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
-        kind = "dense" if isinstance(self.layers[0].workload, DenseWorkload) else "conv2d"
-        layers = [{**asdict(layer.workload), "steps": list(layer.steps)} for layer in self.layers]
-        return {"kind": kind, "layers": layers, "source_nchw": self.source_nchw, "result_nchw": self.result_nchw,
-                "cut": list(self.cut)}
-
-    @classmethod
-    def of_json(cls, content: Mapping[str, Any]) -> Task:
-        """Read what `to_json` gives. KeyError, TypeError or ValueError for anything else."""
-        layers = []
-        for each in content["layers"]:
-            fields = dict(each)
-            steps = tuple(str(step) for step in fields.pop("steps"))
-            if content["kind"] == "dense":
-                layers.append(TaskLayer(DenseWorkload(**fields), steps))
-                continue
-            geometry: dict[str, Any] = {}
-            for name, value in fields.pop("geometry").items():
-                geometry[name] = tuple(value) if isinstance(value, list) else value
-            height, width = fields.pop("size")
-            layers.append(TaskLayer(ConvWorkload(ConvGeometry(**geometry), (height, width), **fields), steps))
-        if not layers:
-            raise ValueError("a task has a layer")
-        return cls(tuple(layers), bool(content["source_nchw"]), bool(content["result_nchw"]), tuple(map(str, content["cut"])))
 
 
 def _macs(workload: Workload) -> int:

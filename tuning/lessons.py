@@ -69,7 +69,7 @@ def _machine(name: str, cores: int, target: Target) -> Target | None:
     own = str(target.tvm.get("mcpu") or target.tvm.get("arch") or target.name)
     if name == own.replace(".", "-") and cores == target.cores:
         return target
-    for preset in (name, name.removeprefix("zn"), f"zen{name[-1:]}" if name.startswith("znver") else name):
+    for preset in (name, name.replace("znver", "zen")):  # AMD's by LLVM's names
         try:
             found = resolve(preset)
         except TenfoldError:

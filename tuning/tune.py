@@ -216,7 +216,7 @@ def tune_module(mod: tvm.IRModule, target: Target, places: Places, log: str | os
         gain = None
         if not places.modelled and not interrupted:
             say("timing the whole network")
-            gain = WholeNetwork(mod, target, places.one(), folder, {}).gain(gained)
+            gain = WholeNetwork(mod, target, places.one(), folder).gain(gained)
             for state in gain.dropped:
                 journal.withdraw(state)
         notes = places.notes()

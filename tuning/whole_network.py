@@ -4,7 +4,7 @@ A kernel is tuned by itself, with its data in the caches. In the network it may 
 """
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -52,13 +52,10 @@ class WholeNetwork:
     device : Device
     folder : Path
         For what is built.
-    others : mapping of str to Point
-        Records that are in use already, of tasks that have gained nothing now.
     """
 
-    def __init__(self, mod: tvm.IRModule, target: Target, device: Device, folder: Path, others: Mapping[str, Point]) -> None:
+    def __init__(self, mod: tvm.IRModule, target: Target, device: Device, folder: Path) -> None:
         self._mod, self._target, self._device, self._folder = mod, target, device, folder
-        self._others = dict(others)
         self._count = 0
 
     def gain(self, states: Sequence[TaskState]) -> NetworkGain:
@@ -103,7 +100,7 @@ class WholeNetwork:
         self._count += 1
         folder = self._folder / f"network{self._count}"
         folder.mkdir(parents=True)
-        points: dict[str, Point] = dict(self._others) if states else {}
+        points: dict[str, Point] = {}
         for state in states:
             points.update(changed(state, state.best))
         built = build_library(self._mod, self._target, folder, tuned=points)

@@ -1,7 +1,6 @@
-"""Tasks of networks: each is found again, with its cut, in the network that is made of it alone; and goes to JSON and back."""
+"""Tasks of networks: each is found again, with its cut, in the network that is made of it alone."""
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -77,11 +76,6 @@ def test_so_it_is_for_a_network_that_is_factored(method):
         target = resolve(preset)
         for task in find_tasks(mod, backend_of(target)):
             assert again(task, target) == {task: 1}
-
-
-def test_tasks_go_to_json_and_back(network):
-    for task in find_tasks(network.mod, backend_of(resolve("zen3"))):
-        assert Task.of_json(json.loads(json.dumps(task.to_json()))) == task
 
 
 def test_what_a_task_computes_and_moves():
