@@ -33,6 +33,7 @@ def tune(
     device: Device = None,
     plan: Annotated[Path | None, typer.Option("--plan", help="Factor the layers that this plan names first.", metavar="PLAN.json")] = None,
     threads: Threads = None,
+    engine: Annotated[str, typer.Option("--search", help="What proposes candidates: tenfold or metaschedule.", metavar="NAME")] = "tenfold",
     seed: Annotated[int, typer.Option("--seed", help="Of what is drawn.", metavar="N")] = 0,
     picture: Annotated[
         Path | None, typer.Option("--plot", help="Draw the best time over trials.", metavar="FILE.png|FILE.svg")
@@ -67,8 +68,8 @@ def tune(
     work.kept = f"what was found is in {log or 'the log'}: the same command goes on"
     watch = _Watch(work, live_table)
     found = search(
-        named[0], target, log=log, plan=plan, threads=threads, device=device, settings=TuningSettings(trials, minutes, seed=seed),
-        progress=work.say, watch=watch, **reading,
+        named[0], target, log=log, plan=plan, threads=threads, device=device,
+        settings=TuningSettings(trials, minutes, seed=seed, search=engine), progress=work.say, watch=watch, **reading,
     )  # fmt: skip
     if picture is not None:
         from ..plots.tuning import draw_to

@@ -19,8 +19,7 @@ from ..schedules.shapes import ConvWorkload, DenseWorkload
 from ..schedules.space import Point
 from ..schedules.task import Task
 from ..targets import Target
-from .cost_model import CostModel
-from .propose import Proposer
+from .engines import Engine
 
 MOST_WAYS = 6        # of a task that are tried
 ENUMERATED = 3       # layers, up to which all cuts are looked at; of longer runs the model's, and those next to it
@@ -60,9 +59,9 @@ class Candidate:
 class Way:
     """A cut of the task's layers, with the best points known for its kernels."""
 
-    def __init__(self, cut: dict[str, Point], kernels: list[Kernel], target: Target, teacher: CostModel | None, seed: int) -> None:
+    def __init__(self, cut: dict[str, Point], kernels: list[Kernel], target: Target, engine: Engine) -> None:
         self.cut, self.kernels = cut, kernels
-        self.proposers = {kernel.workload: Proposer(kernel, target, teacher, seed) for kernel in kernels}
+        self.proposers = {kernel.workload: engine.proposals(kernel, target) for kernel in kernels}
         self.best: dict[str, Point] = {kernel.workload: kernel.point for kernel in kernels}
         self.ms = inf
         self._turn = 0
@@ -133,14 +132,13 @@ class Candidates:
     ----------
     task : Task
     target : Target
-    teacher : CostModel, optional
-        What was learned from other tasks.
-    seed : int
+    engine : Engine, optional
+        What proposes points. Default: Tenfold's own search, which has learned nothing yet.
     """
 
-    def __init__(self, task: Task, target: Target, teacher: CostModel | None = None, seed: int = 0) -> None:
-        backend = backend_of(target)
-        self.ways = [Way(cut, kernels, target, teacher, seed) for cut, kernels in _ways(task, backend)]
+    def __init__(self, task: Task, target: Target, engine: Engine | None = None) -> None:
+        backend, engine = backend_of(target), engine or Engine()
+        self.ways = [Way(cut, kernels, target, engine) for cut, kernels in _ways(task, backend)]
         self._tried: set[str] = set()
 
     @property

@@ -10,6 +10,7 @@ from ..schedules.task import Task
 from ..targets import Target
 from .candidates import Candidates
 from .cost_model import CostModel
+from .engines import TENFOLD, Engine
 from .journal import name_of
 from .roofline import limit_ms
 from .state import TaskState
@@ -38,10 +39,14 @@ def tasks_of(mod: tvm.IRModule, target: Target) -> Counter[Task]:
     return Counter({max(tasks, key=lambda task: found[task]): sum(found[task] for task in tasks) for tasks in alike.values()})
 
 
-def states_of(tasks: Mapping[Task, int], target: Target, log: TuneLog, seed: int) -> dict[str, TaskState]:
+def engine_of(name: str, target: Target, log: TuneLog, seed: int) -> Engine:
+    """Return a search by its name; Tenfold's own has learned from all records that there are."""
+    return Engine(name, seed, taught(log, target, seed) if name == TENFOLD else None)
+
+
+def states_of(tasks: Mapping[Task, int], target: Target, engine: Engine) -> dict[str, TaskState]:
     """Return tasks by name, with nothing measured."""
-    teacher = taught(log, target, seed)
-    return {name_of(task): TaskState(task, count, Candidates(task, target, teacher, seed), limit_ms(task, target))
+    return {name_of(task): TaskState(task, count, Candidates(task, target, engine), limit_ms(task, target))
             for task, count in tasks.items()}
 
 

@@ -18,10 +18,11 @@ from ..support.files.temporary import TemporaryFolder
 from ..support.progress import Progress, reporter
 from ..targets.detection import physical_cores
 from .builders import Builders
+from .engines import TENFOLD, check_engine
 from .journal import Journal
 from .lanes import Lanes
 from .places import Places, places_of
-from .start import states_of, tasks_of
+from .start import engine_of, states_of, tasks_of
 from .state import TaskState
 from .tuner import Limits, Tuner
 from .whole_network import NetworkGain, WholeNetwork
@@ -47,12 +48,15 @@ class TuningSettings:
         Candidates to measure of one kernel.
     seed : int
         Of what is drawn.
+    search : str
+        What proposes candidates: ``tenfold``, or ``metaschedule`` for TVM's evolutionary search over the same spaces.
     """
 
     trials: int | None = None
     minutes: float | None = None
     per_kernel: int = 64
     seed: int = 0
+    search: str = TENFOLD
 
     def check(self) -> None:
         """Raise TenfoldError for what can't be."""
@@ -62,6 +66,7 @@ class TuningSettings:
             raise TenfoldError(f"minutes must be more than 0, not {self.minutes:g}")
         if self.per_kernel < 1:
             raise TenfoldError(f"trials of one kernel must be 1 or more, not {self.per_kernel}")
+        check_engine(self.search)
 
     @property
     def limits(self) -> Limits:
@@ -196,7 +201,7 @@ def tune_module(mod: tvm.IRModule, target: Target, places: Places, log: str | os
     journal = Journal(records, places.modelled)
     with records.alone("tune", say), _working() as folder:
         say("finding the kernels of the network")
-        states = states_of(tasks_of(mod, target), target, records, settings.seed)
+        states = states_of(tasks_of(mod, target), target, engine_of(settings.search, target, records, settings.seed))
         if not states:
             raise TenfoldError("the network has no kernels that can be tuned: it has neither convolutions nor fully connected layers")
         earlier = journal.restore(states)
