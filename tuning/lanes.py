@@ -37,6 +37,12 @@ class Slot:
         The device is its owner's, who closes it.
     lasting : bool
         What is lost when code crashes there is the device, not a process of ours.
+    names : set of str
+        Of the devices that were opened.
+    ended : str
+        Why no device is opened any more; empty as long as one may be.
+    lost_to : str
+        Why the last device that was lost was lost; empty where none was.
     """
 
     open: Callable[[], Device]
@@ -44,8 +50,9 @@ class Slot:
     lasting: bool = False
     lent: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
-    name: str = ""
+    names: set[str] = field(default_factory=set)
     ended: str = ""
+    lost_to: str = ""
     _device: Device | None = None
     _failures: int = 0
 
@@ -53,7 +60,7 @@ class Slot:
         """Return the device, opened; hold `lock` for it. TenfoldError where it can't be had."""
         if self._device is None:
             self._device = self.open()
-            self.name = self._device.name
+            self.names.add(self._device.name)
         return self._device
 
     def works(self) -> None:
@@ -63,6 +70,7 @@ class Slot:
     def lost(self, why: str) -> bool:
         """Note that it is gone; says whether to try again."""
         self.close()
+        self.lost_to = why
         self._failures += 1
         if self._failures > TRIES:
             self.ended = why

@@ -106,12 +106,13 @@ class Places:
 
     def describe(self) -> str:
         """Name what measured."""
-        names = sorted({slot.name for slot in self._slots if slot.name})
+        names = sorted(set().union(*(slot.names for slot in self._slots)))
         return ", ".join(names) if len(names) > 1 else self.first.describe()
 
     def notes(self) -> list[str]:
         """Return what a user should know of it."""
         found = [f"a device was given up: {slot.ended}" for slot in self._slots if slot.ended]
+        found += [f"a device was lost, and opened again or replaced: {slot.lost_to}" for slot in self._slots if slot.lost_to and not slot.ended]
         if self.modelled:
             found.append("times are modelled cycles: no processor took them")
         return found + ([words] if (words := note()) else [])

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import ceil, inf
 from pathlib import Path
 
 from .candidates import Candidate
@@ -47,6 +47,7 @@ class Job:
     incumbent: Candidate
     candidates: list[Candidate]
     folder: Path
+    first: bool = False  # of its task: the incumbent is a trial, too
 
 
 class Tuner:
@@ -72,6 +73,7 @@ class Tuner:
         self._earlier = self.trials
         self._jobs = 0
         self._under_way = 0
+        self._asked = 0  # candidates of the batches under way
         self.changed = threading.Condition(threading.RLock())
         self.stopping = False
 
@@ -167,6 +169,7 @@ class Tuner:
     def _finish(self, job: Job) -> None:
         job.state.busy -= 1
         self._under_way -= 1
+        self._asked -= len(job.candidates) + job.first
         if job.state.base_ms < inf and not job.state.ended:
             job.state.look_for_end(self.network_ms, self.limits.per_task)
         self.changed.notify_all()
@@ -185,21 +188,29 @@ class Tuner:
         return (trials is not None and self.made >= trials) or (seconds is not None and self.seconds >= seconds)
 
     def _job(self) -> Job | None:
-        """A batch for the task that is most worth it, if there is one that can be begun."""
+        """A batch for the task that is most worth it, if there is one that can be begun.
+
+        The last batches are small, so that several devices end at about the same time.
+        """
+        most = BATCH
+        if self.limits.trials is not None:
+            room = self.limits.trials - self.made - self._asked
+            if room <= 0:
+                return None
+            most = min(BATCH, room, ceil(room / (self._under_way + 1)))
         free = [state for state in self.states if not state.ended and not (state.busy and state.base_ms == inf)]
         for state in sorted(free, key=lambda state: -self._worth(state)):
-            left = self.limits.per_task - state.trials
-            if self.limits.trials is not None:
-                left = min(left, self.limits.trials - self.made)
+            left = min(most, self.limits.per_task - state.trials)
             incumbent = state.best
             first = state.base_ms == inf
-            count = min(BATCH, left - first)
+            count = left - first
             candidates = [each for each in state.candidates.propose(count) if each != incumbent] if count > 0 else []
             if candidates or first:
                 self._jobs += 1
                 self._under_way += 1
+                self._asked += len(candidates) + first
                 state.busy += 1
-                return Job(state, incumbent, candidates, self._folder / str(self._jobs))
+                return Job(state, incumbent, candidates, self._folder / str(self._jobs), first)
             if not state.busy:
                 state.ended = "nothing is left to try"
         return None

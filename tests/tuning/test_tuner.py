@@ -135,6 +135,27 @@ def test_one_of_two_devices_that_dies_leaves_the_work_to_the_other(tmp_path):
     assert session.tuner.trials >= 40
 
 
+@pytest.mark.parametrize("devices", [1, 2, 4])
+def test_all_devices_measure_at_once_and_together_no_more_than_was_asked_for(tmp_path, devices):
+    busy, most, lock = 0, 0, threading.Lock()
+
+    class Counted(FakeDevice):
+        def time(self, handle, runs=None):
+            nonlocal busy, most
+            with lock:
+                busy += 1
+                most = max(most, busy)
+            try:
+                return super().time(handle, runs)
+            finally:
+                with lock:
+                    busy -= 1
+
+    session = Session(tmp_path, [conv_task(filters) for filters in (32, 48, 64, 80)], limits=Limits(trials=70))
+    session.run([Counted(rugged, 0.002, seed=seed) for seed in range(devices)], overlaps=True)
+    assert session.tuner.made == 70 and most == devices
+
+
 def test_devices_that_come_later_join(tmp_path, monkeypatch):
     monkeypatch.setattr("tenfold.tuning.lanes.LOOK", 0.05)
     more = [FakeDevice(rugged, 0.0005) for _ in range(2)]

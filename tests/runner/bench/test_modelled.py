@@ -1,21 +1,18 @@
 """Modelled cycles: blocks and misses become cycles, and a network is priced where the tools are there."""
 from __future__ import annotations
 
-import shutil
-
 import pytest
+from modelled_checks import LACKS, lacks_llvm
 from tenfold.factorization import METHODS, Layer
 from tenfold.passes.layer_module import layer_module
-from tenfold.runner.bench import mca, modelled
+from tenfold.runner.bench import modelled
 from tenfold.runner.bench.timed_module import TimedModules
 from tenfold.runner.devices.counted import Block, CacheLevel, Counts
-from tenfold.runner.devices.emulated import emulator_for
 from tenfold.search.settings import Settings
 from tenfold.search.timing.latency_table import LatencyTable, TimedLayer
 from tenfold.search.timing.timer import model_of, open_timer
 from tenfold.support.errors import TenfoldError
 from tenfold.targets import resolve
-from tenfold.targets.architectures import this_architecture
 
 PRESETS = ("cortex-a53", "cortex-a72", "cortex-a76", "cortex-a78", "neoverse-n1", "neoverse-v1", "neoverse-v2", "apple-m1")
 FMLA, BACK = "4e22cc20", "54ffffc1"  # fmla v0.4s, v1.4s, v2.4s; b.ne
@@ -23,28 +20,7 @@ FMA, BACK_X86 = "e8a875e2c4", "f975"  # vfmadd213ps %ymm0, %ymm1, %ymm5; jne
 CONV = Layer("conv", "conv2d", (16, 16, 3, 3), padding=(1, 1, 1, 1), input_size=(8, 8), output_size=(8, 8))
 
 
-def lacks_llvm() -> str:
-    try:
-        mca.llvm_version()
-    except TenfoldError as error:
-        return str(error)
-    return ""
-
-
-def lacks_all(architecture: str, compiler: str) -> str:
-    """Why nothing can be counted here; empty where it can."""
-    emulator = emulator_for(architecture)
-    if emulator is None or emulator.endswith("-static"):
-        return f"there is no qemu-{architecture} that takes plugins"
-    if shutil.which(compiler) is None:
-        return f"there is no {compiler}"
-    return lacks_llvm()
-
-
 needs_llvm = pytest.mark.skipif(bool(lacks_llvm()), reason=lacks_llvm())
-LACKS = {"cortex-a72": lacks_all("aarch64", "aarch64-linux-gnu-g++"), "zen3": lacks_all("x86_64", "g++")}
-if this_architecture() != "x86_64":
-    LACKS["zen3"] = "there is no compiler for x86-64"
 needs_all = pytest.mark.skipif(bool(LACKS["cortex-a72"]), reason=LACKS["cortex-a72"])
 needs_x86 = pytest.mark.skipif(bool(LACKS["zen3"]), reason=LACKS["zen3"])
 
