@@ -36,7 +36,7 @@ def kernels_table(states: Sequence[TaskState], title: str = "", dropped: Sequenc
         table.add_row(
             state.task.workload, str(state.count), str(state.trials), f"{state.base_ms:.3g}" if known else "",
             f"{state.ms:.3g}" if known else "", f"{100 * (state.base_ms / state.ms - 1):.1f}" if gained else "",
-            f"{100 * state.share_of_limit:.0f}" if known and state.limit_ms else "", _words(state, state in dropped),
+            f"{100 * state.share_of_limit:.0f}" if known and state.share_of_limit else "", _words(state, state in dropped),
             style="bold" if gained else "",
         )  # fmt: skip
     return table

@@ -1,7 +1,8 @@
 """Devices at work for a tuner: each has threads that take batches, build them and measure them, until nothing is left.
 
-On this machine batches are built and measured one after the other: building would disturb measuring. For a device elsewhere, and for a
-GPU, two threads take turns: one batch is built while the other is measured.
+Where networks use all cores of this machine, batches are built and measured one after the other: a kernel takes twice as long while something
+is built (`tests/benchmarks/tuning/disturbance.py`). Where they leave a core free, for a device elsewhere, and for a GPU two threads take
+turns: one batch is built while the other is measured.
 """
 from __future__ import annotations
 

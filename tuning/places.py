@@ -76,7 +76,7 @@ class Places:
             raise TenfoldError(f"device {self.first.name}: it can't run target {target.name}: {lack}; give --device for one that can")
         check_tools(target)
 
-    def slots(self) -> list[Slot]:
+    def slots(self, target: Target) -> list[Slot]:
         """Return room for each device that is there now; the first one is the one that is open."""
         elsewhere = isinstance(self.first, Remote)
         opened: list[Device] = [self.first]
@@ -84,11 +84,19 @@ class Places:
         def open_one() -> Device:
             return self.first if self.lent else opened.pop() if opened else self._open()
 
-        overlaps = elsewhere or self.modelled or gpu_named(self.first) is not None
+        overlaps = elsewhere or gpu_named(self.first) is not None or self.free_cores(target) > 0
         count = physical_cores() if self.modelled else max(1, self._count()) if self._tracked else 1
         count = 1 if self.lent else count
-        self._slots = [Slot(open_one, overlaps and not self.modelled, elsewhere, self.lent) for _ in range(count)]
+        self._slots = [Slot(open_one, overlaps, elsewhere, self.lent) for _ in range(count)]
         return self._slots
+
+    def free_cores(self, target: Target) -> int:
+        """Return the cores of this machine that measuring leaves free: building on them does not disturb it. 0 where all are needed."""
+        return max(0, physical_cores() - target.cores) if self.here else 0
+
+    def builders(self, target: Target) -> int:
+        """Return how many processes may build candidates at once."""
+        return self.free_cores(target) or physical_cores()
 
     def joining(self) -> tuple[Callable[[], int], Callable[[], Slot]] | None:
         """Return what counts the devices that there are, and what makes room for one more; None where none can come."""

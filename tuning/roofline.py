@@ -15,7 +15,7 @@ WINOGRAD = 4.0  # multiply-accumulates by definition over those of F(4 x 4, 3 x 
 
 def limit_ms(task: Task, target: Target) -> float:
     """Return the least milliseconds that a task could take; 0 where the machine is not described."""
-    macs = sum(_least_macs(layer, task) for layer in task.layers)
+    macs = sum(map(_least_macs, task.layers))
     if isinstance(target, CpuTarget):
         model = target.model
         per_cycle = model.fma_per_cycle * target.lanes * target.cores
@@ -27,11 +27,11 @@ def limit_ms(task: Task, target: Target) -> float:
     return 0.0
 
 
-def _least_macs(layer: TaskLayer, task: Task) -> float:
+def _least_macs(layer: TaskLayer) -> float:
     macs = Task((layer,)).macs
     workload = layer.workload
     by_winograd = isinstance(workload, ConvWorkload) and workload.geometry.kernel == (3, 3) and workload.geometry.stride == (1, 1) \
-        and workload.geometry.plain and not workload.depthwise and len(task.layers) == 1
+        and workload.geometry.plain and not workload.depthwise
     return macs / WINOGRAD if by_winograd else macs
 
 

@@ -9,6 +9,7 @@ from ..schedules.task import Task
 from .candidates import Candidate, Candidates
 
 NEAR_LIMIT = 0.95     # of what the machine could do: a task that is there is left
+REFUTED = 1.05        # times it: the machine is faster than its description, and what it could do is not known
 LEAST_GAIN = 0.0005   # of its latency: a task whose next trial is expected to gain less is left
 LEAST_SHARE = 0.0001  # of the whole network's latency, likewise
 UNSEEN_GAIN = 0.05    # of its latency: what the first trials of a task are expected to gain
@@ -69,8 +70,9 @@ class TaskState:
 
     @property
     def share_of_limit(self) -> float:
-        """Part of what the machine could do at best; above 1 where an algorithm needs fewer multiplications than counted."""
-        return self.limit_ms / self.ms if self.ms < inf else 0.0
+        """Part of what the machine could do at best; 0 where that is not known, or where a measurement has refuted it."""
+        share = self.limit_ms / self.ms if self.ms < inf else 0.0
+        return share if share <= REFUTED else 0.0
 
     @property
     def gained_ms(self) -> float:

@@ -16,7 +16,6 @@ from ..support.errors import TenfoldError
 from ..support.files.inputs import protect
 from ..support.files.temporary import TemporaryFolder
 from ..support.progress import Progress, reporter
-from ..targets.detection import physical_cores
 from .builders import Builders
 from .engines import TENFOLD, check_engine
 from .journal import Journal
@@ -210,8 +209,8 @@ def tune_module(mod: tvm.IRModule, target: Target, places: Places, log: str | os
                 state.look_for_end(sum(each.count * each.ms for each in states.values() if each.ms < inf), settings.per_kernel)
         tuner = Tuner(list(states.values()), settings.limits, folder / "candidates", journal.keep, journal.record)
         disturbance = Disturbance()
-        with Builders(target, physical_cores()) as builders:
-            lanes = Lanes(tuner, builders, places.slots(), places.joining())
+        with Builders(target, places.builders(target)) as builders:
+            lanes = Lanes(tuner, builders, places.slots(target), places.joining())
             say("measuring kernels")
             interrupted = lanes.run(lambda: None if watch is None else watch(tuner))
         load = disturbance.load()  # the processes that built and measured have ended: what they took is our own

@@ -75,6 +75,13 @@ def test_what_is_at_the_limit_is_left(tmp_path):
     assert "% of what the machine can do" in state.ended and state.trials <= 8
 
 
+def test_a_limit_that_a_measurement_refutes_ends_nothing(tmp_path):
+    session = Session(tmp_path, limit_ms=3.0)
+    session.run([FakeDevice(rugged)])
+    [state] = session.states
+    assert state.share_of_limit == 0 and state.trials >= 24
+
+
 def test_it_ends_where_no_gain_is_expected(tmp_path):
     session = Session(tmp_path, limits=Limits())
     session.run([FakeDevice(lambda key: 1.0)])

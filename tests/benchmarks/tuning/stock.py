@@ -51,16 +51,13 @@ def tune_stock(model: Path, seconds: float, threads: int, folder: Path) -> tuple
     from tvm.s_tir import meta_schedule as ms
     from tvm.s_tir.meta_schedule.measure_callback import AddToDatabase, PyMeasureCallback, UpdateCostModel
 
+    ends: list[float] = []  # of measured candidates
+
     @derived_object
     class Clock(PyMeasureCallback):
-        begin: float | None = None
-        trials = 0
-
         def apply(self, scheduler: Any, task: Any, candidates: Any, built: Any, measured: Any) -> None:
-            Clock.trials += len(measured)
-            if Clock.begin is None:
-                Clock.begin = time.monotonic()
-            if time.monotonic() - Clock.begin > seconds:
+            ends.extend([time.monotonic()] * len(measured))
+            if ends[-1] - ends[0] > seconds:
                 raise TimeUpError
 
     passes = relax.transform
@@ -80,7 +77,7 @@ def tune_stock(model: Path, seconds: float, threads: int, folder: Path) -> tuple
         logging.disable(logging.NOTSET)
     database = ms.database.JSONDatabase(work_dir=str(folder / "stock"))
     machine = relax.VirtualMachine(ms.relax_integration.compile_relax(database, mod, target, {}), tvm.cpu())
-    return lambda x: machine["main"](tvm.runtime.tensor(x)), Clock.trials
+    return lambda x: machine["main"](tvm.runtime.tensor(x)), len(ends)
 
 
 def tune_own(model: Path, seconds: float, threads: int, folder: Path) -> tuple[dict[str, Callable[[np.ndarray], Any]], dict[str, Any]]:
