@@ -46,6 +46,8 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--cpu", action="append", default=[], metavar="NAME", help="arm suites: a preset; default: the suite's")
     parser.add_argument("--root", type=Path, metavar="DIR", help="arm: what arm/root.sh made; default: no rivals")
     parser.add_argument("--data", type=Path, metavar="DIR", help="arm: what examples/data.py made; default: no searched networks")
+    parser.add_argument("--logs", type=Path, metavar="DIR", help="tuning: keep the records of all rows there; default: nowhere")
+    parser.add_argument("--search", metavar="NAME", help="tuning: tenfold or metaschedule; default: tenfold")
     return parser.parse_args(arguments)
 
 

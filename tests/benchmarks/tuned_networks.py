@@ -1,6 +1,6 @@
 """What tuning gains: networks, dense and factored, tuned from nothing; then with the records and without, in turns.
 
-A row is a network. Its trials go to a log of its own, so that each row begins with nothing.
+A row is a network. Its trials go to a log of its own, so that each row begins with nothing; with `--logs` what it found is kept.
 """
 from __future__ import annotations
 
@@ -44,28 +44,32 @@ class Tuned:
     out : Console
     """
 
-    engines = ["tenfold"]
-
     def __init__(self, options: argparse.Namespace, out: Console) -> None:
         self.threads = options.threads or resolve("host").cores
         self.seconds = options.seconds or SECONDS
+        self.logs, self.search = options.logs, options.search or "tenfold"
+        self.engines = [self.search]
         self.machine = describe_machine(())
 
     def measure(self, case: Case) -> dict[str, Any]:
         """Tune, with a log of its own."""
         import tenfold
+        from tenfold.tuning.merge import merge
 
         ((_, write),) = case.models.items()
         with tempfile.TemporaryDirectory(prefix="tenfold-bench-") as folder:
             watch = Watch()
-            settings = tenfold.TuningSettings(minutes=self.seconds / 60)
+            settings = tenfold.TuningSettings(minutes=self.seconds / 60, search=self.search)
             model = write(Path(folder))
             plan = by_energy(model) if case.facts["form"] == "factored" else None
             found = tenfold.tune(model, log=Path(folder) / "log", plan=plan, threads=self.threads, settings=settings).to_json()
             others = watch.load().others or 0.0
+            if self.logs is not None and any(kernel["kept"] for kernel in found["kernels"]):
+                merge([Path(folder) / "log"] + [self.logs] * self.logs.exists(), self.logs)
+        facts = {"search": self.search, "seconds_allowed": self.seconds}
         kept = ("workload", "count", "trials", "model_ms", "best_ms", "limit_ms", "kept", "ended", "curve")
         return {
-            "name": case.name, "lists": list(case.lists), **case.facts, "cores_of_others": others,
+            "name": case.name, "lists": list(case.lists), **case.facts, **facts, "cores_of_others": others,
             "trials": found["trials"], "seconds": found["seconds"],
             "ms": {"model": found["network"]["before_ms"], "tuned": found["network"]["after_ms"]},
             "kernels": [{name: kernel[name] for name in kept} for kernel in found["kernels"]],
@@ -112,4 +116,4 @@ def _trials_to(row: dict[str, Any], share: float) -> str:
     return str(sorted(counts)[len(counts) // 2]) if counts else ""
 
 
-SUITE = Suite(cases, Tuned, table, caption, frozenset({"threads", "seconds", "cache"}))
+SUITE = Suite(cases, Tuned, table, caption, frozenset({"threads", "seconds", "cache", "logs", "search"}))
