@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("model", nargs="?", default=str(MODEL))
     parser.add_argument("--trials", type=int, default=60, help="candidates to measure")
     parser.add_argument("--minutes", type=float, help="stop after so many minutes")
-    parser.add_argument("--log", default="tune_logs", help="the folder of the records")
+    parser.add_argument("--log", help="the folder of the records; default: that of the user's cache")
     options = parser.parse_args()
 
     settings = tenfold.TuningSettings(trials=options.trials, minutes=options.minutes)
@@ -32,7 +32,7 @@ def main() -> None:
             print(f"{kernel['workload']}: {kernel['model_ms']:.4g} -> {kernel['best_ms']:.4g} ms, {kernel['trials']} trials")
 
     plain = tenfold.compile(options.model, tune_log=False)
-    tuned = tenfold.compile(options.model, tune_log=options.log)
+    tuned = tenfold.compile(options.model, tune_log=options.log or True)
     rng = np.random.default_rng(0)
     inputs = {port.name: rng.standard_normal(port.shape).astype(port.dtype) for port in plain.manifest.inputs}
     times = [[milliseconds(artifact, inputs) for artifact in (plain, tuned)] for _ in range(ROUNDS)]

@@ -25,6 +25,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: -slow[item.path])
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are CPUs: tests of devices, trackers and servers mostly wait."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 def pytest_collection_finish() -> None:
     """What imports made is there until the end: it need not be searched for garbage, which takes half a second each time."""
     gc.collect()

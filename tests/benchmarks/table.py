@@ -25,6 +25,7 @@ from suite import Table
 from tenfold.runner.report import count, milliseconds
 from tenfold.support.errors import TenfoldError
 from tenfold.support.files.folder import write_text
+from tuning.tables import sections as tuning_sections
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -224,6 +225,7 @@ def house_pages() -> dict[Path, dict[str, str]]:
     return {ROOT / "README.md": {"networks": brief(read(RESULTS / "networks.json"))},
             ROOT / "docs" / "benchmarks.md": whole_sections(RESULTS) | searches,
             ROOT / "docs" / "arm.md": arm_sections(RESULTS / "arm", read, markdown),
+            ROOT / "docs" / "tuning.md": tuning_sections(RESULTS / "tuning", read, markdown),
             ROOT / "docs" / "cuda.md": cuda_sections(RESULTS / "cuda", read, markdown)}
 
 
