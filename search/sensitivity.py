@@ -49,7 +49,7 @@ class Sensitivity:
         self.statistics = {} if rewriter.calibration is None else rewriter.calibration.statistics
         self._store = store
         self._context = {
-            "model": rewriter.network.sha256,
+            "model": rewriter.network.key,
             "data": rewriter.calibration.sha256 if rewriter.calibration else "",
             "code": code_version(*CODE),
         }
