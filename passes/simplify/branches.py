@@ -5,9 +5,9 @@
     x -> Mul -> Add -----+                           W = W3 + (W1 in the middle) + diag(scale),   b = b3 + b1 + shift
     x -------------------+
 
-That is RepVGG, MobileOne and ACNet as they were trained. A branch may be a run of linear layers (1 x 1 and an average pool behind it, the two factors
-of a low-rank update), and dense layers are branches too. Kernels are put on one grid, groups are written out. Branches are merged two by two, as long
-as that is cheaper: 1 x 7 and 7 x 1 stay as they are.
+That is RepVGG, MobileOne and ACNet as they were trained. A branch may be a run of linear layers (1 x 1 and an average pool behind it,
+the two factors of a low-rank update), and dense layers are branches too. Kernels are put on one grid, groups are written out. Branches
+are merged two by two, as long as that is cheaper: 1 x 7 and 7 x 1 stay as they are.
 """
 from __future__ import annotations
 
@@ -19,11 +19,9 @@ from onnxscript import ir
 from .editing import elements, fits, insert, is_float, operator, sizes, sole_producer, supplant
 from .emit import replace_by_layer
 from .kernel import added, added_grid
-from .linear import Linear, identity, linear, merged_work, spatial
+from .linear import Linear, identity, layer_work, runs_to, spatial
 from .rewrite import Rewrite
 from .work import Work
-
-LONGEST_RUN = 6  # of linear layers in one branch
 
 
 class Branches(Rewrite):
@@ -45,7 +43,7 @@ class Branches(Rewrite):
 
     def _merge(self, node: ir.Node, leaves: list[ir.Value], last: bool) -> str | None:
         """Merge the two leaves of the sum for which that pays most."""
-        runs = [list(_runs(leaf, last)) for leaf in leaves]
+        runs = [[identity(leaf, last), *runs_to(sole_producer(leaf), last)] for leaf in leaves]
         best = None
         for (i, a_runs), (j, b_runs) in combinations(enumerate(runs), 2):
             for a in a_runs:
@@ -79,21 +77,6 @@ def _leaves(node: ir.Node, shape: tuple[int, ...] | None) -> Iterator[ir.Value]:
             yield value
 
 
-def _runs(leaf: ir.Value, last: bool) -> Iterator[Linear]:
-    """The runs of linear layers that end in a leaf, shortest first; the empty one is the leaf itself."""
-    run = identity(leaf, last)
-    yield run
-    value = leaf
-    for _ in range(LONGEST_RUN):
-        node = sole_producer(value)
-        before = None if node is None else linear(node, last)
-        joined = None if before is None else before if not run.nodes else before.then(run)
-        if joined is None:
-            return
-        run, value = joined, joined.source
-        yield run
-
-
 def _sum(a: Linear, b: Linear, result: ir.Value) -> tuple[Linear, float] | None:
     """Two runs from one value as one layer, and the time that it costs more than they do; None where that does not pay."""
     if a.layer is None and b.layer is None:
@@ -104,12 +87,12 @@ def _sum(a: Linear, b: Linear, result: ir.Value) -> tuple[Linear, float] | None:
     if grid is None:
         return None
     before = a.work + b.work + Work.elementwise(3 * elements(result))
-    work = merged_work(grid, a.source, result)
+    main = max((a, b), key=lambda run: -1 if run.layer is None else elements(run.layer.inputs[1]))
+    work = layer_work(grid, a.source, result, main.layer, a.shifted or b.shifted)
     if not work.pays_instead_of(before):
         return None
-    main = max((a, b), key=lambda run: -1 if run.layer is None else elements(run.layer.inputs[1]))
     merged = Linear(
-        a.source, main.result, (*a.nodes, *b.nodes), a.last, grid, True, lambda: added(a.kernel(), b.kernel(), grid), work
+        a.source, main.result, (*a.nodes, *b.nodes), a.last, grid, None, lambda: added(a.kernel(), b.kernel(), grid), work
     )
     return merged, work.time - before.time
 

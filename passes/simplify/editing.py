@@ -45,7 +45,9 @@ def sole_producer(value: ir.Value | None) -> ir.Node | None:
     return node if node is not None and alone(value) and len(node.outputs) == 1 else None
 
 
-def insert(before: ir.Node, op_type: str, inputs: list[ir.Value | None], name: str, shape: tuple[int, ...], **attributes: object) -> ir.Value:
+def insert(
+    before: ir.Node, op_type: str, inputs: list[ir.Value | None], name: str, shape: tuple[int, ...], **attributes: object
+) -> ir.Value:
     """Put a new node before another one, and return what it makes.
 
     Parameters
@@ -78,6 +80,18 @@ def free_name(graph: ir.Graph, name: str) -> str:
         number += 1
         unique = f"{name}_{number}"
     return unique
+
+
+def add_integers(name: str, numbers: tuple[int, ...], graph: ir.Graph) -> ir.Value:
+    """A new initializer of int64, such as a shape.
+
+    Parameters
+    ----------
+    name : str
+    numbers : tuple of int
+    graph : ir.Graph
+    """
+    return initializer(graph, name, np.array(numbers, np.int64))
 
 
 def add_constant(like: ir.Value, name: str, array: np.ndarray, graph: ir.Graph) -> ir.Value:

@@ -1,4 +1,4 @@
-"""A kernel as nodes: the convolution or dense layer that takes the place of those that were merged, under the name of the largest of them."""
+"""A kernel as nodes: the layer that takes the place of those that were merged, under the name of the largest of them."""
 from __future__ import annotations
 
 import re

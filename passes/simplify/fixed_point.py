@@ -12,9 +12,17 @@ from onnxscript import ir
 from ...frontends.onnx.layer_names import name_layers
 from ...frontends.onnx.normalize import infer_shapes
 from ...support.errors import TenfoldError
+from .affine import Affine
 from .branches import Branches
+from .chains import Chains
+from .common import Common
+from .dead_channels import DeadChannels
+from .global_average import GlobalAverage
+from .pooling import Pooling
 from .rewrite import Rewrite
+from .space_to_depth import SpaceToDepth
 from .totals import Totals
+from .upsampling import Upsampling
 
 MOST_ROUNDS = 100  # of all rewrites: each makes the network smaller, so that there is an end
 
@@ -60,7 +68,7 @@ class Simplified:
         return {"before": asdict(self.before), "after": asdict(self.after), "merges": [asdict(merge) for merge in self.merges]}
 
 
-REWRITES: tuple[type[Rewrite], ...] = (Branches,)
+REWRITES: tuple[type[Rewrite], ...] = (Common, Affine, Branches, Pooling, GlobalAverage, Upsampling, SpaceToDepth, Chains, DeadChannels)
 
 
 def rewrite_names() -> tuple[str, ...]:

@@ -3,7 +3,8 @@
     (A + B) x = A x + B x         both on one grid of taps: the smaller kernel is padded with zeros, groups are written out
     B (A x)   = (B A) x           taps convolved; strides multiply
 
-A dense layer is a kernel without spatial axes; identities, batch norms, average pools and space-to-depth are kernels too. All weights are float64.
+A dense layer is a kernel without spatial axes. Identities, batch norms, average pools and space-to-depth are kernels too. All weights are
+float64.
 """
 from __future__ import annotations
 
@@ -187,7 +188,7 @@ def composed(first: Kernel, second: Kernel, grid: Grid) -> Kernel:
             start = tap * second.grid.dilation[axis] * first.grid.stride[axis] // grid.dilation[axis]
             step = first.grid.dilation[axis] // grid.dilation[axis] if first.grid.kernel[axis] > 1 else 1
             place.append(slice(start, start + (first.grid.kernel[axis] - 1) * step + 1, step))
-        part = outer[(slice(None), slice(None), slice(None), *taps)]
+        part = outer[(slice(None),) * 3 + taps]
         weight[tuple(place)] += np.einsum("gom,gmi...->goi...", part, inner, optimize=True)
     sums = second.weight.sum(axis=tuple(range(2, second.weight.ndim)))
     total = second.bias + _dense(sums, second.grid.groups) @ first.bias
@@ -199,7 +200,7 @@ def _dense(matrix: np.ndarray, groups: int) -> np.ndarray:
 
 
 def with_groups(weight: np.ndarray, groups: int, fewer: int) -> np.ndarray:
-    """A grouped weight written out for fewer groups, of which the given number is a multiple: zeros between channels of different groups."""
+    """A grouped weight written out for fewer groups, of which the given number is a multiple: zeros between different groups."""
     if groups == fewer:
         return weight
     outputs, inputs = weight.shape[:2]

@@ -7,19 +7,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from onnxscript import ir
 
 from ...frontends.onnx.initializers import constant, is_constant
-from .editing import elements, is_float, operator, sizes
+from .editing import elements, is_float, operator, sizes, sole_producer
 from .kernel import Grid, Kernel, Sizes, composed, composed_grid
 from .work import Work
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 AFFINE = ("Mul", "Div", "Add", "Sub")
+LONGEST_RUN = 6  # of nodes
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class Linear:
     last : bool
         Channels are on the last axis, and there are no spatial axes.
     grid : Grid
-    shifted : bool
-        False: the bias is zero for sure.
+    bias : ndarray or None
+        None: it is not zero, and known only when the kernel is.
     kernel : callable
         Works out the numbers, which may be many.
     work : Work
@@ -48,9 +49,20 @@ class Linear:
     nodes: tuple[ir.Node, ...]
     last: bool
     grid: Grid
-    shifted: bool
+    bias: np.ndarray | None
     kernel: Callable[[], Kernel]
     work: Work
+
+    @property
+    def shifted(self) -> bool:
+        """Whether there is a bias; False: it is zero for sure."""
+        return self.bias is None or bool(self.bias.any())
+
+    @property
+    def offset(self) -> np.ndarray:
+        """The bias of a single node."""
+        assert self.bias is not None
+        return self.bias
 
     @property
     def layer(self) -> ir.Node | None:
@@ -65,8 +77,9 @@ class Linear:
         grid = composed_grid(self.grid, second.grid, spatial(self.source, self.last), not self.shifted)
         if grid is None:
             return None
+        bias = None if self.shifted or second.shifted else np.zeros(grid.outputs)
         return Linear(
-            self.source, second.result, (*self.nodes, *second.nodes), self.last, grid, self.shifted or second.shifted,
+            self.source, second.result, (*self.nodes, *second.nodes), self.last, grid, bias,
             lambda: composed(self.kernel(), second.kernel(), grid), self.work + second.work,
         )  # fmt: skip
 
@@ -94,11 +107,49 @@ def merged_work(grid: Grid, source: ir.Value, result: ir.Value) -> Work:
     return Work.layer(elements(result) * (grid.params // grid.outputs), moved, grid)
 
 
+def layer_work(grid: Grid, source: ir.Value, result: ir.Value, main: ir.Node | None, shifted: bool) -> Work:
+    """The work of one layer of this grid, with the Add that a MatMul needs for its bias.
+
+    Parameters
+    ----------
+    grid : Grid
+    source, result : ir.Value
+        What it reads, and a value of the shape of what it makes.
+    main : ir.Node
+        The layer that it takes the place of.
+    shifted : bool
+        Whether it has a bias.
+    """
+    work = merged_work(grid, source, result)
+    apart = shifted and (operator(main) == "MatMul" or (operator(main) == "Gemm" and len(sizes(result) or ()) != 2))
+    return work + Work.elementwise(2 * elements(result)) if apart else work
+
+
 def identity(value: ir.Value, last: bool) -> Linear:
     """The value itself."""
     count, axes = channels(value, last), len(spatial(value, last))
     kernel = Kernel.affine(np.ones(count), np.zeros(count), axes)
-    return Linear(value, value, (), last, kernel.grid, False, lambda: kernel, Work())
+    return Linear(value, value, (), last, kernel.grid, kernel.bias, lambda: kernel, Work())
+
+
+def runs_to(node: ir.Node | None, last: bool) -> Iterator[Linear]:
+    """The runs of linear layers that end with a node, shortest first. Before that node, each makes what it makes for the next one alone.
+
+    Parameters
+    ----------
+    node : ir.Node or None
+        None: there are no runs.
+    last : bool
+        As of `linear`.
+    """
+    run: Linear | None = None
+    for _ in range(LONGEST_RUN):
+        before = None if node is None else linear(node, last)
+        run = before if run is None or before is None else before.then(run)
+        if before is None or run is None:
+            return
+        yield run
+        node = sole_producer(run.source)
 
 
 def linear(node: ir.Node, last: bool) -> Linear | None:
@@ -184,7 +235,7 @@ def _affine(node: ir.Node, last: bool) -> Linear | None:
     x, scale, shift = found
     kernel = Kernel.affine(scale, shift, len(spatial(x, last)))
     work = Work.elementwise(elements(x) + elements(node.outputs[0]))
-    return Linear(x, node.outputs[0], (node,), last, kernel.grid, bool(shift.any()), lambda: kernel, work)
+    return Linear(x, node.outputs[0], (node,), last, kernel.grid, shift, lambda: kernel, work)
 
 
 def _layer(node: ir.Node, last: bool, grid: Grid, bias: np.ndarray, weigh: Callable[[], np.ndarray]) -> Linear | None:
@@ -192,7 +243,7 @@ def _layer(node: ir.Node, last: bool, grid: Grid, bias: np.ndarray, weigh: Calla
     if is_constant(source) or grid.output_size(spatial(source, last)) != spatial(result, last) or channels(result, last) != grid.outputs:
         return None
     return Linear(
-        source, result, (node,), last, grid, bool(bias.any()), lambda: Kernel(grid, weigh(), bias), merged_work(grid, source, result)
+        source, result, (node,), last, grid, bias, lambda: Kernel(grid, weigh(), bias), merged_work(grid, source, result)
     )
 
 
@@ -232,20 +283,25 @@ def _average_pool(node: ir.Node) -> Linear | None:
     grid = Grid(count, count, kernel, stride, dilation, tuple(pads[:half]), tuple(pads[half:]), count)
     if grid.output_size(spatial(x, False)) != spatial(node.outputs[0], False):
         return None
-    number = 1 / math.prod(kernel)
-    return Linear(
-        x, node.outputs[0], (node,), False, grid, False, lambda: Kernel(grid, np.full((count, 1, *kernel), number), np.zeros(count)),
-        Work.pool(elements(node.outputs[0]) * math.prod(kernel), elements(x) + elements(node.outputs[0])),
-    )  # fmt: skip
+    number, zeros = 1 / math.prod(kernel), np.zeros(count)
+    work = Work.pool(elements(node.outputs[0]) * math.prod(kernel), elements(x) + elements(node.outputs[0]))
+
+    def whole() -> Kernel:
+        return Kernel(grid, np.full((count, 1, *kernel), number), zeros)
+
+    return Linear(x, node.outputs[0], (node,), False, grid, zeros, whole, work)
 
 
 def _space_to_depth(node: ir.Node) -> Linear | None:
     x, block = node.inputs[0], node.attributes.get_int("blocksize", 1)
-    return block_map(x, node.outputs[0], (node,), block, [(row, column) for row in range(block) for column in range(block)])
+    pixels = [(channel, row, column) for row in range(block) for column in range(block) for channel in range(channels(x, False))]
+    return block_map(x, node.outputs[0], (node,), block, pixels)
 
 
-def block_map(x: ir.Value, result: ir.Value, nodes: tuple[ir.Node, ...], block: int, places: list[tuple[int, int]]) -> Linear | None:
-    """Space to depth, which takes one pixel of each block after the other, all channels of it.
+def block_map(
+    x: ir.Value, result: ir.Value, nodes: tuple[ir.Node, ...], block: int, pixels: list[tuple[int, int, int]]
+) -> Linear | None:
+    """Space to depth: each output channel takes one channel of one pixel of each block.
 
     Parameters
     ----------
@@ -254,23 +310,23 @@ def block_map(x: ir.Value, result: ir.Value, nodes: tuple[ir.Node, ...], block: 
         What computes it.
     block : int
         Rows and columns of a block.
-    places : list of (int, int)
-        Row and column of the pixels, in the order of the output's channels.
+    pixels : list of (int, int, int)
+        Channel, row and column, in the order of the output's channels.
     """
     count, size = channels(x, False), spatial(x, False)
     if len(size) != 2:
         return None
-    grid = Grid(len(places) * count, count, (block, block), (block, block), (1, 1), (0, 0), (0, 0), 1)
+    grid = Grid(len(pixels), count, (block, block), (block, block), (1, 1), (0, 0), (0, 0), 1)
     if grid.output_size(size) != spatial(result, False) or grid.outputs != channels(result, False):
         return None
 
     def kernel() -> Kernel:
-        weight = np.zeros((len(places), count, count, block, block))
-        for number, (row, column) in enumerate(places):
-            weight[number, :, :, row, column] = np.eye(count)
-        return Kernel(grid, weight.reshape(grid.outputs, count, block, block), np.zeros(grid.outputs))
+        weight = np.zeros((len(pixels), count, block, block))
+        for number, pixel in enumerate(pixels):
+            weight[(number,) + pixel] = 1
+        return Kernel(grid, weight, np.zeros(len(pixels)))
 
-    return Linear(x, result, nodes, False, grid, False, kernel, Work.elementwise(elements(x) + elements(result)))
+    return Linear(x, result, nodes, False, grid, np.zeros(grid.outputs), kernel, Work.elementwise(elements(x) + elements(result)))
 
 
 def _gemm(node: ir.Node) -> Linear | None:
