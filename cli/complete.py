@@ -9,7 +9,9 @@ METHODS = (
     "svd", "spatial_svd", "channel_svd", "tucker2", "monochromatic", "biclustering_svd", "biclustering_outer", "separable_basis", "cp",
     "flattened", "flattened_vhl", "decoupled", "decoupled_pointwise_first",
 )  # as in factorization, which imports NumPy
-REWRITES = ("branches",)  # as in passes/simplify
+REWRITES = (
+    "common", "affine", "branches", "pooling", "global_average", "upsampling", "space_to_depth", "chains", "dead_channels",
+)  # as in passes/simplify
 PRECISIONS = ("float32", "tf32", "fp16")  # as in targets
 PICTURES = ("filters", "parameters", "spectra")
 

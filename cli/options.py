@@ -54,7 +54,9 @@ READING = {
 Keywords = dict[str, Any]
 
 
-def reading_keywords(input_shape: list[str] | None, batch: int | None, outputs: list[str] | None, trust: bool, no_simplify: bool) -> Keywords:
+def reading_keywords(
+    input_shape: list[str] | None, batch: int | None, outputs: list[str] | None, trust: bool, no_simplify: bool
+) -> Keywords:
     """The options of `READING` as the API has them: the attributes of `frontends.Reading`.
 
     Parameters

@@ -200,7 +200,7 @@ def _evaluated(node: ir.Node, data: list[np.ndarray]) -> np.ndarray:
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", int(opsets.get("") or opsets.get("ai.onnx") or 17))])
     try:
         with np.errstate(all="ignore"):
-            found = np.asarray(ReferenceEvaluator(model).run(None, feeds)[0], np.float64)
+            found = np.asarray(list(ReferenceEvaluator(model).run(None, feeds))[0], np.float64)
     except Exception:  # an operator that it does not have
         return np.full(data[0].shape, UNKNOWN)
     known = ~np.isnan(np.sum(data, axis=0))
