@@ -20,7 +20,7 @@ from .candidates import Candidate
 from .store import Store, is_number
 
 KEY = ("what", "layer", "method", "ranks", "metric", "model", "data", "code")
-CODE = ("factorization", "search/calibration", "frontends/reference/graph_activations.py", "search/sensitivity.py")
+CODE = ("factorization", "search/calibration", "frontends/reference/graph_activations.py", "search/sensitivity.py", "passes/simplify")
 CHAINS_CACHED = 64  # chains: most are asked for twice in a row
 
 

@@ -60,7 +60,7 @@ def _into_all_readers(node: ir.Node) -> str | None:
         step, readers = linear(node, last), list(dict.fromkeys(user for user, _ in result.uses()))
         if step is None:
             continue
-        layers = [linear(reader, last) if reader.inputs[0] is result else None for reader in readers]
+        layers = [linear(user, last) if user.inputs[0] is result and user.graph is node.graph else None for user in readers]
         runs = [step.then(layer) if layer is not None and layer.layer is not None else None for layer in layers]
         if any(run is None for run in runs) or len(sizes(result) or ()) < 2:
             continue

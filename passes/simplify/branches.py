@@ -43,7 +43,8 @@ class Branches(Rewrite):
 
     def _merge(self, node: ir.Node, leaves: list[ir.Value], last: bool) -> str | None:
         """Merge the two leaves of the sum for which that pays most."""
-        runs = [[identity(leaf, last), *runs_to(sole_producer(leaf), last)] for leaf in leaves]
+        shape = sizes(node.outputs[0])
+        runs = [[identity(leaf, last), *runs_to(sole_producer(leaf), last)] if sizes(leaf) == shape else [] for leaf in leaves]
         best = None
         for (i, a_runs), (j, b_runs) in combinations(enumerate(runs), 2):
             for a in a_runs:
@@ -80,8 +81,6 @@ def _leaves(node: ir.Node, shape: tuple[int, ...] | None) -> Iterator[ir.Value]:
 def _sum(a: Linear, b: Linear, result: ir.Value) -> tuple[Linear, float] | None:
     """Two runs from one value as one layer, and the time that it costs more than they do; None where that does not pay."""
     if a.layer is None and b.layer is None:
-        return None
-    if sizes(a.result) != sizes(result) or sizes(b.result) != sizes(result):
         return None
     grid = added_grid(a.grid, b.grid, spatial(a.source, a.last), spatial(result, a.last))
     if grid is None:

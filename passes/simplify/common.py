@@ -7,7 +7,6 @@ Constants are compared by value. What differs each time (random numbers), and wh
 """
 from __future__ import annotations
 
-import onnx
 from onnxscript import ir
 
 from ...frontends.onnx.constant_nodes import NEVER_FOLDED
@@ -35,8 +34,7 @@ class Common(Rewrite):
         kinds = {attribute.type for attribute in node.attributes.values()}
         if node.op_type in NEVER_FOLDED or kinds & {ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS} or not node.inputs:
             return None
-        proto = onnx.NodeProto()
-        proto.CopyFrom(ir.serde.serialize_node(node))
+        proto = ir.serde.serialize_node(node)
         written = sorted(attribute.SerializeToString(deterministic=True) for attribute in proto.attribute)
         used = tuple(value.name != "" and value.name is not None for value in node.outputs)
         key = (node.domain, node.op_type, node.overload, tuple(written), used, tuple(_mark(value) for value in node.inputs))

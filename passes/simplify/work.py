@@ -15,6 +15,7 @@ MOVED = 4  # a number read or written
 POOLED = 2  # a number that a pool adds up: one load, where a convolution shares it between filters
 START = 5000  # a kernel
 WINOGRAD = 0.5  # of a 3 x 3 convolution with stride 1: F(2 x 2) needs 4/9 of the products, and transforms
+WINOGRAD_CHANNELS = 32  # from which on, in and out, transforms are a small part of it
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Work:
         grid : Grid
         """
         plain = grid.kernel == (3, 3) and grid.stride == grid.dilation == (1, 1) and grid.groups == 1
+        plain = plain and min(grid.inputs, grid.outputs) >= WINOGRAD_CHANNELS
         return cls(macs, macs * (WINOGRAD if plain else 1.0) + MOVED * moved + START)
 
     @classmethod
