@@ -4,9 +4,9 @@
     Conv 3 x 3 -> Conv 1 x 1     ->   Conv 3 x 3       likewise
     Gemm -> Gemm                 ->   Gemm             W2 W1
 
-A bottleneck between the two is cheaper than what it would become, and stays. If the second one pads, the first must have one tap and no
-bias: at the border the second would read its zeros, and not what the first makes of zeros. Strides multiply; dilated kernels are merged
-where their taps lie on one grid.
+A bottleneck between the two is cheaper than what it would become, and stays. If the second one pads, the first must have no bias, and one
+tap (or as many as its stride): at the border the second would read its zeros, and not what the first makes there. Strides multiply;
+dilated kernels are merged where their taps lie on one grid.
 """
 from __future__ import annotations
 

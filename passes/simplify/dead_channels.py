@@ -69,7 +69,8 @@ def _columns(weight: np.ndarray, region: Region) -> np.ndarray:
 
 def _may_change(region: Region) -> bool:
     """Whether the constants of all nodes are theirs alone, so that changing them changes nothing else, and Gemm is in its plain form."""
-    nodes = [layer.nodes[0] for layer in (*region.makers, *region.readers)] + region.inner
+    nodes = [layer.nodes[0] for layer in (*region.makers, *region.readers)]
+    nodes += [node for node in region.inner if operator(node) in ("Conv", *AFFINE)]
     if any(value is not None and is_constant(value) and len(value.uses()) > 1 for node in nodes for value in node.inputs):
         return False
     gemms = [node for node in nodes if operator(node) == "Gemm"]
@@ -126,7 +127,7 @@ def _cut(node: ir.Node, channels: int, keep: np.ndarray) -> None:
             if index < len(node.inputs) and node.inputs[index] is not None:
                 set_constant(node, index, node.inputs[index].const_value.numpy()[keep])
         node.attributes["group"] = ir.AttrInt64("group", len(keep))
-    elif operator(node) in AFFINE:
+    elif operator(node) in AFFINE and any(map(is_constant, node.inputs)):
         index = 0 if is_constant(node.inputs[0]) else 1
         array = node.inputs[index].const_value.numpy()
         rank = len(sizes(node.outputs[0]) or ())

@@ -144,7 +144,8 @@ def added(a: Kernel, b: Kernel, grid: Grid) -> Kernel:
 def composed_grid(first: Grid, second: Grid, size: Sizes, unshifted: bool) -> Grid | None:
     """The grid of ``second`` after ``first``, or None where no single convolution computes both.
 
-    The zeros that the second one pads with are not what the first one would compute there, unless that has one tap and no bias.
+    The zeros that the second one pads with must be what the first one would compute there: it has no bias, and no tap of an output that is
+    beyond the image reaches into it. So it is where it has one tap, or as many as its stride.
 
     Parameters
     ----------
@@ -156,22 +157,26 @@ def composed_grid(first: Grid, second: Grid, size: Sizes, unshifted: bool) -> Gr
     """
     if first.outputs != second.inputs:
         return None
+    middle = first.output_size(size)
     begin, dilation, kernel, stride = [], [], [], []
     for axis in range(len(first.kernel)):
-        if second.begin[axis] or second.end[axis]:
-            if not unshifted or first.kernel[axis] != 1 or first.begin[axis] or first.end[axis]:
-                return None
+        reach = (first.kernel[axis] - 1) * first.dilation[axis] - first.begin[axis]  # of the output before the first one, plus the stride
+        rest = middle[axis] * first.stride[axis] - first.begin[axis]  # where the output behind the last one begins
+        if second.begin[axis] and (not unshifted or reach >= first.stride[axis]):
+            return None
+        if second.end[axis] and (not unshifted or rest < size[axis]):
+            return None
         steps = (first.dilation[axis], second.dilation[axis] * first.stride[axis])
         taps = (first.kernel[axis], second.kernel[axis])
         step = math.gcd(*(s for s, k in zip(steps, taps, strict=True) if k > 1)) or 1
-        reach = sum((k - 1) * s for s, k in zip(steps, taps, strict=True))
+        extent = sum((k - 1) * s for s, k in zip(steps, taps, strict=True))
         begin.append(first.begin[axis] + second.begin[axis] * first.stride[axis])
         dilation.append(step)
-        kernel.append(reach // step + 1)
+        kernel.append(extent // step + 1)
         stride.append(first.stride[axis] * second.stride[axis])
     zeros, groups = (0,) * len(kernel), math.gcd(first.groups, second.groups)
     merged = Grid(second.outputs, first.inputs, tuple(kernel), tuple(stride), tuple(dilation), tuple(begin), zeros, groups)
-    return merged.fitted(size, second.output_size(first.output_size(size)))
+    return merged.fitted(size, second.output_size(middle))
 
 
 def composed(first: Kernel, second: Kernel, grid: Grid) -> Kernel:

@@ -67,7 +67,9 @@ def _slices(node: ir.Node) -> Linear | None:
 def _slice(value: ir.Value | None) -> tuple[ir.Value, tuple[int, int], int] | None:
     """What one slice, or two in a row, take every so many rows and columns of: the source, the first row and column, the step."""
     starts, steps = {2: 0, 3: 0}, {2: 1, 3: 1}
-    while value is not None and (node := value.producer()) is not None and operator(node) == "Slice" and alone(value):
+    if not alone(value):
+        return None
+    while value is not None and (node := value.producer()) is not None and operator(node) == "Slice":
         source, arrays = node.inputs[0], [each.const_value.numpy().tolist() for each in node.inputs[1:] if is_constant(each)]
         shape = sizes(source)
         if shape is None or len(shape) != 4 or len(arrays) != 4:

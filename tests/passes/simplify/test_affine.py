@@ -24,7 +24,7 @@ def test_a_shift_before_padding_stays_and_a_scale_does_not():
 
 
 def test_steps_in_a_row_become_two():
-    nodes = "a = Div(x, s) b = Sub(a, t) c0 = Mul(b, s) d = Add(c0, t) e = Sub(t, d) y = Relu(e)"
+    nodes = "a = Div(x, s) b = Sub(a, t) c0 = Mul(b, t) d = Add(c0, t) e = Sub(t, d) y = Relu(e)"
     small, _ = simplified(graph("float[1,4,8,8] x => float y", nodes, constants()))
     assert kinds(small) == ["Mul", "Add", "Relu"]
 
@@ -79,7 +79,7 @@ def test_a_matrix_product_of_three_axes_takes_steps_over_the_last_axis_only():
 STEPS = st.lists(st.sampled_from(["Mul", "Add", "Sub", "Div"]), max_size=3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(STEPS, STEPS, st.sampled_from([1, 2, 4]), st.integers(0, 2), st.booleans(), st.sampled_from([(1, 1), (2, 1), (3, 3)]), st.integers(0, 99))
 def test_random_steps_around_a_convolution(before, after, group, pad, bias, kernel, seed):
     b = Builder(2, 4, 7, 6, seed=seed)

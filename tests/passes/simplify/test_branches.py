@@ -102,7 +102,7 @@ def test_weights_that_several_layers_share_are_not_changed_for_the_others():
 
 def test_what_overflows_stays():
     big = np.full((2, 2, 1, 1), 3e38, "float32")
-    model = graph("float[1,2,4,4] x => float y", "a = Conv(x, w) b = Conv(x, v) y = Add(a, b)", {"w": big, "v": big.copy()})
+    model = graph("float[1,2,4,4] x => float y", "a = Conv(x, w) b = Conv(x, v) y = Add(a, b)", {"w": big, "v": big / 2})
     from tenfold.frontends import load
     from tenfold.passes.simplify import simplify_onnx
 
@@ -125,7 +125,7 @@ def branch(draw):
     }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(branch(), min_size=2, max_size=4), st.sampled_from([(1, 1), (2, 2), (1, 2), (3, 2)]), st.booleans(), st.integers(0, 99))
 def test_random_branches(branches, stride, same, seed):
     """Any kernels, dilations and groups whose outputs are at the same places: begin and end of the padding make them so."""

@@ -66,7 +66,7 @@ AXIS = st.tuples(st.sampled_from([1, 2, 3]), st.sampled_from([1, 2]), st.sampled
 LAYER = st.tuples(AXIS, AXIS, st.sampled_from([1, 2, 4]), st.booleans(), st.sampled_from([4, 8, 16]))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(LAYER, min_size=2, max_size=3), st.integers(0, 99))
 def test_random_chains(layers, seed):
     """Kernel, stride, dilation and padding of each axis, groups, bias and channels at random: merged or not, it is the same."""

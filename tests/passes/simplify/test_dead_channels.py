@@ -84,7 +84,7 @@ def test_a_residual_sum_ties_channels_of_two_layers():
     small, _ = simplified(graph("float[1,3,8,8] x => float y", nodes, weights))
     assert sorted(shapes(small).values()) == [(4, 3, 3, 3), (4, 4, 1, 1), (4, 4, 3, 3)]
     weights["v"] = normal(6, 6, 3, 3)  # the sum has all channels now
-    _, found = simplified(graph("float[1,3,8,8] x => float y", nodes, weights))
+    _, found = simplified(graph("float[1,3,8,8] x => float y", nodes, weights), only=["dead_channels"])
     assert not found.merges
 
 
@@ -126,7 +126,7 @@ KINDS = st.sampled_from(["Relu", "Sigmoid", "HardSwish", "LeakyRelu", "Tanh", "C
                          "Softplus", "Elu"])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(KINDS, max_size=4), st.sets(st.integers(0, 11), max_size=9), st.sets(st.integers(0, 11), max_size=9), st.booleans(),
        st.integers(0, 99))
 def test_random_regions(between, dead, unread, padded, seed):

@@ -36,7 +36,7 @@ def kernels(draw, outputs: int, inputs: int, axes: int, stride=None):
     return Kernel(grid, rng.standard_normal((outputs, inputs // group, *grid.kernel)), bias)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data(), st.sampled_from([1, 2]))
 def test_a_composition_is_what_the_two_compute_or_is_refused(data, axes):
     first, second = data.draw(kernels(4, 2, axes)), data.draw(kernels(4, 4, axes))
@@ -51,7 +51,7 @@ def test_a_composition_is_what_the_two_compute_or_is_refused(data, axes):
     np.testing.assert_allclose(convolved(x, composed(first, second, grid)), convolved(convolved(x, first), second), atol=1e-10)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data(), st.sampled_from([1, 2]), st.sampled_from([1, 2]))
 def test_a_sum_is_what_the_two_compute_or_is_refused(data, axes, step):
     a, b = (data.draw(kernels(4, 4, axes, (step,) * axes)) for _ in range(2))

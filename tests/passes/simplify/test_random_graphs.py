@@ -6,7 +6,7 @@ from simplify_checks import Builder, simplified
 STEPS = st.lists(st.tuples(st.integers(0, 11), st.integers(0, 10**6)), min_size=2, max_size=9)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(STEPS, st.integers(0, 99), st.booleans())
 def test_random_graphs(steps, seed, averaged):
     """Values of one size that steps read at random, two at a time; so branches, chains, copies and dead ends come up in any order."""
