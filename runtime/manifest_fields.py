@@ -182,7 +182,7 @@ TUNING = record(
 TOTALS = record(nodes=whole, macs=whole, params=whole)
 SIMPLIFIED = record(
     before=TOTALS, after=TOTALS,
-    merges=lambda value: sequence(value, record(rewrite=text, into=text, nodes=signed, macs=signed, params=signed)),
+    merges=lambda value: list(sequence(value, record(rewrite=text, into=text, nodes=signed, macs=signed, params=signed))),
 )  # fmt: skip
 OPTIONAL = {"tuning": None, "simplified": None}  # fields that older manifests don't have
 

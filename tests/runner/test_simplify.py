@@ -15,8 +15,8 @@ def repvgg() -> onnx.ModelProto:
     b, x = Builder(1, 4, 8, 8), "x"
     for name in ("first", "second"):
         wide, point = b.conv(x, f"{name}.wide", 4, 4, pads=[1] * 4), b.conv(x, f"{name}.point", 4, 4, (1, 1))
-        x = b.add("Relu", b.add("Add", b.add("Add", wide, point, name=f"{name}.sum"), b.batch_norm(x, f"{name}.same", 4), name=f"{name}.sums"),
-                  name=f"{name}.relu")
+        y = b.add("Add", b.add("Add", wide, point, name=f"{name}.sum"), b.batch_norm(x, f"{name}.same", 4), name=f"{name}.sums")
+        x = b.add("Relu", y, name=f"{name}.relu")
     x = b.add("Flatten", b.add("GlobalAveragePool", x, name="mean"), name="flat")
     return b.model(b.add("Gemm", x, b.normal("classes.weight", 4, 10), name="classes"))
 

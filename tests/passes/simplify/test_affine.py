@@ -8,7 +8,8 @@ from simplify_checks import Builder, kinds, simplified
 
 
 def constants(count: int = 4) -> dict[str, np.ndarray]:
-    return {"s": np.abs(normal(count, 1, 1)) + np.float32(0.5), "t": normal(count, 1, 1, seed=1), "w": normal(6, count, 3, 3), "c": normal(6)}
+    scale, shift = np.abs(normal(count, 1, 1)) + np.float32(0.5), normal(count, 1, 1, seed=1)
+    return {"s": scale, "t": shift, "w": normal(6, count, 3, 3), "c": normal(6)}
 
 
 def test_a_normalised_input_goes_into_a_convolution_without_padding():
@@ -47,10 +48,10 @@ def test_a_network_that_returns_its_input_keeps_both_names():
 
 def test_a_scale_that_several_layers_read_goes_into_all_of_them():
     weights = {**constants(), "v": normal(5, 4, 1, 1), "u": normal(4, 1, 3, 3)}
-    nodes = "a = Mul(x, s) p = Conv<pads=[1,1,1,1]>(a, w) q = Conv(a, v) r = Conv<group=4>(a, u)"
-    small, _ = simplified(graph("float[1,4,8,8] x => float p, float q, float r", nodes, weights))
+    ports, nodes = "float[1,4,8,8] x => float p, float q, float r", "a = Mul(x, s) p = Conv<pads=[1,1,1,1]>(a, w) q = Conv(a, v) "
+    small, _ = simplified(graph(ports, nodes + "r = Conv<group=4>(a, u)", weights))
     assert kinds(small) == ["Conv"] * 3
-    _, found = simplified(graph("float[1,4,8,8] x => float p, float q, float r", nodes.replace("r = Conv<group=4>(a, u)", "r = Relu(a)"), weights))
+    _, found = simplified(graph(ports, nodes + "r = Relu(a)", weights))
     assert not found.merges
 
 
@@ -80,7 +81,8 @@ STEPS = st.lists(st.sampled_from(["Mul", "Add", "Sub", "Div"]), max_size=3)
 
 
 @settings(max_examples=30, deadline=None)
-@given(STEPS, STEPS, st.sampled_from([1, 2, 4]), st.integers(0, 2), st.booleans(), st.sampled_from([(1, 1), (2, 1), (3, 3)]), st.integers(0, 99))
+@given(STEPS, STEPS, st.sampled_from([1, 2, 4]), st.integers(0, 2), st.booleans(), st.sampled_from([(1, 1), (2, 1), (3, 3)]),
+       st.integers(0, 99))
 def test_random_steps_around_a_convolution(before, after, group, pad, bias, kernel, seed):
     b = Builder(2, 4, 7, 6, seed=seed)
     y = "x"

@@ -43,8 +43,8 @@ def trained(module):
 def test_repvgg_mobileone_and_acnet_as_they_were_trained():
     square, point, tall, wide = (3, 3), (1, 1), (3, 1), (1, 3)
     model = trained(nn.Sequential(
-        Block(8, square, point), Block(8, square, point, stride=2), Block(8, square, square, point, groups=8), Block(8, point, point, point),
-        Block(8, square, tall, wide, same=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5),
+        Block(8, square, point), Block(8, square, point, stride=2), Block(8, square, square, point, groups=8),
+        Block(8, point, point, point), Block(8, square, tall, wide, same=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5),
     ))
     inputs = torch.randn(2, 8, 16, 16)
     network = load(model, example_inputs=inputs)

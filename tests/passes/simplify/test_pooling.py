@@ -50,11 +50,13 @@ def test_random_pools(side, window, stride, pad, count, bias, pool_first, group)
     simplified(b.model(y))
 
 
-@pytest.mark.parametrize("mean", ["y = GlobalAveragePool(c)", "y = ReduceMean<axes=[2,3]>(c)", "y = ReduceMean<axes=[-1,-2], keepdims=0>(c)"])
-@pytest.mark.parametrize(("kernel", "geometry"), [((1, 1), "group=1"), ((3, 3), "pads=[1,1,1,1]"), ((3, 2), "pads=[0,1,2,0], dilations=[2,1]")])
+@pytest.mark.parametrize("mean", ["GlobalAveragePool(c)", "ReduceMean<axes=[2,3]>(c)", "ReduceMean<axes=[-1,-2], keepdims=0>(c)"])
+@pytest.mark.parametrize(("kernel", "geometry"), [
+    ((1, 1), "group=1"), ((3, 3), "pads=[1,1,1,1]"), ((3, 2), "pads=[0,1,2,0], dilations=[2,1]"),
+])
 def test_a_convolution_before_a_global_average_works_on_the_average(mean, kernel, geometry):
     weights = {"w": normal(12, 6, *kernel), "b": normal(12)}
-    small, found = simplified(graph("float[2,6,9,8] x => float y", f"c = Conv<{geometry}>(x, w, b) {mean}", weights))
+    small, found = simplified(graph("float[2,6,9,8] x => float y", f"c = Conv<{geometry}>(x, w, b) y = {mean}", weights))
     assert [merge.rewrite for merge in found.merges] == ["global_average"] and kinds(small)[:2][1] == "Conv"
     assert found.after.macs == 2 * 12 * 6 * kernel[0] * kernel[1]
 
@@ -127,5 +129,6 @@ def test_reshapes_and_a_transposition(order):
 
 
 def test_space_to_depth():
-    small, _ = simplified(graph("float[1,3,16,12] x => float y", "d = SpaceToDepth<blocksize=4>(x) y = Conv(d, w)", {"w": normal(5, 48, 1, 1)}))
+    nodes = "d = SpaceToDepth<blocksize=4>(x) y = Conv(d, w)"
+    small, _ = simplified(graph("float[1,3,16,12] x => float y", nodes, {"w": normal(5, 48, 1, 1)}))
     assert kinds(small) == ["Conv"] and attribute(small.graph.node[0], "strides") == [4, 4]
