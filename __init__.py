@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .runner.bench.compare import Comparison, bench
     from .runner.compile import compile
     from .runner.inspect import inspect
+    from .runner.simplify import Simplification, simplify
     from .runner.verification import verify
     from .runtime.artifact import Artifact, load
     from .search.budget import Budget
@@ -33,6 +34,7 @@ _HOMES = {
     "Reading": "frontends.reading",
     "Recipe": "search.recipe",
     "Settings": "search.settings",
+    "Simplification": "runner.simplify",
     "Target": "targets",
     "TenfoldError": "support.errors",
     "Tuning": "tuning.tune",
@@ -43,6 +45,7 @@ _HOMES = {
     "compress": "search.compress",
     "inspect": "runner.inspect",
     "load": "runtime.artifact",
+    "simplify": "runner.simplify",
     "tune": "tuning.tune",
     "verify": "runner.verification",
 }
@@ -57,6 +60,7 @@ __all__ = [
     "Reading",
     "Recipe",
     "Settings",
+    "Simplification",
     "Target",
     "TenfoldError",
     "Tuning",
@@ -67,6 +71,7 @@ __all__ = [
     "compress",
     "inspect",
     "load",
+    "simplify",
     "tune",
     "verify",
 ]

@@ -68,6 +68,7 @@ def compile(
 def fact_lines(manifest: Manifest) -> Iterator[str]:
     """Target, costs, verification and memory of an artifact."""
     from ..runner.report import count, size
+    from ..runner.simplify_report import simplified_line
 
     tvm = " ".join(f"{key}={value}" for key, value in manifest.target["tvm"].items())
     yield f"target    {manifest.target['name']} ({tvm})"
@@ -79,6 +80,8 @@ def fact_lines(manifest: Manifest) -> Iterator[str]:
     if not manifest.on_gpu:
         yield f"threads   {manifest.threads}"
     yield f"cost      {count(manifest.macs)} MACs, {count(manifest.params)} parameters"
+    if manifest.simplified is not None and (line := simplified_line(manifest.simplified)):
+        yield line
     yield from _tuned_line(manifest)
     yield from verified_lines(manifest)
     parts = ", ".join(f"{size(number)} of {part}" for part, number in manifest.memory.items() if part != "planned")

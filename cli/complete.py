@@ -9,6 +9,9 @@ METHODS = (
     "svd", "spatial_svd", "channel_svd", "tucker2", "monochromatic", "biclustering_svd", "biclustering_outer", "separable_basis", "cp",
     "flattened", "flattened_vhl", "decoupled", "decoupled_pointwise_first",
 )  # as in factorization, which imports NumPy
+REWRITES = (
+    "common", "affine", "branches", "pooling", "global_average", "upsampling", "space_to_depth", "chains", "dead_channels",
+)  # as in passes/simplify
 PRECISIONS = ("float32", "tf32", "fp16")  # as in targets
 PICTURES = ("filters", "parameters", "spectra")
 
@@ -36,6 +39,11 @@ def engine_names(incomplete: str) -> list[str]:
 def method_names(incomplete: str) -> list[str]:
     """The methods, one or several."""
     return _several(METHODS, incomplete.replace("-", "_"))
+
+
+def rewrite_names(incomplete: str) -> list[str]:
+    """The rewrites of `simplify`, one or several."""
+    return _several(REWRITES, incomplete)
 
 
 def picture_names(incomplete: str) -> list[str]:

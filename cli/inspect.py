@@ -31,14 +31,17 @@ def inspect(
     work.say("reading the network")
     from ..runner.inspect import inspect as find
     from ..runner.report import inspection_table
+    from ..runner.simplify_report import merges_table, simplified_line
 
     result = find(model, **reading)
-    return Answer([inspection_table(result)], result.to_dict())
+    merged = [] if result.simplified is None or not result.simplified.merges else [merges_table(result.simplified)]
+    lines = [simplified_line(result.simplified.to_dict())] if merged else []
+    return Answer([inspection_table(result), *merged, *lines], result.to_dict())
 
 
 def _artifact(work: Work, folder: Path, reading: Keywords) -> Answer:
-    if given := [name for name, value in reading.items() if value]:
-        option = "input-shape" if given[0] == "input_shapes" else given[0]
+    if given := [name for name, value in reading.items() if value is not None and value != (name == "simplify")]:
+        option = {"input_shapes": "input-shape", "simplify": "no-simplify"}.get(given[0], given[0])
         raise TenfoldError(f"--{option} says how to read a model, and {folder} is an artifact: leave it out")
     work.say("reading the artifact")
     from ..runner.inspect_artifact import inspect_artifact, kernels_table

@@ -41,16 +41,33 @@ Silence = Annotated[
         "--silence", help="Seconds without a sign of life after which a session ends; default: 12 of a device, 60 of a client.", metavar="S"
     ),
 ]
+NoSimplify = Annotated[
+    bool, typer.Option("--no-simplify", help="Take the network as it is: merge nothing beforehand (see tenfold simplify).")
+]
 
 
 # How a model is read: every command that has a parameter `reading` has these options, and is given them as keywords of the API.
-READING = {"input_shape": (InputShape, None), "batch": (Batch, None), "outputs": (Outputs, None), "trust": (Trust, False)}
+READING = {
+    "input_shape": (InputShape, None), "batch": (Batch, None), "outputs": (Outputs, None), "trust": (Trust, False),
+    "no_simplify": (NoSimplify, False),
+}  # fmt: skip
 Keywords = dict[str, Any]
 
 
-def reading_keywords(input_shape: list[str] | None, batch: int | None, outputs: list[str] | None, trust: bool) -> Keywords:
-    """The options of `READING` as the API has them: the attributes of `frontends.Reading`."""
-    return {"input_shapes": _shapes(input_shape), "batch": batch, "outputs": tuple(outputs) if outputs else None, "trust": trust}
+def reading_keywords(
+    input_shape: list[str] | None, batch: int | None, outputs: list[str] | None, trust: bool, no_simplify: bool
+) -> Keywords:
+    """The options of `READING` as the API has them: the attributes of `frontends.Reading`.
+
+    Parameters
+    ----------
+    input_shape, batch, outputs, trust, no_simplify
+        As they were given.
+    """
+    return {
+        "input_shapes": _shapes(input_shape), "batch": batch, "outputs": tuple(outputs) if outputs else None, "trust": trust,
+        "simplify": not no_simplify,
+    }  # fmt: skip
 
 
 def _shapes(options: list[str] | None) -> dict[str, tuple[int, ...]] | None:

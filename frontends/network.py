@@ -1,6 +1,7 @@
 """A network as every frontend hands it over: a normalised ONNX graph, its Relax module, and an independent reference."""
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,8 @@ class Network:
         What `reference` runs.
     reading : Verified or None
         What `runner.check_reading` found, where that was asked.
+    simplified : Simplified or None
+        What `passes.simplify` merged; None where it was not asked to.
     """
 
     name: str
@@ -50,6 +53,15 @@ class Network:
     sha256: str
     run_reference: Reference = field(repr=False)
     reading: Any = field(default=None, init=False, repr=False)
+    simplified: Any = field(default=None, init=False, repr=False)
+
+    @property
+    def key(self) -> str:
+        """What caches know its layers by: the SHA-256 of the model, and where layers were merged, that of the names of these too."""
+        if self.simplified is None or not self.simplified.merges:
+            return self.sha256
+        merges = "".join(f"\n{merge.rewrite} {merge.into}" for merge in self.simplified.merges)
+        return hashlib.sha256(f"{self.sha256}{merges}".encode()).hexdigest()
 
     @property
     def reference_name(self) -> str:

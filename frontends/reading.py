@@ -24,6 +24,8 @@ class Reading:
         The values to return instead of the model's own outputs: what only they don't need is cut off.
     trust : bool
         Read files that run code when they are read (pickles in a ``.pt2``). Default: such a file is refused.
+    simplify : bool
+        Do the exact rewrites of `passes.simplify` after reading. `frontends.load` itself does none of them.
 
     Raises
     ------
@@ -36,6 +38,7 @@ class Reading:
     batch: int | None = None
     outputs: tuple[str, ...] | None = None
     trust: bool = False
+    simplify: bool = True
 
     def __post_init__(self) -> None:
         if self.batch is not None and (isinstance(self.batch, bool) or not isinstance(self.batch, int) or self.batch < 1):

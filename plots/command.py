@@ -45,8 +45,8 @@ def plot(kind: str, model: str | None, output: Path, colors: int | None = None, 
         return
     if model is None:
         raise TenfoldError(f"a picture of {kind} needs a network: tenfold plot {kind} MODEL -o {output}")
-    from ..frontends import load
     from ..passes.inventory import inventory, weights
+    from ..passes.simplify.network import load
     from ..runner.build import require_compiler
     from ..runner.check_reading import check_reading
 

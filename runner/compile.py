@@ -114,7 +114,7 @@ def compile(  # noqa: A001 - the verb of the public API
         The compiled network differs from the reference; the message says by how much and from which layer on. Nothing is written.
     """
     from ..frontends import Reading
-    from ..frontends import load as load_network
+    from ..passes.simplify.network import load as load_network
 
     options = Reading.of("compile", reading)
     say = reporter(progress)
@@ -220,6 +220,7 @@ def _manifest(variant: Variant, target: Target, folder: Path, built: Built, sour
         reference=None,
         verification=None,
         unscheduled=built.unscheduled,
+        simplified=None if network.simplified is None else network.simplified.to_dict(),
     )
 
 

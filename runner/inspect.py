@@ -54,6 +54,8 @@ class Inspection:
         Of the layers, in one run.
     params : int
         All floating-point constants of the network, so biases too.
+    simplified : Simplified or None
+        What exact rewrites merged before; None where they were not to.
     """
 
     model: str
@@ -63,6 +65,7 @@ class Inspection:
     layers: tuple[LayerReport, ...]
     macs: int
     params: int
+    simplified: Any = None
 
     def __iter__(self) -> Iterator[LayerReport]:
         return iter(self.layers)
@@ -74,6 +77,7 @@ class Inspection:
         """For JSON."""
         ports = {key: [asdict(spec) for spec in getattr(self, key)] for key in ("inputs", "outputs")}
         head = {"model": self.model, "sha256": self.sha256, **ports, "macs": self.macs, "params": self.params}
+        head["simplified"] = None if self.simplified is None else self.simplified.to_dict()
         return {**head, "layers": [layer.to_dict() for layer in self.layers]}
 
     def to_json(self) -> str:
@@ -96,7 +100,8 @@ def inspect(model: Any, **reading: Any) -> Inspection:
     TenfoldError
         If the network can't be read.
     """
-    from ..frontends import Reading, load
+    from ..frontends import Reading
+    from ..passes.simplify.network import load
 
     Reading.of("inspect", reading)
     require_compiler()
@@ -110,4 +115,5 @@ def inspect_network(network: Network) -> Inspection:
     layers = steps_joined(inventory(network.mod))
     macs = total_macs(layers)
     reports = tuple(LayerReport(layer, layer.macs / macs if macs else 0.0, tuple(applicable(layer)[0]), layer.reason) for layer in layers)
-    return Inspection(network.name, network.sha256, network.inputs, network.outputs, reports, macs, count_params(network.onnx))
+    params = count_params(network.onnx)
+    return Inspection(network.name, network.sha256, network.inputs, network.outputs, reports, macs, params, network.simplified)

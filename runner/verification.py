@@ -189,12 +189,12 @@ def _variant(folder: Path, manifest: Manifest, model: Any, trust: bool, say: Pro
 
 
 def _network(manifest: Manifest, model: Any, trust: bool, say: Progress) -> Network:
-    from ..frontends import load as load_network
+    from ..passes.simplify.network import load as load_network
     from .build import require_compiler
 
     require_compiler()
     say("reading the network")
-    return load_network(model, **{name: manifest.source[name] for name in SOURCE}, trust=trust)
+    return load_network(model, **{name: manifest.source[name] for name in SOURCE}, trust=trust, simplify=manifest.simplified is not None)
 
 
 def _fitting(folder: Path, manifest: Manifest, network: Network) -> Variant:

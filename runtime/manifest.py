@@ -76,6 +76,9 @@ class Manifest:
         beyond the tolerance, and why): see `judgement`.
     unscheduled : tuple of str
         Functions that no schedule rule took: they run in one thread, element by element.
+    simplified : dict or None
+        What exact rewrites merged before anything else (`passes.simplify`): ``before`` and ``after`` (``nodes``, ``macs``, ``params``), and
+        ``merges``: the ``rewrite``, what it merged ``into``, and what that saved. None: the network was compiled as it came.
     """
 
     name: str
@@ -100,6 +103,7 @@ class Manifest:
     verification: dict[str, Any] | None
     unscheduled: tuple[str, ...] = field(default=())
     tuning: dict[str, Any] | None = None
+    simplified: dict[str, Any] | None = None
     format: int = FORMAT
 
     def to_json(self) -> str:

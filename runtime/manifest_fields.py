@@ -48,6 +48,11 @@ def whole(value: Any, least: int = 0, most: int = COUNT) -> int:
     return value
 
 
+def signed(value: Any) -> int:
+    """A whole number of either sign."""
+    return whole(value, -COUNT)
+
+
 def mapping(value: Any) -> dict[str, Any]:
     """An object of JSON; TypeError for anything else."""
     if not isinstance(value, dict):
@@ -174,7 +179,12 @@ TUNING = record(
     stale=lambda value: {text(workload): text(why) for workload, why in mapping(value).items()},
     of_other_processors=whole,
 )
-OPTIONAL = {"tuning": None}  # fields that older manifests don't have
+TOTALS = record(nodes=whole, macs=whole, params=whole)
+SIMPLIFIED = record(
+    before=TOTALS, after=TOTALS,
+    merges=lambda value: list(sequence(value, record(rewrite=text, into=text, nodes=signed, macs=signed, params=signed))),
+)  # fmt: skip
+OPTIONAL = {"tuning": None, "simplified": None}  # fields that older manifests don't have
 
 READERS: Mapping[str, Callable[[Any], Any]] = {
     "name": text,
@@ -199,6 +209,7 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "verification": optional(VERIFICATION),
     "unscheduled": lambda value: sequence(value, text),
     "tuning": optional(TUNING),
+    "simplified": optional(SIMPLIFIED),
 }
 
 

@@ -91,7 +91,8 @@ def compress(
     VerificationError
         The network as it was read is not the one in the file: nothing is made of it.
     """
-    from ..frontends import Reading, load
+    from ..frontends import Reading
+    from ..passes.simplify.network import load
 
     Reading.of("compress", reading)
     settings = settings or Settings()

@@ -163,7 +163,7 @@ class Search:
 
     def _cache(self, kind: str) -> Path:
         """The file of what is known of this network and data."""
-        model, data = self.network.sha256[:12], self.calibration.sha256[:12]
+        model, data = self.network.key[:12], self.calibration.sha256[:12]
         return cache_folder(self.settings.cache) / SEARCHES / f"{model}-{data}-{kind}.jsonl"
 
     def _text(self, indices: Indices) -> str:

@@ -20,7 +20,7 @@ from .candidates import Candidate
 from .store import Store, is_number
 
 KEY = ("what", "layer", "method", "ranks", "metric", "model", "data", "code")
-CODE = ("factorization", "search/calibration", "frontends/reference/graph_activations.py", "search/sensitivity.py")
+CODE = ("factorization", "search/calibration", "frontends/reference/graph_activations.py", "search/sensitivity.py", "passes/simplify")
 CHAINS_CACHED = 64  # chains: most are asked for twice in a row
 
 
@@ -49,7 +49,7 @@ class Sensitivity:
         self.statistics = {} if rewriter.calibration is None else rewriter.calibration.statistics
         self._store = store
         self._context = {
-            "model": rewriter.network.sha256,
+            "model": rewriter.network.key,
             "data": rewriter.calibration.sha256 if rewriter.calibration else "",
             "code": code_version(*CODE),
         }

@@ -400,3 +400,36 @@ def test_options_that_are_not_understood(tenfold, work, arguments, words):
 def test_without_a_word_it_says_what_it_can_do(tenfold):
     code, out, err = tenfold()
     assert code == 2 and "compress" in out + err
+
+
+def test_simplify(tenfold, work):
+    """A table of what was merged, or a line that says that there is nothing; the file; and each mistake in one line."""
+    from simplify_checks import Builder
+
+    b = Builder(1, 4, 8, 8)
+    y = b.add("Add", b.conv("x", "wide", 4, 4, pads=[1] * 4), b.conv("x", "point", 4, 4, (1, 1)), name="sum")
+    onnx.save(b.model(b.add("Relu", y, name="relu")), "branches.onnx")
+    code, out, _ = tenfold("simplify", "branches.onnx", "-o", "small.onnx", "--json", "small.json")
+    assert code == 0 and "wide" in out and "branches" in out and "4 -> 2 nodes" in out and "verified" in out and "wrote" in out
+    content = json.loads((work / "small.json").read_text())
+    assert content["before"]["macs"] - content["after"]["macs"] == 1024 and content["merges"][0]["into"] == "wide"
+    code, out, _ = tenfold("simplify", "small.onnx", "-o", "smaller.onnx")
+    assert code == 0 and out.startswith("nothing to do") and (work / "smaller.onnx").exists()
+    code, out, _ = tenfold("simplify", "branches.onnx", "-o", "same.onnx", "--without", "branches,chains")
+    assert code == 0 and "nothing to do" in out
+    code, out, _ = tenfold("inspect", "branches.onnx")
+    assert code == 0 and "merged    1 layers" in out
+    code, out, _ = tenfold("inspect", "branches.onnx", "--no-simplify")
+    assert code == 0 and "merged" not in out and "point" in out
+    for arguments, words in (
+        (("branches.onnx", "-o", "net.onnx"), "net.onnx: it is there already"),
+        (("branches.onnx", "-o", "branches.onnx"), "branches.onnx: "),
+        (("branches.onnx", "-o", "y.onnx", "--only", "chain"), "there is no rewrite 'chain'"),
+        (("branches.onnx", "-o", "y.onnx", "--no-simplify"), "leave it out"),
+        (("none.onnx", "-o", "y.onnx"), "none.onnx: no such file"),
+    ):
+        code, _, err = tenfold("simplify", *arguments)
+        assert code == 2 and words in err and len(err.strip().splitlines()) == 1, err
+    assert "y.onnx" not in names(work)
+    code, _, err = tenfold("inspect", "net", "--no-simplify")
+    assert code == 2 and "--no-simplify" in err

@@ -66,6 +66,7 @@ def test_a_shell_completes(words, expected):
 def test_what_completion_offers_is_what_there_is():
     from tenfold.cli import complete
     from tenfold.factorization import METHODS
+    from tenfold.passes.simplify import rewrite_names
     from tenfold.plots.command import KINDS
     from tenfold.runner.bench.engines import RIVALS
     from tenfold.runner.bench.gpu_engines import GPU_ENGINES
@@ -73,7 +74,7 @@ def test_what_completion_offers_is_what_there_is():
 
     assert set(complete.target_names("")) == {"host", *(preset.name for preset in presets())}
     assert set(complete.ENGINES) == {*RIVALS, *GPU_ENGINES} and set(complete.PICTURES) == set(KINDS)
-    assert set(complete.METHODS) == set(METHODS)
+    assert set(complete.METHODS) == set(METHODS) and complete.REWRITES == rewrite_names()
 
 
 def noisy(code=None):

@@ -175,7 +175,7 @@ def tune(
         Anything that is wrong with the arguments; no device that can measure; another tuner at work on the same log.
     """
     from ..frontends import Reading
-    from ..frontends import load as load_network
+    from ..passes.simplify.network import load as load_network
 
     settings = settings or TuningSettings()
     settings.check()

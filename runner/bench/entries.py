@@ -14,6 +14,7 @@ from ..data import Data, Spec, random_inputs
 from ..devices.artifacts import read_manifest
 from ..devices.device import HERE
 from ..devices.here import Here
+from ..network_facts import count_params, total_macs
 from .engines import Engine, Tenfold, describe
 
 if TYPE_CHECKING:
@@ -105,14 +106,18 @@ def _model(
 ) -> None:
     import onnx
 
+    from ...frontends import Reading
     from ...frontends import load as load_network
+    from ...passes.inventory import inventory
+    from ...passes.simplify.network import simplified
     from ..compile import compile_network
 
     say(f"reading {model}")
     chosen = resolve(target)
     network = load_network(model, **reading)
+    small = simplified(network) if Reading.of("bench", reading).simplify else network
     compile_network(
-        network,
+        small,
         chosen,
         folder / "artifact",
         threads=None if isinstance(chosen, GpuTarget) else threads,
@@ -124,12 +129,15 @@ def _model(
     opened.reference = opened.reference or network
     normalised = folder / "normalised.onnx"
     onnx.save(network.onnx, normalised)
-    feeds = random_inputs(network.inputs)
+    feeds, as_given = random_inputs(network.inputs), bool(set(reading) <= {"simplify"})
+    # Rivals run the network as it was given.
+    macs = ours.macs if small.onnx is network.onnx else total_macs(inventory(network.mod))
+    params = count_params(network.onnx)
     for kind in rivals:
         if device is not None and not isinstance(device, Here):
             opened.skipped.append((model, kind.name, f"rivals are measured on this machine, not on {device.name}"))
             continue
-        path = _file_for(kind, Path(model), normalised, bool(reading))
+        path = _file_for(kind, Path(model), normalised, not as_given)
         say(f"loading {model} in {kind.name}")
         try:
             kind.check()
@@ -140,7 +148,7 @@ def _model(
         except Exception as error:  # whatever a foreign engine raises, the others still have their rows
             opened.skipped.append((model, kind.name, describe(error)))
             continue
-        opened.entries.append(Entry(model, engine, path, network.inputs, ours.macs, ours.params, _size(Path(model))))
+        opened.entries.append(Entry(model, engine, path, network.inputs, macs, params, _size(Path(model))))
 
 
 def _file_for(kind: type[Engine], model: Path, normalised: Path, fixed: bool) -> Path:
