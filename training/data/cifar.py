@@ -101,11 +101,10 @@ def _read(folder: Path, layout: Layout) -> Images:
     found = layout.folder(folder)
     if found is None:
         raise TenfoldError(f"{folder}: no {layout.train[0][0]}.bin, nor the version for Python: this folder does not hold {layout.name}")
-    parts = []
-    for files in (layout.train, layout.test):
-        read = [_read_file(found / name, layout, count) for name, count in files]
-        parts += [np.concatenate([x for x, _ in read]), np.concatenate([y for _, y in read])]
-    return Images(layout.name, *parts, classes=layout.classes)
+    train, test = ([_read_file(found / name, layout, count) for name, count in files] for files in (layout.train, layout.test))
+    train_x, train_y = (np.concatenate(parts) for parts in zip(*train, strict=True))
+    test_x, test_y = (np.concatenate(parts) for parts in zip(*test, strict=True))
+    return Images(layout.name, train_x, train_y, test_x, test_y, layout.classes)
 
 
 def _read_file(path: Path, layout: Layout, count: int) -> tuple[np.ndarray, np.ndarray]:

