@@ -29,9 +29,19 @@ def crop(images: torch.Tensor, size: int, generator: torch.Generator) -> torch.T
     return images.permute(0, 2, 3, 1)[numbers, rows, columns].permute(0, 3, 1, 2)
 
 
-def shift(images: torch.Tensor, pixels: int, generator: torch.Generator) -> torch.Tensor:
-    """Move each image by up to `pixels` either way; zeros move in."""
-    return crop(F.pad(images, [pixels] * 4), images.shape[-1], generator)
+def shift(images: torch.Tensor, pixels: int, generator: torch.Generator, size: int | None = None) -> torch.Tensor:
+    """Move each image by up to `pixels` either way; zeros move in.
+
+    Parameters
+    ----------
+    images : Tensor, (N, C, H, W)
+    pixels : int
+    generator : torch.Generator
+        Where chance comes from.
+    size : int, optional
+        Cut a square of so many pixels out of what may be seen then. Default: the size of the images.
+    """
+    return crop(F.pad(images, [pixels] * 4), images.shape[-1] if size is None else size, generator)
 
 
 def center(images: torch.Tensor, size: int) -> torch.Tensor:

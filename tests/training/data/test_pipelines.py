@@ -102,12 +102,18 @@ def test_pipelines(pipeline, channels, size, tmp_path):
         pytest.skip("the whitening of whole images takes long: below, on small ones")
     prepared = prepare(images(channels=channels, size=size), pipeline, tmp_path)
     batch = prepared.train_x[:4]
-    seen = batch if prepared.augment is None else prepared.augment(batch, generator())
+    seen = batch if prepared.augment is None else prepared.augment(batch, generator(), 0.7)
     assert seen.dtype == torch.float32 and seen.shape == (4, *prepared.shape) == prepared.seen(batch).shape
-    again = batch if prepared.augment is None else prepared.augment(batch, generator())
+    again = batch if prepared.augment is None else prepared.augment(batch, generator(), 0.7)
     assert torch.equal(seen, again)
     assert pipeline != "calli" or prepared.shape == (channels, 24, 24)
     assert pipeline != "pixels" or (torch.equal(prepared.train_y, prepared.train_x) and seen.min() == -1 and seen.max() == 1)
+
+
+def test_images_grow():
+    prepared = prepare(images(), "growing")
+    sizes = [prepared.augment(prepared.train_x, generator(), done).shape[-1] for done in (0.0, 0.59, 0.6, 1.0)]
+    assert sizes == [24, 24, 32, 32]
 
 
 def test_channels_are_normalised():
