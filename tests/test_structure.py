@@ -12,12 +12,13 @@ ROOT = Path(tenfold.__file__).parent
 FLOORS = [
     {"support"},
     {"targets", "factorization"},
-    {"schedules", "frontends", "training"},
+    {"schedules", "frontends"},
     {"passes", "runtime"},
     {"codegen"},
     {"runner"},
     {"tuning"},
     {"plots"},
+    {"training"},
     {"search"},
     {"cli"},
 ]

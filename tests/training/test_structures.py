@@ -5,9 +5,9 @@ import pytest
 import tenfold
 import torch
 from factor_reference import conv_layer, random_weight, run_chain  # noqa: E402
+from tenfold import TenfoldError
 from tenfold.factorization import METHODS, FactorChain, Stage, kernel_composing_width_bound
-from tenfold.training.networks import jin_baseline, jin_flattened
-from tenfold.training.structures import flattened, from_chain, kernel_composing, separable
+from tenfold.training.structures import FlattenedConv2d, flattened, from_chain, kernel_composing, separable
 from torch import nn
 
 RNG = np.random.default_rng(0)
@@ -15,10 +15,6 @@ RNG = np.random.default_rng(0)
 
 def _weights(module):
     return sum(parameter.numel() for parameter in module.parameters() if parameter.ndim == 4)
-
-
-def _convolutions(module):
-    return [layer for layer in module if isinstance(layer, nn.Conv2d)]
 
 
 @pytest.mark.parametrize("lateral_first, counts", [(True, (31_232, 103_424)), (False, (30_912, 102_144))])
@@ -40,12 +36,56 @@ def test_sets_of_lines(sets):
     assert module(torch.zeros(1, 3, 9, 7)).shape == (1, 8, 9, 7)
 
 
-def test_the_flattened_network():
-    baseline, small = jin_baseline(), jin_flattened()
-    x = torch.randn(2, 3, 32, 32)
-    assert small(x).shape == baseline(x).shape == (2, 10)
-    assert _weights(baseline) - _weights(small) == 307_200 - 31_232 + 819_200 - 103_424
-    assert len(_convolutions(small)) == 1 + 6 + 6
+def dense_kernel(layer):
+    """The kernel of a convolution in groups over all channels."""
+    weight, groups = layer.weight.detach(), layer.groups
+    outputs, width, *taps = weight.shape
+    dense = torch.zeros(outputs, width * groups, *taps)
+    for f in range(outputs):
+        start = f // (outputs // groups) * width
+        dense[f, start : start + width] = weight[f]
+    return dense
+
+
+@pytest.mark.parametrize("lateral_first", [True, False])
+@pytest.mark.parametrize("options", [dict(padding=2), dict(stride=(2, 1), padding=(1, 2)), dict(padding=3, dilation=2), dict(groups=2)])
+def test_a_flattened_layer_is_a_chain_of_plain_convolutions(options, lateral_first):
+    module = FlattenedConv2d(4, 6, 5, lateral_first=lateral_first, **options)
+    plain = nn.Conv2d(4, 6, 5, **options)
+    for layer in module:
+        nn.init.uniform_(layer.bias)
+    x = torch.randn(2, 4, 17, 15)
+    y = x
+    with torch.inference_mode():
+        for layer in module:
+            y = nn.functional.conv2d(y, dense_kernel(layer), layer.bias, layer.stride, layer.padding, layer.dilation)
+        assert y.shape == plain(x).shape
+        np.testing.assert_allclose(module(x), y, atol=1e-5)
+
+
+def test_one_set_is_equation_3():
+    """One set without biases is the convolution whose filters are products of a lateral, a vertical and a horizontal line."""
+    module = FlattenedConv2d(3, 8, 5, padding=2, sets=1, bias=False)
+    lateral, vertical, horizontal = (layer.weight.detach().squeeze() for layer in module)
+    kernel = torch.einsum("fc,fy,fx->fcyx", lateral, vertical, horizontal)
+    x = torch.randn(2, 3, 9, 7)
+    with torch.inference_mode():
+        np.testing.assert_allclose(module(x), nn.functional.conv2d(x, kernel, padding=2), atol=1e-5)
+
+
+def test_the_signal_keeps_its_size():
+    """Through six convolutions of a flattened layer: with torch's own initialisation it would shrink some hundred times."""
+    torch.manual_seed(0)
+    x = torch.randn(4, 128, 32, 32)
+    with torch.inference_mode():
+        y = FlattenedConv2d(128, 128, 5, padding=2)(x)
+    assert 0.5 < y.std() < 2
+
+
+def test_flattened_layers_refuse_even_kernels():
+    assert FlattenedConv2d(3, 8, 4, padding=1, sets=1)(torch.zeros(1, 3, 8, 8)).shape == (1, 8, 7, 7)
+    with pytest.raises(TenfoldError, match="a flattened layer of 2 sets with a 4 x 5 kernel"):
+        FlattenedConv2d(3, 8, (4, 5))
 
 
 def test_kernel_composing_convolutions():

@@ -1,0 +1,31 @@
+"""A network and data that a step takes milliseconds of: with all that has state or draws random numbers."""
+from __future__ import annotations
+
+import torch
+from tenfold.training.data import Prepared
+from tenfold.training.data.augmentation import flip
+from tenfold.training.loop import Stairs, TrainingSettings
+from torch import nn
+
+
+def tiny_network(norm: bool = True) -> nn.Sequential:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        middle = [nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.3)] if norm else [nn.ReLU()]
+        return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), *middle, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8 * 16, 4))
+
+
+def tiny_data(count: int = 64) -> Prepared:
+    """Four classes, by which quarter of the image is bright."""
+    rng = torch.Generator().manual_seed(2)
+    labels = torch.randint(0, 4, (count + 32,), generator=rng)
+    images = torch.randn(count + 32, 3, 8, 8, generator=rng)
+    for image, label in zip(images, labels.tolist(), strict=True):
+        image[:, 4 * (label // 2) : 4 * (label // 2) + 4, 4 * (label % 2) : 4 * (label % 2) + 4] += 2
+    parts = images[:count], labels[:count], images[count:], labels[count:]
+    return Prepared(*parts, 4, augment=lambda x, generator, done: x + 0 * flip(x, generator))
+
+
+def tiny_settings(**options) -> TrainingSettings:
+    standard = dict(steps=6, batch=24, schedule=Stairs((0.05, 0.02), (4,)), weight_decay=1e-3, precision="float32", seed=3)
+    return TrainingSettings(**{**standard, **options})
