@@ -123,10 +123,14 @@ WRITERS: dict[str, Callable[[Path], None]] = {
 
 def network(name: str, folder: Path) -> Path:
     """The file of a network, in a folder that keeps it for the next time."""
+    return kept(folder / f"{name}.onnx", WRITERS[name])
+
+
+def kept(path: Path, write: Callable[[Path], None]) -> Path:
+    """A file, which is written if it is not there."""
     from tenfold.support.files.folder import whole_file
 
-    path = folder / f"{name}.onnx"
     if not path.exists():
         with whole_file(path) as temporary:
-            WRITERS[name](temporary)
+            write(temporary)
     return path

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from errors import errors_of
 from peak import measure_peak
 from suite import Case
 from tenfold.runner.bench.disturbance import Watch
@@ -48,10 +49,12 @@ class Race:
             opened = open_entries(list(files.values()), engines, Path(folder), self.threads, "host", {}, None, lambda step: None)
             others, peak, times = self._quietest(opened)
             alone = {label: self._alone(opened, path) for label, path in files.items()}
+            first = next(iter(files.values()))
+            errors = {} if case.one_image is None else {"errors": errors_of(opened, first, case.one_image(Path(folder)))}
         models = {label: figures(times[str(path)], alone[label], macs_of(opened, path), peak) for label, path in files.items()}
         labels = {str(path): label for label, path in files.items()}
         skipped = [[labels[path], engine, reason] for path, engine, reason in opened.skipped]
-        measured = {"peak_gflops": peak, "cores_of_others": others, "models": models, "skipped": skipped}
+        measured = {"peak_gflops": peak, "cores_of_others": others, "models": models, **errors, "skipped": skipped}
         row = {"name": case.name, "lists": list(case.lists), **case.facts, **measured, **compared(case, models)}
         del opened
         gc.collect()  # engines hold each other in cycles, and some of them gigabytes

@@ -28,12 +28,15 @@ class Case:
         The lists that it is in, such as those of shapes.
     facts : dict
         Goes into the row as it is; ``promise``: how many times fewer multiplications than the dense model.
+    one_image : callable or None
+        Gives an ONNX file of the subject for one image. With it the row has every engine's error against float64, for the first image.
     """
 
     name: str
     models: dict[str, Callable[[Path], Path]] = field(default_factory=dict)
     lists: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
+    one_image: Callable[[Path], Path] | None = None
 
 
 @dataclass(frozen=True)

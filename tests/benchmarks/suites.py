@@ -14,8 +14,9 @@ from arm import kernels as arm_kernels
 from arm import model as arm_model
 from arm import networks as arm_networks
 from models import chain_model, flattened
-from networks import WRITERS, network
-from shapes import Shape, read_all
+from modern.catalogue import MODERN, write_modern
+from networks import WRITERS, kept, network
+from shapes import SHAPES, Shape, read_all
 from suite import Case, Settings, Suite
 from table import full_table, mean_line
 from tenfold.factorization import Stage
@@ -40,9 +41,13 @@ def _named(name: str, batch: int) -> str:
 
 def layers(settings: Settings) -> list[Case]:
     """Every distinct convolution of the lists in `shapes/`, by itself."""
+    return _layers(settings, SHAPES)
+
+
+def _layers(settings: Settings, folder: Path) -> list[Case]:
     return [Case(_named(shape.name, batch), {"layer": _writer(shape.stages(), shape.size, batch)}, tuple(lists),
                  {"batch": batch, "form": shape.form or "dense"})
-            for batch in settings.batches for shape, lists in read_all().items()]
+            for batch in settings.batches for shape, lists in read_all(folder).items()]
 
 
 def flattened_layers(settings: Settings) -> list[Case]:
@@ -69,11 +74,27 @@ def whole_networks(settings: Settings) -> list[Case]:
     return [Case(name, {"network": lambda folder, name=name: network(name, settings.cache)}, (), {"batch": 1}) for name in WRITERS]
 
 
+def modern_networks(settings: Settings) -> list[Case]:
+    """Networks of today, dense."""
+    def file(name: str, batch: int, folder: Path) -> Path:
+        return kept(settings.cache / f"{name}-{batch}.onnx", partial(write_modern, name, batch))
+
+    return [Case(_named(name, batch), {"network": partial(file, name, batch)}, (), {"batch": batch}, partial(file, name, 1))
+            for batch in settings.batches for name in MODERN]
+
+
+def modern_layers(settings: Settings) -> list[Case]:
+    """Every distinct convolution of the networks of today, by itself."""
+    return _layers(settings, SHAPES / "modern")
+
+
 TIMED = {
     "layers": Suite(layers, Timed, full_table, mean_line, OPTIONS),
     "flattened": Suite(flattened_layers, Timed, full_table, mean_line, OPTIONS, (1, 16, 128)),
     "denton": Suite(denton_layers, Timed, full_table, mean_line, OPTIONS),
     "networks": Suite(whole_networks, Timed, full_table, mean_line, OPTIONS),
+    "modern": Suite(modern_networks, Timed, full_table, mean_line, OPTIONS, (1, 8)),
+    "modern-layers": Suite(modern_layers, Timed, full_table, mean_line, OPTIONS),
     "startup": Suite(startup.cases, Startup, full_table, mean_line, OPTIONS),
 }
 WITHOUT_A_BOARD = {"arm": arm_networks.SUITE, "arm-kernels": arm_kernels.SUITE, "arm-model": arm_model.SUITE}

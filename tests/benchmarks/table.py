@@ -31,9 +31,10 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 RESULTS = HERE / "results"
 SEARCHES = {"search-jin": RESULTS / "search" / "xeon" / "jin.json", "search-vgg": RESULTS / "search" / "xeon" / "vgg.json"}
-OURS = "tenfold"
+OURS, ORT = "tenfold", "onnxruntime"
 TITLES = {"tenfold": "Tenfold", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "torch": "PyTorch channels-last",
           "torch-compile": "torch.compile"}
+MOST_ERROR = 2  # times ONNX Runtime's error, for a row to count as exact
 MARKED = re.compile(r"(<!-- benchmark ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
@@ -48,12 +49,15 @@ def measured(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def mean_line(result: dict[str, Any]) -> str:
-    """The geometric mean of the ratios to the best rival."""
+    """The geometric mean of the ratios to the best rival, and how many rows are less exact than they shall be."""
     ratios = [ratio for row in measured(result) if "models" in row and (ratio := subject(row)["ratio"])]
     if not ratios:
         return ""
     ahead = sum(ratio >= 1 for ratio in ratios)
-    return f"geometric mean against the best rival {geometric_mean(ratios):.2f} x; ahead in {ahead} of {len(ratios)} rows"
+    mean = f"geometric mean against the best rival {geometric_mean(ratios):.2f} x; ahead in {ahead} of {len(ratios)} rows"
+    errors = [row["errors"] for row in measured(result) if {OURS, ORT} <= row.get("errors", {}).keys()]
+    exact = sum(found[OURS] <= MOST_ERROR * found[ORT] for found in errors)
+    return mean + (f"; at most {MOST_ERROR} times ONNX Runtime's error in {exact} of {len(errors)}" if errors else "")
 
 
 def subject(row: dict[str, Any]) -> dict[str, Any]:
@@ -68,10 +72,11 @@ def full_table(result: dict[str, Any]) -> Table:
     names = engines(result)
     factored = any("speedup" in row for row in measured(result))
     promised = any("promise" in row for row in measured(result))
+    exact = any("errors" in row for row in measured(result))
     kernels = all("kernels_share_of_peak" in subject(row) for row in measured(result))
     headings = ["", "MACs", *(f"{TITLES[name]}, ms" for name in names), "against best rival", "GFLOP/s", "of peak"]
     headings += ["kernels alone"] * kernels + ["against our dense", "against best dense rival"] * factored
-    headings += ["promised", "of the promise"] * promised
+    headings += ["promised", "of the promise"] * promised + ["error", "ONNX Runtime's error"] * exact
     rows = []
     for row in measured(result):
         found = subject(row)
@@ -83,6 +88,8 @@ def full_table(result: dict[str, Any]) -> Table:
             cells += [_times(row.get("speedup", {}).get(OURS)), _times(row.get("against_dense_rival"))]
         if promised:
             cells += [_times(row.get("promise")), f"{row['share_of_promise']:.0%}"]
+        if exact:
+            cells += [_error(row, OURS), _error(row, ORT)]
         rows.append(cells)
     return headings, rows
 
@@ -121,11 +128,15 @@ def _startup(result: dict[str, Any]) -> Table:
     return ["", *(TITLES[name] for name in names)], rows
 
 
-TABLES: dict[str, Callable[[dict[str, Any]], Table]] = {"layers": layers_table}
+TABLES: dict[str, Callable[[dict[str, Any]], Table]] = {"layers": layers_table, "modern-layers": layers_table}
 
 
 def _ms(value: float | None) -> str:
     return "-" if value is None else milliseconds(value)
+
+
+def _error(row: dict[str, Any], engine: str) -> str:
+    return f"{row['errors'][engine]:.1e}" if engine in row.get("errors", {}) else "-"
 
 
 def _times(value: float | None) -> str:
