@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..support.errors import TenfoldError, VerificationError
+from ..support.errors import VerificationError
 from .data import Data, random_inputs
 from .judgement import Verified, judge
 from .tolerance import Tolerance

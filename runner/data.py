@@ -63,7 +63,7 @@ class Data:
     held_out : ndarray or None
         (N,) booleans: which images the network was not trained on. A search verifies on these, and on no others.
     more : dict of str to ndarray
-        Further arrays with N rows, which a metric may read.
+        Further arrays, which a metric may read: then they have N rows.
     """
 
     x: Images
@@ -73,7 +73,7 @@ class Data:
     more: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, data: Any, inputs: Sequence[Spec] = (), any_labels: bool = False) -> Data:
+    def of(cls, data: Any, inputs: Sequence[Spec] = (), any_labels: bool = False, name: str = "data") -> Data:
         """From a Data, an array, a dict with ``x`` and maybe ``y`` and ``held_out``, or a path to an .npz (or .npy) of these.
 
         Parameters
@@ -83,6 +83,8 @@ class Data:
             Of the network. Where it has several, their names are those of the arrays; where it has one, its name does as well as ``x``.
         any_labels : bool
             Whether ``y``, and what else there is, may have any form, for a metric to make sense of.
+        name : str
+            What errors call it, where it is no path.
 
         Raises
         ------
@@ -92,7 +94,6 @@ class Data:
         """
         if isinstance(data, Data):
             return data
-        name = "data"
         if isinstance(data, (str, os.PathLike)):
             name = str(data)
             data = read_arrays(data)
@@ -110,10 +111,7 @@ class Data:
         for key, array in _arrays(x).items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise TenfoldError(f"{name}: {key} holds NaN or infinity")
-        wrong = [key for key, array in others.items() if array.ndim < 1 or len(array) != len(x)] if any_labels else list(others)
-        if any_labels and wrong:
-            raise TenfoldError(f"{name}: {wrong[0]} must have a row for each image: it has shape {list(others[wrong[0]].shape)}, {form}")
-        return cls(x, y, name, held_out, {key: array for key, array in others.items() if key not in wrong})
+        return cls(x, y, name, held_out, others if any_labels else {})
 
     def check(self, spec: Spec, model: str) -> None:
         """Raise TenfoldError unless the images fit the only input `spec` of `model`."""
@@ -162,7 +160,8 @@ def _images(data: Mapping[str, Any], name: str, inputs: Sequence[Spec]) -> tuple
     if len(inputs) > 1:
         missing = [spec.name for spec in inputs if spec.name not in data]
         if missing:
-            raise TenfoldError(f"{name}: there is no array {missing[0]!r} in it (there is {found}); it needs one for each of {_named(inputs)}")
+            needed = f"it needs one for each of {_named(inputs)}"
+            raise TenfoldError(f"{name}: there is no array {missing[0]!r} in it (there is {found}); {needed}")
         images = InputSet({spec.name: np.asarray(data[spec.name]) for spec in inputs})
         for key, array in images.arrays.items():
             if not array.ndim:

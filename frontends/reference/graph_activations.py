@@ -57,14 +57,15 @@ class GraphActivations:
         Where the network's batch is fixed, for one of it; by default for 32, or as many as `MOST_BYTES_HELD` bytes have room for. An
         output of one image without an axis for images gets one.
         """
-        size = self._size or size or self._affordable(images)
+        size = self._size or size or self.batch_size(images)
         for start in range(0, len(images), size):
             batch = images[start : start + size]
             yield self._run(filled_up(batch, size) if self._size else batch, len(batch))  # filled up with the last image
 
-    def _affordable(self, images: Images) -> int:
-        if not len(images):
-            return 1
+    def batch_size(self, images: Images) -> int:
+        """Images that are run at a time, unless another number is asked for."""
+        if self._size or not len(images):
+            return self._size or 1
         each = sum(value.nbytes for value in self._run(images[:1], 1).values())
         return min(BATCH, max(1, MOST_BYTES_HELD // max(each, 1)))
 

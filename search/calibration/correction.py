@@ -80,7 +80,8 @@ def correct(
     Raises
     ------
     TenfoldError
-        An unknown kind, one that needs PyTorch without it, `fisher` of a network of several inputs, images that do not fit the network, or a chain that does not fit its layer.
+        An unknown kind, one that needs PyTorch without it, `fisher` of a network of several inputs, images that do not fit the network, or
+        a chain that does not fit its layer.
     """
     if kind not in CORRECTIONS:
         raise TenfoldError(f"unknown correction {kind!r}: choose {', '.join(CORRECTIONS)}")
