@@ -23,8 +23,19 @@ def compress(
     work: Work,
     model: Model,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for model.onnx, plan.json and report.json.", metavar="DIR")],
-    data: Annotated[Path | None, typer.Option("--data", help="Images x to calibrate with; labels y for a budget.", metavar="D.npz")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Images x (or an array for each input) to calibrate with; labels y for a budget.", metavar="D.npz"),
+    ] = None,
     max_drop: Annotated[float | None, typer.Option("--max-drop", help="Accuracy that may be lost.", metavar="POINTS")] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option("--metric", help="What accuracy is: a function of outputs and labels; the file is run.", metavar="FILE.py:FUNCTION"),
+    ] = None,
+    output_kind: Annotated[
+        list[str] | None,
+        typer.Option("--output-kind", help="How an output diverges: scores, values or classes; may be given again.", metavar="NAME=KIND"),
+    ] = None,
     speedup: Annotated[float | None, typer.Option("--speedup", help="Times faster on the target.", metavar="X")] = None,
     latency: Annotated[float | None, typer.Option("--latency", help="Of one run on the target.", metavar="MS")] = None,
     file_size: Annotated[float | None, typer.Option("--size", help="Of model.onnx.", metavar="MB")] = None,
@@ -59,7 +70,10 @@ def compress(
 
     how = _how({"max_drop": max_drop, "speedup": speedup, "latency": latency, "size": file_size}, plan, method, energy)
     methods = _methods(method) if isinstance(how, Budget) else None
-    settings = Settings(methods=methods, cache=cache, threads=threads, silence=silence, tune=tune, pareto=pareto)
+    kinds = _kinds(output_kind or [])
+    settings = Settings(
+        methods=methods, cache=cache, threads=threads, silence=silence, tune=tune, pareto=pareto, metric=metric, output_kinds=kinds
+    )
     if isinstance(how, Budget):
         work.kept = f"everything measured so far is kept in {cache_folder(cache)}: run the same command again to go on from there"
     done = compress_network(
@@ -89,6 +103,19 @@ def _how(bounds: dict[str, float | None], plan: Path | None, method: str | None,
     if method is not None or energy is not None:
         raise TenfoldError("give either --plan or --method and --energy: a plan holds the method and ranks of every layer")
     return plan
+
+
+def _kinds(given: list[str]) -> dict[str, str]:
+    """``["boxes=values"]`` -> ``{"boxes": "values"}``. A name may have a ``=`` in it, a kind has none."""
+    found: dict[str, str] = {}
+    for each in given:
+        name, _, kind = each.rpartition("=")
+        if not name:
+            raise TenfoldError(f"--output-kind {each!r}: give NAME=KIND, an output and scores, values or classes")
+        if found.get(name, kind) != kind:
+            raise TenfoldError(f"--output-kind {each}: {name!r} is {found[name]} too: give one kind for an output")
+        found[name] = kind
+    return found
 
 
 def _methods(names: str | None) -> tuple[str, ...] | None:

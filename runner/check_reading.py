@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..support.errors import TenfoldError, VerificationError
+from ..support.errors import VerificationError
 from .data import Data, random_inputs
 from .judgement import Verified, judge
 from .tolerance import Tolerance
@@ -49,10 +49,8 @@ def check_reading(network: Network, images: Data | None = None, tolerance: float
 
 
 def check_images(images: Data, network: Network) -> None:
-    """Raise TenfoldError unless the images fit the network's one input."""
-    if len(network.inputs) != 1:
-        raise TenfoldError(f"{network.name}: it has {len(network.inputs)} inputs; real data can be given for networks of one input only")
-    images.check(network.inputs[0], network.name)
+    """Raise TenfoldError unless the images fit the network's inputs."""
+    images.check_all(network.inputs, network.name)
 
 
 def verification_inputs(network: Network, images: Data | None) -> Iterator[dict[str, np.ndarray]]:
@@ -60,6 +58,4 @@ def verification_inputs(network: Network, images: Data | None) -> Iterator[dict[
     for seed in range(RANDOM_SETS):
         yield random_inputs(network.inputs, seed)
     if images is not None:
-        spec = network.inputs[0]
-        for x, _ in images.batches(spec.shape[0], REAL_BATCHES):
-            yield {spec.name: np.ascontiguousarray(x)}
+        yield from images.feeds(network.inputs, REAL_BATCHES)

@@ -151,7 +151,7 @@ def compile_network(
     say = reporter(progress)
     require_compiler()
     target = with_threads(target, threads)
-    images = None if data is None else Data.of(data)
+    images = None if data is None else Data.of(data, network.inputs)
     if images is not None:
         check_images(images, network)
     allowed = Tolerance.of(network.run_reference.precision, tolerance, target.precision)

@@ -84,7 +84,7 @@ def verify(
     destination(path / MANIFEST)  # what can't be written is told before the work
     if tolerance is None:
         tolerance = manifest.source["tolerance"]
-    images = None if data is None else Data.of(data)
+    images = None if data is None else Data.of(data, manifest.inputs)
     with opened(device, manifest.target, say) as (where, lack):
         if where is None:
             raise TenfoldError(f"{path}: it can't run here: {lack}: {advice(path)}")

@@ -53,11 +53,11 @@ class Curve:
         return self.factor * max(error, SMALLEST) ** self.power
 
 
-def points_per_loss(losses: Sequence[float], drops: Sequence[float]) -> float:
-    """Points of accuracy for each unit of loss, by least squares through the origin: where tightening begins; above 0."""
+def points_per_loss(losses: Sequence[float], drops: Sequence[float], step: float = 1.0) -> float:
+    """Points of accuracy for each unit of loss, by least squares through the origin: where tightening begins; at least `step`."""
     x, y = np.asarray(losses, float), np.asarray(drops, float)
     slope = float((x * y).sum() / max((x**2).sum(), SMALLEST))
-    return max(slope, 1.0)
+    return max(slope, step)
 
 
 def layer_factors(predicted: np.ndarray | Sequence[Sequence[float]], actual: Sequence[float]) -> np.ndarray:
@@ -117,13 +117,13 @@ class Trend:
     plans: int
 
     @classmethod
-    def fit(cls, verdicts: Iterable[Verdict]) -> Trend | None:
+    def fit(cls, verdicts: Iterable[Verdict], step: float = 1.0) -> Trend | None:
         """Through the origin, by least squares weighted by what each plan's loss is known to; None from few plans, or if none loses.
 
         The plans were judged on the same images, so their errors are taken for one that all of them share. Where they are farther from the
-        line than their own errors allow, its error is larger by as much.
+        line than their own errors allow, its error is larger by as much. `step`: what a point is in the units of the drops (`Measure`).
         """
-        used = [v for v in verdicts if v.kl > SMALLEST and v.drop <= LINEAR_POINTS]
+        used = [v for v in verdicts if v.kl > SMALLEST and v.drop <= LINEAR_POINTS * step]
         if len(used) < MIN_PLANS:
             return None
         kl, drop, error = (np.array([getattr(v, name) for v in used]) for name in ("kl", "drop", "uncertainty"))

@@ -19,7 +19,8 @@ class Budget:
     Parameters
     ----------
     max_drop : float, optional
-        Points of accuracy (percent) that may be lost.
+        Points of accuracy (percent) that may be lost; with a metric (`Settings`) in its units, and of networks that are no plain
+        classifiers the divergence that any output may have (`search.measures`).
     speedup : float, optional
         Times faster than the dense network on the target.
     latency : float, optional
@@ -69,5 +70,9 @@ class Budget:
         return "ms" if self.max_drop is not None and not timed else "loss"
 
     def __str__(self) -> str:
-        units = {"max_drop": "{:g} points lost", "speedup": "{:g} times faster", "latency": "{:g} ms", "size": "{:g} MB"}
+        return self.text("points")
+
+    def text(self, units_lost: str) -> str:
+        """In words; `units_lost`: of `max_drop`."""
+        units = {"max_drop": f"{{:g}} {units_lost} lost", "speedup": "{:g} times faster", "latency": "{:g} ms", "size": "{:g} MB"}
         return ", ".join(units[f.name].format(value) for f in fields(self) if (value := getattr(self, f.name)) is not None)

@@ -13,15 +13,16 @@ from ..runner.build import read_plan, require_compiler
 from ..runner.check_reading import check_images, check_reading
 from ..runner.data import Data, random_inputs
 from ..runner.verify import verify
+from ..runtime.arrays import read_arrays
 from ..support.errors import TenfoldError
 from ..support.files.folder import check_output, output_folder
 from ..support.files.inputs import protect
 from ..support.progress import Progress, reporter
 from .budget import OPTIONS, Budget
-from .calibration.evaluation import check
 from .calibration.network_rewriter import NetworkRewriter
 from .compression import Compression, figures_after, figures_before, layer_changes
 from .find import find
+from .measures.metric import metric_of
 from .recipe import Recipe
 from .result_files import CURVE, MODEL, PICTURES, PLAN, REPORT, RESULT, write_report
 from .search import Search
@@ -56,7 +57,7 @@ def compress(
     Parameters
     ----------
     model : path, onnx.ModelProto, torch.export.ExportedProgram or torch.nn.Module
-        As of `compile`; with a Budget a classifier of one input.
+        As of `compile`.
     output : path
         The folder for ``model.onnx``, ``plan.json`` and ``report.json``. A result of `compress` that is there already is replaced,
         nothing else is.
@@ -64,9 +65,10 @@ def compress(
         A Budget: search for the best network within it. A Recipe: factor every layer alike. A Plan, or the path of one: do what it says.
         Default: ``Recipe()``.
     data : path, dict or ndarray, optional
-        Images ``x``, preprocessed, and labels ``y``. A Budget needs them: one part calibrates, the other verifies; without labels,
-        agreement with the dense network stands in for accuracy. With a Recipe the factored layers are corrected with them, labelled or
-        not. A Plan that was made with data needs the same data again.
+        Images ``x``, preprocessed, and labels ``y``; of a network with several inputs an array for each, by its name. A Budget needs
+        them: one part calibrates, the other verifies; without labels, agreement with the dense network stands in for accuracy. Networks
+        that are no plain classifiers are held against the dense network, or against labels of any form by a metric (`Settings.metric`).
+        With a Recipe the factored layers are corrected with them, labelled or not. A Plan that was made with data needs the same again.
     settings : Settings, optional
         Of the search for a Budget; of no effect otherwise.
     device : str, Device or Timer, optional
@@ -100,25 +102,28 @@ def compress(
     _check_use(asked, settings, device, data)
     say = reporter(progress)
     require_compiler()
-    with protect(model, how, data):
+    metric = None if settings.metric is None else metric_of(settings.metric)
+    inputs = model, how, data, metric.file if metric and metric.file else None
+    with protect(*inputs):
         check_output(output, RESULT)
     with _chosen_target(asked, device, target, settings, say) as (chosen, timer):
-        images = None if data is None else Data.of(data)
+        given = read_arrays(data) if isinstance(data, (str, os.PathLike)) else data  # a wrong file is told before the network is read
         say("reading the network")
         network = load(model, **reading)
+        images = None if data is None else Data.of(given, network.inputs, True, str(data) if given is not data else "data")
         if images is not None:
-            (check if isinstance(asked, Budget) else _check_fit)(network, images)
+            check_images(images, network)
         say("comparing the network as it was read with the file")
         check_reading(network, images)
         if isinstance(asked, Budget):
             assert images is not None and timer is not None  # asked for above
-            search = Search(network, images, chosen, timer, settings, say)
+            search = Search(network, images, chosen, timer, settings, say, metric)
             indices = find(search, asked)
             done = _Factored(search.rewriter, search.plan(indices), search.chains(indices), search, indices)
         else:
             done = _planned(network, asked, images, chosen, say)
         say("comparing with the dense network")
-        with protect(model, how, data), output_folder(output, RESULT) as folder:
+        with protect(*inputs), output_folder(output, RESULT) as folder:
             return _write(done, folder, asked, settings)
 
 
@@ -162,10 +167,9 @@ def _check_use(asked: Budget | Recipe | Plan, settings: Settings, device: str | 
         raise TenfoldError(f"--tune is for the last plans of a search: give a budget too ({budgets}); tenfold tune is for any network")
     if settings.pareto:
         raise TenfoldError(f"--pareto shows what a search found: give a budget too ({budgets})")
-
-
-def _check_fit(network: Network, images: Data) -> None:
-    check_images(images, network)
+    if settings.metric is not None or settings.output_kinds:
+        option = "--metric" if settings.metric is not None else "--output-kind"
+        raise TenfoldError(f"{option} says what a budget is measured in: give one too ({budgets})")
 
 
 @contextlib.contextmanager

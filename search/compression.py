@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .budget import Budget
     from .calibration.evaluation import Verdict
     from .calibration.network_rewriter import NetworkRewriter
+    from .measures.measure import Measure
     from .survey import LayerSurvey
 
 
@@ -34,8 +35,8 @@ class Figures:
     ms : float or None
         Milliseconds of one run on the target; None where nothing was timed.
     accuracy : float or None
-        Fraction of the held-out images that it gets right; without labels, on which it agrees with the dense network. None where nothing
-        was evaluated.
+        Fraction of the held-out images that it gets right; without labels, on which it agrees with the dense network; with a metric of
+        the user's, what this gives. None where nothing was evaluated, or divergences alone.
     """
 
     macs: int
@@ -100,7 +101,9 @@ class SearchReport:
     seconds : float
         That the search took.
     labels : bool
-        Whether accuracy is that: otherwise it is agreement with the dense network.
+        Whether labels say what is lost: otherwise it is told from the dense network's own answers.
+    measure : Measure
+        What is lost, and its units.
     surveys : tuple of LayerSurvey
         Everything that was looked at, layer by layer.
     modelled : str, optional
@@ -115,14 +118,16 @@ class SearchReport:
     tried: int
     seconds: float
     labels: bool
+    measure: Measure
     surveys: tuple[LayerSurvey, ...]
     modelled: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, without the surveys, which stand with the layers."""
         names = ("predicted_ms", "images", "tried", "seconds", "labels", *(["modelled"] if self.modelled else []))
-        verdict = {**self.verdict.to_dict(), "expected": self.expected and asdict(self.expected)}
-        return {"budget": asdict(self.budget), **{name: getattr(self, name) for name in names}, "verdict": verdict}
+        verdict: dict[str, Any] = {**self.verdict.to_dict(), "expected": self.expected and asdict(self.expected)}
+        facts = {name: getattr(self, name) for name in names}
+        return {"budget": asdict(self.budget), "measure": self.measure.to_dict(), **facts, "verdict": verdict}
 
 
 @dataclass(frozen=True)

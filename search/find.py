@@ -72,7 +72,8 @@ class Finder:
     def most_accurate(self) -> Indices:
         """The choice that loses least within the limits."""
         if all(getattr(self.costs.whole, name) <= limit for name, limit in self.limits.items()):
-            raise TenfoldError(f"{self.search.network.name}: the dense network is within the budget ({self.budget}) already")
+            words = self.budget.text(self.search.measure.units)
+            raise TenfoldError(f"{self.search.network.name}: the dense network is within the budget ({words}) already")
         self.search.timing.know(self.costs.pick("loss", self.limits))
         found = self._within(lambda bounds: self.costs.pick("loss", bounds))
         if found is None:
@@ -173,7 +174,7 @@ class Finder:
     def _start(self) -> tuple[float, float]:
         """The loss, as predicted, that comes to the points that may be lost; and a factor by which it may be off."""
         probes = self._probe()
-        trend = Trend.fit(self.search.verdict(probe) for probe in probes)
+        trend = Trend.fit((self.search.verdict(probe) for probe in probes), self.search.measure.step)
         if trend is None:
             return self.max_drop / self._points_per_loss(), MAX_STEP
         ratio = float(np.mean([self.search.verdict(probe).kl / self._predicted_loss(probe) for probe in probes]))
@@ -185,7 +186,7 @@ class Finder:
             return []
         slope = self._points_per_loss()
         probes: list[Indices] = []
-        for points in (points for points in PROBE_POINTS if points > self.max_drop):
+        for points in (points for each in PROBE_POINTS if (points := each * self.search.measure.step) > self.max_drop):
             probe = self.costs.pick("ms", {"loss": points / slope})
             if probe is None or not any(probe) or probe in probes:
                 continue
@@ -197,7 +198,8 @@ class Finder:
     def _points_per_loss(self) -> float:
         """By the single layers' candidates that were evaluated."""
         verdicts = [option.verdict for survey in self.search.surveys for option in survey.open if option.verdict is not None]
-        return points_per_loss([verdict.kl for verdict in verdicts], [verdict.drop for verdict in verdicts])
+        found = [verdict.kl for verdict in verdicts], [verdict.drop for verdict in verdicts]
+        return points_per_loss(*found, self.search.measure.step)
 
     def _predicted_loss(self, indices: Indices) -> float:
         """Above 0."""

@@ -18,10 +18,11 @@ from .search_report import accuracy
 
 if TYPE_CHECKING:
     from .knapsack import Indices
+    from .measures.measure import Measure
     from .search import Search
 
 CURVE_POINTS = 10
-MAX_DROP = 20.0  # points of accuracy: where the curve ends
+MAX_DROP = 20.0  # points of accuracy, or hundredths of what the dense network reaches: where the curve ends
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Point:
     macs : int
     bytes : int
         Of the ONNX file, from its weights.
-    accuracy, drop, uncertainty : float
+    accuracy : float or None
+    drop, uncertainty : float
         On the held-out images, as of Figures and Verdict.
     layers : dict of str to Choice
         Its plan.
@@ -46,7 +48,7 @@ class Point:
     predicted_ms: float
     macs: int
     bytes: int
-    accuracy: float
+    accuracy: float | None
     drop: float
     uncertainty: float
     layers: dict[str, Choice]
@@ -59,9 +61,9 @@ class Point:
 def write_curve(search: Search, folder: Path) -> None:
     """Write the curve, as JSON and drawn."""
     points = curve(search)
-    (folder / CURVE).write_text(to_json(points, search.labelled), encoding="utf-8")
+    (folder / CURVE).write_text(to_json(points, search.measure), encoding="utf-8")
     name = f"{Path(search.network.name).stem} on {search.target.description or search.target.name}"
-    figure = draw([point.to_dict() for point in points], name, "accuracy" if search.labelled else "agreement")
+    figure = draw([point.to_dict() for point in points], name, search.measure.name.partition(" ")[0], search.measure.in_points)
     save(figure, [folder / picture for picture in PICTURES])
 
 
@@ -81,15 +83,16 @@ def curve(search: Search, count: int = CURVE_POINTS) -> list[Point]:
             choices.append(chosen)
     every, modules = [search.dense], [search.timing.timed(search.dense)]
     for chosen in spread(choices, count):
-        if search.verdict(chosen).drop <= MAX_DROP:
+        if search.verdict(chosen).drop <= MAX_DROP * search.measure.step:
             every.append(chosen)
             modules.append(search.timing.timed(chosen))
     return [_point(search, chosen, ms) for chosen, ms in zip(every, search.timing.race(modules), strict=True)]
 
 
-def to_json(points: Sequence[Point], labels: bool) -> str:
-    """``{"labels": ..., "points": [...]}``, indented."""
-    return json.dumps({"labels": labels, "points": [point.to_dict() for point in points]}, indent=2) + "\n"
+def to_json(points: Sequence[Point], measure: Measure) -> str:
+    """``{"labels": ..., "measure": {...}, "points": [...]}``, indented."""
+    content = {"labels": measure.truth, "measure": measure.to_dict(), "points": [point.to_dict() for point in points]}
+    return json.dumps(content, indent=2) + "\n"
 
 
 def _limits(search: Search, count: int) -> np.ndarray:
@@ -102,5 +105,5 @@ def _point(search: Search, chosen: Indices, ms: float) -> Point:
     layers = [(survey.layer, options[survey.layer.name]) for survey in search.surveys]
     macs = sum(layer.macs if option is None else option.candidate.macs for layer, option in layers)
     verdict, predicted = search.verdict(chosen), search.costs.predicted(chosen)
-    figures = (ms, predicted.ms, macs, int(predicted.bytes), accuracy(verdict), verdict.drop, verdict.uncertainty)
+    figures = (ms, predicted.ms, macs, int(predicted.bytes), accuracy(verdict, search.measure), verdict.drop, verdict.uncertainty)
     return Point(*figures, search.costs.choices(chosen))

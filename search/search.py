@@ -18,10 +18,11 @@ from ..runner.data import Data
 from ..support.code_version import code_version
 from ..support.progress import Progress, reporter
 from .accuracy_model import Estimate, Trend
-from .calibration.evaluation import Judge, Verdict, check, first, is_verdict, split
+from .calibration.evaluation import Verdict, first, is_verdict, split, verdict_of
 from .calibration.network_rewriter import NetworkRewriter
 from .candidates import fields
 from .knapsack import Indices
+from .measures.choose import Judging, measure_of
 from .sensitivity import KEY, Sensitivity, is_sound
 from .settings import Settings
 from .store import LATENCIES, SEARCHES, Store, cache_folder
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ..factorization import FactorChain
     from ..frontends import Network
     from ..targets import Target
+    from .measures.metric import Metric
     from .timing.timer import Timer
 
 CANDIDATE_IMAGES = 512  # calibration images that single candidates are evaluated on
@@ -46,7 +48,7 @@ class Search:
     Parameters
     ----------
     network : Network
-        Dense; a classifier of one input.
+        Dense.
     data : Data
         One part calibrates, the other verifies.
     target : Target
@@ -55,28 +57,37 @@ class Search:
         Times modules that are compiled for the target.
     settings : Settings
     progress : callable, optional
+    metric : Metric, optional
+        That of the settings.
+
+    Attributes
+    ----------
+    measure : Measure
+        What budgets of loss are in.
 
     Raises
     ------
     TenfoldError
-        The network is no classifier, the data does not fit it, no layer can be factored.
+        The data does not fit the network, a metric fails, no layer can be factored.
     """
 
     def __init__(
-        self, network: Network, data: Data, target: Target, timer: Timer, settings: Settings, progress: Progress | None = None
+        self, network: Network, data: Data, target: Target, timer: Timer, settings: Settings, progress: Progress | None = None,
+        metric: Metric | None = None,
     ) -> None:
         self.network, self.target, self.settings, self.say = network, target, settings, reporter(progress)
         self._begin = time.perf_counter()
-        check(network, data)
+        self._judging = Judging(network, data, metric, settings.output_kinds)
         calibrating, held_out = split(data)
+        self.judge = self._judging.judge(held_out)
+        self.measure = measure_of(self.judge)
         self.rewriter = NetworkRewriter.of(network, calibrating, progress=self.say)
         self.calibration = self.rewriter.calibrated
-        self.correction = settings.correction or self.rewriter.correction()
+        self.correction = settings.correction or (self.rewriter.correction() if self._judging.classifies else "response")
         self.table = LatencyTable(target, timer, cache_folder(settings.cache) / LATENCIES)
         self.surveys = self._survey(first(calibrating, CANDIDATE_IMAGES))
         self.timing = Timing(network, self.surveys, self.table, timer, self.chains, self.say)
         self.costs = self.timing.costs
-        self.judge = Judge(network, held_out)
         self._plans = Store(self._cache("plans"), PLAN_KEY, is_sound=lambda record: is_verdict(record.get("verdict")))
         self._context = {"held_out": self.judge.digest, "code": code_version("factorization", "search", "passes", "codegen")}
         self._verdicts: dict[Indices, Verdict] = {}
@@ -89,8 +100,8 @@ class Search:
 
     @property
     def labelled(self) -> bool:
-        """Whether accuracy is known, and not agreement alone."""
-        return self.judge.data.y is not None
+        """Whether accuracy is known, and not agreement or divergence alone."""
+        return self.measure.truth
 
     @property
     def dense(self) -> Indices:
@@ -126,7 +137,7 @@ class Search:
                 self.say(f"verifying plan {len(self._verdicts) + 1} on {len(self.judge.data.x)} images")
                 record = {**key, "verdict": self.judge.judge(chains).to_dict()}
                 self._plans.put(record)
-            self._verdicts[indices] = Verdict(**{name: record["verdict"][name] for name in Verdict.__dataclass_fields__})
+            self._verdicts[indices] = verdict_of(record["verdict"])
         return self._verdicts[indices]
 
     @property
@@ -151,7 +162,7 @@ class Search:
 
     def trend(self) -> Trend | None:
         """What plans lose for each nat of divergence, from all that were verified; None without labels, and from few plans."""
-        return Trend.fit(self.verified.values()) if self.labelled else None
+        return Trend.fit(self.verified.values(), self.measure.step) if self.labelled else None
 
     def expected(self, indices: Indices) -> Estimate | None:
         """What a verified choice loses, by the trend; None where there is none, or the choice's own errors say more."""
@@ -175,7 +186,8 @@ class Search:
         from ..passes.epilogues import epilogues
 
         rewriter = self.rewriter
-        sensitivity = Sensitivity(rewriter, Judge(self.network, images), Store(self._cache("layers"), KEY, is_sound=is_sound))
+        judge, store = self._judging.judge(images, repeats=False), Store(self._cache("layers"), KEY, is_sound=is_sound)
+        sensitivity = Sensitivity(rewriter, judge, store)
         informed, lanes = self.calibration.statistics, self.target.lanes
         candidates = fields(rewriter.layers, lanes, informed, self.settings.tried(), rewriter.weights)
         return survey(candidates, self.table, sensitivity, epilogues(self.network.mod), self.say)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .budget import Budget
     from .calibration.evaluation import Verdict
     from .knapsack import Indices
+    from .measures.measure import Measure
     from .search import Search
 
 
@@ -25,6 +26,7 @@ def search_report(search: Search, budget: Budget, chosen: Indices) -> SearchRepo
         tried=len(search.verified),
         seconds=search.seconds,
         labels=search.labelled,
+        measure=search.measure,
         surveys=tuple(search.surveys),
         modelled=model_of(search.table.device),
     )
@@ -33,14 +35,14 @@ def search_report(search: Search, budget: Budget, chosen: Indices) -> SearchRepo
 def with_search(done: Compression, search: Search, chosen: Indices, report: SearchReport) -> Compression:
     """A result with what the search measured: milliseconds and accuracy, of the network and of its layers."""
     ms_before, ms = search.costs.whole.ms, search.measured(chosen, ["ms"])["ms"]
-    before = replace(done.before, ms=ms_before, accuracy=accuracy(search.verdict(search.dense)))
-    after = replace(done.after, ms=ms, accuracy=accuracy(report.verdict))
+    before = replace(done.before, ms=ms_before, accuracy=accuracy(search.verdict(search.dense), search.measure))
+    after = replace(done.after, ms=ms, accuracy=accuracy(report.verdict, search.measure))
     return replace(done, before=before, after=after, layers=_layers(done.layers, search, chosen), search=report)
 
 
-def accuracy(verdict: Verdict) -> float:
-    """Without labels, agreement with the dense network."""
-    return verdict.agreement if verdict.accuracy is None else verdict.accuracy
+def accuracy(verdict: Verdict, measure: Measure) -> float | None:
+    """What the measure gives for a network: accuracy, a metric, without labels agreement with the dense network; None of divergences."""
+    return verdict.agreement if measure.in_points and not measure.truth else verdict.accuracy
 
 
 def _layers(changes: tuple[LayerChange, ...], search: Search, chosen: Indices) -> tuple[LayerChange, ...]:

@@ -14,13 +14,15 @@ from ..factorization import METHODS, FactorChain
 from ..factorization.chain import nearest_part
 from ..factorization.solvers.chain_als import chain_als
 from ..support.code_version import code_version
-from .calibration.evaluation import Judge, Verdict, is_verdict
+from .calibration.evaluation import Judge, Verdict, is_verdict, verdict_of
 from .calibration.network_rewriter import NetworkRewriter
 from .candidates import Candidate
+from .measures.output_judge import OutputJudge
 from .store import Store, is_number
 
 KEY = ("what", "layer", "method", "ranks", "metric", "model", "data", "code")
-CODE = ("factorization", "search/calibration", "frontends/reference/graph_activations.py", "search/sensitivity.py", "passes/simplify")
+CODE = ("factorization", "search/calibration", "search/measures", "frontends/reference/graph_activations.py", "search/sensitivity.py",
+        "passes/simplify")
 CHAINS_CACHED = 64  # chains: most are asked for twice in a row
 
 
@@ -38,13 +40,13 @@ class Sensitivity:
     ----------
     rewriter : NetworkRewriter
         Layers without statistics are judged in the Frobenius norm.
-    judge : Judge
+    judge : Judge or OutputJudge
         On a part of the calibration images.
     store : Store
         With the fields of `KEY`.
     """
 
-    def __init__(self, rewriter: NetworkRewriter, judge: Judge, store: Store) -> None:
+    def __init__(self, rewriter: NetworkRewriter, judge: Judge | OutputJudge, store: Store) -> None:
         self.weights, self.judge = rewriter.weights, judge
         self.statistics = {} if rewriter.calibration is None else rewriter.calibration.statistics
         self._store = store
@@ -63,7 +65,7 @@ class Sensitivity:
         """On the network with this one layer factored, and the mean of its response corrected."""
         what = f"verdict on {self.judge.digest}"
         record = self._kept(what, candidate, lambda c: self.judge.judge({c.layer.name: self._corrected(c)}).to_dict())
-        return Verdict(**{name: record[name] for name in Verdict.__dataclass_fields__})
+        return verdict_of(record)
 
     def chain(self, candidate: Candidate) -> FactorChain:
         """Its factors, found quickly; ValueError if there are none.

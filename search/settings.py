@@ -2,13 +2,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from ..factorization import METHODS, Method, method_name
 from ..factorization.plan_json import CORRECTIONS
 from ..runner.devices.wire import check_silence
 from ..runtime.manifest_fields import MOST_THREADS
 from ..support.errors import TenfoldError
+from .measures.measure import KINDS
+from .measures.metric import Function, split_name
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,17 @@ class Settings:
         Tune the kernels of the last plans, and of the dense network, before they are timed against each other (`tenfold.tune`).
     pareto : bool
         Write the curve of what accuracy costs too, as ``pareto.json``, ``pareto.png`` and ``pareto.svg``; needs matplotlib.
+    metric : str or callable, optional
+        What accuracy is, the higher the better: ``FILE.py:FUNCTION``, whose file is executed, or a function. It gets the outputs and the
+        labels of all images, dicts of arrays by name, and returns a number. `Budget.max_drop` is in its units then.
+    output_kinds : dict of str to str
+        How the divergence of an output is taken, by its name: ``scores``, ``values`` or ``classes``. Default: by its form and numbers
+        (`measures.output_kinds`). With one of them, or with several outputs, divergence is what a budget without a metric bounds.
 
     Raises
     ------
     TenfoldError
-        An unknown method or correction, no method at all, or a number out of range.
+        An unknown method, correction or kind, no method at all, a number out of range, or a metric that is neither.
     """
 
     methods: tuple[str, ...] | None = None
@@ -47,6 +56,8 @@ class Settings:
     silence: float | None = None
     tune: bool = False
     pareto: bool = False
+    metric: str | Function | None = None
+    output_kinds: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.methods is not None:
@@ -59,6 +70,13 @@ class Settings:
                 raise TenfoldError(f"--threads {self.threads!r} is out of range: it must be a whole number from 1 to {MOST_THREADS}")
         if self.silence is not None:
             check_silence(self.silence)
+        if isinstance(self.metric, str):
+            split_name(self.metric)
+        elif self.metric is not None and not callable(self.metric):
+            raise TenfoldError(f"--metric {self.metric!r}: give FILE.py:FUNCTION, or a function of outputs and labels")
+        for name, kind in self.output_kinds.items():
+            if kind not in KINDS:
+                raise TenfoldError(f"--output-kind {name}={kind}: unknown kind {kind!r}: choose {', '.join(KINDS)}")
 
     def tried(self) -> list[Method]:
         """The methods whose candidates are looked at."""

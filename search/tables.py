@@ -54,14 +54,30 @@ def _head(layer: LayerChange, error: float | None) -> tuple[str, str, str, str]:
 
 def _searched(done: Compression, found: SearchReport) -> str:
     """MACs, milliseconds, bytes and accuracy, before and after."""
-    before, after, verdict = done.before, done.after, found.verdict
+    before, after = done.before, done.after
     ms_before, ms = before.ms or 0.0, after.ms or 0.0
-    expected = "" if found.expected is None else f", {found.expected.drop:.2f} +-{found.expected.uncertainty:.2f} by the trend of all plans"
-    name = "accuracy" if found.labels else "agreement with the dense network"
     return (
         f"{count(before.macs)} -> {count(after.macs)} MACs ({before.macs / after.macs:.1f} times fewer),"
         f" {milliseconds(ms_before)} -> {milliseconds(ms)} {'modelled ' if found.modelled else ''}ms ({ms_before / ms:.1f} times faster,"
         f" {milliseconds(found.predicted_ms)} ms predicted), {size(before.bytes)} -> {size(after.bytes)},"
-        f" {name} {before.accuracy:.2%} -> {after.accuracy:.2%}"
-        f" ({verdict.drop:.2f} +-{verdict.uncertainty:.2f} points lost on {found.images['held_out']} held-out images{expected})"
+        f" {_lost(done, found)}"
     )
+
+
+def _lost(done: Compression, found: SearchReport) -> str:
+    """What was lost, in the measure of the search."""
+    measure, verdict = found.measure, found.verdict
+    number = "{:.2f}" if measure.in_points else "{:.3g}"
+
+    def said(drop: float, uncertainty: float) -> str:
+        return f"{number.format(drop)} +-{number.format(uncertainty)}"
+
+    expected = "" if found.expected is None else f", {said(found.expected.drop, found.expected.uncertainty)} by the trend of all plans"
+    lost, images = said(verdict.drop, verdict.uncertainty), f"on {found.images['held_out']} held-out images"
+    if measure.in_points:
+        return f"{measure.change(done.before.accuracy, done.after.accuracy)} ({lost} points lost {images}{expected})"
+    outputs = measure.by_output(verdict)
+    if measure.truth:
+        apart = f"; outputs diverge: {outputs}" if outputs else ""
+        return f"{measure.change(done.before.accuracy, done.after.accuracy)} ({lost} lost {images}{expected}{apart})"
+    return f"{measure.name} {lost} {images} ({outputs})"

@@ -36,6 +36,23 @@ def test_the_page_on_the_api_runs(work, monkeypatch):
     assert str(names.get("error", "")) == ""  # it was caught, and its name is gone
 
 
+def test_the_page_on_other_networks_than_classifiers_runs(work, monkeypatch):
+    """With times from a model. The first block is a file of its own."""
+    monkeypatch.setattr("tenfold.runner.bench.timed_module.TimedModules", lambda target, device: ModelDevice())
+    text = (ROOT / "docs" / "outputs.md").read_text()
+    file, *blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert file.startswith("# miou.py\n") and len(blocks) == 3
+    (work / "out").mkdir()
+    (work / "out" / "miou.py").write_text(file)
+    names: dict = {}
+    for number, block in enumerate(blocks):
+        exec(compile(block, "docs/outputs.md", "exec"), names)
+        if number == 1:
+            assert names["done"].search.measure.units == "nats" and names["done"].search.verdict.drop <= 0.1
+    done = names["done"]
+    assert done.search.measure.name == "miou" and 0 < done.before.accuracy - done.after.accuracy <= 0.3 and done.after.ms < done.before.ms
+
+
 def test_the_page_on_the_api_names_all_that_is_public():
     text = (ROOT / "docs" / "api.md").read_text()
     missing = [name for name in tenfold.__all__ if not re.search(rf"\b{name}\b", text)]

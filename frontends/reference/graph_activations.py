@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 
 from ...support.errors import TenfoldError
+from ...support.input_set import Images, by_name, filled_up
 from .session import EXACT_SUMS_OPTION
 
 BATCH = 32  # images: beyond it convolutions of the usual sizes do not get faster
@@ -19,9 +20,9 @@ class GraphActivations:
     Parameters
     ----------
     model : onnx.ModelProto
-        Of one input. It is only read.
+        It is only read.
     values : sequence of str
-        Names of values of the graph; the input itself may be among them.
+        Names of values of the graph; an input itself may be among them.
 
     Raises
     ------
@@ -32,10 +33,11 @@ class GraphActivations:
     def __init__(self, model: onnx.ModelProto, values: Sequence[str]):
         import onnxruntime
 
-        source = model.graph.input[0]
-        self._name, self._direct = source.name, source.name in values
-        self._computed = [value for value in dict.fromkeys(values) if value != source.name]
-        self._size = source.type.tensor_type.shape.dim[0].dim_value  # 0: free
+        sources = [source.name for source in model.graph.input]
+        self._names, self._direct = sources, [name for name in sources if name in values]
+        self._computed = [value for value in dict.fromkeys(values) if value not in sources]
+        self._size = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value  # 0: free
+        self._outputs = {output.name for output in model.graph.output}
         self._session = None
         if not self._computed:
             return
@@ -49,33 +51,35 @@ class GraphActivations:
         except Exception as error:  # it has a dozen classes of them
             raise TenfoldError(f"ONNX Runtime can't run the network: {str(error).strip().splitlines()[0]}") from error
 
-    def batches(self, images: np.ndarray, size: int | None = None) -> Iterator[dict[str, np.ndarray]]:
+    def batches(self, images: Images, size: int | None = None) -> Iterator[dict[str, np.ndarray]]:
         """The values by name, for ``size`` images at a time, to the last image.
 
-        Where the network's batch is fixed, for one of it; by default for 32, or as many as `MOST_BYTES_HELD` bytes have room for.
+        Where the network's batch is fixed, for one of it; by default for 32, or as many as `MOST_BYTES_HELD` bytes have room for. An
+        output of one image without an axis for images gets one.
         """
-        size = self._size or size or self._affordable(images)
+        size = self._size or size or self.batch_size(images)
         for start in range(0, len(images), size):
             batch = images[start : start + size]
-            count = len(batch)
-            if self._size and count < size:  # filled up with the last image
-                batch = np.concatenate([batch, np.repeat(batch[-1:], size - count, axis=0)])
-            yield self._run(batch, count)
+            yield self._run(filled_up(batch, size) if self._size else batch, len(batch))  # filled up with the last image
 
-    def _affordable(self, images: np.ndarray) -> int:
-        if not len(images):
-            return 1
+    def batch_size(self, images: Images) -> int:
+        """Images that are run at a time, unless another number is asked for."""
+        if self._size or not len(images):
+            return self._size or 1
         each = sum(value.nbytes for value in self._run(images[:1], 1).values())
         return min(BATCH, max(1, MOST_BYTES_HELD // max(each, 1)))
 
-    def _run(self, batch: np.ndarray, count: int) -> dict[str, np.ndarray]:
-        values = {self._name: batch[:count]} if self._direct else {}
+    def _run(self, batch: Images, count: int) -> dict[str, np.ndarray]:
+        feeds = by_name(batch, self._names)
+        values = {name: feeds[name][:count] for name in self._direct}
         if self._session is not None:
             try:
-                results = self._session.run(self._computed, {self._name: np.ascontiguousarray(batch)})
+                results = self._session.run(self._computed, {name: np.ascontiguousarray(array) for name, array in feeds.items()})
             except Exception as error:
                 raise TenfoldError(f"ONNX Runtime can't run the network: {str(error).strip().splitlines()[0]}") from error
-            values.update((name, result[:count]) for name, result in zip(self._computed, results, strict=True))
+            for name, result in zip(self._computed, results, strict=True):
+                alone = self._size == 1 and name in self._outputs and result.shape[:1] != (1,)
+                values[name] = result[None] if alone else result[:count]
         return values
 
 

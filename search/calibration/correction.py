@@ -31,6 +31,7 @@ from ...frontends import Network
 from ...passes.factor_chains import push_permutations
 from ...passes.factorize_onnx import factorize_onnx
 from ...support.errors import TenfoldError
+from ...support.input_set import Images, InputSet
 from ...support.progress import Progress, reporter
 from .free_batch import free_batch
 from .layer_sites import LayerSite, answers
@@ -46,7 +47,7 @@ def correct(
     network: Network,
     layers: Sequence[Layer],
     chains: dict[str, FactorChain],
-    images: np.ndarray,
+    images: Images,
     kind: str,
     *,
     weightings: dict[str, np.ndarray] | None = None,
@@ -57,7 +58,7 @@ def correct(
     Parameters
     ----------
     network
-        Dense, of one input.
+        Dense.
     layers
         Of the network, in order.
     chains
@@ -79,7 +80,8 @@ def correct(
     Raises
     ------
     TenfoldError
-        An unknown kind, one that needs PyTorch without it, images that do not fit the network, or a chain that does not fit its layer.
+        An unknown kind, one that needs PyTorch without it, `fisher` of a network of several inputs, images that do not fit the network, or
+        a chain that does not fit its layer.
     """
     if kind not in CORRECTIONS:
         raise TenfoldError(f"unknown correction {kind!r}: choose {', '.join(CORRECTIONS)}")
@@ -119,10 +121,12 @@ def _width(site: LayerSite) -> int:
     return prod(site.layer.weight_shape[1:])
 
 
-def _weightings(model: onnx.ModelProto, sites: Sequence[LayerSite], images: np.ndarray, say: Progress) -> dict[str, np.ndarray]:
+def _weightings(model: onnx.ModelProto, sites: Sequence[LayerSite], images: Images, say: Progress) -> dict[str, np.ndarray]:
     """For each layer the root of the Fisher information of its output, of about 1 on the average; of one that nothing depends on, 1."""
     if find_spec("torch") is None:
         raise TenfoldError("the correction 'fisher' needs PyTorch: pip install torch")
+    if isinstance(images, InputSet):
+        raise TenfoldError("the correction 'fisher' is for networks of one input: choose 'response'")
     from ...frontends.reference.fisher import output_fisher  # torch is an extra
 
     some = images[evenly_spaced(len(images), FISHER_IMAGES)]

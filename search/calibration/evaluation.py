@@ -1,4 +1,7 @@
-"""How good a factored network is on real images: its accuracy where labels are known, and how far it is from the dense network."""
+"""How good a factored classifier is on real images: its accuracy where labels are known, and how far it is from the dense network.
+
+Other networks are judged in `search/measures`, which gives verdicts of the same form.
+"""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -13,6 +16,7 @@ from ...frontends.reference.graph_activations import GraphActivations
 from ...passes.factorize_onnx import factorize_onnx
 from ...runner.data import Data
 from ...support.errors import TenfoldError
+from ...support.input_set import part_of
 from ..store import is_number
 from .free_batch import free_batch
 from .moments import digest
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 SEED = 0
 HELD_OUT_SHARE = 0.5  # of the images: what budgets are verified on
 MIN_IMAGES = 8  # images in each part
+NUMBERS = ("accuracy", "agreement", "kl", "drop", "uncertainty", "kl_uncertainty")  # fields of a verdict
 LOWEST_LOG = -30.0  # log of a probability: what float32 can't tell from zero
 
 
@@ -34,25 +39,30 @@ class Verdict:
     Attributes
     ----------
     accuracy : float or None
-        Fraction of the images whose largest score is the label; None without labels.
-    agreement : float
-        Fraction whose largest score is that of the dense network.
+        Fraction of the images whose largest score is the label, or what a metric of the user's gives; None without labels.
+    agreement : float or None
+        Fraction whose largest score is that of the dense network; None where no output holds classes.
     kl : float
-        Mean Kullback-Leibler divergence of the dense network's probabilities from this one's, in nats.
+        Mean Kullback-Leibler divergence of the dense network's probabilities from this one's, in nats; of other networks than classifiers
+        the sum over the outputs (`measures.output_judge`).
     drop : float
-        Points of accuracy lost against the dense network; without labels, points of agreement, which no loss of accuracy can exceed.
+        Points of accuracy lost against the dense network; without labels, points of agreement, which no loss of accuracy can exceed. Of
+        other networks in the units of the search's `Measure`.
     uncertainty : float
         Standard error of `drop` as an estimate for further images of the same kind.
     kl_uncertainty : float
         Standard error of `kl`, likewise.
+    outputs : dict of str to float, optional
+        The divergence of each output, where a network is no plain classifier.
     """
 
     accuracy: float | None
-    agreement: float
+    agreement: float | None
     kl: float
     drop: float
     uncertainty: float
     kl_uncertainty: float
+    outputs: Mapping[str, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -61,9 +71,17 @@ class Verdict:
 
 def is_verdict(fields: Any) -> bool:
     """Whether these are the fields of a verdict, as a record keeps them."""
-    if not isinstance(fields, Mapping) or not set(Verdict.__dataclass_fields__) <= set(fields):
+    if not isinstance(fields, Mapping) or not set(NUMBERS) <= set(fields):
         return False
-    return all(is_number(fields[name]) or (name == "accuracy" and fields[name] is None) for name in Verdict.__dataclass_fields__)
+    outputs = fields.get("outputs")
+    if outputs is not None and not (isinstance(outputs, Mapping) and all(map(is_number, outputs.values()))):
+        return False
+    return all(is_number(fields[name]) or (name in ("accuracy", "agreement") and fields[name] is None) for name in NUMBERS)
+
+
+def verdict_of(fields: Mapping[str, Any]) -> Verdict:
+    """From fields that `is_verdict`."""
+    return Verdict(**{name: fields[name] for name in NUMBERS}, outputs=fields.get("outputs"))
 
 
 class Judge:
@@ -72,7 +90,7 @@ class Judge:
     Parameters
     ----------
     network : Network
-        Dense; a classifier of one input.
+        Dense; a classifier.
     data : Data
         Images, and labels where known.
 
@@ -91,8 +109,7 @@ class Judge:
     @cached_property
     def digest(self) -> str:
         """What tells apart the data that verdicts depend on: images, and labels if there are any."""
-        labels = "agreement" if self.data.y is None else digest(self.data.y)[:12]
-        return f"{digest(self.data.x)[:12]} {labels}"
+        return data_digest(self.data)
 
     def judge(self, chains: Mapping[str, FactorChain]) -> Verdict:
         """The verdict on the network with chains in the places of layers."""
@@ -134,18 +151,26 @@ def log_probabilities(scores: np.ndarray) -> np.ndarray:
     return np.maximum(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), LOWEST_LOG)
 
 
+def data_digest(data: Data) -> str:
+    """What tells apart images, and labels if there are any."""
+    labels = "agreement" if data.y is None else digest(data.y)[:12]
+    return f"{digest(data.x)[:12]} {labels}"
+
+
 def check(network: Network, data: Data) -> None:
-    """Raise TenfoldError unless `data` can be told right from wrong by `network`."""
-    if len(network.inputs) != 1 or len(network.outputs) != 1:
-        ports = f"{len(network.inputs)} inputs and {len(network.outputs)} outputs"
-        raise TenfoldError(f"{network.name}: a budget needs a classifier of one input and one output, this network has {ports}")
-    data.check(network.inputs[0], network.name)
+    """Raise TenfoldError unless `data` can be told right from wrong by `network`, a classifier."""
+    if len(network.outputs) != 1:
+        raise TenfoldError(f"{network.name}: accuracy is that of a classifier of one output, this network has {len(network.outputs)}")
+    data.check_all(network.inputs, network.name)
     batch, shape = network.inputs[0].shape[0], network.outputs[0].shape
     classes = int(np.prod(shape)) // batch
     if shape[0] != batch or classes < 2:
-        raise TenfoldError(f"{network.name}: a budget needs a classifier, the output {network.outputs[0].name!r} is {list(shape)}")
+        raise TenfoldError(f"{network.name}: accuracy is that of a classifier, the output {network.outputs[0].name!r} is {list(shape)}")
     if data.y is None:
         return
+    if data.y.ndim != 1:
+        facts = f"it has shape {list(data.y.shape)}; labels of other forms are for a --metric"
+        raise TenfoldError(f"{data.name}: y must hold one label for each image: {facts}")
     if data.y.dtype.kind not in "iu":
         raise TenfoldError(f"{data.name}: y has dtype {data.y.dtype}: labels are whole numbers")
     if len(data.y) and not 0 <= data.y.min() <= data.y.max() < classes:
@@ -181,4 +206,5 @@ def first(data: Data, count: int) -> Data:
 
 
 def _part(data: Data, which: np.ndarray | slice) -> Data:
-    return Data(np.ascontiguousarray(data.x[which]), None if data.y is None else data.y[which], data.name)
+    more = {name: array[which] for name, array in data.more.items() if array.ndim and len(array) == len(data.x)}
+    return Data(part_of(data.x, which), None if data.y is None else data.y[which], data.name, more=more)

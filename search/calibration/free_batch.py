@@ -12,18 +12,19 @@ from onnx import numpy_helper
 
 from ...frontends.reference.graph_activations import GraphActivations
 from ...support.errors import TenfoldError
+from ...support.input_set import Images, by_name
 
 TOLERANCE = 1e-3  # of the largest output: between runs of different batches only rounding differs
 AXIS = "images"
 
 
-def free_batch(model: onnx.ModelProto, images: np.ndarray) -> onnx.ModelProto:
-    """Free the first axis of the network's input, where that leaves what the network computes as it is.
+def free_batch(model: onnx.ModelProto, images: Images) -> onnx.ModelProto:
+    """Free the first axis of the network's inputs, where that leaves what the network computes as it is.
 
     Parameters
     ----------
     model
-        Normalised, of one input. Not modified.
+        Normalised. Not modified.
     images
         At least two batches of them prove that the freed graph computes what the given one does.
 
@@ -35,12 +36,15 @@ def free_batch(model: onnx.ModelProto, images: np.ndarray) -> onnx.ModelProto:
     Raises
     ------
     TenfoldError
-        The network has several inputs, or the images do not fit its input.
+        The images do not fit its inputs, or these have not the same batch.
     """
-    if len(model.graph.input) != 1:
-        names = ", ".join(value.name for value in model.graph.input)
-        raise TenfoldError(f"calibration takes networks of one input, this one has {names or 'none'}")
-    size = _check(model.graph.input[0], images)
+    arrays = by_name(images, [value.name for value in model.graph.input])
+    sizes = {value.name: _check(value, arrays[value.name]) for value in model.graph.input}
+    size = next(iter(sizes.values()))
+    for name, other in sizes.items():
+        if other != size:
+            first = next(iter(sizes))
+            raise TenfoldError(f"calibration runs image by image: input {name!r} has a first size of {other}, {first!r} of {size}")
     freed = _freed(model, size)
     try:
         return freed if _same(model, freed, images[: 2 * size]) else model
@@ -53,6 +57,8 @@ def _check(value: onnx.ValueInfoProto, images: np.ndarray) -> int:
     tensor = value.type.tensor_type
     shape = [dim.dim_value for dim in tensor.shape.dim]
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+    if not shape:
+        raise TenfoldError(f"calibration runs image by image: the input {value.name!r} is a single number")
     if images.ndim != len(shape) or list(images.shape[1:]) != shape[1:]:
         wanted = ", ".join(map(str, ["N", *shape[1:]]))
         raise TenfoldError(f"the images are of shape {list(images.shape)}, the input {value.name!r} is [{wanted}]")
@@ -88,7 +94,7 @@ def _freed(model: onnx.ModelProto, size: int) -> onnx.ModelProto:
     return freed
 
 
-def _same(model: onnx.ModelProto, freed: onnx.ModelProto, images: np.ndarray) -> bool:
+def _same(model: onnx.ModelProto, freed: onnx.ModelProto, images: Images) -> bool:
     """Whether both graphs give the same outputs for ``images``."""
     names = [value.name for value in model.graph.output]
     size = len(images)

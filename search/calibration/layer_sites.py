@@ -11,6 +11,7 @@ from onnx import helper, numpy_helper
 
 from ...factorization import FactorChain, Layer, Stage
 from ...frontends.reference.graph_activations import GraphActivations
+from ...support.input_set import Images
 from .moments import layer_values
 from .patches import Pool, Positions, patches, pixels
 
@@ -65,19 +66,19 @@ class LayerSite:
             at = Positions.draw_windows(layer, images, WINDOW_FACTOR * samples // pool.window, pool)
         return cls(layer, source, output, transposed, _bias(model, layer), rectified, pool, at)
 
-    def features(self, graph: onnx.ModelProto, chain: FactorChain, images: np.ndarray) -> np.ndarray:
+    def features(self, graph: onnx.ModelProto, chain: FactorChain, images: Images) -> np.ndarray:
         """What the last stage of the chain, which is in its place in ``graph``, reads there: (n, I Y X), channels of all groups."""
         source, layer = _last_stage(graph, self.output).input[0], _as_layer(self.layer, chain.stages[-1])
         return np.concatenate([patches(layer, values[source], at[0]) for values, at in walk(graph, [source], images, [self.at])])
 
-    def inputs(self, graph: onnx.ModelProto, images: np.ndarray) -> Iterator[np.ndarray]:
+    def inputs(self, graph: onnx.ModelProto, images: Images) -> Iterator[np.ndarray]:
         """What the layer itself would read there, batch by batch: (n, C Y X)."""
         for values, at in walk(graph, [self.input], images, [self.at]):
             x = values[self.input]
             yield patches(self.layer, x.T if self.transposed else x, at[0])
 
 
-def answers(model: onnx.ModelProto, sites: Sequence[LayerSite], images: np.ndarray) -> Iterator[tuple[LayerSite, np.ndarray]]:
+def answers(model: onnx.ModelProto, sites: Sequence[LayerSite], images: Images) -> Iterator[tuple[LayerSite, np.ndarray]]:
     """Each site with what the dense layer answers there, (n, F); of several sites from one pass, as memory allows."""
     waiting = list(sites)
     while waiting:
@@ -94,7 +95,7 @@ def answers(model: onnx.ModelProto, sites: Sequence[LayerSite], images: np.ndarr
 
 
 def walk(
-    model: onnx.ModelProto, values: Sequence[str], images: np.ndarray, positions: Sequence[Positions]
+    model: onnx.ModelProto, values: Sequence[str], images: Images, positions: Sequence[Positions]
 ) -> Iterator[tuple[dict[str, np.ndarray], list[Positions]]]:
     """Values of a graph batch by batch, each with the positions that belong to its images."""
     done = 0

@@ -15,6 +15,7 @@ from ...factorization import Layer, Statistics
 from ...frontends import Network
 from ...frontends.reference.graph_activations import GraphActivations
 from ...support.errors import TenfoldError
+from ...support.input_set import Images, InputSet
 from ...support.progress import Progress, reporter
 from .free_batch import free_batch
 from .patches import Positions, patches
@@ -46,7 +47,7 @@ class Calibration:
 
 
 def calibrate(
-    network: Network, layers: Sequence[Layer], images: np.ndarray, labels: np.ndarray | None = None, *, progress: Progress | None = None
+    network: Network, layers: Sequence[Layer], images: Images, labels: np.ndarray | None = None, *, progress: Progress | None = None
 ) -> Calibration:
     """Collect the statistics of the layers that can be factored.
 
@@ -56,7 +57,7 @@ def calibrate(
     Parameters
     ----------
     network
-        Of one input.
+        Dense.
     layers
         Of the network; those with a reason are passed over.
     images
@@ -72,7 +73,7 @@ def calibrate(
         The images do not fit the network, are all alike, or ONNX Runtime can't run it.
     """
     say = reporter(progress)
-    if len(images) and (images == images[0]).all():
+    if len(images) and all((array == array[0]).all() for array in (images.arrays.values() if isinstance(images, InputSet) else [images])):
         raise TenfoldError("x: all images are the same one: there is nothing to calibrate with")
     chosen = [layer for layer in layers if layer.reason is None and layer.groups == 1 and _width(layer) <= MAX_WIDTH]
     model = free_batch(network.onnx, images)
@@ -95,8 +96,10 @@ def calibrate(
     return Calibration(statistics, digest(images), len(images))
 
 
-def digest(images: np.ndarray) -> str:
-    """SHA-256, in hex, of the images: their shape, type and values."""
+def digest(images: Images) -> str:
+    """SHA-256, in hex, of the images: their shape, type and values, and of several inputs their names."""
+    if isinstance(images, InputSet):
+        return hashlib.sha256(" ".join(f"{name} {digest(images.arrays[name])}" for name in sorted(images.arrays)).encode()).hexdigest()
     sha256 = hashlib.sha256(f"{images.dtype.str} {images.shape}".encode())
     sha256.update(np.ascontiguousarray(images).data)
     return sha256.hexdigest()
@@ -197,12 +200,12 @@ def _width(layer: Layer) -> int:
 
 
 def _alphas(
-    model: onnx.ModelProto, layers: Sequence[Layer], images: np.ndarray, labels: np.ndarray, say: Progress
+    model: onnx.ModelProto, layers: Sequence[Layer], images: Images, labels: np.ndarray, say: Progress
 ) -> dict[str, np.ndarray]:
     """The weights of the Mahalanobis metric from a part of the images; none where PyTorch is not installed."""
     if len(labels) != len(images):
         raise TenfoldError(f"there are {len(images)} images and {len(labels)} labels")
-    if find_spec("torch") is None:
+    if find_spec("torch") is None or isinstance(images, InputSet):
         return {}
     from ...frontends.reference.error_gradients import mahalanobis_weights  # torch is an extra
 

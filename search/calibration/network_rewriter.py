@@ -15,6 +15,7 @@ import numpy as np
 from ...passes.inventory import inventory, weights
 from ...runner.data import Data
 from ...support.errors import TenfoldError
+from ...support.input_set import Images
 from ...support.progress import Progress, reporter
 from .correction import correct
 from .evaluation import first, split
@@ -39,7 +40,7 @@ class NetworkRewriter:
     network : Network
     layers : list of Layer
     weights : dict of str to ndarray
-    images : ndarray or None
+    images : ndarray, InputSet or None
         To calibrate with.
     calibration : Calibration or None
         Of these images; None where nothing asks for it.
@@ -52,7 +53,7 @@ class NetworkRewriter:
     network: Network
     layers: list[Layer]
     weights: Mapping[str, np.ndarray]
-    images: np.ndarray | None = None
+    images: Images | None = None
     calibration: Calibration | None = None
     factored: dict[tuple[str, Choice], FactorChain] = field(default_factory=dict, repr=False)
     weightings: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
@@ -72,7 +73,7 @@ class NetworkRewriter:
     @classmethod
     def correcting(cls, network: Network, data: Data, progress: Progress | None = None) -> NetworkRewriter:
         """For a plan that no data chooses, whose chains are corrected with the images of `data`, labels or not."""
-        data.check(network.inputs[0], network.name)
+        data.check_all(network.inputs, network.name)
         return cls.of(network, split(data)[0], progress=progress)
 
     @classmethod
@@ -88,7 +89,7 @@ class NetworkRewriter:
             return cls.of(network)
         if data is None:
             raise TenfoldError("the plan was made with data: give the same data again (--data)")
-        data.check(network.inputs[0], network.name)
+        data.check_all(network.inputs, network.name)
         part = split(data)[0]
         if digest(first(part, CALIBRATION_IMAGES).x) != plan.data:
             raise TenfoldError(f"{data.name}: the plan was made with other data: its factors would come out differently")
@@ -103,7 +104,7 @@ class NetworkRewriter:
 
     def correction(self) -> str:
         """The best one that there is for the network here."""
-        if find_spec("torch") is None:
+        if find_spec("torch") is None or len(self.network.inputs) != 1:
             return "response"
         from ...frontends.reference.fisher import runs  # torch is an extra
 

@@ -5,12 +5,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tenfold.search.measures.measure import ACCURACY
 from tenfold.search.tables import compression_line
 
 
 def done(modelled: str | None) -> Any:
     verdict = SimpleNamespace(drop=0.5, uncertainty=0.1)
-    found = SimpleNamespace(verdict=verdict, expected=None, labels=True, predicted_ms=1.1, images={"held_out": 100}, modelled=modelled)
+    facts = {"labels": True, "measure": ACCURACY, "predicted_ms": 1.1, "images": {"held_out": 100}}
+    found = SimpleNamespace(verdict=verdict, expected=None, modelled=modelled, **facts)
     before, after = (SimpleNamespace(macs=macs, ms=ms, bytes=1000, accuracy=0.9) for macs, ms in ((200, 2.0), (100, 1.0)))
     return SimpleNamespace(search=found, before=before, after=after)
 
