@@ -120,7 +120,8 @@ class Places:
     def notes(self) -> list[str]:
         """Return what a user should know of it."""
         found = [f"a device was given up: {slot.ended}" for slot in self._slots if slot.ended]
-        found += [f"a device was lost, and opened again or replaced: {slot.lost_to}" for slot in self._slots if slot.lost_to and not slot.ended]
+        lost = [slot for slot in self._slots if slot.lost_to and not slot.ended]
+        found += [f"a device was lost, and opened again or replaced: {slot.lost_to}" for slot in lost]
         if self.modelled:
             found.append("times are modelled cycles: no processor took them")
         return found + ([words] if (words := note()) else [])
