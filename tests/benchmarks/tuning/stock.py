@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--only", action="append", default=[], metavar="NAME")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="file of the rows; those that it has already are kept")
     asked = parser.parse_args()
     from tenfold.runner.bench.disturbance import Watch
     from tenfold.runner.bench.environment import describe_machine
@@ -148,8 +148,11 @@ def main() -> None:
 
     threads = asked.threads or resolve("host").cores
     os.environ["TVM_NUM_THREADS"] = str(threads)
-    machine, rows = describe_machine(()), []
+    machine = describe_machine(())
+    rows = json.loads(asked.json.read_text())["rows"] if asked.json is not None and asked.json.exists() else []
     for name in asked.only or LAYERS:
+        if name in [row["name"] for row in rows]:
+            continue
         watch = Watch()
         row = {**measure(name, asked.seconds, threads), "cores_of_others": watch.load().others or 0.0}
         rows.append(row)
