@@ -1,7 +1,7 @@
 """Layers that follow each other: merged where that is exact and cheaper, and left alone where it is one of both."""
 import numpy as np
 from frontend_checks import graph, normal
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from simplify_checks import Builder, attribute, kinds, simplified
 
@@ -81,9 +81,9 @@ def test_random_chains(layers, seed):
 
     model = b.model(y)
     try:
-        load(model)
+        assume(0 not in load(model).outputs[0].shape)
     except TenfoldError:  # nothing is left of the image
-        return
+        assume(False)
     simplified(model)
 
 
