@@ -71,20 +71,14 @@ LAYER = st.tuples(AXIS, AXIS, st.sampled_from([1, 2, 4]), st.booleans(), st.samp
 def test_random_chains(layers, seed):
     """Kernel, stride, dilation and padding of each axis, groups, bias and channels at random: merged or not, it is the same."""
     b = Builder(2, 8, 15, 14, seed=seed)
-    y, count = "x", 8
+    y, count, size = "x", 8, [15, 14]
     for number, (rows, columns, group, bias, outputs) in enumerate(layers):
         (kh, sh, dh, bh, eh), (kw, sw, dw, bw, ew) = rows, columns
         y = b.conv(y, f"c{number}", outputs, count, (kh, kw), bias, group, strides=[sh, sw], dilations=[dh, dw], pads=[bh, bw, eh, ew])
         count = outputs
-    from tenfold.frontends import load
-    from tenfold.support.errors import TenfoldError
-
-    model = b.model(y)
-    try:
-        assume(0 not in load(model).outputs[0].shape)
-    except TenfoldError:  # nothing is left of the image
-        assume(False)
-    simplified(model)
+        size = [(n + b0 + e - (k - 1) * d - 1) // s + 1 for n, (k, s, d, b0, e) in zip(size, (rows, columns), strict=True)]
+        assume(min(size) > 0)
+    simplified(b.model(y))
 
 
 def test_merging_is_done_in_float64():
