@@ -132,3 +132,10 @@ def test_space_to_depth():
     nodes = "d = SpaceToDepth<blocksize=4>(x) y = Conv(d, w)"
     small, _ = simplified(graph("float[1,3,16,12] x => float y", nodes, {"w": normal(5, 48, 1, 1)}))
     assert kinds(small) == ["Conv"] and attribute(small.graph.node[0], "strides") == [4, 4]
+
+
+def test_a_window_that_is_no_larger_than_the_padding_stays():
+    """5 x 5 on 2 x 2 pixels: no pool may begin in its padding alone."""
+    weights = {"w": normal(64, 6, 5, 5)}
+    nodes = "c = Conv<pads=[2,2,2,2]>(x, w) y = GlobalAveragePool(c)"
+    assert not simplified(graph("float[1,6,2,2] x => float y", nodes, weights))[1].merges
