@@ -21,7 +21,7 @@ from .rewrite import Rewrite
 class SpaceToDepth(Rewrite):
     """Let convolutions read with a stride."""
 
-    name, about = "space_to_depth", "space to depth goes into the convolution behind it"
+    name = "space_to_depth"
 
     def at(self, node: ir.Node) -> str | None:
         """Rewrite a convolution and the space to depth before it."""
@@ -48,7 +48,7 @@ def _blocks(node: ir.Node) -> Linear | None:
 
 
 def _slices(node: ir.Node) -> Linear | None:
-    """A Concat of slices of one image that together take each pixel once."""
+    """A Concat of slices of one image; each takes one pixel of each block."""
     if node.attributes.get_int("axis", 0) not in (1, -3):
         return None
     found = [_slice(value) for value in node.inputs]
@@ -57,7 +57,7 @@ def _slices(node: ir.Node) -> Linear | None:
     taken = [each for each in found if each is not None]
     source, block = taken[0][0], taken[0][2]
     places = [place for _, place, _ in taken]
-    if any(each[0] is not source or each[2] != block for each in taken) or len(places) != block * block or len(set(places)) != len(places):
+    if any(each[0] is not source or each[2] != block for each in taken):
         return None
     nodes = (*(producer for producer in (value.producer() for value in node.inputs)), node)
     pixels = [(channel, row, column) for row, column in places for channel in range(channels(source, False))]
