@@ -83,6 +83,15 @@ def test_a_pointwise_layer_works_before_an_image_is_enlarged(mode, place):
     assert kinds(small) == ["Conv", "Resize"] and found.before.macs == 6 * found.after.macs
 
 
+def test_an_image_that_is_cropped_and_filled_up_stays():
+    """What is filled in is no mean of pixels."""
+    weights = {"w": normal(5, 6, 1, 1), "b": normal(5), "s": np.array([1, 1, 2, 2], "float32")}
+    weights["roi"] = np.array([0, 0, -0.5, -0.5, 1, 1, 1.5, 1.5], "float32")
+    nodes = ('r = Resize<mode="linear", coordinate_transformation_mode="tf_crop_and_resize", extrapolation_value=3.0>(x, roi, s) '
+             "y = Conv(r, w, b)")
+    assert not simplified(graph("float[1,6,5,4] x => float y", nodes, weights))[1].merges
+
+
 def test_a_reduced_image_is_convolved_where_it_is_small():
     weights = {"w": normal(5, 6, 1, 1), "s": np.array([1, 1, 0.5, 0.5], "float32")}
     assert not simplified(graph("float[1,6,8,8] x => float y", 'r = Resize<mode="linear">(x, , s) y = Conv(r, w)', weights))[1].merges
