@@ -12,7 +12,7 @@ import numpy as np
 from onnxscript import ir
 
 from ...frontends.onnx.initializers import is_constant
-from .editing import alone, fits, is_float, operator, sizes, sole_producer
+from .editing import alone, is_float, operator, sizes, sole_producer
 from .emit import replace_by_layer
 from .linear import Linear, block_map, channels, layer_work, linear, spatial
 from .rewrite import Rewrite
@@ -31,11 +31,8 @@ class SpaceToDepth(Rewrite):
         run = None if blocks is None or conv is None else blocks.then(conv)
         if run is None or not layer_work(run.grid, run.source, run.result, node, run.shifted).pays_instead_of(run.work):
             return None
-        kernel = run.kernel()
-        if not fits(run.result, kernel.weight, kernel.bias):
-            return None
         name = node.name
-        return name if replace_by_layer(run.result, run.source, kernel, node, False) else None
+        return name if replace_by_layer(run.result, run.source, run.kernel(), node, False) else None
 
 
 def _blocks(node: ir.Node) -> Linear | None:

@@ -4,6 +4,8 @@ from frontend_checks import graph, normal
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from simplify_checks import Builder, attribute, kinds, simplified
+from tenfold.frontends import load
+from tenfold.passes.simplify import simplify_onnx
 
 
 def test_a_pointwise_layer_goes_into_the_one_behind():
@@ -93,3 +95,10 @@ def test_merging_is_done_in_float64():
     small, _ = simplified(model)
     merged = numpy_helper.to_array(small.graph.initializer[0])[:, :, 0, 0]
     np.testing.assert_array_equal(merged, (second @ first).astype("float32"))
+
+
+def test_what_overflows_stays():
+    """The first layer makes small numbers of small ones, and the second large ones of these: their product is no float32."""
+    weights = {"w": np.full((4, 4, 1, 1), 1e30, "float32"), "v": np.full((4, 4, 1, 1), 1e30, "float32")}
+    model = graph("float[1,4,6,6] x => float y", "a = Conv(x, w) y = Conv(a, v)", weights)
+    assert not simplify_onnx(load(model).onnx)[1].merges
