@@ -44,7 +44,9 @@ def check_reading(network: Network, images: Data | None = None, tolerance: float
         try:
             network.reading = judge(read, network.run_reference, sets, names, allowed, "the network as it was read")
         except VerificationError as error:
-            raise VerificationError(f"{network.name}: {error}; this is a fault of Tenfold: please report it, with the model") from None
+            merged = network.simplified is not None and network.simplified.merges
+            advice = "please report it, with the model" + (" (--no-simplify leaves out what was merged)" if merged else "")
+            raise VerificationError(f"{network.name}: {error}; this is a fault of Tenfold: {advice}") from None
     return network.reading
 
 

@@ -24,7 +24,7 @@ from .work import Work
 class Affine(Runs):
     """Fold scales and shifts."""
 
-    name, about = "affine", "scales and shifts of channels go into a neighbouring layer, or become fewer"
+    name = "affine"
 
     def wants(self, run: Linear) -> bool:
         """One layer, and affine steps around it."""

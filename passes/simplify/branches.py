@@ -27,7 +27,7 @@ from .work import Work
 class Branches(Rewrite):
     """Merge branches that are added."""
 
-    name, about = "branches", "parallel branches that are added become one layer"
+    name = "branches"
 
     def at(self, node: ir.Node) -> str | None:
         """Rewrite the sum that ends with this node."""

@@ -18,7 +18,7 @@ from .runs import Runs
 class Chains(Runs):
     """Compose layers that follow each other."""
 
-    name, about = "chains", "layers that follow each other become one, where that is cheaper"
+    name = "chains"
 
     def wants(self, run: Linear) -> bool:
         """Two layers or more, and what is linear between them."""

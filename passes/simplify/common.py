@@ -20,7 +20,7 @@ SAMPLE = 64  # numbers of a constant that are looked at first
 class Common(Rewrite):
     """Common subexpressions."""
 
-    name, about = "common", "what is computed twice is computed once"
+    name = "common"
 
     def __init__(self) -> None:
         self._seen: dict[tuple[object, ...], ir.Node] = {}

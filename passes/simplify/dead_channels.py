@@ -29,7 +29,7 @@ BLOCK = 16
 class DeadChannels(Rewrite):
     """Take channels out."""
 
-    name, about = "dead_channels", "channels that are constant or that nobody reads are taken out"
+    name = "dead_channels"
 
     def at(self, node: ir.Node) -> str | None:
         """Rewrite the region of what this node makes."""

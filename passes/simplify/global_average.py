@@ -21,7 +21,7 @@ from .work import Work
 class GlobalAverage(Rewrite):
     """Average before convolutions."""
 
-    name, about = "global_average", "a convolution before a global average works on the average"
+    name = "global_average"
 
     def at(self, node: ir.Node) -> str | None:
         """Rewrite a global average and the convolution before it."""

@@ -22,7 +22,7 @@ from .work import Work
 class Pooling(Runs):
     """Put average pools before pointwise convolutions, or into convolutions."""
 
-    name, about = "pooling", "average pools change places with pointwise convolutions, or go into convolutions"
+    name = "pooling"
 
     def wants(self, run: Linear) -> bool:
         """A pool, and a convolution."""

@@ -14,12 +14,9 @@ class Rewrite(ABC):
     ----------
     name : str
         As ``--only`` and ``--without`` have it.
-    about : str
-        What it does, in a few words, for tables.
     """
 
     name: ClassVar[str]
-    about: ClassVar[str]
 
     @abstractmethod
     def at(self, node: ir.Node) -> str | None:

@@ -5,7 +5,6 @@ from abc import abstractmethod
 
 from onnxscript import ir
 
-from .editing import fits
 from .emit import replace_by_layer
 from .linear import Linear, layer_work, runs_to
 from .rewrite import Rewrite
@@ -37,7 +36,8 @@ class Runs(Rewrite):
 
 
 def _write(run: Linear) -> str | None:
-    kernel, main = run.kernel(), run.layer
-    if main is None or not fits(run.result, kernel.weight, kernel.bias):
+    main = run.layer
+    if main is None:
         return None
-    return main.name if replace_by_layer(run.result, run.source, kernel, main, run.last) else None
+    name = main.name
+    return name if replace_by_layer(run.result, run.source, run.kernel(), main, run.last) else None

@@ -12,7 +12,7 @@ import numpy as np
 from onnxscript import ir
 
 from ...frontends.onnx.initializers import is_constant
-from .editing import alone, fits, is_float, operator, sizes, sole_producer
+from .editing import alone, is_float, operator, sizes, sole_producer
 from .emit import replace_by_layer
 from .linear import Linear, block_map, channels, layer_work, linear, spatial
 from .rewrite import Rewrite
@@ -21,7 +21,7 @@ from .rewrite import Rewrite
 class SpaceToDepth(Rewrite):
     """Let convolutions read with a stride."""
 
-    name, about = "space_to_depth", "space to depth goes into the convolution behind it"
+    name = "space_to_depth"
 
     def at(self, node: ir.Node) -> str | None:
         """Rewrite a convolution and the space to depth before it."""
@@ -31,11 +31,8 @@ class SpaceToDepth(Rewrite):
         run = None if blocks is None or conv is None else blocks.then(conv)
         if run is None or not layer_work(run.grid, run.source, run.result, node, run.shifted).pays_instead_of(run.work):
             return None
-        kernel = run.kernel()
-        if not fits(run.result, kernel.weight, kernel.bias):
-            return None
         name = node.name
-        return name if replace_by_layer(run.result, run.source, kernel, node, False) else None
+        return name if replace_by_layer(run.result, run.source, run.kernel(), node, False) else None
 
 
 def _blocks(node: ir.Node) -> Linear | None:
@@ -48,7 +45,7 @@ def _blocks(node: ir.Node) -> Linear | None:
 
 
 def _slices(node: ir.Node) -> Linear | None:
-    """A Concat of slices of one image that together take each pixel once."""
+    """A Concat of slices of one image; each takes one pixel of each block."""
     if node.attributes.get_int("axis", 0) not in (1, -3):
         return None
     found = [_slice(value) for value in node.inputs]
@@ -57,7 +54,7 @@ def _slices(node: ir.Node) -> Linear | None:
     taken = [each for each in found if each is not None]
     source, block = taken[0][0], taken[0][2]
     places = [place for _, place, _ in taken]
-    if any(each[0] is not source or each[2] != block for each in taken) or len(places) != block * block or len(set(places)) != len(places):
+    if any(each[0] is not source or each[2] != block for each in taken):
         return None
     nodes = (*(producer for producer in (value.producer() for value in node.inputs)), node)
     pixels = [(channel, row, column) for row, column in places for channel in range(channels(source, False))]

@@ -19,7 +19,7 @@ from .work import Work
 class Upsampling(Rewrite):
     """Convolve before an image is enlarged."""
 
-    name, about = "upsampling", "pointwise convolutions work before the image is enlarged"
+    name = "upsampling"
 
     def at(self, node: ir.Node) -> str | None:
         """Rewrite a pointwise convolution and the Resize before it."""

@@ -37,12 +37,23 @@ MANIFEST = Manifest(
         "kernels": {"conv2d 1x8x8x4": {"by": "record", "log": "a.jsonl", "how": "measured", "ms": 1.0}, "dense": {"by": "model"}},
         "stale": {"dense": "pixels can't be 9"}, "of_other_processors": 2,
     },
+    simplified={
+        "before": {"nodes": 9, "macs": 30, "params": 20}, "after": {"nodes": 5, "macs": 20, "params": 25},
+        "merges": [{"rewrite": "branches", "into": "conv", "nodes": 4, "macs": 10, "params": -5}],
+    },
 )
 
 
 def test_what_is_written_is_read(tmp_path):
     (tmp_path / "manifest.json").write_text(MANIFEST.to_json())
     assert Manifest.read(tmp_path / "manifest.json") == MANIFEST
+
+
+def test_older_ones_say_nothing_of_tuning_and_of_merged_layers(tmp_path):
+    content = {name: value for name, value in json.loads(MANIFEST.to_json()).items() if name not in ("tuning", "simplified")}
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    found = Manifest.read(tmp_path / "manifest.json")
+    assert found.tuning is None and found.simplified is None
 
 
 @pytest.mark.parametrize(
@@ -61,6 +72,9 @@ def test_what_is_written_is_read(tmp_path):
         {"tuning": {**MANIFEST.tuning, "kernels": {"dense": {"by": "record", "log": "a.jsonl", "how": ["measured"]}}}},
         {"tuning": {**MANIFEST.tuning, "kernels": {"dense": {}}}},
         {"tuning": {**MANIFEST.tuning, "of_other_processors": "two"}},
+        {"simplified": {}},
+        {"simplified": {**MANIFEST.simplified, "before": {"nodes": -1, "macs": 30, "params": 20}}},
+        {"simplified": {**MANIFEST.simplified, "merges": [{"rewrite": "branches", "into": "conv", "nodes": "4", "macs": 0, "params": 0}]}},
         {"source": None},
         {"source": {**MANIFEST.source, "path": 3}},
         {"source": {**MANIFEST.source, "batch": 0}},

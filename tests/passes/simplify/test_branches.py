@@ -1,10 +1,12 @@
 """Branches of one input that are added: one layer that computes the same, under the name of the largest; or the sum as it was."""
 import numpy as np
-import onnx
 from frontend_checks import graph, normal
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from simplify_checks import Builder, attribute, kinds, simplified
+from tenfold.frontends import load
+from tenfold.passes.simplify import simplify_onnx
+from tenfold.support.errors import TenfoldError
 
 
 def test_a_block_of_repvgg():
@@ -103,9 +105,6 @@ def test_weights_that_several_layers_share_are_not_changed_for_the_others():
 def test_what_overflows_stays():
     big = np.full((2, 2, 1, 1), 3e38, "float32")
     model = graph("float[1,2,4,4] x => float y", "a = Conv(x, w) b = Conv(x, v) y = Add(a, b)", {"w": big, "v": big / 2})
-    from tenfold.frontends import load
-    from tenfold.passes.simplify import simplify_onnx
-
     network = load(model)
     small, found = simplify_onnx(network.onnx)
     assert not found.merges and small is network.onnx
@@ -131,7 +130,6 @@ def test_random_branches(branches, stride, same, seed):
     """Any kernels, dilations and groups whose outputs are at the same places: begin and end of the padding make them so."""
     b = Builder(2, 8, 11, 10, seed=seed)
     sizes = (11, 10)
-    reach = [max(d["extra"][a] + (d["kernel"][a] - 1) * d["dilation"][a] for d in branches) for a in (0, 1)]
     outputs = []
     for number, d in enumerate(branches):
         begin = [d["extra"][a] for a in (0, 1)]
@@ -145,11 +143,7 @@ def test_random_branches(branches, stride, same, seed):
         outputs.append(b.batch_norm("x", "bn", 8))
     model = b.model(b.add("Sum", *outputs, name="sum"))
     try:
-        onnx.checker.check_model(model, full_check=True)
-        onnx.shape_inference.infer_shapes(model, strict_mode=True)
-        from tenfold.frontends import load
         load(model)
-    except Exception:
-        return
+    except TenfoldError:  # their outputs are of different sizes
+        assume(False)
     simplified(model)
-    assert reach

@@ -44,6 +44,21 @@ def test_a_constant_that_is_not_zero_stays_before_padding():
     assert sorted(shapes(small).values()) == [(4, 3, 3, 3), (5, 4, 3, 3)]
 
 
+@pytest.mark.parametrize(("between", "gone"), [
+    ("AveragePool<kernel_shape=[3,3], pads=[1,1,1,1], count_include_pad=1>(r)", False),
+    ("AveragePool<kernel_shape=[3,3], pads=[1,1,1,1], count_include_pad=0>(r)", True),
+    ("AveragePool<kernel_shape=[3,3], count_include_pad=1>(r)", True),
+    ("MaxPool<kernel_shape=[3,3], pads=[1,1,1,1]>(r)", True),
+    ("Conv<group=6, pads=[0,0,1,0]>(r, d)", False),
+    ("Conv<group=6>(r, d)", True),
+])
+def test_what_a_border_does_to_a_constant(between, gone):
+    weights = {"w": without_rows(normal(6, 3, 3, 3), 1, 4), "a": np.full(6, 2, "float32"), "v": normal(5, 6, 1, 1), "d": normal(6, 1, 3, 3)}
+    nodes = f"a0 = Conv(x, w, a) r = Relu(a0) p = {between} y = Conv(p, v)"
+    _, found = simplified(graph("float[1,3,9,9] x => float y", nodes, weights), only=["dead_channels"])
+    assert bool(found.merges) == gone
+
+
 def test_channels_that_nobody_reads_go_and_then_those_before_them():
     u, v = normal(10, 12), normal(12, 12, 3, 3)
     u[:, :4] = 0
