@@ -46,7 +46,7 @@ class Recipe:
     """
 
     about: str
-    make: Callable[[int, tuple[int, int, int]], nn.Module]
+    make: Callable[[int, tuple[int, ...]], nn.Module]
     pipeline: str
     settings: TrainingSettings
     gray: str = "plain"
@@ -101,11 +101,11 @@ def recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def _jin(make: Callable[..., nn.Module], classes: int, shape: tuple[int, int, int], **options: bool) -> nn.Module:
+def _jin(make: Callable[..., nn.Module], classes: int, shape: tuple[int, ...], **options: bool) -> nn.Module:
     return make(classes, shape[1], channels=shape[0], **options)
 
 
-def _calli(operation: str, classes: int, shape: tuple[int, int, int]) -> nn.Module:
+def _calli(operation: str, classes: int, shape: tuple[int, ...]) -> nn.Module:
     return calli_baseline(operation, classes, shape[0])
 
 

@@ -192,6 +192,14 @@ def test_the_average():
     assert not torch.equal(found["0.weight"], seen[-1]["0.weight"])
 
 
+def test_training_ends_when_it_is_enough(tmp_path):
+    options = dict(display=Silent(), until=lambda row: row.step >= 4)
+    outcome = train(tiny_network(), tiny_data(), tiny_settings(steps=60), Output(tmp_path), **options)
+    assert outcome.finished and outcome.step == 4 and len(outcome.rows) == 2
+    again = train(tiny_network(), tiny_data(), tiny_settings(steps=60), Output(tmp_path), **options)
+    assert again.finished and again.step == 4
+
+
 def test_frozen_parts_stay_as_they_are():
     network = tiny_network()
     for parameter in network[:2].parameters():

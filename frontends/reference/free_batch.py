@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from ...frontends.reference.graph_activations import GraphActivations
 from ...support.errors import TenfoldError
+from .graph_activations import GraphActivations
 
 TOLERANCE = 1e-3  # of the largest output: between runs of different batches only rounding differs
 AXIS = "images"
