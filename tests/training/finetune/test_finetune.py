@@ -12,7 +12,7 @@ from tenfold import Choice, TenfoldError
 from tenfold.factorization import METHODS, Plan
 from tenfold.frontends import load
 from tenfold.frontends.reference.free_batch import free_batch
-from tenfold.training.finetune import ModuleLayers, OnnxModule, cascade, distillation, factored, freeze_through
+from tenfold.training.finetune import ModuleLayers, OnnxModule, cascade, distillation, factored, freeze_through, tune_file
 from tenfold.training.finetune.freezing import thaw
 from tenfold.training.loop import Stairs, train
 from tenfold.training.loop.evaluation import evaluate
@@ -23,6 +23,11 @@ from torch import nn
 
 HARSH = Choice("channel_svd", (1,))  # all filters are multiples of one
 CHOICES = {"0": Choice("spatial_svd", (2,)), "8": Choice("svd", (1,))}
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="module")
@@ -214,3 +219,36 @@ def test_onnx_networks_with_residuals_get_the_same_gradients(tmp_path):
     x, y = torch.randn(4, 3, 16, 16, requires_grad=True), torch.tensor([1, 2, 3, 4])
     gradients = [torch.autograd.grad(nn.functional.cross_entropy(one(x), y), x)[0] for one in (network, module)]
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_file_is_tuned(trained, tmp_path):
+    """What compress wrote imitates the network before: without labels, above the layer that is named; the others stay to the bit."""
+    data = pattern_data(256)
+    export_onnx(trained, data.shape, tmp_path / "model.onnx")
+    small = factored(trained, {"0": HARSH}, data.shape)
+    export_onnx(small, data.shape, tmp_path / "small.onnx")
+    np.savez(tmp_path / "data.npz", x=data.train_x.numpy())
+    settings = tiny_settings(steps=60, schedule=Stairs((0.01,)))
+    layers = [node.name for node in load(tmp_path / "small.onnx").onnx.graph.node if node.op_type == "Conv"]
+    paths = [tmp_path / name for name in ("small.onnx", "tuned.onnx", "data.npz")]
+    outcome = tune_file(*paths, settings, teacher=tmp_path / "model.onnx", after=layers[1], display=Silent())
+
+    def right(path):
+        session = onnxruntime.InferenceSession(path)
+        name = session.get_inputs()[0].name
+        images = data.test_x.numpy()
+        scores = np.concatenate([session.run(None, {name: image[None]})[0] for image in images])
+        return (scores.argmax(1) == data.test_y.numpy()).mean()
+
+    assert outcome.finished and right(tmp_path / "tuned.onnx") > right(tmp_path / "small.onnx") + 0.1
+    before, after = (load(tmp_path / name).onnx.graph.initializer for name in ("small.onnx", "tuned.onnx"))
+    fixed = [a == b for a, b in zip(before, after, strict=True) if a.name.startswith("0.")]
+    assert all(fixed) and any(a != b for a, b in zip(before, after, strict=True))
+    np.savez(tmp_path / "labels.npz", x=data.train_x.numpy(), y=np.full(256, 4))
+    for name, words in (("data.npz", "images x and labels y is needed"), ("labels.npz", "a label is not among the network's 4 classes")):
+        with pytest.raises(TenfoldError, match=words):
+            tune_file(tmp_path / "small.onnx", tmp_path / "none.onnx", tmp_path / name, settings, display=Silent())
+    with pytest.raises(TenfoldError, match="an input, and would be overwritten"):
+        tune_file(paths[0], paths[0], paths[2], settings, teacher=tmp_path / "model.onnx", display=Silent())
+    assert not (tmp_path / "none.onnx").exists()

@@ -12,7 +12,7 @@ import pytest
 import tenfold
 import torch
 from tenfold import TenfoldError
-from tenfold.training.loop import OneCycle, Output, Stairs, cross_entropy, root_mean_square, train
+from tenfold.training.loop import OneCycle, Output, Stairs, cross_entropy, evaluation, root_mean_square, train
 from tenfold.training.loop.curves import read_csv
 from tenfold.training.loop.precision import faster_precision
 from tenfold.training.loop.progress import Silent
@@ -190,6 +190,17 @@ def test_the_average():
         if value.is_floating_point() and not name.endswith("tracked"):
             torch.testing.assert_close(found[name], value)
     assert not torch.equal(found["0.weight"], seen[-1]["0.weight"])
+
+
+def test_tests_count_all_images(monkeypatch):
+    """In batches of any size: here of 15, 15 and 2."""
+    monkeypatch.setattr(evaluation, "TEST_BATCH", 15)
+    network, data = tiny_network(), tiny_data()
+    loss, accuracy = evaluation.evaluate(network, data)
+    with torch.inference_mode():
+        scores = network.eval()(data.test_x)
+    assert loss == pytest.approx(nn.functional.cross_entropy(scores, data.test_y).item(), rel=1e-5)
+    assert accuracy == (scores.argmax(1) == data.test_y).double().mean().item()
 
 
 def test_training_ends_when_it_is_enough(tmp_path):

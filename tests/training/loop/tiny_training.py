@@ -32,7 +32,7 @@ def pattern_network() -> nn.Sequential:
         torch.manual_seed(1)
         first = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()
         second = nn.Conv2d(8, 12, 3, padding=1), nn.BatchNorm2d(12), nn.ReLU()
-        return nn.Sequential(*first, *second, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(12, 4))
+        return nn.Sequential(*first, *second, nn.MaxPool2d(8), nn.Flatten(), nn.Linear(12, 4))
 
 
 def pattern_data(count: int = 512) -> Prepared:
