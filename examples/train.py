@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         with group.leader_first():  # it fits a whitening, if one is needed; the others read it
             data = prepare(how.seen(images), how.pipeline_for(images), args.output)
         network = how.network(data, settings.seed)
-        outcome = train(network, data, settings, Output(args.output), objective=how.objective(data.classes))
+        outcome = train(network, data, settings, Output(args.output), objective=how.objective())
         if not group.leads:
             return 0
         if not outcome.finished:

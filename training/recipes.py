@@ -68,9 +68,9 @@ class Recipe:
         """The images without those that are held out."""
         return images.without(shuffled_rows(len(images.train_x))[: self.held_out]) if self.held_out else images
 
-    def objective(self, classes: int) -> Objective:
+    def objective(self) -> Objective:
         """What it minimises."""
-        return root_mean_square() if self.copies else cross_entropy(classes, self.smoothing)
+        return root_mean_square() if self.copies else cross_entropy(self.smoothing)
 
     def settings_for(self, steps: int | None = None, seed: int | None = None, precision: str | None = None) -> TrainingSettings:
         """The settings, some of them changed.

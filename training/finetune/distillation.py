@@ -1,8 +1,6 @@
 """The network as it was teaches the one that was made of it: Hinton et al., "Distilling the knowledge in a neural network" (2015)."""
 from __future__ import annotations
 
-from math import log
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -11,7 +9,7 @@ from ...support.errors import TenfoldError
 from ..loop import Objective
 
 
-def distillation(teacher: nn.Module, classes: int, temperature: float = 4.0, labels: float = 0.0) -> Objective:
+def distillation(teacher: nn.Module, temperature: float = 4.0, labels: float = 0.0) -> Objective:
     """Minimise T^2 KL(teacher's probabilities || the network's), both softened by the temperature T.
 
     The factor T^2 keeps gradients as large as those of the cross-entropy (section 2).
@@ -20,8 +18,6 @@ def distillation(teacher: nn.Module, classes: int, temperature: float = 4.0, lab
     ----------
     teacher : nn.Module
         Takes the same images. Put into evaluation mode.
-    classes : int
-        Width of the outputs.
     temperature : float
         T, above 0.
     labels : float
@@ -42,5 +38,4 @@ def distillation(teacher: nn.Module, classes: int, temperature: float = 4.0, lab
         soft = temperature**2 * F.kl_div((output / temperature).log_softmax(1), taught, reduction="batchmean", log_target=True)
         return soft if not labels else (1 - labels) * soft + labels * F.cross_entropy(output, y)
 
-    # Of equal scores the divergence is at most log(classes), before the factor.
-    return Objective(loss, (1 - labels) * temperature**2 * log(classes) + labels * log(classes))
+    return Objective(loss)

@@ -68,9 +68,9 @@ def tune_file(
         if after is not None:
             module.freeze_through(after)
         prepared = _prepared(x, arrays, _classes(module, x, str(model)), str(data))
-        objective = cross_entropy(prepared.classes)
+        objective = cross_entropy()
         if teacher is not None:
-            objective = distillation(OnnxModule(free_batch(load(Path(teacher)).onnx, x)), prepared.classes)
+            objective = distillation(OnnxModule(free_batch(load(Path(teacher)).onnx, x)))
         outcome = train(module, prepared, settings, objective=objective, display=display)
         with whole_file(Path(output)) as temporary:
             onnx.save(module.trained(network), temporary)

@@ -35,7 +35,7 @@ def evaluate(
     float, float
         The mean loss, and the accuracy, a fraction of 1: NaN where outputs are no classes.
     """
-    objective = objective or cross_entropy(data.classes)
+    objective = objective or cross_entropy()
     rank, size = (group.rank, group.size) if group is not None else (0, 1)
     network.eval()
     loss = right = 0.0

@@ -102,7 +102,7 @@ def train(
     """
     with joined(device) as group, stoppable() as stop, _repeatable(group.device):
         shown: Display = (display or display_on()) if group.leads else Silent()
-        run = _Run(network, data, settings, output, objective or cross_entropy(data.classes), frozen, group)
+        run = _Run(network, data, settings, output, objective or cross_entropy(), frozen, group)
         run.until = until
         shown.begin(settings.steps, run.step)
         try:
@@ -136,7 +136,7 @@ class _Run:
         self.average = None
         if settings.average is not None:
             self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.average), use_buffers=True)
-        self.watch = Watch(settings.diverged, objective.untrained)
+        self.watch = Watch(settings.diverged)
         self.order = Order(len(data.train_x), settings.batch, settings.seed)
         self.period = {"loss": 0.0, "right": 0.0, "steps": 0.0}
         self.rows: list[Row] = []
@@ -190,6 +190,8 @@ class _Run:
             output = self.model(x)
         output = output.float()
         loss = self.objective.loss(output, x, y)
+        with torch.no_grad():
+            blank = self.objective.loss(torch.zeros_like(output), x, y).item() if self.watch.begins else 0.0
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -197,8 +199,9 @@ class _Run:
             self.average.update_parameters(self.network)
         self.step += 1
         right = (output.argmax(1) == y).float().mean().item() if self.objective.classifies else 0.0
-        value, right, stopped = (total / group.size for total in group.sums(loss.item(), right, float(stop.asked)))
-        self.watch.see(value, self.step, self.rate)
+        totals = group.sums(loss.item(), right, float(stop.asked), blank)
+        value, right, stopped, blank = (total / group.size for total in totals)
+        self.watch.see(value, self.step, self.rate, blank)
         for name, amount in (("loss", value), ("right", right), ("steps", 1.0)):
             self.period[name] += amount
         return value, stopped > 0

@@ -92,7 +92,7 @@ def test_mistakes(trained):
         with pytest.raises(TenfoldError, match=words):
             freeze_through(trained, name, (3, 8, 8))
     with pytest.raises(TenfoldError, match="temperature 0"):
-        distillation(trained, 4, 0)
+        distillation(trained, 0)
 
 
 def test_freezing_follows_the_order_in_which_modules_run():
@@ -150,7 +150,7 @@ def test_nothing_is_tuned_that_lost_nothing(trained):
 def test_distillation():
     """The loss is 0 at the teacher's own scores, its gradient at temperature 1 is the difference of probabilities; labels mix in."""
     teacher = nn.Linear(6, 4)
-    objective = distillation(teacher, 4, temperature=1.0)
+    objective = distillation(teacher, temperature=1.0)
     x, y = torch.randn(8, 6), torch.randint(0, 4, (8,))
     assert objective.loss(teacher(x), x, y).item() == pytest.approx(0, abs=1e-6) and not teacher.training
     scores = torch.randn(8, 4, requires_grad=True)
@@ -158,17 +158,27 @@ def test_distillation():
     with torch.no_grad():
         torch.testing.assert_close(scores.grad, (scores.softmax(1) - teacher(x).softmax(1)) / 8)
     assert teacher.weight.grad is None
-    hot = distillation(teacher, 4, temperature=2.0, labels=0.25)
+    hot = distillation(teacher, temperature=2.0, labels=0.25)
     soft = (teacher(x).detach() / 2).softmax(1)
     kl = (soft * (soft.log() - (scores / 2).log_softmax(1))).sum(1).mean()
     expected = 0.75 * 4 * kl + 0.25 * nn.functional.cross_entropy(scores, y)
     torch.testing.assert_close(hot.loss(scores, x, y), expected)
 
 
+@pytest.mark.parametrize("imitated", [False, True])
+def test_a_trained_network_that_is_spoilt_is_told(trained, imitated):
+    """By what it began with: its loss is then no more than that of an untrained network."""
+    student = factored(trained, {"0": Choice("channel_svd", (7,))}, (3, 8, 8))
+    objective = distillation(trained) if imitated else None
+    settings = tiny_settings(steps=60, schedule=Stairs((3.0 if not imitated else 1.0,)))
+    with pytest.raises(TenfoldError, match=r"training diverged: at step \d+ the loss is \S+, it began with 0\.\d+ \(learning rate"):
+        train(student, pattern_data(256), settings, objective=objective, display=Silent())
+
+
 def test_a_network_learns_from_its_teacher(trained):
     data = pattern_data(256)
     student = factored(trained, {"0": HARSH}, data.shape)
-    objective = distillation(trained, 4)
+    objective = distillation(trained)
     loss, accuracy = evaluate(student, data, objective)[0], evaluate(student, data)[1]
     blind = type(data)(data.train_x, torch.zeros_like(data.train_y), data.test_x, data.test_y, 4, data.augment)  # no label is looked at
     train(student, blind, tiny_settings(steps=40, schedule=Stairs((0.01,))), objective=objective, display=Silent())
