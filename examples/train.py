@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from math import isfinite
 from pathlib import Path
 
 import torch
@@ -33,9 +34,10 @@ def run(args: argparse.Namespace) -> int:
     with joined() as group:
         images = read_images(args.data)
         images = images if args.first is None else images.first(args.first, args.first)
-        data = prepare(how.seen(images), how.pipeline_for(images), args.output if group.leads else None)
+        with group.leader_first():  # it fits a whitening, if one is needed; the others read it
+            data = prepare(how.seen(images), how.pipeline_for(images), args.output)
         network = how.network(data, settings.seed)
-        outcome = train(network, data, settings, Output(args.output), objective=how.objective(data.classes))
+        outcome = train(network, data, settings, Output(args.output), objective=how.objective())
         if not group.leads:
             return 0
         if not outcome.finished:
@@ -43,13 +45,15 @@ def run(args: argparse.Namespace) -> int:
             return 130
         export_onnx(network, data.shape, args.output / "network.onnx")
         costs = cost(network, data.shape)
-        result = {**vars(outcome.rows[-1]), "parameters": costs.parameters, "macs": costs.macs}
+        last = {name: value if isfinite(value) else None for name, value in vars(outcome.rows[-1]).items()}
+        result = {**last, "parameters": costs.parameters, "macs": costs.macs}
         trained = {"network": args.network, "about": how.about, "data": images.name, "settings": json.loads(settings.as_json())}
         machine = {"device": str(group.device), "threads": torch.get_num_threads(), "processes": group.size, "torch": torch.__version__}
         summary = {**trained, "precision": outcome.precision, **machine, **result}
         write_text(args.output / "summary.json", json.dumps(summary, indent=1) + "\n")
         size = f"{costs.parameters:,} parameters, {costs.macs / 1e6:.1f} M MACs"
-        print(f"{args.output / 'network.onnx'}: {size}, test accuracy {outcome.accuracy:.2%}")
+        score = f"test loss {last['test_loss']:.4f}" if how.copies else f"test accuracy {outcome.accuracy:.2%}"
+        print(f"{args.output / 'network.onnx'}: {size}, {score}")
     return 0
 
 

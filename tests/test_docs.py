@@ -59,6 +59,26 @@ def test_the_page_on_the_api_names_all_that_is_public():
     assert not missing
 
 
+@pytest.mark.slow
+def test_the_page_on_training_runs(work, monkeypatch):
+    """On a few images, for a few steps."""
+    from tenfold.training import data
+    from tenfold.training.pruning import cycles
+
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (2, 140, 3, 32, 32), np.uint8), rng.integers(0, 10, (2, 140))
+    monkeypatch.setattr(data, "read_images", lambda folder: data.Images("cifar10", x[0], y[0], x[1][:9], y[1][:9], 10))
+    monkeypatch.setattr(cycles, "BATCH", 70)
+    text = (ROOT / "docs" / "training.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    names: dict = {}
+    for block in blocks:
+        quick = block.replace("steps=10_000", 'steps=1, precision="float32"').replace("outliers(), ", "outliers(), most=1, ")
+        exec(compile(quick, "docs/training.md", "exec"), names)
+    assert len(blocks) == 3 and (work / "runs" / "mine" / "network.onnx").exists()
+    assert [layer.name for layer in names["layers"]] == ["0", "3.convolution1"] and names["cycles"]
+
+
 def test_the_python_of_the_page_on_usage_runs(work):
     text = (ROOT / "docs" / "usage.md").read_text()
     code = re.search(r"^## In Python\n\n((?:    .*\n|\n)+)", text, re.MULTILINE)

@@ -46,7 +46,7 @@ class Recipe:
     """
 
     about: str
-    make: Callable[[int, tuple[int, int, int]], nn.Module]
+    make: Callable[[int, tuple[int, ...]], nn.Module]
     pipeline: str
     settings: TrainingSettings
     gray: str = "plain"
@@ -68,9 +68,9 @@ class Recipe:
         """The images without those that are held out."""
         return images.without(shuffled_rows(len(images.train_x))[: self.held_out]) if self.held_out else images
 
-    def objective(self, classes: int) -> Objective:
+    def objective(self) -> Objective:
         """What it minimises."""
-        return root_mean_square() if self.copies else cross_entropy(classes, self.smoothing)
+        return root_mean_square() if self.copies else cross_entropy(self.smoothing)
 
     def settings_for(self, steps: int | None = None, seed: int | None = None, precision: str | None = None) -> TrainingSettings:
         """The settings, some of them changed.
@@ -101,11 +101,11 @@ def recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def _jin(make: Callable[..., nn.Module], classes: int, shape: tuple[int, int, int], **options: bool) -> nn.Module:
+def _jin(make: Callable[..., nn.Module], classes: int, shape: tuple[int, ...], **options: bool) -> nn.Module:
     return make(classes, shape[1], channels=shape[0], **options)
 
 
-def _calli(operation: str, classes: int, shape: tuple[int, int, int]) -> nn.Module:
+def _calli(operation: str, classes: int, shape: tuple[int, ...]) -> nn.Module:
     return calli_baseline(operation, classes, shape[0])
 
 

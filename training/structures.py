@@ -159,16 +159,34 @@ def from_chain(chain: FactorChain) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+def from_dense_chain(chain: FactorChain) -> nn.Sequential:
+    """The stages of the chain of a dense layer as dense layers with their weights: of rows of any number, behind one another."""
+    layers: list[nn.Module] = []
+    for stage in chain.stages:
+        if stage.input_permutation is not None:
+            layers.append(Gather(torch.from_numpy(stage.input_permutation), axis=-1))
+        dense = nn.Linear(stage.in_channels, stage.out_channels, bias=stage.bias is not None)
+        with torch.no_grad():
+            dense.weight.copy_(torch.from_numpy(stage.weight[:, :, 0, 0].copy()))
+            if stage.bias is not None:
+                dense.bias.copy_(torch.from_numpy(stage.bias.copy()))
+        layers.append(dense)
+    if chain.permutation is not None:
+        layers.append(Gather(torch.from_numpy(chain.permutation), axis=-1))
+    return nn.Sequential(*layers)
+
+
 class Gather(nn.Module):
     """Channels in another order."""
 
-    def __init__(self, order: torch.Tensor):
+    def __init__(self, order: torch.Tensor, axis: int = 1):
         super().__init__()
         self.register_buffer("order", order)
+        self.axis = axis
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Put the channels into their order."""
-        return x[:, self.order]
+        return x.index_select(self.axis, self.order)
 
 
 def _pair(value: int | tuple[int, int]) -> tuple[int, int]:

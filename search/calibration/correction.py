@@ -28,12 +28,12 @@ from ...factorization.solvers.last_stage_fit import LastStageSamples, fit_last_s
 from ...factorization.solvers.objective import Moment
 from ...factorization.solvers.stage_view import ChainView
 from ...frontends import Network
+from ...frontends.reference.free_batch import free_batch
 from ...passes.factor_chains import push_permutations
 from ...passes.factorize_onnx import factorize_onnx
 from ...support.errors import TenfoldError
 from ...support.input_set import Images, InputSet
 from ...support.progress import Progress, reporter
-from .free_batch import free_batch
 from .layer_sites import LayerSite, answers
 from .moments import MAX_WIDTH, Moments, evenly_spaced
 

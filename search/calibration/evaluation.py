@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...frontends.reference.free_batch import free_batch
 from ...frontends.reference.graph_activations import GraphActivations
 from ...passes.factorize_onnx import factorize_onnx
 from ...runner.data import Data
 from ...support.errors import TenfoldError
 from ...support.input_set import part_of
 from ..store import is_number
-from .free_batch import free_batch
 from .moments import digest
 
 if TYPE_CHECKING:

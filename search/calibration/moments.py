@@ -13,11 +13,11 @@ import scipy.linalg.blas
 
 from ...factorization import Layer, Statistics
 from ...frontends import Network
+from ...frontends.reference.free_batch import free_batch
 from ...frontends.reference.graph_activations import GraphActivations
 from ...support.errors import TenfoldError
 from ...support.input_set import Images, InputSet
 from ...support.progress import Progress, reporter
-from .free_batch import free_batch
 from .patches import Positions, patches
 
 PATCHES_PER_DIMENSION = 16  # for each dimension of a layer's patches, so that their second moments hold more than noise

@@ -57,10 +57,9 @@ class Prepared:
     prepare: Prepare | None = None
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of what the network sees."""
-        channels, height, width = self.seen(self.test_x[:1]).shape[1:]
-        return channels, height, width
+    def shape(self) -> tuple[int, ...]:
+        """Of one input, as the network sees it: channels, height and width of images."""
+        return tuple(self.seen(self.test_x[:1]).shape[1:])
 
     def seen(self, images: torch.Tensor) -> torch.Tensor:
         """What the network sees of stored images in the test, float32."""

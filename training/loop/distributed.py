@@ -47,6 +47,17 @@ class Group:
         """Whether it is true in one of the processes."""
         return self.sums(float(value))[0] > 0
 
+    @contextmanager
+    def leader_first(self) -> Iterator[None]:
+        """The leading process runs the block before the others do."""
+        if not self.leads:
+            self.sums(0.0)
+        try:
+            yield
+        finally:
+            if self.leads:
+                self.sums(0.0)
+
     def same(self, value: int) -> int:
         """The number that the leading process has."""
         return int(self.sums(float(value) if self.leads else 0.0)[0])

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import log
 
 import torch
 import torch.nn.functional as F
@@ -17,24 +16,21 @@ class Objective:
     ----------
     loss : callable
         Outputs, inputs and labels of a batch -> a number, the mean over the batch.
-    untrained : float or None
-        About what a network that knows nothing has. None: that of the first steps.
     classifies : bool
         Outputs are scores of classes, and labels numbers of classes: then accuracy is counted.
     """
 
     loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-    untrained: float | None = None
     classifies: bool = True
 
 
-def cross_entropy(classes: int, smoothing: float = 0.0) -> Objective:
+def cross_entropy(smoothing: float = 0.0) -> Objective:
     """Softmax cross-entropy with labels: Çallı, section 1.2.3. Smoothing gives a part of each label to all classes alike."""
 
     def loss(output: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(output, y, label_smoothing=smoothing)
 
-    return Objective(loss, log(classes))
+    return Objective(loss)
 
 
 def root_mean_square() -> Objective:

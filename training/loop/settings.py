@@ -41,7 +41,8 @@ class TrainingSettings:
     test_steps : int or None
         Steps between two tests. None: one pass over the training images.
     diverged : float or None
-        Training ends in an error when the loss, smoothed, is so many times that of an untrained network. None: only when it is not finite.
+        Training ends in an error when the loss, smoothed, is so many times that of a network that knows nothing, or, where it was trained
+        before, that of its start. None: only when it is not finite.
     """
 
     steps: int

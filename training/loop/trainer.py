@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,14 +18,13 @@ from .checkpoint import Checkpoint, read_checkpoint
 from .curves import Row, write_csv, write_picture
 from .distributed import Group, joined
 from .divergence import Watch
+from .evaluation import evaluate, laid_out
 from .objectives import Objective, cross_entropy
 from .precision import autocast, faster_precision
 from .progress import Display, Silent, display_on
 from .randomness import Order, generator, seed_of
 from .settings import Output, TrainingSettings
 from .stopping import Stop, stoppable
-
-TEST_BATCH = 250
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,7 @@ def train(
     frozen: Collection[nn.Module] = (),
     device: torch.device | str | None = None,
     display: Display | None = None,
+    until: Callable[[Row], bool] | None = None,
 ) -> Outcome:
     """Train a network, or go on with a run.
 
@@ -92,6 +92,8 @@ def train(
         Default: a GPU if there is one.
     display : Display, optional
         Default: a bar, or lines, on standard error.
+    until : callable, optional
+        Asked after each test whether it is enough.
 
     Raises
     ------
@@ -100,7 +102,8 @@ def train(
     """
     with joined(device) as group, stoppable() as stop, _repeatable(group.device):
         shown: Display = (display or display_on()) if group.leads else Silent()
-        run = _Run(network, data, settings, output, objective or cross_entropy(data.classes), frozen, group)
+        run = _Run(network, data, settings, output, objective or cross_entropy(), frozen, group)
+        run.until = until
         shown.begin(settings.steps, run.step)
         try:
             return run.go(shown, stop)
@@ -124,16 +127,16 @@ class _Run:
         if len(data.train_x) < settings.batch:
             raise TenfoldError(f"a batch of {settings.batch} images is more than the {len(data.train_x)} there are to train on")
         self.settings, self.output, self.objective, self.frozen, self.group = settings, output, objective, frozen, group
-        self.layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         self.network = network.to(group.device)
         if data.train_x.ndim == 4:
-            self.network = self.network.to(memory_format=self.layout)
+            layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+            self.network = self.network.to(memory_format=layout)
         self.data = data.to(group.device)
         self.optimizer = torch.optim.SGD(_groups(network, settings), 0.1, settings.momentum, nesterov=settings.nesterov)
         self.average = None
         if settings.average is not None:
             self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.average), use_buffers=True)
-        self.watch = Watch(settings.diverged, objective.untrained)
+        self.watch = Watch(settings.diverged)
         self.order = Order(len(data.train_x), settings.batch, settings.seed)
         self.period = {"loss": 0.0, "right": 0.0, "steps": 0.0}
         self.rows: list[Row] = []
@@ -144,6 +147,7 @@ class _Run:
         if group.size > 1 and any(parameter.requires_grad for parameter in network.parameters()):
             self.model = DistributedDataParallel(network)
         self.start = self.saved = time.monotonic()
+        self.until: Callable[[Row], bool] | None = None
 
     def go(self, display: Display, stop: Stop) -> Outcome:
         """Train to the end, or until it is asked to stop."""
@@ -153,8 +157,8 @@ class _Run:
             self.precision = self._faster()
         every = self.settings.test_steps or self.order.steps
         self._train_mode()
-        stopped = False
-        while self.step < self.settings.steps and not stopped:
+        stopped, enough = False, self._is_enough()
+        while self.step < self.settings.steps and not stopped and not enough:
             loss, stopped = self._one_step(stop)
             display.step(self.step, loss)
             if self.step % every == 0 or self.step == self.settings.steps:
@@ -162,13 +166,17 @@ class _Run:
                 display.tested(self.rows[-1])
                 self._train_mode()
                 self._save()
+                enough = self._is_enough()
             elif stopped or self._is_due():
                 self._save()
         if self.output is not None and self.group.leads:
             write_picture(self.rows, self.output.folder.name, self.output.folder / "curves.png")
         if self.average is not None:
             self.network.load_state_dict(self.average.module.state_dict())
-        return Outcome(self.network.eval(), self.rows, self.step, self.step >= self.settings.steps, self.precision)
+        return Outcome(self.network.eval(), self.rows, self.step, enough or self.step >= self.settings.steps, self.precision)
+
+    def _is_enough(self) -> bool:
+        return self.until is not None and bool(self.rows) and self.until(self.rows[-1])
 
     def _one_step(self, stop: Stop) -> tuple[float, bool]:
         """The loss, and whether one of the processes was asked to stop."""
@@ -182,6 +190,8 @@ class _Run:
             output = self.model(x)
         output = output.float()
         loss = self.objective.loss(output, x, y)
+        with torch.no_grad():
+            blank = self.objective.loss(torch.zeros_like(output), x, y).item() if self.watch.begins else 0.0
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -189,8 +199,9 @@ class _Run:
             self.average.update_parameters(self.network)
         self.step += 1
         right = (output.argmax(1) == y).float().mean().item() if self.objective.classifies else 0.0
-        value, right, stopped = (total / group.size for total in group.sums(loss.item(), right, float(stop.asked)))
-        self.watch.see(value, self.step, self.rate)
+        totals = group.sums(loss.item(), right, float(stop.asked), blank)
+        value, right, stopped, blank = (total / group.size for total in totals)
+        self.watch.see(value, self.step, self.rate, blank)
         for name, amount in (("loss", value), ("right", right), ("steps", 1.0)):
             self.period[name] += amount
         return value, stopped > 0
@@ -204,33 +215,19 @@ class _Run:
             x = data.augment(x, generator(self.settings.seed, "augment", step, group.rank), step / self.settings.steps)
         else:
             x = data.seen(x)
-        return self._laid_out(x), data.train_y[rows]
-
-    def _laid_out(self, x: torch.Tensor) -> torch.Tensor:
-        return x.contiguous(memory_format=self.layout) if x.ndim == 4 else x
+        return laid_out(x, self.settings.channels_last), data.train_y[rows]
 
     def _train_mode(self) -> None:
         self.model.train()
         for module in self.frozen:
             module.eval()
 
-    @torch.inference_mode()
     def _test(self) -> Row:
-        """Test in float32: the average, if there is one. Each process tests a part."""
-        network = (self.network if self.average is None else self.average).eval()
-        loss = right = 0.0
-        data, group = self.data, self.group
-        for number, start in enumerate(range(0, len(data.test_x), TEST_BATCH)):
-            if number % group.size == group.rank:
-                x, y = self._laid_out(data.seen(data.test_x[start : start + TEST_BATCH])), data.test_y[start : start + TEST_BATCH]
-                output = network(x).float()
-                loss += self.objective.loss(output, x, y).item() * len(x)
-                right += float((output.argmax(1) == y).sum()) if self.objective.classifies else 0.0
-        loss, right = (total / max(len(data.test_x), 1) for total in group.sums(loss, right))
+        """Of the average, if there is one."""
+        network = self.network if self.average is None else self.average
+        loss, right = evaluate(network, self.data, self.objective, self.settings.channels_last, self.group)
         count, period = max(self.period["steps"], 1), self.period
-        train_right = period["right"] / count
-        if not self.objective.classifies:
-            right = train_right = float("nan")
+        train_right = period["right"] / count if self.objective.classifies else float("nan")
         row = Row(self.step, self.step / self.order.steps, self.rate, period["loss"] / count, train_right, loss, right, self._elapsed())
         self.period = dict.fromkeys(period, 0.0)
         return row
@@ -252,7 +249,7 @@ class _Run:
         return by_steps or time.monotonic() - self.saved >= self.output.seconds
 
     def _facts(self) -> dict[str, Any]:
-        shape = "x".join(map(str, self.data.shape)) if self.data.test_x.ndim == 4 else str(self.data.test_x.shape[1:])
+        shape = "x".join(map(str, self.data.shape))
         weights = sum(parameter.numel() for parameter in self.network.parameters())
         return {"processes": self.group.size, "training images": len(self.data.train_x), "images of": shape, "parameters": weights}
 

@@ -1,6 +1,7 @@
 """A trained network as an ONNX file."""
 from __future__ import annotations
 
+import copy
 import os
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import onnx
 import torch
 from torch import nn
 
+from ...frontends.quiet import quiet
+from ...frontends.torch.pt2_archive import CHATTY
 from ...support.files.whole import whole_file
 
 
@@ -46,11 +49,9 @@ def export_onnx(network: nn.Module, shape: tuple[int, ...], path: str | os.PathL
     TenfoldError
         It can't be written.
     """
-    import copy
-
     network = copy.deepcopy(network).eval().cpu().to(memory_format=torch.contiguous_format)
     batch = {0: torch.export.Dim("batch")}
-    with whole_file(Path(path)) as temporary:
+    with whole_file(Path(path)) as temporary, quiet(*CHATTY):
         name = temporary.with_suffix(".onnx")
         torch.onnx.export(
             network, (torch.zeros(2, *shape),), name, input_names=["image"], output_names=["logits"], dynamic_shapes=(batch,),

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ...support.errors import TenfoldError
+from .identity import PaddedIdentity
 
 WIDTHS = (16, 32, 64)
 
@@ -19,16 +20,13 @@ class BasicBlock(nn.Module):
         self.norm1 = nn.BatchNorm2d(filters)
         self.convolution2 = nn.Conv2d(filters, filters, 3, 1, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(filters)
-        self.stride, self.zeros = stride, filters - channels
+        zeros = filters - channels
+        self.shortcut = PaddedIdentity(stride, zeros // 2, zeros - zeros // 2, pooled=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Add the shortcut, then ReLU."""
         y = self.norm2(self.convolution2(F.relu(self.norm1(self.convolution1(x)))))
-        if self.stride > 1:
-            x = x[:, :, :: self.stride, :: self.stride]
-        if self.zeros:
-            x = F.pad(x, (0, 0, 0, 0, self.zeros // 2, self.zeros - self.zeros // 2))
-        return F.relu(y + x)
+        return F.relu(y + self.shortcut(x))
 
 
 def resnet(depth: int = 20, classes: int = 10, channels: int = 3) -> nn.Sequential:

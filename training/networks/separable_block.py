@@ -10,21 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..structures import separable
-
-
-class PooledIdentity(nn.Module):
-    """Average pooling, and channels of zeros behind the others: the identity mapping for CIFAR-10, without parameters."""
-
-    def __init__(self, channels: int, filters: int, stride: int):
-        super().__init__()
-        self.stride = stride
-        self.zeros = filters - channels
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Shrink and widen."""
-        if self.stride > 1:
-            x = F.avg_pool2d(x, self.stride)
-        return F.pad(x, (0, 0, 0, 0, 0, self.zeros)) if self.zeros else x
+from .identity import PaddedIdentity
 
 
 class SeparableBlock(nn.Module):
@@ -37,7 +23,7 @@ class SeparableBlock(nn.Module):
     stride : int
         Of the first depthwise convolution.
     projected : bool
-        The identity mapping is a 1 x 1 convolution where the shape changes, as for ImageNet, not a `PooledIdentity`.
+        The identity mapping is a 1 x 1 convolution where the shape changes, as for ImageNet, not a `PaddedIdentity`.
     """
 
     def __init__(self, channels: int, filters: int, stride: int = 1, projected: bool = False):
@@ -45,9 +31,11 @@ class SeparableBlock(nn.Module):
         self.norm1, self.norm2 = nn.BatchNorm2d(channels), nn.BatchNorm2d(filters)
         self.convolution1 = _without_bias(separable(channels, filters, 3, stride))
         self.convolution2 = _without_bias(separable(filters, filters, 3))
-        same = channels == filters and stride == 1
-        projection = nn.Conv2d(channels, filters, 1, stride, bias=False) if projected else PooledIdentity(channels, filters, stride)
-        self.identity = nn.Identity() if same else projection
+        self.identity: nn.Module = nn.Identity()
+        if projected and (channels != filters or stride > 1):
+            self.identity = nn.Conv2d(channels, filters, 1, stride, bias=False)
+        elif channels != filters or stride > 1:
+            self.identity = PaddedIdentity(stride, 0, filters - channels, pooled=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Add the two paths."""

@@ -6,9 +6,9 @@ import pytest
 from search_fakes import classifier, images
 from tenfold.frontends import load
 from tenfold.frontends.reference.fisher import output_fisher, runs
+from tenfold.frontends.reference.free_batch import free_batch
 from tenfold.frontends.reference.graph_activations import GraphActivations
 from tenfold.search.calibration.evaluation import log_probabilities
-from tenfold.search.calibration.free_batch import free_batch
 
 LAYERS = ("conv1", "conv2", "fc")
 

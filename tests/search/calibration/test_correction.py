@@ -12,11 +12,11 @@ from search_fakes import classifier, images
 from tenfold.factorization import METHODS, Layer
 from tenfold.factorization.plan_json import CORRECTIONS
 from tenfold.frontends import load
+from tenfold.frontends.reference.free_batch import free_batch
 from tenfold.frontends.reference.graph_activations import GraphActivations
 from tenfold.passes.factorize_onnx import factorize_onnx
 from tenfold.passes.inventory import inventory, weights
 from tenfold.search.calibration.correction import correct
-from tenfold.search.calibration.free_batch import free_batch
 from tenfold.search.calibration.layer_sites import LayerSite
 from tenfold.search.calibration.network_rewriter import NetworkRewriter
 from tenfold.search.calibration.patches import Pool, Positions, pixels

@@ -9,10 +9,10 @@ from search_fakes import classifier, images
 from tenfold.factorization import Layer
 from tenfold.frontends import load
 from tenfold.frontends.reference import graph_activations
+from tenfold.frontends.reference.free_batch import free_batch
 from tenfold.frontends.reference.graph_activations import GraphActivations
 from tenfold.passes.inventory import inventory
 from tenfold.search.calibration import moments
-from tenfold.search.calibration.free_batch import free_batch
 from tenfold.search.calibration.moments import Moments, calibrate, layer_values
 from tenfold.search.calibration.patches import Positions, patches, pixels
 from tenfold.support.errors import TenfoldError

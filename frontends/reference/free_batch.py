@@ -10,9 +10,12 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from ...frontends.reference.graph_activations import GraphActivations
 from ...support.errors import TenfoldError
+<<<<<<< HEAD:search/calibration/free_batch.py
 from ...support.input_set import Images, by_name
+=======
+from .graph_activations import GraphActivations
+>>>>>>> training:frontends/reference/free_batch.py
 
 TOLERANCE = 1e-3  # of the largest output: between runs of different batches only rounding differs
 AXIS = "images"
