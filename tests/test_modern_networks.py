@@ -71,7 +71,10 @@ def test_operations_are_as_many_as_were_published(name):
     assert found == pytest.approx(published, rel=0.01, abs=step)
 
 
-@pytest.mark.parametrize("name", ["deeplabv3_mobilenet_v3_large", "yolov8n", "ppocr_det", "mobilevit_s", "mixnet_s", "googlenet", "repvgg_a0"])
+RUN = ("deeplabv3_mobilenet_v3_large", "yolov8n", "ppocr_det", "mobilevit_s", "mixnet_s", "googlenet", "repvgg_a0")
+
+
+@pytest.mark.parametrize("name", RUN)
 def test_small_images_run(name):
     """In ONNX Runtime, to the digits of float32, and with outputs of a reasonable size; two images are as one and one."""
     model = MODERN[name].graph(name, batch=2, size=SMALL)[1]

@@ -141,7 +141,8 @@ class Graph:
         if pads is None:
             pads = (dilation * (ky // 2), dilation * (kx // 2)) * 2
         top, left, bottom, right = (pads,) * 4 if isinstance(pads, int) else pads
-        out = ((height + top + bottom - dilation * (ky - 1) - 1) // stride + 1, (width + left + right - dilation * (kx - 1) - 1) // stride + 1)
+        out = ((height + top + bottom - dilation * (ky - 1) - 1) // stride + 1,
+               (width + left + right - dilation * (kx - 1) - 1) // stride + 1)
         inputs = [x, self._weight((filters, channels // groups, ky, kx), channels // groups * ky * kx, self._moments[x], scale)]
         if norm or bias:
             inputs.append(self._vector(filters, 0.1 * scale, trained=False))
