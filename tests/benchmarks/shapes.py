@@ -3,8 +3,8 @@
     # channels  filters  size  kernel  [stride  [padding  [groups  [dilation]]]]  [:  form  ranks]
       128       128      28    3                                                   :  tucker2 64 64
 
-The padding is half a kernel where none is given. The lists of the networks of today stand in `shapes/modern/`, where `modern/lists.py` writes
-them. A form is the name of a method of `tenfold.factorization`.
+The padding is half a kernel where none is given. A form is the name of a method of `tenfold.factorization`. The lists of the networks of
+today stand in `shapes/modern/`: `modern/lists.py` writes them.
 """
 from __future__ import annotations
 
