@@ -3,7 +3,8 @@
     # channels  filters  size  kernel  [stride  [padding  [groups  [dilation]]]]  [:  form  ranks]
       128       128      28    3                                                   :  tucker2 64 64
 
-The padding is half a kernel where none is given. Those in `shapes/modern/` are of the networks of today; `modern/lists.py` writes them. A form is the name of a method of `tenfold.factorization`.
+The padding is half a kernel where none is given. A form is the name of a method of `tenfold.factorization`. The lists of the networks of
+today stand in `shapes/modern/`: `modern/lists.py` writes them.
 """
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ class Shape:
 
     @property
     def name(self) -> str:
-        """As ``128-128 28 3x3``, with ``/2`` for a stride, ``p0`` for an unusual padding, ``g2`` for groups, ``d2`` for a dilation, and the form."""
+        """As ``128-128 28 3x3``, ``/2`` for a stride, ``p0`` for unusual padding, ``g2`` for groups, ``d2`` for dilation, and the form."""
         words = [f"{self.channels}-{self.filters}", str(self.size), f"{self.kernel}x{self.kernel}"]
         words[-1] += f"/{self.stride}" if self.stride > 1 else ""
         words += [f"p{self.padding}"] if self.padding != self.dilation * (self.kernel // 2) else []

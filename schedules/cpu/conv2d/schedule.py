@@ -8,6 +8,12 @@ The loop nest. A line is a row of the image, or a register tile where the tile i
                 unrolled pixels x vectors, vectorised lanes             the register tile
             unrolled pixels x vectors, vectorised lanes                 the epilogue, fused into the store
 
+A flat tile sums many input channels in parts (`long_sums.py`):
+
+            part of the input channels
+                input channel of the part: the register tile
+                unrolled pixels x vectors                               added to the accumulators, which lie on the stack
+
 The last tile of a row has only the pixels that are left, and code of its own. Kernel rows that meet nothing but padding are left out.
 Where the tile is flat, pixels beyond the end of the image are computed from valid memory, and the epilogue drops them.
 """
@@ -26,6 +32,7 @@ from ...tir.analysis import find_annotated
 from ...tir.bound_loops import SPLIT
 from ...tir.epilogue import inline_epilogue
 from ..common import ON_STACK, extent_of
+from ..long_sums import split_sum
 from ..predicates import Condition, with_conditions
 from .compute import ANNOTATION, LIMITS, ravel
 from .prefetch import prefetch_rows, share_of
@@ -53,6 +60,7 @@ def schedule_conv2d(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     pixels, vectors, flat, rows, weights_inner, parallel, prefetch = (int(v) for v in s.get(conv).annotations[ANNOTATION])
     # 1. One block after the accumulators: crop, bias, activation, residual.
     out = inline_epilogue(s, conv)
+    part = _split_sum(s, conv) if flat else None
     if whole_blocks(s, conv, out):
         # 2. Its loops: tasks, then lines, tiles, pixels, and the channels of a block as vectors. The accumulators of a tile stay
         # in registers from the first product to the epilogue.
@@ -79,11 +87,15 @@ def schedule_conv2d(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     if parallel:
         s.parallel(task)
     # 3. A register tile: unrolled, vectorised.
+    if part is not None:
+        passes = [*passes, _schedule_sum_of_parts(s, conv, part, target.lanes)]
+        conv = part
     pixel, channel, ky, kx, ci = s.get_loops(conv)[-5:]
     vector, lane = s.split(channel, [None, target.lanes])
     steps = [ci]
     if prefetch:
-        steps = s.split(ci, [None, share_of(prod(extent_of(s, loop) for loop in passes), extent_of(s, ci))])
+        around = passes if part is None else passes[:-1]
+        steps = s.split(ci, [None, share_of(prod(extent_of(s, loop) for loop in around), extent_of(s, ci))])
     s.reorder(ky, kx, *steps, pixel, vector, lane)
     s.unroll(pixel)
     s.unroll(vector)
@@ -97,6 +109,24 @@ def schedule_conv2d(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     if prefetch:
         s = prefetch_rows(s, steps[0], weight.name, passes, target.model.line_bytes, taps=int(weight.shape[-4]) * int(weight.shape[-3]))
     return with_conditions(s, limits) if limits else s
+
+
+def _split_sum(s: Schedule, conv: SBlockRV) -> SBlockRV | None:
+    *_, ky, kx, ci = s.get_loops(conv)
+    return split_sum(s, conv, ci) if extent_of(s, ky) * extent_of(s, kx) == 1 else None
+
+
+def _schedule_sum_of_parts(s: Schedule, conv: SBlockRV, part: SBlockRV, lanes: int) -> LoopRV:
+    """Schedule the block that adds the parts; return the loop over them, in which the sum of one is computed."""
+    pixel, channel, number = s.get_loops(conv)[-3:]
+    vector, lane = s.split(channel, [None, lanes])
+    s.reorder(number, pixel, vector, lane)
+    s.unroll(pixel)
+    s.unroll(vector)
+    s.vectorize(lane)
+    s.decompose_reduction(conv, number)
+    s.compute_at(part, number, preserve_unit_loops=True)
+    return number
 
 
 def _limits(s: Schedule, conv: SBlockRV, tile: LoopRV) -> dict[str, Condition]:

@@ -8,6 +8,7 @@ The loop nest made:
     parallel group of blocks of outputs
         input
             unrolled blocks of the group (one stream each) x vectors of a block, vectorised lanes     accumulators in registers
+                                                                        many inputs in parts (`long_sums.py`)
         unrolled blocks x vectors, vectorised lanes                                                   the epilogue, fused into the store
 """
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ...tir.analysis import find_annotated
 from ...tir.epilogue import inline_epilogue
 from ..common import vector_tile
 from ..injective.elementwise import schedule_spatial
+from ..long_sums import split_sum
 
 ANNOTATION = "tenfold.matvec"  # of the accumulating block: streams, vectors, parallel, as integers
 STREAM_COST = {1: 1.3, 2: 1.1, 3: 1.03, 4: 1.0}  # time of one byte with so many streams a core, as measured; more of them gain nothing
@@ -143,6 +145,7 @@ def tile_matvec(s: Schedule, acc: SBlockRV, out: SBlockRV, target: CpuTarget) ->
     """Schedule one product and the block that stores what becomes of it."""
     vectors, parallel = (int(v) for v in s.get(acc).annotations[ANNOTATION])
     groups, count, block, _ = (int(v.dom.extent) for v in s.get(acc).iter_vars)
+    part = split_sum(s, acc, s.get_loops(acc)[-1])
     # 1. The loops of the block behind: groups of blocks, then the outputs of a group as vectors.
     f = s.fuse(*s.get_loops(out))
     filters = int(s.get(f).extent)
@@ -159,11 +162,20 @@ def tile_matvec(s: Schedule, acc: SBlockRV, out: SBlockRV, target: CpuTarget) ->
     if parallel:
         s.parallel(task)
     # 2. The accumulators of a group: unrolled, vectorised.
+    number = _accumulate(s, acc, vectors)
+    if part is not None:
+        s.compute_at(part, number, preserve_unit_loops=True)
+        _accumulate(s, part, vectors)
+
+
+def _accumulate(s: Schedule, acc: SBlockRV, vectors: int) -> LoopRV:
+    """Unroll and vectorise the accumulators of a group within the loop of their sums, which is returned."""
     stream, channel, k = s.get_loops(acc)[-3:]
     vector, lane = s.split(channel, [vectors, None])
     s.reorder(k, stream, vector, lane)
     _tile(s, stream, vector, lane)
     s.decompose_reduction(acc, k)
+    return k
 
 
 def _tile(s: Schedule, stream: LoopRV, vector: LoopRV, lane: LoopRV) -> None:

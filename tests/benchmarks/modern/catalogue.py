@@ -31,9 +31,20 @@ class Modern:
     gmacs: float | None
     gmacs_size: int | None = None
 
-    def graph(self, name: str, batch: int = 1, size: int | None = None) -> tuple[Graph, onnx.ModelProto]:
-        """The graph and the model, for images of another size where one is given."""
-        graph = Graph(name, size or self.size, batch)
+    def graph(self, name: str, batch: int = 1, size: int | None = None, weights: bool = True) -> tuple[Graph, onnx.ModelProto]:
+        """The graph and the model.
+
+        Parameters
+        ----------
+        name : str
+            Seeds the weights.
+        batch : int
+        size : int, optional
+            Of the images, if it shall be another one.
+        weights : bool
+            Without them the model lacks them, and only the graph is of use.
+        """
+        graph = Graph(name, size or self.size, batch, weights)
         outputs = self.build(graph)
         return graph, graph.model(*outputs)
 

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 from modern.graph import Graph
 from modern.mobile import mobilenet_v3_features
 

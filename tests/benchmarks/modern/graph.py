@@ -36,6 +36,8 @@ class Graph:
     size : int
         Of its square images.
     batch : int
+    weights : bool
+        False for a network that is only counted: its model lacks them.
 
     Attributes
     ----------
@@ -49,8 +51,8 @@ class Graph:
 
     input = "image"
 
-    def __init__(self, name: str, size: int, batch: int = 1) -> None:
-        self.name, self.batch = name, batch
+    def __init__(self, name: str, size: int, batch: int = 1, weights: bool = True) -> None:
+        self.name, self.batch, self._has_weights = name, batch, weights
         self.shapes: dict[str, tuple[int, ...]] = {self.input: (batch, 3, size, size)}
         self.params = self.macs = 0
         self.convolutions: list[tuple[Any, ...]] = []
@@ -93,16 +95,22 @@ class Graph:
     def constant(self, array: np.ndarray, trained: bool = True) -> str:
         """An initializer; what is trained counts as parameters."""
         name = f"weight_{len(self._weights)}"
-        self._weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        if self._has_weights:
+            self._weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         self.params += array.size if trained else 0
         return name
 
+    def _normal(self, shape: Sequence[int], scale: float, mean: float = 0.0) -> np.ndarray:
+        if not self._has_weights:
+            return np.broadcast_to(np.float32(0), shape)
+        return self._rng.standard_normal(tuple(shape), "float32") * np.float32(scale) + np.float32(mean)
+
     def _vector(self, length: int, scale: float = 0.1, mean: float = 0.0, trained: bool = True) -> str:
-        return self.constant(self._rng.standard_normal(length, "float32") * np.float32(scale) + np.float32(mean), trained)
+        return self.constant(self._normal((length,), scale, mean), trained)
 
     def _weight(self, shape: Sequence[int], fan_in: int, moment: float, scale: float) -> str:
         # He et al. (2015): outputs of variance `scale` squared, so that errors don't drown.
-        return self.constant(self._rng.standard_normal(tuple(shape), "float32") * np.float32(scale / math.sqrt(fan_in * moment)))
+        return self.constant(self._normal(shape, scale / math.sqrt(fan_in * moment)))
 
     # Layers
 
@@ -133,7 +141,8 @@ class Graph:
         if pads is None:
             pads = (dilation * (ky // 2), dilation * (kx // 2)) * 2
         top, left, bottom, right = (pads,) * 4 if isinstance(pads, int) else pads
-        out = ((height + top + bottom - dilation * (ky - 1) - 1) // stride + 1, (width + left + right - dilation * (kx - 1) - 1) // stride + 1)
+        out = ((height + top + bottom - dilation * (ky - 1) - 1) // stride + 1,
+               (width + left + right - dilation * (kx - 1) - 1) // stride + 1)
         inputs = [x, self._weight((filters, channels // groups, ky, kx), channels // groups * ky * kx, self._moments[x], scale)]
         if norm or bias:
             inputs.append(self._vector(filters, 0.1 * scale, trained=False))
@@ -212,8 +221,7 @@ class Graph:
 
     def layer_scale(self, x: str, scale: float, shape: Sequence[int]) -> str:
         """Each channel times a number of its own (ConvNeXt, FastViT), trained."""
-        gamma = self._rng.standard_normal(tuple(shape), "float32") * np.float32(0.1 * scale) + np.float32(scale)
-        return self.node("Mul", [x, self.constant(gamma)], self.shapes[x], self._moments[x] * scale**2)
+        return self.node("Mul", [x, self.constant(self._normal(shape, 0.1 * scale, scale))], self.shapes[x], self._moments[x] * scale**2)
 
     # Element by element
 

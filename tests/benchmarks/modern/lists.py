@@ -17,18 +17,16 @@ from modern.catalogue import MODERN  # noqa: E402
 from modern.graph import Graph  # noqa: E402
 from shapes import SHAPES  # noqa: E402
 
-HEAD = "# {name}, images of {size} x {size}: written by modern/lists.py.\n# channels  filters  size  kernel  [stride  [padding  [groups  [dilation]]]]\n"
+HEAD = """\
+# {name}, images of {size} x {size}: written by modern/lists.py.
+# channels  filters  size  kernel  [stride  [padding  [groups  [dilation]]]]
+"""
 
 
-def list_of(name: str) -> str:
+def list_of(name: str, graph: Graph) -> str:
     """The list of a network as text."""
-    lines = dict.fromkeys(_line(convolution) for convolution in graph_of(name).convolutions if convolution[2] != (1, 1))
+    lines = dict.fromkeys(_line(convolution) for convolution in graph.convolutions if convolution[2] != (1, 1))
     return HEAD.format(name=name, size=MODERN[name].size) + "".join(line + "\n" for line in lines)
-
-
-def graph_of(name: str) -> Graph:
-    """The network as it is built."""
-    return MODERN[name].graph(name)[0]
 
 
 def _line(convolution: tuple) -> str:
@@ -48,7 +46,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; fail where a list differs")
     check, folder = parser.parse_args().check, SHAPES / "modern"
     folder.mkdir(exist_ok=True)
-    wanted = {folder / f"{name}.txt": list_of(name) for name in MODERN}
+    wanted = {folder / f"{name}.txt": list_of(name, net.graph(name, weights=False)[0]) for name, net in MODERN.items()}
     for path in sorted({*folder.glob("*.txt"), *wanted}):
         if check and (path not in wanted or not path.exists() or path.read_text() != wanted[path]):
             sys.exit(f"lists.py: {path} is not what the networks are: run python tests/benchmarks/modern/lists.py")

@@ -67,14 +67,15 @@ def mobilenet_v3_features(net: Graph, dilated: bool = False, width: float = 1.0,
     since : int
         The first of these: 4 for a quarter of the size.
     """
-    x, features, dilation = net.conv(net.input, divisible(16 * width), 3, 2, "hardswish"), [], 1
+    x, features = net.conv(net.input, divisible(16 * width), 3, 2, "hardswish"), []
     for kernel, middle, filters, squeezed, act, stride in MOBILENET_V3:
         if stride == 2 and since * net.shapes[x][2] <= net.shapes[net.input][2]:
             features.append(x)
         dilation = 2 if dilated and filters == 160 else 1
         wide = divisible(middle * width)
-        x = inverted(net, x, divisible(filters * width), wide, kernel, stride, act, squeezed=squeezed and squeezing and divisible(wide // 4),
-                     gate="hardsigmoid", dilation=dilation, squeeze_act="relu")
+        narrow = divisible(wide // 4) if squeezed and squeezing else 0
+        x = inverted(net, x, divisible(filters * width), wide, kernel, stride, act, squeezed=narrow, gate="hardsigmoid", dilation=dilation,
+                     squeeze_act="relu")
     return [*features, net.conv(x, divisible(960 * width), 1, act="hardswish")]
 
 
