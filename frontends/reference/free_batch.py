@@ -11,11 +11,8 @@ import onnx
 from onnx import numpy_helper
 
 from ...support.errors import TenfoldError
-<<<<<<< HEAD:search/calibration/free_batch.py
 from ...support.input_set import Images, by_name
-=======
 from .graph_activations import GraphActivations
->>>>>>> training:frontends/reference/free_batch.py
 
 TOLERANCE = 1e-3  # of the largest output: between runs of different batches only rounding differs
 AXIS = "images"

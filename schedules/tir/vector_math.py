@@ -25,7 +25,7 @@ _LOG2_E_LOW = 1.925963033500545e-8  # log2 e beyond its float32
 _ONE_BITS = 0x3F800000  # of 1 as a float32
 _ROUNDING = 12582912.0  # 1.5 * 2**23: a float32 of this size has steps of 1
 
-# 2**f for |f| <= 1/2: of all polynomials of degree 6 with 1 at 0, that with the least largest relative error, 2.0e-9 (by linear programming).
+# 2**f for |f| <= 1/2: of all polynomials of degree 6 with 1 at 0 the one of least largest relative error, 2.0e-9 (by linear programming).
 _EXP2 = (1.5357524e-4, 1.33989058e-3, 9.61842307e-3, 5.55033236e-2, 2.40226480e-1, 6.93147203e-1, 1.0)
 _EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
 _LOG = (7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1, 2.0000714765e-1,

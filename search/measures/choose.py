@@ -9,11 +9,11 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ...frontends.reference.free_batch import free_batch
 from ...frontends.reference.graph_activations import GraphActivations
 from ...runner.data import Data
 from ...support.errors import TenfoldError, TenfoldWarning
 from ..calibration.evaluation import Judge, check, first
-from ..calibration.free_batch import free_batch
 from .measure import ACCURACY, AGREEMENT, Measure
 from .metric import Metric
 from .output_judge import OutputJudge

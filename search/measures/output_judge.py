@@ -13,12 +13,12 @@ import numpy as np
 
 from ...factorization import FactorChain
 from ...frontends import Network
+from ...frontends.reference.free_batch import free_batch
 from ...frontends.reference.graph_activations import GraphActivations
 from ...passes.factorize_onnx import factorize_onnx
 from ...runner.data import Data
 from ...support.errors import TenfoldError
 from ..calibration.evaluation import Verdict
-from ..calibration.free_batch import free_batch
 from ..calibration.moments import digest
 from .measure import KIND_UNITS, VALUES, Measure
 from .metric import Metric
