@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .factorization.plan import Plan
     from .frontends.reading import Reading
     from .runner.bench.compare import Comparison, bench
+    from .runner.changes.compare import Changes, compare
     from .runner.compile import compile
     from .runner.inspect import inspect
     from .runner.simplify import Simplification, simplify
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Artifact": "runtime.artifact",
     "Budget": "search.budget",
+    "Changes": "runner.changes.compare",
     "Choice": "factorization.choice",
     "Comparison": "runner.bench.compare",
     "Compression": "search.compression",
@@ -41,6 +43,7 @@ _HOMES = {
     "TuningSettings": "tuning.tune",
     "VerificationError": "support.errors",
     "bench": "runner.bench.compare",
+    "compare": "runner.changes.compare",
     "compile": "runner.compile",
     "compress": "search.compress",
     "inspect": "runner.inspect",
@@ -53,6 +56,7 @@ _HOMES = {
 __all__ = [
     "Artifact",
     "Budget",
+    "Changes",
     "Choice",
     "Comparison",
     "Compression",
@@ -67,6 +71,7 @@ __all__ = [
     "TuningSettings",
     "VerificationError",
     "bench",
+    "compare",
     "compile",
     "compress",
     "inspect",
