@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from .runner.bench.compare import Comparison, bench
     from .runner.changes.compare import Changes, compare
     from .runner.compile import compile
+    from .runner.doctor.doctor import doctor
+    from .runner.doctor.health import Health
     from .runner.inspect import inspect
     from .runner.simplify import Simplification, simplify
     from .runner.verification import verify
@@ -32,6 +34,7 @@ _HOMES = {
     "Choice": "factorization.choice",
     "Comparison": "runner.bench.compare",
     "Compression": "search.compression",
+    "Health": "runner.doctor.health",
     "Plan": "factorization.plan",
     "Reading": "frontends.reading",
     "Recipe": "search.recipe",
@@ -46,6 +49,7 @@ _HOMES = {
     "compare": "runner.changes.compare",
     "compile": "runner.compile",
     "compress": "search.compress",
+    "doctor": "runner.doctor.doctor",
     "inspect": "runner.inspect",
     "load": "runtime.artifact",
     "simplify": "runner.simplify",
@@ -60,6 +64,7 @@ __all__ = [
     "Choice",
     "Comparison",
     "Compression",
+    "Health",
     "Plan",
     "Reading",
     "Recipe",
@@ -74,6 +79,7 @@ __all__ = [
     "compare",
     "compile",
     "compress",
+    "doctor",
     "inspect",
     "load",
     "simplify",
