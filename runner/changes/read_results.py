@@ -84,8 +84,11 @@ def _bench(source: str, content: dict[str, Any]) -> Results:
         spread = optional(number)(times.get("spread")) or None  # 0: of one round, whose spread nobody knows
         batch = optional(whole)(row.get("batch"))
         rows.append(Measured(text(row["model"]), text(row["engine"]), batch, None if machine.get("gpu") else threads, figures, spread))
-    warning = (content.get("disturbance") or {}).get("warning")
-    return Results(source, "bench", _machine(machine), _versions(machine), rows, [warning] if warning else [])
+    warning = mapping(content.get("disturbance") or {}).get("warning")
+    notes = [text(warning)] if warning else []
+    skipped = sequence(content.get("skipped", []), record(model=text, engine=text, reason=text))
+    notes += [f"no row for {each['model']} in {each['engine']}: {each['reason']}" for each in skipped]
+    return Results(source, "bench", _machine(machine), _versions(machine), rows, notes)
 
 
 def _compiled(source: str, content: dict[str, Any]) -> Results:

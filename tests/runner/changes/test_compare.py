@@ -182,6 +182,8 @@ def test_reports_of_compress(tmp_path):
     (json.dumps(bench(row(), threads="two")), "no whole number"),
     (json.dumps(bench(row(), machine=[])), "no object"),
     (json.dumps(bench(row(), machine={})), "'versions'"),
+    (json.dumps(bench(row(), disturbance=[1])), "no object"),
+    (json.dumps(bench(row(), skipped=["net"])), "no object"),
     ('{"manifest": {}}', "'target'"),
     ('{"before": {}, "after": {}}', "'target'"),
     (json.dumps(bench(row("other"))), "nothing to compare"),
@@ -209,7 +211,8 @@ def test_what_is_no_file(given, tmp_path, monkeypatch):
 
 def test_the_table_says_it_all():
     old = bench(row("a", ms=1), row("b", spread=0), row("c"), row("e", accuracy=None))
-    new = bench(row("a", ms=1.5, bytes=5000), row("b"), row("d"), row("e"), disturbance={"warning": "the machine was disturbed"})
+    new = bench(row("a", ms=1.5, bytes=5000), row("b"), row("d"), row("e"), disturbance={"warning": "the machine was disturbed"},
+                skipped=[{"model": "c", "engine": "tenfold", "reason": "it can't be compiled"}])
     found = compare(old, new)
     console = Console(width=120, color_system=None)
     with console.capture() as captured:
@@ -220,6 +223,7 @@ def test_the_table_says_it_all():
     assert any(line.startswith("missing") and "c in tenfold" in line for line in lines)
     assert any(line.startswith("added") and "d in tenfold" in line for line in lines)
     assert any("accuracy of e in tenfold" in line for line in lines) and any("the machine was disturbed" in line for line in lines)
+    assert any("no row for c in tenfold: it can't be compiled" in line for line in lines)
     assert lines[-1] == "1 of 3 rows slower (most: a in tenfold, +50.0%), 0 faster, 1 with larger files, 1 missing, 1 added"
 
 

@@ -53,6 +53,7 @@ def bare(monkeypatch, tmp_path):
 
 def test_a_bare_machine_is_told_what_to_install(bare, monkeypatch):
     monkeypatch.setattr("tenfold.targets.architectures.platform.machine", lambda: "x86_64")
+    monkeypatch.setattr("tenfold.runner.doctor.doctor._peak", lambda: None)
     found = doctor()
     compiles, emulates = of(found.findings, "compile"), of(found.findings, "emulate")
     assert {what: finding.install for what, finding in compiles.items()} == {
@@ -65,6 +66,7 @@ def test_a_bare_machine_is_told_what_to_install(bare, monkeypatch):
     assert not any(finding.ok for finding in (*compiles.values(), *emulates.values()))
     assert of(found.findings, "packages")["tenfold[torch]"].detail.startswith("not installed: torch, pillow")
     assert "apt install g++-aarch64-linux-gnu" in "\n".join(health_lines(found))
+    assert "peak      could not be measured" in list(health_lines(found))
 
 
 def test_this_machine():
@@ -76,6 +78,14 @@ def test_this_machine():
     assert not any(finding.detail.startswith("unforeseen") for finding in found.findings)
     for finding in found.findings:
         assert bool(finding.tool) == bool(finding.version) and (finding.ok or finding.detail)
+
+
+def test_gpus_are_named(standin):
+    lacking = of(checks.running(), "run")["on a GPU"]
+    assert not lacking.ok and "no CUDA-capable device" in lacking.detail
+    standin.gpu()
+    found = of(checks.running(), "run")["on a GPU"]
+    assert found.ok and found.detail.startswith("cuda:0 ") and found.tool == "CUDA driver" and int(found.version) >= 13
 
 
 def test_the_command(tmp_path):
