@@ -70,6 +70,9 @@ def changes_lines(changes: Changes) -> Iterator[str]:
             rows = [getattr(row, side) for row in changes.rows if name not in row.figures and name in getattr(row, side).figures]
             if rows:
                 yield f"alone     {name} of {_few(rows)}: in {file.source}, not in {other.source}"
+    if noisy := [row.new for row in changes.rows if LATENCY in row.figures and row.figures[LATENCY].noise > changes.threshold / 100]:
+        yield (f"noisy     {_few(noisy)}: the spread is beyond the threshold, and a smaller change is not seen there;"
+               " bench --until-stable waits for quiet")
     if not changes.old.machine or not changes.new.machine or changes.old.machine.keys().isdisjoint(changes.new.machine):
         yield "machines  a file does not say what it was measured on: taken for the same"
     for file in (changes.old, changes.new):

@@ -227,6 +227,13 @@ def test_the_table_says_it_all():
     assert lines[-1] == "1 of 3 rows slower (most: a in tenfold, +50.0%), 0 faster, 1 with larger files, 1 missing, 1 added"
 
 
+def test_noise_that_hides_a_change_is_told():
+    found = compare(bench(row("a"), row("b", spread=0.6)), bench(row("a", ms=1.04), row("b", ms=1.5)))
+    assert not found.slower
+    (line,) = [line for line in changes_lines(found) if line.startswith("noisy")]
+    assert "b in tenfold" in line and "a in tenfold" not in line
+
+
 @pytest.fixture
 def command(monkeypatch, capsys, tmp_path):
     """Run `tenfold compare` in a folder with old.json, slow.json and large.json: (exit code, standard output, standard error)."""
