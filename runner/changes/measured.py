@@ -40,7 +40,7 @@ class Measured:
 
     def __str__(self) -> str:
         """Name it in a sentence."""
-        more = [f"{count} {word}" for word, count in (("images", self.batch), ("threads", self.threads)) if count is not None]
+        more = [f"{word} {count}" for word, count in (("batch", self.batch), ("threads", self.threads)) if count is not None]
         return f"{self.model} in {self.engine}" + (f" ({', '.join(more)})" if more else "")
 
 
