@@ -9,7 +9,10 @@ if TYPE_CHECKING:
     from .factorization.plan import Plan
     from .frontends.reading import Reading
     from .runner.bench.compare import Comparison, bench
+    from .runner.changes.compare import Changes, compare
     from .runner.compile import compile
+    from .runner.doctor.doctor import doctor
+    from .runner.doctor.health import Health
     from .runner.inspect import inspect
     from .runner.simplify import Simplification, simplify
     from .runner.verification import verify
@@ -27,9 +30,11 @@ if TYPE_CHECKING:
 _HOMES = {
     "Artifact": "runtime.artifact",
     "Budget": "search.budget",
+    "Changes": "runner.changes.compare",
     "Choice": "factorization.choice",
     "Comparison": "runner.bench.compare",
     "Compression": "search.compression",
+    "Health": "runner.doctor.health",
     "Plan": "factorization.plan",
     "Reading": "frontends.reading",
     "Recipe": "search.recipe",
@@ -41,8 +46,10 @@ _HOMES = {
     "TuningSettings": "tuning.tune",
     "VerificationError": "support.errors",
     "bench": "runner.bench.compare",
+    "compare": "runner.changes.compare",
     "compile": "runner.compile",
     "compress": "search.compress",
+    "doctor": "runner.doctor.doctor",
     "inspect": "runner.inspect",
     "load": "runtime.artifact",
     "simplify": "runner.simplify",
@@ -53,9 +60,11 @@ _HOMES = {
 __all__ = [
     "Artifact",
     "Budget",
+    "Changes",
     "Choice",
     "Comparison",
     "Compression",
+    "Health",
     "Plan",
     "Reading",
     "Recipe",
@@ -67,8 +76,10 @@ __all__ = [
     "TuningSettings",
     "VerificationError",
     "bench",
+    "compare",
     "compile",
     "compress",
+    "doctor",
     "inspect",
     "load",
     "simplify",

@@ -22,7 +22,8 @@ UsageError: Any = typer.BadParameter.__mro__[1]  # of the parser of options, whi
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only results and errors: no progress, no warnings.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Every step, what the tools below print, and tracebacks.")]
 Json = Annotated[str | None, typer.Option("--json", help="Write the result as JSON too; - for standard output.", metavar="FILE|-")]
-INPUTS = ("model", "what", "artifact", "inputs", "data", "plan", "tune_log")  # options that name what is read: no command writes over it
+# Options that name what is read: no command writes over it.
+INPUTS = ("model", "what", "artifact", "inputs", "data", "plan", "tune_log", "old", "new")
 LOUDNESS = {"quiet": (Quiet, False), "verbose": (Verbose, False)}
 
 app = typer.Typer(

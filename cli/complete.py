@@ -13,6 +13,7 @@ REWRITES = (
     "common", "affine", "branches", "pooling", "global_average", "upsampling", "space_to_depth", "chains", "dead_channels",
 )  # as in passes/simplify
 PRECISIONS = ("float32", "tf32", "fp16")  # as in targets
+FIGURES = ("latency", "bytes", "memory", "accuracy", "macs")  # as in runner/changes
 PICTURES = ("filters", "parameters", "spectra")
 
 
@@ -44,6 +45,11 @@ def method_names(incomplete: str) -> list[str]:
 def rewrite_names(incomplete: str) -> list[str]:
     """The rewrites of `simplify`, one or several."""
     return _several(REWRITES, incomplete)
+
+
+def figure_names(incomplete: str) -> list[str]:
+    """What results are compared by, one or several."""
+    return _several(FIGURES, incomplete)
 
 
 def picture_names(incomplete: str) -> list[str]:

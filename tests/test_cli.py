@@ -64,7 +64,7 @@ def test_help_is_instant():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 0.5
     assert time.process_time() - begin < 0.5
-    for command in ("inspect", "compress", "compile", "verify", "run", "serve", "bench", "plot", "targets"):
+    for command in ("inspect", "compress", "compile", "verify", "run", "serve", "bench", "compare", "plot", "targets", "doctor"):
         assert command in done.stdout
 
 

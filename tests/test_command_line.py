@@ -48,7 +48,7 @@ def test_the_version_is_the_package_s(work):
 
 
 @pytest.mark.parametrize(("words", "expected"), [
-    ("tenfold comp", {"compile", "compress"}),
+    ("tenfold comp", {"compare", "compile", "compress"}),
     ("tenfold compile net.onnx --target zen", {"zen3", "zen4"}),
     ("tenfold compress net.onnx --method channel", {"channel_svd"}),
     ("tenfold compress net.onnx --method svd,channel", {"svd,channel_svd"}),
@@ -70,10 +70,12 @@ def test_what_completion_offers_is_what_there_is():
     from tenfold.plots.command import KINDS
     from tenfold.runner.bench.engines import RIVALS
     from tenfold.runner.bench.gpu_engines import GPU_ENGINES
+    from tenfold.runner.changes.measured import FIGURES
     from tenfold.targets import presets
 
     assert set(complete.target_names("")) == {"host", *(preset.name for preset in presets())}
     assert set(complete.ENGINES) == {*RIVALS, *GPU_ENGINES} and set(complete.PICTURES) == set(KINDS)
+    assert set(complete.FIGURES) == {name.removesuffix("_ms") for name in FIGURES}
     assert set(complete.METHODS) == set(METHODS) and complete.REWRITES == rewrite_names()
 
 

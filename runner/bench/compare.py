@@ -61,6 +61,8 @@ class Row:
         networks with other outputs.
     profile : Profile or None
         The kernels of a network in Tenfold, where that was asked for.
+    batch : int or None
+        The first size of the first input.
     """
 
     model: str
@@ -73,6 +75,7 @@ class Row:
     accuracy: float | None
     max_error: float | None
     profile: Profile | None = None
+    batch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -225,8 +228,13 @@ def _rows(
         if read is None:
             say(f"measuring the memory of {one.model} in {one.engine_name}")
             peak = peak_bytes(one.engine_name, one.path, x, threads)
-        rows.append(Row(one.model, one.engine_name, latency, one.macs, one.params, one.bytes, peak, accuracy, error))
+        rows.append(Row(one.model, one.engine_name, latency, one.macs, one.params, one.bytes, peak, accuracy, error, batch=_batch(one)))
     return rows, measurement
+
+
+def _batch(one: Entry) -> int | None:
+    sizes = one.inputs[0].shape if one.inputs else ()
+    return int(sizes[0]) if len(sizes) else None
 
 
 def _candidate(one: Entry, feeds: dict[str, np.ndarray]) -> Candidate:

@@ -17,12 +17,13 @@ from ...support.cache_folder import cache_folder
 from ...support.errors import TenfoldError
 from ...support.files.regular import reason
 from .device import NETWORK, Handle, Program
+from .emulated import INSTALL as INSTALL_EMULATOR
 from .emulated import Emulated
 
 SOURCE = Path(__file__).with_name("counting.c")
 OPTIONS = ("-std=gnu11", "-O2", "-shared", "-fPIC")
 COUNTS = "counts"  # the file that the plugin writes
-INSTALL = "install qemu-user (Debian, Ubuntu: apt install qemu-user); the statically linked one takes no plugin"
+INSTALL = f"{INSTALL_EMULATOR}; the statically linked one takes no plugin"
 INSTALL_COMPILER = "install gcc, or name a compiler in CC"
 
 

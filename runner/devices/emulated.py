@@ -26,6 +26,7 @@ from .device import NETWORK, Handle, Program
 from .line_device import CHILD, LineDevice, NeedsPython
 from .native import device_program, library_root
 
+INSTALL = "install qemu-user (Debian, Ubuntu: apt install qemu-user)"
 CPU = "max"  # all that the emulator has
 X86 = "x86_64"
 # Of encryption and of atomic accesses. CPUs have these and emulators may not; no code of a network uses them.
@@ -56,7 +57,7 @@ class Emulated(LineDevice):
         self._python = python
         emulator = emulator_for(architecture)
         if emulator is None:
-            raise TenfoldError(f"device {self.name}: there is no qemu-{architecture}: install qemu-user, or give another --device")
+            raise TenfoldError(f"device {self.name}: there is no qemu-{architecture}: {INSTALL}, or give another --device")
         self.emulator = emulator
         self._other: Emulated | None = None  # the process that is this Python, for what needs it
 

@@ -1,0 +1,1 @@
+"""Two files of results -> what became slower, larger or less accurate."""

@@ -1,0 +1,1 @@
+"""What this machine can do for Tenfold, and what it lacks for more."""
