@@ -46,7 +46,7 @@ class Race:
                 (Path(folder) / label).mkdir()
                 files[label] = write(Path(folder) / label)
             engines = [ENGINES[name] for name in self.rivals]
-            opened = open_entries(list(files.values()), engines, Path(folder), self.threads, "host", {}, None, lambda step: None)
+            opened = open_entries(list(files.values()), engines, Path(folder), self.threads, "host", {}, None, lambda *step: None)
             others, peak, times = self._quietest(opened)
             alone = {label: self._alone(opened, path) for label, path in files.items()}
             first = next(iter(files.values()))
