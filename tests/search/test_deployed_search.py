@@ -117,7 +117,7 @@ def test_a_segmenter_by_its_miou(segmented, monkeypatch, capsys):
         (["--metric", "none.py:miou", "--max-drop", "0.1"], "--metric none.py:miou: none.py: no such file"),
         (["--metric", "m.py:iou", "--max-drop", "0.1"], "there is no function 'iou' in m.py (there is miou, broken, late)"),
         (["--metric", "m.py", "--max-drop", "0.1"], "give FILE.py:FUNCTION"),
-        (["--metric", "m.py:broken", "--max-drop", "0.1"], "--metric m.py:broken: KeyError: 'mask' (line 11), on the 100 images with the dense"),
+        (["--metric", "m.py:broken", "--max-drop", "0.1"], "m.py:broken: KeyError: 'mask' (line 11), on the 100 images"),
         (["--metric", "m.py:late", "--max-drop", "0.1"], "--metric m.py:late: it gives nan on the 100 images with a factored network"),
         (["--metric", "m.py:miou"], "--metric says what a budget is measured in"),
         (["--output-kind", "masks=scores"], "--output-kind says what a budget is measured in"),
