@@ -107,6 +107,7 @@ def test_a_segmenter_by_its_miou(segmented, monkeypatch, capsys):
     assert 0 < report["search"]["verdict"]["drop"] <= 0.1 and report["after"]["ms"] < report["before"]["ms"]
     assert report["search"]["measure"]["name"] == "miou" and report["search"]["measure"]["units"] == "of miou"
     assert f"miou {report['before']['accuracy']:.4g} -> {report['after']['accuracy']:.4g}" in out and "outputs diverge: masks" in out
+    assert "where the time went" in out and "timing candidates" in out and report["search"]["phases"]["verifying plans"] > 0
     curve = json.loads((segmented / "out" / "pareto.json").read_text())
     assert curve["measure"]["name"] == "miou" and curve["points"][0]["accuracy"] == pytest.approx(reached[0])
 
