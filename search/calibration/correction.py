@@ -36,10 +36,9 @@ from .free_batch import free_batch
 from .kept_corrections import KeptCorrections
 from .layer_sites import LayerSite, answers
 from .moments import MAX_WIDTH, Moments, evenly_spaced
-from .prefix_values import PrefixValues, most_images
+from .prefix_values import PrefixValues
 
 MAX_IMAGES = 4096  # of those given, evenly spaced
-MIN_IMAGES = 1024  # where values of more of them can't be kept: large images have more pixels to look at
 FISHER_IMAGES = 2048  # of these that gradients are taken of
 SMOOTHING = 1e-3  # part of the mean variance that every direction of a layer's input is given: images are fewer than dimensions at times
 MAX_GAIN = 2.0  # of a channel's deviation: what shrank more was lost, not scaled
@@ -66,7 +65,7 @@ def correct(
     chains
         By layer, without the layers' own biases, as `Plan.chains` gives them.
     images
-        (N, ...), preprocessed; no labels are needed. At most 4096 of them are used; of large ones 1024.
+        (N, ...), preprocessed; no labels are needed. At most 4096 of them are used.
     kind
         One of ``CORRECTIONS``.
     kept
@@ -92,8 +91,6 @@ def correct(
     say, kept = reporter(progress), KeptCorrections() if kept is None else kept
     images = images[evenly_spaced(len(images), MAX_IMAGES)]
     model, batch = free_batch(network.onnx, images), network.inputs[0].shape[0]
-    if (most := max(MIN_IMAGES, most_images(model, images))) < len(images):
-        images = images[evenly_spaced(len(images), most)]
     sites = [LayerSite.of(model, layer, len(images), batch) for layer in layers if layer.name in chains]
     unknown = [site for site in sites if site.layer.name not in kept.weightings]
     if kind == "fisher" and unknown:

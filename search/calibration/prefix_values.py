@@ -107,12 +107,3 @@ class PrefixValues:
         part.graph.initializer.extend(self._constants[name] for name in sorted(needed & self._constants.keys()))
         inside = {node.name for node in nodes}
         return factorize_onnx(part, {name: chain for name, chain in chains.items() if name in inside})
-
-
-def most_images(model: onnx.ModelProto, images: Images) -> int:
-    """So many images whose values can be kept anywhere in a network, by those of the first."""
-    names = {value.name for value in model.graph.input} | {tensor.name for tensor in model.graph.initializer}
-    values = list(dict.fromkeys(name for node in model.graph.node for name in node.output if name and name not in names))
-    found = next(GraphActivations(model, values).batches(images[:1], 1))
-    largest = max((array.nbytes for array in found.values()), default=1)
-    return HELD_BYTES // max(largest, 1)

@@ -15,7 +15,7 @@ from tenfold.search.calibration.correction import correct
 from tenfold.search.calibration.free_batch import free_batch
 from tenfold.search.calibration.kept_corrections import KeptCorrections
 from tenfold.search.calibration.layer_sites import LayerSite
-from tenfold.search.calibration.prefix_values import PrefixValues, most_images
+from tenfold.search.calibration.prefix_values import PrefixValues
 from tenfold.support.input_set import InputSet
 
 COUNT = 70
@@ -68,13 +68,6 @@ def test_a_network_whose_batch_can_not_be_freed_is_run_from_its_images():
     before.advance("fc", {})
     assert set(before._place.values) == {"x"}
     assert len(list(before.batches(before.inside("fc", {}), ["scores"]))) == COUNT
-
-
-def test_images_whose_values_can_be_kept(monkeypatch):
-    model, x = networks()["classifier"]
-    largest = 32 * 8 * 8 * 4
-    monkeypatch.setattr(prefix_values, "HELD_BYTES", 25 * largest)
-    assert most_images(free_batch(load(model).onnx, x), x) == 25
 
 
 @pytest.mark.parametrize("kind", ["response", "moments"])
