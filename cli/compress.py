@@ -66,7 +66,7 @@ def compress(
     from ..search.result_files import MODEL
     from ..search.settings import Settings
     from ..search.store import cache_folder
-    from ..search.tables import compression_line, compression_table
+    from ..search.tables import compression_line, compression_table, phases_table
 
     how = _how({"max_drop": max_drop, "speedup": speedup, "latency": latency, "size": file_size}, plan, method, energy)
     methods = _methods(method) if isinstance(how, Budget) else None
@@ -82,7 +82,7 @@ def compress(
     wrote = f"wrote {output}: {MODEL} ({size(done.after.bytes)}), {', '.join(name for name in done.files if name != MODEL)}"
     took = "" if done.search is None else f"; {done.search.seconds:.0f} s"
     return Answer(
-        [compression_table(done), compression_line(done), wrote + took],
+        [compression_table(done), *([] if done.search is None else [phases_table(done.search)]), compression_line(done), wrote + took],
         {"output": str(output), "wrote": list(done.files), **done.to_dict()},
     )
 

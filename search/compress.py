@@ -17,6 +17,7 @@ from ..runtime.arrays import read_arrays
 from ..support.errors import TenfoldError
 from ..support.files.folder import check_output, output_folder
 from ..support.files.inputs import protect
+from ..support.phases import Phases, recording
 from ..support.progress import Progress, reporter
 from .budget import OPTIONS, Budget
 from .calibration.network_rewriter import NetworkRewriter
@@ -106,7 +107,7 @@ def compress(
     inputs = model, how, data, metric.file if metric and metric.file else None
     with protect(*inputs):
         check_output(output, RESULT)
-    with _chosen_target(asked, device, target, settings, say) as (chosen, timer):
+    with recording() as phases, _chosen_target(asked, device, target, settings, say) as (chosen, timer):
         given = read_arrays(data) if isinstance(data, (str, os.PathLike)) else data  # a wrong file is told before the network is read
         say("reading the network")
         network = load(model, **reading)
@@ -124,7 +125,7 @@ def compress(
             done = _planned(network, asked, images, chosen, say)
         say("comparing with the dense network")
         with protect(*inputs), output_folder(output, RESULT) as folder:
-            return _write(done, folder, asked, settings)
+            return _write(done, folder, asked, settings, phases)
 
 
 @dataclass(frozen=True)
@@ -201,8 +202,8 @@ def _planned(network: Network, asked: Recipe | Plan, images: Data | None, target
     return _Factored(rewriter, plan, rewriter.chains(plan, say))
 
 
-def _write(factored: _Factored, folder: Path, asked: Budget | Recipe | Plan, settings: Settings) -> Compression:
-    """Write the result's files into a folder."""
+def _write(factored: _Factored, folder: Path, asked: Budget | Recipe | Plan, settings: Settings, phases: Phases) -> Compression:
+    """Write the result's files into a folder; `phases`: of the search, if there was one."""
     from ..passes.factorize_onnx import factorize_onnx
 
     rewriter, plan, search = factored.rewriter, factored.plan, factored.search
@@ -227,7 +228,7 @@ def _write(factored: _Factored, folder: Path, asked: Budget | Recipe | Plan, set
 
             write_curve(search, folder)
             done = replace(done, files=(*done.files, CURVE, *PICTURES))
-        done = replace(done, search=replace(found, seconds=search.seconds))
+        done = replace(done, search=replace(found, seconds=search.seconds, phases=phases.seconds))
     write_report(folder, done.to_json())
     return done
 

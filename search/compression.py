@@ -100,6 +100,8 @@ class SearchReport:
         Plans that were verified on the held-out images.
     seconds : float
         That the search took.
+    phases : dict of str to float
+        Where they went: seconds by phase.
     labels : bool
         Whether labels say what is lost: otherwise it is told from the dense network's own answers.
     measure : Measure
@@ -119,12 +121,13 @@ class SearchReport:
     seconds: float
     labels: bool
     measure: Measure
+    phases: Mapping[str, float]
     surveys: tuple[LayerSurvey, ...]
     modelled: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, without the surveys, which stand with the layers."""
-        names = ("predicted_ms", "images", "tried", "seconds", "labels", *(["modelled"] if self.modelled else []))
+        names = ("predicted_ms", "images", "tried", "seconds", "phases", "labels", *(["modelled"] if self.modelled else []))
         verdict: dict[str, Any] = {**self.verdict.to_dict(), "expected": self.expected and asdict(self.expected)}
         facts = {name: getattr(self, name) for name in names}
         return {"budget": asdict(self.budget), "measure": self.measure.to_dict(), **facts, "verdict": verdict}

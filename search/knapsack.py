@@ -14,6 +14,8 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
+from ..support.phases import phase
+
 Indices = tuple[int, ...]  # a choice: of each group, in order, one item
 
 TIE_WEIGHT = 1e-6  # of the range of the cost: what the second quantity counts for, so that it decides among choices that cost the same
@@ -63,9 +65,9 @@ def choose(groups: Sequence[Sequence[Item]], minimise: str, limits: Mapping[str,
         # HiGHS allows an absolute error in each row: rows are scaled so that the limit is 1.
         scale = max(abs(limit), LIMIT_SLACK * values[name].max()) or 1.0
         constraints.append(LinearConstraint(values[name] / scale, -np.inf, limit / scale + LIMIT_SLACK))
-    result = milp(
-        _cost(values, minimise), constraints=constraints, integrality=np.ones(len(columns)), bounds=Bounds(0, 1), options={"mip_rel_gap": 0}
-    )
+    bounds, whole = Bounds(0, 1), np.ones(len(columns))
+    with phase("choosing"):
+        result = milp(_cost(values, minimise), constraints=constraints, integrality=whole, bounds=bounds, options={"mip_rel_gap": 0})
     if result.x is None:
         return None
     ends = np.cumsum(sizes)[:-1]

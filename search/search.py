@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ..factorization import Plan
 from ..runner.data import Data
 from ..support.code_version import code_version
+from ..support.phases import phase
 from ..support.progress import Progress, reporter
 from .accuracy_model import Estimate, Trend
 from .calibration.evaluation import Verdict, first, is_verdict, split, verdict_of
@@ -79,9 +80,11 @@ class Search:
         self._begin = time.perf_counter()
         self._judging = Judging(network, data, metric, settings.output_kinds)
         calibrating, held_out = split(data)
-        self.judge = self._judging.judge(held_out)
+        with phase("running the dense network"):
+            self.judge = self._judging.judge(held_out)
         self.measure = measure_of(self.judge)
-        self.rewriter = NetworkRewriter.of(network, calibrating, progress=self.say)
+        with phase("collecting statistics"):
+            self.rewriter = NetworkRewriter.of(network, calibrating, progress=self.say)
         self.calibration = self.rewriter.calibrated
         self.correction = settings.correction or (self.rewriter.correction() if self._judging.classifies else "response")
         self.table = LatencyTable(target, timer, cache_folder(settings.cache) / LATENCIES)
@@ -135,7 +138,8 @@ class Search:
             if record is None:
                 chains = self.chains(indices)
                 self.say(f"verifying plan {len(self._verdicts) + 1} on {len(self.judge.data.x)} images")
-                record = {**key, "verdict": self.judge.judge(chains).to_dict()}
+                with phase("verifying plans"):
+                    record = {**key, "verdict": self.judge.judge(chains).to_dict()}
                 self._plans.put(record)
             self._verdicts[indices] = verdict_of(record["verdict"])
         return self._verdicts[indices]

@@ -27,6 +27,7 @@ def search_report(search: Search, budget: Budget, chosen: Indices) -> SearchRepo
         seconds=search.seconds,
         labels=search.labelled,
         measure=search.measure,
+        phases={},
         surveys=tuple(search.surveys),
         modelled=model_of(search.table.device),
     )

@@ -1,7 +1,8 @@
 """What is known of every candidate before choosing: milliseconds, error, loss, or why it is refused.
 
 Coarse to fine: a few ranks of each method are timed and factored first. A method that another beats there in time and error
-alike is not looked at further; the others get all their ranks. Only what lies on the frontier of time and error is evaluated for real.
+alike is not looked at further; the others get all their ranks, but for those that are far from the frontier of time and error by what is
+known of their neighbours (`near_front`). Only what lies on that frontier is evaluated for real.
 """
 from __future__ import annotations
 
@@ -12,16 +13,19 @@ from typing import Any
 
 from ..factorization import METHODS, Layer
 from ..support.errors import TenfoldError
+from ..support.phases import phase
 from ..support.progress import Progress, reporter
 from .accuracy_model import Curve
 from .calibration.evaluation import Verdict
 from .candidates import Candidate, Field, spread
+from .near_front import far_from_front
 from .sensitivity import Sensitivity
 from .timing.latency_table import LatencyTable, TimedLayer
 
 BEATEN_RATIO = 0.8  # of its time, at no more error: another form is that much better
 EVALUATED_OPTIONS = 7  # candidates of a layer that are tried on real images
 MAX_ERROR = 0.8  # relative error: not evaluated
+LITTLE = 0.01  # of the time, and of the weights, of all layers: those that take no more of both, all together, stay as they are
 NEGLIGIBLE_ERROR = 0.02  # relative error that is as good as none: one of 0.02 changes a fraction of a thousandth of what a layer says
 
 Steps = dict[str, tuple[str, ...]]
@@ -35,7 +39,7 @@ class Option:
     ----------
     candidate : Candidate
     ms, dense_ms : float
-        Of the layer with it, and as it is. Infinite: it can't be compiled.
+        Of the layer with it, and as it is. Infinite: it can't be compiled. Of one that is refused unmeasured, as expected.
     error : float or None
         Relative, in the data metric.
     loss : float or None
@@ -98,22 +102,41 @@ def survey(
     progress : callable
     """
     layers = [TimedLayer(field.layer, None, steps.get(field.layer.name, ())) for field in fields]
-    dense = table.ms(layers, progress)
+    with phase("timing candidates"):
+        dense = table.ms(layers, progress)
     for timed in layers:
         if (error := table.failure(timed)) is not None:
             raise TenfoldError(f"{timed.layer.name}: the layer itself does not compile: {error}")
     milliseconds = {field.layer.name: ms for field, ms in zip(fields, dense, strict=True)}
+    fields = _without_little(fields, dense)
     surveyor = _Surveyor(table, sensitivity, steps, reporter(progress), milliseconds)
     found = surveyor.options([candidate for field in fields for candidate in field.coarse()], [])
     kept = {field.layer.name: promising([option for option in found if option.candidate.layer == field.layer]) for field in fields}
     known = {option.candidate for option in found}
     finer = [c for field in fields for name in kept[field.layer.name] for c in field.ladders[name] if c not in known]
-    found += surveyor.options(finer, found)
+    far = {candidate: reason for candidate in finer if (reason := far_from_front(candidate, found)) is not None}
+    passed = [Option(c, ms, milliseconds[c.layer.name], refused=reason) for c, (ms, reason) in far.items()]
+    found += [*surveyor.options([candidate for candidate in finer if candidate not in far], found), *passed]
     surveys = []
     for field, ms in zip(fields, dense, strict=True):
         mine = [option for option in found if option.candidate.layer == field.layer]
         surveys.append(LayerSurvey(field.layer, ms, tuple(surveyor.evaluated(mine)), field.refused))
     return surveys
+
+
+def _without_little(fields: Sequence[Field], ms: Sequence[float]) -> list[Field]:
+    """The same fields; those of layers of which a network can gain next to nothing have no candidates."""
+    every = range(len(fields))
+    params = [field.layer.params for field in fields]
+    time, weights = sum(ms), sum(params)
+    left: set[int] = set()
+    for number in sorted(every, key=lambda n: ms[n] / time + params[n] / weights):
+        small = left | {number}
+        if sum(ms[n] for n in small) > LITTLE * time or sum(params[n] for n in small) > LITTLE * weights:
+            break
+        left = small
+    reasons = {n: f"it takes {ms[n] / time:.2%} of the time of all layers, and {params[n] / weights:.2%} of their weights" for n in left}
+    return [replace(field, ladders={}, refused={"all": reasons[n]}) if n in left else field for n, field in enumerate(fields)]
 
 
 def promising(options: Iterable[Option]) -> list[str]:
@@ -164,7 +187,8 @@ class _Surveyor:
     def options(self, candidates: Sequence[Candidate], known: Sequence[Option]) -> list[Option]:
         """Timed, and if that pays, factored: from the dearest ranks down, which says of the cheaper ones that are beaten that they are."""
         layers = [TimedLayer(c.layer, c.outline(), self.steps.get(c.layer.name, ())) for c in candidates]
-        times = self.table.ms(layers, self.progress)
+        with phase("timing candidates"):
+            times = self.table.ms(layers, self.progress)
         timed = [
             Option(candidate, ms, self.dense[candidate.layer.name], refused=self._failure(layer))
             for candidate, layer, ms in zip(candidates, layers, times, strict=True)
@@ -188,7 +212,8 @@ class _Surveyor:
         if better is not None:
             facts = f"{better.ms:.4f} ms at an error of {better.known_error:.3f}"
             return replace(option, refused=f"beaten by {better.candidate.choice.method}: {facts}")
-        error = self.sensitivity.error(option.candidate)
+        with phase("factoring candidates"):
+            error = self.sensitivity.error(option.candidate)
         return replace(option, error=error, refused="no factors were found: they do not converge" if error is None else None)
 
     def evaluated(self, options: Sequence[Option]) -> list[Option]:
@@ -198,7 +223,8 @@ class _Surveyor:
         verdicts = {}
         for number, option in enumerate(best):
             self.progress(f"evaluating candidates ({option.candidate})", number, len(best))
-            verdicts[option.candidate] = self.sensitivity.verdict(option.candidate)
+            with phase("evaluating candidates"):
+                verdicts[option.candidate] = self.sensitivity.verdict(option.candidate)
         if not best:
             return [replace(o, refused=o.refused or f"error of {o.known_error:.2f}: nothing is left of the layer") for o in options]
         curve = Curve.fit((option.known_error, verdicts[option.candidate].kl) for option in best)

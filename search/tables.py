@@ -23,6 +23,15 @@ def compression_line(done: Compression) -> str:
     return f"{fewer}; outputs differ from the dense network's by up to {done.output_error:.2g} of the largest, on random inputs"
 
 
+def phases_table(found: SearchReport) -> Listing:
+    """Where the time of a search went, the longest first."""
+    table = Listing(["where the time went", "seconds", "share"], range(1, 3))
+    rest = max(found.seconds - sum(found.phases.values()), 0.0)
+    for name, seconds in sorted([*found.phases.items(), ("all else", rest)], key=lambda row: -row[1]):
+        table.add_row(name, f"{seconds:.1f}", f"{seconds / found.seconds:.0%}" if found.seconds else "")
+    return table
+
+
 def _counted(done: Compression) -> Listing:
     headings = ["layer", "method", "ranks", "weight\nerror", "MACs\nbefore", "MACs", "times\nfewer", "why it is\nleft dense"]
     table = Listing(headings, range(3, 7), remark=True)

@@ -88,7 +88,7 @@ def _part(model: onnx.ModelProto, values: Sequence[str]) -> onnx.ModelProto:
     needed, nodes = set(values), []
     for node in reversed(model.graph.node):
         if needed.intersection(node.output):
-            needed.update(name for name in _reads(node) if name)
+            needed.update(name for name in reads(node) if name)
             nodes.append(node)
     made = {name for node in nodes for name in node.output}
     for value in values:
@@ -104,10 +104,10 @@ def _part(model: onnx.ModelProto, values: Sequence[str]) -> onnx.ModelProto:
     return part
 
 
-def _reads(node: onnx.NodeProto) -> Iterator[str]:
+def reads(node: onnx.NodeProto) -> Iterator[str]:
     """The values that a node reads, those that its subgraphs take from outside among them."""
     yield from node.input
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):
             for inner in graph.node:
-                yield from _reads(inner)
+                yield from reads(inner)

@@ -12,7 +12,7 @@ Each layer is measured in the network as factored and corrected before it, so th
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from math import prod
@@ -30,12 +30,13 @@ from ...factorization.solvers.stage_view import ChainView
 from ...frontends import Network
 from ...frontends.reference.free_batch import free_batch
 from ...passes.factor_chains import push_permutations
-from ...passes.factorize_onnx import factorize_onnx
 from ...support.errors import TenfoldError
 from ...support.input_set import Images, InputSet
 from ...support.progress import Progress, reporter
+from .kept_corrections import KeptCorrections
 from .layer_sites import LayerSite, answers
 from .moments import MAX_WIDTH, Moments, evenly_spaced
+from .prefix_values import PrefixValues
 
 MAX_IMAGES = 4096  # of those given, evenly spaced
 FISHER_IMAGES = 2048  # of these that gradients are taken of
@@ -50,7 +51,7 @@ def correct(
     images: Images,
     kind: str,
     *,
-    weightings: dict[str, np.ndarray] | None = None,
+    kept: KeptCorrections | None = None,
     progress: Progress | None = None,
 ) -> dict[str, FactorChain]:
     """Correct factor chains, in the order of the network.
@@ -67,8 +68,8 @@ def correct(
         (N, ...), preprocessed; no labels are needed. At most 4096 of them are used.
     kind
         One of ``CORRECTIONS``.
-    weightings
-        What ``fisher`` found out of layers with these images before; what it finds out now is added.
+    kept
+        Of plans of this network that were corrected with these images before; what is found now is added.
     progress
         Told before each layer.
 
@@ -87,34 +88,53 @@ def correct(
         raise TenfoldError(f"unknown correction {kind!r}: choose {', '.join(CORRECTIONS)}")
     if kind == "none" or not chains:
         return dict(chains)
-    say = reporter(progress)
+    say, kept = reporter(progress), KeptCorrections() if kept is None else kept
     images = images[evenly_spaced(len(images), MAX_IMAGES)]
     model, batch = free_batch(network.onnx, images), network.inputs[0].shape[0]
     sites = [LayerSite.of(model, layer, len(images), batch) for layer in layers if layer.name in chains]
-    weightings = {} if weightings is None else weightings
-    unknown = [site for site in sites if site.layer.name not in weightings]
+    unknown = [site for site in sites if site.layer.name not in kept.weightings]
     if kind == "fisher" and unknown:
-        weightings |= _weightings(model, unknown, images, say)
-    done: dict[str, FactorChain] = {}
-    for site, wanted in answers(model, sites, images):
+        kept.weightings |= _weightings(model, unknown, images, say)
+    begun = [(site.layer.name, chains[site.layer.name]) for site in sites]
+    known = kept.prefix(kind, begun)
+    done = {name: chain for (name, _), chain in zip(begun, known, strict=False)}
+    if len(known) == len(sites):
+        return {name: done[name] for name in chains}
+    before = PrefixValues(model, images)
+    fresh = answers(model, [site for site in sites[len(known):] if site.layer.name not in kept.answers], images)
+    for number, site in enumerate(sites):
         name = site.layer.name
-        say(f"correcting {name}", len(done), len(sites))
-
-        def graph(chain: FactorChain, name: str = name) -> onnx.ModelProto:
-            return factorize_onnx(model, {**done, name: chain})
-
-        chain = push_permutations(chains[name])
-        order = slice(None) if chain.permutation is None else np.argsort(chain.permutation)
-        wanted, own = wanted[:, order], site.bias[order]
-        solved = kind in ("response", "fisher")
-        if solved and len(chain.stages) > 1 and ChainView(chain).width == _width(site) <= MAX_WIDTH:
-            weighting = weightings[name][order][:, order] if kind == "fisher" else None
-            chain = _refit(chain, _width(site), site.inputs(graph(chain), images), wanted, weighting)
-        data = LastStageSamples(site.features(graph(chain), chain, images), wanted, site.pool.window if site.pool else 1)
-        weight, bias = _respond(chain, own, data, site.rectified) if solved else _restore(chain, data, kind == "moments")
-        last = replace(chain.stages[-1], weight=weight, bias=bias - own)
-        done[name] = replace(chain, stages=(*chain.stages[:-1], last))
+        before.advance(name, done)  # also where the chain is known: the values before a layer come about in the same way every time
+        if number < len(known):
+            continue
+        say(f"correcting {name}", number, len(sites))
+        if name in kept.answers:
+            wanted = kept.answers[name]
+        else:
+            _, wanted = next(fresh)
+            kept.keep_answers(name, wanted)
+        weighting = kept.weightings[name] if kind == "fisher" else None
+        done[name] = _corrected(site, chains[name], wanted, weighting, kind, before, {key: done[key] for key, _ in begun[:number]})
+        kept.keep(kind, begun[: number + 1], done[name])
     return {name: done[name] for name in chains}
+
+
+def _corrected(
+    site: LayerSite, chain: FactorChain, wanted: np.ndarray, weighting: np.ndarray | None, kind: str, before: PrefixValues,
+    done: Mapping[str, FactorChain],
+) -> FactorChain:
+    """The chain of one layer, `done` those before it."""
+    chain = push_permutations(chain)
+    order = slice(None) if chain.permutation is None else np.argsort(chain.permutation)
+    wanted, own = wanted[:, order], site.bias[order]
+    solved = kind in ("response", "fisher")
+    if solved and len(chain.stages) > 1 and ChainView(chain).width == _width(site) <= MAX_WIDTH:
+        weighting = None if weighting is None else weighting[order][:, order]
+        chain = _refit(chain, _width(site), site.inputs(before, done), wanted, weighting)
+    data = LastStageSamples(site.features(before, done, chain), wanted, site.pool.window if site.pool else 1)
+    weight, bias = _respond(chain, own, data, site.rectified) if solved else _restore(chain, data, kind == "moments")
+    last = replace(chain.stages[-1], weight=weight, bias=bias - own)
+    return replace(chain, stages=(*chain.stages[:-1], last))
 
 
 def _width(site: LayerSite) -> int:

@@ -1,7 +1,7 @@
 """Where a layer stands in its network: what the dense layer answers there, and what a chain in its place reads."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -14,6 +14,7 @@ from ...frontends.reference.graph_activations import GraphActivations
 from ...support.input_set import Images
 from .moments import layer_values
 from .patches import Pool, Positions, patches, pixels
+from .prefix_values import PrefixValues
 
 MIN_PIXELS = 16384  # pixels of a layer's output at the least
 PATCHES_PER_DIMENSION = 5  # at the least, for each dimension of a layer's patches
@@ -66,14 +67,16 @@ class LayerSite:
             at = Positions.draw_windows(layer, images, WINDOW_FACTOR * samples // pool.window, pool)
         return cls(layer, source, output, transposed, _bias(model, layer), rectified, pool, at)
 
-    def features(self, graph: onnx.ModelProto, chain: FactorChain, images: Images) -> np.ndarray:
-        """What the last stage of the chain, which is in its place in ``graph``, reads there: (n, I Y X), channels of all groups."""
+    def features(self, before: PrefixValues, done: Mapping[str, FactorChain], chain: FactorChain) -> np.ndarray:
+        """What the last stage of a chain in the layer's place reads there, behind the chains that are done: (n, I Y X), of all groups."""
+        graph = before.inside(self.layer.name, {**done, self.layer.name: chain})
         source, layer = _last_stage(graph, self.output).input[0], _as_layer(self.layer, chain.stages[-1])
-        return np.concatenate([patches(layer, values[source], at[0]) for values, at in walk(graph, [source], images, [self.at])])
+        found = walk(before.batches(graph, [source]), [self.at])
+        return np.concatenate([patches(layer, values[source], at[0]) for values, at in found])
 
-    def inputs(self, graph: onnx.ModelProto, images: Images) -> Iterator[np.ndarray]:
+    def inputs(self, before: PrefixValues, done: Mapping[str, FactorChain]) -> Iterator[np.ndarray]:
         """What the layer itself would read there, batch by batch: (n, C Y X)."""
-        for values, at in walk(graph, [self.input], images, [self.at]):
+        for values, at in walk(before.batches(before.inside(self.layer.name, done), [self.input]), [self.at]):
             x = values[self.input]
             yield patches(self.layer, x.T if self.transposed else x, at[0])
 
@@ -88,18 +91,19 @@ def answers(model: onnx.ModelProto, sites: Sequence[LayerSite], images: Images) 
             size += _bytes(waiting[0])
             held.append(waiting.pop(0))
         parts: list[list[np.ndarray]] = [[] for _ in held]
-        for values, positions in walk(model, [site.output for site in held], images, [site.at for site in held]):
+        found = GraphActivations(model, [site.output for site in held]).batches(images)
+        for values, positions in walk(found, [site.at for site in held]):
             for part, site, at in zip(parts, held, positions, strict=True):
                 part.append(pixels(values[site.output], at))
         yield from zip(held, map(np.concatenate, parts), strict=True)
 
 
 def walk(
-    model: onnx.ModelProto, values: Sequence[str], images: Images, positions: Sequence[Positions]
+    batches: Iterable[dict[str, np.ndarray]], positions: Sequence[Positions]
 ) -> Iterator[tuple[dict[str, np.ndarray], list[Positions]]]:
     """Values of a graph batch by batch, each with the positions that belong to its images."""
     done = 0
-    for found in GraphActivations(model, values).batches(images):
+    for found in batches:
         count = len(next(iter(found.values())))
         yield found, [at[done : done + count] for at in positions]
         done += count

@@ -16,9 +16,11 @@ from ...passes.inventory import inventory, weights
 from ...runner.data import Data
 from ...support.errors import TenfoldError
 from ...support.input_set import Images
+from ...support.phases import phase
 from ...support.progress import Progress, reporter
 from .correction import correct
 from .evaluation import first, split
+from .kept_corrections import KeptCorrections
 from .moments import Calibration, calibrate, digest
 
 if TYPE_CHECKING:
@@ -46,8 +48,8 @@ class NetworkRewriter:
         Of these images; None where nothing asks for it.
     factored : dict
         The chains, not corrected, that were found so far, by layer and choice.
-    weightings : dict
-        What the correction `fisher` found out of layers so far.
+    kept : KeptCorrections
+        What the corrections of plans found so far.
     """
 
     network: Network
@@ -56,7 +58,7 @@ class NetworkRewriter:
     images: Images | None = None
     calibration: Calibration | None = None
     factored: dict[tuple[str, Choice], FactorChain] = field(default_factory=dict, repr=False)
-    weightings: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    kept: KeptCorrections = field(default_factory=KeptCorrections, repr=False)
 
     @classmethod
     def of(
@@ -120,7 +122,8 @@ class NetworkRewriter:
             return chains
         assert self.images is not None  # `for_plan` asks for them
         images = self.images[:CORRECTION_IMAGES]
-        return correct(self.network, self.layers, chains, images, plan.correction, weightings=self.weightings, progress=progress)
+        with phase("correcting plans"):
+            return correct(self.network, self.layers, chains, images, plan.correction, kept=self.kept, progress=progress)
 
     def _factored(self, plan: Plan, name: str, say: Callable[[str], None]) -> FactorChain:
         """The chain of one layer: plans that are tried after each other differ in few."""
@@ -129,5 +132,6 @@ class NetworkRewriter:
             say(f"factoring {name}")
             statistics = None if self.calibration is None else self.calibration.statistics
             part = replace(plan, layers={name: plan.layers[name]}, correction=NO_CORRECTION)
-            self.factored[key] = part.chains(self.layers, self.weights, statistics)[name]
+            with phase("factoring plans"):
+                self.factored[key] = part.chains(self.layers, self.weights, statistics)[name]
         return self.factored[key]

@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ...support.phases import phase
 from ...support.progress import Progress
 from ..costs import Costs, Whole, fastest
 from ..knapsack import Indices
@@ -54,12 +55,14 @@ class Timing:
         """The compiled network of a choice, to be timed."""
         chains = self._chains(indices)
         self._say("compiling the whole network")
-        return self._device.network(self._factored(chains))
+        with phase("compiling networks"):
+            return self._device.network(self._factored(chains))
 
     def race(self, modules: Sequence[TimedModule]) -> list[float]:
         """Milliseconds of networks, timed in turns."""
         self._say("timing whole networks")
-        return list(self._table.stopwatch().time(modules).ms)
+        with phase("timing networks"):
+            return list(self._table.stopwatch().time(modules).ms)
 
     def know(self, indices: Indices | None) -> None:
         """Time the network of a first choice: what is chosen in the end is most likely near it."""
@@ -96,7 +99,9 @@ class Timing:
         """
         from .tune_networks import tune_networks
 
-        tune_networks([self._factored(self._chains(each)) for each in choices], self._device, self._say)
+        networks = [self._factored(self._chains(each)) for each in choices]
+        with phase("tuning"):
+            tune_networks(networks, self._device, self._say)
         self._together.clear()
 
     def ms(self, indices: Indices) -> float:
@@ -117,7 +122,9 @@ class Timing:
     def _whole(self, surveys: Sequence[LayerSurvey]) -> Whole:
         self._say("timing the dense network and the fastest one")
         options = {survey.layer.name: option for survey in surveys if (option := fastest(survey)) is not None}
-        times = self._table.stopwatch().time([self._compiled({}), self._compiled(options)])
+        modules = [self._compiled({}), self._compiled(options)]
+        with phase("timing networks"):
+            times = self._table.stopwatch().time(modules)
         dense, fastest_ms = times.at(self._table.yardstick)
         return Whole(dense, fastest_ms, self._network.onnx.ByteSize())
 
@@ -129,7 +136,8 @@ class Timing:
         from ...passes.layer_module import with_random_weights
 
         chains = {name: with_random_weights(option.candidate.outline()) for name, option in options.items()}
-        return self._device.network(self._factored(chains) if chains else self._network.mod)
+        with phase("compiling networks"):
+            return self._device.network(self._factored(chains) if chains else self._network.mod)
 
     def _factored(self, chains: dict[str, FactorChain]) -> tvm.IRModule:
         from ...passes.factorize import Factorize

@@ -107,6 +107,7 @@ def test_a_segmenter_by_its_miou(segmented, monkeypatch, capsys):
     assert 0 < report["search"]["verdict"]["drop"] <= 0.1 and report["after"]["ms"] < report["before"]["ms"]
     assert report["search"]["measure"]["name"] == "miou" and report["search"]["measure"]["units"] == "of miou"
     assert f"miou {report['before']['accuracy']:.4g} -> {report['after']['accuracy']:.4g}" in out and "outputs diverge: masks" in out
+    assert "where the time went" in out and "timing candidates" in out and report["search"]["phases"]["verifying plans"] > 0
     curve = json.loads((segmented / "out" / "pareto.json").read_text())
     assert curve["measure"]["name"] == "miou" and curve["points"][0]["accuracy"] == pytest.approx(reached[0])
 
@@ -117,7 +118,7 @@ def test_a_segmenter_by_its_miou(segmented, monkeypatch, capsys):
         (["--metric", "none.py:miou", "--max-drop", "0.1"], "--metric none.py:miou: none.py: no such file"),
         (["--metric", "m.py:iou", "--max-drop", "0.1"], "there is no function 'iou' in m.py (there is miou, broken, late)"),
         (["--metric", "m.py", "--max-drop", "0.1"], "give FILE.py:FUNCTION"),
-        (["--metric", "m.py:broken", "--max-drop", "0.1"], "--metric m.py:broken: KeyError: 'mask' (line 11), on the 100 images with the dense"),
+        (["--metric", "m.py:broken", "--max-drop", "0.1"], "m.py:broken: KeyError: 'mask' (line 11), on the 100 images"),
         (["--metric", "m.py:late", "--max-drop", "0.1"], "--metric m.py:late: it gives nan on the 100 images with a factored network"),
         (["--metric", "m.py:miou"], "--metric says what a budget is measured in"),
         (["--output-kind", "masks=scores"], "--output-kind says what a budget is measured in"),

@@ -117,7 +117,7 @@ def test_a_verdict_is_kept(work, small, monkeypatch):
     def judge(self, chains):
         raise AssertionError("a plan was verified again")
 
-    monkeypatch.setattr("tenfold.search.search.Judge.judge", judge)
+    monkeypatch.setattr("tenfold.search.calibration.evaluation.Judge.judge", judge)
     done = within(work, work / "kept", Budget(max_drop=5))
     assert done.search.verdict == small[0].search.verdict
 

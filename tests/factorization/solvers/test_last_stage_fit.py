@@ -6,7 +6,7 @@ import pytest
 from factor_reference import PROPERTY
 from hypothesis import given
 from hypothesis import strategies as st
-from tenfold.factorization.solvers.last_stage_fit import LastStageSamples, fit_last_stage, stage_output
+from tenfold.factorization.solvers.last_stage_fit import LastStageSamples, _relax, fit_last_stage, stage_output
 
 
 def problem(rng, groups=1, outputs=3, inputs=2, kernel=(3, 1), rows=400):
@@ -86,6 +86,29 @@ def test_behind_a_pooling_only_the_largest_of_a_window_counts(seed, groups, wind
     found = loss(*fit_last_stage(weight, bias, groups, data, rectified=True))
     assert found <= loss(*fit_last_stage(weight, bias, groups, data)) * (1 + 1e-4)
     assert found <= loss(weight, bias) * (1 + 1e-4)
+
+
+@PROPERTY
+@given(seed=st.integers(0, 999), window=st.integers(1, 4), penalty=st.sampled_from([0.01, 0.3, 1.0]))
+def test_the_auxiliary_variables_are_the_best_of_the_cases_that_there_are(seed, window, penalty):
+    """Of the largest of a window by trying both cases, below zero and above; the others are only brought down."""
+    rng = np.random.default_rng(seed)
+    prediction = rng.standard_normal((40, window, 3)).astype(np.float32)
+    wanted = np.maximum(rng.standard_normal((40, 3)), 0).astype(np.float32)
+    z = prediction.copy()
+    top = _relax(z.reshape(-1, 3), wanted, penalty, window)
+    np.testing.assert_array_equal(top, prediction.max(axis=1))
+    largest = prediction.argmax(axis=1)[:, None]
+
+    def cost(value):
+        return (wanted - np.maximum(value, 0)) ** 2 + penalty * (value - top) ** 2
+
+    cases = np.minimum(top, 0), np.maximum((penalty * top + wanted) / (penalty + 1), 0)
+    best = np.where(cost(cases[0]) < cost(cases[1]), *cases)
+    np.testing.assert_allclose(cost(np.take_along_axis(z, largest, axis=1)[:, 0]), cost(best), atol=1e-5)
+    others = np.where(prediction > wanted[:, None], (penalty * prediction + wanted[:, None]) / (penalty + 1), prediction)
+    np.put_along_axis(others, largest, np.take_along_axis(z, largest, axis=1), axis=1)
+    np.testing.assert_allclose(z, others, atol=1e-5)
 
 
 def test_what_a_pooling_hides_costs_nothing():

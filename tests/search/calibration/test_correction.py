@@ -17,6 +17,7 @@ from tenfold.frontends.reference.graph_activations import GraphActivations
 from tenfold.passes.factorize_onnx import factorize_onnx
 from tenfold.passes.inventory import inventory, weights
 from tenfold.search.calibration.correction import correct
+from tenfold.search.calibration.kept_corrections import KeptCorrections
 from tenfold.search.calibration.layer_sites import LayerSite
 from tenfold.search.calibration.network_rewriter import NetworkRewriter
 from tenfold.search.calibration.patches import Pool, Positions, pixels
@@ -111,11 +112,11 @@ def test_the_same_every_time(network, x, kind):
 @pytest.mark.slow
 def test_what_was_found_out_before_makes_no_difference(network, x):
     """Whichever layers it was asked for first."""
-    layers, chains, known = inventory(network.mod), chains_of(network, RANKS), {}
-    correct(network, layers, {"conv2": chains["conv2"]}, x[:FEW], "fisher", weightings=known)
-    assert list(known) == ["conv2"]
-    warm, cold = (correct(network, layers, chains, x[:FEW], "fisher", weightings=before) for before in (known, None))
-    assert known.keys() == chains.keys()
+    layers, chains, known = inventory(network.mod), chains_of(network, RANKS), KeptCorrections()
+    correct(network, layers, {"conv2": chains["conv2"]}, x[:FEW], "fisher", kept=known)
+    assert list(known.weightings) == ["conv2"]
+    warm, cold = (correct(network, layers, chains, x[:FEW], "fisher", kept=before) for before in (known, None))
+    assert known.weightings.keys() == chains.keys()
     for name in chains:
         for one, other in zip(warm[name].stages, cold[name].stages, strict=True):
             np.testing.assert_array_equal(one.weight, other.weight)
