@@ -8,16 +8,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from .candidates import Candidate
-    from .survey import Option
+from .candidates import Candidate
 
 CLEARLY = 0.8  # of the time that is expected: what is faster by so much at no more error beats for sure
 SMALLEST = 1e-9  # errors below count as this
+
+
+class Known(Protocol):
+    """What is known of a candidate: `survey.Option`."""
+
+    @property
+    def candidate(self) -> Candidate:
+        """Which one."""
+
+    @property
+    def ms(self) -> float:
+        """Of the layer with it."""
+
+    @property
+    def dense_ms(self) -> float:
+        """Of the layer as it is."""
+
+    @property
+    def error(self) -> float | None:
+        """Relative."""
+
+    @property
+    def refused(self) -> str | None:
+        """Why it is out of the question."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +50,7 @@ class Expected:
     error: float
 
 
-def expected(candidate: Candidate, known: Sequence[Option]) -> Expected | None:
+def expected(candidate: Candidate, known: Sequence[Known]) -> Expected | None:
     """By options of the same layer and method; None where there are not two of them around it whose times are known."""
     mine = [o for o in known if o.candidate.layer == candidate.layer and o.candidate.choice.method == candidate.choice.method]
     timed = sorted({o.candidate.macs: o.ms for o in mine if o.ms < inf}.items())
@@ -41,13 +63,13 @@ def expected(candidate: Candidate, known: Sequence[Option]) -> Expected | None:
     return Expected(ms, _between(candidate.macs, told) if inside else 0.0)
 
 
-def far_from_front(candidate: Candidate, known: Sequence[Option]) -> tuple[float, str] | None:
+def far_from_front(candidate: Candidate, known: Sequence[Known]) -> tuple[float, str] | None:
     """The milliseconds that a candidate is expected to take, and why it is not worth measuring; None where it is.
 
     Parameters
     ----------
     candidate : Candidate
-    known : sequence of Option
+    known : sequence of Known
         Of all layers, measured.
     """
     found = expected(candidate, known)
