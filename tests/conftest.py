@@ -68,10 +68,8 @@ def target(request: pytest.FixtureRequest):
 
 @pytest.fixture(scope="session")
 def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`tiny_network` in a file."""
-    path = tmp_path_factory.mktemp("tiny") / "tiny.onnx"
-    onnx.save(tiny_network(), path)
-    return path
+    """`tiny_network` in a file, the same for all processes."""
+    return made_once(tmp_path_factory, "tiny.onnx", lambda path: onnx.save(tiny_network(), path))
 
 
 @pytest.fixture(scope="session")

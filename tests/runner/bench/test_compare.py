@@ -60,7 +60,7 @@ def test_json_has_the_fields_that_are_promised(tiny_artifact):
     assert content["disturbance"].keys() == {"seconds", "cpus", "others", "stolen", "switches", "spread", "stable", "warning"}
     assert {"cpu", "physical_cores", "versions"} <= content["machine"].keys()
     (row,) = content["rows"]
-    assert row.keys() == {"model", "engine", "latency_ms", "macs", "params", "bytes", "peak_bytes", "accuracy", "max_error"}
+    assert row.keys() == {"model", "engine", "latency_ms", "batch", "macs", "params", "bytes", "peak_bytes", "accuracy", "max_error"}
     assert row["latency_ms"].keys() == {"median", "p90", "min", "runs", "spread"}
     assert row["accuracy"] is None and row["max_error"] is None
 
