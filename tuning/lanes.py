@@ -1,7 +1,7 @@
 """Devices at work for a tuner: each has threads that take batches, build them and measure them, until nothing is left.
 
 Where networks use all cores of this machine, batches are built and measured one after the other: beside a build a kernel may take three
-times as long (`tests/benchmarks/tuning/disturbance.py`). Where they leave a core free, for a device elsewhere, and for a GPU two threads
+times as long (`tests/benchmarks/tuner/disturbance.py`). Where they leave a core free, for a device elsewhere, and for a GPU two threads
 take turns: one batch is built while the other is measured.
 """
 from __future__ import annotations

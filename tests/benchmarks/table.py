@@ -25,7 +25,7 @@ from suite import Table
 from tenfold.runner.report import count, milliseconds
 from tenfold.support.errors import TenfoldError
 from tenfold.support.files.folder import write_text
-from tuning.tables import sections as tuning_sections
+from tuner.tables import sections as tuning_sections
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

@@ -2,40 +2,55 @@
 from __future__ import annotations
 
 import functools
-import json
 
 import numpy as np
 import onnx
 import pytest
 import tenfold
 from command_checks import tenfold as command
-from search_fakes import classifier, images, labels
+from search_fakes import QUICK, ModelDevice, classifier, images, labels
+from tenfold.frontends import load
+from tenfold.runner.bench.timed_module import TimedModules
+from tenfold.runner.devices.here import Here
 from tenfold.runner.tuning_records.files import user_folder
 from tenfold.search.timing import tune_networks
+from tenfold.search.timing.network_timing import Timing
+from tenfold.targets import resolve
 from tenfold.tuning.tune import TuningSettings
 
 
-@pytest.mark.slow
-def test_a_search_tunes_its_last_plans(tmp_path, monkeypatch):
-    monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path / "cache"))
-    tuned, tune_module = [], tune_networks.tune_module
-    monkeypatch.setattr(tune_networks, "TuningSettings", functools.partial(TuningSettings, trials=2))
-
-    def watched(*arguments):
-        tuned.append(tune_module(*arguments))
-        return tuned[-1]
-
-    monkeypatch.setattr(tune_networks, "tune_module", watched)
-    model, x = classifier(), images(100)
+def test_a_search_tunes_the_dense_network_and_its_last_plans(tmp_path, monkeypatch):
+    tuned = []
+    monkeypatch.setattr("tenfold.runner.bench.timed_module.TimedModules", lambda target, device: ModelDevice())
+    monkeypatch.setattr(Timing, "tune", lambda self, choices: tuned.append(list(choices)))
+    model, x = classifier(), images(200)
     onnx.save(model, tmp_path / "net.onnx")
     np.savez(tmp_path / "d.npz", x=x, y=labels(model, x))
-    done = tenfold.compress(tmp_path / "net.onnx", tmp_path / "out", tenfold.Budget(max_drop=20), data=tmp_path / "d.npz",
-                            settings=tenfold.Settings(threads=1, tune=True, methods=("channel_svd",)))
-    assert len(tuned) >= 2 and all(found.trials <= 2 for found in tuned)  # the dense network, and what was found
+    for tune in (True, False):
+        settings = tenfold.Settings(tune=tune, methods=QUICK, cache=tmp_path / "cache")
+        tenfold.compress(tmp_path / "net.onnx", tmp_path / f"out {tune}", tenfold.Budget(max_drop=20), data=tmp_path / "d.npz",
+                         target="zen3", settings=settings)
+    [(dense, *plans)] = tuned
+    assert not any(dense) and plans and all(any(plan) for plan in plans)
+
+
+@pytest.mark.slow
+def test_networks_are_tuned_into_the_users_log(tmp_path, monkeypatch):
+    monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(tune_networks, "TuningSettings", functools.partial(TuningSettings, trials=3))
+    read = []
+    timer = TimedModules(resolve("host").with_cores(1), Here())
+    monkeypatch.setattr(timer, "read_records", lambda: read.append(True))
+    onnx.save(classifier(), tmp_path / "net.onnx")
+    network = load(tmp_path / "net.onnx").mod
+    tune_networks.tune_networks([network], timer, lambda *_: None)
     trials = [line for path in user_folder().glob("*/trials/*.jsonl") for line in path.read_text().splitlines()]
-    assert len(trials) == sum(found.trials for found in tuned)
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert report["after"]["ms"] == done.after.ms > 0
+    assert len(trials) == 3 and read == [True]
+
+
+def test_a_timer_of_ones_own_can_t_tune():
+    with pytest.raises(tenfold.TenfoldError, match="--tune needs a device that measures"):
+        tune_networks.tune_networks([], ModelDevice(), lambda *_: None)
 
 
 def test_tuning_needs_a_search(tiny_file, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "benchmarks" / "tuning")]
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "benchmarks" / "tuner")]
 
 from committed import convolutions, named
 from simulated import Machine, Task

@@ -1,6 +1,6 @@
 """How many trials the tuner's proposals need, against random search and coordinate descent, on machines that are made up.
 
-    python tests/benchmarks/tuning/study.py [--targets zen3 zen4 sm_80] [--machines 3] [--distance 1] [--trials 128]
+    python tests/benchmarks/tuner/study.py [--targets zen3 zen4 sm_80] [--machines 3] [--distance 1] [--trials 128]
         [--kernels 8] [--json out.json]
 
 Each kernel's best is the least latency that any strategy, a large sample and a descent from its best points find; all of them are

@@ -1,6 +1,6 @@
 """Tenfold's tuner against stock MetaSchedule: single layers, the same seconds for both, then timed in turns.
 
-    python tests/benchmarks/tuning/stock.py [--seconds 120] [--threads N] [--only NAME]... [--json out.json]
+    python tests/benchmarks/tuner/stock.py [--seconds 120] [--threads N] [--only NAME]... [--json out.json]
 
 Stock is what TVM offers for a Relax network: `tune_relax` with its own design space, evolutionary search, XGBoost model, and its local
 builder and runner. Its seconds begin with its first measurement: what its processes take to start is not counted.

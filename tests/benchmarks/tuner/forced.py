@@ -1,6 +1,6 @@
 """What tuning recovers where the model of the machine is wrong: another machine's figures are forced on this one.
 
-    python tests/benchmarks/tuning/forced.py [--presets NAME ...] [--seconds 120] [--threads N] [--json out.json]
+    python tests/benchmarks/tuner/forced.py [--presets NAME ...] [--seconds 120] [--threads N] [--json out.json]
 
 Each bundled network is compiled by the right figures, and by those of each preset: the slowest of these is the model at its worst. That one
 is tuned from nothing, and held against the right model's network, in turns.

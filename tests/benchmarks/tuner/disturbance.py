@@ -1,6 +1,6 @@
 """Whether building candidates on one core disturbs measuring on the others: the same kernels timed alone and beside a build, in turns.
 
-    python tests/benchmarks/tuning/disturbance.py [--threads 1 2] [--rounds 12] [--json out.json]
+    python tests/benchmarks/tuner/disturbance.py [--threads 1 2] [--rounds 12] [--json out.json]
 """
 from __future__ import annotations
 

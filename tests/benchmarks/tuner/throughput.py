@@ -1,6 +1,6 @@
 """How the throughput of a tuner grows with its devices. Devices and builds are simulated: each takes a fixed time, and computes nothing.
 
-    python tests/benchmarks/tuning/throughput.py [--devices 1 2 4] [--milliseconds 20] [--trials 640] [--json out.json]
+    python tests/benchmarks/tuner/throughput.py [--devices 1 2 4] [--milliseconds 20] [--trials 640] [--json out.json]
 """
 from __future__ import annotations
 
