@@ -109,6 +109,23 @@ def test_float64_is_that_of_the_reference_implementation():
     assert np.abs(found.ravel() - wanted).max() < 1e-15
 
 
+@pytest.mark.parametrize("pads", [(0, 0, 0, 0), (1, 0, 1, 1)])
+@pytest.mark.parametrize("included", [0, 1])
+@pytest.mark.parametrize("ceil", [0, 1])
+def test_average_pools_in_float64_count_what_onnx_counts(pads, included, ceil):
+    node = onnx.helper.make_node("AveragePool", ["x"], ["y"], kernel_shape=[3, 2], strides=[2, 2], pads=pads, count_include_pad=included,
+                                 ceil_mode=ceil)
+    x = onnx.helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 3, 10, 9])
+    y = onnx.helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "pool", [x], [y]), opset_imports=[onnx.helper.make_opsetid("", 19)],
+                                   ir_version=9)
+    images = np.random.default_rng(2).standard_normal((2, 3, 10, 9), dtype="float32")
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (wanted,) = session.run(None, {"x": images})
+    (found,) = double.outputs_in_float64(model, {"x": images})
+    assert found.shape == wanted.shape and np.abs(found - wanted).max() < 1e-6
+
+
 def reference(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
     return ReferenceEvaluator(model).run(None, inputs)
 

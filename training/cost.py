@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from .probe import Hook, run_on_zeros
+
 COUNTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
@@ -43,26 +45,16 @@ def cost(network: nn.Module, shape: tuple[int, ...]) -> Cost:
     """
     macs: dict[str, int] = {}
 
-    def count(name: str, layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        pixels = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
-        positions = pixels[0, 0].numel() if pixels.ndim == 4 else pixels[0].numel() // pixels.shape[-1]
-        macs[name] = macs.get(name, 0) + layer.weight.numel() * positions
+    def counted(name: str) -> Hook:
+        def count(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            pixels = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
+            positions = pixels[0, 0].numel() if pixels.ndim == 4 else pixels[0].numel() // pixels.shape[-1]
+            macs[name] = macs.get(name, 0) + layer.weight.numel() * positions
+
+        return count
 
     found = [(name, layer) for name, layer in network.named_modules() if isinstance(layer, COUNTED)]
-    handles = [
-        layer.register_forward_hook(lambda layer, inputs, output, name=name: count(name, layer, inputs, output)) for name, layer in found
-    ]
-    parameter = next(network.parameters())
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        with torch.inference_mode():
-            network(torch.zeros(1, *shape, device=parameter.device, dtype=parameter.dtype))
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module, training in modes:
-            module.training = training
+    run_on_zeros(network, shape, [(layer, counted(name)) for name, layer in found])
     return Cost(
         sum(parameter.numel() for parameter in network.parameters()),
         sum(layer.weight.numel() for _, layer in found),

@@ -90,14 +90,16 @@ class MaxPool(OpRun):
 
 
 class AveragePool(OpRun):
-    """The mean of the taps, with the padding's zeros."""
+    """The mean of the taps, with the padding's zeros or without them."""
 
     def _run(self, x: np.ndarray, auto_pad: Any = None, ceil_mode: int | None = None, count_include_pad: int | None = None,  # noqa: PLR0913
              dilations: Any = None, kernel_shape: Any = None, pads: Any = None, strides: Any = None) -> tuple[np.ndarray]:
-        if ceil_mode or not count_include_pad and any(pads or ()):
-            raise NotImplementedError("AveragePool that leaves out its padding")
-        taps = _taps(x, kernel_shape, strides or (1, 1), pads or (0,) * 4, dilations or (1, 1), 0.0)
-        return (sum(tap for _, _, tap in taps) / (kernel_shape[0] * kernel_shape[1]),)
+        pads, strides, dilations = pads or (0,) * 4, strides or (1, 1), dilations or (1, 1)
+        # What counts: pixels, and zeros of the padding where that is asked for; never what a last window meets beyond it.
+        inside = np.pad(np.ones(x.shape[2:]), ((pads[0], pads[2]), (pads[1], pads[3])), constant_values=float(bool(count_include_pad)))
+        taps = _taps(x, kernel_shape, strides, pads, dilations, 0.0, bool(ceil_mode))
+        counts = _taps(inside[None, None], kernel_shape, strides, (0,) * 4, dilations, 0.0, bool(ceil_mode))
+        return (sum(tap for _, _, tap in taps) / sum(tap for _, _, tap in counts),)
 
 
 class Resize(OpRun):

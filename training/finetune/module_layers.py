@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ...factorization import Layer
+from ..probe import Hook, run_on_zeros
 
 
 class ModuleLayers:
@@ -31,18 +32,7 @@ class ModuleLayers:
         self.layers: dict[str, Layer] = {}
         self.executed: list[tuple[str, nn.Module]] = []
         leaves = [(name, module) for name, module in network.named_modules() if not list(module.children()) and list(module.parameters())]
-        handles = [module.register_forward_hook(self._seen(name)) for name, module in leaves]
-        parameter = next(network.parameters())
-        modes = [(module, module.training) for module in network.modules()]
-        network.eval()
-        try:
-            with torch.inference_mode():
-                network(torch.zeros(1, *shape, device=parameter.device, dtype=parameter.dtype))
-        finally:
-            for handle in handles:
-                handle.remove()
-            for module, training in modes:
-                module.training = training
+        run_on_zeros(network, shape, [(module, self._seen(name)) for name, module in leaves])
 
     @property
     def weights(self) -> dict[str, np.ndarray]:
@@ -50,7 +40,7 @@ class ModuleLayers:
         modules = dict(self.network.named_modules())
         return {name: modules[name].weight.detach().float().cpu().numpy().copy() for name in self.layers}
 
-    def _seen(self, name: str):  # type: ignore[no-untyped-def]
+    def _seen(self, name: str) -> Hook:
         def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
             again = any(module is other for _, other in self.executed)
             if not again:

@@ -4,6 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from modelled_checks import lacks_llvm
 from tenfold.runner.bench import mca
 from tenfold.runner.bench.instructions import AARCH64, NOTHING, X86_64
 from tenfold.runner.devices.counted import Block
@@ -11,14 +12,6 @@ from tenfold.support.errors import TenfoldError
 
 SAMPLE = Path(__file__).with_name("mca_19.json")  # of llvm-mca 19.1.7 -mcpu=cortex-a72, 200 turns of two blocks
 FMLA, LOAD, SUBTRACT, BACK = "4e22cc20", "3cc10400", "f1000421", "54ffffc1"  # fmla v0.4s...; ldr q0, [x0], #16; subs x1, x1, #1; b.ne
-
-
-def lacks_llvm() -> str:
-    try:
-        mca.llvm_version()
-    except TenfoldError as error:
-        return str(error)
-    return ""
 
 
 needs_llvm = pytest.mark.skipif(bool(lacks_llvm()), reason=lacks_llvm())
