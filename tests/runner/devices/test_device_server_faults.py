@@ -209,11 +209,15 @@ def test_requests_that_make_no_sense_do_not_end_a_session(server):
 
 
 def wait_for_end(process: int) -> None:
-    """Wait until a process that was killed holds nothing any more; nobody may have collected it yet."""
+    """Wait until a process that was killed holds nothing any more; nobody may have collected it yet.
+
+    It is a zombie as soon as its first thread has ended: the files stay open until the last one has.
+    """
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
         try:
-            if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+            if state == "Z" and len(os.listdir(f"/proc/{process}/task")) == 1:
                 return
         except OSError:
             return
