@@ -41,8 +41,15 @@ def compile(
     precision: Annotated[
         str | None,
         typer.Option(
-            "--precision", help="Of products on GPUs: float32 (the default), tf32, fp16.", metavar="P", autocompletion=precision_names
+            "--precision",
+            help="Of products: float32 (the default); tf32 or fp16 on GPUs; int8 on CPUs, with --data.",
+            metavar="P",
+            autocompletion=precision_names,
         ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Real inputs x to verify on too; for int8, to calibrate with, and labels y.", metavar="D.npz"),
     ] = None,
     *,
     reading: Keywords,
@@ -57,7 +64,7 @@ def compile(
     begin = time.perf_counter()
     artifact = compiler.compile(
         model, target, output, plan=plan, threads=threads, tolerance=tolerance, device=device, choices=choices,
-        precision=precision, tune_log=not no_tune_log if tune_log is None else tune_log, progress=work.say, **reading,
+        precision=precision, data=data, tune_log=not no_tune_log if tune_log is None else tune_log, progress=work.say, **reading,
     )
     manifest, seconds = artifact.manifest, time.perf_counter() - begin
     content = {"output": str(output), "seconds": round(seconds, 3), "manifest": json.loads(manifest.to_json())}
@@ -67,6 +74,7 @@ def compile(
 
 def fact_lines(manifest: Manifest) -> Iterator[str]:
     """Target, costs, verification and memory of an artifact."""
+    from ..runner.quantize.report import summary_line
     from ..runner.report import count, size
     from ..runner.simplify_report import simplified_line
 
@@ -82,6 +90,8 @@ def fact_lines(manifest: Manifest) -> Iterator[str]:
     yield f"cost      {count(manifest.macs)} MACs, {count(manifest.params)} parameters"
     if manifest.simplified is not None and (line := simplified_line(manifest.simplified)):
         yield line
+    if manifest.quantization is not None:
+        yield summary_line(manifest.quantization)
     yield from _tuned_line(manifest)
     yield from verified_lines(manifest)
     parts = ", ".join(f"{size(number)} of {part}" for part, number in manifest.memory.items() if part != "planned")

@@ -44,6 +44,8 @@ class Network:
         What `runner.check_reading` found, where that was asked.
     simplified : Simplified or None
         What `passes.simplify` merged; None where it was not asked to.
+    quantized : dict or None
+        What a manifest says of how `runner.quantize` made it; None where that did not.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Network:
     run_reference: Reference = field(repr=False)
     reading: Any = field(default=None, init=False, repr=False)
     simplified: Any = field(default=None, init=False, repr=False)
+    quantized: Any = field(default=None, init=False, repr=False)
 
     @property
     def key(self) -> str:

@@ -184,7 +184,11 @@ SIMPLIFIED = record(
     before=TOTALS, after=TOTALS,
     merges=lambda value: list(sequence(value, record(rewrite=text, into=text, nodes=signed, macs=signed, params=signed))),
 )  # fmt: skip
-OPTIONAL = {"tuning": None, "simplified": None}  # fields that older manifests don't have
+QUANTIZATION = record(
+    precision=text, calibration=text, layers=whole, of=whole, calibration_images=whole, judged_images=whole, accuracy=optional(number),
+    accuracy_before=optional(number),
+)  # fmt: skip
+OPTIONAL = {"tuning": None, "simplified": None, "quantization": None}  # fields that older manifests don't have
 
 READERS: Mapping[str, Callable[[Any], Any]] = {
     "name": text,
@@ -210,6 +214,7 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "unscheduled": lambda value: sequence(value, text),
     "tuning": optional(TUNING),
     "simplified": optional(SIMPLIFIED),
+    "quantization": optional(QUANTIZATION),
 }
 
 
