@@ -65,12 +65,12 @@ class Graph:
 
     def set_constant(self, name: str, array: np.ndarray) -> None:
         """Give a constant another value."""
-        self._constants[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self._constants[name].CopyFrom(numpy_helper.from_array(np.asarray(array, order="C"), name))
 
     def add_constant(self, name: str, array: np.ndarray) -> str:
         """Add a constant; its name may get a number behind it."""
         name = self.unique(name)
-        self.model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self.model.graph.initializer.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
         self._constants[name] = self.model.graph.initializer[-1]
         return name
 

@@ -83,7 +83,8 @@ def classes_of(model: onnx.ModelProto) -> int:
     if len(shapes) != 1 or not shapes[0] or shapes[0][0] != batch:
         return 0
     classes = int(np.prod(shapes[0][1:]))
-    return classes if classes > 1 and model.graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT else 0
+    one_score = classes > 1 and classes in shapes[0][1:]  # of a segmenter each pixel has scores
+    return classes if one_score and model.graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT else 0
 
 
 def check_labels(data: Data, model: onnx.ModelProto) -> None:
