@@ -51,6 +51,10 @@ def compile(
         Path | None,
         typer.Option("--data", help="Real inputs x to verify on too; for int8, to calibrate with, and labels y.", metavar="D.npz"),
     ] = None,
+    file_size: Annotated[
+        str | None,
+        typer.Option("--size", help="Keep weights as indices of 2^BITS values, by kmeans or round.", metavar="BITS[:HOW]"),
+    ] = None,
     *,
     reading: Keywords,
 ) -> Answer:
@@ -64,7 +68,8 @@ def compile(
     begin = time.perf_counter()
     artifact = compiler.compile(
         model, target, output, plan=plan, threads=threads, tolerance=tolerance, device=device, choices=choices,
-        precision=precision, data=data, tune_log=not no_tune_log if tune_log is None else tune_log, progress=work.say, **reading,
+        precision=precision, data=data, size=file_size, tune_log=not no_tune_log if tune_log is None else tune_log,
+        progress=work.say, **reading,
     )
     manifest, seconds = artifact.manifest, time.perf_counter() - begin
     content = {"output": str(output), "seconds": round(seconds, 3), "manifest": json.loads(manifest.to_json())}
@@ -74,7 +79,7 @@ def compile(
 
 def fact_lines(manifest: Manifest) -> Iterator[str]:
     """Target, costs, verification and memory of an artifact."""
-    from ..runner.quantize.report import summary_line
+    from ..runner.quantize.report import clustering_line, summary_line
     from ..runner.report import count, size
     from ..runner.simplify_report import simplified_line
 
@@ -92,6 +97,8 @@ def fact_lines(manifest: Manifest) -> Iterator[str]:
         yield line
     if manifest.quantization is not None:
         yield summary_line(manifest.quantization)
+    if manifest.clustering is not None:
+        yield clustering_line(manifest.clustering)
     yield from _tuned_line(manifest)
     yield from verified_lines(manifest)
     parts = ", ".join(f"{size(number)} of {part}" for part, number in manifest.memory.items() if part != "planned")

@@ -46,6 +46,8 @@ class Network:
         What `passes.simplify` merged; None where it was not asked to.
     quantized : dict or None
         What a manifest says of how `runner.quantize` made it; None where that did not.
+    clustered : dict or None
+        What a manifest says of how `runner.quantize.clustering` made its weights few; None where that did not.
     """
 
     name: str
@@ -57,6 +59,12 @@ class Network:
     reading: Any = field(default=None, init=False, repr=False)
     simplified: Any = field(default=None, init=False, repr=False)
     quantized: Any = field(default=None, init=False, repr=False)
+    clustered: Any = field(default=None, init=False, repr=False)
+
+    @property
+    def from_file(self) -> bool:
+        """Whether it is the network that was given: its weights are those of a file, maybe, which can be read again."""
+        return self.quantized is None and self.clustered is None
 
     @property
     def key(self) -> str:

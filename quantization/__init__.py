@@ -1,4 +1,5 @@
 """The numerics of quantization, in NumPy: ranges of activations, steps of weights, and how weights are rounded."""
+from .clustering import CLUSTERINGS, cluster
 from .histogram import Histogram
 from .quantizer import ACTIVATIONS, Quantizer
 from .ranges import CALIBRATIONS, find_range
@@ -8,8 +9,10 @@ from .weight_scales import weight_scales
 __all__ = [
     "ACTIVATIONS",
     "CALIBRATIONS",
+    "CLUSTERINGS",
     "Histogram",
     "Quantizer",
+    "cluster",
     "find_range",
     "round_nearest",
     "round_with_feedback",

@@ -83,6 +83,10 @@ class Manifest:
         Of a network that was quantized to be compiled: its ``precision``, the settings (``calibration`` and so on), the quantized
         ``layers`` ``of`` all, on how many images, and the accuracy before and after. The ``model_sha256`` in it is that of the model as it
         was given, that of the manifest is of the quantized network.
+    clustering : dict or None
+        Of a network whose weights are kept as indices of few values: ``bits`` of an index, ``method``, the ``layers`` and ``numbers``
+        that this is of, how many numbers are ``packed`` in weights.bin (of weights as kernels read them, with padding), the
+        ``weight_error`` (root mean square, over that of the weights), and the accuracy before and after.
     """
 
     name: str
@@ -109,6 +113,7 @@ class Manifest:
     tuning: dict[str, Any] | None = None
     simplified: dict[str, Any] | None = None
     quantization: dict[str, Any] | None = None
+    clustering: dict[str, Any] | None = None
     format: int = FORMAT
 
     def to_json(self) -> str:

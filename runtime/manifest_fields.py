@@ -188,7 +188,11 @@ QUANTIZATION = record(
     precision=text, calibration=text, layers=whole, of=whole, calibration_images=whole, judged_images=whole, accuracy=optional(number),
     accuracy_before=optional(number),
 )  # fmt: skip
-OPTIONAL = {"tuning": None, "simplified": None, "quantization": None}  # fields that older manifests don't have
+CLUSTERING = record(
+    bits=whole, method=text, layers=whole, numbers=whole, packed=whole, weight_error=number, accuracy=optional(number),
+    accuracy_before=optional(number),
+)  # fmt: skip
+OPTIONAL = {"tuning": None, "simplified": None, "quantization": None, "clustering": None}  # fields that older manifests don't have
 
 READERS: Mapping[str, Callable[[Any], Any]] = {
     "name": text,
@@ -215,6 +219,7 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "tuning": optional(TUNING),
     "simplified": optional(SIMPLIFIED),
     "quantization": optional(QUANTIZATION),
+    "clustering": optional(CLUSTERING),
 }
 
 

@@ -46,6 +46,20 @@ def summary_line(summary: dict[str, Any]) -> str:
     )
 
 
+def clustering_line(facts: dict[str, Any]) -> str:
+    """One line, of what a manifest says of few weights.
+
+    Parameters
+    ----------
+    facts : dict
+    """
+    accuracy = "" if facts["accuracy"] is None else f", accuracy {facts['accuracy_before']:.2%} -> {facts['accuracy']:.2%}"
+    return (
+        f"weights   of {facts['layers']} layers are indices of {facts['bits']} bits by {facts['method']}: error of the weights"
+        f" {facts['weight_error']:.1%}{accuracy}"
+    )
+
+
 def _layers(done: Quantization) -> Listing:
     headings = ["layer", "input\nstep", "weight\nstep", "output\nstep", "signal to\nnoise, dB", "in float32 because"]
     table = Listing(headings, range(1, 5), remark=True)
