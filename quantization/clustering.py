@@ -12,6 +12,7 @@ import numpy as np
 CLUSTERINGS = ("kmeans", "round")
 FEWEST_BITS, MOST_BITS = 2, 8
 ROUNDS = 100  # of Lloyd's algorithm, at the most
+BINS = 1024  # of the histogram that values begin from
 RATIOS = np.linspace(0.3, 1, 71)  # of the largest magnitude that the largest value of `round` is tried at
 
 
@@ -56,10 +57,15 @@ def _grid(flat: np.ndarray, levels: int) -> np.ndarray:
 
 
 def _centres(flat: np.ndarray, count: int) -> np.ndarray:
-    """Lloyd's algorithm from evenly spaced values on; the one nearest to 0 stays 0."""
+    """Lloyd's algorithm, from values as dense as the cube root of the weights' density (Panter and Dite 1951).
+
+    The one nearest to 0 stays 0.
+    """
     ordered = np.sort(flat)
     sums = np.concatenate([[0.0], np.cumsum(ordered)])
-    values = np.linspace(ordered[0], ordered[-1], count)
+    density, edges = np.histogram(ordered, BINS)
+    share = np.concatenate([[0.0], np.cumsum(np.cbrt(density))])
+    values = np.interp((np.arange(count) + 0.5) / count * share[-1], share, edges)
     values[np.abs(values).argmin()] = 0.0
     for _ in range(ROUNDS):
         ends = np.concatenate([[0], np.searchsorted(ordered, (values[1:] + values[:-1]) / 2), [len(ordered)]])

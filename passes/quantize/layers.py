@@ -119,5 +119,5 @@ def as_layer(graph: Graph, layer: QuantizableLayer) -> Layer | None:
         return None
     return Layer(
         layer.name, "conv2d", weight.shape, options.get("strides", (1, 1)), options.get("pads", (0, 0, 0, 0)),
-        options.get("dilations", (1, 1)), layer.groups, source[2:], made[2:], source[0],
+        options.get("dilations", (1, 1)), layer.groups, (source[2], source[3]), (made[2], made[3]), source[0],
     )  # fmt: skip

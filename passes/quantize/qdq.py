@@ -82,7 +82,8 @@ def quantize_onnx(
 
 class _Writer:
     def __init__(self, graph: Graph, placement: Placement, quantizers: Mapping[str, Quantizer]) -> None:
-        self.graph, self.rounded = graph, {}
+        self.graph = graph
+        self.rounded: dict[str, str] = {}
         self._placement, self._quantizers = placement, quantizers
         self._steps: dict[Quantizer, tuple[str, str]] = {}
 
@@ -118,8 +119,10 @@ class _Writer:
         names = [graph.add_constant(f"{name}.quantized", array), graph.add_constant(f"{name}.scale", scales)]
         names.append(graph.add_constant(f"{name}.zero_point", np.zeros(scales.shape, array.dtype)))
         node.input[position] = graph.unique(f"{name}.dequantized")
-        options = {"axis": axis} if scales.ndim else {}
-        return helper.make_node("DequantizeLinear", names, [node.input[position]], name=graph.unique(f"{name}.dequantize"), **options)
+        made = helper.make_node("DequantizeLinear", names, [node.input[position]], name=graph.unique(f"{name}.dequantize"))
+        if scales.ndim:
+            made.attribute.append(helper.make_attribute("axis", axis))
+        return made
 
     def read_rounded(self, node: onnx.NodeProto) -> None:
         """Let a node read rounded values: operators in integers all of them, others those that exist in no other form."""

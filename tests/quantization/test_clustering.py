@@ -26,7 +26,7 @@ def test_more_bits_err_less_and_kmeans_less_than_rounding():
     weight = np.random.default_rng(0).standard_normal(5000)
     errors = {method: [error(weight, cluster(weight, bits, method)) for bits in range(2, 9)] for method in CLUSTERINGS}
     for found in errors.values():
-        assert all(later < 0.5 * earlier for earlier, later in itertools.pairwise(found))
+        assert all(later < 0.6 * earlier for earlier, later in itertools.pairwise(found))
     assert all(k < r for k, r in zip(errors["kmeans"], errors["round"], strict=True))
 
 
@@ -39,7 +39,8 @@ def test_rounding_is_to_a_grid():
 def test_clusters_that_are_there_are_found():
     """Values that lie together in sixteen heaps."""
     rng = np.random.default_rng(0)
-    heaps = np.array([0.0, *np.linspace(-3, 2.7, 15)])
+    heaps = 0.4 * np.arange(-8, 8) + rng.uniform(-0.1, 0.1, 16)
+    heaps[8] = 0
     weight = rng.choice(heaps, 4000) + 1e-4 * rng.standard_normal(4000)
     assert error(weight, cluster(weight, 4)) < 4000 * 3e-8
     np.testing.assert_array_equal(cluster(heaps.astype("float32"), 4), heaps.astype("float32"))
