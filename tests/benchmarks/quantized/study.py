@@ -8,6 +8,7 @@ timed.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import platform
 import sys
@@ -27,14 +28,13 @@ NETWORKS = ("cifar10_jin_baseline", "cifar10_vgg")
 SETTINGS: dict[str, dict[str, Any]] = {
     "as it comes": {},
     "`--calibration minmax`": {"calibration": "minmax"},
-    "`--calibration percentile`": {"calibration": "percentile"},
-    "`--calibration kl`": {"calibration": "kl"},
     "`--no-equalize`": {"equalize": False},
-    "`--clip-weights`": {"clip_weights": True},
+    "`feedback=False, correct_bias=False`": {"feedback": False, "correct_bias": False},
     "`--per-tensor`": {"per_channel": False},
     "`--per-tensor --no-equalize`": {"per_channel": False, "equalize": False},
-    "`feedback=False`": {"feedback": False},
-    "`feedback=False, correct_bias=False`": {"feedback": False, "correct_bias": False},
+    "`--calibration percentile`": {"calibration": "percentile"},
+    "`--calibration kl`": {"calibration": "kl"},
+    "`--clip-weights`": {"clip_weights": True},
     "`--keep-ends`": {"keep_ends": True},
 }
 
@@ -46,16 +46,20 @@ def main() -> None:
     versions = {name: metadata.version(name) for name in ("numpy", "onnxruntime")}
     content = {"suite": "quantized", "date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "threads": 0,
                "machine": {"architecture": platform.machine(), "versions": versions}, "rows": []}
-    for network in NETWORKS:
-        for name, options in SETTINGS.items():
-            settings = QuantizationSettings(**options)
-            done = tenfold.quantize(MODELS / f"{network}.onnx", data=MODELS / "cifar10_test_500.npz", settings=settings)
-            (snr,) = done.snr.values()
-            content["rows"].append({"name": f"{network} {name}", "network": network, "setting": name, "snr": snr, "layers": done.quantized,
-                                    "agreement": done.agreement, "before": asdict(done.before), "after": asdict(done.after),
-                                    "images": done.judged_images})  # fmt: skip
-            print(f"{network} {name}: {done.after.accuracy:.1%}, {snr:.1f} dB", file=sys.stderr)
-            write_text(path, json.dumps(content, indent=1) + "\n")
+    if path.exists():  # what was measured already
+        content["rows"] = json.loads(path.read_text())["rows"]
+    known = {row["name"] for row in content["rows"]}
+    for (name, options), network in itertools.product(SETTINGS.items(), NETWORKS):
+        if f"{network} {name}" in known:
+            continue
+        settings = QuantizationSettings(**options)
+        done = tenfold.quantize(MODELS / f"{network}.onnx", data=MODELS / "cifar10_test_500.npz", settings=settings)
+        (snr,) = done.snr.values()
+        content["rows"].append({"name": f"{network} {name}", "network": network, "setting": name, "snr": snr, "layers": done.quantized,
+                                "agreement": done.agreement, "before": asdict(done.before), "after": asdict(done.after),
+                                "images": done.judged_images})  # fmt: skip
+        print(f"{network} {name}: {done.after.accuracy:.1%}, {snr:.1f} dB", file=sys.stderr)
+        write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

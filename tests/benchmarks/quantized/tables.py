@@ -18,7 +18,8 @@ def settings(path: Path, read: Callable[[Path], dict[str, Any]], markdown: Calla
         headings += [f"`{network}`: accuracy", "same class", "scores, dB", "MB"]
         cells += [f"{first[network]['accuracy']:.1%}", "", "", f"{first[network]['bytes'] / 1e6:.2f}"]
     rows = [cells]
-    for setting in dict.fromkeys(row["setting"] for row in content["rows"]):
+    measured = [row["setting"] for row in content["rows"]]
+    for setting in (each for each in dict.fromkeys(measured) if measured.count(each) == len(networks)):
         cells = [setting]
         for network in networks:
             row = next(row for row in content["rows"] if (row["network"], row["setting"]) == (network, setting))
