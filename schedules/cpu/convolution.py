@@ -21,7 +21,7 @@ from ..space import Knobs, Point, Space, number
 from ..steps import activated, numbered
 from .conv2d.compute import conv2d, pack_weights
 from .conv2d.cost import Tile, choose_tile, fits_registers, lines, one_pointer, widest
-from .conv2d.depthwise import DepthwiseTile, choose_depthwise, depthwise, lanes_of, pack_depthwise
+from .conv2d.depthwise import DepthwiseTile, blocks_of_vectors, choose_depthwise, depthwise, pack_depthwise
 from .conv2d.groups import block_diagonal, divisors, mergeable
 from .conv2d.terms import depthwise_terms, direct_terms, padded_bytes
 from .dense.matvec import MOST_STREAMS, Streams, choose_streams, matvec, pack_matrix
@@ -145,7 +145,7 @@ class DepthwiseKernel(ConvolutionKernel):
 
     def bind(self, *layers: LayerConstants) -> BoundKernel:
         [weight] = _weights(layers)
-        return BoundKernel([pack_depthwise(weight)], lambda x, w: depthwise(x, w, self.convolution.geometry, self.tile))
+        return BoundKernel([pack_depthwise(weight, self.target.lanes)], lambda x, w: depthwise(x, w, self.convolution.geometry, self.tile))
 
     def terms(self) -> Mapping[str, float]:
         return depthwise_terms(self.convolution, self.tile, self.target)
@@ -271,13 +271,13 @@ def _direct_knobs(convolution: ConvWorkload, target: CpuTarget, chosen: Point) -
 
 
 def _depthwise_knobs(convolution: ConvWorkload, target: CpuTarget) -> Knobs:
-    vectors = convolution.channels // lanes_of(convolution.channels, target)
     chosen = choose_depthwise(convolution, target)
     return Knobs({
         "algorithm": ("depthwise",),
         "pixels": range(1, min(MOST_PIXELS, convolution.output[1]) + 1),
         "rows": sorted({*sizes(convolution.output[0]), chosen.rows}),
-        "vectors": [v for v in range(1, vectors + 1) if vectors % v == 0],
+        "vectors": sorted(blocks_of_vectors(convolution.channels, target)),
+        "channels_outer": (False, True),
     })
 
 

@@ -29,7 +29,7 @@ from tvm.s_tir.stmt import SBlock
 
 from ....targets import CpuTarget
 from ...tir.analysis import find_annotated
-from ...tir.bound_loops import SPLIT
+from ...tir.bound_loops import ALIKE, SPLIT
 from ...tir.epilogue import inline_epilogue
 from ..common import ON_STACK, extent_of
 from ..long_sums import split_sum
@@ -137,7 +137,7 @@ def _limits(s: Schedule, conv: SBlockRV, tile: LoopRV) -> dict[str, Condition]:
     *_, high, wide, _, kernel, _, _ = (int(v.dom.extent) for v in s.get(conv).iter_vars)
     height, width, stride, dilation, begin, end = (int(v) for v in s.get(conv).annotations[LIMITS])
     if wide > width:
-        s.annotate(tile, SPLIT, 1)
+        s.annotate(tile, SPLIT, ALIKE)
 
     def wanted(block: SBlock) -> ir.Expr | None:
         *_, y, x, _channel, ky, _kx, _ci = (v.var for v in block.iter_vars)
