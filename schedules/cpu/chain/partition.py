@@ -15,7 +15,7 @@ from math import ceil, prod
 from ....targets import CpuTarget
 from ...shapes import ConvGeometry, ConvWorkload
 from ..conv2d.cost import STORE_CYCLES, choose_tile, cycles, from_memory
-from ..conv2d.depthwise import depthwise_pixels
+from ..conv2d.depthwise_pixels import depthwise_pixels
 from ..conv2d.groups import mergeable
 from ..winograd.compute import POOL
 from ..winograd.cost import Blocking, choose_winograd, direct_cycles, winograd_cycles

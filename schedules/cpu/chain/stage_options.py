@@ -9,7 +9,7 @@ from math import ceil, gcd
 from ....targets import CpuTarget
 from ...shapes import ConvGeometry, ConvWorkload
 from ..conv2d.cost import STORE_CYCLES, fits_registers, line_cycles
-from ..conv2d.depthwise import depthwise_pixels
+from ..conv2d.depthwise_pixels import depthwise_pixels
 from ..conv2d.groups import divisors
 from .stage import ChainStage, layouts
 

@@ -28,12 +28,11 @@ from ...tir.bound_loops import ALIKE, EACH, SPLIT
 from ...tir.epilogue import inline_epilogue
 from ..common import TASKS_PER_CORE
 from ..predicates import with_conditions
+from .depthwise_pixels import depthwise_pixels
 
 ANNOTATION = "tenfold.depthwise"  # of the accumulating block: the tile, as integers
 # Of the same block: output height and width, channels, strides, dilations, rows and columns of padding before the image, its height and width.
 LIMITS = "tenfold.depthwise.limits"
-DEPTHWISE_PIXELS = (8, 7, 6, 5)   # accumulators: enough to hide the multiply-add's latency, few enough for registers
-FEWEST_PIXELS = 4                 # where they are too many: 128 channels, 1 x 5, measured 15 % faster than with 8 in 16 registers
 MOST_NEON_PIXELS, FEWEST_NEON_PIXELS = 8, 4  # likewise on NEON, where those are best that divide the row
 L2_SHARE = 0.5         # of the L2 cache for the input of a task
 
@@ -81,18 +80,6 @@ def _pixels(workload: ConvWorkload, target: CpuTarget) -> int:
     # Of NEON's registers LLVM runs out where the last tile of a row has to be cut: an A72's loop then has 10 to 76 stack accesses.
     whole = [pixels for pixels in range(MOST_NEON_PIXELS, FEWEST_NEON_PIXELS, -1) if width % pixels == 0]
     return whole[0] if whole else min(FEWEST_NEON_PIXELS, width)
-
-
-def depthwise_pixels(link: ConvWorkload, target: CpuTarget) -> int:
-    """Of its register tile: those that leave the fewest idle at the end of a row.
-
-    LLVM keeps the inputs that several columns of the kernel read, and the weights of a kernel row: they need registers too.
-    """
-    width, columns = link.output[1], link.geometry.kernel[1]
-    kept = 1 if columns == 1 else columns
-    fitting = [p for p in DEPTHWISE_PIXELS if p + p * (columns > 1) + kept < target.vector_registers]
-    narrow = [FEWEST_PIXELS] if len(fitting) < len(DEPTHWISE_PIXELS) else []
-    return min(fitting + narrow, key=lambda p: ceil(width / p) * p)
 
 
 def pack_depthwise(weight: np.ndarray, lanes: int = 1) -> np.ndarray:

@@ -89,7 +89,7 @@ def test_depthwise_tiles_have_no_branch(channels, vectors, channels_outer):
     assert sorted(lengths, reverse=True) == vectors
 
 
-@pytest.mark.parametrize(("channels", "kernel", "size", "outer"), [(96, 3, 112, True), (128, 3, 128, False), (90, 3, 14, False), (960, 5, 14, True)])
+@pytest.mark.parametrize(("channels", "kernel", "size", "outer"), [(144, 3, 56, True), (128, 3, 128, False), (90, 3, 14, False), (960, 5, 14, True)])
 def test_channels_are_outermost_where_their_lines_stay_near(channels, kernel, size, outer):
     """128 channels are 512 bytes: every eighth set of L1. 90 don't fill cache lines."""
     geometry = ConvGeometry(channels, (kernel, kernel), padding=(kernel // 2,) * 4, groups=channels)
