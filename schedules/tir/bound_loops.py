@@ -144,20 +144,19 @@ def _split(loop: tirx.For, analyzer: sym.Analyzer) -> tirx.Stmt:
     if len(runs) == 1 or len(runs) > MOST_SEGMENTS[how]:
         return loop
 
+    def vectors_again(inner: tirx.For) -> tirx.Stmt:
+        return _hoisted(inner, analyzer) if inner.kind == tirx.ForKind.VECTORIZED else inner
+
     def segment(run: list[int]) -> tirx.Stmt:
         if len(run) == 1:
             body = substitute(loop.body, {loop.loop_var: tirx.const(run[0], dtype)})
             # How many lanes of a last vector there are is known only now.
-            return tvm_ffi.structural_map(body, (tirx.For, lambda inner: _hoisted(inner, analyzer) if _is_vector(inner) else inner), order="post")
+            return tvm_ffi.structural_map(body, (tirx.For, vectors_again), order="post")
         held = [condition for condition, holds in zip(conditions, known(run[0]), strict=True) if holds]
         body = _without(held, loop.body)
         return _loop(loop, loop.loop_var, tirx.const(run[0], dtype), tirx.const(len(run), dtype), body)
 
     return tirx.SeqStmt([segment(run) for run in runs])
-
-
-def _is_vector(loop: tirx.For) -> bool:
-    return loop.kind == tirx.ForKind.VECTORIZED
 
 
 def _without(held: list[ir.Expr], body: tirx.Stmt) -> tirx.Stmt:

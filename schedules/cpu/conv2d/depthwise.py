@@ -31,7 +31,7 @@ from ..predicates import with_conditions
 from .depthwise_pixels import depthwise_pixels
 
 ANNOTATION = "tenfold.depthwise"  # of the accumulating block: the tile, as integers
-# Of the same block: output height and width, channels, strides, dilations, rows and columns of padding before the image, its height and width.
+# Of the same block: output height and width, channels, strides, dilations, rows and columns of padding before the image, its own size.
 LIMITS = "tenfold.depthwise.limits"
 MOST_NEON_PIXELS, FEWEST_NEON_PIXELS = 8, 4  # likewise on NEON, where those are best that divide the row
 L2_SHARE = 0.5         # of the L2 cache for the input of a task
@@ -150,7 +150,8 @@ def _on_image(block: SBlock) -> ir.Expr | None:
     _, high, wide, padded, kernel_h, kernel_w = (int(v.dom.extent) for v in block.iter_vars)
     row, column = y * stride_h + ky * dilation_h - top, x * stride_w + kx * dilation_w - left
     conditions = [
-        (high > out_h, y < out_h), (wide > out_w, x < out_w), (padded > channels, c < channels), (top > 0, row >= 0), (left > 0, column >= 0),
+        (high > out_h, y < out_h), (wide > out_w, x < out_w), (padded > channels, c < channels),
+        (top > 0, row >= 0), (left > 0, column >= 0),
         ((out_h - 1) * stride_h + (kernel_h - 1) * dilation_h - top >= height, row < height),
         ((out_w - 1) * stride_w + (kernel_w - 1) * dilation_w - left >= width, column < width),
     ]

@@ -74,7 +74,7 @@ def test_large_depthwise_kernels(kernel, size, stride):
 @pytest.mark.parametrize(("channels", "vectors"), [(48, [16]), (40, [16, 8])])
 @pytest.mark.parametrize("channels_outer", [False, True])
 def test_depthwise_tiles_have_no_branch(channels, vectors, channels_outer):
-    """Of a row that begins and ends with padding: what the products of a tile need is known, and the last vector has the lanes that are left."""
+    """Of a row that begins and ends with padding it is known which products a tile needs. The last vector has the lanes that are left."""
     target = named("zen4")
     geometry, tile = ConvGeometry(channels, (3, 3), padding=(1, 1, 1, 1), groups=channels), DepthwiseTile(6, 5, 3, channels_outer)
     data, weights, bias = te.placeholder((1, 20, 20, channels)), te.placeholder((3, 3, 48)), te.placeholder((channels,))
@@ -89,7 +89,9 @@ def test_depthwise_tiles_have_no_branch(channels, vectors, channels_outer):
     assert sorted(lengths, reverse=True) == vectors
 
 
-@pytest.mark.parametrize(("channels", "kernel", "size", "outer"), [(144, 3, 56, True), (128, 3, 128, False), (90, 3, 14, False), (960, 5, 14, True)])
+@pytest.mark.parametrize(("channels", "kernel", "size", "outer"), [
+    (144, 3, 56, True), (128, 3, 128, False), (90, 3, 14, False), (960, 5, 14, True),
+])
 def test_channels_are_outermost_where_their_lines_stay_near(channels, kernel, size, outer):
     """128 channels are 512 bytes: every eighth set of L1. 90 don't fill cache lines."""
     geometry = ConvGeometry(channels, (kernel, kernel), padding=(kernel // 2,) * 4, groups=channels)

@@ -71,7 +71,9 @@ CONSTANT_DECIDES = {
     "chain.partition.MOST_LINES_OF_A_SET": ("zen3", "chain 64-64 224 3x3 spatial_svd 32"),
     "conv2d.depthwise_pixels.FEWEST_PIXELS": ("zen3", "chain flattened 16"),
 }
-MODULES = ("conv2d.cost", "conv2d.groups", "conv2d.depthwise_pixels", "winograd.cost", "chain.cost", "chain.partition", "chain.stage_options")
+MODULES = (
+    "conv2d.cost", "conv2d.groups", "conv2d.depthwise_pixels", "winograd.cost", "chain.cost", "chain.partition", "chain.stage_options",
+)
 NO_CHOICES = {  # they bound what is compared or how exact a kernel is; their own tests say so
     "chain.partition.MOST_WAYS", "winograd.cost.ERROR_OFFSET", "winograd.cost.MOST_ERROR",
 }
