@@ -34,7 +34,7 @@ from ...tir.epilogue import inline_epilogue
 from ..common import ON_STACK, extent_of
 from ..long_sums import split_sum
 from ..predicates import Condition, with_conditions
-from .compute import ANNOTATION, LIMITS, ravel
+from .compute import ANNOTATION, LIMITS, UNFOLDED, ravel
 from .prefetch import prefetch_rows, share_of
 
 
@@ -58,7 +58,13 @@ def schedule_conv2d(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     if conv is None:
         return None
     pixels, vectors, flat, rows, weights_inner, parallel, prefetch = (int(v) for v in s.get(conv).annotations[ANNOTATION])
-    # 1. One block after the accumulators: crop, bias, activation, residual.
+    # 1. One block after the accumulators: crop, bias, activation, residual. Pixels of blocks are put in their places in a second nest.
+    if any(s.get(block).name_hint == UNFOLDED for block in s.get_child_blocks(s.get_sblock("root"))):
+        crop = s.get_sblock("crop")
+        if whole_blocks(s, conv, crop):
+            inline_epilogue(s, crop, keep=("padded", s.get(conv).name_hint))
+        else:
+            s.compute_inline(crop)
     out = inline_epilogue(s, conv)
     part = _split_sum(s, conv) if flat else None
     if whole_blocks(s, conv, out):
