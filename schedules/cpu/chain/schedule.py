@@ -25,7 +25,7 @@ from tvm.s_tir.stmt import SBlock
 
 from ....targets import CpuTarget
 from ...tir.analysis import mentions
-from ...tir.bound_loops import SPLIT
+from ...tir.bound_loops import ALIKE, SPLIT
 from ...tir.epilogue import inline_epilogue
 from ...tir.transpose_tiles import transposed_tiles
 from ..common import extent_of
@@ -155,7 +155,7 @@ def schedule_chain(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
         s.decompose_reduction(stored, nests[0].row)
     # 3. Products that nobody needs, or that are there already, are left out; loops over tiles are split where the answer changes.
     for nest in nests:
-        s.annotate(nest.tile, SPLIT, 1)
+        s.annotate(nest.tile, SPLIT, ALIKE)
     wanted = {s.get(stage.block).name_hint: partial(_wanted, stage=stage) for stage in stages}
     return with_conditions(slide(s, strip, windows), wanted)
 
