@@ -10,10 +10,11 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import tvm
+from tvm import te
 
 from ..support.errors import TenfoldError
 from ..targets import Target
@@ -21,12 +22,12 @@ from .rule import Rule, TargetT
 from .shapes import ConvWorkload, DenseWorkload, ResponseNorm
 from .space import Point, Space
 
-if TYPE_CHECKING:
-    from tvm import te
-
 MODEL, WANTED, TUNED = "model", "wanted", "record"  # where a choice comes from: the model of the machine, the user, a tuner
 FOLDERS = {"llvm": "cpu", "cuda": "cuda"}  # by the kind of a TVM target, the folder of its backend
 
+
+INPUT_AXIS = 4     # of packed weights: the channels of the input
+SCALED = "scaled"  # name of the block that scales them
 
 Built = TypeVar("Built")
 
@@ -81,6 +82,18 @@ class BoundKernel:
     constants: list[np.ndarray]
     compute: Callable[..., te.Tensor]
 
+    def gated(self) -> BoundKernel:
+        """Return the kernel for an input whose channels are scaled; `compute` takes the factors, (1, 1, 1, C), behind the data."""
+        def compute(data: te.Tensor, factors: te.Tensor, weight: te.Tensor, *others: te.Tensor) -> te.Tensor:
+            return self.compute(data, scaled(weight, factors), *others)
+
+        return BoundKernel(self.constants, compute)
+
+
+def scaled(weight: te.Tensor, factors: te.Tensor) -> te.Tensor:
+    """Write a packed weight times a factor for each input channel as TE."""
+    return te.compute(weight.shape, lambda *at: weight(*at) * factors[0, 0, 0, at[INPUT_AXIS]], name=SCALED)
+
 
 class Kernel(ABC):
     """One way to compute a layer, or a run of layers."""
@@ -99,6 +112,11 @@ class Kernel(ABC):
     @abstractmethod
     def point(self) -> Point:
         """What it is built from."""
+
+    @property
+    def takes_gate(self) -> bool:
+        """Whether `BoundKernel.gated` can scale the channels of its input: its first constant has them along axis `INPUT_AXIS`."""
+        return False
 
     @property
     def takes_nchw(self) -> tuple[bool, bool]:
@@ -328,8 +346,15 @@ class Backend(ABC, Generic[TargetT]):
         parts = whole.parts(self.choices.cut(whole))
         return [part if part.kernel is None else part.of(self.choices.apply(part.kernel)) for part in parts]
 
-    def dense_run(self, run: Sequence[DenseWorkload]) -> Kernel | None:
-        """Return one kernel for fully connected layers of one row that follow each other; None where each gets its own."""
+    def dense_run(self, run: Sequence[DenseWorkload], averaged: tuple[int, int] | None = None) -> Kernel | None:
+        """Return one kernel for fully connected layers of one row that follow each other; None where each gets its own.
+
+        Parameters
+        ----------
+        run : sequence of DenseWorkload
+        averaged : tuple of int, optional
+            Height and width of a map, (1, H, W, C): the first layer reads its average.
+        """
         return None
 
     def response_norm(self, shape: tuple[int, ...], norm: ResponseNorm) -> BoundKernel | None:

@@ -35,8 +35,8 @@ class CpuBackend(Backend[CpuTarget]):
     def run(self, workloads: Sequence[ConvWorkload], source_nchw: bool, result_nchw: bool) -> Run:
         return ConvolutionRun(tuple(workloads), self.target, Ends(source_nchw, result_nchw))
 
-    def dense_run(self, run: Sequence[DenseWorkload]) -> Kernel | None:
-        return self.choices.apply(choose_dense_run(run, self.target))
+    def dense_run(self, run: Sequence[DenseWorkload], averaged: tuple[int, int] | None = None) -> Kernel | None:
+        return self.choices.apply(choose_dense_run(run, self.target, averaged))
 
     def response_norm(self, shape: tuple[int, ...], norm: ResponseNorm) -> BoundKernel | None:
         if norm.before + norm.behind >= LONGEST:

@@ -28,10 +28,12 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm.s_tir.stmt import SBlock
 
 from ....targets import CpuTarget
+from ...backend import SCALED
 from ...tir.analysis import find_annotated
 from ...tir.bound_loops import SPLIT
 from ...tir.epilogue import inline_epilogue
 from ..common import ON_STACK, extent_of
+from ..injective.elementwise import schedule_scaled
 from ..long_sums import split_sum
 from ..predicates import Condition, with_conditions
 from .compute import ANNOTATION, LIMITS, ravel
@@ -59,7 +61,7 @@ def schedule_conv2d(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
         return None
     pixels, vectors, flat, rows, weights_inner, parallel, prefetch = (int(v) for v in s.get(conv).annotations[ANNOTATION])
     # 1. One block after the accumulators: crop, bias, activation, residual.
-    out = inline_epilogue(s, conv)
+    out = inline_epilogue(s, conv, keep=("padded", SCALED))
     part = _split_sum(s, conv) if flat else None
     if whole_blocks(s, conv, out):
         # 2. Its loops: tasks, then lines, tiles, pixels, and the channels of a block as vectors. The accumulators of a tile stay
@@ -104,6 +106,7 @@ def schedule_conv2d(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     s.decompose_reduction(conv, ky)
     # 4. What comes before.
     schedule_padding(s, target.lanes)
+    schedule_scaled(s, target)
     # 5. Products that nobody needs are left out. Each pass over the weights of a block asks for a part of those of the next block.
     limits: dict[str, Condition] = {} if flat else _limits(s, conv, passes[-1])
     if prefetch:
