@@ -146,7 +146,7 @@ def find_runs(main: relax.Function) -> list[list[ConvolutionMember]]:
 
 
 def gate_pays(gate: Gate | None, member: ConvolutionMember) -> bool:
-    """Whether to scale the weight of a convolution instead of its input: conv(x * s, w) = conv(x, w * s), which is less to read and write."""
+    """Whether to scale the weight of a convolution instead of its input, where that is less: conv(x * s, w) = conv(x, w * s)."""
     if gate is None or member.weight is None or member.geometry.groups > 1:
         return False
     _, height, width, channels = (int(d) for d in member.data.ty.shape)

@@ -28,6 +28,7 @@ from .fuse_chains import FuseChains
 from .fuse_dense import FuseDense
 from .legalize import legalize
 from .local_response_norm import local_response_norm
+from .resize import Resize
 from .silu import JoinSilu
 
 Phase = tuple[str, Callable[[tvm.IRModule], tvm.IRModule]]
@@ -50,7 +51,7 @@ def phases(backend: Backend) -> Iterator[Phase]:
     yield "fold", tvm.transform.Sequential([relax.transform.DecomposeOpsForInference(), relax.transform.CanonicalizeBindings()])
     yield "fold_permutations", FoldPermutations()
     yield "channels_last", ChannelsLast()
-    yield "composites", lambda mod: JoinSilu()(local_response_norm(mod, backend))
+    yield "composites", lambda mod: Resize(backend)(JoinSilu()(local_response_norm(mod, backend)))
     yield "fuse_chains", tvm.transform.Sequential([FuseDense(backend), FuseChains(backend)])
     yield "legalize", lambda mod: legalize(relax.backend.DispatchSortScan()(mod), backend)
     yield "fold_constants", relax.transform.FoldConstant()

@@ -18,6 +18,7 @@ from tvm import te
 
 from ..support.errors import TenfoldError
 from ..targets import Target
+from .interpolation import Interpolation
 from .rule import Rule, TargetT
 from .shapes import ConvWorkload, DenseWorkload, ResponseNorm
 from .space import Point, Space
@@ -359,6 +360,22 @@ class Backend(ABC, Generic[TargetT]):
 
     def response_norm(self, shape: tuple[int, ...], norm: ResponseNorm) -> BoundKernel | None:
         """Return the kernel of a local response normalisation over the last axis; None for TVM's operators."""
+        return None
+
+    def resize(self, shape: Sequence[int], size: tuple[int, int], how: Interpolation, to_nchw: bool) -> BoundKernel | None:
+        """Return the kernel that resizes a channels-last image; None for TVM's operator.
+
+        Parameters
+        ----------
+        shape : sequence of int
+            Of the image, (N, H, W, C).
+        size : tuple of int
+            Height and width of the result.
+        how : Interpolation
+            Along both axes.
+        to_nchw : bool
+            The result is wanted as (N, C, H, W).
+        """
         return None
 
     @abstractmethod

@@ -8,6 +8,7 @@ import tvm
 
 from ...targets import CpuTarget
 from ..backend import Backend, BatchTraffic, BoundKernel, Kernel, Run
+from ..interpolation import Interpolation
 from ..shapes import ConvWorkload, DenseWorkload, ResponseNorm
 from ..tir.bound_loops import BoundLoops, lower_blocks
 from ..tir.transpose_tiles import TransposeTiles
@@ -19,6 +20,7 @@ from .convolution import choose_convolution
 from .convolution_run import ConvolutionRun
 from .fully_connected import choose_dense, choose_dense_run
 from .reduction.response_norm import LONGEST, response_norm
+from .resize import choose_resize
 
 
 class CpuBackend(Backend[CpuTarget]):
@@ -42,6 +44,9 @@ class CpuBackend(Backend[CpuTarget]):
         if norm.before + norm.behind >= LONGEST:
             return None
         return BoundKernel([], partial(response_norm, norm=norm, target=self.target))
+
+    def resize(self, shape: Sequence[int], size: tuple[int, int], how: Interpolation, to_nchw: bool) -> BoundKernel | None:
+        return choose_resize(shape, size, how, to_nchw, self.target)
 
     def batch_pieces(self, traffic: BatchTraffic) -> int:
         return pieces(traffic, self.target)
