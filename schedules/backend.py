@@ -314,6 +314,7 @@ class Backend(ABC, Generic[TargetT]):
 
     rules: Sequence[Rule[TargetT]]  # in the order in which they are tried
     lacks: frozenset[str] = frozenset()  # operators of Relax that it can't compute
+    any_address: bool = False  # its kernels take images that begin at any number: a part of an image can lie in it
 
     def __init__(self, target: TargetT, choices: KernelChoices | None = None):
         self.target = target

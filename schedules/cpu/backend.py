@@ -27,6 +27,7 @@ class CpuBackend(Backend[CpuTarget]):
     """Kernels for CPUs."""
 
     rules = RULES
+    any_address = True
 
     def convolution(self, workload: ConvWorkload) -> Kernel | None:
         return self.choices.apply(choose_convolution(workload, self.target))
