@@ -7,10 +7,11 @@ import numpy as np
 from tvm import ir, relax
 
 from ..schedules.backend import EpilogueStep, LayerConstants
-from ..schedules.operators import has_operand, is_step
+from ..schedules.operators import HARD_SWISH, has_operand, is_step
 from ..schedules.shapes import ConvGeometry, ConvWorkload
 from .epilogues import bound
 from .fold_permutations import order_of
+from .hard_swish import find_hard_swishes
 from .legalize import pair, plain_convolution, sides
 from .use_counts import count_uses
 
@@ -96,6 +97,7 @@ def find_runs(main: relax.Function) -> list[list[ConvolutionMember]]:
     A convolution that has no such neighbour is a run by itself.
     """
     uses, bindings = count_uses(main), [b for block in main.body.blocks for b in block.bindings if isinstance(b, relax.VarBinding)]
+    swishes = find_hard_swishes(bindings, uses)
     runs: list[list[ConvolutionMember]] = []
     entering: dict[relax.Var, relax.Expr] = {}  # images as (N, C, H, W), by the variables of their permuted forms
     gathers: dict[relax.Var, ir.Call] = {}
@@ -106,7 +108,8 @@ def find_runs(main: relax.Function) -> list[list[ConvolutionMember]]:
         if not isinstance(value, ir.Call) or not isinstance(value.op, ir.Op):
             continue
         source = value.args[0] if value.args else None
-        run = open_runs.pop(source, None) if isinstance(source, relax.Var) and uses[source] == 1 else None
+        swish = swishes.get(source) if isinstance(source, relax.Var) else None
+        run = open_runs.pop(source, None) if isinstance(source, relax.Var) and (swish is not None or uses[source] == 1) else None
         gather = gathers.get(source) if uses[source] == 1 else None
         plain: tuple[ConvGeometry, np.ndarray | None] | None
         plain = plain_convolution(value) or (_max_pool(value) if run is not None and gather is None else None)
@@ -123,6 +126,12 @@ def find_runs(main: relax.Function) -> list[list[ConvolutionMember]]:
         elif run is not None and gather is None and is_average(value):
             geometry = ConvGeometry(run[-1].geometry.filters, run[-1].workload().output, groups=run[-1].geometry.filters)
             run.append(ConvolutionMember(binding.var, source, geometry, None, averages=True))
+            continue
+        elif swish is not None:
+            if run is not None and gather is None:
+                run[-1].steps.append(EpilogueStep(HARD_SWISH))
+                run[-1].between.extend([*swish.inner, swish.result])
+                open_runs[swish.result] = run
             continue
         elif order_of(value, axis=3) is not None:
             gathers[binding.var] = value

@@ -71,8 +71,8 @@ def test_what_can_not_be_placed_is_copied(nodes, target):
 
 
 def test_a_tensor_lies_in_one_of_two_concatenations(target):
-    nodes = [*FIRST, conv("other", ["x", "w5"], "o"), concat("o", "br", "f"), conv("last", ["c", "w4"], "g"), conv("end", ["f", "w44"], "h"),
-             helper.make_node("Add", ["g", "h"], ["y"])]
+    nodes = [*FIRST, conv("other", ["x", "w5"], "o"), concat("o", "br", "f"), conv("last", ["c", "w4"], "g"),
+             conv("end", ["f", "w44"], "h"), helper.make_node("Add", ["g", "h"], ["y"])]
     net = network(nodes, {**SHAPES, "w44": (8, 44, 1, 1)}, [1, 16, 14, 14])
     assert len(concatenations(net, target)) == 1
     check(net, target)
