@@ -64,6 +64,10 @@ class DirectKernel(ConvolutionKernel):
     name = "conv2d"
 
     @property
+    def takes_gate(self) -> bool:
+        return self.convolution.geometry.groups == 1 and not self.tile.prefetch
+
+    @property
     def point(self) -> Point:
         count = lines(self.merged_convolution.shape(), self.tile.pixels, self.tile.flat)
         rows = ALL_LINES if self.tile.rows >= count else self.tile.rows

@@ -136,6 +136,11 @@ class ChainKernel(Kernel):
         return f"chain of {described(self.links, replace(self.segment.ends, source_nchw=False))}"
 
     @property
+    def takes_gate(self) -> bool:
+        first = self.segment.stages[0]
+        return self.links[0].geometry.groups == first.geometry.groups == first.interleaved == 1 and not self.links[0].gathered
+
+    @property
     def takes_nchw(self) -> tuple[bool, bool]:
         return self.segment.ends.source_nchw, self.segment.ends.result_nchw
 
