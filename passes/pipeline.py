@@ -4,6 +4,7 @@
     fold permutations  permutations of channels go into weights where they can
     channels last      NHWC for every spatial operator
     composites         operators that importers write as several become one kernel
+    quantized          layers between a dequantize and a quantize become kernels of bytes; between kernels lie bytes
     fuse chains        convolutions, or fully connected layers, that follow each other become one kernel
     legalize           operators -> TE, with packed weights
     fold constants     what is computed of constants alone
@@ -28,6 +29,9 @@ from .fuse_chains import FuseChains
 from .fuse_dense import FuseDense
 from .legalize import legalize
 from .local_response_norm import local_response_norm
+from .quantized.byte_layers import ByteLayers
+from .quantized.readers import JoinReaders
+from .quantized.stay_in_bytes import StayInBytes
 
 Phase = tuple[str, Callable[[tvm.IRModule], tvm.IRModule]]
 Watch = Callable[[str, tvm.IRModule], None]
@@ -50,8 +54,9 @@ def phases(backend: Backend) -> Iterator[Phase]:
     yield "fold_permutations", FoldPermutations()
     yield "channels_last", ChannelsLast()
     yield "composites", lambda mod: local_response_norm(mod, backend)
+    yield "quantized", tvm.transform.Sequential([StayInBytes(), ByteLayers(backend), JoinReaders()])
     yield "fuse_chains", tvm.transform.Sequential([FuseChains(backend), FuseDense(backend)])
-    yield "legalize", lambda mod: legalize(relax.backend.DispatchSortScan()(mod), backend)
+    yield "legalize", lambda mod: relax.transform.FuseTIR()(legalize(relax.backend.DispatchSortScan()(mod), backend))
     yield "fold_constants", relax.transform.FoldConstant()
     yield "fuse", tvm.transform.Sequential([
         relax.transform.DeadCodeElimination(),

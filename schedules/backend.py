@@ -302,6 +302,7 @@ class Backend(ABC, Generic[TargetT]):
     def __init__(self, target: TargetT, choices: KernelChoices | None = None):
         self.target = target
         self.choices = KernelChoices() if choices is None else choices
+        self.computed_in: dict[str, str] = {}  # of a quantized network, each layer: "int8", or why it is computed in float32
 
     def convolution(self, workload: ConvWorkload) -> Kernel | None:
         """Return the kernel of a channels-last float32 convolution with constant weight; None for TVM's own."""
