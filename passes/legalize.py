@@ -19,7 +19,7 @@ from tvm import ir, relax
 
 from ..schedules.backend import Backend, Kernel, LayerConstants
 from ..schedules.shapes import ConvGeometry, ConvWorkload, DenseWorkload
-from .quantized.legalize import quantize
+from .quantized.arithmetic import dequantize
 
 FUSABLE_PATTERN = {"op_pattern": 4}  # kOutEWiseFusable: element-wise consumers join the kernel
 
@@ -38,7 +38,7 @@ def legalize(mod: tvm.IRModule, backend: Backend) -> tvm.IRModule:
         "relax.nn.conv2d": lambda builder, call: _conv2d(builder, call, backend),
         "relax.nn.conv2d_transpose": lambda builder, call: _conv2d_transpose(builder, call, backend),
         "relax.matmul": lambda builder, call: _matmul(builder, call, backend),
-        "relax.quantize": _quantize,
+        "relax.dequantize": _dequantize,
     }
     return relax.transform.LegalizeOps(own)(mod)
 
@@ -140,8 +140,8 @@ def _matmul(builder: relax.BlockBuilder, call: relax.Call, backend: Backend) -> 
     return call_kernel(builder, kernel, call.args[0], LayerConstants(weight))
 
 
-def _quantize(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
-    own = quantize(builder, call)
+def _dequantize(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
+    own = dequantize(builder, call)
     return _default(call)(builder, call) if own is None else own
 
 

@@ -79,6 +79,8 @@ class Manifest:
     simplified : dict or None
         What exact rewrites merged before anything else (`passes.simplify`): ``before`` and ``after`` (``nodes``, ``macs``, ``params``), and
         ``merges``: the ``rewrite``, what it merged ``into``, and what that saved. None: the network was compiled as it came.
+    quantized : dict or None
+        Of a network with quantized activations: the layers that are computed in ``int8``, and why others are in ``float32``, by layer.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Manifest:
     unscheduled: tuple[str, ...] = field(default=())
     tuning: dict[str, Any] | None = None
     simplified: dict[str, Any] | None = None
+    quantized: dict[str, Any] | None = None
     format: int = FORMAT
 
     def to_json(self) -> str:

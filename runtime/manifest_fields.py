@@ -184,7 +184,8 @@ SIMPLIFIED = record(
     before=TOTALS, after=TOTALS,
     merges=lambda value: list(sequence(value, record(rewrite=text, into=text, nodes=signed, macs=signed, params=signed))),
 )  # fmt: skip
-OPTIONAL = {"tuning": None, "simplified": None}  # fields that older manifests don't have
+QUANTIZED = record(int8=texts, float32=lambda value: {text(layer): text(why) for layer, why in mapping(value).items()})
+OPTIONAL = {"tuning": None, "simplified": None, "quantized": None}  # fields that older manifests don't have
 
 READERS: Mapping[str, Callable[[Any], Any]] = {
     "name": text,
@@ -210,6 +211,7 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "unscheduled": lambda value: sequence(value, text),
     "tuning": optional(TUNING),
     "simplified": optional(SIMPLIFIED),
+    "quantized": optional(QUANTIZED),
 }
 
 

@@ -15,13 +15,16 @@ from tvm import ir, relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ...schedules.backend import Backend, Kernel, LayerConstants
+from ...schedules.operators import ELEMENTWISE
 from ...schedules.shapes import ConvWorkload
 from ...schedules.tir.module_pass import ModulePass
 from ..legalize import call_kernel, dense_weight, dense_workload, plain_convolution
+from .arithmetic import quantize_by_product
 from .integers import as_integers
 from .quantization import SHIFT, Quantization, is_call
 
 LAYERS = ("relax.nn.conv2d", "relax.matmul", "relax.nn.conv2d_transpose", "relax.nn.conv1d", "relax.nn.conv3d")
+STEPS = tuple(f"relax.{name}" for name in ELEMENTWISE)
 
 
 @tvm.transform.module_pass(opt_level=0, name="ByteLayers")
@@ -63,22 +66,45 @@ class _Rewriter(PyExprMutator):
     def __init__(self, mod: tvm.IRModule, backend: Backend):
         super().__init__(mod)
         self.backend = backend
+        self.behind_layers: set[ir.Expr] = set()  # variables that element-wise operators make of the sums of a layer of bytes
 
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
         call = binding.value
-        if not is_call(call, *LAYERS):
+        if is_call(call, *LAYERS):
+            self._layer(binding, call)
+        elif is_call(call, *STEPS) and any(self._behind_layer(argument) for argument in call.args):
             super().visit_var_binding_(binding)
-            return
-        call = self.visit_expr(call)
+            self.behind_layers.add(self.visit_expr(binding.var))
+        elif not (is_call(call, "relax.quantize") and self._behind_layer(call.args[0]) and self._quantize(binding, call)):
+            super().visit_var_binding_(binding)
+
+    def _behind_layer(self, argument: ir.Expr) -> bool:
+        return isinstance(argument, relax.Var) and self.visit_expr(argument) in self.behind_layers
+
+    def _quantize(self, binding: relax.VarBinding, call: ir.Call) -> bool:
+        wanted = Quantization.of(call)
+        quantized = None if wanted is None else quantize_by_product(self.builder_, self.visit_expr(call.args[0]), wanted)
+        if quantized is not None:
+            self._bind(binding.var, binding.var.name, quantized)
+        return quantized is not None
+
+    def _layer(self, binding: relax.VarBinding, old: ir.Call) -> None:
+        call = self.visit_expr(old)
         found = self._find(call)
         self.backend.computed_in[binding.var.name] = "int8" if isinstance(found, _Found) else found
         if isinstance(found, str):
             super().visit_var_binding_(binding)
-            return
-        value = self._scaled(binding.var, found, call.ty)
-        var = type(binding.var)(f"{binding.var.name}_scaled", value.ty)
+        else:
+            var = self._bind(binding.var, f"{binding.var.name}_scaled", self._scaled(binding.var, found, call.ty))
+            self.behind_layers.add(var)
+
+    def _bind(self, old: relax.Var, name: str, value: ir.Expr) -> relax.Var:
+        """Bind a value to a variable in the place of another one."""
+        value = self.builder_.normalize(value)
+        var = type(old)(name, value.ty)
         self.builder_.emit_normalized(relax.VarBinding(var, value))
-        self.set_var_remap(binding.var, var)
+        self.set_var_remap(old, var)
+        return var
 
     def _find(self, call: ir.Call) -> _Found | str:
         """The kernel of a layer, or why it is computed in float32."""
@@ -116,4 +142,4 @@ class _Rewriter(PyExprMutator):
         self.builder_.emit_normalized(relax.VarBinding(held, sums))
         value = held if str(sums.ty.dtype) == "float32" else self.builder_.emit(relax.op.astype(held, "float32"))
         scale = (np.float32(unsigned.scale) * found.steps).astype(np.float32).reshape((1,) * (len(ty.shape) - 1) + (-1,))
-        return self.builder_.normalize(relax.op.multiply(value, relax.const(scale)))
+        return relax.op.multiply(value, relax.const(scale))

@@ -19,6 +19,7 @@ from .chain.compute import Ends
 from .convolution import choose_convolution
 from .convolution_run import ConvolutionRun
 from .fully_connected import choose_dense, choose_dense_run
+from .int8.depthwise import choose_byte_depthwise
 from .int8.isa import dot_of
 from .int8.kernel import choose_byte_convolution, choose_byte_dense
 from .reduction.response_norm import LONGEST, response_norm
@@ -36,7 +37,8 @@ class CpuBackend(Backend[CpuTarget]):
         return self.choices.apply(choose_dense(workload, self.target))
 
     def byte_convolution(self, workload: ConvWorkload) -> Kernel | None:
-        kernel = choose_byte_convolution(workload, self.target)
+        choose = choose_byte_depthwise if workload.depthwise else choose_byte_convolution
+        kernel = choose(workload, self.target)
         return None if kernel is None else self.choices.apply(kernel)
 
     def byte_dense(self, workload: DenseWorkload) -> Kernel | None:
