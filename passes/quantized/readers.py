@@ -40,8 +40,8 @@ class JoinReaders(ModulePass):
 @mutator
 class _Rewriter(PyExprMutator):
     def visit_call_(self, call: ir.Call) -> ir.Expr:
-        call = self.visit_expr_post_order(call)
-        if not is_call(call, *READERS) or not isinstance(call.ty, relax.TensorType):
+        old, call = call, self.visit_expr_post_order(call)
+        if not is_call(call, *READERS) or not isinstance(old.ty, relax.TensorType):
             return call
         group = _Group(self.builder_)
         flat = [each for argument in call.args for each in (argument.fields if isinstance(argument, ir.Tuple) else [argument])]

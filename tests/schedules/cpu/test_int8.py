@@ -166,7 +166,7 @@ def test_targets_without_such_instructions_have_no_kernel():
     workload = ConvWorkload(ConvGeometry(64, (1, 1)), (14, 14), 64, 1)
     assert dot_of(named("cortex-a72")) is None
     assert backend_of(named("cortex-a72")).byte_convolution(workload) is None
-    assert backend_of(resolve("h100")).byte_convolution(workload) is None
+    assert backend_of(resolve("sm_90")).byte_convolution(workload) is None
 
 
 def test_sums_that_may_leave_32_bits_are_refused():
