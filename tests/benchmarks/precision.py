@@ -87,7 +87,7 @@ def _layer(operator: str, weight: tuple[int, ...], data: list[int], options: dic
         y = through_bytes(node("Relu", node(operator, x, w, b, **options)))
         y = through_bytes(node("GlobalAveragePool", y)) if pools else y
     else:
-        y = node("Relu", node(operator, "x", integers * WEIGHT_SCALE, whole_bias * X_SCALE * WEIGHT_SCALE, **options))
+        y = node("Relu", node(operator, "x", integers * WEIGHT_SCALE, whole_bias.astype(np.float32) * (X_SCALE * WEIGHT_SCALE), **options))
         y = node("GlobalAveragePool", y) if pools else y
     nodes[-1].output[0] = "y"
     kind = TensorProto.UINT8 if quantized else TensorProto.FLOAT
