@@ -110,7 +110,7 @@ class _Rewriter(PyExprMutator):
         """The kernel of a layer, or why it is computed in float32."""
         source = self.lookup_binding(call.args[0]) if isinstance(call.args[0], relax.Var) else None
         quantization = Quantization.of(source) if is_call(source, "relax.dequantize") else None
-        if quantization is None:
+        if quantization is None or source is None:
             return "its input is not quantized as a whole" if is_call(source, "relax.dequantize") else "its input is not quantized"
         if call.op.name == "relax.matmul":
             weight, workload = dense_weight(call), None
@@ -135,7 +135,8 @@ class _Rewriter(PyExprMutator):
         """Emit the kernel, bound to a variable of the layer's name, and return its sums as numbers."""
         unsigned, source = found.quantization.unsigned, found.source
         if unsigned != found.quantization:
-            source = self.builder_.emit(relax.op.astype(relax.op.add(relax.op.astype(source, "int16"), relax.const(SHIFT, "int16")), "uint8"))
+            shifted = relax.op.add(relax.op.astype(source, "int16"), relax.const(SHIFT, "int16"))
+            source = self.builder_.emit(relax.op.astype(shifted, "uint8"))
         constants = LayerConstants(found.integers, zero=unsigned.zero)
         sums = self.builder_.normalize(call_kernel(self.builder_, found.kernel, source, constants))
         held = relax.DataflowVar(var.name, sums.ty)

@@ -28,11 +28,11 @@ def as_integers(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         than a byte can hold.
     """
     flat = weight.reshape(len(weight), -1).astype(np.float64)
-    if not np.isfinite(flat).all():
+    if not flat.size or not np.isfinite(flat).all():
         return None
     largest = np.abs(flat).max(axis=1, initial=0.0)
     steps, left = np.ones(len(flat)), largest > 0
-    few = np.unique(np.linspace(0, flat.shape[1] - 1, FEW).astype(int)) if flat.shape[1] else []
+    few = np.unique(np.linspace(0, max(flat.shape[1] - 1, 0), FEW).astype(int))
     for count in (127, 128, *range(126, 0, -1)):
         rows = np.flatnonzero(left)
         if not len(rows):
@@ -51,4 +51,5 @@ def as_integers(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
 def _whole(values: np.ndarray) -> np.ndarray:
     """For each row whether all its values are whole numbers that a signed byte holds."""
     whole = np.rint(values)
-    return (np.abs(values - whole) <= NEAR).all(axis=1) & (whole.max(axis=1, initial=0) < LARGEST) & (whole.min(axis=1, initial=0) >= -LARGEST)
+    held = (whole.max(axis=1, initial=0) < LARGEST) & (whole.min(axis=1, initial=0) >= -LARGEST)
+    return (np.abs(values - whole) <= NEAR).all(axis=1) & held

@@ -88,7 +88,8 @@ class _Group:
         if argument not in made:
             return self._param(argument)
         dequantize = made[argument]
-        return self._bind(ir.Call(dequantize.op, [self._param(dequantize.args[0]), *dequantize.args[1:]], dequantize.attrs), relax.DataflowVar)
+        arguments = [self._param(dequantize.args[0]), *dequantize.args[1:]]
+        return self._bind(ir.Call(dequantize.op, arguments, dequantize.attrs), relax.DataflowVar)
 
     def _param(self, source: ir.Expr) -> relax.Var:
         at = next((i for i, each in enumerate(self.args) if each.same_as(source)), len(self.args))

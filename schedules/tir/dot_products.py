@@ -4,8 +4,8 @@
         for k in range(4):                                                ->    acc[0:16] = vpdpbusd(acc[0:16], x[0:4] 16 times, w[0:64])
             acc[lane] += int32(x[k]) * int32(w[4 * lane + k])
 
-A loop over lanes asks for it by the annotation `DOT`. The loops as they are written mean the same, so a target without such instructions, or
-a test without this pass, computes the same numbers.
+A loop over lanes asks for it by the annotation `DOT`. The loops as they are written mean the same: without such instructions they compute
+the same numbers.
 """
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ X_SCALE, WEIGHT_SCALE, ZERO = np.float32(0.02), np.float32(0.01), np.uint8(128)
 def cases(settings: Settings) -> list[Case]:
     """Every shape, in int8 and in float32."""
     found = [Case(shape.name, _pair(lambda quantized, s=shape: _convolution(s, quantized)), (), {"batch": 1}) for shape in SHAPES]
-    found += [Case(f"dense {rows} x {channels} -> {filters}", _pair(
-        lambda quantized, sizes=(rows, channels, filters): _dense(*sizes, quantized)), (), {"batch": 1}) for rows, channels, filters in DENSE]
+    found += [Case("dense {} x {} -> {}".format(*sizes), _pair(lambda quantized, sizes=sizes: _dense(*sizes, quantized)), (), {"batch": 1})
+              for sizes in DENSE]
     return found
 
 
@@ -58,7 +58,8 @@ def _dense(rows: int, channels: int, filters: int, quantized: bool) -> onnx.Mode
     return _layer("Gemm", (filters, channels), [rows, channels], {"transB": 1}, quantized, pools=False)
 
 
-def _layer(operator: str, weight: tuple[int, ...], data: list[int], options: dict[str, Any], quantized: bool, pools: bool) -> onnx.ModelProto:
+def _layer(operator: str, weight: tuple[int, ...], data: list[int], options: dict[str, Any], quantized: bool,
+           pools: bool) -> onnx.ModelProto:
     """A layer with bias and ReLU. Quantized: from bytes to bytes, weights by filter."""
     rng, filters = np.random.default_rng(0), weight[0]
     integers, whole_bias = rng.integers(-127, 128, weight).astype(np.int8), rng.integers(-1000, 1000, filters).astype(np.int32)

@@ -1,18 +1,16 @@
 """The kernels of layers of bytes: a convolution or a fully connected layer whose sums are exact; which tile, and its knobs."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 from typing import TypeVar
 
-import numpy as np
-
 from ....targets import CpuTarget
 from ...backend import BoundKernel, Kernel, LayerConstants
 from ...shapes import ConvShape, ConvWorkload, DenseWorkload
-from ...space import Knobs, Point, Space, number
+from ...space import Knobs, Point, Space, Value, number
 from ...tir.dot_products import DEPTH, Dot
 from ..conv2d.cost import Tile, choose_tile, fits_registers, lines, one_pointer, widest
 from ..conv2d.groups import block_diagonal, divisors
@@ -156,7 +154,7 @@ def choose_byte_tile(shape: ConvShape, target: CpuTarget, dot: Dot) -> Tile:
 
 
 @lru_cache(maxsize=8)  # each point that is tried asks for it
-def _space(shape: ConvShape, target: CpuTarget, dot: Dot, chosen: tuple[tuple[str, object], ...]) -> Space:
+def _space(shape: ConvShape, target: CpuTarget, dot: Dot, chosen: tuple[tuple[str, Value], ...]) -> Space:
     own, cpu = dict(chosen), as_float32(target, dot)
 
     def allowed(point: Point) -> bool:
@@ -165,7 +163,7 @@ def _space(shape: ConvShape, target: CpuTarget, dot: Dot, chosen: tuple[tuple[st
             return False
         return rows < lines(shape, pixels, bool(flat))
 
-    knobs = {
+    knobs: dict[str, Sequence[Value]] = {
         "algorithm": ("bytes",),
         "pixels": range(1, min(target.vector_registers, shape.pixels) + 1),
         "vectors": range(1, min(MOST_VECTORS, max(1, -(-shape.filters // target.lanes))) + 1),

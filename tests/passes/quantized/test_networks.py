@@ -1,4 +1,4 @@
-"""Quantized networks against ONNX Runtime: within a step of the output, whatever quantizers wrote, and with nothing between kernels but bytes."""
+"""Quantized networks against ONNX Runtime: within a step of the output, and with nothing between kernels but bytes."""
 from __future__ import annotations
 
 from collections.abc import Sequence

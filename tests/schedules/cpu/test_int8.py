@@ -10,8 +10,8 @@ import tvm
 from host_model import model, named
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tenfold.runtime.requirements import lacking
 from tenfold.runner.build import describe_target
+from tenfold.runtime.requirements import lacking
 from tenfold.schedules.backend import Kernel, LayerConstants, backend_of
 from tenfold.schedules.cpu import RULES
 from tenfold.schedules.cpu.int8.isa import dot_of
