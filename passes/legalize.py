@@ -19,6 +19,7 @@ from tvm import ir, relax
 
 from ..schedules.backend import Backend, Kernel, LayerConstants
 from ..schedules.shapes import ConvGeometry, ConvWorkload, DenseWorkload
+from .quantized.arithmetic import dequantize
 
 FUSABLE_PATTERN = {"op_pattern": 4}  # kOutEWiseFusable: element-wise consumers join the kernel
 
@@ -37,6 +38,7 @@ def legalize(mod: tvm.IRModule, backend: Backend) -> tvm.IRModule:
         "relax.nn.conv2d": lambda builder, call: _conv2d(builder, call, backend),
         "relax.nn.conv2d_transpose": lambda builder, call: _conv2d_transpose(builder, call, backend),
         "relax.matmul": lambda builder, call: _matmul(builder, call, backend),
+        "relax.dequantize": _dequantize,
     }
     return relax.transform.LegalizeOps(own)(mod)
 
@@ -140,6 +142,11 @@ def _matmul(builder: relax.BlockBuilder, call: relax.Call, backend: Backend) -> 
     if kernel is None:
         return _default(call)(builder, call)
     return call_kernel(builder, kernel, call.args[0], LayerConstants(weight))
+
+
+def _dequantize(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
+    own = dequantize(builder, call)
+    return _default(call)(builder, call) if own is None else own
 
 
 def _default(call: relax.Call) -> Callable[[relax.BlockBuilder, relax.Call], relax.Expr]:

@@ -4,6 +4,7 @@
     fold permutations  permutations of channels go into weights where they can
     channels last      NHWC for every spatial operator
     composites         operators that importers write as several become one; resizing gets its kernels
+    quantized          layers between a dequantize and a quantize become kernels of bytes; between kernels lie bytes
     fuse chains        convolutions, or fully connected layers, that follow each other become one kernel; concatenations are set apart
     legalize           operators -> TE, with packed weights
     fold constants     what is computed of constants alone
@@ -30,6 +31,9 @@ from .legalize import legalize
 from .local_response_norm import local_response_norm
 from .mark_concat import MarkConcat
 from .place_parts import PlaceParts
+from .quantized.byte_layers import ByteLayers
+from .quantized.readers import JoinReaders
+from .quantized.stay_in_bytes import StayInBytes
 from .resize import Resize
 from .silu import JoinSilu
 
@@ -54,9 +58,10 @@ def phases(backend: Backend) -> Iterator[Phase]:
     yield "fold_permutations", FoldPermutations()
     yield "channels_last", ChannelsLast()
     yield "composites", lambda mod: Resize(backend)(JoinSilu()(local_response_norm(mod, backend)))
+    yield "quantized", tvm.transform.Sequential([StayInBytes(), ByteLayers(backend), JoinReaders()])
     mark_concat = [MarkConcat()] if backend.any_address else []
     yield "fuse_chains", tvm.transform.Sequential([FuseDense(backend), FuseChains(backend), *mark_concat])
-    yield "legalize", lambda mod: legalize(relax.backend.DispatchSortScan()(mod), backend)
+    yield "legalize", lambda mod: relax.transform.FuseTIR()(legalize(relax.backend.DispatchSortScan()(mod), backend))
     yield "fold_constants", relax.transform.FoldConstant()
     yield "fuse", tvm.transform.Sequential([
         relax.transform.DeadCodeElimination(),

@@ -56,16 +56,19 @@ class LayerConstants:
     Attributes
     ----------
     weight : ndarray, optional
-        (F, C / groups, KH, KW), or (F, C) of a dense layer. None for pooling.
+        (F, C / groups, KH, KW), or (F, C) of a dense layer. None for pooling. Of a layer of bytes: int8.
     steps : tuple of EpilogueStep
         Element-wise operators behind it.
     order : ndarray, optional
         The order in which it reads the channels of its input.
+    zero : int
+        Of a layer of bytes: the byte of its input that stands for 0.
     """
 
     weight: np.ndarray | None
     steps: tuple[EpilogueStep, ...] = ()
     order: np.ndarray | None = None
+    zero: int = 0
 
 
 @dataclass(frozen=True)
@@ -329,6 +332,7 @@ class Backend(ABC, Generic[TargetT]):
     def __init__(self, target: TargetT, choices: KernelChoices | None = None):
         self.target = target
         self.choices = KernelChoices() if choices is None else choices
+        self.computed_in: dict[str, str] = {}  # of a quantized network, each layer: "int8", or why it is computed in float32
 
     def convolution(self, workload: ConvWorkload) -> Kernel | None:
         """Return the kernel of a channels-last float32 convolution with constant weight; None for TVM's own."""
@@ -336,6 +340,18 @@ class Backend(ABC, Generic[TargetT]):
 
     def dense(self, workload: DenseWorkload) -> Kernel | None:
         """Return the kernel of a fully connected layer with constant weight; None for TVM's own."""
+        return None
+
+    def byte_convolution(self, workload: ConvWorkload) -> Kernel | None:
+        """Return the kernel of a channels-last convolution of uint8 by int8.
+
+        Its result is the sum over (input - zero) * weight, exactly: int32, or float32 where that holds it. None where it has none: such a
+        layer is computed in float32.
+        """
+        return None
+
+    def byte_dense(self, workload: DenseWorkload) -> Kernel | None:
+        """Return the kernel of a fully connected layer of uint8 by int8, as `byte_convolution`."""
         return None
 
     def run(self, workloads: Sequence[ConvWorkload], source_nchw: bool, result_nchw: bool) -> Run | None:

@@ -11,6 +11,7 @@ from ..backend import Backend, BatchTraffic, BoundKernel, Kernel, Run
 from ..interpolation import Interpolation
 from ..shapes import ConvWorkload, DenseWorkload, ResponseNorm
 from ..tir.bound_loops import BoundLoops, lower_blocks
+from ..tir.dot_products import DotProducts
 from ..tir.transpose_tiles import TransposeTiles
 from ..tir.vector_math import VectorMath
 from . import RULES
@@ -19,6 +20,9 @@ from .chain.compute import Ends
 from .convolution import choose_convolution
 from .convolution_run import ConvolutionRun
 from .fully_connected import choose_dense, choose_dense_run
+from .int8.depthwise import choose_byte_depthwise
+from .int8.isa import dot_of
+from .int8.kernel import choose_byte_convolution, choose_byte_dense
 from .reduction.response_norm import LONGEST, response_norm
 from .resize import choose_resize
 
@@ -34,6 +38,15 @@ class CpuBackend(Backend[CpuTarget]):
 
     def dense(self, workload: DenseWorkload) -> Kernel | None:
         return self.choices.apply(choose_dense(workload, self.target))
+
+    def byte_convolution(self, workload: ConvWorkload) -> Kernel | None:
+        choose = choose_byte_depthwise if workload.depthwise else choose_byte_convolution
+        kernel = choose(workload, self.target)
+        return None if kernel is None else self.choices.apply(kernel)
+
+    def byte_dense(self, workload: DenseWorkload) -> Kernel | None:
+        kernel = choose_byte_dense(workload, self.target)
+        return None if kernel is None else self.choices.apply(kernel)
 
     def run(self, workloads: Sequence[ConvWorkload], source_nchw: bool, result_nchw: bool) -> Run:
         return ConvolutionRun(tuple(workloads), self.target, Ends(source_nchw, result_nchw))
@@ -56,7 +69,7 @@ class CpuBackend(Backend[CpuTarget]):
         return VectorMath()(mod)
 
     def lower_loops(self, mod: tvm.IRModule) -> tvm.IRModule:
-        return tvm.transform.Sequential([BoundLoops(), TransposeTiles()])(lower_blocks(mod))
+        return tvm.transform.Sequential([BoundLoops(), DotProducts(dot_of(self.target)), TransposeTiles()])(lower_blocks(mod))
 
 
 BACKEND = CpuBackend

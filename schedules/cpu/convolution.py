@@ -260,7 +260,7 @@ def convolution_space(convolution: ConvWorkload, target: CpuTarget) -> Space:
     chosen = choose_convolution(convolution, target).point
     found = [_direct_knobs(convolution, target, chosen)]
     if convolution.depthwise and convolution.geometry.upsample == (1, 1):
-        found.append(_depthwise_knobs(convolution, target))
+        found.append(depthwise_knobs(convolution, target))
     if convolution.with_groups(1).streams_weights and convolution.geometry.groups in (1, *divisors(convolution.geometry, target.lanes)):
         found.append(stream_knobs(convolution.geometry.filters, target, algorithm="matvec"))
     found += _winograd_knobs(convolution, target)
@@ -320,7 +320,9 @@ def _direct_knobs(convolution: ConvWorkload, target: CpuTarget, chosen: Point, a
     }, allowed)
 
 
-def _depthwise_knobs(convolution: ConvWorkload, target: CpuTarget) -> Knobs:
+def depthwise_knobs(convolution: ConvWorkload, target: CpuTarget) -> Knobs:
+    """Return the knobs of a depthwise convolution."""
+    vectors = convolution.channels // lanes_of(convolution.channels, target)
     chosen = choose_depthwise(convolution, target)
     return Knobs({
         "algorithm": ("depthwise",),

@@ -139,7 +139,7 @@ def dense(data: te.Tensor, weight: te.Tensor, filters: int, tile: Tile) -> te.Te
 
     def product(n: ir.Expr, b: ir.Expr, p: ir.Expr, v: ir.Expr) -> ir.Expr:
         p = tirx.min(p, count - 1) if pixels > count else p
-        return te.sum(data[tuple([*_unravel(p, lead), ci])] * weight[n, b, ky, kx, ci, v], axis=[ky, kx, ci])
+        return te.sum(data[tuple([*unravel(p, lead), ci])] * weight[n, b, ky, kx, ci, v], axis=[ky, kx, ci])
 
     acc = te.compute((1, blocks, pixels, block), product, name="dense", attrs={ANNOTATION: _describe(tile)})
     return te.compute((*lead, filters), lambda *i: acc[0, i[-1] // block, ravel(i[:-1], lead), i[-1] % block], name="crop")
@@ -157,7 +157,7 @@ def ravel(index: Sequence[ir.Expr], shape: Sequence[int]) -> ir.Expr:
     return position
 
 
-def _unravel(position: ir.Expr, shape: Sequence[int]) -> list[ir.Expr]:
+def unravel(position: ir.Expr, shape: Sequence[int]) -> list[ir.Expr]:
     """The index at a position in row-major order."""
     index: list[ir.Expr] = []
     for size in reversed(shape[1:]):

@@ -72,9 +72,9 @@ def schedule_conv2d(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     if whole_blocks(s, conv, out):
         # 2. Its loops: tasks, then lines, tiles, pixels, and the channels of a block as vectors. The accumulators of a tile stay
         # in registers from the first product to the epilogue.
-        order, inner = _split_output(s, out, conv, target.lanes, bool(flat), pixels, rows)
+        order, inner = split_output(s, out, conv, target.lanes, bool(flat), pixels, rows)
         *passes, pixel, vector, lane = inner
-        task, innermost = _ordered(s, order, passes, inner[len(passes):], bool(flat), bool(weights_inner))
+        task, innermost = ordered(s, order, passes, inner[len(passes):], bool(flat), bool(weights_inner))
         s.unroll(pixel)
         s.unroll(vector)
         s.vectorize(lane)
@@ -82,9 +82,9 @@ def schedule_conv2d(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     else:
         # 2. Channels that don't fill the last block: sums of whole blocks in a nest of their own, cut to size in a second one.
         sums = s.cache_write(conv, 0, ON_STACK)
-        order, inner = _split_sums(s, sums, bool(flat), pixels, rows)
+        order, inner = split_sums(s, sums, bool(flat), pixels, rows)
         *passes, pixel, channel = inner
-        task, innermost = _ordered(s, order, passes, inner[len(passes):], bool(flat), bool(weights_inner))
+        task, innermost = ordered(s, order, passes, inner[len(passes):], bool(flat), bool(weights_inner))
         s.unroll(pixel)
         vector, lane = s.split(channel, [None, target.lanes])
         s.unroll(vector)
@@ -175,7 +175,7 @@ def whole_blocks(s: Schedule, conv: SBlockRV, out: SBlockRV) -> bool:
     return int(s.get(out).iter_vars[-1].dom.extent) == blocks * block
 
 
-def _split_output(s: Schedule, out: SBlockRV, conv: SBlockRV, lanes: int, flat: bool, pixels: int,
+def split_output(s: Schedule, out: SBlockRV, conv: SBlockRV, lanes: int, flat: bool, pixels: int,
                   rows: int) -> tuple[list[LoopRV], list[LoopRV]]:
     """Split the output's loops: those of tasks (image, block, lines), and those within (lines, tiles, pixels, vector, lane)."""
     blocks = int(s.get(conv).iter_vars[1].dom.extent)
@@ -204,7 +204,7 @@ def _flat_output(s: Schedule, out: SBlockRV, conv: SBlockRV) -> tuple[LoopRV, Lo
     return n, line, f
 
 
-def _ordered(s: Schedule, outer: Sequence[LoopRV], passes: Sequence[LoopRV], rest: Sequence[LoopRV], flat: bool,
+def ordered(s: Schedule, outer: Sequence[LoopRV], passes: Sequence[LoopRV], rest: Sequence[LoopRV], flat: bool,
              weights_inner: bool) -> tuple[LoopRV, LoopRV]:
     """Put loops into the order in which they run: those of tasks (image, block, lines), `passes` (lines, tiles), and those of a tile.
 
@@ -219,8 +219,8 @@ def _ordered(s: Schedule, outer: Sequence[LoopRV], passes: Sequence[LoopRV], res
     return s.fuse(n, block, line), passes[-1]
 
 
-def _split_sums(s: Schedule, sums: SBlockRV, flat: bool, pixels: int, rows: int) -> tuple[list[LoopRV], list[LoopRV]]:
-    """Split the loops of sums that have a nest of their own, as `_split_output` does; channels stay one loop."""
+def split_sums(s: Schedule, sums: SBlockRV, flat: bool, pixels: int, rows: int) -> tuple[list[LoopRV], list[LoopRV]]:
+    """Split the loops of sums that have a nest of their own, as `split_output` does; channels stay one loop."""
     n, block, *space, channel = s.get_loops(sums)
     if flat:
         line_out, *inner = s.split(space[0], [None, rows, pixels])
