@@ -322,7 +322,6 @@ def _direct_knobs(convolution: ConvWorkload, target: CpuTarget, chosen: Point, a
 
 def depthwise_knobs(convolution: ConvWorkload, target: CpuTarget) -> Knobs:
     """Return the knobs of a depthwise convolution."""
-    vectors = convolution.channels // lanes_of(convolution.channels, target)
     chosen = choose_depthwise(convolution, target)
     return Knobs({
         "algorithm": ("depthwise",),

@@ -13,6 +13,7 @@ padding or belong to no pixel, and so has a last vector that the channels don't 
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from math import ceil, gcd
 
@@ -90,8 +91,28 @@ def pack_depthwise(weight: np.ndarray, lanes: int = 1) -> np.ndarray:
     return packed
 
 
-def depthwise(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: DepthwiseTile) -> te.Tensor:
-    """Depthwise convolution as TE: data (N, H, W, C), weight as `pack_depthwise` makes it -> (N, OH, OW, C)."""
+def depthwise(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: DepthwiseTile,
+              read: Callable[[ir.Expr], ir.Expr] | None = None) -> te.Tensor:
+    """Depthwise convolution as TE.
+
+    Parameters
+    ----------
+    data : te.Tensor
+        (N, H, W, C).
+    weight : te.Tensor
+        As `pack_depthwise` makes it.
+    geometry : ConvGeometry
+        The convolution's attributes.
+    tile : DepthwiseTile
+        What one task computes.
+    read : callable, optional
+        From an element of the data to what is multiplied. Padding counts as 0 behind it.
+
+    Returns
+    -------
+    te.Tensor
+        (N, OH, OW, C).
+    """
     batch, height, width, channels = (int(d) for d in data.shape)
     kernel_h, kernel_w, padded = (int(d) for d in weight.shape)
     (stride_h, stride_w), (dilation_h, dilation_w), (top, left, *_) = geometry.stride, geometry.dilation, geometry.padding
@@ -101,7 +122,7 @@ def depthwise(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: 
 
     def product(n: ir.Expr, y: ir.Expr, x: ir.Expr, c: ir.Expr) -> ir.Expr:
         value = data[n, y * stride_h + ky * dilation_h - top, x * stride_w + kx * dilation_w - left, c]
-        return te.sum(value * weight[ky, kx, c], axis=[ky, kx])
+        return te.sum((value if read is None else read(value)) * weight[ky, kx, c], axis=[ky, kx])
 
     limits = [out_h, out_w, channels, stride_h, stride_w, dilation_h, dilation_w, top, left, height, width]
     acc = te.compute((batch, high, wide, padded), product, name="depthwise", attrs={
