@@ -21,7 +21,7 @@ from tenfold.support.files.folder import write_text
 HERE = Path(__file__).parent
 MODELS = Path(tenfold.__file__).parent / "examples" / "models"
 NETWORKS = ("cifar10_jin_baseline", "cifar10_vgg")
-SIZES = (None, "8:kmeans", "5:kmeans", "4:kmeans", "3:kmeans", "8:round", "5:round", "4:round")
+SIZES = (None, "8:kmeans", "5:kmeans", "5:round", "4:kmeans", "4:round")
 
 
 def main() -> None:
