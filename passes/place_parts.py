@@ -6,7 +6,7 @@
     y1 = conv(channels 0 to A of y0) into channels A to A + B of y0, in place
     y = y1
 
-A kernel gets the whole image as its parameter, and begins at another channel of it.
+The parts that an image is split into are read where they lie, too. A kernel gets the whole image as its parameter, and begins at another channel of it.
 """
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tvm.s_tir.stmt import SBlock
 from ..schedules.tir.loop_nests import changed, has_nests, nests_of
 from ..schedules.tir.module_pass import ModulePass
 from .channels_last_rules import ints
-from .mark_concat import PLACED
+from .mark_concat import PLACED, SPLITS
 
 FEWEST_CHANNELS = 32  # of a part that an element-wise kernel makes: along fewer, without the neighbouring pixels, it has no whole vectors
 
@@ -52,7 +52,8 @@ class _Plan:
 
     def __init__(self, mod: tvm.IRModule):
         self.mod, self.places = mod, dict[relax.Var, _Place]()
-        self.left_out: set[relax.Var] = set()  # the concatenations
+        self.left_out: set[relax.Var] = set()  # the concatenations and splits, and the parts of these
+        self.kernels: dict[relax.Var, list[tirx.PrimFunc]] = defaultdict(list)  # that read a tensor
         bindings = list(mod["main"].body.blocks[0].bindings)
         self.made = {binding.var: binding.value for binding in bindings}
         self.readers: dict[relax.Var, int] = defaultdict(int)   # kernels that read a tensor, and
@@ -60,11 +61,32 @@ class _Plan:
         for binding in bindings:
             for var in _tensors(binding.value):
                 self.readers[var] += 1
+                self.kernels[var].append(mod[binding.value.args[0]])
             relax.analysis.post_order_visit(binding.value, self._count)
         relax.analysis.post_order_visit(mod["main"].body.body, self._count)
         for binding in reversed(bindings):  # a concatenation that is a part of another one comes behind that
             if _calls_kernel(binding.value) and PLACED in (mod[binding.value.args[0]].attrs or {}):
                 self._place(binding.var, binding.value)
+        for binding in bindings:
+            if _calls_kernel(binding.value) and SPLITS in (mod[binding.value.args[0]].attrs or {}):
+                self._read_in_place(binding.var, binding.value.args[1].fields[0])
+
+    def _read_in_place(self, split: relax.Var, image: relax.Expr) -> None:
+        """Let readers of the parts of an image read the image."""
+        parts = {var: value.index for var, value in self.made.items() if isinstance(value, ir.TupleGetItem) and value.tuple_value == split}
+        if not isinstance(image, relax.Var) or len(parts) != self.uses[split] or not all(map(self._reads_well, parts)):
+            return
+        channels = [ints(part.shape)[3] for part in split.ty.fields]
+        whole = self.places.get(image, _Place(image, 0))
+        for var, index in parts.items():
+            self.places[var] = _Place(whole.root, whole.begin + sum(channels[:index]))
+        self.left_out.update([split, *parts])
+
+    def _reads_well(self, part: relax.Var) -> bool:
+        """Whether only kernels read a part, and none of them slower for it."""
+        kernels = self.kernels[part]
+        wide = ints(part.ty.shape)[3] >= FEWEST_CHANNELS
+        return self.uses[part] == len(kernels) and all(has_nests(kernel) and (wide or _adds_up(kernel)) for kernel in kernels)
 
     def _count(self, expr: relax.Expr) -> None:
         if isinstance(expr, relax.Var):
@@ -114,7 +136,7 @@ class _Emitter:
     def _binding(self, binding: relax.Binding) -> relax.Binding | None:
         var, places = binding.var, self.plan.places
         if var in self.plan.left_out:
-            if var in places:
+            if var not in self.images or var in places:
                 return None
             return relax.VarBinding(var, self.images[var])
         if not _calls_kernel(binding.value):
@@ -122,7 +144,7 @@ class _Emitter:
         call = binding.value
         args = list(call.args[1].fields)
         moved = {i: places[arg] for i, arg in enumerate(args) if isinstance(arg, relax.Var) and arg in places}
-        new = [self.images[moved[i].root] if i in moved else arg for i, arg in enumerate(args)]
+        new = [self.images.get(moved[i].root, moved[i].root) if i in moved else arg for i, arg in enumerate(args)]
         if var not in places:
             if not moved:
                 return binding

@@ -111,3 +111,27 @@ def test_any_channels(parts, size):
     net = network(nodes, {**shapes, "w": (8, total, 1, 1)}, [1, 16, size, size])
     assert not concatenations(net, HOST)
     check(net, HOST)
+
+
+def test_parts_of_a_split_are_read_where_they_lie(target):
+    split = helper.make_node("Split", ["ar", "sizes"], ["p", "q"], axis=1)
+    nodes = [*FIRST[:2], split, conv("left", ["p", "l"], "b", pads=[1] * 4, group=20),
+             conv("right", ["q", "r"], "c", pads=[2] * 4, group=20), concat("b", "c", "d"), conv("last", ["d", "w40"], "y")]
+    net = network(nodes, {**SHAPES, "l": (20, 1, 3, 3), "r": (20, 1, 5, 5), "w40": (8, 40, 1, 1)}, [1, 16, 14, 14], given={"sizes": SIZES})
+    assert not concatenations(net, target) and not any("split" in name for name in kernels(net, target))
+    check(net, target)
+
+
+def test_a_part_of_a_split_that_is_an_output(target):
+    split = helper.make_node("Split", ["ar", "sizes"], ["p", "q"], axis=1)
+    net = network([*FIRST[:2], split, conv("left", ["p", "l"], "y", pads=[1] * 4)], {**SHAPES, "l": (8, 20, 3, 3)}, [1, 16, 14, 14],
+                  ("y", "q"), given={"sizes": SIZES})
+    check(net, target)
+
+
+def test_a_shuffle_takes_the_concatenation_in(target):
+    nodes = [*FIRST, helper.make_node("Reshape", ["c", "five"], ["s"]), helper.make_node("Transpose", ["s"], ["t"], perm=[0, 2, 1, 3, 4]),
+             helper.make_node("Reshape", ["t", "four"], ["u"]), helper.make_node("MaxPool", ["u"], ["y"], kernel_shape=[2, 2])]
+    net = network(nodes, SHAPES, [1, 16, 14, 14], given={"five": np.array([1, 2, 32, 14, 14]), "four": np.array([1, 64, 14, 14])})
+    assert len(concatenations(net, target)) == 1
+    check(net, target)
