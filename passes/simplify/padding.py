@@ -35,7 +35,8 @@ class Padding(Rewrite):
         if grid is None or not merged_work(grid, conv.source, conv.result).pays_instead_of(conv.work):
             return None
         whole = conv.kernel()
-        kernel = Kernel(grid, whole.weight[(..., *(slice(each.start, each.stop) for each in taps))], whole.bias)
+        places = [slice(None), slice(None), *(slice(each.start, each.stop) for each in taps)]
+        kernel = Kernel(grid, whole.weight[tuple(places)], whole.bias)
         name = node.name
         return name if replace_by_layer(conv.result, conv.source, kernel, node, False) else None
 
