@@ -3,7 +3,7 @@
     parallel task (image, block of output channels, lines)              of tile.rows lines; (image, lines) where `weights_inner`
         line, tile of a row                                             with all blocks of output channels in it where `weights_inner`
             kernel row, kernel column, four input channels
-                unrolled pixels x vectors, lanes and products           the register tile: an instruction for each vector (`dot_products`)
+                unrolled pixels x vectors, lanes and products           the register tile: an instruction a vector (`dot_products.py`)
             unrolled pixels x vectors, vectorised lanes                 the epilogue, fused into the store
 
 Kernel rows that meet nothing but padding are computed: their pixels are not 0 but the zero point.
