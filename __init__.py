@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from .runner.inspect import inspect
     from .runner.simplify import Simplification, simplify
     from .runner.verification import verify
-    from .runtime.artifact import Artifact, load
+    from .runtime.artifact import Artifact
+    from .runtime.loading import load
     from .search.budget import Budget
     from .search.compress import compress
     from .search.compression import Compression
@@ -51,7 +52,7 @@ _HOMES = {
     "compress": "search.compress",
     "doctor": "runner.doctor.doctor",
     "inspect": "runner.inspect",
-    "load": "runtime.artifact",
+    "load": "runtime.loading",
     "simplify": "runner.simplify",
     "tune": "tuning.tune",
     "verify": "runner.verification",

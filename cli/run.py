@@ -58,7 +58,7 @@ def run(
 def _loaded(artifact: Path, threads: int | None, device: str | None, say: Progress) -> Iterator[Artifact]:
     """The network, here or on a device. Without one nothing but the runtime is imported."""
     if device is None:
-        from ..runtime.artifact import load
+        from ..runtime.loading import load
 
         yield load(artifact, threads)
         return

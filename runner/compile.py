@@ -21,6 +21,7 @@ from ..support.files.temporary import TemporaryFolder
 from ..support.progress import Progress, reporter
 from .build import Built, Variant, build_library, describe_target, make_variant, read_plan, require_compiler, with_threads
 from .check_reading import check_images, check_reading, verification_inputs
+from .compile_sizes import compile_sizes, split_sizes
 from .data import Data
 from .devices.artifacts import load_if_here, load_on
 from .devices.choose import opened, target_on
@@ -99,7 +100,8 @@ def compile(  # noqa: A001 - the verb of the public API
         Called with a few words when a step begins, and with what is done of it; see `progress.Progress`.
     **reading
         How to read the model: ``input_shapes``, ``batch``, ``example_inputs`` (for an nn.Module) and the other attributes of
-        `frontends.Reading`.
+        `frontends.Reading`. Of ``batch`` there may be several, ``(1, 4, 16)``, and a sequence of ``input_shapes``: the artifact is for all
+        of these sizes then, and puts other batches together from them (`runner.compile_sizes`).
 
     Returns
     -------
@@ -116,7 +118,8 @@ def compile(  # noqa: A001 - the verb of the public API
     from ..frontends import Reading
     from ..passes.simplify.network import load as load_network
 
-    options = Reading.of("compile", reading)
+    readings = split_sizes(reading)
+    options = [Reading.of("compile", each) for each in readings]
     say = reporter(progress)
     require_compiler()
     with target_on(device, target, say) as (chosen, where):
@@ -124,12 +127,14 @@ def compile(  # noqa: A001 - the verb of the public API
         given, plan, points = plan, read_plan(plan), read_choices(choices)
         logs = None if isinstance(tune_log, bool) else named_folder(tune_log)
         say("reading the network")
-        network = load_network(model, **reading)
+        networks = [load_network(model, **each) for each in readings]
+        sources = [_source(model, each) for each in options]
         with protect(model, given, data, None if isinstance(choices, Mapping) else choices, logs):
-            return compile_network(
-                network, chosen, output, plan=plan, threads=threads, data=data, tolerance=tolerance, device=where, choices=points,
-                tune_log=tune_log, source=_source(model, options), progress=progress,
-            )  # fmt: skip
+            how = {"plan": plan, "threads": threads, "data": data, "tolerance": tolerance, "device": where, "choices": points,
+                   "tune_log": tune_log, "progress": progress}
+            if len(networks) == 1:
+                return compile_network(networks[0], chosen, output, source=sources[0], **how)
+            return compile_sizes(networks, chosen, output, compile_network, sources, **how)
 
 
 def compile_network(
