@@ -18,7 +18,8 @@ TargetOption = Annotated[
 InputShape = Annotated[
     list[str] | None,
     typer.Option(
-        "--input-shape", help="Fix the size of a dynamic input. Given again for the same input: another size (compile).", metavar="NAME=1,3,224,224"
+        "--input-shape", help="Fix the size of a dynamic input. Given again for the same input: another size (compile).",
+        metavar="NAME=1,3,224,224",
     ),
 ]
 
@@ -106,6 +107,6 @@ def _shapes(options: list[str] | None) -> dict[str, tuple[int, ...]] | list[dict
     times = max(map(len, given.values()), default=0)
     for name, shapes in given.items():
         if len(shapes) not in (1, times):
-            raise TenfoldError(f"--input-shape {name}: it is given {len(shapes)} times, another input {times} times: give it once, or as often")
+            raise TenfoldError(f"--input-shape {name}: given {len(shapes)} times, another input {times} times: give it once, or as often")
     each_time = [{name: shapes[number % len(shapes)] for name, shapes in given.items()} for number in range(times)]
     return each_time if times > 1 else each_time[0] if each_time else None

@@ -18,7 +18,7 @@ NUMBERS = range(1, MOST_SIZES + 1)
 
 
 def fault(folder: Path) -> str | None:
-    """Why a folder is no artifact, of this or an earlier format: what a manifest in it lacks, or a file that is not the one of its manifest."""
+    """Why a folder is no artifact, of this or an earlier format: what a manifest lacks, or a file that is not the one of its manifest."""
     if not (folder / MANIFEST).exists():
         return f"there is no {MANIFEST}"
     return next(filter(None, (_fault(folder, number) for number in NUMBERS)), None)

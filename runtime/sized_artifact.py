@@ -36,6 +36,7 @@ class SizedArtifact(Artifact):
 
     @property
     def sizes(self) -> tuple[Artifact, ...]:
+        """See `Artifact.sizes`."""
         return self._sizes
 
     def record(self, inputs: Array | Mapping[str, Array]) -> list[tuple[str, Any, tuple[Any, ...]]]:
@@ -53,9 +54,8 @@ class SizedArtifact(Artifact):
         return with_tensors(inputs, self._run(number, arrays) if number is not None else self._in_pieces(arrays))
 
     def _converted_all(self, values: list[Array]) -> list[np.ndarray]:
-        return [
-            value if isinstance(value, np.ndarray) else self._converted(port, value) for port, value in zip(self.inputs, values, strict=True)
-        ]
+        pairs = zip(self.inputs, values, strict=True)
+        return [value if isinstance(value, np.ndarray) else self._converted(port, value) for port, value in pairs]
 
     def _run(self, number: int, arrays: list[np.ndarray]) -> list[np.ndarray]:
         return self._sizes[number].compute(arrays)

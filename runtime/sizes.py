@@ -4,10 +4,10 @@
     model.2.so, weights.2.bin, manifest.2.json     the second, and so on
     sizes.json                                     which files belong together
 
-Every manifest is an ordinary one. The weights of all sizes lie in weights.bin, those of the same bytes once: it is mapped once. weights.2.bin
-is the table of the second size alone, whose offsets point into weights.bin (`weights.write_together`). So whatever reads one artifact
-reads the first size, and `extract` makes an ordinary artifact of any. sizes.json names the SHA-256 of each library and each file of
-weights, which have to be those of the manifests: files of another compilation are found out.
+Every manifest is an ordinary one. The weights of all sizes lie in weights.bin, those of the same bytes once: it is mapped once.
+weights.2.bin is the table of the second size alone, whose offsets point into weights.bin (`weights.write_together`). So whatever reads one
+artifact reads the first size, and `extract` makes an ordinary artifact of any. sizes.json names the SHA-256 of each library and each file
+of weights, which have to be those of the manifests: files of another compilation are found out.
 """
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ..support.errors import TenfoldError
 from ..support.files.json_text import read_json
@@ -181,10 +180,8 @@ def extract(folder: Path, number: int, output: Path) -> Path:
     shutil.copyfile(library, output / manifest.library)
     if (folder / numbered(REFERENCE, number)).exists():
         shutil.copyfile(folder / numbered(REFERENCE, number), output / REFERENCE)
-    write_weights(
-        output / WEIGHTS, contents.weights, contents.places, contents.destinations, contents.steps, contents.pieces
-    )
-    own: Any = replace(manifest, weights_sha256=sha256_of(output / WEIGHTS))
+    write_weights(output / WEIGHTS, contents.weights, contents.places, contents.destinations, contents.steps, contents.pieces)
+    own = replace(manifest, weights_sha256=sha256_of(output / WEIGHTS))
     (output / MANIFEST).write_text(own.to_json(), encoding="utf-8")
     return output
 
