@@ -150,9 +150,13 @@ def compile_network(
     choices: Mapping[str, Point] | None = None,
     tune_log: TuneLogs = True,
     source: dict[str, Any] | None = None,
+    packed: dict[str, list[Point]] | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
-    """`compile` for a network that is read already; `source` says how (`Manifest.source`), without the tolerance."""
+    """`compile` for a network that is read already; `source` says how (`Manifest.source`), without the tolerance.
+
+    `packed` is of other sizes of the network, see `build.build_library`.
+    """
     say = reporter(progress)
     require_compiler()
     target = with_threads(target, threads)
@@ -169,7 +173,7 @@ def compile_network(
     with opened(device, described, say) as (where, _), output_folder(output, ARTIFACT) as folder:
         say("compiling")
         tuned = Tuned(tune_log, target, where)
-        built = build_library(variant.mod, target, folder, say, choices, tuned)
+        built = build_library(variant.mod, target, folder, say, choices, tuned, packed)
         tuned.warn(built)
         manifest = _manifest(variant, target, folder, built, {**(source or _source(None, None)), "tolerance": tolerance})
         manifest = replace(manifest, tuning=tuned.facts(built))

@@ -100,10 +100,11 @@ def compile_sizes(
         holder = TemporaryFolder()
         output = holder.path / "artifact"
     progress = how.pop("progress", None)
+    packed: dict[str, Any] = {}  # how each size has packed its weights: the next ones read the same forms where that costs little
     with TemporaryFolder() as work:
         folders = [work / str(number) for number in range(len(networks))]
         for folder, name, network, source in zip(folders, names, networks, sources, strict=True):
-            compile_network(network, target, folder, source=source, progress=_prefixed(progress, name), **how)
+            compile_network(network, target, folder, source=source, packed=packed, progress=_prefixed(progress, name), **how)
         independent = are_independent(networks, how.get("tolerance"))
         with output_folder(output, ARTIFACT) as together:
             join(folders, together, independent)

@@ -1,7 +1,7 @@
 """The kernels of fully connected layers: a matrix times many vectors, one vector, or one vector through several layers."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,6 +43,18 @@ class DenseKernel(Kernel):
         tile = self.tile
         return {"pixels": tile.pixels, "vectors": tile.vectors, "rows": ALL_LINES if tile.rows >= self._count else tile.rows,
                 "weights_inner": tile.weights_inner, "parallel": tile.parallel, "prefetch": tile.prefetch}
+
+    @property
+    def packing(self) -> tuple[str, Point]:
+        return f"dense {self.layer.channels} filters {self.layer.filters}", {"vectors": self.tile.vectors}
+
+    def packed_as(self, knobs: Point) -> Iterator[Point]:
+        """Any number of pixels in a register tile."""
+        space = self.space()
+        for pixels in range(1, self.target.vector_registers):
+            point = {**self.point, **knobs, "pixels": pixels}
+            if point in space:
+                yield point
 
     def space(self) -> Space:
         layer, target, own = self.layer, self.target, self.point

@@ -115,6 +115,20 @@ def test_images_that_depend_on_each_other_are_not_put_together(tmp_path):
         net(x)
 
 
+@pytest.mark.parametrize("price", [0.0, 1e9])
+def test_a_weight_has_the_form_of_the_first_size_if_that_is_not_too_dear(tmp_path, monkeypatch, price):
+    """Both sizes of the dense layer read one weight then, on any machine."""
+    monkeypatch.setattr("tenfold.schedules.backend.PACKED_ALIKE", price)
+    model = tiny_network(features=32, classes=130, batch="N")
+    net = tenfold.compile(model, output=tmp_path / "out", batch=(2, 24), tune_log=False)
+    points = [next(point for workload, point in size.manifest.choices.items() if "dense" in workload) for size in net.sizes]
+    if price:
+        assert points[0]["vectors"] == points[1]["vectors"] and Sizes.read(tmp_path / "out").saved >= 4 * 130 * 512
+    else:
+        alone = tenfold.compile(model, batch=24, tune_log=False)
+        assert net.sizes[1].manifest.choices == alone.manifest.choices
+
+
 def test_a_batch_that_the_model_fixes(tiny_file, tmp_path):
     with pytest.raises(TenfoldError, match="a batch of 4 is not possible: the sizes are fixed"):
         tenfold.compile(tiny_file, output=tmp_path / "out", batch=(1, 4))
