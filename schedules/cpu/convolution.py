@@ -5,7 +5,7 @@ another algorithm, too.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
 from math import ceil
@@ -69,20 +69,6 @@ class DirectKernel(ConvolutionKernel):
         rows = ALL_LINES if self.tile.rows >= count else self.tile.rows
         tile = self.tile
         return {"algorithm": "direct", "merged": self.merged, **_fields(tile), "rows": rows}
-
-    @property
-    def packing(self) -> tuple[str, Point]:
-        geometry = self.convolution.geometry
-        layer = f"conv2d {self.convolution.channels} filters {geometry.filters} kernel {geometry.kernel} groups {geometry.groups}"
-        return layer, {"algorithm": "direct", "merged": self.merged, "vectors": self.tile.vectors}
-
-    def packed_as(self, knobs: Point) -> Iterator[Point]:
-        """Any number of pixels in a register tile."""
-        space = self.space()
-        for pixels in range(1, self.target.vector_registers):
-            point = {**self.point, **knobs, "pixels": pixels}
-            if point in space:
-                yield point
 
     @property
     def merged_convolution(self) -> ConvWorkload:

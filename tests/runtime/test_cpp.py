@@ -443,7 +443,7 @@ def test_a_table_of_another_size_is_checked_against_the_weights(checks, tmp_path
     folder = tmp_path / "net"
     tenfold.compile(tmp_path / "net.onnx", output=folder, batch=(1, 4))
     table = np.frombuffer((folder / "weights.2.bin").read_bytes(), "<i8").copy()
-    # magic, bytes, tensors, steps, pieces; then the output: five words and its two sizes; then the first weight, whose offset is its fourth.
+    # magic, bytes, tensors, steps, pieces; then the output: five words and two sizes; then the first weight: its fourth word is the offset.
     at = 5 + 7 + 3
     assert table[at - 3] == 0
     table[at] = (folder / "weights.bin").stat().st_size // 64 * 64
