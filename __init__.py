@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from .runner.quantize.settings import QuantizationSettings
     from .runner.simplify import Simplification, simplify
     from .runner.verification import verify
-    from .runtime.artifact import Artifact, load
+    from .runtime.artifact import Artifact
+    from .runtime.loading import load
     from .search.budget import Budget
     from .search.compress import compress
     from .search.compression import Compression
@@ -56,7 +57,7 @@ _HOMES = {
     "compress": "search.compress",
     "doctor": "runner.doctor.doctor",
     "inspect": "runner.inspect",
-    "load": "runtime.artifact",
+    "load": "runtime.loading",
     "quantize": "runner.quantize.quantize",
     "simplify": "runner.simplify",
     "tune": "tuning.tune",

@@ -75,8 +75,36 @@ def compile(
     )
     manifest, seconds = artifact.manifest, time.perf_counter() - begin
     content = {"output": str(output), "seconds": round(seconds, 3), "manifest": json.loads(manifest.to_json())}
-    facts = [*fact_lines(manifest), f"wrote     {output} ({size(manifest.bytes)}) in {seconds:.1f} s"]
+    facts, written = list(fact_lines(manifest)), manifest.bytes
+    if len(artifact.sizes) > 1:
+        facts, written = list(sizes_lines(output)), sum(file.stat().st_size for file in output.iterdir())
+        content["sizes"] = [json.loads(each.manifest.to_json()) for each in artifact.sizes]
+    facts.append(f"wrote     {output} ({size(written)}) in {seconds:.1f} s")
     return Answer([*facts, *_doubt(artifact, output)], content)
+
+
+def sizes_lines(folder: Path) -> Iterator[str]:
+    """The facts of each size of an artifact, and what they share."""
+    from ..runtime.sizes import read_manifests, shapes_text
+
+    for number, manifest in enumerate(read_manifests(folder)):
+        yield f"size      {shapes_text(manifest)}"
+        yield from (line for line in fact_lines(manifest) if not number or not line.startswith(("target ", "threads ")))
+    yield from shared_lines(folder)
+
+
+def shared_lines(folder: Path) -> Iterator[str]:
+    """What the sizes of an artifact share."""
+    from ..runner.report import size
+    from ..runtime.manifest import WEIGHTS
+    from ..runtime.sizes import Sizes
+
+    together = Sizes.read(folder)
+    assert together is not None  # several manifests
+    stored = (folder / WEIGHTS).stat().st_size
+    yield f"weights   {size(stored)} for all sizes, where a file for each would make {size(stored + together.saved)}"
+    if not together.independent:
+        yield "          images of a batch depend on each other: no other batch is put together from these"
 
 
 def fact_lines(manifest: Manifest) -> Iterator[str]:

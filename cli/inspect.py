@@ -10,7 +10,7 @@ import typer
 from ..support.errors import TenfoldError
 from .answer import Answer
 from .app import command
-from .compile import fact_lines
+from .compile import fact_lines, shared_lines
 from .options import Keywords
 from .work import Work
 
@@ -44,10 +44,14 @@ def _artifact(work: Work, folder: Path, reading: Keywords) -> Answer:
         option = {"input_shapes": "input-shape", "simplify": "no-simplify"}.get(given[0], given[0])
         raise TenfoldError(f"--{option} says how to read a model, and {folder} is an artifact: leave it out")
     work.say("reading the artifact")
-    from ..runner.inspect_artifact import inspect_artifact, kernels_table
+    from ..runner.inspect_artifact import inspect_sizes, kernels_table
+    from ..runtime.sizes import shapes_text
 
-    found = inspect_artifact(folder)
-    return Answer([*_lines(found), kernels_table(found)], found.to_dict())
+    found = inspect_sizes(folder)
+    if len(found) == 1:
+        return Answer([*_lines(found[0]), kernels_table(found[0])], found[0].to_dict())
+    parts = [part for each in found for part in (f"size      {shapes_text(each.manifest)}", *_lines(each), kernels_table(each))]
+    return Answer([*parts, *shared_lines(folder)], {**found[0].to_dict(), "sizes": [each.to_dict() for each in found]})
 
 
 def _lines(found: ArtifactInspection) -> Iterator[str]:

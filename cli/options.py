@@ -17,9 +17,31 @@ TargetOption = Annotated[
 ]
 InputShape = Annotated[
     list[str] | None,
-    typer.Option("--input-shape", help="Fix the size of a dynamic input; may be given several times.", metavar="NAME=1,3,224,224"),
+    typer.Option(
+        "--input-shape", help="Fix the size of a dynamic input. Given again for the same input: another size (compile).",
+        metavar="NAME=1,3,224,224",
+    ),
 ]
-Batch = Annotated[int | None, typer.Option("--batch", help="The first size of inputs that leave it open; default: 1.", metavar="N", min=1)]
+
+
+def _batches(text: str) -> int | tuple[int, ...]:
+    """``4``, or ``1,4,16``."""
+    try:
+        sizes = tuple(int(size) for size in text.split(","))
+    except ValueError:
+        sizes = ()
+    if not sizes or min(sizes) < 1:
+        raise typer.BadParameter(f"{text!r} is no batch: write 4, or for several sizes 1,4,16, all 1 or more")
+    return sizes if len(sizes) > 1 else sizes[0]
+
+
+Batch = Annotated[
+    Any,
+    typer.Option(
+        "--batch", help="The first size of inputs that leave it open; default: 1. Several, such as 1,4,16: an artifact for all (compile).",
+        metavar="N", parser=_batches,
+    ),
+]
 Outputs = Annotated[
     list[str] | None,
     typer.Option("--outputs", help="Cut the network after this value; may be given several times.", metavar="NAME"),
@@ -55,7 +77,7 @@ Keywords = dict[str, Any]
 
 
 def reading_keywords(
-    input_shape: list[str] | None, batch: int | None, outputs: list[str] | None, trust: bool, no_simplify: bool
+    input_shape: list[str] | None, batch: int | tuple[int, ...] | None, outputs: list[str] | None, trust: bool, no_simplify: bool
 ) -> Keywords:
     """The options of `READING` as the API has them: the attributes of `frontends.Reading`.
 
@@ -70,15 +92,21 @@ def reading_keywords(
     }  # fmt: skip
 
 
-def _shapes(options: list[str] | None) -> dict[str, tuple[int, ...]] | None:
-    """``["x=1,3,224,224"]`` -> ``{"x": (1, 3, 224, 224)}``."""
-    shapes = {}
+def _shapes(options: list[str] | None) -> dict[str, tuple[int, ...]] | list[dict[str, tuple[int, ...]]] | None:
+    """``["x=1,3,224,224"]`` -> ``{"x": (1, 3, 224, 224)}``; where inputs are given several times, such a dict for each time."""
+    given: dict[str, list[tuple[int, ...]]] = {}
     for option in options or ():
         name, _, sizes = option.rpartition("=")
         try:
-            shapes[name] = tuple(int(size) for size in sizes.split(","))
+            shape = tuple(int(size) for size in sizes.split(","))
         except ValueError:
-            shapes[name] = ()
-        if not name or not shapes[name] or min(shapes[name]) < 1:
+            shape = ()
+        if not name or not shape or min(shape) < 1:
             raise TenfoldError(f"--input-shape {option}: write it as NAME=1,3,224,224, all sizes 1 or more")
-    return shapes or None
+        given.setdefault(name, []).append(shape)
+    times = max(map(len, given.values()), default=0)
+    for name, shapes in given.items():
+        if len(shapes) not in (1, times):
+            raise TenfoldError(f"--input-shape {name}: given {len(shapes)} times, another input {times} times: give it once, or as often")
+    each_time = [{name: shapes[number % len(shapes)] for name, shapes in given.items()} for number in range(times)]
+    return each_time if times > 1 else each_time[0] if each_time else None

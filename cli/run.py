@@ -40,7 +40,7 @@ def run(
             raise TenfoldError(f"{output}: the outputs are written as .npz: give a name that ends in it")
         destination(output)
     with _loaded(artifact, threads, device, work.say) as network:
-        if network.manifest.verification is None:
+        if any(size.manifest.verification is None for size in network.sizes):
             work.remark(f"{artifact}: it was never verified: tenfold verify {artifact} does that")
         work.say("reading the inputs")
         feeds = read_arrays(inputs)
@@ -58,7 +58,7 @@ def run(
 def _loaded(artifact: Path, threads: int | None, device: str | None, say: Progress) -> Iterator[Artifact]:
     """The network, here or on a device. Without one nothing but the runtime is imported."""
     if device is None:
-        from ..runtime.artifact import load
+        from ..runtime.loading import load
 
         yield load(artifact, threads)
         return

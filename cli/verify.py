@@ -31,7 +31,15 @@ def verify(
     """Verify a compiled network on the device that runs it, and note that in its manifest."""
     work.say("loading the artifact")
     from ..runner import verification
+    from ..runtime.manifest import MANIFEST
+    from ..runtime.sizes import numbered, read_manifests, shapes_text
 
-    manifest = verification.verify(folder, model, device=device, data=data, tolerance=tolerance, trust=trust, progress=work.say)
-    content = {"artifact": str(folder), "verification": json.loads(manifest.to_json())["verification"]}
-    return Answer([*verified_lines(manifest), f"wrote     {folder / 'manifest.json'}"], content)
+    verification.verify(folder, model, device=device, data=data, tolerance=tolerance, trust=trust, progress=work.say)
+    manifests = read_manifests(folder)
+    found = [json.loads(manifest.to_json())["verification"] for manifest in manifests]
+    content = {"artifact": str(folder), "verification": found[0], **({"sizes": found} if len(found) > 1 else {})}
+    lines = []
+    for number, manifest in enumerate(manifests, 1):
+        lines += [f"size      {shapes_text(manifest)}"] * (len(manifests) > 1) + list(verified_lines(manifest))
+        lines.append(f"wrote     {folder / numbered(MANIFEST, number)}")
+    return Answer(lines, content)

@@ -41,6 +41,8 @@ class Reading:
     simplify: bool = True
 
     def __post_init__(self) -> None:
+        if isinstance(self.batch, list | tuple) or isinstance(self.input_shapes, list | tuple):
+            raise TenfoldError("several sizes at once are for compile: give one batch, and one shape of each input")
         if self.batch is not None and (isinstance(self.batch, bool) or not isinstance(self.batch, int) or self.batch < 1):
             raise TenfoldError(f"batch must be a whole number of 1 or more, not {self.batch!r}")
         if self.outputs is not None and (isinstance(self.outputs, str) or not self.outputs):

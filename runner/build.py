@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..frontends import Network
     from ..frontends.reference import Reference
     from ..passes.kernel_calls import LayerWeights
-    from ..schedules.backend import Backend
+    from ..schedules.backend import Backend, KernelChoices
     from ..schedules.space import Point
     from ..targets import Target
 
@@ -126,7 +126,8 @@ class Built:
 
 
 def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Progress | None = None,
-                  wanted: Mapping[str, Point] | None = None, tuned: Mapping[str, Point] | None = None) -> Built:
+                  wanted: Mapping[str, Point] | None = None, tuned: Mapping[str, Point] | None = None,
+                  packed: dict[str, list[Point]] | None = None) -> Built:
     """Compile a Relax module: code to model.so (of a GPU: model.cuda), weights to weights.bin.
 
     Parameters
@@ -140,6 +141,8 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Pro
         What kernels are built from, by workload, where it is not the model's choice.
     tuned : mapping of str to Point, optional
         Likewise, of a tuner's records, where nothing is wanted. What can't be built any more is passed over.
+    packed : dict of str to list of Point, optional
+        How other sizes of the network have packed their weights (`KernelChoices.packed`); this one is added.
 
     Raises
     ------
@@ -150,19 +153,19 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Pro
     from ..codegen.batch_split import count_pieces
     from ..codegen.code import check_tools, write_code
     from ..codegen.external_memory import externalize_memory
-    from ..schedules.backend import KernelChoices, backend_of
+    from ..schedules.backend import backend_of
     from ..schedules.driver import UnscheduledWarning
 
     check_tools(target)  # before the work that takes long
     say = reporter(progress)
-    backend = backend_of(target, KernelChoices(wanted or {}, {} if tuned is None else tuned))
+    backend = backend_of(target, _choices(wanted, tuned, packed))
     pieces = count_pieces(mod, backend)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnscheduledWarning)
         lowered, weights = _lowered(_piece(mod, pieces), backend, say)
         external, memory = externalize_memory(lowered)
         if pieces > 1 and not memory.steps:  # only a straight line of kernels is run piece by piece
-            pieces, backend = 1, backend_of(target, KernelChoices(wanted or {}, {} if tuned is None else tuned))
+            pieces, backend = 1, backend_of(target, _choices(wanted, tuned, packed))
             lowered, weights = _lowered(mod, backend, say)
             external, memory = externalize_memory(lowered)
     for warning in caught:
@@ -185,6 +188,16 @@ def _quantized(computed_in: Mapping[str, str]) -> dict[str, Any] | None:
         return None
     reasons = {layer: why for layer, why in computed_in.items() if why != INT8}
     return {INT8: tuple(layer for layer in computed_in if layer not in reasons), FLOAT32: reasons}
+
+
+def _choices(
+    wanted: Mapping[str, Point] | None, tuned: Mapping[str, Point] | None, packed: dict[str, list[Point]] | None
+) -> KernelChoices:
+    from ..schedules.backend import KernelChoices
+
+    others = {} if packed is None else packed
+    forms = {layer: list(points) for layer, points in others.items()}
+    return KernelChoices(wanted or {}, {} if tuned is None else tuned, forms=forms, packed=others)
 
 
 def program_of(mod: tvm.IRModule, built: Built, folder: Path, threads: int) -> Program:

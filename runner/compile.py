@@ -24,6 +24,7 @@ from ..support.progress import Progress, reporter
 from ..targets import CpuTarget, GpuTarget
 from .build import Built, Variant, build_library, describe_target, make_variant, read_plan, require_compiler, with_threads
 from .check_reading import check_images, check_reading, verification_inputs
+from .compile_sizes import compile_sizes, split_sizes
 from .data import Data
 from .devices.artifacts import load_if_here, load_on
 from .devices.choose import opened, target_on
@@ -111,7 +112,8 @@ def compile(  # noqa: A001 - the verb of the public API
         Called with a few words when a step begins, and with what is done of it; see `progress.Progress`.
     **reading
         How to read the model: ``input_shapes``, ``batch``, ``example_inputs`` (for an nn.Module) and the other attributes of
-        `frontends.Reading`.
+        `frontends.Reading`. Of ``batch`` there may be several, ``(1, 4, 16)``, and a sequence of ``input_shapes``: the artifact is for all
+        of these sizes then, and puts other batches together from them (`runner.compile_sizes`).
 
     Returns
     -------
@@ -128,7 +130,8 @@ def compile(  # noqa: A001 - the verb of the public API
     from ..frontends import Reading
     from ..passes.simplify.network import load as load_network
 
-    options = Reading.of("compile", reading)
+    readings = split_sizes(reading)
+    options = [Reading.of("compile", each) for each in readings]
     say = reporter(progress)
     require_compiler()
     with target_on(device, target, say) as (chosen, where):
@@ -143,16 +146,22 @@ def compile(  # noqa: A001 - the verb of the public API
         given, plan, points = plan, read_plan(plan), read_choices(choices)
         logs = None if isinstance(tune_log, bool) else named_folder(tune_log)
         say("reading the network")
-        network = load_network(model, **reading)
+        networks = [load_network(model, **each) for each in readings]
+        if len(networks) > 1 and (quantized or made is not None):
+            what = "--precision int8" if quantized else "--size"
+            raise TenfoldError(f"{what} is for one size: leave the others out"
+                               + ", or quantize the network first (tenfold quantize) and compile that" * quantized)
         if quantized:
-            network = _quantized(network, data, progress)
+            networks = [_quantized(networks[0], data, progress)]
         if made is not None:
-            network = _clustered(network, made, data, say)
+            networks = [_clustered(networks[0], made, data, say)]
+        sources = [_source(*((model, each) if network.from_file else (None, None))) for network, each in zip(networks, options, strict=True)]
         with protect(model, given, data, None if isinstance(choices, Mapping) else choices, logs):
-            return compile_network(
-                network, chosen, output, plan=plan, threads=threads, data=data, tolerance=tolerance, device=where, choices=points,
-                tune_log=tune_log, source=_source(*((model, options) if network.from_file else (None, None))), progress=progress,
-            )  # fmt: skip
+            how = {"plan": plan, "threads": threads, "data": data, "tolerance": tolerance, "device": where, "choices": points,
+                   "tune_log": tune_log, "progress": progress}
+            if len(networks) == 1:
+                return compile_network(networks[0], chosen, output, source=sources[0], **how)
+            return compile_sizes(networks, chosen, output, compile_network, sources, **how)
 
 
 def compile_network(
@@ -168,9 +177,13 @@ def compile_network(
     choices: Mapping[str, Point] | None = None,
     tune_log: TuneLogs = True,
     source: dict[str, Any] | None = None,
+    packed: dict[str, list[Point]] | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
-    """`compile` for a network that is read already; `source` says how (`Manifest.source`), without the tolerance."""
+    """`compile` for a network that is read already; `source` says how (`Manifest.source`), without the tolerance.
+
+    `packed` is of other sizes of the network, see `build.build_library`.
+    """
     say = reporter(progress)
     require_compiler()
     target = with_threads(target, threads)
@@ -187,7 +200,7 @@ def compile_network(
     with opened(device, described, say) as (where, _), output_folder(output, ARTIFACT) as folder:
         say("compiling")
         tuned = Tuned(tune_log, target, where)
-        built = build_library(variant.mod, target, folder, say, choices, tuned)
+        built = build_library(variant.mod, target, folder, say, choices, tuned, packed)
         tuned.warn(built)
         if network.clustered is not None:
             network.clustered["packed"] = pack_file(folder / WEIGHTS)

@@ -9,6 +9,7 @@ from typing import Any
 from ..runtime.cuda.code_file import CudaCode
 from ..runtime.cuda.resources import KernelResources, resources_of
 from ..runtime.manifest import REFERENCE, WEIGHTS, Manifest
+from ..runtime.sizes import numbered, read_manifests
 from ..support.listing import Listing
 from .devices.artifacts import read_manifest
 from .report import count
@@ -65,16 +66,25 @@ class ArtifactInspection:
         return {"artifact": str(self.folder), "files": self.files, "kernels": kernels, "manifest": json.loads(self.manifest.to_json())}
 
 
+def inspect_sizes(folder: Path) -> list[ArtifactInspection]:
+    """As of `inspect_artifact`, for each size of an artifact."""
+    read_manifest(folder)
+    return [_inspect(folder, number, manifest) for number, manifest in enumerate(read_manifests(folder), 1)]
+
+
 def inspect_artifact(folder: Path) -> ArtifactInspection:
-    """Say what an artifact is. Nothing of it is loaded or run.
+    """Say what an artifact is; of several sizes, the first. Nothing of it is loaded or run.
 
     Raises
     ------
     TenfoldError
         It is none.
     """
-    manifest = read_manifest(folder)
-    names = (manifest.library, WEIGHTS, REFERENCE)
+    return _inspect(folder, 1, read_manifest(folder))
+
+
+def _inspect(folder: Path, number: int, manifest: Manifest) -> ArtifactInspection:
+    names = [numbered(name, number) for name in (manifest.library, WEIGHTS, REFERENCE)]
     files = {name: (folder / name).stat().st_size for name in names if (folder / name).is_file()}
     code = CudaCode.read(folder / manifest.library) if manifest.on_gpu else None
     arch = next((each for each in code.features if each.startswith("sm_")), "") if code else ""

@@ -17,6 +17,7 @@ import numpy as np
 from ..runtime.arrays import read_arrays, write_arrays
 from ..runtime.manifest import REFERENCE, Manifest, Port, sha256_of
 from ..runtime.memory_plan import tensor_bytes
+from ..runtime.sizes import numbered
 from ..support.errors import TenfoldError
 from .tolerance import Tolerance
 
@@ -79,15 +80,22 @@ class KeptReference:
     tolerance: Tolerance
 
     @classmethod
-    def read(cls, folder: Path, manifest: Manifest) -> KeptReference:
+    def read(cls, folder: Path, manifest: Manifest, number: int = 1) -> KeptReference:
         """Read the file of an artifact.
+
+        Parameters
+        ----------
+        folder : Path
+        manifest : Manifest
+        number : int
+            Which of several sizes.
 
         Raises
         ------
         TenfoldError
             There is none, it is not the one of the manifest, or does not fit the network.
         """
-        path, facts = folder / REFERENCE, manifest.reference
+        path, facts = folder / numbered(REFERENCE, number), manifest.reference
         if facts is None:
             raise TenfoldError(f"{folder}: there is no {REFERENCE} in it")
         if not path.is_file():

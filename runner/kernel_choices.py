@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..runtime.manifest import MANIFEST, Manifest
 from ..runtime.manifest_fields import choices
+from ..runtime.sizes import read_manifests
 from ..support.errors import TenfoldError
 from ..support.files.json_text import read_json
 
@@ -32,7 +32,7 @@ def read_choices(given: Mapping[str, Mapping[str, Any]] | str | os.PathLike[str]
         return checked_choices(dict(given))
     path = Path(given)
     if path.is_dir():
-        return Manifest.read(path / MANIFEST).choices
+        return {workload: point for manifest in read_manifests(path) for workload, point in manifest.choices.items()}
     return checked_choices(read_json(path), str(path))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..runtime.artifact import Artifact
 from ..runtime.manifest import MANIFEST, REFERENCE, Manifest, Port
+from ..runtime.sizes import numbered, read_manifests
 from ..support.errors import TenfoldError, VerificationError
 from ..support.files.folder import locked
 from ..support.files.regular import read_regular
@@ -69,7 +70,7 @@ def verify(
     Returns
     -------
     Manifest
-        As it is now.
+        As it is now. Of an artifact of several sizes each is verified, and this is the first one's.
 
     Raises
     ------
@@ -79,31 +80,37 @@ def verify(
         It is wrong. The manifest stays as it was.
     """
     path, say = Path(folder), reporter(progress)
-    manifest = read_manifest(path)
-    before = read_regular(path / MANIFEST)
-    destination(path / MANIFEST)  # what can't be written is told before the work
-    if tolerance is None:
-        tolerance = manifest.source["tolerance"]
-    images = None if data is None else Data.of(data, manifest.inputs)
-    with opened(device, manifest.target, say) as (where, lack):
+    first = read_manifest(path)
+    manifests = read_manifests(path)
+    files = [path / numbered(MANIFEST, number) for number in range(1, len(manifests) + 1)]
+    before = [read_regular(file) for file in files]
+    for file in files:
+        destination(file)  # what can't be written is told before the work
+    images = None if data is None else Data.of(data, first.inputs)
+    done = []
+    with opened(device, first.target, say) as (where, lack):
         if where is None:
             raise TenfoldError(f"{path}: it can't run here: {lack}: {advice(path)}")
-        given = _variant(path, manifest, model, trust, say)
+        given = [_variant(path, number, manifest, model, trust, say) for number, manifest in enumerate(manifests, 1)]
         say(f"loading it on {where.name}")
-        artifact = load_on(where, path)
+        sizes = load_on(where, path).sizes
         say("verifying")
-        if isinstance(given, KeptReference):
-            found = _verify_kept(given, artifact, manifest, where, images, tolerance)
-        else:
-            if images is not None:
-                check_images(images, given.network)
-            found = verify_variant(given, artifact, where, images, tolerance)
-    done = replace(manifest, verification=found)
+        for manifest, artifact, expected in zip(manifests, sizes, given, strict=True):
+            asked = manifest.source["tolerance"] if tolerance is None else tolerance
+            if isinstance(expected, KeptReference):
+                found = _verify_kept(expected, artifact, manifest, where, images, asked)
+            else:
+                if images is not None:
+                    check_images(images, expected.network)
+                found = verify_variant(expected, artifact, where, images, asked)
+            done.append(replace(manifest, verification=found))
     with locked(path):
-        if read_regular(path / MANIFEST) != before:
-            raise TenfoldError(f"{path / MANIFEST}: it was changed while this ran: nothing was written")
-        write_text(path / MANIFEST, done.to_json())
-    return done
+        for file, content in zip(files, before, strict=True):
+            if read_regular(file) != content:
+                raise TenfoldError(f"{file}: it was changed while this ran: nothing was written")
+        for file, manifest in zip(files, done, strict=True):
+            write_text(file, manifest.to_json())
+    return done[0]
 
 
 def verify_variant(
@@ -169,7 +176,7 @@ def _verify_kept(
     return {"device": device.describe(), **found.to_dict()}
 
 
-def _variant(folder: Path, manifest: Manifest, model: Any, trust: bool, say: Progress) -> Variant | KeptReference:
+def _variant(folder: Path, number: int, manifest: Manifest, model: Any, trust: bool, say: Progress) -> Variant | KeptReference:
     """What an artifact is compared with."""
     named = manifest.source["path"]
     if model is not None:
@@ -183,7 +190,7 @@ def _variant(folder: Path, manifest: Manifest, model: Any, trust: bool, say: Pro
         if network.sha256 == manifest.model_sha256:
             return _fitting(folder, manifest, network)
     if kept:
-        return KeptReference.read(folder, manifest)
+        return KeptReference.read(folder, manifest, number)
     what = "it was compiled from no file" if named is None else f"{named} is not there, or is another model by now"
     raise TenfoldError(f"{folder}: there is nothing to compare it with: {what}, and there is no {REFERENCE}: give the model with --model")
 

@@ -1,31 +1,22 @@
 """An artifact: a folder with a compiled network and its manifest, and what it takes to run it."""
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from ..support.errors import TenfoldError
-from ..support.files.regular import reason
 from ..support.interrupts import disguised
 from . import loaded_network
 from .cuda.arrays import is_on_gpu
 from .cuda.calls import run_in_place
 from .cuda.machine import GpuMachine
-from .machines import open_machine
-from .manifest import MANIFEST, WEIGHTS, Manifest, Port, sha256_of
-from .manifest_fields import MOST_THREADS
-from .requirements import check_target
+from .manifest import Manifest, Port
 from .tensors import as_array, as_tensor, is_tensor
-from .weights import map_file, map_weights
 
 Array = Any  # ndarray, or torch.Tensor, which is not imported here
-LARGEST = 1 << 40  # bytes of a file: more than any machine has memory for
 
 
 class Runnable(Protocol):
@@ -74,6 +65,11 @@ class Artifact:
         """What runs the network."""
         return self._machine
 
+    @property
+    def sizes(self) -> tuple[Artifact, ...]:
+        """The network in each size that it was compiled for: most artifacts have one."""
+        return (self,)
+
     def __call__(self, inputs: Array | Mapping[str, Array]) -> Array | list[Array]:
         """Run the network.
 
@@ -116,6 +112,10 @@ class Artifact:
         values = self._in_order(inputs)
         if isinstance(self._machine, GpuMachine) and any(map(is_on_gpu, values)):
             return self._in_place(self._machine, values)
+        return with_tensors(inputs, self.compute(values))
+
+    def compute(self, values: list[Array]) -> list[np.ndarray]:
+        """The outputs in order, as arrays, for what is given for each input, in order, on the CPU. Raises as a call does."""
         arrays = self._arrays(values)
         try:
             results = self._machine(arrays)
@@ -127,7 +127,7 @@ class Artifact:
             raise self._failure(error) from error
         if len(results) != len(self.outputs):
             raise TenfoldError(f"{self._name}: the compiled code has {len(results)} outputs, its manifest {len(self.outputs)}")
-        return list(map(as_tensor, results)) if _holds_tensor(inputs) else results
+        return results
 
     def _in_place(self, machine: GpuMachine, values: list[Array]) -> list[Array]:
         try:
@@ -190,71 +190,12 @@ class Artifact:
         return f"Artifact({str(self.folder)!r}, target={self.manifest.target['name']!r}, threads={self.threads})"
 
 
+def with_tensors(inputs: Array | Mapping[str, Array], results: list[np.ndarray]) -> list[Array]:
+    """What a call returns: tensors, if any of its inputs is one."""
+    return list(map(as_tensor, results)) if _holds_tensor(inputs) else results
+
+
 def _holds_tensor(inputs: Array | Mapping[str, Array]) -> bool:
     if isinstance(inputs, np.ndarray):
         return False
     return any(map(is_tensor, inputs.values())) if isinstance(inputs, dict | Mapping) else is_tensor(inputs)
-
-
-def load(folder: str | os.PathLike[str], threads: int | None = None, device: int | None = None) -> Artifact:
-    """Load what `compile` wrote.
-
-    Parameters
-    ----------
-    folder : path
-    threads : int, optional
-        Threads of the CPU to run on. Default: those of the manifest, at most the physical cores that this process may use.
-    device : int, optional
-        The GPU to run on, by the driver's count. Default: the first that can run the artifact.
-
-    Raises
-    ------
-    TenfoldError
-        The folder is not an artifact, its library is not the one of the manifest, or it is made for another CPU or GPU than is here.
-    """
-    path = Path(folder)
-    if threads is not None and not 1 <= threads <= MOST_THREADS:
-        raise TenfoldError(f"threads must be between 1 and {MOST_THREADS}, not {threads}")
-    if not os.path.isdir(path):
-        raise TenfoldError(f"{path}: {'this is a file, not an artifact folder' if os.path.exists(path) else 'no such folder'}")
-    manifest = Manifest.read(path / MANIFEST)
-    for name in (manifest.library, WEIGHTS):
-        if not os.path.isfile(path / name):
-            raise TenfoldError(f"{path}: not an artifact: there is no {name} in it")
-        if os.path.getsize(path / name) > LARGEST:
-            raise TenfoldError(f"{path / name}: can't be loaded: it has {os.path.getsize(path / name) >> 40} TB")
-    _check_options(path, manifest, threads, device)
-    check_target(str(path), manifest.target, device)
-    try:
-        mapping = map_file(path / WEIGHTS)
-        _check_files(path, manifest, mapping)
-        contents = map_weights(path / WEIGHTS, mapping)
-        if contents.pieces != manifest.pieces:
-            raise TenfoldError(f"{path}: its manifest and its weights name different pieces of the batch: compile the network again")
-        inputs, outputs = ([(port.shape, port.dtype) for port in ports] for ports in (manifest.inputs, manifest.outputs))
-        threads = threads or loaded_network.default_threads(manifest.threads)
-        machine = open_machine(path, contents, inputs, threads, outputs, device)
-    except (OSError, MemoryError) as error:
-        raise TenfoldError(f"{path}: can't be loaded: {reason(error)}") from None
-    return Artifact(path, manifest, machine)
-
-
-def _check_files(folder: Path, manifest: Manifest, weights: np.ndarray) -> None:
-    """Raise TenfoldError if a file is not the one of the manifest."""
-    with ThreadPoolExecutor(1) as pool:
-        # Takes as long as loading TVM's runtime, so both at once: in one call, which needs no lock of Python's.
-        digest = pool.submit(lambda: hashlib.sha256(weights.data).hexdigest())
-        loaded_network.ffi()
-        library = manifest.library
-        digests = {library: (sha256_of(folder / library), manifest.library_sha256), WEIGHTS: (digest.result(), manifest.weights_sha256)}
-    for name, (found, stated) in digests.items():
-        if found != stated:
-            what = "does not match its manifest (the SHA-256 differs): changed or cut short; compile the network again"
-            raise TenfoldError(f"{folder / name}: {what}")
-
-
-def _check_options(folder: Path, manifest: Manifest, threads: int | None, device: int | None) -> None:
-    if manifest.on_gpu and threads is not None:
-        raise TenfoldError(f"{folder}: threads are for CPUs, and it runs on a GPU: leave them out")
-    if not manifest.on_gpu and device is not None:
-        raise TenfoldError(f"{folder}: it is for a CPU ({manifest.target['name']}), not for GPU {device}: leave device out")

@@ -11,7 +11,8 @@ from .weights import Contents
 
 
 def open_machine(
-    folder: Path, contents: Contents, inputs: Sequence[Tensor], threads: int, outputs: Sequence[Tensor], gpu: int | None = None
+    folder: Path, contents: Contents, inputs: Sequence[Tensor], threads: int, outputs: Sequence[Tensor], gpu: int | None = None,
+    library: str = LIBRARY,
 ) -> Machine | GpuMachine:
     """Load the code of a network.
 
@@ -27,6 +28,8 @@ def open_machine(
         Of the CPU.
     gpu : int, optional
         By the driver's count. Default: the first that can run the code.
+    library : str
+        The file with the code for a CPU.
 
     Raises
     ------
@@ -35,4 +38,4 @@ def open_machine(
     """
     if (folder / CUDA_LIBRARY).exists():
         return GpuMachine(folder / CUDA_LIBRARY, contents, inputs, outputs, gpu)
-    return Machine(folder / LIBRARY, contents, inputs, threads, outputs)
+    return Machine(folder / library, contents, inputs, threads, outputs)

@@ -13,12 +13,16 @@ outputs instead. Tensors come in the order in which ``main`` takes them, after i
 A network without steps is not a straight line of kernels, see `codegen.call_list`. The batch is run in so many equal pieces, one after
 the other: tensors and steps are those of one piece. The file is mapped, not read: weights are in
 memory once, and processes share them. A packed file (`packed_weights`) is unpacked into memory instead.
+
+Several networks may have their weights in one file (`write_together`), which is the first one's: of each other network there is a file that
+is a table alone, and whose offsets count from the start of that one.
 """
 from __future__ import annotations
 
+import hashlib
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -47,7 +51,7 @@ class Contents:
     Attributes
     ----------
     mapping : ndarray of uint8
-        The file; of a packed one what it unpacks to.
+        The file that the weights are in; of a packed one what it unpacks to.
     weights : tuple of ndarray
         Views of it.
     places : tuple of Place
@@ -93,28 +97,70 @@ def write_weights(
     pieces : int
         Parts that the batch runs in.
     """
-    outputs = [_Entry(OUTPUT, np.dtype(each.dtype), each.shape, each.position) for each in destinations]
-    kept = [_Entry(WEIGHT, array.dtype, array.shape, 0) for array in weights]
-    arena = [_Entry(ARENA, np.dtype(place.dtype), place.shape, place.offset) for place in places]
-    calls = b"".join(_packed(step) for step in steps)
-    table = WORD * (HEADER + sum(entry.words for entry in (*outputs, *kept, *arena))) + len(calls)
-    start = offset = -(-table // PAGE) * PAGE
-    for index, entry in enumerate(kept):
-        kept[index] = _Entry(WEIGHT, entry.dtype, entry.shape, offset)
-        offset = aligned(offset + weights[index].nbytes)
-    with open(path, "wb") as file:
-        file.write(struct.pack(f"<{HEADER}q", MAGIC, table, len(outputs) + len(kept) + len(arena), len(steps), pieces))
-        for entry in (*outputs, *kept, *arena):
-            file.write(entry.packed())
-        file.write(calls)
-        for entry, array in zip(kept, weights, strict=True):
-            file.seek(entry.offset)
-            file.write(np.ascontiguousarray(array).data)
-        file.truncate(offset)
+    contents = Contents(np.empty(0, np.uint8), tuple(weights), tuple(places), tuple(destinations), tuple(steps), pieces)
+    offsets = []
+    start = offset = -(-len(_table(contents, [0] * len(weights))) // PAGE) * PAGE
+    for array in weights:
+        offsets.append(offset)
+        offset = aligned(offset + array.nbytes)
+    _write(path, _table(contents, offsets), dict(zip(offsets, weights, strict=True)), offset)
     return offset - start
 
 
-def map_weights(path: Path, mapping: np.ndarray | None = None) -> Contents:
+def write_together(paths: Sequence[Path], networks: Sequence[Contents]) -> int:
+    """Write the weights of several networks, all into the first file: those of the same bytes once. The other files are tables alone.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        A file for each network.
+    networks : sequence of Contents
+
+    Returns
+    -------
+    int
+        Bytes that a file for each would have more.
+    """
+    start = offset = -(-len(_table(networks[0], [0] * len(networks[0].weights))) // PAGE) * PAGE
+    known: dict[bytes, int] = {}  # where weights lie, by the SHA-256 of their bytes
+    arrays, tables, saved = {}, [], 0
+    for contents in networks:
+        offsets = []
+        for array in contents.weights:
+            key = hashlib.sha256(np.ascontiguousarray(array).data).digest()
+            if key in known:
+                saved += aligned(array.nbytes)
+            else:
+                known[key], arrays[offset] = offset, array
+                offset = aligned(offset + array.nbytes)
+            offsets.append(known[key])
+        tables.append(_table(contents, offsets))
+    _write(paths[0], tables[0], arrays, max(offset, start))
+    for path, table in zip(paths[1:], tables[1:], strict=True):
+        path.write_bytes(table)
+    return saved
+
+
+def _table(contents: Contents, offsets: Sequence[int]) -> bytes:
+    """The table of a file, its weights at these offsets."""
+    entries = [_Entry(OUTPUT, np.dtype(each.dtype), each.shape, each.position) for each in contents.destinations]
+    entries += [_Entry(WEIGHT, array.dtype, array.shape, offset) for array, offset in zip(contents.weights, offsets, strict=True)]
+    entries += [_Entry(ARENA, np.dtype(place.dtype), place.shape, place.offset) for place in contents.places]
+    body = b"".join([*(entry.packed() for entry in entries), *map(_packed, contents.steps)])
+    return struct.pack(f"<{HEADER}q", MAGIC, HEADER * WORD + len(body), len(entries), len(contents.steps), contents.pieces) + body
+
+
+def _write(path: Path, table: bytes, arrays: Mapping[int, np.ndarray], size: int) -> None:
+    """Write a file of `size` bytes: its table, and arrays by their offsets."""
+    with open(path, "wb") as file:
+        file.write(table)
+        for offset, array in arrays.items():
+            file.seek(offset)
+            file.write(np.ascontiguousarray(array).data)
+        file.truncate(size)
+
+
+def map_weights(path: Path, mapping: np.ndarray | None = None, store: np.ndarray | None = None) -> Contents:
     """Find the tensors in a file.
 
     Parameters
@@ -122,6 +168,8 @@ def map_weights(path: Path, mapping: np.ndarray | None = None) -> Contents:
     path : Path
     mapping : ndarray of uint8, optional
         The file, where it is mapped already.
+    store : ndarray of uint8, optional
+        The file that the weights are in. Default: this one.
 
     Raises
     ------
@@ -131,14 +179,15 @@ def map_weights(path: Path, mapping: np.ndarray | None = None) -> Contents:
     try:
         mapping = map_file(path) if mapping is None else mapping
         mapping = unpacked(mapping) if is_packed(mapping) else mapping
-        table = _Table(mapping)
+        store = mapping if store is None else store
+        table = _Table(mapping, store)
         entries, steps, pieces = table.entries, table.steps, table.pieces
-        weights = tuple(view(mapping, Place(str(e.dtype), e.shape, e.offset)) for e in entries if e.kind == WEIGHT)
+        weights = tuple(view(store, Place(str(e.dtype), e.shape, e.offset)) for e in entries if e.kind == WEIGHT)
     except (OSError, ValueError) as error:
         raise TenfoldError(f"{path}: not the weights of a compiled network: {error}; compile the network again") from None
     places = tuple(Place(str(e.dtype), e.shape, e.offset) for e in entries if e.kind == ARENA)
     destinations = tuple(Destination(str(e.dtype), e.shape, e.offset) for e in entries if e.kind == OUTPUT)
-    return Contents(mapping, weights, places, destinations, steps, pieces)
+    return Contents(store, weights, places, destinations, steps, pieces)
 
 
 def pack_file(path: Path) -> int:
@@ -189,14 +238,14 @@ def _packed(step: Step) -> bytes:
 class _Table:
     """The words of the table, taken one after the other. ValueError, saying what is wrong, for any that can't be right."""
 
-    def __init__(self, mapping: np.ndarray) -> None:
+    def __init__(self, mapping: np.ndarray, store: np.ndarray) -> None:
         if mapping.nbytes < HEADER * WORD or int.from_bytes(mapping[:WORD].tobytes(), "little") != MAGIC:
             raise ValueError("it does not begin as one")
         _, self.bytes, tensors, steps, self.pieces = struct.unpack_from(f"<{HEADER}q", mapping.data)
         if not HEADER * WORD <= self.bytes <= mapping.nbytes or self.bytes % WORD:
             raise ValueError("its table is cut short")
         self._words = mapping[HEADER * WORD : self.bytes].view("<i8").tolist()
-        self._next, self._file = 0, mapping.nbytes
+        self._next, self._first, self._file = 0, self.bytes if store is mapping else 0, store.nbytes
         if self.pieces < 1:
             raise ValueError(f"its batch is in {self.pieces} pieces")
         self.entries = [self._entry() for _ in range(self._count(tensors))]
@@ -233,7 +282,7 @@ class _Table:
             raise ValueError("a tensor lies nowhere")
         if kind != OUTPUT and offset % ALIGNMENT:
             raise ValueError(f"a tensor does not lie at a multiple of {ALIGNMENT} bytes")
-        if kind == WEIGHT and (offset < self.bytes or offset + size > self._file):
+        if kind == WEIGHT and (offset < self._first or offset + size > self._file):
             raise ValueError("a weight lies outside it: it is cut short")
         return entry
 

@@ -10,6 +10,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -23,6 +24,7 @@ from .rule import Rule, TargetT
 from .shapes import ConvWorkload, DenseWorkload, ResponseNorm
 from .space import Point, Space, Value
 
+PACKED_ALIKE = 1.05  # what a kernel may cost, over the model's choice, that reads a weight as another size of the network does
 MODEL, WANTED, TUNED = "model", "wanted", "record"  # where a choice comes from: the model of the machine, the user, a tuner
 FOLDERS = {"llvm": "cpu", "cuda": "cuda"}  # by the kind of a TVM target, the folder of its backend
 
@@ -121,6 +123,15 @@ class Kernel(ABC):
     def takes_gate(self) -> bool:
         """Whether `BoundKernel.gated` can scale the channels of its input: its first constant has them along axis `INPUT_AXIS`."""
         return False
+
+    @property
+    def packing(self) -> tuple[str, Point] | None:
+        """What the form of its packed weight depends on: the layer, whatever its batch and image, and some knobs. None: nothing known."""
+        return None
+
+    def packed_as(self, knobs: Point) -> Iterator[Point]:
+        """Go through points of its space that pack the weight by these knobs, those of `packing`; all else near its own point."""
+        yield from ()
 
     @property
     def takes_nchw(self) -> tuple[bool, bool]:
@@ -234,6 +245,11 @@ class KernelChoices:
         Likewise: `WANTED`, `TUNED` or `MODEL`.
     stale : dict of str to str
         Why points of `tuned` were passed over.
+    forms : mapping of str to list of Point
+        How other sizes of the network pack their weights, by the layers of `Kernel.packing`: where the model has the choice, a kernel
+        that reads such a form is taken, if it costs little more.
+    packed : dict of str to list of Point
+        Filled as kernels are chosen: how they pack their weights.
     """
 
     wanted: Mapping[str, Point] = field(default_factory=dict)
@@ -241,13 +257,29 @@ class KernelChoices:
     taken: dict[str, Point] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     stale: dict[str, str] = field(default_factory=dict)
+    forms: Mapping[str, list[Point]] = field(default_factory=dict)
+    packed: dict[str, list[Point]] = field(default_factory=dict)
     _refused: TenfoldError | None = None  # kept here, since TVM makes a RuntimeError of what is raised within its passes
 
     def apply(self, kernel: Kernel) -> Kernel:
         """Return the kernel from the point that its workload is to be built from, and note what was taken."""
-        kernel = self._choose(kernel.workload, lambda point: kernel if point is None else kernel.at(point))
+        kernel = self._choose(kernel.workload, lambda point: self._alike(kernel) if point is None else kernel.at(point))
         self.taken[kernel.workload] = kernel.point
+        if kernel.packing is not None:
+            layer, knobs = kernel.packing
+            known = self.packed.setdefault(layer, [])
+            known += [knobs] * (knobs not in known)
         return kernel
+
+    def _alike(self, kernel: Kernel) -> Kernel:
+        """The model's choice, or the cheapest kernel near it that reads its weight in a form that there is already."""
+        layer, own = kernel.packing or ("", {})
+        forms = self.forms.get(layer, [])
+        if not forms or own in forms:
+            return kernel
+        priced = [(kernel.terms_at(point).get("ms", inf), point) for form in forms for point in kernel.packed_as(form)]
+        ms, point = min(priced, default=(inf, {}), key=lambda each: each[0])
+        return kernel.at(point) if ms <= PACKED_ALIKE * kernel.terms().get("ms", 0.0) else kernel
 
     def cut(self, run: Run) -> Point:
         """Return how a run is cut, and note it."""

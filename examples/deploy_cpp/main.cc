@@ -1,8 +1,9 @@
 // Runs a network that `tenfold compile` wrote, without Python and without TVM: prints the largest numbers of each output, and the time.
 //
-//     deploy FOLDER INPUT... [--top N] [--runs N] [--threads N] [--gpu N]
+//     deploy FOLDER INPUT... [--top N] [--runs N] [--threads N] [--batch N] [--gpu N]
 //
 // An input is a .npy file of the network's shape and type, or a raw file of as many bytes; one for each input, in the order of the network.
+// Of a network that was compiled for several sizes, --batch takes the one with this batch; default: its first.
 // Networks for GPUs run on the first one that can, or on that of --gpu, counted from 0.
 
 #include <algorithm>
@@ -29,7 +30,7 @@ using Bytes = std::vector<char>;  // aligned for any number
 struct Options {
   std::string folder;
   std::vector<std::string> inputs;
-  long top = 5, runs = 20, threads = 0, gpu = -1;
+  long top = 5, runs = 20, threads = 0, batch = 0, gpu = -1;
 };
 
 Options parse(int count, char** words) {
@@ -38,6 +39,7 @@ Options parse(int count, char** words) {
   for (int i = 1; i < count; ++i) {
     std::string word = words[i];
     long* number = word == "--top" ? &options.top : word == "--runs" ? &options.runs : word == "--threads" ? &options.threads : nullptr;
+    if (word == "--batch") number = &options.batch;
     if (word == "--gpu") number = &options.gpu;
     if (!number) {
       if (word.rfind("--", 0) == 0) throw Error("there is no option " + word);
@@ -49,7 +51,7 @@ Options parse(int count, char** words) {
     if (!end || *end || end == words[i] || *number < (number != &options.gpu) || *number > 65536)
       throw Error(word + " takes a number from " + (number == &options.gpu ? "0" : "1") + " to 65536");
   }
-  if (names.size() < 2) throw Error("usage: deploy FOLDER INPUT... [--top N] [--runs N] [--threads N] [--gpu N]");
+  if (names.size() < 2) throw Error("usage: deploy FOLDER INPUT... [--top N] [--runs N] [--threads N] [--batch N] [--gpu N]");
   options.folder = names[0];
   options.inputs.assign(names.begin() + 1, names.end());
   return options;
@@ -142,11 +144,13 @@ void deploy(const Options& options, Network& net, const std::string& where) {
 void deploy(const Options& options) {
   if (std::ifstream(options.folder + "/model.cuda")) {
     if (options.threads) throw Error("--threads is for CPUs, and " + options.folder + " runs on a GPU");
+    if (options.batch) throw Error("--batch is for networks of several sizes, and " + options.folder + " has one");
     tenfold::GpuNetwork net(options.folder, static_cast<int>(options.gpu));
     deploy(options, net, "GPU " + std::to_string(net.device()) + ", with copies");
   } else {
     if (options.gpu >= 0) throw Error("--gpu is for networks that are compiled for GPUs, and " + options.folder + " is for a CPU");
-    tenfold::Network net(options.folder, static_cast<int>(options.threads));
+    tenfold::Sizes sizes(options.folder, static_cast<int>(options.threads));
+    tenfold::Network& net = options.batch ? sizes.batch(options.batch) : sizes[0];
     deploy(options, net, std::to_string(net.threads()) + " threads");
   }
 }

@@ -156,7 +156,8 @@ def bench(
     progress : callable, optional
         Called with a few words when a step begins, and with what is done of it; see `progress.Progress`.
     **reading
-        How to read model files: as of `compile`.
+        How to read model files: as of `compile`. ``batch`` and ``input_shapes`` also choose among the sizes of an artifact that has
+        several; default: its first.
 
     Raises
     ------

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...runtime.sizes import extract, read_manifests, shapes_text
 from ...support.errors import TenfoldError
 from ...support.progress import Progress
 from ...targets import GpuTarget, resolve
@@ -71,12 +72,26 @@ def open_entries(
     for number, given in enumerate(paths):
         model, path = os.fspath(given), Path(given)
         if path.is_dir():
-            opened.entries.append(_artifact(model, path, threads, device))
+            alone = _alone(path, reading, folder / f"size{number}")
+            opened.entries.append(_artifact(model, alone, threads, device))
         else:
             _model(opened, model, folder / str(number), rivals, threads, target, reading, say, device)
         if images is not None:
             _check_images(images, opened.entries[-1])
     return opened
+
+
+def _alone(folder: Path, reading: Mapping[str, Any], output: Path) -> Path:
+    """An artifact of one size: of several the first that is as the options of reading say, by itself in the folder `output`."""
+    manifests = read_manifests(folder)
+    if len(manifests) == 1:
+        return folder
+    batch, shapes = reading.get("batch"), reading.get("input_shapes") or {}
+    for number, manifest in enumerate(manifests, 1):
+        known = {port.name: port.shape for port in manifest.inputs}
+        if all(known.get(name) == tuple(shape) for name, shape in shapes.items()) and any(batch in (None, *s[:1]) for s in known.values()):
+            return extract(folder, number, output)
+    raise TenfoldError(f"{folder}: it has no such size, but: {'; '.join(map(shapes_text, manifests))}")
 
 
 def runs_on_gpu(paths: Sequence[str | os.PathLike[str]], target: Any) -> bool:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime.artifact import Artifact, load
+from ...runtime.artifact import Artifact
 from ...runtime.cuda.code_file import CudaCode
 from ...runtime.cuda.machine import GpuMachine
 from ...runtime.cuda.resources import KernelResources, arch_for, resources_of
 from ...runtime.cuda.timing import time_network, time_steps
+from ...runtime.loading import load
 from ...support.errors import TenfoldError
 from .measure import wait_until_quiet, warm_up
 

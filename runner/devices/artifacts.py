@@ -9,10 +9,14 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ...runtime.artifact import Artifact, load
+from ...runtime.artifact import Artifact
+from ...runtime.loading import load
 from ...runtime.manifest import MANIFEST, Manifest
 from ...runtime.requirements import lacking
+from ...runtime.sized_artifact import SizedArtifact
+from ...runtime.sizes import Sizes, extract, read_manifests
 from ...support.errors import TenfoldError
+from ...support.files.temporary import TemporaryFolder
 from .device import NETWORK, Device, Handle, Program
 from .here import Here
 
@@ -84,14 +88,26 @@ def load_on(device: Device, folder: str | os.PathLike[str], threads: int | None 
     lack = device.check(manifest.target)
     if lack is not None:
         raise TenfoldError(f"{path}: device {device.name} can't run it: {lack}")
-    program = Program.of_artifact(path, manifest, threads or min(manifest.threads, device.cores))
-    return Artifact(path, manifest, OnDevice(device, program))
+    threads = threads or min(manifest.threads, device.cores)
+    sizes = Sizes.read(path)
+    if sizes is None:
+        return Artifact(path, manifest, OnDevice(device, Program.of_artifact(path, manifest, threads)))
+    loaded = []
+    for number, each in enumerate(read_manifests(path), 1):
+        with TemporaryFolder() as alone:  # a device takes ordinary artifacts
+            program = Program.of_artifact(extract(path, number, alone / "size"), Manifest.read(alone / "size" / MANIFEST), threads)
+            loaded.append(Artifact(path, each, OnDevice(device, program)))
+    return SizedArtifact(path, loaded, sizes.independent)
 
 
 def load_if_here(folder: Path, manifest: Manifest, threads: int) -> Artifact:
     """Load an artifact on this machine, or, where that can't run it, give back one that says so when it is called."""
-    lack = lacking(manifest.target)
-    return load(folder, None if manifest.on_gpu else threads) if lack is None else Artifact(folder, manifest, Nowhere(threads, lack))
+    lack, sizes = lacking(manifest.target), Sizes.read(folder)
+    if lack is None:
+        return load(folder, None if manifest.on_gpu else threads)
+    if sizes is None:
+        return Artifact(folder, manifest, Nowhere(threads, lack))
+    return SizedArtifact(folder, [Artifact(folder, each, Nowhere(threads, lack)) for each in read_manifests(folder)], sizes.independent)
 
 
 def read_manifest(folder: Path) -> Manifest:

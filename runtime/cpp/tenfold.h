@@ -69,12 +69,19 @@ class Network {
   }
 
  protected:
-  Network(const std::string& folder, const detail::Manifest& manifest, int threads)
-      : folder_(folder), inputs_(manifest.inputs), outputs_(manifest.outputs), weights_(folder + "/weights.bin") {
+  friend class Sizes;
+
+  // number: of the size, where there are several; store: the file of their weights, which the first one has opened.
+  Network(const std::string& folder, const detail::Manifest& manifest, int threads, size_t number = 1,
+          std::shared_ptr<detail::Mapping> store = nullptr)
+      : folder_(folder),
+        inputs_(manifest.inputs),
+        outputs_(manifest.outputs),
+        weights_(folder + "/" + detail::numbered("weights.bin", number), std::move(store)) {
+    const std::string library = folder + "/" + detail::numbered("model.so", number);
     if (threads < 0 || threads > detail::kMostThreads) throw Error("threads must be between 1 and " + std::to_string(detail::kMostThreads));
-    detail::check_hash(folder + "/weights.bin", weights_.file, manifest.weights_sha256);
-    if (!manifest.library_sha256.empty())
-      detail::check_hash(folder + "/model.so", detail::Mapping(folder + "/model.so"), manifest.library_sha256);
+    detail::check_hash(folder + "/" + detail::numbered("weights.bin", number), *weights_.file, manifest.weights_sha256);
+    if (!manifest.library_sha256.empty()) detail::check_hash(library, detail::Mapping(library), manifest.library_sha256);
     if (weights_.steps.empty())
       throw NeedsTvm(folder + ": it is no straight line of kernels, and needs TVM's virtual machine: run it with Python (tenfold.load)");
     if (manifest.pieces && manifest.pieces != weights_.pieces)
@@ -84,7 +91,7 @@ class Network {
     } catch (const Error& error) {
       throw Error(folder + ": its weights do not fit the network: " + error.what() + "; compile the network again");
     }
-    library_ = std::make_unique<detail::Library>(folder + "/model.so");
+    library_ = std::make_unique<detail::Library>(library);
     int64_t bytes = (weights_.arena_bytes() + 4095) / 4096 * 4096;
     arena_.reset(static_cast<char*>(std::aligned_alloc(4096, static_cast<size_t>(std::max<int64_t>(bytes, 4096)))));
     if (!arena_) throw Error(folder + ": there is no memory for it");
@@ -116,7 +123,7 @@ class Network {
     std::vector<std::pair<detail::Dtype, char*>> tensors;  // those that operands know by their positions
     for (const Port& each : inputs_) tensors.push_back({detail::dtype_of(each.dtype), nullptr});
     for (const detail::Entry& each : weights_.entries) {
-      char* memory = each.kind == detail::kWeight ? weights_.mapping.data() : arena_.get();
+      char* memory = each.kind == detail::kWeight ? weights_.mapping->data() : arena_.get();
       tensors.push_back({each.dtype, each.kind == detail::kOutput ? nullptr : memory + each.offset});
     }
     for (const detail::Step& step : weights_.steps) {
@@ -173,6 +180,46 @@ class Network {
   std::deque<std::vector<detail::Any>> arguments_;
   std::vector<detail::Place> places_;
   std::vector<detail::Tensor> ports_;
+};
+
+// A network that was compiled for several sizes (`tenfold compile --batch 1,4,16`), a Network for each. They share their weights.
+class Sizes {
+ public:
+  // threads: as of Network.
+  explicit Sizes(const std::string& folder, int threads = 0) : folder_(folder) {
+    auto files = detail::read_sizes(folder);
+    for (size_t number = 1; number <= std::max<size_t>(files.size(), 1); ++number) {
+      detail::Manifest manifest = detail::read_manifest(folder, "model.so", number);
+      if (!files.empty() && files[number - 1] != std::make_pair(manifest.library_sha256, manifest.weights_sha256))
+        throw Error(folder + "/" + detail::numbered("manifest.json", number) +
+                    ": it is not the one that sizes.json names: compile the network again");
+      auto store = networks_.empty() ? nullptr : networks_[0]->weights_.mapping;
+      networks_.emplace_back(new Network(folder, manifest, threads, number, std::move(store)));
+    }
+  }
+
+  size_t size() const { return networks_.size(); }
+  Network& operator[](size_t index) { return *networks_.at(index); }
+
+  // The network whose inputs have these shapes, in their order: sizes.at({{4, 3, 224, 224}}). Throws Error where there is none.
+  Network& at(const std::vector<std::vector<int64_t>>& shapes) {
+    for (auto& each : networks_)
+      if (std::equal(shapes.begin(), shapes.end(), each->inputs().begin(), each->inputs().end(),
+                     [](const std::vector<int64_t>& shape, const Port& port) { return shape == port.shape; }))
+        return *each;
+    throw Error(folder_ + ": it was not compiled for inputs of these shapes");
+  }
+
+  // The first network whose first input has this batch.
+  Network& batch(int64_t images) {
+    for (auto& each : networks_)
+      if (!each->inputs().empty() && !each->inputs()[0].shape.empty() && each->inputs()[0].shape[0] == images) return *each;
+    throw Error(folder_ + ": it was not compiled for a batch of " + std::to_string(images));
+  }
+
+ private:
+  std::string folder_;
+  std::vector<std::unique_ptr<Network>> networks_;
 };
 
 }  // namespace tenfold

@@ -33,7 +33,7 @@ class GpuNetwork {
     inputs_ = manifest.inputs;
     outputs_ = manifest.outputs;
     detail::Weights weights(folder + "/weights.bin");
-    detail::check_hash(folder + "/weights.bin", weights.file, manifest.weights_sha256);
+    detail::check_hash(folder + "/weights.bin", *weights.file, manifest.weights_sha256);
     detail::check_hash(folder + "/model.cuda", detail::Mapping(folder + "/model.cuda"), manifest.library_sha256);
     try {
       weights.check(inputs_, outputs_);
@@ -137,7 +137,7 @@ class GpuNetwork {
     for (size_t i = 0; i < weights.entries.size(); ++i) {
       const detail::Entry& each = weights.entries[i];
       if (each.kind != detail::kWeight) continue;
-      const char* from = weights.mapping.data() + each.offset;
+      const char* from = weights.mapping->data() + each.offset;
       check(cuda_->copy_in(address(inputs_.size() + i), from, static_cast<size_t>(each.bytes()), stream_), "cuMemcpyHtoDAsync");
     }
     check(cuda_->stream_wait(stream_), "cuStreamSynchronize");

@@ -1,7 +1,7 @@
 """The kernels of fully connected layers: a matrix times many vectors, one vector, or one vector through several layers."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,6 +44,23 @@ class DenseKernel(Kernel):
         tile = self.tile
         return {"pixels": tile.pixels, "vectors": tile.vectors, "rows": ALL_LINES if tile.rows >= self._count else tile.rows,
                 "weights_inner": tile.weights_inner, "parallel": tile.parallel, "prefetch": tile.prefetch}
+
+    @property
+    def packing(self) -> tuple[str, Point] | None:
+        # Only a weight that is most of what the kernel reads and writes is worth another tile, which the model may price too low: on a
+        # Zen 5 the kernel for 16 rows of 2304 took 11 % longer where the model said 1 % less, 0.2 % of its network.
+        rows, channels, filters = self.layer.rows, self.layer.channels, self.layer.filters
+        if channels * filters < rows * (channels + filters):
+            return None
+        return f"dense {channels} filters {filters}", {"vectors": self.tile.vectors}
+
+    def packed_as(self, knobs: Point) -> Iterator[Point]:
+        """Any number of pixels in a register tile."""
+        space = self.space()
+        for pixels in range(1, self.target.vector_registers):
+            point = {**self.point, **knobs, "pixels": pixels}
+            if point in space:
+                yield point
 
     def space(self) -> Space:
         layer, target, own = self.layer, self.target, self.point

@@ -4,6 +4,7 @@
 //     twice FOLDER INPUTS                  whether two threads that call one network get the same
 //     sha FILE
 //
+//     sizes FOLDER BATCH INPUTS OUTPUTS    of the size with this batch; then the shapes of the inputs of all
 // Networks stay loaded until the end. Any other exception ends the program, as a crash does.
 
 #include <cstring>
@@ -45,6 +46,18 @@ std::string answer(const std::string& line, std::vector<std::unique_ptr<tenfold:
   if (what == "sha") {
     tenfold::detail::Mapping file(folder);
     return "ok " + tenfold::detail::sha256(file.data(), file.size());
+  }
+  if (what == "sizes") {
+    int64_t batch = 0;
+    words >> batch >> from >> to;
+    tenfold::Sizes sizes(folder);
+    tenfold::Network& net = sizes.batch(batch);
+    if (&net != &sizes.at({net.inputs()[0].shape})) return "another size";
+    std::ofstream file(to, std::ios::binary);
+    for (const auto& each : run(net, from)) file.write(each.data(), static_cast<std::streamsize>(each.size()));
+    std::string shown = "ok";
+    for (size_t i = 0; i < sizes.size(); ++i) shown += " " + std::to_string(sizes[i].inputs()[0].shape[0]);
+    return shown;
   }
   if (what == "run") words >> threads;
   words >> from >> to;

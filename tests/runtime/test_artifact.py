@@ -13,8 +13,8 @@ import onnxruntime
 import pytest
 import tenfold
 from conftest import tiny_network
-from tenfold.runtime import artifact as module
 from tenfold.runtime.loaded_network import aligned_empty
+from tenfold.runtime.manifest import sha256_of
 from tenfold.runtime.memory_plan import ALIGNMENT
 from tenfold.support.errors import TenfoldError
 
@@ -149,7 +149,7 @@ def test_a_file_that_is_missing_or_changed_is_refused(copy, name):
 
 def test_weights_that_are_none_are_refused(copy):
     (copy / "weights.bin").write_bytes(b"no weights, but long enough for a header")
-    edit(copy, weights_sha256=module.sha256_of(copy / "weights.bin"))
+    edit(copy, weights_sha256=sha256_of(copy / "weights.bin"))
     with pytest.raises(TenfoldError, match="not the weights of a compiled network") as caught:
         tenfold.load(copy)
     assert "\n" not in str(caught.value)
@@ -179,7 +179,7 @@ def test_a_folder_compiled_anew_is_loaded_anew(tmp_path, image):
 
 def test_a_library_that_is_none_is_refused(copy):
     (copy / "model.so").write_bytes(b"no library")
-    edit(copy, library_sha256=module.sha256_of(copy / "model.so"))
+    edit(copy, library_sha256=sha256_of(copy / "model.so"))
     with pytest.raises(TenfoldError, match="can't be loaded") as caught:
         tenfold.load(copy)
     assert "\n" not in str(caught.value)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from tenfold.runtime.memory_plan import ALIGNMENT, Destination, Operand, Place, Step
-from tenfold.runtime.weights import map_weights, write_weights
+from tenfold.runtime.weights import map_weights, write_together, write_weights
 from tenfold.support.errors import TenfoldError
 
 DTYPES = st.sampled_from(["float32", "float16", "float64", "int64", "int32", "int8", "uint8", "bool"])
@@ -56,3 +56,35 @@ def test_a_file_that_was_cut_short_is_refused(tmp_path):
         file.truncate(8192)
     with pytest.raises(TenfoldError, match="not the weights"):
         map_weights(tmp_path / "w")
+
+
+@given(
+    networks=st.lists(st.lists(st.sampled_from(range(6)), max_size=6), min_size=2, max_size=4),
+    places=st.lists(PLACES, max_size=2),
+    steps=st.lists(STEPS, max_size=2),
+)
+@settings(deadline=None)
+def test_what_is_written_together_is_mapped_and_stored_once(networks, places, steps, tmp_path_factory):
+    """Each network has some of the same arrays."""
+    folder, arrays_ = tmp_path_factory.mktemp("together"), [np.full((number + 1, 9), number, "float32") for number in range(6)]
+    contents, alone = [], []
+    for number, chosen in enumerate(networks):
+        size = write_weights(folder / f"alone{number}", [arrays_[i] for i in chosen], places, (), steps, number + 1)
+        contents.append(map_weights(folder / f"alone{number}"))
+        alone.append(size)
+    paths = [folder / f"{number}" for number in range(len(networks))]
+    saved = write_together(paths, contents)
+    store = map_weights(paths[0]).mapping
+    for number, (path, chosen) in enumerate(zip(paths, networks, strict=True)):
+        found = map_weights(path, store=None if number == 0 else store)
+        assert [weight.tolist() for weight in found.weights] == [arrays_[i].tolist() for i in chosen]
+        assert (found.places, found.steps, found.pieces) == (tuple(places), tuple(steps), number + 1)
+    used = {i for chosen in networks for i in chosen}
+    assert sum(alone) - saved == sum(-(-arrays_[i].nbytes // ALIGNMENT) * ALIGNMENT for i in used)
+
+
+def test_a_table_whose_weights_are_not_in_the_file_is_refused(tmp_path):
+    for name, size in (("long", 3000), ("short", 10)):
+        write_weights(tmp_path / name, [np.ones(size, "float32")], [])
+    with pytest.raises(TenfoldError, match="a weight lies outside it"):
+        map_weights(tmp_path / "long", store=map_weights(tmp_path / "short").mapping)

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cpu.h"
@@ -18,6 +19,8 @@
 
 namespace tenfold {
 namespace detail {
+
+constexpr size_t kMostSizes = 32;
 
 struct Manifest {
   std::vector<Port> inputs, outputs;
@@ -55,17 +58,24 @@ inline std::string lacking(const Json& target) {
   return "";
 }
 
-// library: the file with the code, model.so or model.cuda.
-inline Manifest read_manifest(const std::string& folder, const std::string& library = "model.so") {
-  const std::string path = folder + "/manifest.json";
+// A file of a size, counted from 1: model.so, model.2.so.
+inline std::string numbered(const std::string& name, size_t number) {
+  size_t dot = name.rfind('.');
+  return number == 1 ? name : name.substr(0, dot + 1) + std::to_string(number) + name.substr(dot);
+}
+
+// library: the file with the code, model.so or model.cuda. number: of the size, where there are several.
+inline Manifest read_manifest(const std::string& folder, const std::string& library = "model.so", size_t number = 1) {
+  const std::string path = folder + "/" + numbered("manifest.json", number);
   struct stat about = {};
   if (stat(folder.c_str(), &about) != 0) throw Error(folder + ": " + std::strerror(errno));
   if (!S_ISDIR(about.st_mode)) throw Error(folder + ": this is a file, not an artifact folder");
   const bool on_gpu = library == "model.cuda";
   if (!on_gpu && stat((folder + "/model.cuda").c_str(), &about) == 0)
     throw Error(folder + ": it is for GPUs: load it with tenfold::GpuNetwork (tenfold_cuda.h)");
-  for (const std::string& name : {std::string("manifest.json"), library, std::string("weights.bin")})
-    if (stat((folder + "/" + name).c_str(), &about) != 0) throw Error(folder + ": not an artifact: there is no " + name + " in it");
+  for (const std::string& plain : {std::string("manifest.json"), library, std::string("weights.bin")})
+    if (std::string name = numbered(plain, number); stat((folder + "/" + name).c_str(), &about) != 0)
+      throw Error(folder + ": not an artifact: there is no " + name + " in it");
   Mapping file(path);
   Manifest manifest;
   std::string lack;
@@ -87,6 +97,25 @@ inline Manifest read_manifest(const std::string& folder, const std::string& libr
   }
   if (!lack.empty()) throw Error(folder + ": it is for another CPU: " + lack);
   return manifest;
+}
+
+// SHA-256 of the library and of the file of weights of each size of an artifact; none for an ordinary one. runtime/sizes.py tells of it.
+inline std::vector<std::pair<std::string, std::string>> read_sizes(const std::string& folder) {
+  std::vector<std::pair<std::string, std::string>> sizes;
+  const std::string path = folder + "/sizes.json";
+  struct stat about = {};
+  if (stat(path.c_str(), &about) != 0) return sizes;
+  Mapping file(path);
+  try {
+    Json json = JsonReader(file.data(), file.size()).read();
+    if (json["format"].of('0', "a whole number").text != "1") throw Error("another format than this reads");
+    for (const Json& each : json["sizes"].of('[', "a list").items)
+      sizes.emplace_back(each["library_sha256"].string(), each["weights_sha256"].string());
+    if (sizes.size() < 2 || sizes.size() > kMostSizes) throw Error("it lists " + std::to_string(sizes.size()) + " sizes");
+  } catch (const Error& error) {
+    throw Error(path + ": not the sizes of an artifact: " + error.what() + "; compile the network again");
+  }
+  return sizes;
 }
 
 inline void check_hash(const std::string& path, const Mapping& file, const std::string& stated) {

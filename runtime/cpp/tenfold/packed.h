@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -82,13 +83,13 @@ class Unpacker {
   int64_t size_, from_ = 0;
 };
 
-// What a file of weights says: the file itself, mapped once more, or what it unpacks to.
-inline Mapping unpacked(const std::string& path, const Mapping& file) {
+// What a file of weights says: the file itself, or what it unpacks to.
+inline std::shared_ptr<Mapping> unpacked(const std::string& path, const std::shared_ptr<Mapping>& file) {
   int64_t magic = 0;
-  if (file.size() >= 8) std::memcpy(&magic, file.data(), 8);
-  if (magic != kPackedMagic) return Mapping(path);
+  if (file->size() >= 8) std::memcpy(&magic, file->data(), 8);
+  if (magic != kPackedMagic) return file;
   try {
-    return Unpacker(file).whole();
+    return std::make_shared<Mapping>(Unpacker(*file).whole());
   } catch (const Error& error) {
     throw Error(path + ": not the weights of a compiled network: " + error.what() + "; compile the network again");
   }

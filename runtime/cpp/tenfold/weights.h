@@ -7,6 +7,7 @@
 #include <cctype>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -42,7 +43,9 @@ struct Step {
 // The table of the file. Every number in it that addresses memory is checked: here against the file, by `check` against the network.
 class Weights {
  public:
-  explicit Weights(const std::string& path) : file(path), mapping(unpacked(path, file)) {
+  // store: what holds the weights, where this file is a table alone (an artifact of several sizes).
+  explicit Weights(const std::string& path, std::shared_ptr<Mapping> store = nullptr)
+      : file(std::make_shared<Mapping>(path)), table(unpacked(path, file)), mapping(store ? store : table) {
     try {
       read();
     } catch (const Error& error) {
@@ -86,8 +89,7 @@ class Weights {
     return end;
   }
 
-  Mapping file;
-  Mapping mapping;  // the file, or what it unpacks to
+  std::shared_ptr<Mapping> file, table, mapping;  // as it lies on the disk; what it unpacks to; what holds the weights
   int64_t pieces = 1;  // of the batch, which run one after the other
   std::vector<Entry> entries;
   std::vector<Step> steps;
@@ -107,7 +109,7 @@ class Weights {
 
   int64_t word(size_t index) const {
     int64_t value;
-    std::memcpy(&value, mapping.data() + 8 * index, 8);
+    std::memcpy(&value, table->data() + 8 * index, 8);
     return value;
   }
   int64_t take() {
@@ -127,8 +129,9 @@ class Weights {
   }
 
   void read() {
-    if (mapping.size() < 40 || word(0) != kMagic) throw Error("it does not begin as one");
-    int64_t bytes = word(1), size = static_cast<int64_t>(mapping.size()), tensors = word(2), calls = word(3);
+    if (table->size() < 40 || word(0) != kMagic) throw Error("it does not begin as one");
+    int64_t bytes = word(1), size = static_cast<int64_t>(table->size()), tensors = word(2), calls = word(3);
+    int64_t first = mapping == table ? bytes : 0, last = static_cast<int64_t>(mapping->size());  // between which weights lie
     if (bytes < 40 || bytes > size || bytes % 8) throw Error("its table is cut short");
     pieces = word(4);
     if (pieces < 1) throw Error("its batch is in " + std::to_string(pieces) + " pieces");
@@ -142,14 +145,14 @@ class Weights {
       entries.push_back({kind, *found, offset, shape(bits / 8)});
       if (offset < 0 || offset > kMostBytes) throw Error("a tensor lies nowhere");
       if (kind != kOutput && offset % static_cast<int64_t>(kAlignment)) throw Error("a tensor does not lie at a multiple of 64 bytes");
-      if (kind == kWeight && (offset < bytes || offset + entries.back().bytes() > size))
+      if (kind == kWeight && (offset < first || offset + entries.back().bytes() > last))
         throw Error("a weight lies outside it: it is cut short");
     }
     for (int64_t left = count(calls); left > 0; --left) {
       int64_t length = take();
       if (length < 0 || length > size) throw Error("its table is cut short");
       size_t words = static_cast<size_t>(count((length + 7) / 8));
-      Step step{std::string(mapping.data() + 8 * next_, static_cast<size_t>(length)), {}};
+      Step step{std::string(table->data() + 8 * next_, static_cast<size_t>(length)), {}};
       next_ += words;
       bool is_name = !step.kernel.empty() && step.kernel[0] != '_' && step.kernel[0] != '.';
       if (step.kernel == "main" || step.kernel == "tenfold_run") is_name = false;  // functions of the library, and no kernels
