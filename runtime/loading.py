@@ -80,7 +80,8 @@ def _machine(
     path: Path, names: tuple[str, str], manifest: Manifest, store: np.ndarray, threads: int | None, device: int | None
 ) -> Runnable:
     library, weights = names
-    contents = map_weights(path / weights, store if weights == WEIGHTS else None, store)
+    whole = weights == WEIGHTS  # the others are tables alone
+    contents = map_weights(path / weights, store if whole else None, None if whole else store)
     if contents.pieces != manifest.pieces:
         raise TenfoldError(f"{path}: its manifest and its weights name different pieces of the batch: compile the network again")
     inputs, outputs = ([(port.shape, port.dtype) for port in ports] for ports in (manifest.inputs, manifest.outputs))
