@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from .runner.doctor.doctor import doctor
     from .runner.doctor.health import Health
     from .runner.inspect import inspect
+    from .runner.quantize.quantization import Quantization
+    from .runner.quantize.quantize import quantize
+    from .runner.quantize.settings import QuantizationSettings
     from .runner.simplify import Simplification, simplify
     from .runner.verification import verify
     from .runtime.artifact import Artifact, load
@@ -37,6 +40,8 @@ _HOMES = {
     "Health": "runner.doctor.health",
     "Plan": "factorization.plan",
     "Reading": "frontends.reading",
+    "Quantization": "runner.quantize.quantization",
+    "QuantizationSettings": "runner.quantize.settings",
     "Recipe": "search.recipe",
     "Settings": "search.settings",
     "Simplification": "runner.simplify",
@@ -52,6 +57,7 @@ _HOMES = {
     "doctor": "runner.doctor.doctor",
     "inspect": "runner.inspect",
     "load": "runtime.artifact",
+    "quantize": "runner.quantize.quantize",
     "simplify": "runner.simplify",
     "tune": "tuning.tune",
     "verify": "runner.verification",
@@ -66,6 +72,8 @@ __all__ = [
     "Compression",
     "Health",
     "Plan",
+    "Quantization",
+    "QuantizationSettings",
     "Reading",
     "Recipe",
     "Settings",
@@ -82,6 +90,7 @@ __all__ = [
     "doctor",
     "inspect",
     "load",
+    "quantize",
     "simplify",
     "tune",
     "verify",

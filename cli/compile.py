@@ -43,8 +43,19 @@ def compile(
     precision: Annotated[
         str | None,
         typer.Option(
-            "--precision", help="Of products on GPUs: float32 (the default), tf32, fp16.", metavar="P", autocompletion=precision_names
+            "--precision",
+            help="Of products: float32 (the default); tf32 or fp16 on GPUs; int8 on CPUs, with --data.",
+            metavar="P",
+            autocompletion=precision_names,
         ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Real inputs x to verify on too; for int8, to calibrate with, and labels y.", metavar="D.npz"),
+    ] = None,
+    file_size: Annotated[
+        str | None,
+        typer.Option("--size", help="Keep weights as indices of 2^BITS values, by kmeans or round.", metavar="BITS[:HOW]"),
     ] = None,
     *,
     reading: Keywords,
@@ -59,7 +70,8 @@ def compile(
     begin = time.perf_counter()
     artifact = compiler.compile(
         model, target, output, plan=plan, threads=threads, tolerance=tolerance, device=device, choices=choices,
-        precision=precision, tune_log=not no_tune_log if tune_log is None else tune_log, progress=work.say, **reading,
+        precision=precision, data=data, size=file_size, tune_log=not no_tune_log if tune_log is None else tune_log,
+        progress=work.say, **reading,
     )
     manifest, seconds = artifact.manifest, time.perf_counter() - begin
     content = {"output": str(output), "seconds": round(seconds, 3), "manifest": json.loads(manifest.to_json())}
@@ -69,6 +81,7 @@ def compile(
 
 def fact_lines(manifest: Manifest) -> Iterator[str]:
     """Target, costs, verification and memory of an artifact."""
+    from ..runner.quantize.report import clustering_line, summary_line
     from ..runner.report import count, size
     from ..runner.simplify_report import simplified_line
 
@@ -84,6 +97,10 @@ def fact_lines(manifest: Manifest) -> Iterator[str]:
     yield f"cost      {count(manifest.macs)} MACs, {count(manifest.params)} parameters"
     if manifest.simplified is not None and (line := simplified_line(manifest.simplified)):
         yield line
+    if manifest.quantization is not None:
+        yield summary_line(manifest.quantization)
+    if manifest.clustering is not None:
+        yield clustering_line(manifest.clustering)
     if manifest.quantized is not None:
         yield from quantized_lines(manifest.quantized)
     yield from _tuned_line(manifest)

@@ -10,9 +10,11 @@ METHODS = (
     "flattened", "flattened_vhl", "decoupled", "decoupled_pointwise_first",
 )  # as in factorization, which imports NumPy
 REWRITES = (
-    "common", "affine", "branches", "pooling", "global_average", "upsampling", "space_to_depth", "chains", "dead_channels",
+    "common", "affine", "padding", "branches", "pooling", "global_average", "upsampling", "space_to_depth", "chains", "dead_channels",
 )  # as in passes/simplify
-PRECISIONS = ("float32", "tf32", "fp16")  # as in targets
+PRECISIONS = ("float32", "tf32", "fp16", "int8")  # as in targets, and by quantizing
+CALIBRATIONS = ("mse", "minmax", "percentile", "kl")  # as in quantization
+ACTIVATIONS = ("uint8", "int8")  # likewise
 FIGURES = ("latency", "bytes", "memory", "accuracy", "macs")  # as in runner/changes
 PICTURES = ("filters", "parameters", "spectra")
 
@@ -25,6 +27,16 @@ def target_names(incomplete: str) -> list[str]:
 def precision_names(incomplete: str) -> list[str]:
     """Of the operands of products."""
     return [name for name in PRECISIONS if name.startswith(incomplete)]
+
+
+def calibration_names(incomplete: str) -> list[str]:
+    """How ranges of activations are found."""
+    return [name for name in CALIBRATIONS if name.startswith(incomplete)]
+
+
+def activation_names(incomplete: str) -> list[str]:
+    """The types of activations."""
+    return [name for name in ACTIVATIONS if name.startswith(incomplete)]
 
 
 def device_names(incomplete: str) -> list[str]:

@@ -44,6 +44,10 @@ class Network:
         What `runner.check_reading` found, where that was asked.
     simplified : Simplified or None
         What `passes.simplify` merged; None where it was not asked to.
+    quantized : dict or None
+        What a manifest says of how `runner.quantize` made it; None where that did not.
+    clustered : dict or None
+        What a manifest says of how `runner.quantize.clustering` made its weights few; None where that did not.
     """
 
     name: str
@@ -54,6 +58,13 @@ class Network:
     run_reference: Reference = field(repr=False)
     reading: Any = field(default=None, init=False, repr=False)
     simplified: Any = field(default=None, init=False, repr=False)
+    quantized: Any = field(default=None, init=False, repr=False)
+    clustered: Any = field(default=None, init=False, repr=False)
+
+    @property
+    def from_file(self) -> bool:
+        """Whether it is the network that was given: its weights are those of a file, maybe, which can be read again."""
+        return self.quantized is None and self.clustered is None
 
     @property
     def key(self) -> str:

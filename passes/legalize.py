@@ -43,7 +43,8 @@ def legalize(mod: tvm.IRModule, backend: Backend) -> tvm.IRModule:
     return relax.transform.LegalizeOps(own)(mod)
 
 
-def call_kernel(builder: relax.BlockBuilder, kernel: Kernel, data: relax.Expr, *layers: LayerConstants) -> relax.Call:
+def call_kernel(builder: relax.BlockBuilder, kernel: Kernel, data: relax.Expr, *layers: LayerConstants,
+                factors: relax.Expr | None = None) -> relax.Call:
     """Return a call of a kernel.
 
     Parameters
@@ -56,10 +57,13 @@ def call_kernel(builder: relax.BlockBuilder, kernel: Kernel, data: relax.Expr, *
         What its first layer reads.
     *layers : LayerConstants
         The constants of each layer.
+    factors : relax.Expr, optional
+        What scales the channels of the data, of a kernel that `takes_gate`.
     """
     bound = kernel.bind(*layers)
+    bound, inputs = (bound, [data]) if factors is None else (bound.gated(), [data, factors])
     constants = [relax.const(array) for array in bound.constants]
-    return builder.call_te(bound.compute, data, *constants, primfunc_name_hint=kernel.name, primfunc_attrs=FUSABLE_PATTERN)
+    return builder.call_te(bound.compute, *inputs, *constants, primfunc_name_hint=kernel.name, primfunc_attrs=FUSABLE_PATTERN)
 
 
 def plain_convolution(call: relax.Call) -> tuple[ConvGeometry, np.ndarray] | None:

@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 from ..runtime.artifact import Artifact
 from ..runtime.manifest import MANIFEST, WEIGHTS, Manifest, Port, library_name, sha256_of
 from ..runtime.memory_plan import tensor_bytes
-from ..support.files.folder import output_folder
+from ..runtime.weights import pack_file
+from ..support.errors import TenfoldError
+from ..support.files.folder import check_output, output_folder
 from ..support.files.inputs import protect
 from ..support.files.temporary import TemporaryFolder
 from ..support.progress import Progress, reporter
+from ..targets import CpuTarget, GpuTarget
 from .build import Built, Variant, build_library, describe_target, make_variant, read_plan, require_compiler, with_threads
 from .check_reading import check_images, check_reading, verification_inputs
 from .data import Data
@@ -30,6 +33,9 @@ from .first_difference import first_difference
 from .kept_reference import keep_reference
 from .kernel_choices import checked_choices, read_choices
 from .network_facts import count_params, total_macs
+from .quantize.clustering import Clustering, clustered
+from .quantize.quantization import INT8
+from .quantize.quantize import NEEDS_DATA, quantize_network
 from .tolerance import Tolerance
 from .tuning_records.files import named_folder
 from .tuning_records.tuned import Tuned, TuneLogs
@@ -56,6 +62,7 @@ def compile(  # noqa: A001 - the verb of the public API
     device: Device | str | None = None,
     choices: Mapping[str, Mapping[str, Any]] | str | os.PathLike[str] | None = None,
     precision: str | None = None,
+    size: str | None = None,
     tune_log: TuneLogs = True,
     progress: Progress | None = None,
     **reading: Any,
@@ -91,7 +98,12 @@ def compile(  # noqa: A001 - the verb of the public API
         or the folder of an artifact whose kernels are wanted once more. Workloads that the network does not have are passed over.
     precision : str, optional
         Of the operands of products: ``float32``, or on the tensor cores of GPUs ``tf32`` or ``fp16``. Default: the target's, float32.
-        Sums, and what lies between kernels, are float32.
+        Sums, and what lies between kernels, are float32. On CPUs ``int8``: the network is quantized first, as `quantize` does it,
+        calibrated with `data`, and verified against the quantized network.
+    size : str, optional
+        Keep weights as indices of few values: bits of an index from 2 to 8, and ``:kmeans`` (the default) or ``:round``, such as
+        ``"5:kmeans"``. weights.bin shrinks, and is unpacked when it is loaded. The artifact is verified against the network with these
+        weights. No kernel is one of Winograd's then. With labels in `data` the accuracy is told. CPUs only.
     tune_log : bool or path
         Records of ``tenfold tune`` on exactly this processor, which kernels without a choice are built from: those that are shipped and
         the user's own (True), none (False), or those in a folder of logs. The manifest says what came from where.
@@ -120,15 +132,26 @@ def compile(  # noqa: A001 - the verb of the public API
     say = reporter(progress)
     require_compiler()
     with target_on(device, target, say) as (chosen, where):
-        chosen = chosen if precision is None else chosen.with_precision(precision)
+        made, quantized = None if size is None else Clustering.parse(size), precision == INT8
+        if made is not None:
+            chosen = _plain_target(chosen, plan, quantized)
+        if quantized:
+            _check_quantizing(chosen, plan, data)
+            if output is not None:
+                check_output(output, ARTIFACT)  # before the work that takes long
+        chosen = chosen if precision is None or quantized else chosen.with_precision(precision)
         given, plan, points = plan, read_plan(plan), read_choices(choices)
         logs = None if isinstance(tune_log, bool) else named_folder(tune_log)
         say("reading the network")
         network = load_network(model, **reading)
+        if quantized:
+            network = _quantized(network, data, progress)
+        if made is not None:
+            network = _clustered(network, made, data, say)
         with protect(model, given, data, None if isinstance(choices, Mapping) else choices, logs):
             return compile_network(
                 network, chosen, output, plan=plan, threads=threads, data=data, tolerance=tolerance, device=where, choices=points,
-                tune_log=tune_log, source=_source(model, options), progress=progress,
+                tune_log=tune_log, source=_source(*((model, options) if network.from_file else (None, None))), progress=progress,
             )  # fmt: skip
 
 
@@ -166,6 +189,8 @@ def compile_network(
         tuned = Tuned(tune_log, target, where)
         built = build_library(variant.mod, target, folder, say, choices, tuned)
         tuned.warn(built)
+        if network.clustered is not None:
+            network.clustered["packed"] = pack_file(folder / WEIGHTS)
         manifest = _manifest(variant, target, folder, built, {**(source or _source(None, None)), "tolerance": tolerance})
         manifest = replace(manifest, tuning=tuned.facts(built))
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
@@ -178,6 +203,8 @@ def compile_network(
             artifact = load_on(where, folder, target.cores)  # as a user will
             explain = functools.partial(first_difference, variant, target, where, tuned)
             manifest = replace(manifest, verification=verify_variant(variant, artifact, where, images, tolerance, explain))
+            if not network.from_file:
+                manifest = replace(manifest, reference=_kept(variant, folder, manifest, images, tolerance, allowed))
             if where.name != HERE:
                 artifact = load_if_here(folder, manifest, target.cores)
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
@@ -185,6 +212,44 @@ def compile_network(
     if holder is not None:
         weakref.finalize(artifact, holder.remove)
     return artifact
+
+
+def _check_quantizing(target: Target, plan: Any, data: Any) -> None:
+    if isinstance(target, GpuTarget):
+        raise TenfoldError(f"precision {INT8} is of CPUs, {target.name} is a GPU: tf32 and fp16 are what its tensor cores multiply")
+    if plan is not None:
+        raise TenfoldError(f"precision {INT8} and a plan: write the factored network with compress, and compile its model.onnx with {INT8}")
+    if data is None:
+        raise TenfoldError(f"precision {INT8}: {NEEDS_DATA}")
+
+
+def _plain_target(target: Target, plan: Any, quantized: bool) -> CpuTarget:
+    if not isinstance(target, CpuTarget):
+        raise TenfoldError(f"a size is of CPUs, {target.name} is a GPU: leave it out")
+    if plan is not None or quantized:
+        raise TenfoldError(f"a size and {f'precision {INT8}' if quantized else 'a plan'}: give one of them; compile what compress wrote")
+    return target.with_plain_weights()
+
+
+def _clustered(network: Network, how: Clustering, data: Any, say: Progress) -> Network:
+    """The network with few weights."""
+    images = None if data is None else Data.of(data, network.inputs)
+    if images is not None:
+        check_images(images, network)
+    check_reading(network, images)
+    return clustered(network, how, images, say)
+
+
+def _quantized(network: Network, data: Any, progress: Progress | None) -> Network:
+    """The quantized network, read as a file of it would be."""
+    from ..frontends import load
+    images = Data.of(data, network.inputs)
+    check_images(images, network)
+    check_reading(network, images)
+    done = quantize_network(network, images, progress=progress)
+    quantized = load(done.onnx)
+    quantized.name, quantized.simplified, quantized.quantized = network.name, network.simplified, done.summary()
+    return quantized
 
 
 def _source(model: Any, options: Reading | None) -> dict[str, Any]:
@@ -222,6 +287,8 @@ def _manifest(variant: Variant, target: Target, folder: Path, built: Built, sour
         unscheduled=built.unscheduled,
         quantized=built.quantized,
         simplified=None if network.simplified is None else network.simplified.to_dict(),
+        quantization=network.quantized,
+        clustering=network.clustered,
     )
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..support.errors import TenfoldError
 from ..support.files.inputs import protect
-from ..support.files.whole import destination, whole_file
 from ..support.progress import Progress, reporter
 from .check_reading import check_images, check_reading
 from .data import Data
 from .judgement import Verified
+from .marked_file import check_output, write_marked
 
 if TYPE_CHECKING:
     import onnx
@@ -108,7 +108,7 @@ def simplify(
     say = reporter(progress)
     with protect(model, data):
         if output is not None:
-            _check_output(Path(output))
+            check_output(Path(output), MARK, "simplify")
         say("reading the network")
         images = None if data is None else Data.of(data)
         network = load(model, **reading)
@@ -118,38 +118,5 @@ def simplify(
         network = simplified(network, only, without)
         say("comparing with the model")
         verified = check_reading(network, images, tolerance)
-        size = 0 if output is None else _write(network.onnx, Path(output), network.sha256)
+        size = 0 if output is None else write_marked(network.onnx, Path(output), MARK, network.sha256)
     return Simplification(network.name, network.sha256, network.onnx, network.simplified, verified, size)
-
-
-def _check_output(path: Path) -> None:
-    """Raise TenfoldError, before the work, unless the file can be written, and is new or of `simplify`."""
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    if path.suffix.lower() != ".onnx":
-        raise TenfoldError(f"{path}: give a name that ends in .onnx")
-    place = destination(path)
-    if not place.is_file():
-        return
-    try:
-        marks = {entry.key for entry in onnx.load(place, load_external_data=False).metadata_props}
-    except DecodeError:
-        marks = set()
-    if MARK not in marks:
-        raise TenfoldError(f"{path}: it is there already, and no result of tenfold simplify: give another name")
-
-
-def _write(model: onnx.ModelProto, path: Path, sha256: str) -> int:
-    """Write a network and check it; returns the bytes of the file."""
-    import onnx
-
-    marked = onnx.ModelProto()
-    marked.CopyFrom(model)
-    kept = [entry for entry in model.metadata_props if entry.key != MARK]
-    del marked.metadata_props[:]
-    marked.metadata_props.extend([*kept, onnx.StringStringEntryProto(key=MARK, value=sha256)])
-    with whole_file(path) as new:
-        onnx.save(marked, new)
-        onnx.checker.check_model(new, full_check=True)
-        return new.stat().st_size

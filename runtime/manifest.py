@@ -79,6 +79,14 @@ class Manifest:
     simplified : dict or None
         What exact rewrites merged before anything else (`passes.simplify`): ``before`` and ``after`` (``nodes``, ``macs``, ``params``), and
         ``merges``: the ``rewrite``, what it merged ``into``, and what that saved. None: the network was compiled as it came.
+    quantization : dict or None
+        Of a network that was quantized to be compiled: its ``precision``, the settings (``calibration`` and so on), the quantized
+        ``layers`` ``of`` all, on how many images, and the accuracy before and after. The ``model_sha256`` in it is that of the model as it
+        was given, that of the manifest is of the quantized network.
+    clustering : dict or None
+        Of a network whose weights are kept as indices of few values: ``bits`` of an index, ``method``, the ``layers`` and ``numbers``
+        that this is of, how many numbers are ``packed`` in weights.bin (of weights as kernels read them, with padding), the
+        ``weight_error`` (root mean square, over that of the weights), and the accuracy before and after.
     quantized : dict or None
         Of a network with quantized activations: the layers that are computed in ``int8``, and why others are in ``float32``, by layer.
     """
@@ -106,6 +114,8 @@ class Manifest:
     unscheduled: tuple[str, ...] = field(default=())
     tuning: dict[str, Any] | None = None
     simplified: dict[str, Any] | None = None
+    quantization: dict[str, Any] | None = None
+    clustering: dict[str, Any] | None = None
     quantized: dict[str, Any] | None = None
     format: int = FORMAT
 

@@ -184,8 +184,17 @@ SIMPLIFIED = record(
     before=TOTALS, after=TOTALS,
     merges=lambda value: list(sequence(value, record(rewrite=text, into=text, nodes=signed, macs=signed, params=signed))),
 )  # fmt: skip
+QUANTIZATION = record(
+    precision=text, calibration=text, layers=whole, of=whole, calibration_images=whole, judged_images=whole, accuracy=optional(number),
+    accuracy_before=optional(number),
+)  # fmt: skip
+CLUSTERING = record(
+    bits=whole, method=text, layers=whole, numbers=whole, packed=whole, weight_error=number, accuracy=optional(number),
+    accuracy_before=optional(number),
+)  # fmt: skip
 QUANTIZED = record(int8=texts, float32=lambda value: {text(layer): text(why) for layer, why in mapping(value).items()})
-OPTIONAL = {"tuning": None, "simplified": None, "quantized": None}  # fields that older manifests don't have
+# Fields that older manifests don't have.
+OPTIONAL = {"tuning": None, "simplified": None, "quantization": None, "clustering": None, "quantized": None}
 
 READERS: Mapping[str, Callable[[Any], Any]] = {
     "name": text,
@@ -211,6 +220,8 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "unscheduled": lambda value: sequence(value, text),
     "tuning": optional(TUNING),
     "simplified": optional(SIMPLIFIED),
+    "quantization": optional(QUANTIZATION),
+    "clustering": optional(CLUSTERING),
     "quantized": optional(QUANTIZED),
 }
 

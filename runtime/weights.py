@@ -12,7 +12,7 @@ Offsets of weights count from the start of the file, those of the arena from the
 outputs instead. Tensors come in the order in which ``main`` takes them, after its own inputs; an operand's position counts from those.
 A network without steps is not a straight line of kernels, see `codegen.call_list`. The batch is run in so many equal pieces, one after
 the other: tensors and steps are those of one piece. The file is mapped, not read: weights are in
-memory once, and processes share them.
+memory once, and processes share them. A packed file (`packed_weights`) is unpacked into memory instead.
 """
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ import numpy as np
 from ..support.errors import TenfoldError
 from .manifest_fields import MOST_BYTES, MOST_DIMENSIONS
 from .memory_plan import ALIGNMENT, Destination, Operand, Place, Step, aligned
+from .packed_weights import is_packed, pack_weights, unpacked
 
 MAGIC = int.from_bytes(b"tenfold3", "little")
 PAGE = 4096
@@ -46,7 +47,7 @@ class Contents:
     Attributes
     ----------
     mapping : ndarray of uint8
-        The file.
+        The file; of a packed one what it unpacks to.
     weights : tuple of ndarray
         Views of it.
     places : tuple of Place
@@ -129,6 +130,7 @@ def map_weights(path: Path, mapping: np.ndarray | None = None) -> Contents:
     """
     try:
         mapping = map_file(path) if mapping is None else mapping
+        mapping = unpacked(mapping) if is_packed(mapping) else mapping
         table = _Table(mapping)
         entries, steps, pieces = table.entries, table.steps, table.pieces
         weights = tuple(view(mapping, Place(str(e.dtype), e.shape, e.offset)) for e in entries if e.kind == WEIGHT)
@@ -137,6 +139,13 @@ def map_weights(path: Path, mapping: np.ndarray | None = None) -> Contents:
     places = tuple(Place(str(e.dtype), e.shape, e.offset) for e in entries if e.kind == ARENA)
     destinations = tuple(Destination(str(e.dtype), e.shape, e.offset) for e in entries if e.kind == OUTPUT)
     return Contents(mapping, weights, places, destinations, steps, pieces)
+
+
+def pack_file(path: Path) -> int:
+    """Pack a file that `write_weights` wrote, in place; returns how many numbers are kept as indices."""
+    contents = map_weights(path)
+    begin = contents.mapping.ctypes.data
+    return pack_weights(path, [weight.ctypes.data - begin for weight in contents.weights], contents.weights)
 
 
 def map_file(path: Path) -> np.ndarray:

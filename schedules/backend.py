@@ -10,23 +10,25 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import tvm
+from tvm import te
 
 from ..support.errors import TenfoldError
 from ..targets import Target
+from .interpolation import Interpolation
 from .rule import Rule, TargetT
 from .shapes import ConvWorkload, DenseWorkload, ResponseNorm
-from .space import Point, Space
-
-if TYPE_CHECKING:
-    from tvm import te
+from .space import Point, Space, Value
 
 MODEL, WANTED, TUNED = "model", "wanted", "record"  # where a choice comes from: the model of the machine, the user, a tuner
 FOLDERS = {"llvm": "cpu", "cuda": "cuda"}  # by the kind of a TVM target, the folder of its backend
 
+
+INPUT_AXIS = 4     # of packed weights: the channels of the input
+SCALED = "scaled"  # name of the block that scales them
 
 Built = TypeVar("Built")
 
@@ -84,6 +86,18 @@ class BoundKernel:
     constants: list[np.ndarray]
     compute: Callable[..., te.Tensor]
 
+    def gated(self) -> BoundKernel:
+        """Return the kernel for an input whose channels are scaled; `compute` takes the factors, (1, 1, 1, C), behind the data."""
+        def compute(data: te.Tensor, factors: te.Tensor, weight: te.Tensor, *others: te.Tensor) -> te.Tensor:
+            return self.compute(data, scaled(weight, factors), *others)
+
+        return BoundKernel(self.constants, compute)
+
+
+def scaled(weight: te.Tensor, factors: te.Tensor) -> te.Tensor:
+    """Write a packed weight times a factor for each input channel as TE."""
+    return te.compute(weight.shape, lambda *at: weight(*at) * factors[0, 0, 0, at[INPUT_AXIS]], name=SCALED)
+
 
 class Kernel(ABC):
     """One way to compute a layer, or a run of layers."""
@@ -102,6 +116,11 @@ class Kernel(ABC):
     @abstractmethod
     def point(self) -> Point:
         """What it is built from."""
+
+    @property
+    def takes_gate(self) -> bool:
+        """Whether `BoundKernel.gated` can scale the channels of its input: its first constant has them along axis `INPUT_AXIS`."""
+        return False
 
     @property
     def takes_nchw(self) -> tuple[bool, bool]:
@@ -238,20 +257,30 @@ class KernelChoices:
         return self.taken[name]
 
     def _refined(self, run: Run, cut: Point) -> Point:
-        """A cut by the model with what records say of its parts: a tuner looks at the layers of one kernel at a time."""
+        """A cut by the model with what records say of its parts: a tuner looks at the layers of one kernel at a time, or of two."""
+        kernels = kernels_of(cut)
         refined = dict(cut)
-        for begin, end in kernels_of(cut):
-            part = run.between(begin, end).workload
-            tuned = self.tuned.get(part)
-            if tuned is None or part == run.workload:
-                continue
-            changed = {**refined, **{f"layer{begin + i}": tuned.get(f"layer{i}", JOINS) for i in range(end - begin)}}
-            if changed in run.space():
-                refined = changed
-                self.taken[part], self.origins[part] = tuned, TUNED
-            else:
-                self.stale[part] = f"{run.workload} can't be cut so"
+        for begin, end in kernels:
+            refined = self._with_part(run, refined, begin, end) or refined
+        number = 0
+        while number + 1 < len(kernels):
+            changed = self._with_part(run, refined, kernels[number][0], kernels[number + 1][1])
+            refined = changed or refined
+            number += 1 if changed is None else 2  # a kernel that is joined is no neighbour any more
         return refined
+
+    def _with_part(self, run: Run, cut: dict[str, Value], begin: int, end: int) -> dict[str, Value] | None:
+        """A cut with what a record says of some layers; None where there is none that fits."""
+        part = run.between(begin, end).workload
+        tuned = self.tuned.get(part)
+        if tuned is None or part == run.workload:
+            return None
+        changed = {**cut, **{f"layer{begin + i}": tuned.get(f"layer{i}", JOINS) for i in range(end - begin)}}
+        if changed not in run.space():
+            self.stale[part] = f"{run.workload} can't be cut so"
+            return None
+        self.taken[part], self.origins[part] = tuned, TUNED
+        return changed
 
     @contextlib.contextmanager
     def as_raised(self) -> Iterator[None]:
@@ -298,6 +327,7 @@ class Backend(ABC, Generic[TargetT]):
 
     rules: Sequence[Rule[TargetT]]  # in the order in which they are tried
     lacks: frozenset[str] = frozenset()  # operators of Relax that it can't compute
+    any_address: bool = False  # its kernels take images that begin at any number: a part of an image can lie in it
 
     def __init__(self, target: TargetT, choices: KernelChoices | None = None):
         self.target = target
@@ -344,12 +374,35 @@ class Backend(ABC, Generic[TargetT]):
         parts = whole.parts(self.choices.cut(whole))
         return [part if part.kernel is None else part.of(self.choices.apply(part.kernel)) for part in parts]
 
-    def dense_run(self, run: Sequence[DenseWorkload]) -> Kernel | None:
-        """Return one kernel for fully connected layers of one row that follow each other; None where each gets its own."""
+    def dense_run(self, run: Sequence[DenseWorkload], averaged: tuple[int, int] | None = None) -> Kernel | None:
+        """Return one kernel for fully connected layers of one row that follow each other; None where each gets its own.
+
+        Parameters
+        ----------
+        run : sequence of DenseWorkload
+        averaged : tuple of int, optional
+            Height and width of a map, (1, H, W, C): the first layer reads its average.
+        """
         return None
 
     def response_norm(self, shape: tuple[int, ...], norm: ResponseNorm) -> BoundKernel | None:
         """Return the kernel of a local response normalisation over the last axis; None for TVM's operators."""
+        return None
+
+    def resize(self, shape: Sequence[int], size: tuple[int, int], how: Interpolation, to_nchw: bool) -> BoundKernel | None:
+        """Return the kernel that resizes a channels-last image; None for TVM's operator.
+
+        Parameters
+        ----------
+        shape : sequence of int
+            Of the image, (N, H, W, C).
+        size : tuple of int
+            Height and width of the result.
+        how : Interpolation
+            Along both axes.
+        to_nchw : bool
+            The result is wanted as (N, C, H, W).
+        """
         return None
 
     @abstractmethod

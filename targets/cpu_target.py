@@ -20,6 +20,8 @@ class CpuTarget(Target):
         Data caches of one core (L3: of the cores that share it); 0 where unknown.
     model : CpuModel
         What a core does in a cycle.
+    plain_weights : bool
+        Whether kernels must keep weights as they are, in any order: none of Winograd's, whose weights are other numbers.
     """
 
     vector_bits: int
@@ -28,6 +30,7 @@ class CpuTarget(Target):
     l2_bytes: int
     l3_bytes: int
     model: CpuModel = field(default=CpuModel(), repr=False)
+    plain_weights: bool = field(default=False, repr=False)
 
     @property
     def architecture(self) -> Architecture:
@@ -51,6 +54,10 @@ class CpuTarget(Target):
         A register tile is two vectors of 8 channels wide, or one or two of 16: other numbers leave part of the last tile idle.
         """
         return max(16, self.lanes)
+
+    def with_plain_weights(self) -> CpuTarget:
+        """Return the CPU for kernels that keep weights as they are."""
+        return replace(self, plain_weights=True)
 
     def with_cores(self, cores: int) -> CpuTarget:
         """Return the CPU with another number of cores."""

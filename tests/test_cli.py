@@ -402,6 +402,37 @@ def test_without_a_word_it_says_what_it_can_do(tenfold):
     assert code == 2 and "compress" in out + err
 
 
+def test_quantize(tenfold, work):
+    """A table of layers and what was lost; the file; an int8 artifact, a small one; and each mistake in one line."""
+    rng = np.random.default_rng(0)
+    np.savez("d.npz", x=rng.standard_normal((24, 3, 8, 8)).astype("float32"), y=np.arange(24) % 5)
+    np.savez("nan.npz", x=np.full((24, 3, 8, 8), np.nan, "float32"))
+    options = ("--json", "q.json", "--keep", "fc", "--calibration", "kl")
+    code, out, _ = tenfold("quantize", "net.onnx", "--data", "d.npz", "-o", "q.onnx", *options)
+    assert code == 0 and "as asked" in out and "accuracy" in out and "ranges by kl from 24 images" in out and "wrote" in out
+    content = json.loads((work / "q.json").read_text())
+    assert [layer["reason"] for layer in content["layers"]] == [None, "as asked"] and content["settings"]["calibration"] == "kl"
+    assert content["after"]["bytes"] == (work / "q.onnx").stat().st_size
+    code, out, _ = tenfold("compile", "net.onnx", "-o", "int8", "--precision", "int8", "--data", "d.npz", "--json", "int8.json")
+    assert code == 0 and "quantized 2 of 2 layers to int8, ranges by mse from 24 images, accuracy" in out and "verified" in out
+    assert json.loads((work / "int8.json").read_text())["manifest"]["quantization"]["precision"] == "int8"
+    code, out, _ = tenfold("compile", "net.onnx", "-o", "small", "--size", "4:round")
+    assert code == 0 and "indices of 4 bits by round" in out and "verified" in out
+    for arguments, words in (
+        (("quantize", "net.onnx", "-o", "y.onnx"), "--data"),
+        (("quantize", "net.onnx", "-o", "y.onnx", "--data", "nan.npz"), "nan.npz: x holds NaN or infinity"),
+        (("quantize", "net.onnx", "-o", "net.onnx", "--data", "d.npz"), "net.onnx"),
+        (("quantize", "q.onnx", "-o", "y.onnx", "--data", "d.npz"), "q.onnx: it is quantized already"),
+        (("quantize", "net.onnx", "-o", "y.onnx", "--data", "d.npz", "--keep", "dense"), "no layer 'dense' to keep"),
+        (("quantize", "net.onnx", "-o", "y.onnx", "--data", "d.npz", "--calibration", "best"), "calibration 'best': choose mse, minmax"),
+        (("compile", "net.onnx", "-o", "y", "--precision", "int8"), "--data"),
+        (("compile", "net.onnx", "-o", "y", "--size", "1"), "size '1'"),
+    ):
+        code, _, err = tenfold(*arguments)
+        assert code == 2 and words in err and len(err.strip().splitlines()) == 1, err
+    assert not {"y.onnx", "y"} & set(names(work))
+
+
 def test_simplify(tenfold, work):
     """A table of what was merged, or a line that says that there is nothing; the file; and each mistake in one line."""
     from simplify_checks import Builder

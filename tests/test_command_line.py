@@ -68,15 +68,19 @@ def test_what_completion_offers_is_what_there_is():
     from tenfold.factorization import METHODS
     from tenfold.passes.simplify import rewrite_names
     from tenfold.plots.command import KINDS
+    from tenfold.quantization import ACTIVATIONS, CALIBRATIONS
     from tenfold.runner.bench.engines import RIVALS
     from tenfold.runner.bench.gpu_engines import GPU_ENGINES
     from tenfold.runner.changes.measured import FIGURES
+    from tenfold.runner.quantize.quantization import INT8
     from tenfold.targets import presets
+    from tenfold.targets.target import PRECISIONS
 
     assert set(complete.target_names("")) == {"host", *(preset.name for preset in presets())}
     assert set(complete.ENGINES) == {*RIVALS, *GPU_ENGINES} and set(complete.PICTURES) == set(KINDS)
     assert set(complete.FIGURES) == {name.removesuffix("_ms") for name in FIGURES}
     assert set(complete.METHODS) == set(METHODS) and complete.REWRITES == rewrite_names()
+    assert (complete.CALIBRATIONS, complete.ACTIVATIONS) == (CALIBRATIONS, ACTIVATIONS) and complete.PRECISIONS == (*PRECISIONS, INT8)
 
 
 def noisy(code=None):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tenfold
+from command_checks import tenfold as run_command
 from search_fakes import ModelDevice
 
 ROOT = Path(tenfold.__file__).parent
@@ -51,6 +52,26 @@ def test_the_page_on_other_networks_than_classifiers_runs(work, monkeypatch):
             assert names["done"].search.measure.units == "nats" and names["done"].search.verdict.drop <= 0.1
     done = names["done"]
     assert done.search.measure.name == "miou" and 0 < done.before.accuracy - done.after.accuracy <= 0.3 and done.after.ms < done.before.ms
+
+
+@pytest.mark.slow
+def test_the_page_on_quantizing_runs(work):
+    """Its Python, and its commands, on fewer images and the smaller of the two networks."""
+    with np.load("examples/models/cifar10_test_500.npz") as data:
+        np.savez("few.npz", x=data["x"][:64], y=data["y"][:64])
+    text = (ROOT / "docs" / "quantization.md").read_text()
+    (block,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (work / "out").mkdir()
+    names: dict = {}
+    exec(compile(block.replace("examples/models/cifar10_test_500.npz", "few.npz"), "docs/quantization.md", "exec"), names)
+    assert (work / "out" / "int8.onnx").exists() and names["done"].settings.calibration == "minmax"
+    commands = re.findall(r"^    tenfold (.*)$", text, re.MULTILINE)
+    assert [command.split()[0] for command in commands] == ["quantize", "compile", "compile"]
+    for command in commands:
+        quick = command.replace("cifar10_vgg", "cifar10_jin_baseline").replace("examples/models/cifar10_test_500.npz", "few.npz")
+        done = run_command(*quick.split(), seconds=300)
+        assert done.code == 0, done.err
+    assert (work / "out.onnx").exists() and all((work / name / "manifest.json").exists() for name in ("out-int8", "out-small"))
 
 
 def test_the_page_on_the_api_names_all_that_is_public():

@@ -11,7 +11,7 @@ ROOT = Path(tenfold.__file__).parent
 # Floors, from the ground up. A room imports from rooms on its own floor or below it, as long as that makes no circle.
 FLOORS = [
     {"support"},
-    {"targets", "factorization"},
+    {"targets", "factorization", "quantization"},
     {"schedules", "frontends"},
     {"passes", "runtime"},
     {"codegen"},

@@ -72,7 +72,7 @@ class Network {
   Network(const std::string& folder, const detail::Manifest& manifest, int threads)
       : folder_(folder), inputs_(manifest.inputs), outputs_(manifest.outputs), weights_(folder + "/weights.bin") {
     if (threads < 0 || threads > detail::kMostThreads) throw Error("threads must be between 1 and " + std::to_string(detail::kMostThreads));
-    detail::check_hash(folder + "/weights.bin", weights_.mapping, manifest.weights_sha256);
+    detail::check_hash(folder + "/weights.bin", weights_.file, manifest.weights_sha256);
     if (!manifest.library_sha256.empty())
       detail::check_hash(folder + "/model.so", detail::Mapping(folder + "/model.so"), manifest.library_sha256);
     if (weights_.steps.empty())

@@ -33,7 +33,7 @@ class GpuNetwork {
     inputs_ = manifest.inputs;
     outputs_ = manifest.outputs;
     detail::Weights weights(folder + "/weights.bin");
-    detail::check_hash(folder + "/weights.bin", weights.mapping, manifest.weights_sha256);
+    detail::check_hash(folder + "/weights.bin", weights.file, manifest.weights_sha256);
     detail::check_hash(folder + "/model.cuda", detail::Mapping(folder + "/model.cuda"), manifest.library_sha256);
     try {
       weights.check(inputs_, outputs_);

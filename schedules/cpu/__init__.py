@@ -20,6 +20,7 @@ from .reduction.pool import schedule_pool
 from .reduction.reduction import schedule_reduction
 from .reduction.response_norm import schedule_response_norm
 from .reduction.softmax import schedule_softmax
+from .resize import schedule_resize
 from .winograd.schedule import schedule_winograd
 
 
@@ -38,6 +39,7 @@ KERNELS: list[Rule[CpuTarget]] = [
 ]
 RULES: list[Rule[CpuTarget]] = [
     *map(_with_what_follows, KERNELS),
+    schedule_resize,
     schedule_response_norm,
     schedule_pool,
     schedule_softmax,

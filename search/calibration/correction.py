@@ -21,6 +21,7 @@ import numpy as np
 import onnx
 
 from ...factorization import FactorChain, Layer
+from ...factorization.moments import Moments
 from ...factorization.plan_json import CORRECTIONS
 from ...factorization.solvers.chain_als import chain_als_towards
 from ...factorization.solvers.kronecker import roots
@@ -35,7 +36,7 @@ from ...support.input_set import Images, InputSet
 from ...support.progress import Progress, reporter
 from .kept_corrections import KeptCorrections
 from .layer_sites import LayerSite, answers
-from .moments import MAX_WIDTH, Moments, evenly_spaced
+from .moments import MAX_WIDTH, evenly_spaced
 from .prefix_values import PrefixValues
 
 MAX_IMAGES = 4096  # of those given, evenly spaced

@@ -10,10 +10,10 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ...factorization import FactorChain, Layer, Stage
+from ...factorization.patches import Pool, Positions, patches, pixels
 from ...frontends.reference.graph_activations import GraphActivations
 from ...support.input_set import Images
 from .moments import layer_values
-from .patches import Pool, Positions, patches, pixels
 from .prefix_values import PrefixValues
 
 MIN_PIXELS = 16384  # pixels of a layer's output at the least

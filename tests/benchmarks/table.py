@@ -20,6 +20,7 @@ from typing import Any
 
 from arm.tables import sections as arm_sections
 from cuda.tables import sections as cuda_sections
+from quantized.tables import sections as quantized_sections
 from results import read
 from suite import Table
 from tenfold.runner.report import count, milliseconds
@@ -237,6 +238,7 @@ def house_pages() -> dict[Path, dict[str, str]]:
             ROOT / "docs" / "benchmarks.md": whole_sections(RESULTS) | searches,
             ROOT / "docs" / "arm.md": arm_sections(RESULTS / "arm", read, markdown),
             ROOT / "docs" / "tuning.md": tuning_sections(RESULTS / "tuning", read, markdown),
+            ROOT / "docs" / "quantization.md": quantized_sections(RESULTS / "quantized", read, markdown),
             ROOT / "docs" / "cuda.md": cuda_sections(RESULTS / "cuda", read, markdown)}
 
 

@@ -115,6 +115,26 @@ def test_the_same_numbers_as_in_python(checks, copy, image, threads):
     assert used == (threads or tenfold.load(copy).threads)
 
 
+def test_packed_weights_are_unpacked(checks, tiny_file, image, tmp_path):
+    """Those of five bits, which do not end with a byte; and nothing that is cut short is read."""
+    folder = tmp_path / "net"
+    tenfold.compile(tiny_file, output=folder, size="5", tolerance=1e-4)
+    weights = folder / "weights.bin"
+    whole = weights.read_bytes()
+    assert whole.startswith(b"tenfoldp")
+    compared(checks, folder, {"image": image})
+    for length in (8, 20, 30, 60, len(whole) // 2, len(whole) - 1):
+        weights.write_bytes(whole[:length])
+        sign(folder)
+        refused(checks, folder, "not the weights of a compiled network", image)
+    for word, value in ((1, -1), (1, 2**50), (2, 2**40), (3, -1), (4, 2**61), (5, 9), (5, 0)):
+        edited = bytearray(whole)
+        edited[8 * word : 8 * word + 8] = value.to_bytes(8, "little", signed=True)
+        weights.write_bytes(edited)
+        sign(folder)
+        refused(checks, folder, "not the weights of a compiled network", image)
+
+
 def test_a_batch_in_pieces(checks, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     nodes = [("Conv", ["x", "w"], ["y"], {"pads": [1] * 4}), ("Relu", ["y"], ["z"], {})]

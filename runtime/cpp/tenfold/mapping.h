@@ -32,6 +32,13 @@ class Mapping {
     if (data == MAP_FAILED) throw Error(path + ": can't be mapped: " + std::strerror(errno));
     data_ = static_cast<char*>(data);
   }
+  // Memory of so many bytes, zeros.
+  explicit Mapping(size_t bytes) : size_(bytes) {
+    void* data = size_ ? mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) : nullptr;
+    if (data == MAP_FAILED) throw Error("there is no memory for " + std::to_string(bytes) + " bytes");
+    data_ = static_cast<char*>(data);
+  }
+  Mapping(Mapping&& other) noexcept : data_(other.data_), size_(other.size_) { other.data_ = nullptr; }
   Mapping(const Mapping&) = delete;
   Mapping& operator=(const Mapping&) = delete;
   ~Mapping() {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "mapping.h"
+#include "packed.h"
 #include "tensors.h"
 
 namespace tenfold {
@@ -41,7 +42,7 @@ struct Step {
 // The table of the file. Every number in it that addresses memory is checked: here against the file, by `check` against the network.
 class Weights {
  public:
-  explicit Weights(const std::string& path) : mapping(path) {
+  explicit Weights(const std::string& path) : file(path), mapping(unpacked(path, file)) {
     try {
       read();
     } catch (const Error& error) {
@@ -85,7 +86,8 @@ class Weights {
     return end;
   }
 
-  Mapping mapping;
+  Mapping file;
+  Mapping mapping;  // the file, or what it unpacks to
   int64_t pieces = 1;  // of the batch, which run one after the other
   std::vector<Entry> entries;
   std::vector<Step> steps;

@@ -14,6 +14,7 @@ ANNOTATION = "tenfold.conv2d"  # of the accumulating block: the tile, as integer
 # Of the same block: output height and width, vertical stride and dilation, and the first row of the image and the first behind it, in
 # rows of the padded image.
 LIMITS = "tenfold.conv2d.limits"
+UNFOLDED = "unfolded"  # the block that stores pixels of blocks in their places
 
 
 def pack_weights(weight: np.ndarray, groups: int, tile: Tile, lanes: int) -> np.ndarray:
@@ -90,6 +91,25 @@ def conv2d(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: Til
     acc = te.compute((batch, groups * blocks, high, wide, block), product, name="conv2d", attrs=annotation)
     return te.compute((batch, out_h, out_w, geometry.filters), lambda n, y, x, f: acc[
         n, block_of(f), y, x, f % per_group % block], name="crop")
+
+
+def block_weights(weight: np.ndarray) -> np.ndarray:
+    """The weight of a transposed convolution whose steps are as long as its kernel, as that of a pointwise one.
+
+    (F, C, KH, KW), turned by 180 degrees as `ConvGeometry.upsample` has it -> (KH * KW * F, C, 1, 1): a filter for each pixel of a block.
+    """
+    filters, channels, height, width = weight.shape
+    turned = weight[:, :, ::-1, ::-1].transpose(2, 3, 0, 1)
+    return np.ascontiguousarray(turned.reshape(height * width * filters, channels, 1, 1))
+
+
+def unfold_blocks(data: te.Tensor, kernel: tuple[int, int]) -> te.Tensor:
+    """The pixels of blocks, which lie side by side as channels, in their places: (N, H, W, KH * KW * F) -> (N, H * KH, W * KW, F)."""
+    batch, height, width, channels = (int(d) for d in data.shape)
+    rows, columns = kernel
+    filters = channels // (rows * columns)
+    return te.compute((batch, height * rows, width * columns, filters), lambda n, y, x, f: data[
+        n, y // rows, x // columns, (y % rows * columns + x % columns) * filters + f], name=UNFOLDED)
 
 
 def dense(data: te.Tensor, weight: te.Tensor, filters: int, tile: Tile) -> te.Tensor:

@@ -28,13 +28,15 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm.s_tir.stmt import SBlock
 
 from ....targets import CpuTarget
+from ...backend import SCALED
 from ...tir.analysis import find_annotated
-from ...tir.bound_loops import SPLIT
+from ...tir.bound_loops import ALIKE, SPLIT
 from ...tir.epilogue import inline_epilogue
 from ..common import ON_STACK, extent_of
+from ..injective.elementwise import schedule_scaled
 from ..long_sums import split_sum
 from ..predicates import Condition, with_conditions
-from .compute import ANNOTATION, LIMITS, ravel
+from .compute import ANNOTATION, LIMITS, UNFOLDED, ravel
 from .prefetch import prefetch_rows, share_of
 
 
@@ -58,8 +60,14 @@ def schedule_conv2d(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     if conv is None:
         return None
     pixels, vectors, flat, rows, weights_inner, parallel, prefetch = (int(v) for v in s.get(conv).annotations[ANNOTATION])
-    # 1. One block after the accumulators: crop, bias, activation, residual.
-    out = inline_epilogue(s, conv)
+    # 1. One block after the accumulators: crop, bias, activation, residual. Pixels of blocks are put in their places in a second nest.
+    if any(s.get(block).name_hint == UNFOLDED for block in s.get_child_blocks(s.get_sblock("root"))):
+        crop = s.get_sblock("crop")
+        if whole_blocks(s, conv, crop):
+            inline_epilogue(s, crop, keep=("padded", SCALED, s.get(conv).name_hint))
+        else:
+            s.compute_inline(crop)
+    out = inline_epilogue(s, conv, keep=("padded", SCALED))
     part = _split_sum(s, conv) if flat else None
     if whole_blocks(s, conv, out):
         # 2. Its loops: tasks, then lines, tiles, pixels, and the channels of a block as vectors. The accumulators of a tile stay
@@ -104,6 +112,7 @@ def schedule_conv2d(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     s.decompose_reduction(conv, ky)
     # 4. What comes before.
     schedule_padding(s, target.lanes)
+    schedule_scaled(s, target)
     # 5. Products that nobody needs are left out. Each pass over the weights of a block asks for a part of those of the next block.
     limits: dict[str, Condition] = {} if flat else _limits(s, conv, passes[-1])
     if prefetch:
@@ -137,7 +146,7 @@ def _limits(s: Schedule, conv: SBlockRV, tile: LoopRV) -> dict[str, Condition]:
     *_, high, wide, _, kernel, _, _ = (int(v.dom.extent) for v in s.get(conv).iter_vars)
     height, width, stride, dilation, begin, end = (int(v) for v in s.get(conv).annotations[LIMITS])
     if wide > width:
-        s.annotate(tile, SPLIT, 1)
+        s.annotate(tile, SPLIT, ALIKE)
 
     def wanted(block: SBlock) -> ir.Expr | None:
         *_, y, x, _channel, ky, _kx, _ci = (v.var for v in block.iter_vars)

@@ -171,7 +171,9 @@ def choose_winograd(shape: ConvShape, target: CpuTarget) -> Blocking | None:
 
 
 def blockings(shape: ConvShape, target: CpuTarget) -> Iterator[Blocking]:
-    """Go through every blocking worth a price; there is none for a convolution that Winograd's algorithm is not for."""
+    """Go through every blocking worth a price; there is none for a convolution or target that Winograd's algorithm is not for."""
+    if target.plain_weights:
+        return
     if shape.kernel != (3, 3) or shape.stride != (1, 1) or shape.groups != 1 or shape.filters % target.lanes:
         return
     vectors = [v for v in range(1, 5) if shape.filters % (v * target.lanes) == 0]

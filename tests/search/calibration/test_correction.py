@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from search_fakes import classifier, images
 from tenfold.factorization import METHODS, Layer
+from tenfold.factorization.patches import Pool, Positions, pixels
 from tenfold.factorization.plan_json import CORRECTIONS
 from tenfold.frontends import load
 from tenfold.frontends.reference.free_batch import free_batch
@@ -20,7 +21,6 @@ from tenfold.search.calibration.correction import correct
 from tenfold.search.calibration.kept_corrections import KeptCorrections
 from tenfold.search.calibration.layer_sites import LayerSite
 from tenfold.search.calibration.network_rewriter import NetworkRewriter
-from tenfold.search.calibration.patches import Pool, Positions, pixels
 from tenfold.support.errors import TenfoldError
 
 RANKS = {"conv1": ("channel_svd", (5,)), "conv2": ("spatial_svd", (12,)), "fc": ("svd", (3,))}

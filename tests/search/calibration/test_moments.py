@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from search_fakes import classifier, images
 from tenfold.factorization import Layer
+from tenfold.factorization.moments import Moments
+from tenfold.factorization.patches import Positions, patches, pixels
 from tenfold.frontends import load
 from tenfold.frontends.reference import graph_activations
 from tenfold.frontends.reference.free_batch import free_batch
 from tenfold.frontends.reference.graph_activations import GraphActivations
 from tenfold.passes.inventory import inventory
 from tenfold.search.calibration import moments
-from tenfold.search.calibration.moments import Moments, calibrate, layer_values
-from tenfold.search.calibration.patches import Positions, patches, pixels
+from tenfold.search.calibration.moments import calibrate, layer_values
 from tenfold.support.errors import TenfoldError
 
 
@@ -60,7 +61,7 @@ def test_positions_are_the_same_every_time_and_enough():
 
 def test_statistics_are_those_of_all_patches(network, monkeypatch):
     monkeypatch.setattr(moments, "MIN_PATCHES", 10**9)  # every position
-    monkeypatch.setattr(moments, "BLOCK_ROWS", 100)  # several blocks
+    monkeypatch.setattr("tenfold.factorization.moments.BLOCK_ROWS", 100)  # several blocks
     layers, x = inventory(network.mod), images(70)
     found = calibrate(network, layers, x).statistics
     session = GraphActivations(network.onnx, [layer_values(network.onnx, [layer])[layer.name][0] for layer in layers])
@@ -77,7 +78,7 @@ def test_statistics_are_those_of_all_patches(network, monkeypatch):
 
 def test_memory_does_not_grow_with_the_images(network, monkeypatch):
     """A pass over four times as many holds no more than what their positions take."""
-    monkeypatch.setattr(moments, "BLOCK_ROWS", 256)  # that both fill
+    monkeypatch.setattr("tenfold.factorization.moments.BLOCK_ROWS", 256)  # that both fill
     layers, x = inventory(network.mod), images(4000)
     peaks = []
     for count in (1000, 4000):

@@ -11,7 +11,7 @@ from math import prod
 
 import numpy as np
 
-from ...factorization import Layer
+from .layer import Layer
 
 SEED = 2014
 

@@ -1,0 +1,1 @@
+"""A trained network in integers of eight bits, as ONNX."""
