@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from tvm import ir, relax
 
@@ -68,5 +69,5 @@ def _operand(expr: relax.Expr, name: str, made: dict[relax.Var, relax.Expr]) -> 
     return (call.args[0], float(number.ravel()[0])) if number.size == 1 else (None, None)
 
 
-def _calls(expr: relax.Expr | None, name: str) -> bool:
+def _calls(expr: relax.Expr | None, name: str) -> TypeGuard[ir.Call]:
     return isinstance(expr, ir.Call) and isinstance(expr.op, ir.Op) and expr.op.name == f"relax.{name}"

@@ -1,5 +1,4 @@
-"""Concatenations whose operands their producers can write in place are set apart before operators are fused, and splits
-(`place_parts` places their parts).
+"""Concatenations and splits whose parts can lie in place (`place_parts`) are set apart, before operators are fused.
 
     split(x) = (a, b);  y = concat(a, b, c)    ->    y = concat(x, c)
     y = concat(x, c);  (a, b) = split(x)       ->    kernels of their own, which nothing is fused with

@@ -6,7 +6,8 @@
     y1 = conv(channels 0 to A of y0) into channels A to A + B of y0, in place
     y = y1
 
-The parts that an image is split into are read where they lie, too. A kernel gets the whole image as its parameter, and begins at another channel of it.
+The parts that an image is split into are read where they lie, too. A kernel gets the whole image as its parameter, and begins at another
+channel of it.
 """
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class _Rewriter(PyExprMutator):
             found = self._kernel(resized, to_nchw=True)
         else:
             resized, found = call, self._kernel(call, to_nchw=False)
-        if found is None:
+        if found is None or resized is None:
             return super().visit_call_(call)
         data = self.visit_expr(resized.args[0])
         constants = [relax.const(array) for array in found.constants]
