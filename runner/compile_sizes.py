@@ -13,7 +13,7 @@ import numpy as np
 from ..runtime.artifact import Artifact
 from ..runtime.batches import Batches, find_batches
 from ..runtime.manifest import MANIFEST, Manifest
-from ..runtime.sizes import MOST_SIZES, join
+from ..runtime.sizes import MOST_SIZES
 from ..support.errors import TenfoldError
 from ..support.files.folder import check_output, output_folder
 from ..support.files.temporary import TemporaryFolder
@@ -22,6 +22,7 @@ from ..targets import GpuTarget
 from .data import random_inputs
 from .devices.artifacts import load_if_here
 from .earlier import ARTIFACT
+from .size_folders import join
 from .tolerance import Tolerance
 from .verify import compare_arrays
 

@@ -6,23 +6,20 @@
 
 Every manifest is an ordinary one. The weights of all sizes lie in weights.bin, those of the same bytes once: it is mapped once.
 weights.2.bin is the table of the second size alone, whose offsets point into weights.bin (`weights.write_together`). So whatever reads one
-artifact reads the first size, and `extract` makes an ordinary artifact of any. sizes.json names the SHA-256 of each library and each file
-of weights, which have to be those of the manifests: files of another compilation are found out.
+artifact reads the first size, and `runner.size_folders` makes an ordinary artifact of any. sizes.json names the SHA-256 of each library
+and each file of weights, which have to be those of the manifests: files of another compilation are found out.
 """
 from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..support.errors import TenfoldError
 from ..support.files.json_text import read_json
-from .manifest import CUDA_LIBRARY, LIBRARY, MANIFEST, REFERENCE, WEIGHTS, Manifest, sha256_of
+from .manifest import CUDA_LIBRARY, LIBRARY, MANIFEST, REFERENCE, WEIGHTS, Manifest
 from .manifest_fields import mapping, sequence, text, whole
-from .weights import map_weights, write_together, write_weights
 
 SIZES = "sizes.json"
 SIZES_FORMAT = 1
@@ -123,73 +120,3 @@ def read_manifests(folder: Path) -> list[Manifest]:
 def shapes_text(manifest: Manifest) -> str:
     """The inputs of a size, in a few words: ``image 4x3x32x32``."""
     return ", ".join(f"{port.name} {'x'.join(map(str, port.shape))}" for port in manifest.inputs)
-
-
-def join(folders: Sequence[Path], output: Path, independent: bool) -> Sizes:
-    """Make one artifact of several.
-
-    Parameters
-    ----------
-    folders : sequence of Path
-        Ordinary artifacts of the same network for the same CPU, the one that others see first. Their libraries are moved.
-    output : Path
-        An empty folder.
-    independent : bool
-        As of `Sizes`.
-    """
-    numbers = range(1, len(folders) + 1)
-    weights = [output / numbered(WEIGHTS, number) for number in numbers]
-    contents = [map_weights(folder / WEIGHTS) for folder in folders]
-    saved = write_together(weights, contents)
-    files = []
-    for number, folder, path in zip(numbers, folders, weights, strict=True):
-        manifest = replace(Manifest.read(folder / MANIFEST), weights_sha256=sha256_of(path))
-        for name in (manifest.library, REFERENCE):
-            if (folder / name).exists():
-                shutil.move(folder / name, output / numbered(name, number))
-        (output / numbered(MANIFEST, number)).write_text(manifest.to_json(), encoding="utf-8")
-        files.append((manifest.library_sha256, manifest.weights_sha256))
-    sizes = Sizes(tuple(files), independent, saved)
-    (output / SIZES).write_text(sizes.to_json(), encoding="utf-8")
-    return sizes
-
-
-def extract(folder: Path, number: int, output: Path) -> Path:
-    """Make an ordinary artifact of one size.
-
-    Parameters
-    ----------
-    folder : Path
-        An artifact of several sizes.
-    number : int
-        Which, counted from 1.
-    output : Path
-        The folder to make.
-
-    Raises
-    ------
-    TenfoldError
-        The folder is no such artifact, or a file in it is not the one of its manifest.
-    """
-    manifests = read_manifests(folder)
-    manifest, store = manifests[number - 1], check_file(folder / WEIGHTS, manifests[0].weights_sha256)
-    table = check_file(folder / numbered(WEIGHTS, number), manifest.weights_sha256)
-    library = check_file(folder / numbered(manifest.library, number), manifest.library_sha256)
-    contents = map_weights(table, store=map_weights(store).mapping)
-    output.mkdir(parents=True)
-    shutil.copyfile(library, output / manifest.library)
-    if (folder / numbered(REFERENCE, number)).exists():
-        shutil.copyfile(folder / numbered(REFERENCE, number), output / REFERENCE)
-    write_weights(output / WEIGHTS, contents.weights, contents.places, contents.destinations, contents.steps, contents.pieces)
-    own = replace(manifest, weights_sha256=sha256_of(output / WEIGHTS))
-    (output / MANIFEST).write_text(own.to_json(), encoding="utf-8")
-    return output
-
-
-def check_file(path: Path, stated: str) -> Path:
-    """A file, whose SHA-256 is the one stated; TenfoldError if it is not there, or another."""
-    if not path.is_file():
-        raise TenfoldError(f"{path.parent}: not an artifact: there is no {path.name} in it")
-    if sha256_of(path) != stated:
-        raise TenfoldError(f"{path}: {DIFFERS}")
-    return path

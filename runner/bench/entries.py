@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...runtime.sizes import extract, read_manifests, shapes_text
+from ...runtime.sizes import read_manifests, shapes_text
 from ...support.errors import TenfoldError
 from ...support.progress import Progress
 from ...targets import GpuTarget, resolve
@@ -16,6 +16,7 @@ from ..devices.artifacts import read_manifest
 from ..devices.device import HERE
 from ..devices.here import Here
 from ..network_facts import count_params, total_macs
+from ..size_folders import extract
 from .engines import Engine, Tenfold, describe
 
 if TYPE_CHECKING:

@@ -14,9 +14,10 @@ from ...runtime.loading import load
 from ...runtime.manifest import MANIFEST, Manifest
 from ...runtime.requirements import lacking
 from ...runtime.sized_artifact import SizedArtifact
-from ...runtime.sizes import Sizes, extract, read_manifests
+from ...runtime.sizes import Sizes, read_manifests
 from ...support.errors import TenfoldError
 from ...support.files.temporary import TemporaryFolder
+from ..size_folders import extract
 from .device import NETWORK, Device, Handle, Program
 from .here import Here
 

@@ -16,8 +16,9 @@ from conftest import tiny_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from session_folder import made_once
+from tenfold.runner.size_folders import extract
 from tenfold.runtime.manifest import Manifest, sha256_of
-from tenfold.runtime.sizes import SIZES, Sizes, extract, numbered, read_manifests
+from tenfold.runtime.sizes import SIZES, Sizes, numbered, read_manifests
 from tenfold.support.errors import TenfoldError, TenfoldWarning
 
 BATCHES = 1, 4, 16
