@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .budget import Budget
     from .calibration.evaluation import Verdict
     from .calibration.network_rewriter import NetworkRewriter
+    from .finetuning.tuned import Tuned
     from .measures.measure import Measure
     from .survey import LayerSurvey
 
@@ -154,6 +155,9 @@ class Compression:
         Names of the files that were written.
     search : SearchReport or None
         Of a budget; None for a recipe or a plan.
+    finetuning : Tuned or None
+        What fine-tuning made of the network with the plan: then ``model.onnx`` has the weights that were tuned, and what `search` says of
+        accuracy is from before.
     """
 
     plan: Plan
@@ -164,6 +168,7 @@ class Compression:
     reading: dict[str, Any]
     files: tuple[str, ...]
     search: SearchReport | None = None
+    finetuning: Tuned | None = None
 
     @property
     def refused(self) -> dict[str, str]:
@@ -174,6 +179,7 @@ class Compression:
         """The report, without the plan, which is a file of its own."""
         head = {"model": self.plan.model, "target": self.plan.target}
         figures = {"before": asdict(self.before), "after": asdict(self.after), "output_error": self.output_error, "reading": self.reading}
+        figures["finetuning"] = None if self.finetuning is None else self.finetuning.to_dict()
         layers = [asdict(layer) for layer in self.layers]
         if self.search is None:
             return {**head, **figures, "search": None, "layers": layers}
