@@ -7,14 +7,14 @@ PRESETS = Path(__file__).parent.parent / "targets" / "presets"
 ENGINES = ("onnxruntime", "openvino", "torch", "torch-compile", "tensorrt")
 METHODS = (
     "svd", "spatial_svd", "channel_svd", "tucker2", "monochromatic", "biclustering_svd", "biclustering_outer", "separable_basis", "cp",
-    "flattened", "flattened_vhl", "decoupled", "decoupled_pointwise_first",
+    "flattened", "flattened_vhl", "decoupled", "decoupled_pointwise_first", "prune",
 )  # as in factorization, which imports NumPy
 REWRITES = (
     "common", "affine", "branches", "pooling", "global_average", "upsampling", "space_to_depth", "chains", "dead_channels",
 )  # as in passes/simplify
 PRECISIONS = ("float32", "tf32", "fp16")  # as in targets
 FIGURES = ("latency", "bytes", "memory", "accuracy", "macs")  # as in runner/changes
-PICTURES = ("filters", "parameters", "spectra")
+PICTURES = ("filters", "learned", "parameters", "spectra")
 
 
 def target_names(incomplete: str) -> list[str]:

@@ -251,17 +251,15 @@ def _planned(
 
 def _write(factored: _Factored, folder: Path, asked: Budget | Recipe | Plan, settings: Settings, phases: Phases) -> Compression:
     """Write the result's files into a folder; `phases`: of the search, if there was one."""
-    from ..passes.factorize_onnx import factorize_onnx
-
     rewriter, plan, search = factored.rewriter, factored.plan, factored.search
     network = rewriter.network
-    small = factorize_onnx(network.onnx, factored.chains) if factored.tuned is None else factored.tuned.model
+    small = rewriter.emitted(plan, factored.chains) if factored.tuned is None else factored.tuned.model
     changes, size = layer_changes(rewriter, plan, factored.chains), _write_model(small, folder / MODEL)
     done = Compression(
         plan=plan,
         layers=changes,
         before=figures_before(rewriter),
-        after=figures_after(changes, small, size),
+        after=figures_after(network, changes, small, size),
         output_error=_output_error(small, network),
         reading=check_reading(network).to_dict(),
         files=(MODEL, PLAN, REPORT),

@@ -3,15 +3,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ..factorization.methods.prune import NAME as PRUNE
 from ..runner.network_facts import count_params, total_macs
 
 if TYPE_CHECKING:
     import onnx
 
     from ..factorization import FactorChain, Layer, Plan
+    from ..frontends import Network
     from .accuracy_model import Estimate
     from .budget import Budget
     from .calibration.evaluation import Verdict
@@ -203,24 +205,41 @@ def figures_before(rewriter: NetworkRewriter) -> Figures:
     return Figures(total_macs(rewriter.layers), count_params(model), model.ByteSize())
 
 
-def figures_after(changes: tuple[LayerChange, ...], model: onnx.ModelProto, size: int) -> Figures:
-    """Of the factored network, as far as they are counted; `size`: bytes of its file."""
-    return Figures(sum(change.macs for change in changes), count_params(model), size)
+def figures_after(network: Network, changes: tuple[LayerChange, ...], model: onnx.ModelProto, size: int) -> Figures:
+    """Of the factored network, as far as they are counted.
+
+    Parameters
+    ----------
+    network : Network
+        Dense.
+    changes : tuple of LayerChange
+    model : onnx.ModelProto
+        Factored.
+    size : int
+        Bytes of its file.
+    """
+    macs = sum(change.macs for change in changes)
+    if any(change.method == PRUNE for change in changes):  # layers behind have less to do too
+        from ..passes.inventory import inventory
+
+        macs = total_macs(inventory(replace(network, onnx=model).mod))
+    return Figures(macs, count_params(model), size)
 
 
 def _change(layer: Layer, chain: FactorChain | None, rewriter: NetworkRewriter, plan: Plan) -> LayerChange:
-    if chain is None:
+    if chain is None or layer.name not in plan.layers:
         reason = layer.reason or plan.refused.get(layer.name, "not in the plan")
         return LayerChange(layer.name, None, (), None, layer.macs, layer.macs, layer.params, layer.params, reason)
     choice = plan.layers[layer.name]
+    share = choice.ranks[0] / layer.out_channels if choice.method == PRUNE else 1.0  # of the chain: the rest is zeros, which go
     return LayerChange(
         name=layer.name,
         method=choice.method,
         ranks=tuple(choice.ranks),
         error=chain.relative_error(rewriter.weights[layer.name]),
-        macs=layer.batch * chain.macs(*layer.input_size),
+        macs=round(share * layer.batch * chain.macs(*layer.input_size)),
         macs_before=layer.macs,
-        params=chain.params,
+        params=round(share * chain.params),
         params_before=layer.params,
         reason=None,
     )

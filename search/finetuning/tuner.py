@@ -32,6 +32,7 @@ from ...training.finetune import OnnxModule, distillation
 from ...training.loop import OneCycle, Outcome, Output, TrainingSettings, cross_entropy, train
 from ...training.loop.curves import Row
 from ...training.loop.evaluation import evaluate
+from ..calibration.pruning import prunes
 from .images import parts
 from .options import CASCADE, Finetuning
 from .tuned import Tuned
@@ -97,7 +98,7 @@ class Tuner:
         KeyboardInterrupt
             It was asked to stop; a checkpoint is kept.
         """
-        small = factorize_onnx(self.network.onnx, dict(chains))
+        small = self.rewriter.emitted(plan, chains)
         with phase("fine-tuning"):
             found = self._best(small, plan)
         before = self.judge.judge_model(small)
@@ -138,6 +139,8 @@ class Tuner:
 
     def _cascade(self, plan: Plan, rate: float) -> tuple[onnx.ModelProto, list[dict[str, Any]]]:
         """Denton et al. (2014), section 4.2. Metrics are those of the dense network's inputs."""
+        if prunes(plan.layers):
+            raise TenfoldError("--finetune-how cascade factors one layer after the other: a plan that prunes can't be: tune all")
         model, curve = self.network.onnx, list[dict[str, Any]]()
         layers = {layer.name: layer for layer in self.rewriter.layers}
         statistics = {} if self.rewriter.calibration is None else self.rewriter.calibration.statistics
