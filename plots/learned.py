@@ -1,7 +1,7 @@
 """The filters of a trained first layer as images: those of a flattened layer are the products of its lines.
 
-Source: Jin et al. 2015, figure 4: filters of the first layer are reconstructed from the cross-products of the one-dimensional filters of both
-sets, sorted by variance, the largest first; biases are left out.
+Source: Jin et al. 2015, figure 4: filters of the first layer are reconstructed from the cross-products of the one-dimensional filters of
+both sets, sorted by variance, the largest first; biases are left out.
 """
 from __future__ import annotations
 

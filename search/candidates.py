@@ -36,8 +36,8 @@ class Candidate:
     def cut(self) -> tuple[Layer, ...]:
         """The layer without the filters that go, and those behind it without the inputs that go."""
         kept, shape = self.choice.ranks[0], self.layer.weight_shape
-        less = [replace(r, weight_shape=(r.weight_shape[0], r.weight_shape[1] * kept // shape[0], *r.weight_shape[2:])) for r in self.readers]
-        return replace(self.layer, weight_shape=(kept, *shape[1:])), *less
+        behind = [replace(reader, weight_shape=_fewer(reader.weight_shape, kept, shape[0])) for reader in self.readers]
+        return replace(self.layer, weight_shape=(kept, *shape[1:])), *behind
 
     def outline(self) -> FactorChain:
         """Its chain, without weights."""
@@ -123,6 +123,11 @@ def spread(items: Sequence, count: int) -> list:
     return [items[round(position * (len(items) - 1) / (count - 1))] for position in range(count)]
 
 
+def _fewer(shape: tuple[int, ...], kept: int, filters: int) -> tuple[int, ...]:
+    """The shape of a weight, OIHW or OI, when of all filters before the layer so many stay."""
+    return shape[0], shape[1] * kept // filters, *shape[2:]
+
+
 def _field(
     layer: Layer, multiple: int, metric: str, methods: Sequence[Method], weight: np.ndarray | None, readers: Readers | None
 ) -> Field:
@@ -136,6 +141,9 @@ def _field(
             refused[method.name] = refusal.reason
             continue
         step = math.lcm(multiple, block(layer.out_channels)) if method.name == PRUNE else multiple
+        if method.name == PRUNE and step >= layer.out_channels:
+            refused[method.name] = f"{layer.out_channels} filters: they go by {step}, and some have to stay"
+            continue
         ladder = _ladder(method, layer, step, weight)
         candidates = (Candidate(layer, Choice(method.name, ranks, metric), behind) for ranks in ladder)
         kept = tuple(candidate for candidate in candidates if candidate.macs < layer.macs)

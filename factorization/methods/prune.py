@@ -33,8 +33,9 @@ class Prune(FactoredMethod):
         return Refusal("pruning is for a budget: what it saves is in the layers behind too")
 
     def ladder(self, layer: Layer, multiple: int = 1, steps: int = 12) -> list[tuple[int, ...]]:
-        """All of them have the MACs of the layer, until channels are taken out."""
-        return sorted({scaled(self.max_ranks(layer), part, multiple) for part in parts(steps)})
+        """Multiples, where there are any below the number of filters. All have the MACs of the layer, until channels are taken out."""
+        highest = self.max_ranks(layer)[0] // multiple * multiple
+        return sorted({scaled((highest,), part, multiple) for part in parts(steps)}) if highest else [self.max_ranks(layer)]
 
     def _shapes(self, layer: Layer, ranks: tuple[int, ...]) -> Shapes:
         return (layer.weight_shape,)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ...frontends import Network
 
 MIN_IMAGES = 16
-EVERY = 10  # of the images every tenth decides when to stop, and between learning rates
+EVERY = 5  # of the images every fifth decides when to stop, and between learning rates
 FOR_FINETUNING = "images to fine-tune with"
 
 
@@ -54,7 +54,7 @@ def training_images(network: Network, given: Any, calibrating: Data, held_out: D
 
 
 def parts(data: Data, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Images and labels to train on, and those of every tenth, to test with meanwhile."""
+    """Images and labels to train on, and those of every fifth, to test with meanwhile."""
     tests = np.arange(len(data.x)) % EVERY == EVERY - 1
     x = _array(data)
     return x[~tests], truth[~tests], x[tests], truth[tests]

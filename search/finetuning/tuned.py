@@ -20,7 +20,8 @@ class Tuned:
     model : onnx.ModelProto
         With the weights that it has then: those that it had, where training did not make it better.
     before, after : Verdict
-        Of the network with the plan, and with these weights, on the images held out: neither was trained on, nor decided anything.
+        Of the network with the plan, and with these weights, on the images held out, which were not trained on. All that they decide is
+        whether the weights are taken.
     options : Finetuning
         What was asked for.
     images : int

@@ -103,6 +103,8 @@ class Tuner:
             found = self._best(small, plan)
         before = self.judge.judge_model(small)
         after = before if found.rate is None else self.judge.judge_model(found.model)
+        if after.drop > before.drop:
+            found, after = _Run(small, None, found.curve), before
         return Tuned(found.model, before, after, self.options, len(self._data.train_x), found.rate, tuple(found.curve))
 
     def forget(self) -> None:

@@ -128,7 +128,8 @@ def flattened_onnx():
     tensors = [numpy_helper.from_array(each, f"w{number}") for number, each in enumerate(weights)]
     tensors.append(numpy_helper.from_array(rng.standard_normal(6).astype("float32"), "b"))
     values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, c, 12, 12]) for name, c in (("x", 3), ("y", 6))]
-    return chain, helper.make_model(helper.make_graph(nodes, "g", values[:1], values[1:], tensors), opset_imports=[helper.make_opsetid("", 17)])
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:], tensors)
+    return chain, helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
 
 
 def test_learned_filters_are_the_products_of_the_lines():

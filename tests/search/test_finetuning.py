@@ -69,10 +69,21 @@ def test_the_accuracy_comes_back(work, tmp_path, how):
 
 
 def test_without_labels_it_imitates_the_dense_network(work, tmp_path):
-    done = tuned(work, tmp_path / "small", data={"x": np.load(work / "d.npz")["x"]})
+    done = tuned(work, tmp_path / "small", data={"x": np.load(work / "d.npz")["x"]}, rate=0.001, epochs=8)
     found = done.finetuning
     assert found.after.accuracy is None and found.after.agreement > found.before.agreement
     assert found.after.kl < found.before.kl
+
+
+def test_a_network_that_gets_worse_stays_as_it_was(work, tmp_path, monkeypatch):
+    """Its learning rate is far too high: the files are those without tuning, and the report says so."""
+    tuner = pytest.importorskip("tenfold.search.finetuning.tuner")
+    monkeypatch.setattr(tuner, "RATES", (1.0,))
+    done = tuned(work, tmp_path / "small", rate=1.0, epochs=1)
+    plain = tenfold.compress(work / "net.onnx", tmp_path / "plain", HARSH, data=work / "d.npz", target="zen3", batch=1)
+    assert done.finetuning.rate is None and done.finetuning.after == done.finetuning.before and plain.plan == done.plan
+    assert (tmp_path / "small" / "model.onnx").read_bytes() == (tmp_path / "plain" / "model.onnx").read_bytes()
+    assert "made it no better" in compression_line(done)
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(work, tmp_path):

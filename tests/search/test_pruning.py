@@ -95,8 +95,8 @@ def test_a_candidate_is_priced_with_what_the_layers_behind_save():
 
 def test_a_search_prunes_within_its_budget_and_the_plan_replays(work, tmp_path):
     settings = tenfold.Settings(cache=work / "cache", methods=("prune",))
-    where = {"data": work / "d.npz", "target": "zen3"}
-    done = tenfold.compress(work / "net.onnx", tmp_path / "small", tenfold.Budget(speedup=1.5), settings=settings, device=ModelDevice(), **where)
+    where = {"data": work / "d.npz", "target": "zen3", "device": ModelDevice()}
+    done = tenfold.compress(work / "net.onnx", tmp_path / "small", tenfold.Budget(speedup=1.5), settings=settings, **where)
     assert {choice.method for choice in done.plan.layers.values()} == {"prune"}
     inspection = tenfold.inspect(tmp_path / "small" / "model.onnx")
     assert done.after.macs == inspection.macs < done.before.macs and done.after.params == inspection.params < done.before.params
@@ -105,7 +105,7 @@ def test_a_search_prunes_within_its_budget_and_the_plan_replays(work, tmp_path):
     again = tenfold.compress(work / "net.onnx", tmp_path / "again", tmp_path / "small" / "plan.json", data=work / "d.npz")
     assert (tmp_path / "again" / "model.onnx").read_bytes() == (tmp_path / "small" / "model.onnx").read_bytes() and again.plan == done.plan
     with pytest.raises(TenfoldError, match="the plan prunes"):
-        tenfold.compile(work / "net.onnx", tmp_path / "compiled", plan=done.plan, target="host")
+        tenfold.compile(work / "net.onnx", output=tmp_path / "compiled", plan=done.plan)
 
 
 def test_layers_that_have_to_stay_say_why():

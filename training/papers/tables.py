@@ -1,4 +1,4 @@
-"""Rows of the papers' tables beside what runs here came to: accuracy, parameters, multiply-adds, and milliseconds of the compiled networks."""
+"""Rows of the papers' tables beside what runs here came to: accuracy, parameters, multiply-adds, milliseconds."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

@@ -31,11 +31,11 @@ def few(monkeypatch):
 def test_a_table_is_filled(few, tmp_path, monkeypatch):
     rows = tuple(row for row in TABLES["calli"].rows if row.data == "mnist" and "separable" in row.network)
     monkeypatch.setitem(TABLES, "calli", tables.PaperTable("here", rows, moves=True))
-    found = filled("calli", tmp_path, tmp_path / "runs", 4, lambda paths: [float(len(path.name)) for path in paths])
+    found = filled("calli", tmp_path, tmp_path / "runs", 10, lambda paths: [float(len(path.name)) for path in paths])
     for row in found["rows"]:
         summary = read_summary(tmp_path / "runs" / f"mnist-{row['network']}")
         assert row["accuracy"] == 100 * summary["test_accuracy"] and row["macs"] == summary["macs"] and row["ms"] == len("network.onnx")
-        assert row["step"] == 4 and row["recipe_steps"] == recipe(row["network"]).settings.steps
+        assert row["step"] == 10 and row["recipe_steps"] == recipe(row["network"]).settings.steps
     monkeypatch.setattr(tables, "run_recipe", None)  # nothing is trained again
     assert filled("calli", tmp_path, tmp_path / "runs", None, None)["rows"][0]["accuracy"] == found["rows"][0]["accuracy"]
     with pytest.raises(TenfoldError, match="table 'none': there are jin, calli"):
