@@ -26,10 +26,13 @@ KRIVOV = "calli_convolution"  # the network that is factored and rounded
 
 
 def measured(networks: Sequence[Path]) -> list[float]:
-    """Milliseconds of one image, medians of runs in turns."""
-    found = tenfold.bench([str(path) for path in networks], batch=1)
-    times = {row.model: row.latency_ms.median for row in found.rows}
-    return [times[str(path)] for path in networks]
+    """Milliseconds of one image, medians of runs in turns. What is compiled is kept beside the network."""
+    folders = [path.parent / "compiled" for path in networks]
+    for path, folder in zip(networks, folders, strict=True):
+        if not folder.exists() or folder.stat().st_mtime < path.stat().st_mtime:
+            tenfold.compile(path, output=folder, batch=1)
+    times = {row.model: row.latency_ms.median for row in tenfold.bench([str(folder) for folder in folders], until_stable=30).rows}
+    return [times[str(folder)] for folder in folders]
 
 
 def krivov(args: argparse.Namespace) -> dict:
@@ -37,7 +40,7 @@ def krivov(args: argparse.Namespace) -> dict:
     run, data = args.runs / f"mnist-{KRIVOV}", args.data / "mnist"
     if not (run / SUMMARY).exists() and run_recipe(KRIVOV, data, run).summary is None:
         raise KeyboardInterrupt
-    return precision_table(run, data)
+    return precision_table(run, data, images=args.images)
 
 
 def show(result: dict) -> None:
@@ -60,6 +63,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of cifar10 and mnist (default: %(default)s)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs (default: %(default)s)")
     parser.add_argument("--epochs", type=float, help="of runs that are not there yet; default: the recipe's")
+    parser.add_argument("--images", type=int, metavar="N", help="of krivov: the first N test images; default: all")
     parser.add_argument("--no-times", action="store_true", help="time nothing")
     parser.add_argument("--json", type=Path, help="write the table here")
     args = parser.parse_args()

@@ -47,8 +47,8 @@ def first_chain(model: onnx.ModelProto) -> FactorChain:
         if weight.ndim != 4:
             break
         facts = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-        geometry = {"stride": facts.get("strides", (1, 1)), "dilation": facts.get("dilations", (1, 1)), "groups": facts.get("group", 1)}
-        stages.append(Stage(weight, **{key: value if key == "groups" else tuple(value) for key, value in geometry.items()}))
+        (sy, sx), (dy, dx) = facts.get("strides", (1, 1)), facts.get("dilations", (1, 1))
+        stages.append(Stage(weight, stride=(sy, sx), dilation=(dy, dx), groups=facts.get("group", 1)))
         value = node.output[0]
     if not stages:
         raise TenfoldError("the network does not begin with a convolution of images: it has no first filters to show")

@@ -133,10 +133,14 @@ def _field(
 ) -> Field:
     ladders, refused = {}, {}
     for method in methods:
-        refusal, behind = method.check(layer), ()
+        behind: tuple[Layer, ...] = ()
+        refusal = method.check(layer)
         if refusal is None and method.name == PRUNE:
             found = Refusal("no channels can be taken out") if readers is None else readers(layer.name)
-            refusal, behind = (found, ()) if isinstance(found, Refusal) else (None, found)
+            if isinstance(found, Refusal):
+                refusal = found
+            else:
+                behind = found
         if refusal is not None:
             refused[method.name] = refusal.reason
             continue

@@ -38,7 +38,8 @@ class Prune(FactoredMethod):
         return sorted({scaled((highest,), part, multiple) for part in parts(steps)}) if highest else [self.max_ranks(layer)]
 
     def _shapes(self, layer: Layer, ranks: tuple[int, ...]) -> Shapes:
-        return (layer.weight_shape,)
+        f, c, y, x = layer.weight_shape
+        return ((f, c, y, x),)
 
     def _factors(self, weight: np.ndarray, ranks: tuple[int, ...], metric: Metric) -> tuple[np.ndarray, ...]:
         norms = np.linalg.norm(weight.reshape(len(weight), -1), axis=1)

@@ -154,9 +154,11 @@ class NetworkRewriter:
         chains |= {name: added[name] for name, added in found.items()}
         for name, added in found.items():
             for reader, chain in added.items():
+                bias = chain.stages[0].bias
                 if reader in found and reader != name:
+                    assert bias is not None  # it takes over the mean of what was pruned
                     alive = chains[reader].stages[0].weight.any(axis=(1, 2, 3))
-                    chains[reader] = chains[reader].with_bias(np.where(alive, chain.stages[0].bias, 0))
+                    chains[reader] = chains[reader].with_bias(np.where(alive, bias, 0))
                 elif reader not in chains:
                     chains[reader] = chain
         behind = {reader for added in found.values() for reader in added}

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from ...factorization import METHODS
+from ...factorization import FROBENIUS, METHODS
 from ...frontends.reference.free_batch import free_batch
 from ...frontends.reference.graph_activations import GraphActivations
 from ...passes.factorize_onnx import factorize_onnx
@@ -148,9 +148,9 @@ class Tuner:
         statistics = {} if self.rewriter.calibration is None else self.rewriter.calibration.statistics
         for name in (name for name in layers if name in plan.layers):
             choice = plan.layers[name]
-            known = {"metric": statistics[name].metric(choice.metric)} if name in statistics and choice.metric != "frobenius" else {}
+            metric = statistics[name].metric(choice.metric) if name in statistics else FROBENIUS
             weight = weights(replace(self.network, onnx=model).mod)[name]
-            model = factorize_onnx(model, {name: METHODS[choice.method].factorize(weight, layers[name], choice.ranks, **known)})
+            model = factorize_onnx(model, {name: METHODS[choice.method].factorize(weight, layers[name], choice.ranks, metric=metric)})
             module = self._module(model)
             if module.is_last(name) or self._quality(model)[0] >= self._goal:
                 continue

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -106,17 +107,51 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(work, tmp_path):
     assert not list((work / "cache" / "finetuned").iterdir()), "checkpoints are left behind"
 
 
-def test_a_search_counts_on_tuning(work, tmp_path):
-    """With it a plan holds that loses more than the budget allows before it is tuned, and is faster than any that needs no tuning."""
-    budget = tenfold.Budget(max_drop=8)
-    settings = tenfold.Settings(cache=work / "cache", methods=("channel_svd",))
-    where = {"data": work / "d.npz", "device": ModelDevice(), "target": "zen3", "batch": 1}
-    plain = tenfold.compress(work / "net.onnx", tmp_path / "plain", budget, settings=settings, **where)
-    done = tuned(work, tmp_path / "tuned", budget, device=ModelDevice())
+def test_a_search_tunes_what_it_chooses(work, tmp_path):
+    done = tuned(work, tmp_path / "small", tenfold.Budget(speedup=1.2), device=ModelDevice(), epochs=1)
     held_out = split(Data.of(work / "d.npz"))[1]
-    assert done.after.accuracy == pytest.approx(accuracy(tmp_path / "tuned", held_out)) == done.finetuning.after.accuracy
-    assert done.finetuning.before.drop > 8 and alternate.holds(done.finetuning, 8)
-    assert done.after.ms < plain.after.ms
+    assert done.after.accuracy == pytest.approx(accuracy(tmp_path / "small", held_out)) == done.finetuning.after.accuracy
+    assert done.before.ms / done.after.ms >= 1.2 and done.to_dict()["finetuning"]["asked"]["epochs"] == 1
+
+
+@pytest.mark.parametrize(
+    ("plans", "lost", "chosen"),
+    [
+        ({1: 1, 2: 2, 4: 3, 8: 4}, {2: 0.1, 3: 0.2, 4: 5.0}, 3),  # the plan that loses four times as much holds, the next one does not
+        ({1: 1, 2: 2, 4: 3, 8: 4}, {1: 0.1, 2: 2.0, 3: 0.2}, 1),  # the first one that is tuned does not hold: the others are not tried
+        ({4: 3}, {3: 0.5}, 3),  # no plan holds without tuning
+        ({1: 1, 2: 1, 4: 1, 8: 1}, {1: 0.0}, 1),  # there is but one
+    ],
+)
+def test_search_and_tuning_take_turns(monkeypatch, plans, lost, chosen):
+    """Plan n takes 10 - n ms; what a budget finds, and what a plan loses when it is tuned, is given."""
+    def found(search, budget):
+        if budget.max_drop not in plans:
+            raise TenfoldError("no plan keeps the budget")
+        return (plans[budget.max_drop],)
+
+    def tune(indices):
+        return SimpleNamespace(after=SimpleNamespace(drop=lost[indices[0]], uncertainty=0.01))
+
+    monkeypatch.setattr(alternate, "find", found)
+    search = SimpleNamespace(costs=SimpleNamespace(predicted=lambda indices: SimpleNamespace(ms=10 - indices[0])))
+    indices, tuned_plan = alternate.find_tuned(search, tenfold.Budget(max_drop=1), tune)
+    assert indices == (chosen,) and tuned_plan.after.drop == lost[chosen]
+
+
+def test_a_budget_of_time_is_held_against_the_loss_after_tuning(monkeypatch):
+    asked = []
+    monkeypatch.setattr(alternate, "find", lambda search, budget: asked.append(budget) or (1,))
+    search = SimpleNamespace(measure=SimpleNamespace(units="points"), network=SimpleNamespace(name="net"))
+    budget = tenfold.Budget(max_drop=1, speedup=2)
+    for drop in (0.5, 1.5):
+        tuned_plan = SimpleNamespace(after=SimpleNamespace(drop=drop, uncertainty=0.01))
+        if drop < 1:
+            assert alternate.find_tuned(search, budget, lambda indices, plan=tuned_plan: plan) == ((1,), tuned_plan)
+        else:
+            with pytest.raises(TenfoldError, match="the best plan loses 1.50 .* after fine-tuning"):
+                alternate.find_tuned(search, budget, lambda indices, plan=tuned_plan: plan)
+    assert {budget.max_drop for budget in asked} == {None}
 
 
 def test_images_that_verify_are_never_trained_on(work):

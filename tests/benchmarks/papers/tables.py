@@ -16,7 +16,7 @@ def networks(content: dict[str, Any], markdown: Callable[[Table], str]) -> str:
     rows = []
     for row in content["rows"]:
         shortened = "" if row["step"] == row["recipe_steps"] else f" of {row['epoch'] * row['recipe_steps'] / row['step']:.0f}"
-        rows.append([f"{SETS[row['data']]}: {row['title']}", f"{row['paper_accuracy']:.2f} %", f"{row['accuracy']:.2f} %",
+        rows.append([f"{SETS[row['data']]}: {row['title']}", _paper(row), f"{row['accuracy']:.2f} %",
                      f"{row['epoch']:.0f}{shortened}", f"{row['parameters']:,}", f"{row['macs'] / 1e6:.1f} M",
                      "-" if row["ms"] is None else f"{row['ms']:.3f}"])
     return markdown((headings, rows)) + f"\n{content['source']}; one run each; {_where(content)}.\n"
@@ -42,6 +42,11 @@ def sections(folder: Path, markdown: Callable[[Table], str]) -> dict[str, str]:
         write = precisions if content["table"] == "krivov" else networks
         found[f"training-{content['table']}"] = write(content, markdown)
     return found
+
+
+def _paper(row: dict[str, Any]) -> str:
+    spread = row["paper_spread"]
+    return f"{row['paper_accuracy']:.2f} %" if spread is None else f"{row['paper_accuracy']:g} +- {spread:g} %"
 
 
 def _where(content: dict[str, Any]) -> str:
