@@ -111,11 +111,14 @@ def compress(
     say = reporter(progress)
     require_compiler()
     metric = None if settings.metric is None else metric_of(settings.metric)
-    inputs = model, how, data, metric.file if metric and metric.file else None
+    learned = None if settings.finetuning is None else settings.finetuning.data
+    inputs = model, how, data, metric.file if metric and metric.file else None, learned
     with protect(*inputs):
         check_output(output, RESULT)
     with recording() as phases, _chosen_target(asked, device, target, settings, say) as (chosen, timer):
         given = read_arrays(data) if isinstance(data, (str, os.PathLike)) else data  # a wrong file is told before the network is read
+        if isinstance(learned, (str, os.PathLike)):
+            read_arrays(learned)
         say("reading the network")
         network = load(model, **reading)
         images = None if data is None else Data.of(given, network.inputs, True, str(data) if given is not data else "data")
