@@ -7,7 +7,7 @@ PRESETS = Path(__file__).parent.parent / "targets" / "presets"
 ENGINES = ("onnxruntime", "openvino", "torch", "torch-compile", "tensorrt")
 METHODS = (
     "svd", "spatial_svd", "channel_svd", "tucker2", "monochromatic", "biclustering_svd", "biclustering_outer", "separable_basis", "cp",
-    "flattened", "flattened_vhl", "decoupled", "decoupled_pointwise_first",
+    "flattened", "flattened_vhl", "decoupled", "decoupled_pointwise_first", "prune",
 )  # as in factorization, which imports NumPy
 REWRITES = (
     "common", "affine", "padding", "branches", "pooling", "global_average", "upsampling", "space_to_depth", "chains", "dead_channels",
@@ -16,7 +16,7 @@ PRECISIONS = ("float32", "tf32", "fp16", "int8")  # as in targets, and by quanti
 CALIBRATIONS = ("mse", "minmax", "percentile", "kl")  # as in quantization
 ACTIVATIONS = ("uint8", "int8")  # likewise
 FIGURES = ("latency", "bytes", "memory", "accuracy", "macs")  # as in runner/changes
-PICTURES = ("filters", "parameters", "spectra")
+PICTURES = ("filters", "learned", "parameters", "spectra")
 
 
 def target_names(incomplete: str) -> list[str]:

@@ -15,6 +15,7 @@ from .work import Work
 
 if TYPE_CHECKING:
     from ..search.budget import Budget
+    from ..search.finetuning.options import Finetuning
     from ..search.recipe import Recipe
 
 
@@ -55,6 +56,19 @@ def compress(
     ] = None,
     silence: Silence = None,
     tune: Annotated[bool, typer.Option("--tune", help="Tune the kernels of the last plans before one is chosen.")] = False,
+    finetune: Annotated[
+        int | None, typer.Option("--finetune", help="Train the factored network on: passes over the images.", metavar="EPOCHS")
+    ] = None,
+    finetune_data: Annotated[
+        Path | None, typer.Option("--finetune-data", help="Images x and labels y to train on; default: of --data.", metavar="F.npz")
+    ] = None,
+    finetune_how: Annotated[
+        str | None, typer.Option("--finetune-how", help="all weights, or cascade: layer by layer, those above.", metavar="HOW")
+    ] = None,
+    finetune_rate: Annotated[
+        float | None, typer.Option("--finetune-rate", help="Highest learning rate; default: 0.001.", metavar="R")
+    ] = None,
+    distil: Annotated[bool, typer.Option("--distil", help="Learn the dense network's scores, not the labels.")] = False,
     *,
     reading: Keywords,
 ) -> Answer:
@@ -72,9 +86,10 @@ def compress(
     methods = _methods(method) if isinstance(how, Budget) else None
     kinds = _kinds(output_kind or [])
     settings = Settings(
-        methods=methods, cache=cache, threads=threads, silence=silence, tune=tune, pareto=pareto, metric=metric, output_kinds=kinds
-    )
-    if isinstance(how, Budget):
+        methods=methods, cache=cache, threads=threads, silence=silence, tune=tune, pareto=pareto, metric=metric, output_kinds=kinds,
+        finetuning=_finetuning(finetune, finetune_data, finetune_how, finetune_rate, distil),
+    )  # fmt: skip
+    if isinstance(how, Budget) or settings.finetuning is not None:
         work.kept = f"everything measured so far is kept in {cache_folder(cache)}: run the same command again to go on from there"
     done = compress_network(
         model, output, how, data=data, settings=settings, device=device, target=target, progress=work.say, **reading
@@ -103,6 +118,19 @@ def _how(bounds: dict[str, float | None], plan: Path | None, method: str | None,
     if method is not None or energy is not None:
         raise TenfoldError("give either --plan or --method and --energy: a plan holds the method and ranks of every layer")
     return plan
+
+
+def _finetuning(epochs: int | None, data: Path | None, how: str | None, rate: float | None, distil: bool) -> Finetuning | None:
+    """What the options of fine-tuning ask for; TenfoldError for those that have no use without it."""
+    from ..search.finetuning.options import Finetuning
+
+    names = ("--finetune-data", data), ("--finetune-how", how), ("--finetune-rate", rate), ("--distil", distil or None)
+    if epochs is None:
+        if given := [name for name, value in names if value is not None]:
+            raise TenfoldError(f"{given[0]} says how --finetune trains: give --finetune EPOCHS too")
+        return None
+    usual = Finetuning(epochs)
+    return Finetuning(epochs, data, usual.how if how is None else how, distil, usual.rate if rate is None else rate)
 
 
 def _kinds(given: list[str]) -> dict[str, str]:

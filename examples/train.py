@@ -10,50 +10,28 @@ is given again; Ctrl-C stops it after the batch. --list names the networks and s
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from math import isfinite
 from pathlib import Path
 
-import torch
 from tenfold import TenfoldError
-from tenfold.support.files.whole import write_text
-from tenfold.training.cost import cost
-from tenfold.training.data import prepare, read_images
-from tenfold.training.loop import Output, train
-from tenfold.training.loop.distributed import joined
-from tenfold.training.networks import export_onnx
-from tenfold.training.recipes import RECIPES, recipe
+from tenfold.training.recipes import RECIPES
+from tenfold.training.run import NETWORK, run_recipe
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, and write what came of it."""
-    how = recipe(args.network)
-    settings = how.settings_for(args.steps, args.seed, args.precision)
-    args.output.mkdir(parents=True, exist_ok=True)
-    with joined() as group:
-        images = read_images(args.data)
-        images = images if args.first is None else images.first(args.first, args.first)
-        with group.leader_first():  # it fits a whitening, if one is needed; the others read it
-            data = prepare(how.seen(images), how.pipeline_for(images), args.output)
-        network = how.network(data, settings.seed)
-        outcome = train(network, data, settings, Output(args.output), objective=how.objective())
-        if not group.leads:
-            return 0
-        if not outcome.finished:
-            print(f"stopped at step {outcome.step} of {settings.steps}: the same command goes on", file=sys.stderr)
-            return 130
-        export_onnx(network, data.shape, args.output / "network.onnx")
-        costs = cost(network, data.shape)
-        last = {name: value if isfinite(value) else None for name, value in vars(outcome.rows[-1]).items()}
-        result = {**last, "parameters": costs.parameters, "macs": costs.macs}
-        trained = {"network": args.network, "about": how.about, "data": images.name, "settings": json.loads(settings.as_json())}
-        machine = {"device": str(group.device), "threads": torch.get_num_threads(), "processes": group.size, "torch": torch.__version__}
-        summary = {**trained, "precision": outcome.precision, **machine, **result}
-        write_text(args.output / "summary.json", json.dumps(summary, indent=1) + "\n")
-        size = f"{costs.parameters:,} parameters, {costs.macs / 1e6:.1f} M MACs"
-        score = f"test loss {last['test_loss']:.4f}" if how.copies else f"test accuracy {outcome.accuracy:.2%}"
-        print(f"{args.output / 'network.onnx'}: {size}, {score}")
+    """Train, and say what came of it."""
+    options = {"steps": args.steps, "cut": args.cut, "seed": args.seed, "precision": args.precision, "first": args.first}
+    ended = run_recipe(args.network, args.data, args.output, **options)
+    if not ended.leads:
+        return 0
+    if ended.summary is None:
+        print(f"stopped at step {ended.step} of {ended.steps}: the same command goes on", file=sys.stderr)
+        return 130
+    found = ended.summary
+    size = f"{found['parameters']:,} parameters, {found['macs'] / 1e6:.1f} M MACs"
+    accuracy = found["test_accuracy"]
+    score = f"test loss {found['test_loss']:.4f}" if accuracy is None else f"test accuracy {accuracy:.2%}"
+    print(f"{args.output / NETWORK}: {size}, {score}")
     return 0
 
 
@@ -65,6 +43,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data/cifar10"), help="CIFAR-10, CIFAR-100 or MNIST (default: %(default)s)")
     parser.add_argument("-o", "--output", type=Path, default=Path("run"), help="folder of the run (default: %(default)s)")
     parser.add_argument("--steps", type=int, help="default: the recipe's; changes of the learning rate move along")
+    parser.add_argument("--cut", type=int, metavar="STEPS", help="end after so many; changes of the learning rate stay where they are")
     parser.add_argument("--first", type=int, metavar="N", help="use the first N images of each part alone: a quick try")
     parser.add_argument("--seed", type=int, help="default: 0")
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], help="default: the recipe's")

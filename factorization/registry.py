@@ -13,6 +13,7 @@ from .methods.cp import Cp
 from .methods.decoupled import Decoupled, DecoupledPointwiseFirst
 from .methods.flattened import Flattened, FlattenedVhl
 from .methods.monochromatic import Monochromatic
+from .methods.prune import Prune
 from .methods.separable_basis import SeparableBasis
 from .methods.spatial_svd import SpatialSvd
 from .methods.svd import Svd
@@ -22,6 +23,7 @@ _ALL = (
     Svd(), SpatialSvd(), ChannelSvd(), Tucker2(),
     Monochromatic(), BiclusteringSvd(), BiclusteringOuter(),
     SeparableBasis(), Cp(), Flattened(), FlattenedVhl(), Decoupled(), DecoupledPointwiseFirst(),
+    Prune(),
 )
 
 AUTO = "auto"  # stands for no method in particular

@@ -6,10 +6,10 @@ from typing import Any
 
 from ..support.errors import TenfoldError
 from ..support.files.whole import destination
-from . import filters, parameters, spectra
+from . import filters, learned, parameters, spectra
 from .canvas import check_suffix, require_matplotlib, save
 
-KINDS = ("spectra", "filters", "parameters")
+KINDS = ("spectra", "filters", "learned", "parameters")
 
 
 def plot(kind: str, model: str | None, output: Path, colors: int | None = None, **reading: Any) -> None:
@@ -51,8 +51,13 @@ def plot(kind: str, model: str | None, output: Path, colors: int | None = None, 
     from ..runner.check_reading import check_reading
 
     require_compiler()
+    if kind == "learned":  # a flattened layer as it was trained, not merged into one convolution
+        reading = {**reading, "simplify": False}
     network = load(model, **reading)
     check_reading(network)
+    if kind == "learned":
+        save(learned.draw(network.onnx), [output])
+        return
     layers, arrays = inventory(network.mod), weights(network.mod)
     if kind == "spectra":
         save(spectra.draw(layers, arrays), [output])

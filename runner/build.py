@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..factorization.methods.prune import NAME as PRUNE
 from ..runtime.cuda.code_file import CudaCode
 from ..runtime.cuda.precision import precisions
 from ..runtime.manifest import CUDA_LIBRARY, WEIGHTS, Port
@@ -70,6 +71,8 @@ def make_variant(network: Network, plan: Plan | None) -> Variant:
 
     layers = inventory(network.mod)
     plan.check(layers, network.sha256)
+    if any(choice.method == PRUNE for choice in plan.layers.values()):
+        raise TenfoldError("the plan prunes, which changes other layers too: let compress --plan carry it out, and compile its model.onnx")
     chains = plan.chains(layers, weights(network.mod))
     graph = factorize_onnx(network.onnx, chains)
     reference = Reference.of_onnx(graph)

@@ -155,7 +155,8 @@ def compile(  # noqa: A001 - the verb of the public API
             networks = [_quantized(networks[0], data, progress)]
         if made is not None:
             networks = [_clustered(networks[0], made, data, say)]
-        sources = [_source(*((model, each) if network.from_file else (None, None))) for network, each in zip(networks, options, strict=True)]
+        files = (network.from_file for network in networks)
+        sources = [_source(*((model, each) if is_file else (None, None))) for is_file, each in zip(files, options, strict=True)]
         with protect(model, given, data, None if isinstance(choices, Mapping) else choices, logs):
             how = {"plan": plan, "threads": threads, "data": data, "tolerance": tolerance, "device": where, "choices": points,
                    "tune_log": tune_log, "progress": progress}

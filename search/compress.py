@@ -20,15 +20,20 @@ from ..support.files.inputs import protect
 from ..support.phases import Phases, recording
 from ..support.progress import Progress, reporter
 from .budget import OPTIONS, Budget
+from .calibration.evaluation import Judge, split
 from .calibration.network_rewriter import NetworkRewriter
 from .compression import Compression, figures_after, figures_before, layer_changes
 from .find import find
+from .finetuning.options import require_torch
+from .measures.choose import is_classifier
 from .measures.metric import metric_of
+from .measures.output_judge import OutputJudge
 from .recipe import Recipe
 from .result_files import CURVE, MODEL, PICTURES, PLAN, REPORT, RESULT, write_report
 from .search import Search
 from .search_report import search_report, with_search
 from .settings import Settings
+from .store import FINETUNED, cache_folder
 from .timing.timer import Timer, open_timer
 
 if TYPE_CHECKING:
@@ -38,6 +43,8 @@ if TYPE_CHECKING:
     from ..frontends import Network
     from ..runner.devices.device import Device
     from ..targets import Target
+    from .finetuning.tuned import Tuned
+    from .finetuning.tuner import Tuner
     from .knapsack import Indices
 
 
@@ -71,7 +78,7 @@ def compress(
         that are no plain classifiers are held against the dense network, or against labels of any form by a metric (`Settings.metric`).
         With a Recipe the factored layers are corrected with them, labelled or not. A Plan that was made with data needs the same again.
     settings : Settings, optional
-        Of the search for a Budget; of no effect otherwise.
+        Of the search for a Budget; of a Recipe and a Plan only `Settings.finetuning` and `Settings.cache` count.
     device : str, Device or Timer, optional
         Where the search times candidates: ``here``; ``HOST:PORT``, where ``tenfold serve`` runs; ``tracker:HOST:PORT/KEY``, any that is
         registered there; or what times modules for the caller (`search.timing.timer.Timer`). Default: this machine.
@@ -104,11 +111,14 @@ def compress(
     say = reporter(progress)
     require_compiler()
     metric = None if settings.metric is None else metric_of(settings.metric)
-    inputs = model, how, data, metric.file if metric and metric.file else None
+    learned = None if settings.finetuning is None else settings.finetuning.data
+    inputs = model, how, data, metric.file if metric and metric.file else None, learned
     with protect(*inputs):
         check_output(output, RESULT)
     with recording() as phases, _chosen_target(asked, device, target, settings, say) as (chosen, timer):
         given = read_arrays(data) if isinstance(data, (str, os.PathLike)) else data  # a wrong file is told before the network is read
+        if isinstance(learned, (str, os.PathLike)):
+            read_arrays(learned)
         say("reading the network")
         network = load(model, **reading)
         images = None if data is None else Data.of(given, network.inputs, True, str(data) if given is not data else "data")
@@ -119,24 +129,28 @@ def compress(
         if isinstance(asked, Budget):
             assert images is not None and timer is not None  # asked for above
             search = Search(network, images, chosen, timer, settings, say, metric)
-            indices = find(search, asked)
-            done = _Factored(search.rewriter, search.plan(indices), search.chains(indices), search, indices)
+            done = _searched(search, asked, images, settings, say)
         else:
-            done = _planned(network, asked, images, chosen, say)
+            done = _planned(network, asked, images, chosen, settings, say)
         say("comparing with the dense network")
         with protect(*inputs), output_folder(output, RESULT) as folder:
-            return _write(done, folder, asked, settings, phases)
+            written = _write(done, folder, asked, settings, phases)
+        if done.tuner is not None:
+            done.tuner.forget()
+        return written
 
 
 @dataclass(frozen=True)
 class _Factored:
-    """A plan that is carried out; with the search that found it, and its choice there."""
+    """A plan that is carried out; with the search that found it, and its choice there; with what fine-tuning made of it."""
 
     rewriter: NetworkRewriter
     plan: Plan
     chains: dict[str, FactorChain]
     search: Search | None = None
     indices: Indices = ()
+    tuned: Tuned | None = None
+    tuner: Tuner | None = None
 
 
 def _asked(how: Any) -> Budget | Recipe | Plan:
@@ -153,6 +167,10 @@ def _asked(how: Any) -> Budget | Recipe | Plan:
 
 def _check_use(asked: Budget | Recipe | Plan, settings: Settings, device: str | Device | Timer | None, data: Any) -> None:
     """TenfoldError for what is given and has no use, and for what is missing."""
+    if settings.finetuning is not None:
+        require_torch()
+        if data is None:
+            raise TenfoldError("--finetune trains on the data, and verifies on a part of it: give --data D.npz with images x and labels y")
     if isinstance(asked, Budget):
         if data is None:
             raise TenfoldError("a budget needs data to calibrate with and to verify on: give --data D.npz with images x and labels y")
@@ -186,7 +204,35 @@ def _chosen_target(
         yield resolve("host" if target is None else target), None
 
 
-def _planned(network: Network, asked: Recipe | Plan, images: Data | None, target: Target, say: Progress) -> _Factored:
+def _searched(search: Search, budget: Budget, images: Data, settings: Settings, say: Progress) -> _Factored:
+    if settings.finetuning is None:
+        indices = find(search, budget)
+        return _Factored(search.rewriter, search.plan(indices), search.chains(indices), search, indices)
+    from .finetuning.alternate import find_tuned
+
+    tuner = _tuner(search.rewriter, images, search.judge, settings, say)
+    indices, tuned = find_tuned(search, budget, lambda choice: tuner.tune(search.plan(choice), search.chains(choice)))
+    return _Factored(search.rewriter, search.plan(indices), search.chains(indices), search, indices, tuned, tuner)
+
+
+def _tuner(rewriter: NetworkRewriter, images: Data, judge: Judge | OutputJudge | None, settings: Settings, say: Progress) -> Tuner:
+    """What fine-tunes plans of a network; `judge`: by the images held out, where there is one already."""
+    from .finetuning.images import training_images
+    from .finetuning.tuner import Tuner
+
+    network, options = rewriter.network, settings.finetuning
+    assert options is not None
+    if not is_classifier(network) or isinstance(judge, OutputJudge):
+        raise TenfoldError(f"{network.name}: --finetune trains classifiers, by labels or scores: this is none, or judged otherwise")
+    calibrating, held_out = split(images)
+    judge = Judge(network, held_out) if judge is None else judge
+    folder = cache_folder(settings.cache) / FINETUNED
+    return Tuner(rewriter, training_images(network, options.data, calibrating, held_out), judge, options, folder, say)
+
+
+def _planned(
+    network: Network, asked: Recipe | Plan, images: Data | None, target: Target, settings: Settings, say: Progress
+) -> _Factored:
     """What needs no search."""
     if isinstance(asked, Recipe):
         rewriter = NetworkRewriter.of(network) if images is None else NetworkRewriter.correcting(network, images, say)
@@ -199,25 +245,28 @@ def _planned(network: Network, asked: Recipe | Plan, images: Data | None, target
     plan.check(rewriter.layers, network.sha256)
     if not plan.layers:
         raise TenfoldError(f"{network.name}: no layer is factored: {_first_reason(plan)}")
-    return _Factored(rewriter, plan, rewriter.chains(plan, say))
+    chains = rewriter.chains(plan, say)
+    if settings.finetuning is None or images is None:
+        return _Factored(rewriter, plan, chains)
+    tuner = _tuner(rewriter, images, None, settings, say)
+    return _Factored(rewriter, plan, chains, tuned=tuner.tune(plan, chains), tuner=tuner)
 
 
 def _write(factored: _Factored, folder: Path, asked: Budget | Recipe | Plan, settings: Settings, phases: Phases) -> Compression:
     """Write the result's files into a folder; `phases`: of the search, if there was one."""
-    from ..passes.factorize_onnx import factorize_onnx
-
     rewriter, plan, search = factored.rewriter, factored.plan, factored.search
     network = rewriter.network
-    small = factorize_onnx(network.onnx, factored.chains)
+    small = rewriter.emitted(plan, factored.chains) if factored.tuned is None else factored.tuned.model
     changes, size = layer_changes(rewriter, plan, factored.chains), _write_model(small, folder / MODEL)
     done = Compression(
         plan=plan,
         layers=changes,
         before=figures_before(rewriter),
-        after=figures_after(changes, small, size),
+        after=figures_after(network, changes, small, size),
         output_error=_output_error(small, network),
         reading=check_reading(network).to_dict(),
         files=(MODEL, PLAN, REPORT),
+        finetuning=factored.tuned,
     )
     plan.write(folder / PLAN)
     if search is not None and isinstance(asked, Budget):

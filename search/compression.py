@@ -3,19 +3,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ..factorization.methods.prune import NAME as PRUNE
 from ..runner.network_facts import count_params, total_macs
 
 if TYPE_CHECKING:
     import onnx
 
     from ..factorization import FactorChain, Layer, Plan
+    from ..frontends import Network
     from .accuracy_model import Estimate
     from .budget import Budget
     from .calibration.evaluation import Verdict
     from .calibration.network_rewriter import NetworkRewriter
+    from .finetuning.tuned import Tuned
     from .measures.measure import Measure
     from .survey import LayerSurvey
 
@@ -154,6 +157,9 @@ class Compression:
         Names of the files that were written.
     search : SearchReport or None
         Of a budget; None for a recipe or a plan.
+    finetuning : Tuned or None
+        What fine-tuning made of the network with the plan: then ``model.onnx`` has the weights that were tuned, and what `search` says of
+        accuracy is from before.
     """
 
     plan: Plan
@@ -164,6 +170,7 @@ class Compression:
     reading: dict[str, Any]
     files: tuple[str, ...]
     search: SearchReport | None = None
+    finetuning: Tuned | None = None
 
     @property
     def refused(self) -> dict[str, str]:
@@ -174,6 +181,7 @@ class Compression:
         """The report, without the plan, which is a file of its own."""
         head = {"model": self.plan.model, "target": self.plan.target}
         figures = {"before": asdict(self.before), "after": asdict(self.after), "output_error": self.output_error, "reading": self.reading}
+        figures["finetuning"] = None if self.finetuning is None else self.finetuning.to_dict()
         layers = [asdict(layer) for layer in self.layers]
         if self.search is None:
             return {**head, **figures, "search": None, "layers": layers}
@@ -197,24 +205,41 @@ def figures_before(rewriter: NetworkRewriter) -> Figures:
     return Figures(total_macs(rewriter.layers), count_params(model), model.ByteSize())
 
 
-def figures_after(changes: tuple[LayerChange, ...], model: onnx.ModelProto, size: int) -> Figures:
-    """Of the factored network, as far as they are counted; `size`: bytes of its file."""
-    return Figures(sum(change.macs for change in changes), count_params(model), size)
+def figures_after(network: Network, changes: tuple[LayerChange, ...], model: onnx.ModelProto, size: int) -> Figures:
+    """Of the factored network, as far as they are counted.
+
+    Parameters
+    ----------
+    network : Network
+        Dense.
+    changes : tuple of LayerChange
+    model : onnx.ModelProto
+        Factored.
+    size : int
+        Bytes of its file.
+    """
+    macs = sum(change.macs for change in changes)
+    if any(change.method == PRUNE for change in changes):  # layers behind have less to do too
+        from ..passes.inventory import inventory
+
+        macs = total_macs(inventory(replace(network, onnx=model).mod))
+    return Figures(macs, count_params(model), size)
 
 
 def _change(layer: Layer, chain: FactorChain | None, rewriter: NetworkRewriter, plan: Plan) -> LayerChange:
-    if chain is None:
+    if chain is None or layer.name not in plan.layers:
         reason = layer.reason or plan.refused.get(layer.name, "not in the plan")
         return LayerChange(layer.name, None, (), None, layer.macs, layer.macs, layer.params, layer.params, reason)
     choice = plan.layers[layer.name]
+    share = choice.ranks[0] / layer.out_channels if choice.method == PRUNE else 1.0  # of the chain: the rest is zeros, which go
     return LayerChange(
         name=layer.name,
         method=choice.method,
         ranks=tuple(choice.ranks),
         error=chain.relative_error(rewriter.weights[layer.name]),
-        macs=layer.batch * chain.macs(*layer.input_size),
+        macs=round(share * layer.batch * chain.macs(*layer.input_size)),
         macs_before=layer.macs,
-        params=chain.params,
+        params=round(share * chain.params),
         params_before=layer.params,
         reason=None,
     )

@@ -126,8 +126,9 @@ class Costs:
     def _item(self, survey: LayerSurvey, option: Option | None) -> Item:
         if option is None:
             return Item(self.scale * survey.dense_ms, 0.0, FLOAT_BYTES * survey.layer.params)
-        chain = option.candidate.outline()
-        return Item(self.scale * option.ms, option.loss or 0.0, FLOAT_BYTES * chain.params + NODE_BYTES * (len(chain.stages) - 1))
+        candidate = option.candidate
+        further = len(candidate.outline().stages) - 1
+        return Item(self.scale * option.ms, option.loss or 0.0, FLOAT_BYTES * candidate.params + NODE_BYTES * further)
 
 
 def fastest(survey: LayerSurvey) -> Option | None:

@@ -52,6 +52,8 @@ class Expected:
 
 def expected(candidate: Candidate, known: Sequence[Known]) -> Expected | None:
     """By options of the same layer and method; None where there are not two of them around it whose times are known."""
+    if candidate.prunes:  # what it saves in other layers may be more than the layer takes: there are no logarithms of that
+        return None
     mine = [o for o in known if o.candidate.layer == candidate.layer and o.candidate.choice.method == candidate.choice.method]
     timed = sorted({o.candidate.macs: o.ms for o in mine if o.ms < inf}.items())
     if not timed or not timed[0][0] <= candidate.macs <= timed[-1][0]:

@@ -89,7 +89,7 @@ class Search:
         self.correction = settings.correction or (self.rewriter.correction() if self._judging.classifies else "response")
         self.table = LatencyTable(target, timer, cache_folder(settings.cache) / LATENCIES)
         self.surveys = self._survey(first(calibrating, CANDIDATE_IMAGES))
-        self.timing = Timing(network, self.surveys, self.table, timer, self.chains, self.say)
+        self.timing = Timing(network, self.surveys, self.table, timer, self.chains, self.say, self.rewriter.pruning)
         self.costs = self.timing.costs
         self._plans = Store(self._cache("plans"), PLAN_KEY, is_sound=lambda record: is_verdict(record.get("verdict")))
         self._context = {"held_out": self.judge.digest, "code": code_version("factorization", "search", "passes", "codegen")}
@@ -151,9 +151,7 @@ class Search:
 
     def bytes(self, indices: Indices) -> int:
         """Of the ONNX file of a choice."""
-        from ..passes.factorize_onnx import factorize_onnx
-
-        return factorize_onnx(self.network.onnx, self.chains(indices)).ByteSize()
+        return self.rewriter.emitted(self.plan(indices), self.chains(indices)).ByteSize()
 
     def measured(self, indices: Indices, wanted: Iterable[str]) -> dict[str, float]:
         """The compiled network's ``ms`` and the file's ``bytes``, of those that are wanted."""
@@ -193,5 +191,5 @@ class Search:
         judge, store = self._judging.judge(images, repeats=False), Store(self._cache("layers"), KEY, is_sound=is_sound)
         sensitivity = Sensitivity(rewriter, judge, store)
         informed, lanes = self.calibration.statistics, self.target.lanes
-        candidates = fields(rewriter.layers, lanes, informed, self.settings.tried(), rewriter.weights)
+        candidates = fields(rewriter.layers, lanes, informed, self.settings.tried(), rewriter.weights, rewriter.pruning.readers)
         return survey(candidates, self.table, sensitivity, epilogues(self.network.mod), self.say)

@@ -37,7 +37,8 @@ def with_search(done: Compression, search: Search, chosen: Indices, report: Sear
     """A result with what the search measured: milliseconds and accuracy, of the network and of its layers."""
     ms_before, ms = search.costs.whole.ms, search.measured(chosen, ["ms"])["ms"]
     before = replace(done.before, ms=ms_before, accuracy=accuracy(search.verdict(search.dense), search.measure))
-    after = replace(done.after, ms=ms, accuracy=accuracy(report.verdict, search.measure))
+    verdict = report.verdict if done.finetuning is None else done.finetuning.after
+    after = replace(done.after, ms=ms, accuracy=accuracy(verdict, search.measure))
     return replace(done, before=before, after=after, layers=_layers(done.layers, search, chosen), search=report)
 
 

@@ -22,7 +22,7 @@ from .store import Store, is_number
 
 KEY = ("what", "layer", "method", "ranks", "metric", "model", "data", "code")
 CODE = ("factorization", "search/calibration", "search/measures", "frontends/reference/graph_activations.py", "search/sensitivity.py",
-        "passes/simplify")
+        "passes/simplify", "passes/prune.py")
 CHAINS_CACHED = 64  # chains: most are asked for twice in a row
 
 
@@ -47,7 +47,7 @@ class Sensitivity:
     """
 
     def __init__(self, rewriter: NetworkRewriter, judge: Judge | OutputJudge, store: Store) -> None:
-        self.weights, self.judge = rewriter.weights, judge
+        self.weights, self.judge, self._pruning = rewriter.weights, judge, rewriter.pruning
         self.statistics = {} if rewriter.calibration is None else rewriter.calibration.statistics
         self._store = store
         self._context = {
@@ -64,7 +64,7 @@ class Sensitivity:
     def verdict(self, candidate: Candidate) -> Verdict:
         """On the network with this one layer factored, and the mean of its response corrected."""
         what = f"verdict on {self.judge.digest}"
-        record = self._kept(what, candidate, lambda c: self.judge.judge({c.layer.name: self._corrected(c)}).to_dict())
+        record = self._kept(what, candidate, lambda c: self.judge.judge(self._chains_of(c)).to_dict())
         return verdict_of(record)
 
     def chain(self, candidate: Candidate) -> FactorChain:
@@ -89,8 +89,16 @@ class Sensitivity:
         self._chains.move_to_end(candidate)
         return self._chains[candidate]
 
+    def _chains_of(self, candidate: Candidate) -> dict[str, FactorChain]:
+        """What one candidate changes in the network."""
+        if candidate.prunes:
+            return self._pruning.pruned(candidate.layer.name, candidate.choice).chains
+        return {candidate.layer.name: self._corrected(candidate)}
+
     def _error(self, candidate: Candidate) -> dict[str, Any]:
         name = candidate.layer.name
+        if candidate.prunes:
+            return {"error": self._pruning.pruned(name, candidate.choice).error}
         try:
             chain = self.chain(candidate)
         except ValueError:

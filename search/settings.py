@@ -10,6 +10,7 @@ from ..factorization.plan_json import CORRECTIONS
 from ..runner.devices.wire import check_silence
 from ..runtime.manifest_fields import MOST_THREADS
 from ..support.errors import TenfoldError
+from .finetuning.options import Finetuning
 from .measures.measure import KINDS
 from .measures.metric import Function, split_name
 
@@ -42,6 +43,9 @@ class Settings:
     output_kinds : dict of str to str
         How the divergence of an output is taken, by its name: ``scores``, ``values`` or ``classes``. Default: by its form and numbers
         (`measures.output_kinds`). With one of them, or with several outputs, divergence is what a budget without a metric bounds.
+    finetuning : Finetuning, optional
+        Train the factored network on. A search counts on it: its plans are tuned before they are held against the budget. Not only of a
+        search: a Recipe or a Plan is tuned too.
 
     Raises
     ------
@@ -58,6 +62,7 @@ class Settings:
     pareto: bool = False
     metric: str | Function | None = None
     output_kinds: Mapping[str, str] = field(default_factory=dict)
+    finetuning: Finetuning | None = None
 
     def __post_init__(self) -> None:
         if self.methods is not None:

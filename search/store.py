@@ -17,7 +17,7 @@ from ..support.files.json_lines import append_line
 from ..support.files.regular import read_regular
 
 MAX_FILE_BYTES = 1 << 30  # bytes of a file of records
-LATENCIES, SEARCHES = "latencies", "searches"
+LATENCIES, SEARCHES, FINETUNED = "latencies", "searches", "finetuned"
 
 Fields = Mapping[str, Any]
 

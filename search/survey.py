@@ -186,18 +186,25 @@ class _Surveyor:
 
     def options(self, candidates: Sequence[Candidate], known: Sequence[Option]) -> list[Option]:
         """Timed, and if that pays, factored: from the dearest ranks down, which says of the cheaper ones that are beaten that they are."""
-        layers = [TimedLayer(c.layer, c.outline(), self.steps.get(c.layer.name, ())) for c in candidates]
+        parts = [self._parts(candidate) for candidate in candidates]
         with phase("timing candidates"):
-            times = self.table.ms(layers, self.progress)
-        timed = [
-            Option(candidate, ms, self.dense[candidate.layer.name], refused=self._failure(layer))
-            for candidate, layer, ms in zip(candidates, layers, times, strict=True)
-        ]
+            times = iter(self.table.ms([layer for part in parts for layer in part], self.progress))
+        timed = []
+        for candidate, part in zip(candidates, parts, strict=True):
+            ms = sum(next(times) for _ in part) - sum(self.dense[reader.name] for reader in candidate.readers)
+            failure = next((failure for layer in part if (failure := self._failure(layer)) is not None), None)
+            timed.append(Option(candidate, ms, self.dense[candidate.layer.name], refused=failure))
         found: list[Option] = []
         for number, option in enumerate(sorted(timed, key=_order)):
             self.progress(f"factoring candidates ({option.candidate})", number, len(timed))
             found.append(self._judged(option, [*known, *found]))
         return found
+
+    def _parts(self, candidate: Candidate) -> list[TimedLayer]:
+        """What is timed of a candidate: its chain, or the layers that are left of a pruned one and of those behind it."""
+        if candidate.prunes:
+            return [TimedLayer(layer, None, self.steps.get(layer.name, ())) for layer in candidate.cut()]
+        return [TimedLayer(candidate.layer, candidate.outline(), self.steps.get(candidate.layer.name, ()))]
 
     def _failure(self, layer: TimedLayer) -> str | None:
         error = self.table.failure(layer)

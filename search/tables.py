@@ -18,9 +18,23 @@ def compression_table(done: Compression) -> Listing:
 def compression_line(done: Compression) -> str:
     """The network before and after: all that is known."""
     if done.search is not None:
-        return _searched(done, done.search)
+        return _searched(done, done.search) + tuning_words(done)
     fewer = f"{done.before.params / done.after.params:.1f} times fewer parameters" if done.after.params else ""
-    return f"{fewer}; outputs differ from the dense network's by up to {done.output_error:.2g} of the largest, on random inputs"
+    differ = f"outputs differ from the dense network's by up to {done.output_error:.2g} of the largest, on random inputs"
+    return f"{fewer}; {differ}{tuning_words(done)}"
+
+
+def tuning_words(done: Compression) -> str:
+    """What fine-tuning did to the accuracy, or, without labels, to the agreement with the dense network."""
+    tuned = done.finetuning
+    if tuned is None:
+        return ""
+    named = "agreement with the dense network" if tuned.after.accuracy is None else "accuracy"
+    verdicts = tuned.before, tuned.after
+    before, after = ((verdict.agreement if verdict.accuracy is None else verdict.accuracy) or 0.0 for verdict in verdicts)
+    if tuned.rate is None:
+        return f"; fine-tuning on {tuned.images} images made it no better: {named} {before:.2%} as before"
+    return f"; fine-tuned on {tuned.images} images: {named} {before:.2%} -> {after:.2%} on the held-out ones"
 
 
 def phases_table(found: SearchReport) -> Listing:
@@ -75,13 +89,14 @@ def _searched(done: Compression, found: SearchReport) -> str:
 
 def _lost(done: Compression, found: SearchReport) -> str:
     """What was lost, in the measure of the search."""
-    measure, verdict = found.measure, found.verdict
+    measure, verdict = found.measure, found.verdict if done.finetuning is None else done.finetuning.after
     number = "{:.2f}" if measure.in_points else "{:.3g}"
 
     def said(drop: float, uncertainty: float) -> str:
         return f"{number.format(drop)} +-{number.format(uncertainty)}"
 
-    expected = "" if found.expected is None else f", {said(found.expected.drop, found.expected.uncertainty)} by the trend of all plans"
+    trend = found.expected if done.finetuning is None else None
+    expected = "" if trend is None else f", {said(trend.drop, trend.uncertainty)} by the trend of all plans"
     lost, images = said(verdict.drop, verdict.uncertainty), f"on {found.images['held_out']} held-out images"
     if measure.in_points:
         return f"{measure.change(done.before.accuracy, done.after.accuracy)} ({lost} points lost {images}{expected})"

@@ -72,7 +72,9 @@ class Recipe:
         """What it minimises."""
         return root_mean_square() if self.copies else cross_entropy(self.smoothing)
 
-    def settings_for(self, steps: int | None = None, seed: int | None = None, precision: str | None = None) -> TrainingSettings:
+    def settings_for(
+        self, steps: int | None = None, seed: int | None = None, precision: str | None = None, cut: int | None = None
+    ) -> TrainingSettings:
         """The settings, some of them changed.
 
         Parameters
@@ -81,7 +83,16 @@ class Recipe:
             Boundaries of learning rates move along.
         seed : int, optional
         precision : str, optional
+        cut : int, optional
+            End after so many of the steps, and let the boundaries of learning rates stay where they are.
+
+        Raises
+        ------
+        TenfoldError
+            Too few steps for the learning rates, more than are to be cut, or both options at once.
         """
+        if cut is not None and (steps is not None or not 0 < cut <= self.settings.steps):
+            raise TenfoldError(f"cut {cut}: give from 1 to {self.settings.steps} steps, and no other number of steps")
         changed = self.settings
         if steps is not None:
             schedule, part = changed.schedule, steps / changed.steps
@@ -91,6 +102,8 @@ class Recipe:
                     raise TenfoldError(f"steps {steps}: too few for {len(schedule.rates)} learning rates")
                 schedule = Stairs(schedule.rates, boundaries)
             changed = replace(changed, steps=steps, schedule=schedule)
+        if cut is not None:
+            changed = replace(changed, steps=cut)
         return replace(changed, seed=changed.seed if seed is None else seed, precision=precision or changed.precision)
 
 

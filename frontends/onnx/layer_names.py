@@ -59,7 +59,7 @@ def from_module(node: ir.Node, weight: str) -> str | None:
         return None
     scopes = ast.literal_eval(node.metadata_props[SCOPES])
     told = WEIGHT_SUFFIX.search(weight)
-    return from_weight(weight) if told else next((scope for scope in reversed(scopes[:-1]) if scope), None)
+    return WEIGHT_SUFFIX.sub("", weight) or None if told else next((scope for scope in reversed(scopes[:-1]) if scope), None)
 
 
 def _constants(graph: ir.Graph) -> set[ir.Value]:

@@ -40,7 +40,7 @@ class DeadChannels(Rewrite):
             return None
         settle(region)
         keep = _kept(region)
-        if keep is None or not _may_change(region):
+        if keep is None or not may_change(region):
             return None
         return _take_out(region, keep)
 
@@ -67,7 +67,7 @@ def _columns(weight: np.ndarray, region: Region) -> np.ndarray:
     return weight.reshape(len(weight), region.channels, -1)
 
 
-def _may_change(region: Region) -> bool:
+def may_change(region: Region) -> bool:
     """Whether the constants of all nodes are theirs alone, so that changing them changes nothing else, and Gemm is in its plain form."""
     nodes = [layer.nodes[0] for layer in (*region.makers, *region.readers)]
     nodes += [node for node in region.inner if operator(node) in ("Conv", *AFFINE)]

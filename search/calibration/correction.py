@@ -12,7 +12,7 @@ Each layer is measured in the network as factored and corrected before it, so th
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from math import prod
@@ -53,6 +53,7 @@ def correct(
     kind: str,
     *,
     kept: KeptCorrections | None = None,
+    fixed: Collection[str] = (),
     progress: Progress | None = None,
 ) -> dict[str, FactorChain]:
     """Correct factor chains, in the order of the network.
@@ -71,6 +72,8 @@ def correct(
         One of ``CORRECTIONS``.
     kept
         Of plans of this network that were corrected with these images before; what is found now is added.
+    fixed
+        Layers whose chains stay as they are.
     progress
         Told before each layer.
 
@@ -93,7 +96,7 @@ def correct(
     images = images[evenly_spaced(len(images), MAX_IMAGES)]
     model, batch = free_batch(network.onnx, images), network.inputs[0].shape[0]
     sites = [LayerSite.of(model, layer, len(images), batch) for layer in layers if layer.name in chains]
-    unknown = [site for site in sites if site.layer.name not in kept.weightings]
+    unknown = [site for site in sites if site.layer.name not in {*kept.weightings, *fixed}]
     if kind == "fisher" and unknown:
         kept.weightings |= _weightings(model, unknown, images, say)
     begun = [(site.layer.name, chains[site.layer.name]) for site in sites]
@@ -102,11 +105,15 @@ def correct(
     if len(known) == len(sites):
         return {name: done[name] for name in chains}
     before = PrefixValues(model, images)
-    fresh = answers(model, [site for site in sites[len(known):] if site.layer.name not in kept.answers], images)
+    fresh = answers(model, [site for site in sites[len(known):] if site.layer.name not in {*kept.answers, *fixed}], images)
     for number, site in enumerate(sites):
         name = site.layer.name
         before.advance(name, done)  # also where the chain is known: the values before a layer come about in the same way every time
         if number < len(known):
+            continue
+        if name in fixed:
+            done[name] = chains[name]
+            kept.keep(kind, begun[: number + 1], done[name])
             continue
         say(f"correcting {name}", number, len(sites))
         if name in kept.answers:

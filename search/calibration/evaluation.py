@@ -22,6 +22,8 @@ from ..store import is_number
 from .moments import digest
 
 if TYPE_CHECKING:
+    import onnx
+
     from ...factorization import FactorChain
     from ...frontends import Network
 
@@ -115,6 +117,10 @@ class Judge:
         """The verdict on the network with chains in the places of layers."""
         return self.verdict(self._scores(dict(chains)) if chains else self.dense)
 
+    def judge_model(self, model: onnx.ModelProto) -> Verdict:
+        """The verdict on another network of the same inputs and outputs, such as a factored one that was trained on."""
+        return self.verdict(self._scores_of(free_batch(model, self.data.x)))
+
     def verdict(self, scores: np.ndarray) -> Verdict:
         """On scores, (images, classes)."""
         ours, dense, labels = scores.argmax(axis=1), self.dense.argmax(axis=1), self.data.y
@@ -135,7 +141,9 @@ class Judge:
         return self._scores({})
 
     def _scores(self, chains: dict[str, FactorChain]) -> np.ndarray:
-        model = factorize_onnx(self._model, chains) if chains else self._model
+        return self._scores_of(factorize_onnx(self._model, chains) if chains else self._model)
+
+    def _scores_of(self, model: onnx.ModelProto) -> np.ndarray:
         scores = np.concatenate([values[self._output] for values in GraphActivations(model, [self._output]).batches(self.data.x)])
         if not np.isfinite(scores).all():
             raise TenfoldError("the network gives NaN or infinity on the data")

@@ -65,7 +65,7 @@ class LayerSite:
             at = Positions.draw(layer, images, samples, batch)
         else:
             at = Positions.draw_windows(layer, images, WINDOW_FACTOR * samples // pool.window, pool)
-        return cls(layer, source, output, transposed, _bias(model, layer), rectified, pool, at)
+        return cls(layer, source, output, transposed, layer_bias(model, layer), rectified, pool, at)
 
     def features(self, before: PrefixValues, done: Mapping[str, FactorChain], chain: FactorChain) -> np.ndarray:
         """What the last stage of a chain in the layer's place reads there, behind the chains that are done: (n, I Y X), of all groups."""
@@ -130,7 +130,8 @@ def _last_stage(model: onnx.ModelProto, output: str) -> onnx.NodeProto:
     return node
 
 
-def _bias(model: onnx.ModelProto, layer: Layer) -> np.ndarray:
+def layer_bias(model: onnx.ModelProto, layer: Layer) -> np.ndarray:
+    """What the graph adds to a chain in the place of a layer, (F,): its bias, zeros where it has none, or none that is constant."""
     node = next(node for node in model.graph.node if node.name == layer.name)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     if len(node.input) < 3 or node.input[2] not in constants:

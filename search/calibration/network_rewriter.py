@@ -8,11 +8,14 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...passes.factorize_onnx import factorize_onnx
 from ...passes.inventory import inventory, weights
+from ...passes.prune import without_pruned
 from ...runner.data import Data
 from ...support.errors import TenfoldError
 from ...support.input_set import Images
@@ -21,16 +24,18 @@ from ...support.progress import Progress, reporter
 from .correction import correct
 from .evaluation import first, split
 from .kept_corrections import KeptCorrections
-from .moments import Calibration, calibrate, digest
+from .moments import MAX_WIDTH, Calibration, calibrate, digest
+from .pruning import Pruned, Pruning, is_pruning, prunes
 
 if TYPE_CHECKING:
+    import onnx
+
     from ...factorization import Choice, FactorChain, Layer, Plan
     from ...frontends import Network
 
 CALIBRATION_IMAGES = 8192  # of the calibration part that statistics are taken from: a dense layer sees one patch of each
 CORRECTION_IMAGES = 4096  # of these that corrections are taken from
 NO_CORRECTION = "none"  # what follows a rewrite where there is no data
-
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,8 @@ class NetworkRewriter:
         The chains, not corrected, that were found so far, by layer and choice.
     kept : KeptCorrections
         What the corrections of plans found so far.
+    cut : dict
+        The layers that were pruned so far, likewise.
     """
 
     network: Network
@@ -59,6 +66,7 @@ class NetworkRewriter:
     calibration: Calibration | None = None
     factored: dict[tuple[str, Choice], FactorChain] = field(default_factory=dict, repr=False)
     kept: KeptCorrections = field(default_factory=KeptCorrections, repr=False)
+    cut: dict[tuple[str, Choice], Pruned] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
@@ -97,6 +105,11 @@ class NetworkRewriter:
             raise TenfoldError(f"{data.name}: the plan was made with other data: its factors would come out differently")
         return cls.of(network, part, any(choice.metric == "mahalanobis" for choice in plan.layers.values()), progress)
 
+    @functools.cached_property
+    def pruning(self) -> Pruning:
+        """What leaves filters of its layers out."""
+        return Pruning(self.network, self.layers, self.weights, {} if self.calibration is None else self.calibration.statistics)
+
     @property
     def calibrated(self) -> Calibration:
         """The calibration, where there is one; ValueError elsewhere."""
@@ -116,14 +129,47 @@ class NetworkRewriter:
         """The chains of a plan, corrected as it says."""
         say, count = reporter(progress), len(plan.layers)
         chains = {}
-        for number, name in enumerate(plan.layers):
-            chains[name] = self._factored(plan, name, functools.partial(say, done=number, total=count))
+        for number, (name, choice) in enumerate(plan.layers.items()):
+            if not is_pruning(choice):
+                chains[name] = self._factored(plan, name, functools.partial(say, done=number, total=count))
+        fixed = self._prune(plan, chains)
         if plan.correction == NO_CORRECTION or not chains:
             return chains
         assert self.images is not None  # `for_plan` asks for them
         images = self.images[:CORRECTION_IMAGES]
         with phase("correcting plans"):
-            return correct(self.network, self.layers, chains, images, plan.correction, kept=self.kept, progress=progress)
+            return correct(self.network, self.layers, chains, images, plan.correction, kept=self.kept, fixed=fixed, progress=progress)
+
+    def emitted(self, plan: Plan, chains: Mapping[str, FactorChain]) -> onnx.ModelProto:
+        """The graph with the chains of a plan, and without the channels that it prunes."""
+        small = factorize_onnx(self.network.onnx, dict(chains))
+        return without_pruned(small) if prunes(plan.layers) else small
+
+    def _prune(self, plan: Plan, chains: dict[str, FactorChain]) -> set[str]:
+        """Add the chains of pruned layers, and of those behind them; returns the ones that no correction is to change.
+
+        A layer behind that is factored itself is left to its correction; one that is pruned too gets its bias.
+        """
+        found = {name: self._pruned(name, choice).chains for name, choice in plan.layers.items() if is_pruning(choice)}
+        chains |= {name: added[name] for name, added in found.items()}
+        for name, added in found.items():
+            for reader, chain in added.items():
+                bias = chain.stages[0].bias
+                if reader in found and reader != name:
+                    assert bias is not None  # it takes over the mean of what was pruned
+                    alive = chains[reader].stages[0].weight.any(axis=(1, 2, 3))
+                    chains[reader] = chains[reader].with_bias(np.where(alive, bias, 0))
+                elif reader not in chains:
+                    chains[reader] = chain
+        behind = {reader for added in found.values() for reader in added}
+        wide = {layer.name for layer in self.layers if layer.name in behind and prod(layer.weight_shape[1:]) > MAX_WIDTH}
+        return {*found, *(wide - plan.layers.keys())}
+
+    def _pruned(self, name: str, choice: Choice) -> Pruned:
+        key = name, choice
+        if key not in self.cut:
+            self.cut[key] = self.pruning.pruned(name, choice)
+        return self.cut[key]
 
     def _factored(self, plan: Plan, name: str, say: Callable[[str], None]) -> FactorChain:
         """The chain of one layer: plans that are tried after each other differ in few."""

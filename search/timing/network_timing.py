@@ -2,10 +2,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ...passes.factorize_onnx import factorize_onnx
+from ...passes.prune import without_pruned
 from ...support.phases import phase
 from ...support.progress import Progress
+from ..calibration.pruning import prunes
 from ..costs import Costs, Whole, fastest
 from ..knapsack import Indices
 
@@ -15,6 +21,7 @@ if TYPE_CHECKING:
     from ...factorization import FactorChain
     from ...frontends import Network
     from ...runner.bench.timed_module import TimedModule
+    from ..calibration.pruning import Pruning
     from ..survey import LayerSurvey, Option
     from .latency_table import LatencyTable
     from .timer import Timer
@@ -36,6 +43,8 @@ class Timing:
     chains : callable
         Of a choice.
     progress : callable
+    pruning : Pruning, optional
+        What prunes layers, where some choices do.
 
     Attributes
     ----------
@@ -43,7 +52,8 @@ class Timing:
     """
 
     def __init__(self, network: Network, surveys: Sequence[LayerSurvey], table: LatencyTable, device: Timer, chains: Chains,
-                 progress: Progress) -> None:
+                 progress: Progress, pruning: Pruning | None = None) -> None:
+        self._pruning = pruning
         self._network, self._table, self._device, self._chains, self._say = network, table, device, chains, progress
         self.costs = Costs(surveys, self._whole(surveys))
         self.dense: Indices = (0,) * len(surveys)
@@ -56,7 +66,7 @@ class Timing:
         chains = self._chains(indices)
         self._say("compiling the whole network")
         with phase("compiling networks"):
-            return self._device.network(self._factored(chains))
+            return self._device.network(self._module(indices, chains))
 
     def race(self, modules: Sequence[TimedModule]) -> list[float]:
         """Milliseconds of networks, timed in turns."""
@@ -99,7 +109,7 @@ class Timing:
         """
         from .tune_networks import tune_networks
 
-        networks = [self._factored(self._chains(each)) for each in choices]
+        networks = [self._module(each, self._chains(each)) for each in choices]
         with phase("tuning"):
             tune_networks(networks, self._device, self._say)
         self._together.clear()
@@ -135,11 +145,20 @@ class Timing:
     def _compiled(self, options: Mapping[str, Option]) -> TimedModule:
         from ...passes.layer_module import with_random_weights
 
-        chains = {name: with_random_weights(option.candidate.outline()) for name, option in options.items()}
+        cut = {name: option.candidate for name, option in options.items() if option.candidate.prunes}
+        chains = {name: with_random_weights(option.candidate.outline()) for name, option in options.items() if name not in cut}
+        if cut:
+            assert self._pruning is not None  # otherwise there are no such options
+            chains |= {name: self._pruning.only(name, np.arange(candidate.choice.ranks[0])) for name, candidate in cut.items()}
         with phase("compiling networks"):
-            return self._device.network(self._factored(chains) if chains else self._network.mod)
+            return self._device.network(self._factored(chains, bool(cut)) if chains else self._network.mod)
 
-    def _factored(self, chains: dict[str, FactorChain]) -> tvm.IRModule:
+    def _module(self, indices: Indices, chains: dict[str, FactorChain]) -> tvm.IRModule:
+        return self._factored(chains, prunes(self.costs.choices(indices)))
+
+    def _factored(self, chains: dict[str, FactorChain], cut: bool) -> tvm.IRModule:
+        if cut:  # channels are taken out of the graph
+            return replace(self._network, onnx=without_pruned(factorize_onnx(self._network.onnx, chains))).mod
         from ...passes.factorize import Factorize
 
         rewrite: Any = Factorize(chains)  # TVM's decorator makes it a pass, which its type does not say

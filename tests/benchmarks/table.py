@@ -4,8 +4,8 @@
     python tests/benchmarks/table.py --results DIR --page FILE [--check]
 
 The command puts each table between its markers ``<!-- benchmark NAME -->`` and ``<!-- end -->``. Without ``--page`` it writes README.md,
-which has one table of milliseconds, and docs/benchmarks.md, which has them all. With ``--check`` it writes nothing, and fails where a page
-differs from the results.
+which has one table of milliseconds, docs/benchmarks.md, which has them all, and the pages of other results. With ``--check`` it writes
+nothing, and fails where a page differs from the results.
 """
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from typing import Any
 
 from arm.tables import sections as arm_sections
 from cuda.tables import sections as cuda_sections
+from papers.tables import sections as paper_sections
 from quantized.tables import sections as quantized_sections
 from results import read
 from suite import Table
@@ -237,6 +238,7 @@ def house_pages() -> dict[Path, dict[str, str]]:
     return {ROOT / "README.md": {"networks": brief(read(RESULTS / "networks.json"))},
             ROOT / "docs" / "benchmarks.md": whole_sections(RESULTS) | searches,
             ROOT / "docs" / "arm.md": arm_sections(RESULTS / "arm", read, markdown),
+            ROOT / "docs" / "training.md": paper_sections(RESULTS / "training", markdown),
             ROOT / "docs" / "tuning.md": tuning_sections(RESULTS / "tuning", read, markdown),
             ROOT / "docs" / "quantization.md": quantized_sections(RESULTS / "quantized", read, markdown),
             ROOT / "docs" / "cuda.md": cuda_sections(RESULTS / "cuda", read, markdown)}

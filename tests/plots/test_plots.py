@@ -5,9 +5,11 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
-from tenfold.factorization import METHODS, Layer
-from tenfold.plots import canvas, filters, parameters, pareto, spectra
+from onnx import helper, numpy_helper
+from tenfold.factorization import METHODS, FactorChain, Layer
+from tenfold.plots import canvas, filters, learned, parameters, pareto, spectra
 from tenfold.support.errors import TenfoldError
 
 FIRST = Layer("conv1", "conv2d", (24, 3, 5, 5), padding=(2, 2, 2, 2), input_size=(16, 16), output_size=(16, 16))
@@ -108,3 +110,57 @@ def test_without_matplotlib(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(TenfoldError, match=r'pip install "tenfold\[report\]"'):
         canvas.panels(1)
+
+
+def flattened_onnx():
+    """A first layer of two sets, then a ReLU."""
+    layer = Layer("first", "conv2d", (6, 3, 5, 5), padding=(2, 2, 2, 2), input_size=(12, 12), output_size=(12, 12))
+    chain = METHODS["flattened"].outline(layer, (6,))
+    rng = np.random.default_rng(0)
+    weights = [rng.standard_normal(stage.weight.shape).astype("float32") for stage in chain.stages]
+    chain = FactorChain(tuple(replace(stage, weight=each) for stage, each in zip(chain.stages, weights, strict=True)))
+    value, nodes = "x", []
+    for number, stage in enumerate(chain.stages):
+        facts = {"pads": list(stage.padding), "group": stage.groups}
+        nodes.append(helper.make_node("Conv", [value, f"w{number}", "b"], [f"c{number}"], f"conv{number}", **facts))
+        value = f"c{number}"
+    nodes.append(helper.make_node("Relu", [value], ["y"]))
+    tensors = [numpy_helper.from_array(each, f"w{number}") for number, each in enumerate(weights)]
+    tensors.append(numpy_helper.from_array(rng.standard_normal(6).astype("float32"), "b"))
+    values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, c, 12, 12]) for name, c in (("x", 3), ("y", 6))]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:], tensors)
+    return chain, helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+
+
+def test_learned_filters_are_the_products_of_the_lines():
+    chain, model = flattened_onnx()
+    found = learned.first_chain(model)
+    assert len(found.stages) == 6 and all(stage.bias is None for stage in found.stages)
+    lateral = [stage.weight[:, :, 0, 0] for stage in chain.stages if stage.kernel == (1, 1)]
+    lines = [stage.weight[:, 0].reshape(6, 5) for stage in chain.stages if stage.kernel != (1, 1)]
+    inner = np.einsum("kc,ky,kx->kcyx", lateral[0], lines[0], lines[1])
+    mixed = np.einsum("fk,kcyx->fcyx", lateral[1], inner)
+    expected = np.zeros((6, 3, 9, 9))
+    for y in range(5):
+        for x in range(5):
+            expected[:, :, y : y + 5, x : x + 5] += (lines[2][:, y] * lines[3][:, x])[:, None, None, None] * mixed
+    np.testing.assert_allclose(found.reconstruct(), expected, rtol=1e-4, atol=1e-5)
+    kernel = learned.by_variance(found.reconstruct())
+    assert (np.diff(kernel.reshape(6, -1).var(axis=1)) <= 0).all()
+    titles = [panel.get_title() for panel in learned.draw(model).axes]
+    assert titles == ["filters of the first layer", "vertical, stage 2", "horizontal, stage 3", "vertical, stage 5", "horizontal, stage 6"]
+
+
+def test_a_mosaic_has_each_filter_in_its_own_contrast():
+    kernel = weight(FIRST)
+    picture = learned.mosaic(kernel)
+    assert picture.shape == (5 * 6 - 1, 5 * 6 - 1, 3) and picture.min() >= 0 and picture.max() <= 1
+    np.testing.assert_allclose(picture[6:11, 0:5], 0.5 + 0.5 * kernel[5].transpose(1, 2, 0) / np.abs(kernel[5]).max(), rtol=1e-5)
+
+
+def test_a_network_without_first_filters_says_so():
+    _, model = flattened_onnx()
+    del model.graph.node[:6]
+    model.graph.node[0].input[0] = "x"
+    with pytest.raises(TenfoldError, match="does not begin with a convolution"):
+        learned.first_chain(model)

@@ -11,7 +11,7 @@ from tenfold.search.costs import NODE_BYTES, Costs, Whole, fastest, fastest_ms
 def option(ms, loss, params, stages, dense_ms):
     chain = SimpleNamespace(params=params, stages=[None] * stages)
     choice = SimpleNamespace(method="svd", ranks=(4,))
-    candidate = SimpleNamespace(outline=lambda: chain, choice=choice)
+    candidate = SimpleNamespace(outline=lambda: chain, params=params, choice=choice)
     return SimpleNamespace(ms=ms, loss=loss, candidate=candidate, dense_ms=dense_ms, refused="too slow")
 
 

@@ -82,6 +82,11 @@ class OnnxModule(nn.Module):
         self.graph.constants = constants
         return self.graph(x)[0]
 
+    def is_last(self, node: str) -> bool:
+        """Whether nothing that has weights follows this node, or the chain in its place."""
+        last, _ = self.nodes[-1]
+        return last == node or last.startswith(f"{node}.")
+
     def freeze_through(self, node: str) -> None:
         """Only the nodes behind this one are trained: those that follow it in the graph's order, whatever they read.
 
