@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..support.command_line import command_line
 from .answer import Answer
 from .app import command
 from .complete import engine_names
@@ -52,7 +53,7 @@ def bench(
     for model in result.unverified:
         work.remark(f"{model}: it was never verified: tenfold verify {model} does that")
     profiles = [profile_table(row.profile, row.model) for row in result.rows if row.profile is not None]
-    return Answer([comparison_table(result), *profiles], result.to_dict())
+    return Answer([comparison_table(result), *profiles], {**result.to_dict(), "command": command_line()})
 
 
 def _by_reason(skipped: list[tuple[str, str, str]]) -> dict[str, list[str]]:

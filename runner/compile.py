@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..runtime.artifact import Artifact
 from ..runtime.manifest import MANIFEST, WEIGHTS, Manifest, Port, library_name, sha256_of
 from ..runtime.memory_plan import tensor_bytes
+from ..support.command_line import command_line
 from ..support.files.folder import output_folder
 from ..support.files.inputs import protect
 from ..support.files.temporary import TemporaryFolder
@@ -221,6 +222,7 @@ def _manifest(variant: Variant, target: Target, folder: Path, built: Built, sour
         verification=None,
         unscheduled=built.unscheduled,
         simplified=None if network.simplified is None else network.simplified.to_dict(),
+        command=command_line(),
     )
 
 

@@ -79,6 +79,8 @@ class Manifest:
     simplified : dict or None
         What exact rewrites merged before anything else (`passes.simplify`): ``before`` and ``after`` (``nodes``, ``macs``, ``params``), and
         ``merges``: the ``rewrite``, what it merged ``into``, and what that saved. None: the network was compiled as it came.
+    command : str or None
+        That made it, as a shell takes it; None: Python code did.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Manifest:
     unscheduled: tuple[str, ...] = field(default=())
     tuning: dict[str, Any] | None = None
     simplified: dict[str, Any] | None = None
+    command: str | None = None
     format: int = FORMAT
 
     def to_json(self) -> str:

@@ -184,7 +184,7 @@ SIMPLIFIED = record(
     before=TOTALS, after=TOTALS,
     merges=lambda value: list(sequence(value, record(rewrite=text, into=text, nodes=signed, macs=signed, params=signed))),
 )  # fmt: skip
-OPTIONAL = {"tuning": None, "simplified": None}  # fields that older manifests don't have
+OPTIONAL = {"tuning": None, "simplified": None, "command": None}  # fields that older manifests don't have
 
 READERS: Mapping[str, Callable[[Any], Any]] = {
     "name": text,
@@ -210,6 +210,7 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "unscheduled": lambda value: sequence(value, text),
     "tuning": optional(TUNING),
     "simplified": optional(SIMPLIFIED),
+    "command": optional(text),
 }
 
 

@@ -23,6 +23,7 @@ from .budget import OPTIONS, Budget
 from .calibration.network_rewriter import NetworkRewriter
 from .compression import Compression, figures_after, figures_before, layer_changes
 from .find import find
+from .made import made_by
 from .measures.metric import metric_of
 from .recipe import Recipe
 from .result_files import CURVE, MODEL, PICTURES, PLAN, REPORT, RESULT, write_report
@@ -125,7 +126,7 @@ def compress(
             done = _planned(network, asked, images, chosen, say)
         say("comparing with the dense network")
         with protect(*inputs), output_folder(output, RESULT) as folder:
-            return _write(done, folder, asked, settings, phases)
+            return _write(done, folder, asked, settings, phases, made_by(timer))
 
 
 @dataclass(frozen=True)
@@ -202,8 +203,10 @@ def _planned(network: Network, asked: Recipe | Plan, images: Data | None, target
     return _Factored(rewriter, plan, rewriter.chains(plan, say))
 
 
-def _write(factored: _Factored, folder: Path, asked: Budget | Recipe | Plan, settings: Settings, phases: Phases) -> Compression:
-    """Write the result's files into a folder; `phases`: of the search, if there was one."""
+def _write(
+    factored: _Factored, folder: Path, asked: Budget | Recipe | Plan, settings: Settings, phases: Phases, made: dict[str, Any]
+) -> Compression:
+    """Write the result's files into a folder; `phases`: of the search, if there was one; `made`: as of `write_report`."""
     from ..passes.factorize_onnx import factorize_onnx
 
     rewriter, plan, search = factored.rewriter, factored.plan, factored.search
@@ -229,7 +232,7 @@ def _write(factored: _Factored, folder: Path, asked: Budget | Recipe | Plan, set
             write_curve(search, folder)
             done = replace(done, files=(*done.files, CURVE, *PICTURES))
         done = replace(done, search=replace(found, seconds=search.seconds, phases=phases.seconds))
-    write_report(folder, done.to_json())
+    write_report(folder, done.to_json(), made)
     return done
 
 

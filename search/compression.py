@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..runner.network_facts import count_params, total_macs
+from .layer_spectra import layer_spectra
 
 if TYPE_CHECKING:
     import onnx
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from .budget import Budget
     from .calibration.evaluation import Verdict
     from .calibration.network_rewriter import NetworkRewriter
+    from .layer_spectra import Spectra
     from .measures.measure import Measure
     from .survey import LayerSurvey
 
@@ -65,6 +67,8 @@ class LayerChange:
         Relative, of the layer's responses to the calibration images, as the search found it.
     ms, ms_before : float or None
         Milliseconds of the layer by itself with its activation, as the search found them.
+    spectra : dict or None
+        Singular values of its weight (`layer_spectra`).
     """
 
     name: str
@@ -79,6 +83,7 @@ class LayerChange:
     response_error: float | None = None
     ms: float | None = None
     ms_before: float | None = None
+    spectra: Spectra | None = None
 
 
 @dataclass(frozen=True)
@@ -203,18 +208,22 @@ def figures_after(changes: tuple[LayerChange, ...], model: onnx.ModelProto, size
 
 
 def _change(layer: Layer, chain: FactorChain | None, rewriter: NetworkRewriter, plan: Plan) -> LayerChange:
+    weight, choice = rewriter.weights.get(layer.name), plan.layers.get(layer.name)
+    spectra = None if weight is None else layer_spectra(layer, weight, choice)
     if chain is None:
         reason = layer.reason or plan.refused.get(layer.name, "not in the plan")
-        return LayerChange(layer.name, None, (), None, layer.macs, layer.macs, layer.params, layer.params, reason)
-    choice = plan.layers[layer.name]
+        costs = layer.macs, layer.macs, layer.params, layer.params
+        return LayerChange(layer.name, None, (), None, *costs, reason, spectra=spectra)
+    assert weight is not None and choice is not None  # of what has a chain
     return LayerChange(
         name=layer.name,
         method=choice.method,
         ranks=tuple(choice.ranks),
-        error=chain.relative_error(rewriter.weights[layer.name]),
+        error=chain.relative_error(weight),
         macs=layer.batch * chain.macs(*layer.input_size),
         macs_before=layer.macs,
         params=chain.params,
         params_before=layer.params,
         reason=None,
+        spectra=spectra,
     )
