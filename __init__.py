@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .runner.doctor.health import Health
     from .runner.inspect import inspect
     from .runner.simplify import Simplification, simplify
+    from .reports.write import report
     from .runner.verification import verify
     from .runtime.artifact import Artifact, load
     from .search.budget import Budget
@@ -52,6 +53,7 @@ _HOMES = {
     "doctor": "runner.doctor.doctor",
     "inspect": "runner.inspect",
     "load": "runtime.artifact",
+    "report": "reports.write",
     "simplify": "runner.simplify",
     "tune": "tuning.tune",
     "verify": "runner.verification",
@@ -82,6 +84,7 @@ __all__ = [
     "doctor",
     "inspect",
     "load",
+    "report",
     "simplify",
     "tune",
     "verify",
