@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .factorization.choice import Choice
     from .factorization.plan import Plan
     from .frontends.reading import Reading
+    from .reports.write import report
     from .runner.bench.compare import Comparison, bench
     from .runner.changes.compare import Changes, compare
     from .runner.compile import compile
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from .runner.doctor.health import Health
     from .runner.inspect import inspect
     from .runner.simplify import Simplification, simplify
-    from .reports.write import report
     from .runner.verification import verify
     from .runtime.artifact import Artifact, load
     from .search.budget import Budget

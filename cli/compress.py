@@ -87,8 +87,9 @@ def compress(
     wrote = f"wrote {output}: {MODEL} ({size(done.after.bytes)}), {', '.join(name for name in done.files if name != MODEL)}"
     took = "" if done.search is None else f"; {done.search.seconds:.0f} s"
     pages = [] if html is None else [_page(output, html)]
+    phases = [] if done.search is None else [phases_table(done.search)]
     return Answer(
-        [compression_table(done), *([] if done.search is None else [phases_table(done.search)]), compression_line(done), wrote + took, *pages],
+        [compression_table(done), *phases, compression_line(done), wrote + took, *pages],
         {"output": str(output), "wrote": list(done.files), **done.to_dict()},
     )
 

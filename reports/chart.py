@@ -1,4 +1,5 @@
 """Geometry of a small chart: numbers -> where lines, marks and labels stand in its picture. A template draws them."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

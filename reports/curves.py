@@ -1,4 +1,5 @@
 """The charts of a page: what accuracy costs, and singular values of a layer."""
+
 from __future__ import annotations
 
 from bisect import bisect_left
@@ -27,8 +28,10 @@ def _pareto(source: Compressed, curve: Mapping[str, Any], axis: str) -> Chart:
     name = "accuracy" if measure is None else measure["name"]
     scale = 100.0 if percent and known else 1.0
     values = [scale * point["accuracy"] if known else point["drop"] for point in points]
-    marks = [_Point(point, "square" if number == 0 else "circle", value, point["uncertainty"] * (1.0 if percent or not known else scale))
-             for number, (point, value) in enumerate(zip(points, values, strict=True))]
+    marks = [
+        _Point(point, "square" if number == 0 else "circle", value, point["uncertainty"] * (1.0 if percent or not known else scale))
+        for number, (point, value) in enumerate(zip(points, values, strict=True))
+    ]
     after = source.report["after"]
     chosen = after["accuracy"] if known else ((source.report["search"] or {}).get("verdict") or {}).get("drop")
     if after["ms"] is not None and chosen is not None:
@@ -39,8 +42,13 @@ def _pareto(source: Compressed, curve: Mapping[str, Any], axis: str) -> Chart:
     room = ROOM * (max(highs) - min(lows))
     x, y = x_axis(0.0, max(xs) * (1 + ROOM)), y_axis(min(lows) - room, max(highs) + room)
     drawn = tuple(
-        Mark(x.at(at), y.at(mark.value), mark.shape, mark.words(words(mark.point[axis]), measure),
-             *((y.at(mark.value - mark.spread), y.at(mark.value + mark.spread)) if mark.spread else (None, None)))
+        Mark(
+            x.at(at),
+            y.at(mark.value),
+            mark.shape,
+            mark.words(words(mark.point[axis]), measure),
+            *((y.at(mark.value - mark.spread), y.at(mark.value + mark.spread)) if mark.spread else (None, None)),
+        )
         for at, mark in zip(xs, marks, strict=True)
     )
     order = sorted((place.x, place.y) for place, mark in zip(drawn, marks, strict=True) if mark.shape == "circle")

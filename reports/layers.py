@@ -1,4 +1,5 @@
 """What became of each layer, as bars before and after."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,11 @@ from .curves import spectra
 from .sources import Compiled, Compressed, is_made_from
 
 MOST_CANDIDATES = 8  # of a layer that are listed
-AXES: dict[str, tuple[str, Callable[[Any], str]]] = {"ms": ("milliseconds", milliseconds), "macs": ("MACs", count), "params": ("parameters", count)}
+AXES: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "ms": ("milliseconds", milliseconds),
+    "macs": ("MACs", count),
+    "params": ("parameters", count),
+}
 
 
 @dataclass(frozen=True)
@@ -100,5 +105,9 @@ def _precisions(artifacts: Sequence[Compiled]) -> dict[str, str]:
 
 def _precision(layer: str, known: Mapping[str, str]) -> str:
     """Of a layer, or of the stages that it became: ``conv.0``, ``conv.1``."""
-    found = [precision for name, precision in known.items() if name == layer or (name.startswith(f"{layer}.") and name[len(layer) + 1:].isdigit())]
+    found = [
+        precision
+        for name, precision in known.items()
+        if name == layer or (name.startswith(f"{layer}.") and name[len(layer) + 1 :].isdigit())
+    ]
     return ", ".join(dict.fromkeys(found))

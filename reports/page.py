@@ -1,4 +1,5 @@
 """Sources -> the text of a page. Every string that comes from a file is escaped, and shown without control characters."""
+
 from __future__ import annotations
 
 import base64
@@ -38,7 +39,11 @@ def render(sources: Sequence[Source]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=select_autoescape(["html"]), undefined=StrictUndefined, finalize=_shown, trim_blocks=True,
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
         lstrip_blocks=True,
     )
     script = _thin((TEMPLATES / "script.js").read_text(encoding="utf-8"))
@@ -92,5 +97,3 @@ def _safe(text: str) -> Any:
     from markupsafe import Markup
 
     return Markup(text)
-
-

@@ -1,4 +1,5 @@
 """Where the time goes: kernels one after the other, as a waterfall."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -58,4 +59,6 @@ def _step(kernel: Mapping[str, Any], begin: float, length: float) -> Step:
     function = kernel["function"].removeprefix("fused_")
     gflops = "" if kernel["gflops"] is None else f"{kernel['gflops']:.1f} GFLOP/s"
     peak = None if kernel["peak_share"] is None else 100 * kernel["peak_share"]
-    return Step(", ".join(kernel["layers"]) or function, function, begin, length, milliseconds(kernel["ms"]), f"{kernel['share']:.1%}", gflops, peak)
+    return Step(
+        ", ".join(kernel["layers"]) or function, function, begin, length, milliseconds(kernel["ms"]), f"{kernel['share']:.1%}", gflops, peak
+    )

@@ -1,4 +1,5 @@
 """By what each result was made, on which machine, and how it was verified."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping

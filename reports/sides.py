@@ -1,4 +1,5 @@
 """Side by side: a row for each network and engine, and the sentence that says what was gained."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

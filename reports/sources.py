@@ -1,4 +1,5 @@
 """What a page is made from, read strictly: folders of `compress` and `compile`, and results of `bench`."""
+
 from __future__ import annotations
 
 import json
@@ -150,8 +151,16 @@ def _positive(value: Any) -> float:
     return value
 
 
-MACHINE = _with(mapping, cpu=text, physical_cores=whole, vector_bits=whole, system=text, python=text, versions=_by_name(optional(text)),
-                gpu=_with(mapping, name=text, driver=text, precision=text))
+MACHINE = _with(
+    mapping,
+    cpu=text,
+    physical_cores=whole,
+    vector_bits=whole,
+    system=text,
+    python=text,
+    versions=_by_name(optional(text)),
+    gpu=_with(mapping, name=text, driver=text, precision=text),
+)
 FIGURES = _with(record(macs=whole, params=whole, bytes=whole), ms=_positive, accuracy=number)
 CANDIDATE = _with(record(method=text, ranks=_ranks), ms=number, error=number, loss=number, refused=text)
 LAYER = _with(

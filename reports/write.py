@@ -1,4 +1,5 @@
 """``tenfold report``: one HTML file from results."""
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,5 @@
 """By what a result was made: the command, the machine that its times are of, the versions."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ def made_by(timer: Timer | None) -> dict[str, Any]:
     Parameters
     ----------
     timer : Timer or None
-        What candidates were timed by. None, and a timer of the caller's that names no device: times, if there are any, are of no known machine.
+        What candidates were timed by. None, and a timer of the caller's that names no device: the machine is not known.
     """
     device = getattr(timer, "device", None)
     here = describe_machine(())

@@ -8,8 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
-ROOMS = ("frontends", "factorization", "search", "passes", "codegen", "schedules", "targets", "runtime", "runner", "support", "plots", "reports",
-         "training", "tuning", "cli", "tests", "examples", "docs", ".ci")
+ROOMS = ("frontends", "factorization", "search", "passes", "codegen", "schedules", "targets", "runtime", "runner", "support", "plots",
+         "reports", "training", "tuning", "cli", "tests", "examples", "docs", ".ci")
 FROM = (ROOT, ROOT / "tests" / "benchmarks" / "results")  # docs/limits.md names results by their path in their folder
 
 

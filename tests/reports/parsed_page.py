@@ -1,4 +1,5 @@
 """A page read by a parser: its elements, and that each is closed."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field

@@ -1,4 +1,5 @@
 """Results as `compress` and `bench` write them, made up: a page says what they say, whatever it is."""
+
 from __future__ import annotations
 
 import json
@@ -7,7 +8,8 @@ from typing import Any
 
 SEARCH = {
     "budget": {"max_drop": 1.0, "speedup": None}, "measure": {"name": "accuracy", "units": "points", "truth": True, "outputs": {}},
-    "predicted_ms": 1.3, "images": {"calibration": 200, "held_out": 100}, "tried": 4, "seconds": 12.5, "phases": {"choosing": 1.0}, "labels": True,
+    "predicted_ms": 1.3, "images": {"calibration": 200, "held_out": 100}, "tried": 4, "seconds": 12.5,
+    "phases": {"choosing": 1.0}, "labels": True,
     "verdict": {"accuracy": 0.9, "agreement": 0.95, "kl": 0.1, "drop": 0.8, "uncertainty": 0.3, "kl_uncertainty": 0.01, "expected": None},
 }  # fmt: skip
 MACHINE = {"cpu": "Some CPU", "physical_cores": 2, "logical_cpus": 4, "vector_bits": 256, "cache_bytes": {"l1": 1, "l2": 2, "l3": 3},
@@ -39,7 +41,16 @@ def report(*layers: dict[str, Any], search: dict[str, Any] | None = None, **more
 def point(ms: float, accuracy: float | None, drop: float, layers: int = 1) -> dict[str, Any]:
     """A network of a curve."""
     plan = {f"l{number}": {"method": "svd", "ranks": [4]} for number in range(layers)}
-    return {"ms": ms, "predicted_ms": ms, "macs": int(1000 * ms), "bytes": 3000, "accuracy": accuracy, "drop": drop, "uncertainty": 0.25, "layers": plan}
+    return {
+        "ms": ms,
+        "predicted_ms": ms,
+        "macs": int(1000 * ms),
+        "bytes": 3000,
+        "accuracy": accuracy,
+        "drop": drop,
+        "uncertainty": 0.25,
+        "layers": plan,
+    }
 
 
 def row(model: str, engine: str, ms: float, **more: Any) -> dict[str, Any]:
@@ -51,14 +62,40 @@ def row(model: str, engine: str, ms: float, **more: Any) -> dict[str, Any]:
 
 def profile() -> dict[str, Any]:
     """Two kernels of 1 and 3 ms in a call of 5 ms; the second reaches half the peak."""
-    first = {"function": "fused_pool", "layers": [], "output": [1, 4], "ms": 1.0, "share": 0.2, "gflops": None, "peak_share": None, "launches": []}
-    second = {"function": "conv2d", "layers": ["conv"], "output": [1, 4], "ms": 3.0, "share": 0.6, "gflops": 50.0, "peak_share": 0.5, "launches": []}
+    first = {
+        "function": "fused_pool",
+        "layers": [],
+        "output": [1, 4],
+        "ms": 1.0,
+        "share": 0.2,
+        "gflops": None,
+        "peak_share": None,
+        "launches": [],
+    }
+    second = {
+        "function": "conv2d",
+        "layers": ["conv"],
+        "output": [1, 4],
+        "ms": 3.0,
+        "share": 0.6,
+        "gflops": 50.0,
+        "peak_share": 0.5,
+        "launches": [],
+    }
     return {"kernels": [first, second], "total_ms": 5.0, "peak_gflops": 100.0}
 
 
 def bench(*rows: dict[str, Any], **more: Any) -> dict[str, Any]:
     """What is in a file of bench --json."""
-    return {"machine": MACHINE, "threads": 2, "disturbance": None, "rows": list(rows), "skipped": [], "command": "tenfold bench net.onnx", **more}
+    return {
+        "machine": MACHINE,
+        "threads": 2,
+        "disturbance": None,
+        "rows": list(rows),
+        "skipped": [],
+        "command": "tenfold bench net.onnx",
+        **more,
+    }
 
 
 def folder(path: Path, content: dict[str, Any], *points: dict[str, Any]) -> Path:
@@ -72,8 +109,8 @@ def folder(path: Path, content: dict[str, Any], *points: dict[str, Any]) -> Path
 
 def searched(path: Path, name: str = "conv") -> Path:
     """One with all there is: a search, a curve, candidates, a layer that stays dense."""
-    candidates = [{"method": "svd", "ranks": [n], "metric": "covariance", "macs": 10, "ms": n / 10, "dense_ms": 2.0, "error": 0.1, "loss": 0.01,
-                   "refused": None if n % 2 else f"beaten by {name}", "evaluated": None} for n in range(1, 20)]  # fmt: skip
+    candidates = [{"method": "svd", "ranks": [n], "metric": "covariance", "macs": 10, "ms": n / 10, "dense_ms": 2.0, "error": 0.1,
+                   "loss": 0.01, "refused": None if n % 2 else f"beaten by {name}", "evaluated": None} for n in range(1, 20)]  # fmt: skip
     times = {"ms": 0.7, "ms_before": 1.5, "response_error": 0.0625, "candidates": candidates, "refused": {"cp": f"no {name}"}}
     dense = layer("head", None, **{**times, "ms": 0.5, "ms_before": 0.5, "candidates": []})
     content = report(layer(name, **times), dense, search=SEARCH)

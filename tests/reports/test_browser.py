@@ -1,4 +1,5 @@
-"""A page in a browser: it shows what it should, without errors, in narrow and wide windows, light and dark; skipped where none is installed."""
+"""A page in a browser: it shows what it should, without errors, in narrow and wide windows, light and dark. Skipped where there is none."""
+
 from __future__ import annotations
 
 import json
@@ -12,19 +13,23 @@ import tenfold
 from PIL import Image
 from result_samples import bench, profile, row, searched
 
-BROWSER = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")) if path), None)
+BROWSER = next(
+    (path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")) if path), None
+)
 SECONDS = 240  # to start on a busy machine
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--allow-file-access-from-files", "--enable-logging=stderr",
          "--virtual-time-budget=4000")  # fmt: skip
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")]
 
 # A page around the page: it works it as a reader would, and writes down what it sees.
-READER = """<!DOCTYPE html><body style="margin:0"><iframe src="page.html" style="border:0;width:%dpx;height:3000px"></iframe><pre id="seen"></pre><script>
+READER = """<!DOCTYPE html><body style="margin:0"><iframe src="page.html" style="border:0;width:%dpx;height:3000px"></iframe>
+<pre id="seen"></pre><script>
 const frame = document.querySelector("iframe");
 frame.onload = () => {
   const page = frame.contentDocument, seen = {}, shown = each => each.checkVisibility();
   seen.overflow = page.documentElement.scrollWidth - page.documentElement.clientWidth;
-  seen.wide = [...page.querySelectorAll("body *")].filter(each => each.getBoundingClientRect().right > page.documentElement.clientWidth + 1).length;
+  const beyond = each => each.getBoundingClientRect().right > page.documentElement.clientWidth + 1;
+  seen.wide = [...page.querySelectorAll("body *")].filter(beyond).length;
   seen.background = frame.contentWindow.getComputedStyle(page.body).backgroundColor;
   const layers = page.getElementById("layers"), curve = page.getElementById("curve");
   const axes = part => ["ms", "macs", "bytes", "params"].filter(axis => [...part.querySelectorAll(".axis-" + axis)].some(shown));
@@ -58,7 +63,9 @@ def folder(tmp_path_factory):
 def browse(folder: Path, page: str, *flags: str) -> subprocess.CompletedProcess[str]:
     assert BROWSER is not None
     profile_folder = f"--user-data-dir={folder / 'profile'}"
-    done = subprocess.run([BROWSER, *FLAGS, profile_folder, *flags, (folder / page).as_uri()], capture_output=True, text=True, timeout=SECONDS)
+    done = subprocess.run(
+        [BROWSER, *FLAGS, profile_folder, *flags, (folder / page).as_uri()], capture_output=True, text=True, timeout=SECONDS
+    )
     assert done.returncode == 0, done.stderr
     assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line], done.stderr
     return done
@@ -83,7 +90,10 @@ def test_a_reader_can_work_it(folder, width):
 
 
 def test_it_is_dark_where_the_reader_wants_it(folder):
-    light, dark = (sum(map(int, seen(folder, 800, *flags)["background"][4:-1].split(","))) for flags in ((), ("--blink-settings=preferredColorScheme=0",)))
+    light, dark = (
+        sum(map(int, seen(folder, 800, *flags)["background"][4:-1].split(",")))
+        for flags in ((), ("--blink-settings=preferredColorScheme=0",))
+    )
     assert light == 3 * 255 and dark < 100
 
 

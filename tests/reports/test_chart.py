@@ -1,4 +1,5 @@
 """Axes: ticks are round, and stand where values do."""
+
 from __future__ import annotations
 
 import pytest

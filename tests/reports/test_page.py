@@ -1,4 +1,5 @@
 """What is on a page: what the results say, all of it escaped, nothing from elsewhere."""
+
 from __future__ import annotations
 
 import base64
@@ -27,7 +28,10 @@ def benched(tmp_path, *rows, **more):
 
 def facts(found):
     """The facts of each source by its name."""
-    return {each.one("h3").text: dict(zip([t.text for t in each.all("dt")], [d.text for d in each.all("dd")], strict=True)) for each in found.all("article")}
+    return {
+        each.one("h3").text: dict(zip([t.text for t in each.all("dt")], [d.text for d in each.all("dd")], strict=True))
+        for each in found.all("article")
+    }
 
 
 def cells(line):
@@ -35,13 +39,23 @@ def cells(line):
 
 
 def test_everything_of_a_search_is_there(tmp_path):
-    found = page(tmp_path, searched(tmp_path / "small"), benched(tmp_path, row("net.onnx", "tenfold", 2.0, profile=profile()), row("net.onnx", "openvino", 4.0)))
+    found = page(
+        tmp_path,
+        searched(tmp_path / "small"),
+        benched(tmp_path, row("net.onnx", "tenfold", 2.0, profile=profile()), row("net.onnx", "openvino", 4.0)),
+    )
     assert {each.attributes["id"] for each in found.all("section")} == {"sides", "curve", "layers", "profile", "origins"}
     assert {link.attributes["href"][1:] for link in found.one("nav").all("a")} == {"sides", "curve", "layers", "profile", "origins"}
     gained = found.one("p", "gains").text
-    assert "2.00 → 1.25 ms (1.60 times as fast)" in gained and "accuracy 91.2% → 90.4%" in gained and "0.8 points lost, known to ±0.3" in gained
+    assert (
+        "2.00 → 1.25 ms (1.60 times as fast)" in gained
+        and "accuracy 91.2% → 90.4%" in gained
+        and "0.8 points lost, known to ±0.3" in gained
+    )
     small, measured = facts(found).values()
-    assert small["budget"] == "max drop 1" and "against onnxruntime on 2 sets" in small["reading"] and "Some CPU, 2 cores" in small["machine"]
+    assert (
+        small["budget"] == "max drop 1" and "against onnxruntime on 2 sets" in small["reading"] and "Some CPU, 2 cores" in small["machine"]
+    )
     assert measured["threads"] == "2 for every engine" and "Some CPU" in measured["machine"]
     assert [code.text for code in found.all("code")] == ["tenfold compress net.onnx -o small", "tenfold bench net.onnx"]
 
@@ -55,7 +69,12 @@ def test_rows_stand_side_by_side(tmp_path):
     assert factored["largest error"] == "2.0e-02" and factored["file"] == "3 kB"
     assert ours["ms (median)"] == "2.00 p90 3.00, rounds 3% apart, 50 runs" and ours["memory"] == "7 kB at its peak"
     assert rival["engine"] == "openvino" and not rival["accuracy"] and not rival["memory"] and not rival["largest error"]
-    assert [line.one("span", "fill").attributes["style"] for line in lines] == ["width:33.33%", "width:20.83%", "width:33.33%", "width:66.67%"]
+    assert [line.one("span", "fill").attributes["style"] for line in lines] == [
+        "width:33.33%",
+        "width:20.83%",
+        "width:33.33%",
+        "width:66.67%",
+    ]
     assert lines[3].one("span", "whisker").attributes["style"] == "left:33.33%;width:66.67%" and not lines[0].all("span", "whisker")
     assert len({frozenset(line.one("span", "fill").classes) for line in lines}) == 4  # hatched, plain, plain by another name, dotted
 
@@ -68,9 +87,17 @@ def test_layers_have_bars_and_reasons(tmp_path):
     assert [button.attributes["data-show"] for button in part.all("button")] == ["ms", "macs", "params"]
     times = conv.one("span", "axis-ms")
     assert [fill.attributes["style"] for fill in times.all("span", "fill")] == ["width:100.00%", "width:46.67%"]
-    assert times.one("span", "figures").text == "1.50 → 0.700 ms" and conv.one("span", "axis-params").one("span", "figures").text == "100 → 40 parameters"
+    assert (
+        times.one("span", "figures").text == "1.50 → 0.700 ms"
+        and conv.one("span", "axis-params").one("span", "figures").text == "100 → 40 parameters"
+    )
     first, *_ = conv.one("tbody").all("tr")
-    assert first.one("th").text == "svd 1" and cells(first)["ms"] == "0.100" and len(conv.one("tbody").all("tr")) == 8 and "11 more" in conv.text
+    assert (
+        first.one("th").text == "svd 1"
+        and cells(first)["ms"] == "0.100"
+        and len(conv.one("tbody").all("tr")) == 8
+        and "11 more" in conv.text
+    )
     assert conv.one("ul", "refused").text == "cp : no conv"
     mark = conv.one("svg").one("g", "mark")
     assert mark.attributes["aria-label"] == "channel_svd: 8 of 16 kept; the last of these is 0.25" and not head.one("svg").all("g", "mark")
@@ -83,7 +110,8 @@ def test_the_curve_has_a_mark_for_each_network(tmp_path):
     marks = charts[0].all("g", "mark")
     assert [sorted(mark.classes - {"mark"}) for mark in marks] == [["square"], ["circle"], ["circle"], ["diamond"]]
     assert marks[1].attributes["aria-label"] == (
-        "factored, 1.50 ms, 1.5 k MACs, 3 kB, accuracy 91.0%, 0.2 points lost, known to ±0.25, 1 layers factored")
+        "factored, 1.50 ms, 1.5 k MACs, 3 kB, accuracy 91.0%, 0.2 points lost, known to ±0.25, 1 layers factored"
+    )
     assert all(mark.attributes["tabindex"] == "0" and mark.one("title").text == mark.attributes["aria-label"] for mark in marks)
 
 
@@ -103,7 +131,10 @@ def test_a_profile_is_a_waterfall(tmp_path):
     pool, conv = found.one("ol").all("li")
     assert pool.one("span", "name").text == "pool" and conv.one("span", "name").text == "conv" and "longest" in conv.classes
     assert pool.one("span", "fill").attributes["style"] == "left:0.00%;width:20.00%" and not pool.all("span", "peak")
-    assert conv.one("span", "fill").attributes["style"] == "left:20.00%;width:60.00%" and conv.one("span", "peak").attributes["style"] == "width:50.0%"
+    assert (
+        conv.one("span", "fill").attributes["style"] == "left:20.00%;width:60.00%"
+        and conv.one("span", "peak").attributes["style"] == "width:50.0%"
+    )
     assert conv.one("span", "figures").text == "3.00 ms 60.0%, 50.0 GFLOP/s, 50 % of peak"
     assert "takes 5.00 ms; 1.00 ms of it outside the kernels" in found.text and "100 GFLOP/s" in found.text
 
@@ -130,7 +161,9 @@ def test_precisions_are_those_of_the_artifact_of_this_result(tmp_path, tiny_arti
         manifest["source"]["path"] = str(path)
         (tmp_path / "art" / "manifest.json").write_text(json.dumps(manifest))
         first, _ = page(tmp_path, small, tmp_path / "art").one(id="layers").all("details")
-        assert (precision or "channel_svd 8 error") in first.one("span", "what").text and ("float32" in first.one("span", "what").text) == bool(precision)
+        assert (precision or "channel_svd 8 error") in first.one("span", "what").text and (
+            "float32" in first.one("span", "what").text
+        ) == bool(precision)
 
 
 def test_what_is_missing_is_said(tmp_path):
@@ -138,7 +171,9 @@ def test_what_is_missing_is_said(tmp_path):
     missing = page(tmp_path, small).one(id="missing").text
     assert all(word in missing for word in ("--pareto", "singular values", "without a budget", "tenfold bench --json"))
     found = page(tmp_path, searched(tmp_path / "all"), benched(tmp_path, row("net.onnx", "tenfold", 5.0)))
-    assert [line.text for line in found.one(id="missing").all("li")] == ["No profile: tenfold bench --profile --json measures where the time goes."]
+    assert [line.text for line in found.one(id="missing").all("li")] == [
+        "No profile: tenfold bench --profile --json measures where the time goes."
+    ]
 
 
 def test_results_of_older_versions_have_pages(tmp_path):
@@ -156,7 +191,9 @@ def test_the_objects_of_the_api_have_pages(tmp_path, tiny_file):
     done = tenfold.compress(tiny_file, tmp_path / "small", tenfold.Recipe(energy=0.7), target="zen3")
     layers = page(tmp_path, done).all("details")
     assert [each.one("span", "name").text for each in layers] == ["conv", "fc"]
-    assert [each.one("span", "what").text for each in page(tmp_path, tmp_path / "small").all("details")] == [each.one("span", "what").text for each in layers]
+    assert [each.one("span", "what").text for each in page(tmp_path, tmp_path / "small").all("details")] == [
+        each.one("span", "what").text for each in layers
+    ]
     assert all(each.all("svg") for each in layers)
 
 

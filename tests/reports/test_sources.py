@@ -1,4 +1,5 @@
 """What is no result is refused in one line."""
+
 from __future__ import annotations
 
 import json
@@ -56,7 +57,9 @@ def test_a_report_that_is_none(tmp_path, name):
     refused(tmp_path, [folder(tmp_path / "small", content)], "report.json", "no result of tenfold compress")
 
 
-@pytest.mark.parametrize("content", [[], {}, {"rows": []}, bench({}), bench(row("a", "b", 0.0)), bench(row("a", "b", 1.0, profile={"kernels": 1}))])
+@pytest.mark.parametrize(
+    "content", [[], {}, {"rows": []}, bench({}), bench(row("a", "b", 0.0)), bench(row("a", "b", 1.0, profile={"kernels": 1}))]
+)
 def test_a_bench_that_is_none(tmp_path, content):
     (tmp_path / "b.json").write_text(json.dumps(content))
     refused(tmp_path, [tmp_path / "b.json"], "b.json", "no result of tenfold bench")
