@@ -87,15 +87,15 @@ def _source(given: Any) -> Source:
 
 
 def benched(name: str, content: Any) -> Benched:
-    """A result of `bench`, as its JSON holds it."""
-    return Benched(name, _checked(name, "tenfold bench", BENCH, content))
+    """A result of `bench`, as its JSON holds it, or as it is on its way there."""
+    return Benched(name, _checked(name, "tenfold bench", BENCH, json.loads(json.dumps(content))))
 
 
 def _object(given: Any) -> Source:
-    content, name = json.loads(json.dumps(given.to_dict())), f"the given {type(given).__name__}"
+    content, name = given.to_dict(), f"the given {type(given).__name__}"
     if isinstance(content, dict) and "rows" in content:
         return benched(name, content)
-    return Compressed(name, None, _checked(name, "compress", COMPRESSED, content))
+    return Compressed(name, None, _checked(name, "compress", COMPRESSED, json.loads(json.dumps(content))))
 
 
 def _compressed(path: Path) -> Compressed:

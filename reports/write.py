@@ -40,7 +40,7 @@ def report(what: Any, output: str | os.PathLike[str]) -> int:
     """
     given = [what] if isinstance(what, str | os.PathLike) or hasattr(what, "to_dict") else list(what)
     with protect(*given):
-        check_page(output)
+        check_page(output, *(each for each in given if isinstance(each, str | os.PathLike)))
         return write_page(read_sources(given), output)
 
 

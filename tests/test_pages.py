@@ -36,4 +36,4 @@ def test_readme_is_one_screen():
 def test_readme_has_the_two_commands_that_ci_runs():
     readme, script = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", ".ci/run"))
     assert "pip install -e . && python examples/compile.py" in readme and "python examples/compile.py" in script
-    assert 'pip install -e ".[test]" && pytest' in readme and 'pip install --quiet -e ".[test]"' in script and "\npytest\n" in script
+    assert 'pip install -e ".[test]" && pytest' in readme and 'pip install --quiet -e ".[test,docs]"' in script and "\npytest\n" in script
