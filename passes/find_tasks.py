@@ -3,13 +3,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
+from math import inf
 
 import tvm
 from tvm import ir, relax
 
-from ..schedules.backend import Backend, EpilogueStep, kernels_of
+from ..schedules.backend import JOINS, Backend, EpilogueStep, Run, kernels_of
 from ..schedules.operators import is_step
 from ..schedules.shapes import ConvWorkload
+from ..schedules.space import Point
 from ..schedules.task import RESIDUAL, Task, TaskLayer
 from .convolution_runs import ConvolutionMember, find_runs
 from .epilogues import bound
@@ -19,6 +22,8 @@ from .pipeline import lower
 from .use_counts import count_uses
 
 Readers = dict[relax.Var, relax.VarBinding]
+# Estimate of one kernel over that of two: up to it the model may be wrong, and a tuner tries both.
+NEAR = 1.35
 
 
 def find_tasks(mod: tvm.IRModule, backend: Backend) -> Counter[Task]:
@@ -34,7 +39,8 @@ def find_tasks(mod: tvm.IRModule, backend: Backend) -> Counter[Task]:
     Returns
     -------
     Counter of Task
-        How often each occurs. Layers that have no kernel of the backend's are left out; so are poolings that stand alone.
+        How often each occurs. Layers that have no kernel of the backend's are left out; so are poolings that stand alone. Two kernels that
+        one could replace at nearly the same time by the model are one task.
     """
     main = lower(mod, backend, until="composites")["main"]
     readers = _only_readers(main)
@@ -59,7 +65,7 @@ def _tasks_of_run(run: list[ConvolutionMember], backend: Backend, readers: Reade
     source_nchw, result_nchw = run[0].entering is not None, run[-1].leaving is not None
     whole = backend.run(workloads, source_nchw, result_nchw)
     cut = {} if whole is None else backend.choices.cut(whole)
-    for begin, end in kernels_of(cut) if cut else [(i, i + 1) for i in range(len(run))]:
+    for begin, end in [(i, i + 1) for i in range(len(run))] if whole is None else _parts(whole, cut, workloads):
         if workloads[begin].pools or workloads[begin].averages:
             continue
         if end - begin == 1 and backend.convolution(workloads[begin]) is None:
@@ -68,6 +74,29 @@ def _tasks_of_run(run: list[ConvolutionMember], backend: Backend, readers: Reade
         leaves = result_nchw and end == len(run)
         kinds = tuple(str(cut[f"layer{i}"]) for i in range(begin, end)) if cut else ()
         yield Task(layers if leaves else _with_rest(layers, _end(run[end - 1]), readers), source_nchw and begin == 0, leaves, kinds)
+
+
+def _parts(run: Run, cut: Point, workloads: list[ConvWorkload]) -> list[tuple[int, int]]:
+    """The kernels of a cut; of two neighbours that one kernel could nearly replace both together, the nearest first, each kernel once."""
+    kernels = kernels_of(cut)
+    ratios = {number: _ratio_of_one(run, cut, (first[0], second[1])) for number, (first, second) in enumerate(pairwise(kernels))
+              if not (workloads[first[0]].pools or workloads[first[0]].averages)}
+    joined: set[int] = set()
+    for number in sorted(ratios, key=lambda number: ratios[number]):
+        if ratios[number] <= NEAR and not joined & {number - 1, number, number + 1}:
+            joined.add(number)
+    return [(begin, kernels[i + 1][1] if i in joined else end) for i, (begin, end) in enumerate(kernels) if i - 1 not in joined]
+
+
+def _ratio_of_one(run: Run, cut: Point, layers: tuple[int, int]) -> float:
+    """The estimate of one kernel for some layers over that of the kernels of a cut; infinite where it can't be, or has no estimate."""
+    part = run.between(*layers)
+    space, names = part.space(), [f"layer{i}" for i in range(layers[1] - layers[0])]
+    own = {name: cut[f"layer{layers[0] + i}"] for i, name in enumerate(names)}
+    own_ms = part.terms_at(own).get("ms") if own in space else None
+    whole = [{**dict.fromkeys(names, JOINS), names[0]: kind} for kind in space.alternatives[0].values[names[0]]]
+    estimates = [ms for point in whole if point in space and (ms := part.terms_at(point).get("ms"))]
+    return min(estimates, default=inf) / own_ms if own_ms else inf
 
 
 def _single(call: ir.Call, backend: Backend) -> TaskLayer | None:

@@ -19,7 +19,7 @@ from ..support.errors import TenfoldError
 from ..targets import Target
 from .rule import Rule, TargetT
 from .shapes import ConvWorkload, DenseWorkload, ResponseNorm
-from .space import Point, Space
+from .space import Point, Space, Value
 
 if TYPE_CHECKING:
     from tvm import te
@@ -235,20 +235,30 @@ class KernelChoices:
         return self.taken[name]
 
     def _refined(self, run: Run, cut: Point) -> Point:
-        """A cut by the model with what records say of its parts: a tuner looks at the layers of one kernel at a time."""
+        """A cut by the model with what records say of its parts: a tuner looks at the layers of one kernel at a time, or of two."""
+        kernels = kernels_of(cut)
         refined = dict(cut)
-        for begin, end in kernels_of(cut):
-            part = run.between(begin, end).workload
-            tuned = self.tuned.get(part)
-            if tuned is None or part == run.workload:
-                continue
-            changed = {**refined, **{f"layer{begin + i}": tuned.get(f"layer{i}", JOINS) for i in range(end - begin)}}
-            if changed in run.space():
-                refined = changed
-                self.taken[part], self.origins[part] = tuned, TUNED
-            else:
-                self.stale[part] = f"{run.workload} can't be cut so"
+        for begin, end in kernels:
+            refined = self._with_part(run, refined, begin, end) or refined
+        number = 0
+        while number + 1 < len(kernels):
+            changed = self._with_part(run, refined, kernels[number][0], kernels[number + 1][1])
+            refined = changed or refined
+            number += 1 if changed is None else 2  # a kernel that is joined is no neighbour any more
         return refined
+
+    def _with_part(self, run: Run, cut: dict[str, Value], begin: int, end: int) -> dict[str, Value] | None:
+        """A cut with what a record says of some layers; None where there is none that fits."""
+        part = run.between(begin, end).workload
+        tuned = self.tuned.get(part)
+        if tuned is None or part == run.workload:
+            return None
+        changed = {**cut, **{f"layer{begin + i}": tuned.get(f"layer{i}", JOINS) for i in range(end - begin)}}
+        if changed not in run.space():
+            self.stale[part] = f"{run.workload} can't be cut so"
+            return None
+        self.taken[part], self.origins[part] = tuned, TUNED
+        return changed
 
     @contextlib.contextmanager
     def as_raised(self) -> Iterator[None]:

@@ -12,7 +12,7 @@ from ..support.errors import TenfoldError
 # One more whenever a point that was in a space builds another kernel than before, or other code that is not as fast: a knob or a value has
 # another meaning, a workload another name, a schedule another loop nest. A new knob, or one that is gone, needs no new version: such
 # points are not in the space, and are passed over.
-SPACE_VERSION = 1
+SPACE_VERSION = 2
 
 Value: TypeAlias = bool | int | str | tuple[int, ...]
 Point: TypeAlias = Mapping[str, Value]  # a value for each knob; as JSON, tuples are lists

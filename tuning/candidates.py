@@ -3,7 +3,8 @@
     candidate    the cut of the task's run, and a point for each of its kernels, by workload      -> `compile(choices=...)`
     way          one cut: its kernels, a proposer for each                                         the model's own is first
 
-In a way, proposals for one kernel keep the best points known for the others. Most tasks have one kernel.
+In a way, proposals for one kernel keep the best points known for the others. Most tasks have one kernel by the model; some have two, which
+one could replace.
 """
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from functools import cached_property
 from itertools import islice
 from math import inf
 
-from ..schedules.backend import JOINS, Backend, Kernel, Run, backend_of
+from ..schedules.backend import JOINS, Backend, Kernel, Run, backend_of, kernels_of
 from ..schedules.shapes import ConvWorkload, DenseWorkload
 from ..schedules.space import Point
 from ..schedules.task import Task
@@ -217,14 +218,15 @@ def _run(task: Task, backend: Backend) -> Run | None:
 
 
 def _ways(task: Task, backend: Backend) -> Iterator[tuple[dict[str, Point], list[Kernel]]]:
-    """The cuts of a task, the model's first, then those with the least estimates; and the kernels of each, as the models have them."""
+    """The cuts of a task and the kernels of each, as the models have them: the model's, the best with one kernel, the next best."""
     run = _run(task, backend)
     if run is None:
         yield {}, [_kernel_alone(task, backend)]
         return
     own = forced_cut(task, backend)[run.workload]
-    others = [point for point in _cuts(run, own) if point != own]
-    for cut in [own, *sorted(others, key=lambda point: run.terms_at(point).get("ms", inf))[: MOST_WAYS - 1]]:
+    others = sorted((point for point in _cuts(run, own) if point != own), key=lambda point: run.terms_at(point).get("ms", inf))
+    whole = [point for point in others if len(kernels_of(point)) == 1][:1]
+    for cut in [own, *whole, *(point for point in others if point not in whole)][:MOST_WAYS]:
         yield {run.workload: cut}, _kernels(run, cut, task, backend)
 
 

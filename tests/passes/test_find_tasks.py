@@ -1,20 +1,23 @@
 """Tasks of networks: each is found again, with its cut, in the network that is made of it alone."""
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 from tenfold.factorization.plan import Plan
 from tenfold.frontends import load
+from tenfold.passes import find_tasks as find_tasks_module
 from tenfold.passes.find_tasks import find_tasks
 from tenfold.passes.inventory import inventory, weights
 from tenfold.passes.task_module import task_module
 from tenfold.runner.build import make_variant
-from tenfold.schedules.backend import KernelChoices, backend_of
+from tenfold.schedules.backend import KernelChoices, backend_of, kernels_of
 from tenfold.schedules.shapes import ConvGeometry, ConvWorkload, DenseWorkload
 from tenfold.schedules.task import RESIDUAL, Task, TaskLayer
-from tenfold.targets import resolve
+from tenfold.targets import CpuTarget, resolve
+from tenfold.tuning.candidates import Candidates
 from torch import nn
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +79,32 @@ def test_so_it_is_for_a_network_that_is_factored(method):
         target = resolve(preset)
         for task in find_tasks(mod, backend_of(target)):
             assert again(task, target) == {task: 1}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_neighbours_that_one_kernel_could_replace_are_one_task(monkeypatch, preset):
+    """Whatever is near, each layer is in as many tasks as before, and each such task can be cut as one kernel."""
+    target, mod = resolve(preset), load(ROOT / "examples" / "models" / "cifar10_jin_baseline.onnx").mod
+    backend = backend_of(target)
+    monkeypatch.setattr(find_tasks_module, "NEAR", 0.0)
+    alone = find_tasks(mod, backend)
+    monkeypatch.setattr(find_tasks_module, "NEAR", 100.0)
+    near = find_tasks(mod, backend)
+    assert all(len(kernels_of(cut_of(task))) == 1 for task in alone if task.cut)
+    together = [task for task in near if task.cut and len(kernels_of(cut_of(task))) == 2]
+    assert together or not isinstance(target, CpuTarget)  # the layers of this network are no stages on a GPU
+    for task in together:
+        assert any(len(kernels_of(way.cut[run])) == 1 for way in Candidates(task, target).ways for run in way.cut)
+
+    def convolutions(tasks):
+        return Counter(str(layer.workload) for task, count in tasks.items() for layer in task.layers for _ in range(count)
+                       if not isinstance(layer.workload, DenseWorkload) and not layer.workload.pools)
+
+    assert convolutions(near) == convolutions(alone)
+
+
+def cut_of(task):
+    return {f"layer{i}": kind for i, kind in enumerate(task.cut)}
 
 
 def test_what_a_task_computes_and_moves():

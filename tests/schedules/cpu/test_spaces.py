@@ -174,6 +174,36 @@ def test_a_run_is_cut_as_its_record_says(target):
     assert not any("chain" in name for name in names) and any("depthwise" in name for name in names)
 
 
+def own_run(target, *filters):
+    """A run of 3 x 3 convolutions of many channels, each with a kernel of its own by the model."""
+    channels = (192, *filters[:-1])
+    links = [ConvWorkload(ConvGeometry(f, (3, 3), padding=(1, 1, 1, 1)), (4, 4), c, 1) for f, c in zip(filters, channels, strict=True)]
+    run_ = backend_of(target).run(links, False, False)
+    assert set(run_.space().chosen.values()) == {"own"}
+    return run_
+
+
+def test_a_record_joins_two_kernels_of_a_longer_run(target):
+    run_, joined = own_run(target, 192, 208, 224, 240), {"layer0": "chain", "layer1": "joins"}
+    part = run_.between(1, 3).workload
+    choices = KernelChoices(tuned={part: joined})
+    assert list(choices.cut(run_).values()) == ["own", "chain", "joins", "own"]
+    assert choices.taken[part] == joined and choices.origins[part] == TUNED and not choices.stale
+
+
+def test_a_kernel_is_joined_once(target):
+    run_, joined = own_run(target, 192, 192, 192, 192, 192), {"layer0": "chain", "layer1": "joins"}
+    choices = KernelChoices(tuned={run_.between(1, 3).workload: joined})  # as any two neighbours are
+    assert list(choices.cut(run_).values()) == ["chain", "joins", "chain", "joins", "own"]
+
+
+def test_a_record_that_joins_what_can_not_be_is_stale(target):
+    run_, impossible = own_run(target, 192, 208, 224), {"layer0": "joins", "layer1": "joins"}
+    part = run_.between(0, 2).workload
+    choices = KernelChoices(tuned={part: impossible})
+    assert set(choices.cut(run_).values()) == {"own"} and choices.stale.keys() == {part}
+
+
 def test_a_tuned_cut_is_taken_where_it_can_be(target):
     net, first = bottleneck(), KernelChoices()
     as_chosen = compiled(net, target, first)
