@@ -64,7 +64,8 @@ def axes(source: Compressed) -> dict[str, str]:
 def _view(layer: Mapping[str, Any], longest: Mapping[str, float], precision: str) -> LayerView:
     named = {"weight": layer["error"], "responses": layer["response_error"]}
     found = layer["candidates"] or ()
-    shown = sorted(found, key=lambda each: (each["refused"] is not None, each["ms"] is None, each["ms"] or 0.0))[:MOST_CANDIDATES]
+    order = sorted(found, key=lambda each: (each["refused"] is not None, each["ms"] is None, each["ms"] or 0.0))
+    shown = sorted(order, key=lambda each: not _is_chosen(each, layer))[:MOST_CANDIDATES]
     return LayerView(
         name=layer["name"],
         method=layer["method"] or "dense",
@@ -74,7 +75,7 @@ def _view(layer: Mapping[str, Any], longest: Mapping[str, float], precision: str
         reason=layer["reason"] or "",
         bars={axis: _bars(layer, axis, most) for axis, most in longest.items()},
         spectra=spectra(layer["spectra"] or {}, layer["ranks"]),
-        candidates=tuple(_candidate(each) for each in shown),
+        candidates=tuple(_candidate(each, _is_chosen(each, layer)) for each in shown),
         others=len(found) - len(shown),
         refused=layer["refused"] or {},
     )
@@ -85,13 +86,17 @@ def _bars(layer: Mapping[str, Any], axis: str, longest: float) -> Bars:
     return Bars(100 * before / longest, 100 * after / longest, (words(before), words(after)))
 
 
-def _candidate(option: Mapping[str, Any]) -> dict[str, str]:
+def _is_chosen(option: Mapping[str, Any], layer: Mapping[str, Any]) -> bool:
+    return (option["method"], option["ranks"]) == (layer["method"], layer["ranks"])
+
+
+def _candidate(option: Mapping[str, Any], chosen: bool) -> dict[str, str]:
     return {
         "form": f"{option['method']} {', '.join(map(str, option['ranks']))}",
         "ms": "" if option["ms"] is None else milliseconds(option["ms"]),
         "error": "" if option["error"] is None else f"{option['error']:.3g}",
         "loss": "" if option["loss"] is None else f"{option['loss']:.2g}",
-        "refused": option["refused"] or "",
+        "refused": "chosen" if chosen else option["refused"] or "",
     }
 
 

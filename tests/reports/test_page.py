@@ -103,6 +103,16 @@ def test_layers_have_bars_and_reasons(tmp_path):
     assert mark.attributes["aria-label"] == "channel_svd: 8 of 16 kept; the last of these is 0.25" and not head.one("svg").all("g", "mark")
 
 
+def test_the_candidate_that_was_chosen_comes_first(tmp_path):
+    path = searched(tmp_path / "small")
+    content = json.loads((path / "report.json").read_text())
+    content["layers"][0] |= {"method": "svd", "ranks": [19]}
+    (path / "report.json").write_text(json.dumps(content))
+    first, second, *_ = page(tmp_path, path).one(id="layers").all("details")[0].one("tbody").all("tr")
+    assert first.one("th").text == "svd 19" and cells(first)["chosen, or why not"] == "chosen"
+    assert second.one("th").text == "svd 1" and not cells(second)["chosen, or why not"]
+
+
 def test_the_curve_has_a_mark_for_each_network(tmp_path):
     curve = page(tmp_path, searched(tmp_path / "small")).one(id="curve")
     charts = curve.all("svg", "chart")
