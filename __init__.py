@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .factorization.choice import Choice
     from .factorization.plan import Plan
     from .frontends.reading import Reading
+    from .reports.write import report
     from .runner.bench.compare import Comparison, bench
     from .runner.changes.compare import Changes, compare
     from .runner.compile import compile
@@ -59,6 +60,7 @@ _HOMES = {
     "inspect": "runner.inspect",
     "load": "runtime.loading",
     "quantize": "runner.quantize.quantize",
+    "report": "reports.write",
     "simplify": "runner.simplify",
     "tune": "tuning.tune",
     "verify": "runner.verification",
@@ -92,6 +94,7 @@ __all__ = [
     "inspect",
     "load",
     "quantize",
+    "report",
     "simplify",
     "tune",
     "verify",

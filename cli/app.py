@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from ..support import interrupts
+from ..support.command_line import carrying_out
 from ..support.files.inputs import protect
 from ..support.printable import one_line
 from .answer import Answer, check_json
@@ -69,7 +70,7 @@ def command(function: Callable[..., Answer], within: typer.Typer = app) -> Calla
     @functools.wraps(function)
     def run(context: typer.Context, json: str | None, quiet: bool, verbose: bool, **options: Any) -> None:
         work = _work(context, quiet, verbose)
-        with ending(work), protect(*(options.get(name) for name in INPUTS)):
+        with ending(work), carrying_out(["tenfold", *sys.argv[1:]]), protect(*(options.get(name) for name in INPUTS)):
             check_json(json)
             with work.going_on():
                 if reads:

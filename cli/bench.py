@@ -2,14 +2,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from ..support.command_line import command_line
 from .answer import Answer
 from .app import command
 from .complete import engine_names
-from .options import Device, Keywords, TargetOption, Threads
+from .options import Device, Html, Keywords, TargetOption, Threads
 from .work import Work
 
 
@@ -33,6 +34,7 @@ def bench(
     threads: Threads = None,
     target: TargetOption = "host",
     device: Device = None,
+    html: Html = None,
     *,
     reading: Keywords,
 ) -> Answer:
@@ -42,6 +44,10 @@ def bench(
     from ..runner.bench.profile_report import profile_table
     from ..runner.report import comparison_table
 
+    if html is not None:
+        from ..reports.write import check_page
+
+        check_page(html, *what)
     engines = [name.strip() for name in against.split(",") if name.strip()]
     result = compare(
         what, against=engines, data=data, runs=runs, threads=threads, target=target, profile=profile, until_stable=until_stable,
@@ -52,7 +58,20 @@ def bench(
     for model in result.unverified:
         work.remark(f"{model}: it was never verified: tenfold verify {model} does that")
     profiles = [profile_table(row.profile, row.model) for row in result.rows if row.profile is not None]
-    return Answer([comparison_table(result), *profiles], result.to_dict())
+    content = {**result.to_dict(), "command": command_line()}
+    wrote = [] if html is None else [_page(content, what, html)]
+    return Answer([comparison_table(result), *profiles, *wrote], content)
+
+
+def _page(content: dict[str, Any], what: list[str], html: Path) -> str:
+    """Write the page of a result, and of the artifacts that were measured."""
+    from ..reports.sources import Source, benched, read_sources
+    from ..reports.write import write_page
+    from ..runner.report import size
+
+    folders = [name for name in dict.fromkeys(what) if Path(name).is_dir()]
+    sources: list[Source] = [benched("tenfold bench", content), *(read_sources(folders) if folders else ())]
+    return f"wrote {html} ({size(write_page(sources, html))})"
 
 
 def _by_reason(skipped: list[tuple[str, str, str]]) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ from ..support.errors import TenfoldError
 from .answer import Answer
 from .app import command
 from .complete import method_names
-from .options import Keywords, Model, Silence, TargetOption, Threads
+from .options import Html, Keywords, Model, Silence, TargetOption, Threads
 from .work import Work
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def compress(
         float | None, typer.Option("--finetune-rate", help="Highest learning rate; default: 0.001.", metavar="R")
     ] = None,
     distil: Annotated[bool, typer.Option("--distil", help="Learn the dense network's scores, not the labels.")] = False,
+    html: Html = None,
     *,
     reading: Keywords,
 ) -> Answer:
@@ -82,6 +83,10 @@ def compress(
     from ..search.store import cache_folder
     from ..search.tables import compression_line, compression_table, phases_table
 
+    if html is not None:
+        from ..reports.write import check_page
+
+        check_page(html, output)
     how = _how({"max_drop": max_drop, "speedup": speedup, "latency": latency, "size": file_size}, plan, method, energy)
     methods = _methods(method) if isinstance(how, Budget) else None
     kinds = _kinds(output_kind or [])
@@ -96,10 +101,19 @@ def compress(
     )
     wrote = f"wrote {output}: {MODEL} ({size(done.after.bytes)}), {', '.join(name for name in done.files if name != MODEL)}"
     took = "" if done.search is None else f"; {done.search.seconds:.0f} s"
+    pages = [] if html is None else [_page(output, html)]
+    phases = [] if done.search is None else [phases_table(done.search)]
     return Answer(
-        [compression_table(done), *([] if done.search is None else [phases_table(done.search)]), compression_line(done), wrote + took],
+        [compression_table(done), *phases, compression_line(done), wrote + took, *pages],
         {"output": str(output), "wrote": list(done.files), **done.to_dict()},
     )
+
+
+def _page(output: Path, html: Path) -> str:
+    from ..reports.write import report
+    from ..runner.report import size
+
+    return f"wrote {html} ({size(report(output, html))})"
 
 
 def _how(bounds: dict[str, float | None], plan: Path | None, method: str | None, energy: float | None) -> Budget | Recipe | Path:

@@ -1,6 +1,7 @@
 """The options that several commands have in common."""
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -63,6 +64,7 @@ Silence = Annotated[
         "--silence", help="Seconds without a sign of life after which a session ends; default: 12 of a device, 60 of a client.", metavar="S"
     ),
 ]
+Html = Annotated[Path | None, typer.Option("--html", help="Write the result as a page for a browser too.", metavar="FILE.html")]
 NoSimplify = Annotated[
     bool, typer.Option("--no-simplify", help="Take the network as it is: merge nothing beforehand (see tenfold simplify).")
 ]

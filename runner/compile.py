@@ -16,6 +16,7 @@ from ..runtime.artifact import Artifact
 from ..runtime.manifest import MANIFEST, WEIGHTS, Manifest, Port, library_name, sha256_of
 from ..runtime.memory_plan import tensor_bytes
 from ..runtime.weights import pack_file
+from ..support.command_line import command_line
 from ..support.errors import TenfoldError
 from ..support.files.folder import check_output, output_folder
 from ..support.files.inputs import protect
@@ -303,6 +304,7 @@ def _manifest(variant: Variant, target: Target, folder: Path, built: Built, sour
         simplified=None if network.simplified is None else network.simplified.to_dict(),
         quantization=network.quantized,
         clustering=network.clustered,
+        command=command_line(),
     )
 
 

@@ -89,6 +89,8 @@ class Manifest:
         ``weight_error`` (root mean square, over that of the weights), and the accuracy before and after.
     quantized : dict or None
         Of a network with quantized activations: the layers that are computed in ``int8``, and why others are in ``float32``, by layer.
+    command : str or None
+        That made it, as a shell takes it; None: Python code did.
     """
 
     name: str
@@ -117,6 +119,7 @@ class Manifest:
     quantization: dict[str, Any] | None = None
     clustering: dict[str, Any] | None = None
     quantized: dict[str, Any] | None = None
+    command: str | None = None
     format: int = FORMAT
 
     def to_json(self) -> str:

@@ -194,7 +194,7 @@ CLUSTERING = record(
 )  # fmt: skip
 QUANTIZED = record(int8=texts, float32=lambda value: {text(layer): text(why) for layer, why in mapping(value).items()})
 # Fields that older manifests don't have.
-OPTIONAL = {"tuning": None, "simplified": None, "quantization": None, "clustering": None, "quantized": None}
+OPTIONAL = {"tuning": None, "simplified": None, "quantization": None, "clustering": None, "quantized": None, "command": None}
 
 READERS: Mapping[str, Callable[[Any], Any]] = {
     "name": text,
@@ -223,6 +223,7 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "quantization": optional(QUANTIZATION),
     "clustering": optional(CLUSTERING),
     "quantized": optional(QUANTIZED),
+    "command": optional(text),
 }
 
 

@@ -25,6 +25,7 @@ from .calibration.network_rewriter import NetworkRewriter
 from .compression import Compression, figures_after, figures_before, layer_changes
 from .find import find
 from .finetuning.options import require_torch
+from .made import made_by
 from .measures.choose import is_classifier
 from .measures.metric import metric_of
 from .measures.output_judge import OutputJudge
@@ -134,7 +135,7 @@ def compress(
             done = _planned(network, asked, images, chosen, settings, say)
         say("comparing with the dense network")
         with protect(*inputs), output_folder(output, RESULT) as folder:
-            written = _write(done, folder, asked, settings, phases)
+            written = _write(done, folder, asked, settings, phases, made_by(timer))
         if done.tuner is not None:
             done.tuner.forget()
         return written
@@ -252,8 +253,10 @@ def _planned(
     return _Factored(rewriter, plan, chains, tuned=tuner.tune(plan, chains), tuner=tuner)
 
 
-def _write(factored: _Factored, folder: Path, asked: Budget | Recipe | Plan, settings: Settings, phases: Phases) -> Compression:
-    """Write the result's files into a folder; `phases`: of the search, if there was one."""
+def _write(
+    factored: _Factored, folder: Path, asked: Budget | Recipe | Plan, settings: Settings, phases: Phases, made: dict[str, Any]
+) -> Compression:
+    """Write the result's files into a folder; `phases`: of the search, if there was one; `made`: as of `write_report`."""
     rewriter, plan, search = factored.rewriter, factored.plan, factored.search
     network = rewriter.network
     small = rewriter.emitted(plan, factored.chains) if factored.tuned is None else factored.tuned.model
@@ -278,7 +281,7 @@ def _write(factored: _Factored, folder: Path, asked: Budget | Recipe | Plan, set
             write_curve(search, folder)
             done = replace(done, files=(*done.files, CURVE, *PICTURES))
         done = replace(done, search=replace(found, seconds=search.seconds, phases=phases.seconds))
-    write_report(folder, done.to_json())
+    write_report(folder, done.to_json(), made)
     return done
 
 

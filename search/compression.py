@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..factorization.methods.prune import NAME as PRUNE
 from ..runner.network_facts import count_params, total_macs
+from .layer_spectra import layer_spectra
 
 if TYPE_CHECKING:
     import onnx
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .calibration.evaluation import Verdict
     from .calibration.network_rewriter import NetworkRewriter
     from .finetuning.tuned import Tuned
+    from .layer_spectra import Spectra
     from .measures.measure import Measure
     from .survey import LayerSurvey
 
@@ -68,6 +70,8 @@ class LayerChange:
         Relative, of the layer's responses to the calibration images, as the search found it.
     ms, ms_before : float or None
         Milliseconds of the layer by itself with its activation, as the search found them.
+    spectra : dict or None
+        Singular values of its weight (`layer_spectra`).
     """
 
     name: str
@@ -82,6 +86,7 @@ class LayerChange:
     response_error: float | None = None
     ms: float | None = None
     ms_before: float | None = None
+    spectra: Spectra | None = None
 
 
 @dataclass(frozen=True)
@@ -227,19 +232,23 @@ def figures_after(network: Network, changes: tuple[LayerChange, ...], model: onn
 
 
 def _change(layer: Layer, chain: FactorChain | None, rewriter: NetworkRewriter, plan: Plan) -> LayerChange:
-    if chain is None or layer.name not in plan.layers:
+    weight, choice = rewriter.weights.get(layer.name), plan.layers.get(layer.name)
+    spectra = None if weight is None else layer_spectra(layer, weight, choice)
+    if chain is None or choice is None:
         reason = layer.reason or plan.refused.get(layer.name, "not in the plan")
-        return LayerChange(layer.name, None, (), None, layer.macs, layer.macs, layer.params, layer.params, reason)
-    choice = plan.layers[layer.name]
+        costs = layer.macs, layer.macs, layer.params, layer.params
+        return LayerChange(layer.name, None, (), None, *costs, reason, spectra=spectra)
+    assert weight is not None  # of what has a chain
     share = choice.ranks[0] / layer.out_channels if choice.method == PRUNE else 1.0  # of the chain: the rest is zeros, which go
     return LayerChange(
         name=layer.name,
         method=choice.method,
         ranks=tuple(choice.ranks),
-        error=chain.relative_error(rewriter.weights[layer.name]),
+        error=chain.relative_error(weight),
         macs=round(share * layer.batch * chain.macs(*layer.input_size)),
         macs_before=layer.macs,
         params=round(share * chain.params),
         params_before=layer.params,
         reason=None,
+        spectra=spectra,
     )

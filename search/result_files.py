@@ -15,10 +15,19 @@ MODEL, PLAN, REPORT = "model.onnx", "plan.json", "report.json"
 CURVE, PICTURES = "pareto.json", ("pareto.png", "pareto.svg")
 
 
-def write_report(folder: Path, report: str) -> None:
-    """Write a report (JSON), with the SHA-256 of the files that are in the folder by now: by them a later run sees whether they changed."""
+def write_report(folder: Path, report: str, made: dict[str, Any]) -> None:
+    """Write a report: with the SHA-256 of the files that are in the folder by now, by which a later run sees whether they changed.
+
+    Parameters
+    ----------
+    folder : Path
+    report : str
+        JSON.
+    made : dict
+        By what it was made (`made.made_by`).
+    """
     files = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
-    (folder / REPORT).write_text(json.dumps({**json.loads(report), "files": files}, indent=2) + "\n", encoding="utf-8")
+    (folder / REPORT).write_text(json.dumps({**json.loads(report), "made": made, "files": files}, indent=2) + "\n", encoding="utf-8")
 
 
 def fault(folder: Path) -> str | None:

@@ -231,7 +231,11 @@ def test_every_command_has_json(work, tiny_artifact):
     report = json.loads((work / "small" / "report.json").read_text())
     assert all(found[name] == report[name] for name in ("before", "after", "output_error", "layers")) and "wrote small" in err
     found, err = content("compile", "net.onnx", "-o", "out")
-    assert found["output"] == "out" and found["manifest"] == json.loads((work / "out" / "manifest.json").read_text()) and "verified" in err
+    manifest = json.loads((work / "out" / "manifest.json").read_text())  # of the second run, which had -q
+    assert manifest.pop("command") == f"{found['manifest'].pop('command')} -q" == "tenfold compile net.onnx -o out --json - -q"
+    assert found["output"] == "out" and found["manifest"] == manifest and "verified" in err
+    found, _ = content("report", "small", "out", "-o", "p.html")
+    assert found == {"what": ["small", "out"], "output": "p.html", "bytes": (work / "p.html").stat().st_size}
     found, err = content("run", tiny_artifact, "--input", "x.npy")
     assert found["outputs"]["scores"].items() >= {"dtype": "float32", "shape": [1, 5]}.items() and "scores" in err
     found, _ = content("plot", "parameters", "-o", "p.svg")

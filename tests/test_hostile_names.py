@@ -9,6 +9,7 @@ import onnx
 import pytest
 from command_checks import tenfold, tenfold_anew
 from conftest import tiny_network
+from parsed_page import parse
 from search_fakes import classifier, images, labels
 
 PARTS = {
@@ -16,6 +17,7 @@ PARTS = {
     "mathematics": [r"$x$_{y}^2 \frac{1}{0}", "cost$", "'single' \"double\" `back` \\", "$(touch pwned) ; rm -rf * | cat && `id`"],
     "controls": ["two\nlines\r\nand\ttab", "\x1b[31mred\x1b[0m \x1b]0;title\x07 \x9b2J", "abc\u202egpj.exe\u2066", "Größe 畳み込み ✓ 🙂"],
     "length": ["layer." * 60],
+    "elements": ["<script>alert(1)</script>", "\"><img src=x onerror=alert(1)>", "&lt;b&gt; {{7*7}} {% raw %}", "</style></details>-->"],
 }
 NAMES = {kind: " ".join(parts) for kind, parts in PARTS.items()}
 FORBIDDEN_IN_FILES = {"/": "∕", "\0": ""}
@@ -63,6 +65,16 @@ def plain(name):
     return "".join(c if unicodedata.category(c) not in ("Cc", "Cf") else c.encode("unicode_escape").decode() for c in name)
 
 
+def check_page(path, *names):
+    """That a page holds these names as text, and nothing in them became an element, a script or a control character."""
+    raw = path.read_text(encoding="utf-8")
+    found = parse(raw)
+    assert not {character for character in raw if character != "\n" and unicodedata.category(character) in ("Cc", "Cf")}
+    assert len(found.all("script")) == 1 and not found.all("img") and all(link.attributes["href"][0] == "#" for link in found.all("a"))
+    for name in names:
+        assert " ".join(plain(str(name)).split()) in found.text
+
+
 @pytest.mark.slow
 def test_every_command_shows_names_as_they_are(place):
     folder, model, name = place
@@ -80,6 +92,10 @@ def test_every_command_shows_names_as_they_are(place):
     np.save(folder / "x.npy", np.ones((1, 3, 8, 8), "float32"))
     assert plain(f"scores {name}") in check(tenfold("run", folder / "out", "--input", folder / "x.npy", "-o", folder / "y.npz"))
 
+    page = check(tenfold("report", folder / "small", folder / "out", "-o", folder / "p.html"))
+    assert plain(str(folder)) in page
+    check_page(folder / "p.html", folder, name)
+
     for kind in ("spectra", "filters"):
         for suffix in ("png", "svg"):
             check(tenfold("plot", kind, model, "-o", folder / f"p.{suffix}"))
@@ -90,8 +106,9 @@ def test_bench_shows_names_as_they_are(place):
     folder, model, name = place
     check(tenfold("compile", model, "-o", folder / "out"))
     for arguments in ([model, "--against", "onnxruntime"], [folder / "out", "--profile"]):
-        text = check(tenfold("bench", *arguments, "--runs", 2, seconds=300))
+        text = check(tenfold("bench", *arguments, "--runs", 2, "--html", folder / "p.html", seconds=300))
         assert plain(str(folder)) in text
+        check_page(folder / "p.html", folder)
 
 
 @pytest.mark.slow

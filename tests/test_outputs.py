@@ -80,6 +80,7 @@ INPUTS = {
     "bench": (lambda w: None, ["bench", "net.onnx", "--json", "net.onnx"]),
     "bench of an artifact": (lambda w: None, ["bench", "art", "--json", "art/manifest.json"]),
     "bench with data": (lambda w: None, ["bench", "art", "--data", "d.npz", "--json", "d.npz"]),
+    "report": (lambda w: shutil.copy("fac/report.json", "b.html"), ["report", "fac", "b.html", "-o", "b.html"]),
     "external weights": (external, ["inspect", "out.onnx", "--json", "fac/model.onnx"]),
     "plot": (lambda w: (w / "p.png").symlink_to("net.onnx"), ["plot", "spectra", "net.onnx", "-o", "p.png"]),
 }

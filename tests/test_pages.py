@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 ROOMS = ("frontends", "factorization", "quantization", "search", "passes", "codegen", "schedules", "targets", "runtime", "runner",
-         "support", "plots", "training", "tuning", "cli", "tests", "examples", "docs", ".ci")
+         "support", "plots", "reports", "training", "tuning", "cli", "tests", "examples", "docs", ".ci")
 FROM = (ROOT, ROOT / "tests" / "benchmarks" / "results")  # docs/limits.md names results by their path in their folder
 
 
@@ -36,4 +36,4 @@ def test_readme_is_one_screen():
 def test_readme_has_the_two_commands_that_ci_runs():
     readme, script = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", ".ci/run"))
     assert "pip install -e . && python examples/compile.py" in readme and "python examples/compile.py" in script
-    assert 'pip install -e ".[test]" && pytest' in readme and 'pip install --quiet -e ".[test]"' in script and "\npytest\n" in script
+    assert 'pip install -e ".[test]" && pytest' in readme and 'pip install --quiet -e ".[test,docs]"' in script and "\npytest\n" in script

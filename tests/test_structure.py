@@ -17,7 +17,7 @@ FLOORS = [
     {"codegen"},
     {"runner"},
     {"tuning"},
-    {"plots"},
+    {"plots", "reports"},
     {"training"},
     {"search"},
     {"cli"},

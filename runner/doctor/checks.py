@@ -13,7 +13,7 @@ from ...support.errors import TenfoldError
 from .health import COMPILE, EMULATE, PACKAGES, REACH, RUN, Finding
 
 PACKAGE = re.compile(r'pip install "[^"]+"|apt install [\w.+-]+|pip install [\w.-]+')  # in what a refusal says
-DEVELOPERS = "test"  # an extra that no user needs
+DEVELOPERS = ("docs", "test")  # extras of those who work on Tenfold itself
 Able = tuple[str, str, str]  # with what it can be done, the program that does it, its version
 
 
@@ -195,7 +195,7 @@ def extras() -> dict[str, tuple[str, ...]]:
         name = re.match(r"[\w.-]+", package.strip())
         if name and (extra or not marker):  # another marker: of an older Python
             found.setdefault(extra[1] if extra else "", []).append(name[0])
-    return {extra: tuple(names) for extra, names in found.items() if extra != DEVELOPERS}
+    return {extra: tuple(names) for extra, names in found.items() if extra not in DEVELOPERS}
 
 
 def version_of_package(name: str) -> str | None:

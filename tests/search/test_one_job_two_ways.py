@@ -43,7 +43,7 @@ def timeless(report):
     phases = report["search"].pop("phases") if report["search"] else {}
     assert seconds is None or sum(phases.values()) <= seconds
     assert not phases or {"collecting statistics", "timing candidates", "timing networks", "choosing"} <= phases.keys()
-    report.pop("output", None), report.pop("wrote", None), report.pop("files", None)
+    report.pop("output", None), report.pop("wrote", None), report.pop("files", None), report.pop("made", None)
     assert seconds is None or seconds > 0
     return report
 

@@ -138,4 +138,5 @@ def _row(row: PaperRow, summary: dict[str, Any]) -> dict[str, Any]:
     ours = {name: summary[name] for name in ("parameters", "macs", "epoch", "step")}
     whole = recipe(row.network).settings.steps
     names = {"title": row.title, "network": row.network, "data": row.data}
-    return {**names, "paper_accuracy": row.accuracy, "paper_spread": row.spread, "accuracy": 100 * summary["test_accuracy"], **ours, "recipe_steps": whole}
+    theirs = {"paper_accuracy": row.accuracy, "paper_spread": row.spread}
+    return {**names, **theirs, "accuracy": 100 * summary["test_accuracy"], **ours, "recipe_steps": whole}
