@@ -21,7 +21,8 @@ def refused(tmp_path, what, *words, output="page.html"):
 def test_nothing_to_show(tmp_path):
     refused(tmp_path, [], "nothing to report")
     refused(tmp_path, [tmp_path / "none"], "none")
-    refused(tmp_path, [tmp_path], "no folder of tenfold compress or compile")
+    (tmp_path / "empty").mkdir()
+    refused(tmp_path, [tmp_path / "empty"], "no folder of tenfold compress or compile")
     refused(tmp_path, [3], "int")
 
 
