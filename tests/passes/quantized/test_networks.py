@@ -183,5 +183,19 @@ def test_other_targets_compile_it_too(target):
     model, _ = block(signed=True)
     backend = backend_of(resolve(target))
     build(load(model).mod, backend)
-    reason = {"cortex-a72": "target cortex-a72 has no kernel of bytes for it"}.get(target, "int8")
+    reason = {"cortex-a72": "target cortex-a72 has no kernels of bytes"}.get(target, "int8")
     assert set(backend.computed_in.values()) == {reason} and len(backend.computed_in) == 4
+
+
+@pytest.mark.parametrize("target", ["cortex-a72", "sm_90"])
+def test_nothing_changes_for_targets_without_kernels_of_bytes(target):
+    import tvm
+    from tenfold.frontends import load
+    from tenfold.passes.pipeline import lower
+    from tenfold.schedules.backend import backend_of
+
+    model, _ = block(signed=True)
+    mod, backend = load(model).mod, backend_of(resolve(target))
+    before, after = (lower(mod, backend, until=phase) for phase in ("composites", "quantized"))
+    tvm.ir.assert_structural_equal(before["main"], after["main"])
+    assert set(backend.computed_in.values()) == {f"target {target} has no kernels of bytes"}
