@@ -374,6 +374,11 @@ class Backend(ABC, Generic[TargetT]):
         """Return the kernel of a fully connected layer with constant weight; None for TVM's own."""
         return None
 
+    @property
+    def on_bytes(self) -> bool:
+        """Whether it has kernels of bytes at all: else nothing of a quantized network changes, and all of it is computed in float32."""
+        return False
+
     def byte_convolution(self, workload: ConvWorkload) -> Kernel | None:
         """Return the kernel of a channels-last convolution of uint8 by int8.
 

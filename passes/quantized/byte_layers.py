@@ -108,6 +108,8 @@ class _Rewriter(PyExprMutator):
 
     def _find(self, call: ir.Call) -> _Found | str:
         """The kernel of a layer, or why it is computed in float32."""
+        if not self.backend.on_bytes:
+            return f"target {self.backend.target.name} has no kernels of bytes"
         source = self.lookup_binding(call.args[0]) if isinstance(call.args[0], relax.Var) else None
         quantization = Quantization.of(source) if is_call(source, "relax.dequantize") else None
         if quantization is None or source is None:
@@ -128,7 +130,7 @@ class _Rewriter(PyExprMutator):
             return "its weights are no whole multiples of steps that fit into signed bytes"
         kernel = self.backend.byte_dense(dense_workload(call, weight)) if workload is None else self.backend.byte_convolution(workload)
         if kernel is None:
-            return f"target {self.backend.target.name} has no kernel of bytes for it"
+            return f"target {self.backend.target.name} has no kernel of bytes for it: a kernel or a sum is too large"
         return _Found(kernel, source.args[0], quantization, *integers)
 
     def _scaled(self, var: relax.Var, found: _Found, ty: relax.TensorType) -> ir.Expr:

@@ -39,6 +39,10 @@ class CpuBackend(Backend[CpuTarget]):
     def dense(self, workload: DenseWorkload) -> Kernel | None:
         return self.choices.apply(choose_dense(workload, self.target))
 
+    @property
+    def on_bytes(self) -> bool:
+        return dot_of(self.target) is not None
+
     def byte_convolution(self, workload: ConvWorkload) -> Kernel | None:
         choose = choose_byte_depthwise if workload.depthwise else choose_byte_convolution
         kernel = choose(workload, self.target)

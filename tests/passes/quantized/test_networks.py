@@ -183,5 +183,40 @@ def test_other_targets_compile_it_too(target):
     model, _ = block(signed=True)
     backend = backend_of(resolve(target))
     build(load(model).mod, backend)
-    reason = {"cortex-a72": "target cortex-a72 has no kernel of bytes for it"}.get(target, "int8")
+    reason = {"cortex-a72": "target cortex-a72 has no kernels of bytes"}.get(target, "int8")
     assert set(backend.computed_in.values()) == {reason} and len(backend.computed_in) == 4
+
+
+@pytest.mark.parametrize("target", ["cortex-a72", "sm_90"])
+def test_nothing_changes_for_targets_without_kernels_of_bytes(target):
+    import tvm
+    from tenfold.frontends import load
+    from tenfold.passes.pipeline import lower
+    from tenfold.schedules.backend import backend_of
+
+    model, _ = block(signed=True)
+    mod, backend = load(model).mod, backend_of(resolve(target))
+    before, after = (lower(mod, backend, until=phase) for phase in ("composites", "quantized"))
+    tvm.ir.assert_structural_equal(before["main"], after["main"])
+    assert set(backend.computed_in.values()) == {f"target {target} has no kernels of bytes"}
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_bytes_in_and_bytes_out(dtype, tmp_path):
+    """Of a network that takes and gives bytes, each of the type that the file says."""
+    net = Quantized(dtype)
+    scale, zero = net.constant(np.float32(0.03)), net.constant(np.asarray(7, dtype))
+    y = net.node("Conv", net.node("DequantizeLinear", "x", scale, zero), net.weight((20, 6, 3, 3)), kernel_shape=[3, 3], pads=[1] * 4)
+    net.node("QuantizeLinear", y, net.constant(np.float32(0.05)), zero)
+    net.nodes[-1].output[0] = "y"
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    graph = helper.make_graph(net.nodes, "bytes", [helper.make_tensor_value_info("x", kind, [1, 6, 9, 9])],
+                              [helper.make_tensor_value_info("y", kind, [1, 20, 9, 9])], net.constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    artifact = tenfold.compile(model, output=tmp_path / "artifact")
+    limits = np.iinfo(dtype)
+    x = np.random.default_rng(5).integers(limits.min, limits.max, (1, 6, 9, 9), endpoint=True).astype(dtype)
+    ours, theirs = np.asarray(artifact(x)), in_onnxruntime(model, x, integers=False)
+    assert ours.dtype == theirs.dtype == dtype
+    assert np.abs(ours.astype(int) - theirs.astype(int)).max() <= 1
+    assert len(artifact.manifest.quantized["int8"]) == int(HAS_BYTES)
