@@ -3,9 +3,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,8 @@ from .work import Work
 if TYPE_CHECKING:
     from ..runtime.artifact import Artifact
     from ..runtime.manifest import Manifest
+
+MOST_NAMED = 5  # layers that a line names
 
 
 @command
@@ -99,10 +101,22 @@ def fact_lines(manifest: Manifest) -> Iterator[str]:
         yield summary_line(manifest.quantization)
     if manifest.clustering is not None:
         yield clustering_line(manifest.clustering)
+    if manifest.quantized is not None:
+        yield from quantized_lines(manifest.quantized)
     yield from _tuned_line(manifest)
     yield from verified_lines(manifest)
     parts = ", ".join(f"{size(number)} of {part}" for part, number in manifest.memory.items() if part != "planned")
     yield f"memory    {size(manifest.memory['planned'])}: {parts}"
+
+
+def quantized_lines(quantized: Mapping[str, Any]) -> Iterator[str]:
+    """How many layers of a quantized network are computed in int8, and why the others are not."""
+    reasons, count = quantized["float32"], len(quantized["int8"])
+    yield f"quantized {count} of {count + len(reasons)} layers are computed in int8{', the others in float32:' * bool(reasons)}"
+    for reason in dict.fromkeys(reasons.values()):
+        layers = [layer for layer, why in reasons.items() if why == reason]
+        named = ", ".join(layers[:MOST_NAMED]) + (f" and {len(layers) - MOST_NAMED} more" if len(layers) > MOST_NAMED else "")
+        yield f"          {named}: {reason}"
 
 
 def _tuned_line(manifest: Manifest) -> Iterator[str]:

@@ -10,7 +10,7 @@ METHODS = (
     "flattened", "flattened_vhl", "decoupled", "decoupled_pointwise_first",
 )  # as in factorization, which imports NumPy
 REWRITES = (
-    "common", "affine", "branches", "pooling", "global_average", "upsampling", "space_to_depth", "chains", "dead_channels",
+    "common", "affine", "padding", "branches", "pooling", "global_average", "upsampling", "space_to_depth", "chains", "dead_channels",
 )  # as in passes/simplify
 PRECISIONS = ("float32", "tf32", "fp16", "int8")  # as in targets, and by quantizing
 CALIBRATIONS = ("mse", "minmax", "percentile", "kl")  # as in quantization

@@ -7,14 +7,30 @@ import numpy as np
 from tvm import ir, relax
 
 from ..schedules.backend import EpilogueStep, LayerConstants
-from ..schedules.operators import has_operand, is_step
+from ..schedules.operators import HARD_SWISH, has_operand, is_step
 from ..schedules.shapes import ConvGeometry, ConvWorkload
 from .epilogues import bound
 from .fold_permutations import order_of
+from .hard_swish import find_hard_swishes
 from .legalize import pair, plain_convolution, sides
 from .use_counts import count_uses
 
+WEIGHT_COST = 2  # times the time of an input's number, to scale a number of a weight: it is read and written, and read by another core
 TO_CHANNELS_LAST, FROM_CHANNELS_LAST = (0, 2, 3, 1), (0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A product of an image and one number for each channel, as squeeze and excitation ends.
+
+    Attributes
+    ----------
+    image, numbers : relax.Var
+        (1, H, W, C) and (1, 1, 1, C).
+    """
+
+    image: relax.Var
+    numbers: relax.Var
 
 
 @dataclass
@@ -35,6 +51,8 @@ class ConvolutionMember:
         The call that puts the channels in another order before it, if nothing else reads the result of that call.
     averages : bool
         It is the average over the whole image.
+    gate : Gate, optional
+        What scales the channels of its input, if that is better done to the weight.
     steps : list of EpilogueStep
         The steps behind it.
     between : list of relax.Var
@@ -51,6 +69,7 @@ class ConvolutionMember:
     weight: np.ndarray | None
     gather: ir.Call | None = None
     averages: bool = False
+    gate: Gate | None = None
     steps: list[EpilogueStep] = field(default_factory=list)
     between: list[relax.Var] = field(default_factory=list)
     entering: relax.Expr | None = None
@@ -78,16 +97,19 @@ def find_runs(main: relax.Function) -> list[list[ConvolutionMember]]:
     A convolution that has no such neighbour is a run by itself.
     """
     uses, bindings = count_uses(main), [b for block in main.body.blocks for b in block.bindings if isinstance(b, relax.VarBinding)]
+    swishes = find_hard_swishes(bindings, uses)
     runs: list[list[ConvolutionMember]] = []
     entering: dict[relax.Var, relax.Expr] = {}  # images as (N, C, H, W), by the variables of their permuted forms
     gathers: dict[relax.Var, ir.Call] = {}
+    gates: dict[relax.Var, Gate] = {}  # by the variables of the products
     open_runs: dict[relax.Var, list[ConvolutionMember]] = {}  # by the variable that a run's next convolution or step has to read
     for binding in bindings:
         value = binding.value
         if not isinstance(value, ir.Call) or not isinstance(value.op, ir.Op):
             continue
         source = value.args[0] if value.args else None
-        run = open_runs.pop(source, None) if isinstance(source, relax.Var) and uses[source] == 1 else None
+        swish = swishes.get(source) if isinstance(source, relax.Var) else None
+        run = open_runs.pop(source, None) if isinstance(source, relax.Var) and (swish is not None or uses[source] == 1) else None
         gather = gathers.get(source) if uses[source] == 1 else None
         plain: tuple[ConvGeometry, np.ndarray | None] | None
         plain = plain_convolution(value) or (_max_pool(value) if run is not None and gather is None else None)
@@ -97,11 +119,19 @@ def find_runs(main: relax.Function) -> list[list[ConvolutionMember]]:
                 runs.append(run)
             geometry, weight = plain
             run.append(ConvolutionMember(binding.var, source, geometry, weight, gather))
+            if uses[source] == 1 and gate_pays(gates.get(source), run[-1]):
+                run[-1].gate = gates[source]
             if uses[source] == uses[run[-1].source] == 1:
                 run[-1].entering = entering.get(run[-1].source)
-        elif run is not None and gather is None and _averages(value):
+        elif run is not None and gather is None and is_average(value):
             geometry = ConvGeometry(run[-1].geometry.filters, run[-1].workload().output, groups=run[-1].geometry.filters)
             run.append(ConvolutionMember(binding.var, source, geometry, None, averages=True))
+            continue
+        elif swish is not None:
+            if run is not None and gather is None:
+                run[-1].steps.append(EpilogueStep(HARD_SWISH))
+                run[-1].between.extend([*swish.inner, swish.result])
+                open_runs[swish.result] = run
             continue
         elif order_of(value, axis=3) is not None:
             gathers[binding.var] = value
@@ -110,6 +140,9 @@ def find_runs(main: relax.Function) -> list[list[ConvolutionMember]]:
         elif run is not None and gather is None and (step := step_of(value, run[-1].geometry.filters)) is not None:
             run[-1].steps.append(step)
             run[-1].between.append(binding.var)
+        elif (product := _gate(value)) is not None:
+            gates[binding.var] = product
+            continue
         else:
             axes = _permuted(value)
             if axes == TO_CHANNELS_LAST:
@@ -119,6 +152,26 @@ def find_runs(main: relax.Function) -> list[list[ConvolutionMember]]:
             continue
         open_runs[binding.var] = run
     return runs
+
+
+def gate_pays(gate: Gate | None, member: ConvolutionMember) -> bool:
+    """Whether to scale the weight of a convolution instead of its input, where that is less: conv(x * s, w) = conv(x, w * s)."""
+    if gate is None or member.weight is None or member.geometry.groups > 1:
+        return False
+    _, height, width, channels = (int(d) for d in member.data.ty.shape)
+    return WEIGHT_COST * member.weight.size <= height * width * channels
+
+
+def _gate(call: ir.Call) -> Gate | None:
+    """A product of a channels-last float32 image and one number that was computed for each channel; None for every other call."""
+    if call.op.name != "relax.multiply" or str(call.ty.dtype) != "float32" or len(call.ty.shape) != 4:
+        return None
+    shape = [int(d) for d in call.ty.shape]
+    for image, numbers in (call.args, reversed(call.args)):
+        shapes = [[int(d) for d in arg.ty.shape] for arg in (image, numbers)]
+        if shapes == [shape, [1, 1, 1, shape[3]]] and shape[0] == 1 and isinstance(image, relax.Var) and isinstance(numbers, relax.Var):
+            return Gate(image, numbers)
+    return None
 
 
 def _max_pool(call: ir.Call) -> tuple[ConvGeometry, None] | None:
@@ -132,7 +185,7 @@ def _max_pool(call: ir.Call) -> tuple[ConvGeometry, None] | None:
     return (geometry, None) if geometry.output(height, width) == tuple(output) else None  # `ceil_mode` makes more of them
 
 
-def _averages(call: ir.Call) -> bool:
+def is_average(call: ir.Call) -> bool:
     """Whether a call gives the average of each channel of a channels-last float32 image, as an image of one pixel."""
     if call.op.name != "relax.mean" or not call.attrs.keepdims or str(call.ty.dtype) != "float32" or call.attrs.axis is None:
         return False

@@ -16,7 +16,7 @@ from ..schedules.space import Point
 from ..schedules.task import RESIDUAL, Task, TaskLayer
 from .convolution_runs import ConvolutionMember, find_runs
 from .epilogues import bound
-from .fuse_dense import DenseMember, find_dense_runs
+from .fuse_dense import DenseMember, find_dense_runs, kernel_of
 from .legalize import dense_weight, dense_workload, transposed_convolution
 from .pipeline import lower
 from .use_counts import count_uses
@@ -45,14 +45,15 @@ def find_tasks(mod: tvm.IRModule, backend: Backend) -> Counter[Task]:
     main = lower(mod, backend, until="composites")["main"]
     readers = _only_readers(main)
     found: Counter[Task] = Counter()
-    for run in find_runs(main):
-        found.update(_tasks_of_run(run, backend, readers))
     chained: set[relax.Var] = set()
     for members in find_dense_runs(main):
         layers = tuple(TaskLayer(member.workload, tuple(map(_name, member.steps))) for member in members)
-        if backend.dense_run([member.workload for member in members]) is not None:
+        if kernel_of(members, backend) is not None:
             chained.update(member.var for member in members)
             found[Task(_with_rest(layers, _end(members[-1]), readers))] += 1
+    for run in find_runs(main):
+        if run[0].var not in chained:
+            found.update(_tasks_of_run(run, backend, readers))
     for binding in _calls(main):
         layer = _single(binding.value, backend) if binding.var not in chained else None
         if layer is not None:

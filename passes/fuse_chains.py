@@ -52,6 +52,7 @@ class _Fused:
     convolutions: list[ConvolutionMember]
     kernel: Kernel
     source: relax.Expr  # what the kernel reads
+    factors: relax.Expr | None = None  # of the channels of what it reads
 
 
 @mutator
@@ -71,8 +72,13 @@ class _Rewriter(PyExprMutator):
         for part in self.backend.convolution_run(workloads, run[0].entering is not None, run[-1].leaving is not None):
             convolutions = run[begin : begin + part.count]
             begin += part.count
-            if part.kernel is None:
+            kernel, gate = part.kernel, convolutions[0].gate
+            if kernel is None and gate is not None:
+                kernel = self.backend.convolution(workloads[begin - 1])
+            if kernel is None or (part.kernel is None and not kernel.takes_gate):
                 continue
+            if not kernel.takes_gate:
+                gate = None
             last = convolutions[-1].var
             if part.source_nchw:
                 self.inner.add(convolutions[0].source)
@@ -81,7 +87,10 @@ class _Rewriter(PyExprMutator):
                 self.inner.update([last, *convolutions[-1].between])
                 last = convolutions[-1].leaving
             source = convolutions[0].entering if part.source_nchw else convolutions[0].source
-            self.ends[last] = _Fused(convolutions, part.kernel, source)
+            if gate is not None:
+                self.inner.add(convolutions[0].source)
+                source = gate.image
+            self.ends[last] = _Fused(convolutions, kernel, source, None if gate is None else gate.numbers)
             for convolution in convolutions[:-1]:
                 self.inner.update([convolution.var, *convolution.between])
 
@@ -93,7 +102,9 @@ class _Rewriter(PyExprMutator):
             return
         fused = self.ends[binding.var]
         convolutions, data = fused.convolutions, self.visit_expr(fused.source)
-        call = self.builder_.normalize(call_kernel(self.builder_, fused.kernel, data, *(c.constants() for c in convolutions)))
+        factors = None if fused.factors is None else self.visit_expr(fused.factors)
+        constants = (c.constants() for c in convolutions)
+        call = self.builder_.normalize(call_kernel(self.builder_, fused.kernel, data, *constants, factors=factors))
         var = type(binding.var)(NAME_SEPARATOR.join(c.var.name for c in convolutions if c.weight is not None), call.ty)
         self.builder_.emit_normalized(relax.VarBinding(var, call))
         self.set_var_remap(binding.var, var)

@@ -1,7 +1,14 @@
-"""Fully connected layers of one image that follow each other, with only element-wise steps between them, become one kernel."""
+"""Fully connected layers of one image that follow each other, with only element-wise steps between them, become one kernel.
+
+Convolutions of an image of one pixel are such layers, too. What the first layer reads may be the average of a map that others read as well:
+then the kernel takes the map, and squeeze and excitation has one kernel up to its gate.
+
+    mean -> conv2d -> relu -> conv2d -> sigmoid    ->    matvec_chain -> sigmoid
+"""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 import tvm
@@ -9,11 +16,11 @@ from tvm import ir, relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ..schedules.backend import Backend, EpilogueStep, Kernel, LayerConstants
-from ..schedules.shapes import DenseWorkload
+from ..schedules.shapes import ConvGeometry, DenseWorkload
 from ..schedules.tir.module_pass import ModulePass
-from .convolution_runs import step_of
+from .convolution_runs import is_average, step_of
 from .fuse_chains import NAME_SEPARATOR
-from .legalize import call_kernel, dense_weight, dense_workload
+from .legalize import call_kernel, dense_weight, plain_convolution
 from .use_counts import count_uses
 
 
@@ -32,14 +39,35 @@ class FuseDense(ModulePass):
 
     def transform_module(self, mod: tvm.IRModule, context: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite `main`; the other functions stay."""
-        found = [(run, self.backend.dense_run([layer.workload for layer in run])) for run in find_dense_runs(mod["main"])]
-        runs = [(run, kernel) for run, kernel in found if kernel is not None]
+        runs = [(run, kernel) for run in find_dense_runs(mod["main"]) if (kernel := kernel_of(run, self.backend)) is not None]
         if not runs:
             return mod
         rewriter = _Rewriter(mod, runs)
         main = rewriter.visit_expr(mod["main"])
         rewriter.builder_.update_func(mod.get_global_var("main"), main)
         return rewriter.builder_.get()
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """The average of a channels-last map, (1, H, W, C), that others read too.
+
+    Attributes
+    ----------
+    source : relax.Var
+        The map.
+    var : relax.Var
+        The variable that holds the average.
+    """
+
+    source: relax.Var
+    var: relax.Var
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the map."""
+        _, height, width, _ = (int(d) for d in self.source.ty.shape)
+        return height, width
 
 
 @dataclass
@@ -56,6 +84,8 @@ class DenseMember:
         (F, C).
     workload : DenseWorkload
         What it computes.
+    averaged : Averaged, optional
+        What makes its data of a map, if nothing else reads the average.
     steps : list of EpilogueStep
         The steps behind it.
     between : list of relax.Var
@@ -66,13 +96,21 @@ class DenseMember:
     data: relax.Expr
     weight: np.ndarray
     workload: DenseWorkload
+    averaged: Averaged | None = None
     steps: list[EpilogueStep] = field(default_factory=list)
     between: list[relax.Var] = field(default_factory=list)
+
+
+def kernel_of(run: list[DenseMember], backend: Backend) -> Kernel | None:
+    """The kernel of a run; None where each layer gets its own."""
+    averaged = run[0].averaged
+    return backend.dense_run([layer.workload for layer in run], None if averaged is None else averaged.size)
 
 
 def find_dense_runs(main: relax.Function) -> list[list[DenseMember]]:
     """Find runs of two and more fully connected layers of one row, in which each is the only reader of the one before."""
     uses = count_uses(main)
+    averages: dict[relax.Var, Averaged] = {}
     runs: list[list[DenseMember]] = []
     open_runs: dict[relax.Var, list[DenseMember]] = {}  # by the variable that a run's next layer or step has to read
     for binding in (b for block in main.body.blocks for b in block.bindings):
@@ -81,19 +119,39 @@ def find_dense_runs(main: relax.Function) -> list[list[DenseMember]]:
             continue
         source = call.args[0]
         run = open_runs.pop(source, None) if isinstance(source, relax.Var) and uses[source] == 1 else None
-        weight = dense_weight(call)
-        if weight is not None and (workload := dense_workload(call, weight)).rows == 1:
+        weight = _matrix(call)
+        if weight is not None and (workload := _workload(call, weight)).rows == 1:
+            averaged = None
             if run is None:
                 run = []
                 runs.append(run)
-            run.append(DenseMember(binding.var, source, weight, workload))
+                averaged = averages.get(source) if uses[source] == 1 else None
+            run.append(DenseMember(binding.var, source, weight, workload, averaged))
         elif run is not None and (step := step_of(call, len(run[-1].weight))) is not None:
             run[-1].steps.append(step)
             run[-1].between.append(binding.var)
+        elif is_average(call) and int(call.ty.shape[0]) == 1 and uses[source] > 1:
+            averages[binding.var] = Averaged(source, binding.var)
+            continue
         else:
             continue
         open_runs[binding.var] = run
     return [run for run in runs if len(run) > 1]
+
+
+def _matrix(call: ir.Call) -> np.ndarray | None:
+    """The constant weight (F, C) of a fully connected layer: a product, or a convolution of one pixel. None for every other call."""
+    plain = plain_convolution(call)
+    if plain is None:
+        return dense_weight(call)
+    geometry, weight = plain
+    batch, height, width, _ = (int(d) for d in call.args[0].ty.shape)
+    return weight[:, :, 0, 0] if batch == height == width == 1 and geometry == ConvGeometry(geometry.filters, (1, 1)) else None
+
+
+def _workload(call: ir.Call, weight: np.ndarray) -> DenseWorkload:
+    *lead, channels = (int(d) for d in call.args[0].ty.shape)
+    return DenseWorkload(prod(lead), channels, weight.shape[0])
 
 
 @mutator
@@ -104,6 +162,7 @@ class _Rewriter(PyExprMutator):
         super().__init__(mod)
         self.ends = {run[-1].var: (run, kernel) for run, kernel in runs}
         self.inner = {var for run, _ in runs for layer in run[:-1] for var in (layer.var, *layer.between)}
+        self.inner.update(run[0].averaged.var for run, _ in runs if run[0].averaged is not None)
 
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
         if binding.var in self.inner:
@@ -113,7 +172,8 @@ class _Rewriter(PyExprMutator):
             return
         run, kernel = self.ends[binding.var]
         constants = (LayerConstants(layer.weight, tuple(layer.steps)) for layer in run)
-        call = self.builder_.normalize(call_kernel(self.builder_, kernel, self.visit_expr(run[0].data), *constants))
+        data = run[0].data if run[0].averaged is None else run[0].averaged.source
+        call = self.builder_.normalize(call_kernel(self.builder_, kernel, self.visit_expr(data), *constants))
         var = type(binding.var)(NAME_SEPARATOR.join(layer.var.name for layer in run), call.ty)
         self.builder_.emit_normalized(relax.VarBinding(var, call))
         self.set_var_remap(binding.var, var)

@@ -19,6 +19,7 @@ from tvm import ir, relax
 
 from ..schedules.backend import Backend, Kernel, LayerConstants
 from ..schedules.shapes import ConvGeometry, ConvWorkload, DenseWorkload
+from .quantized.arithmetic import dequantize
 
 FUSABLE_PATTERN = {"op_pattern": 4}  # kOutEWiseFusable: element-wise consumers join the kernel
 
@@ -37,11 +38,13 @@ def legalize(mod: tvm.IRModule, backend: Backend) -> tvm.IRModule:
         "relax.nn.conv2d": lambda builder, call: _conv2d(builder, call, backend),
         "relax.nn.conv2d_transpose": lambda builder, call: _conv2d_transpose(builder, call, backend),
         "relax.matmul": lambda builder, call: _matmul(builder, call, backend),
+        "relax.dequantize": _dequantize,
     }
     return relax.transform.LegalizeOps(own)(mod)
 
 
-def call_kernel(builder: relax.BlockBuilder, kernel: Kernel, data: relax.Expr, *layers: LayerConstants) -> relax.Call:
+def call_kernel(builder: relax.BlockBuilder, kernel: Kernel, data: relax.Expr, *layers: LayerConstants,
+                factors: relax.Expr | None = None) -> relax.Call:
     """Return a call of a kernel.
 
     Parameters
@@ -54,10 +57,13 @@ def call_kernel(builder: relax.BlockBuilder, kernel: Kernel, data: relax.Expr, *
         What its first layer reads.
     *layers : LayerConstants
         The constants of each layer.
+    factors : relax.Expr, optional
+        What scales the channels of the data, of a kernel that `takes_gate`.
     """
     bound = kernel.bind(*layers)
+    bound, inputs = (bound, [data]) if factors is None else (bound.gated(), [data, factors])
     constants = [relax.const(array) for array in bound.constants]
-    return builder.call_te(bound.compute, data, *constants, primfunc_name_hint=kernel.name, primfunc_attrs=FUSABLE_PATTERN)
+    return builder.call_te(bound.compute, *inputs, *constants, primfunc_name_hint=kernel.name, primfunc_attrs=FUSABLE_PATTERN)
 
 
 def plain_convolution(call: relax.Call) -> tuple[ConvGeometry, np.ndarray] | None:
@@ -136,6 +142,11 @@ def _matmul(builder: relax.BlockBuilder, call: relax.Call, backend: Backend) -> 
     if kernel is None:
         return _default(call)(builder, call)
     return call_kernel(builder, kernel, call.args[0], LayerConstants(weight))
+
+
+def _dequantize(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
+    own = dequantize(builder, call)
+    return _default(call)(builder, call) if own is None else own
 
 
 def _default(call: relax.Call) -> Callable[[relax.BlockBuilder, relax.Call], relax.Expr]:

@@ -3,11 +3,12 @@
     fold               constants, identities, dead code
     fold permutations  permutations of channels go into weights where they can
     channels last      NHWC for every spatial operator
-    composites         operators that importers write as several become one kernel
-    fuse chains        convolutions, or fully connected layers, that follow each other become one kernel
+    composites         operators that importers write as several become one; resizing gets its kernels
+    quantized          layers between a dequantize and a quantize become kernels of bytes; between kernels lie bytes
+    fuse chains        convolutions, or fully connected layers, that follow each other become one kernel; concatenations are set apart
     legalize           operators -> TE, with packed weights
     fold constants     what is computed of constants alone
-    fuse               element-wise consumers join the kernel of their producer
+    fuse               element-wise consumers join the kernel of their producer; parts of concatenated images are written in place
     schedule           one rule for each function
     math               exp, tanh and their like as the target computes them: on a CPU, as polynomials over whole vectors
     lower              memory plan, virtual machine code, LLVM
@@ -28,6 +29,13 @@ from .fuse_chains import FuseChains
 from .fuse_dense import FuseDense
 from .legalize import legalize
 from .local_response_norm import local_response_norm
+from .mark_concat import MarkConcat
+from .place_parts import PlaceParts
+from .quantized.byte_layers import ByteLayers
+from .quantized.readers import JoinReaders
+from .quantized.stay_in_bytes import StayInBytes
+from .resize import Resize
+from .silu import JoinSilu
 
 Phase = tuple[str, Callable[[tvm.IRModule], tvm.IRModule]]
 Watch = Callable[[str, tvm.IRModule], None]
@@ -49,9 +57,11 @@ def phases(backend: Backend) -> Iterator[Phase]:
     yield "fold", tvm.transform.Sequential([relax.transform.DecomposeOpsForInference(), relax.transform.CanonicalizeBindings()])
     yield "fold_permutations", FoldPermutations()
     yield "channels_last", ChannelsLast()
-    yield "composites", lambda mod: local_response_norm(mod, backend)
-    yield "fuse_chains", tvm.transform.Sequential([FuseChains(backend), FuseDense(backend)])
-    yield "legalize", lambda mod: legalize(relax.backend.DispatchSortScan()(mod), backend)
+    yield "composites", lambda mod: Resize(backend)(JoinSilu()(local_response_norm(mod, backend)))
+    yield "quantized", tvm.transform.Sequential([StayInBytes(), ByteLayers(backend), JoinReaders()])
+    mark_concat = [MarkConcat()] if backend.any_address else []
+    yield "fuse_chains", tvm.transform.Sequential([FuseDense(backend), FuseChains(backend), *mark_concat])
+    yield "legalize", lambda mod: relax.transform.FuseTIR()(legalize(relax.backend.DispatchSortScan()(mod), backend))
     yield "fold_constants", relax.transform.FoldConstant()
     yield "fuse", tvm.transform.Sequential([
         relax.transform.DeadCodeElimination(),
@@ -61,6 +71,7 @@ def phases(backend: Backend) -> Iterator[Phase]:
         # Here, because a scheduled reshape no longer looks like one: it becomes a view, and needs no kernel.
         relax.transform.RewriteDataflowReshape(),
         relax.transform.DeadCodeElimination(),
+        PlaceParts(),
     ])
     yield "schedule", ApplySchedules(backend.rules, backend.target)
     yield "math", backend.lower_math

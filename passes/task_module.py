@@ -8,6 +8,7 @@ import numpy as np
 import tvm
 from tvm import ir, relax
 
+from ..schedules.operators import HARD_SWISH
 from ..schedules.shapes import ConvGeometry, ConvWorkload, DenseWorkload
 from ..schedules.task import RESIDUAL, Task, TaskLayer
 from .layer_module import NCHW, NHWC, WEIGHT_SCALE
@@ -84,6 +85,9 @@ class _Builder:
             if self.image and not self.task.result_nchw:
                 other = self._emit(relax.op.permute_dims(other, NCHW))
             return self._emit(relax.op.add(value, other))
+        if name == HARD_SWISH:
+            share = self._emit(relax.op.clip(self._emit(relax.op.add(value, relax.const(3.0))), 0.0, 6.0))
+            return self._emit(relax.op.multiply(value, self._emit(relax.op.divide(share, relax.const(6.0)))))
         if name == "relax.clip":
             return self._emit(relax.op.clip(value, *map(float, bounds)))
         if name in ("relax.add", "relax.multiply"):

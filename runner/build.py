@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from ..schedules.space import Point
     from ..targets import Target
 
+INT8 = "int8"
+
 
 @dataclass
 class Variant:
@@ -109,6 +111,8 @@ class Built:
         Where that comes from: ``model``, ``wanted`` or ``record``.
     stale : dict
         Points of records that are not in the spaces of their kernels any more, by workload: why. The model chose instead.
+    quantized : dict or None
+        Which layers are computed in int8, and why others are not, as in the manifest; None where nothing is quantized.
     """
 
     unscheduled: tuple[str, ...]
@@ -118,6 +122,7 @@ class Built:
     choices: dict[str, Point]
     origins: dict[str, str]
     stale: dict[str, str]
+    quantized: dict[str, Any] | None
 
 
 def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Progress | None = None,
@@ -171,7 +176,15 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Pro
     if target.precision != FLOAT32:
         found = precisions(CudaCode.read(folder / CUDA_LIBRARY))
         kernels = [{**kernel, "precision": found[kernel["function"]]} for kernel in kernels]
-    return Built(unscheduled, taken, tuple(kernels), pieces, choices.taken, choices.origins, choices.stale)
+    return Built(unscheduled, taken, tuple(kernels), pieces, choices.taken, choices.origins, choices.stale, _quantized(backend.computed_in))
+
+
+def _quantized(computed_in: Mapping[str, str]) -> dict[str, Any] | None:
+    """The layers of a quantized network by the type that they are computed in."""
+    if not computed_in:
+        return None
+    reasons = {layer: why for layer, why in computed_in.items() if why != INT8}
+    return {INT8: tuple(layer for layer in computed_in if layer not in reasons), FLOAT32: reasons}
 
 
 def program_of(mod: tvm.IRModule, built: Built, folder: Path, threads: int) -> Program:

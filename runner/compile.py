@@ -285,6 +285,7 @@ def _manifest(variant: Variant, target: Target, folder: Path, built: Built, sour
         reference=None,
         verification=None,
         unscheduled=built.unscheduled,
+        quantized=built.quantized,
         simplified=None if network.simplified is None else network.simplified.to_dict(),
         quantization=network.quantized,
         clustering=network.clustered,

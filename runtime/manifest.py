@@ -87,6 +87,8 @@ class Manifest:
         Of a network whose weights are kept as indices of few values: ``bits`` of an index, ``method``, the ``layers`` and ``numbers``
         that this is of, how many numbers are ``packed`` in weights.bin (of weights as kernels read them, with padding), the
         ``weight_error`` (root mean square, over that of the weights), and the accuracy before and after.
+    quantized : dict or None
+        Of a network with quantized activations: the layers that are computed in ``int8``, and why others are in ``float32``, by layer.
     """
 
     name: str
@@ -114,6 +116,7 @@ class Manifest:
     simplified: dict[str, Any] | None = None
     quantization: dict[str, Any] | None = None
     clustering: dict[str, Any] | None = None
+    quantized: dict[str, Any] | None = None
     format: int = FORMAT
 
     def to_json(self) -> str:

@@ -192,7 +192,9 @@ CLUSTERING = record(
     bits=whole, method=text, layers=whole, numbers=whole, packed=whole, weight_error=number, accuracy=optional(number),
     accuracy_before=optional(number),
 )  # fmt: skip
-OPTIONAL = {"tuning": None, "simplified": None, "quantization": None, "clustering": None}  # fields that older manifests don't have
+QUANTIZED = record(int8=texts, float32=lambda value: {text(layer): text(why) for layer, why in mapping(value).items()})
+# Fields that older manifests don't have.
+OPTIONAL = {"tuning": None, "simplified": None, "quantization": None, "clustering": None, "quantized": None}
 
 READERS: Mapping[str, Callable[[Any], Any]] = {
     "name": text,
@@ -220,6 +222,7 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "simplified": optional(SIMPLIFIED),
     "quantization": optional(QUANTIZATION),
     "clustering": optional(CLUSTERING),
+    "quantized": optional(QUANTIZED),
 }
 
 

@@ -10,23 +10,25 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import tvm
+from tvm import te
 
 from ..support.errors import TenfoldError
 from ..targets import Target
+from .interpolation import Interpolation
 from .rule import Rule, TargetT
 from .shapes import ConvWorkload, DenseWorkload, ResponseNorm
 from .space import Point, Space, Value
 
-if TYPE_CHECKING:
-    from tvm import te
-
 MODEL, WANTED, TUNED = "model", "wanted", "record"  # where a choice comes from: the model of the machine, the user, a tuner
 FOLDERS = {"llvm": "cpu", "cuda": "cuda"}  # by the kind of a TVM target, the folder of its backend
 
+
+INPUT_AXIS = 4     # of packed weights: the channels of the input
+SCALED = "scaled"  # name of the block that scales them
 
 Built = TypeVar("Built")
 
@@ -54,16 +56,19 @@ class LayerConstants:
     Attributes
     ----------
     weight : ndarray, optional
-        (F, C / groups, KH, KW), or (F, C) of a dense layer. None for pooling.
+        (F, C / groups, KH, KW), or (F, C) of a dense layer. None for pooling. Of a layer of bytes: int8.
     steps : tuple of EpilogueStep
         Element-wise operators behind it.
     order : ndarray, optional
         The order in which it reads the channels of its input.
+    zero : int
+        Of a layer of bytes: the byte of its input that stands for 0.
     """
 
     weight: np.ndarray | None
     steps: tuple[EpilogueStep, ...] = ()
     order: np.ndarray | None = None
+    zero: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,18 @@ class BoundKernel:
 
     constants: list[np.ndarray]
     compute: Callable[..., te.Tensor]
+
+    def gated(self) -> BoundKernel:
+        """Return the kernel for an input whose channels are scaled; `compute` takes the factors, (1, 1, 1, C), behind the data."""
+        def compute(data: te.Tensor, factors: te.Tensor, weight: te.Tensor, *others: te.Tensor) -> te.Tensor:
+            return self.compute(data, scaled(weight, factors), *others)
+
+        return BoundKernel(self.constants, compute)
+
+
+def scaled(weight: te.Tensor, factors: te.Tensor) -> te.Tensor:
+    """Write a packed weight times a factor for each input channel as TE."""
+    return te.compute(weight.shape, lambda *at: weight(*at) * factors[0, 0, 0, at[INPUT_AXIS]], name=SCALED)
 
 
 class Kernel(ABC):
@@ -99,6 +116,11 @@ class Kernel(ABC):
     @abstractmethod
     def point(self) -> Point:
         """What it is built from."""
+
+    @property
+    def takes_gate(self) -> bool:
+        """Whether `BoundKernel.gated` can scale the channels of its input: its first constant has them along axis `INPUT_AXIS`."""
+        return False
 
     @property
     def takes_nchw(self) -> tuple[bool, bool]:
@@ -305,10 +327,12 @@ class Backend(ABC, Generic[TargetT]):
 
     rules: Sequence[Rule[TargetT]]  # in the order in which they are tried
     lacks: frozenset[str] = frozenset()  # operators of Relax that it can't compute
+    any_address: bool = False  # its kernels take images that begin at any number: a part of an image can lie in it
 
     def __init__(self, target: TargetT, choices: KernelChoices | None = None):
         self.target = target
         self.choices = KernelChoices() if choices is None else choices
+        self.computed_in: dict[str, str] = {}  # of a quantized network, each layer: "int8", or why it is computed in float32
 
     def convolution(self, workload: ConvWorkload) -> Kernel | None:
         """Return the kernel of a channels-last float32 convolution with constant weight; None for TVM's own."""
@@ -316,6 +340,18 @@ class Backend(ABC, Generic[TargetT]):
 
     def dense(self, workload: DenseWorkload) -> Kernel | None:
         """Return the kernel of a fully connected layer with constant weight; None for TVM's own."""
+        return None
+
+    def byte_convolution(self, workload: ConvWorkload) -> Kernel | None:
+        """Return the kernel of a channels-last convolution of uint8 by int8.
+
+        Its result is the sum over (input - zero) * weight, exactly: int32, or float32 where that holds it. None where it has none: such a
+        layer is computed in float32.
+        """
+        return None
+
+    def byte_dense(self, workload: DenseWorkload) -> Kernel | None:
+        """Return the kernel of a fully connected layer of uint8 by int8, as `byte_convolution`."""
         return None
 
     def run(self, workloads: Sequence[ConvWorkload], source_nchw: bool, result_nchw: bool) -> Run | None:
@@ -338,12 +374,35 @@ class Backend(ABC, Generic[TargetT]):
         parts = whole.parts(self.choices.cut(whole))
         return [part if part.kernel is None else part.of(self.choices.apply(part.kernel)) for part in parts]
 
-    def dense_run(self, run: Sequence[DenseWorkload]) -> Kernel | None:
-        """Return one kernel for fully connected layers of one row that follow each other; None where each gets its own."""
+    def dense_run(self, run: Sequence[DenseWorkload], averaged: tuple[int, int] | None = None) -> Kernel | None:
+        """Return one kernel for fully connected layers of one row that follow each other; None where each gets its own.
+
+        Parameters
+        ----------
+        run : sequence of DenseWorkload
+        averaged : tuple of int, optional
+            Height and width of a map, (1, H, W, C): the first layer reads its average.
+        """
         return None
 
     def response_norm(self, shape: tuple[int, ...], norm: ResponseNorm) -> BoundKernel | None:
         """Return the kernel of a local response normalisation over the last axis; None for TVM's operators."""
+        return None
+
+    def resize(self, shape: Sequence[int], size: tuple[int, int], how: Interpolation, to_nchw: bool) -> BoundKernel | None:
+        """Return the kernel that resizes a channels-last image; None for TVM's operator.
+
+        Parameters
+        ----------
+        shape : sequence of int
+            Of the image, (N, H, W, C).
+        size : tuple of int
+            Height and width of the result.
+        how : Interpolation
+            Along both axes.
+        to_nchw : bool
+            The result is wanted as (N, C, H, W).
+        """
         return None
 
     @abstractmethod

@@ -39,6 +39,10 @@ def _clip(value: Any, low: float, high: float) -> Any:
     return tirx.max(tirx.min(value, tirx.const(high, "float32")), tirx.const(low, "float32"))
 
 
+def _hard_swish(value: Any) -> Any:
+    return value * (_clip(value + tirx.const(3, "float32"), 0.0, 6.0) * tirx.const(1 / 6, "float32"))
+
+
 _STEPS: dict[str, Callable[..., Any]] = {
     "add": lambda value, operand: value + operand,
     "multiply": lambda value, operand: value * operand,
@@ -47,11 +51,13 @@ _STEPS: dict[str, Callable[..., Any]] = {
     "sigmoid": tirx.sigmoid,
     "tanh": tirx.tanh,
     "nn.silu": lambda value: value * tirx.sigmoid(value),
+    "hard_swish": _hard_swish,
 }
+HARD_SWISH = "relax.hard_swish"  # no operator of Relax, but of several (`passes.hard_swish`)
 _ONE = """
-    abs acos acosh asin asinh astype atan atanh bitwise_not ceil clip cos cosh erf exp floor full_like isfinite isinf isnan log logical_not
-    negative nn.gelu nn.gelu_tanh nn.leakyrelu nn.relu nn.selu nn.silu nn.softplus ones_like round rsqrt sigmoid sign sin sinh sqrt square
-    tan tanh trunc zeros_like
+    abs acos acosh asin asinh astype atan atanh bitwise_not ceil clip cos cosh erf exp floor full_like hard_swish isfinite isinf isnan
+    log logical_not negative nn.gelu nn.gelu_tanh nn.leakyrelu nn.relu nn.selu nn.silu nn.softplus ones_like round rsqrt sigmoid sign
+    sin sinh sqrt square tan tanh trunc zeros_like
 """
 _TWO = """
     add atan2 bitwise_and bitwise_or bitwise_xor divide equal floor_divide floor_mod greater greater_equal left_shift less less_equal

@@ -17,6 +17,8 @@ MACS_PER_SECOND = 5e8  # of its convolutions, which copy each window first, on a
 OLDEST_OPSET = 7  # before it operators broadcast as their attributes say, which is not looked at
 # Of these every version is read as today's; before opset 13 they mean something else.
 CHANGED, CHANGED_IN = ("Softmax", "LogSoftmax", "Hardmax", "Resize", "Upsample"), 13
+# The evaluator has quantizers of these versions only. Those of before mean the same, as do all operators that keep values or rise.
+QUANTIZERS, QUANTIZERS_OPSET = ("QuantizeLinear", "DequantizeLinear"), 19
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
@@ -110,6 +112,9 @@ def evaluate_path(model: onnx.ModelProto, path: Sequence[onnx.NodeProto], value:
     """
     begin, end = path[0].input[0], path[-1].output[0]
     part = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    if any(node.op_type in QUANTIZERS for node in path):
+        for opset in part.opset_import:
+            opset.version = opset.version if opset.domain else max(opset.version, QUANTIZERS_OPSET)
     read = {name for node in path for name in node.input}
     part.graph.node.extend(node for node in model.graph.node if node.op_type == "Constant" and node.output[0] in read)
     part.graph.node.extend(path)

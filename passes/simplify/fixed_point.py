@@ -18,6 +18,7 @@ from .chains import Chains
 from .common import Common
 from .dead_channels import DeadChannels
 from .global_average import GlobalAverage
+from .padding import Padding
 from .pooling import Pooling
 from .rewrite import Rewrite
 from .space_to_depth import SpaceToDepth
@@ -68,7 +69,9 @@ class Simplified:
         return {"before": asdict(self.before), "after": asdict(self.after), "merges": [asdict(merge) for merge in self.merges]}
 
 
-REWRITES: tuple[type[Rewrite], ...] = (Common, Affine, Branches, Pooling, GlobalAverage, Upsampling, SpaceToDepth, Chains, DeadChannels)
+REWRITES: tuple[type[Rewrite], ...] = (
+    Common, Affine, Padding, Branches, Pooling, GlobalAverage, Upsampling, SpaceToDepth, Chains, DeadChannels,
+)
 
 
 def rewrite_names() -> tuple[str, ...]:

@@ -16,12 +16,12 @@ from tvm import te
 
 from ...targets import CpuTarget
 from ..backend import BoundKernel, Kernel, LayerConstants
-from ..shapes import ConvWorkload
+from ..shapes import ConvGeometry, ConvWorkload
 from ..space import Knobs, Point, Space, number
 from ..steps import activated, numbered
-from .conv2d.compute import conv2d, pack_weights
+from .conv2d.compute import block_weights, conv2d, pack_weights, unfold_blocks
 from .conv2d.cost import Tile, choose_tile, fits_registers, lines, one_pointer, widest
-from .conv2d.depthwise import DepthwiseTile, choose_depthwise, depthwise, lanes_of, pack_depthwise
+from .conv2d.depthwise import DepthwiseTile, blocks_of_vectors, choose_depthwise, depthwise, pack_depthwise
 from .conv2d.groups import block_diagonal, divisors, mergeable
 from .conv2d.terms import depthwise_terms, direct_terms, padded_bytes
 from .dense.matvec import MOST_STREAMS, Streams, choose_streams, matvec, pack_matrix
@@ -64,6 +64,10 @@ class DirectKernel(ConvolutionKernel):
     name = "conv2d"
 
     @property
+    def takes_gate(self) -> bool:
+        return self.convolution.geometry.groups == 1 and not self.tile.prefetch
+
+    @property
     def point(self) -> Point:
         count = lines(self.merged_convolution.shape(), self.tile.pixels, self.tile.flat)
         rows = ALL_LINES if self.tile.rows >= count else self.tile.rows
@@ -83,6 +87,31 @@ class DirectKernel(ConvolutionKernel):
 
     def terms(self) -> Mapping[str, float]:
         return direct_terms(self.merged_convolution.shape(), self.tile, self.target, padded_bytes(self.convolution))
+
+
+@dataclass(frozen=True)
+class BlockKernel(ConvolutionKernel):
+    """A transposed convolution whose steps are as long as its kernel: each pixel becomes a block of them, by a pointwise convolution."""
+
+    tile: Tile
+    name = "conv2d"
+
+    @property
+    def point(self) -> Point:
+        return {**self.pointwise.point, "algorithm": "blocks"}
+
+    @property
+    def pointwise(self) -> DirectKernel:
+        """What computes the blocks, as channels."""
+        return DirectKernel(pointwise_blocks(self.convolution), self.target, 1, self.tile)
+
+    def bind(self, *layers: LayerConstants) -> BoundKernel:
+        [weight], kernel = _weights(layers), self.convolution.geometry.kernel
+        bound = self.pointwise.bind(LayerConstants(block_weights(weight)))
+        return BoundKernel(bound.constants, lambda x, *w: unfold_blocks(bound.compute(x, *w), kernel))
+
+    def terms(self) -> Mapping[str, float]:
+        return self.pointwise.terms()
 
 
 @dataclass(frozen=True)
@@ -145,7 +174,7 @@ class DepthwiseKernel(ConvolutionKernel):
 
     def bind(self, *layers: LayerConstants) -> BoundKernel:
         [weight] = _weights(layers)
-        return BoundKernel([pack_depthwise(weight)], lambda x, w: depthwise(x, w, self.convolution.geometry, self.tile))
+        return BoundKernel([pack_depthwise(weight, self.target.lanes)], lambda x, w: depthwise(x, w, self.convolution.geometry, self.tile))
 
     def terms(self) -> Mapping[str, float]:
         return depthwise_terms(self.convolution, self.tile, self.target)
@@ -174,6 +203,19 @@ class MatrixVectorKernel(ConvolutionKernel):
         return matvec_terms([layer], [self.streams], self.target)
 
 
+def pointwise_blocks(convolution: ConvWorkload) -> ConvWorkload:
+    """Return the pointwise convolution that computes the blocks of a transposed one."""
+    height, width = convolution.geometry.kernel
+    return replace(convolution, geometry=ConvGeometry(height * width * convolution.geometry.filters, (1, 1)))
+
+
+def _makes_blocks(geometry: ConvGeometry) -> bool:
+    """Whether the image is taken apart into pixels, each of which a block of the result comes from."""
+    height, width = geometry.kernel
+    blocks = ConvGeometry(geometry.filters, (height, width), padding=(height - 1, width - 1) * 2, upsample=(height, width))
+    return geometry == blocks and height * width > 1
+
+
 def choose_convolution(convolution: ConvWorkload, target: CpuTarget) -> Kernel:
     """Return the kernel that the models choose."""
     geometry = convolution.geometry
@@ -181,6 +223,8 @@ def choose_convolution(convolution: ConvWorkload, target: CpuTarget) -> Kernel:
     merged = mergeable(geometry, convolution.channels, convolution.batch, convolution.size, target) if plain else 1
     if convolution.depthwise and plain:
         return DepthwiseKernel(convolution, target, choose_depthwise(convolution, target))
+    if _makes_blocks(geometry):
+        return BlockKernel(convolution, target, choose_tile(pointwise_blocks(convolution).shape(), target))
     computed = convolution.with_groups(geometry.groups // merged)
     if computed.streams_weights:
         return MatrixVectorKernel(convolution, target, _streams(computed, target))
@@ -201,6 +245,10 @@ def convolution_at(convolution: ConvWorkload, target: CpuTarget, point: Point) -
     if algorithm == "winograd":
         return WinogradKernel(convolution, target, _blocking(point))
     merged = values.pop("merged")
+    if algorithm == "blocks":
+        pointwise = convolution_at(pointwise_blocks(convolution), target, {**point, "algorithm": "direct"})
+        assert isinstance(pointwise, DirectKernel)
+        return BlockKernel(convolution, target, pointwise.tile)
     shape = convolution.with_groups(convolution.geometry.groups // merged).shape()
     rows = values["rows"] or lines(shape, values["pixels"], values["flat"])
     return DirectKernel(convolution, target, merged, Tile(**{**values, "rows": rows}))
@@ -212,10 +260,12 @@ def convolution_space(convolution: ConvWorkload, target: CpuTarget) -> Space:
     chosen = choose_convolution(convolution, target).point
     found = [_direct_knobs(convolution, target, chosen)]
     if convolution.depthwise and convolution.geometry.upsample == (1, 1):
-        found.append(_depthwise_knobs(convolution, target))
+        found.append(depthwise_knobs(convolution, target))
     if convolution.with_groups(1).streams_weights and convolution.geometry.groups in (1, *divisors(convolution.geometry, target.lanes)):
         found.append(stream_knobs(convolution.geometry.filters, target, algorithm="matvec"))
     found += _winograd_knobs(convolution, target)
+    if _makes_blocks(convolution.geometry):
+        found.append(_direct_knobs(pointwise_blocks(convolution), target, {**chosen, "algorithm": "direct"}, "blocks"))
     return Space(chosen, tuple(found))
 
 
@@ -239,7 +289,7 @@ def stream_knobs(filters: int, target: CpuTarget, **fixed: str) -> Knobs:
     return Knobs({**values, "count": range(1, min(MOST_STREAMS, vectors) + 1), "vectors": (1, 2, 4), "parallel": (True, False)}, allowed)
 
 
-def _direct_knobs(convolution: ConvWorkload, target: CpuTarget, chosen: Point) -> Knobs:
+def _direct_knobs(convolution: ConvWorkload, target: CpuTarget, chosen: Point, algorithm: str = "direct") -> Knobs:
     geometry = convolution.geometry
     mergeable_groups = divisors(geometry, target.lanes) if geometry.upsample == (1, 1) and not convolution.depthwise else [1]
     output = convolution.shape()
@@ -258,7 +308,7 @@ def _direct_knobs(convolution: ConvWorkload, target: CpuTarget, chosen: Point) -
 
     own = {number(chosen, "rows")} if chosen["algorithm"] == "direct" else set()
     return Knobs({
-        "algorithm": ("direct",),
+        "algorithm": (algorithm,),
         "merged": mergeable_groups,
         "pixels": range(1, target.vector_registers),
         "vectors": range(1, MOST_VECTORS + 1),
@@ -270,14 +320,15 @@ def _direct_knobs(convolution: ConvWorkload, target: CpuTarget, chosen: Point) -
     }, allowed)
 
 
-def _depthwise_knobs(convolution: ConvWorkload, target: CpuTarget) -> Knobs:
-    vectors = convolution.channels // lanes_of(convolution.channels, target)
+def depthwise_knobs(convolution: ConvWorkload, target: CpuTarget) -> Knobs:
+    """Return the knobs of a depthwise convolution."""
     chosen = choose_depthwise(convolution, target)
     return Knobs({
         "algorithm": ("depthwise",),
         "pixels": range(1, min(MOST_PIXELS, convolution.output[1]) + 1),
         "rows": sorted({*sizes(convolution.output[0]), chosen.rows}),
-        "vectors": [v for v in range(1, vectors + 1) if vectors % v == 0],
+        "vectors": sorted(blocks_of_vectors(convolution.channels, target)),
+        "channels_outer": (False, True),
     })
 
 

@@ -25,9 +25,10 @@ from ..terms import milliseconds, together
 from .chain.compute import Cut, Ends, chain
 from .chain.partition import Segment, compared_alone, segment_as, segments, transposable
 from .chain.stage import ChainStage, can_be_wired, layouts, pack_chain
-from .chain.stage_options import DEPTHWISE_PIXELS, FEWEST_PIXELS, interleavable
+from .chain.stage_options import interleavable
 from .chain.terms import chain_terms
 from .conv2d.cost import fits_registers
+from .conv2d.depthwise_pixels import DEPTHWISE_PIXELS, FEWEST_PIXELS
 from .conv2d.groups import block_diagonal, divisors
 from .convolution import MOST_VECTORS, WinogradKernel, choose_convolution, sizes
 
@@ -133,6 +134,11 @@ class ChainKernel(Kernel):
     @property
     def workload(self) -> str:
         return f"chain of {described(self.links, replace(self.segment.ends, source_nchw=False))}"
+
+    @property
+    def takes_gate(self) -> bool:
+        first = self.segment.stages[0]
+        return self.links[0].geometry.groups == first.geometry.groups == first.interleaved == 1 and not self.links[0].gathered
 
     @property
     def takes_nchw(self) -> tuple[bool, bool]:

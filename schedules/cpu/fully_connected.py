@@ -16,6 +16,7 @@ from .conv2d.compute import dense, pack_weights
 from .conv2d.cost import Tile, choose_tile, fits_registers
 from .conv2d.terms import direct_terms
 from .convolution import ALL_LINES, MOST_VECTORS, sizes, stream_knobs
+from .dense.averaged import average, parts_of
 from .dense.matvec import Streams, choose_streams, matvec, pack_matrix
 from .dense.matvec_chain import DenseStage, choose_chain, matvec_chain, stored_outputs
 from .dense.terms import matvec_terms
@@ -82,11 +83,12 @@ class DenseKernel(Kernel):
 
 @dataclass(frozen=True)
 class DenseRunKernel(Kernel):
-    """A vector through one layer, or several in one kernel."""
+    """A vector through one layer, or several in one kernel; the average of a map of a size through several."""
 
     layers: tuple[DenseWorkload, ...]
     target: CpuTarget
     streams: tuple[Streams, ...]
+    averaged: tuple[int, int] | None = None
 
     @property
     def name(self) -> str:
@@ -135,9 +137,10 @@ class DenseRunKernel(Kernel):
                 steps.append((step.name, *arguments))
             stages.append(DenseStage(workload.filters, streams, tuple(steps)))
         count = len(weights)
+        parts = 0 if self.averaged is None else parts_of(self.averaged, self.layers[0].channels, self.target)
 
         def compute(x: te.Tensor, *arrays: te.Tensor) -> te.Tensor:
-            return matvec_chain(x, arrays[:count], arrays[count:], stages)
+            return matvec_chain(average(x, parts) if parts else x, arrays[:count], arrays[count:], stages)
 
         return BoundKernel([*weights, *operands], compute)
 
@@ -152,10 +155,18 @@ def choose_dense(layer: DenseWorkload, target: CpuTarget) -> Kernel:
     return DenseKernel(layer, target, choose_tile(_shape(layer), target))
 
 
-def choose_dense_run(layers: Sequence[DenseWorkload], target: CpuTarget) -> Kernel:
-    """Return the kernel that the models choose for layers of one row that follow each other."""
+def choose_dense_run(layers: Sequence[DenseWorkload], target: CpuTarget, averaged: tuple[int, int] | None = None) -> Kernel:
+    """Return the kernel that the models choose for layers of one row that follow each other.
+
+    Parameters
+    ----------
+    layers : sequence of DenseWorkload
+    target : CpuTarget
+    averaged : tuple of int, optional
+        Height and width of a map whose average the first layer reads.
+    """
     streams = choose_chain(layers[0].channels, [layer.filters for layer in layers], target)
-    return DenseRunKernel(tuple(layers), target, tuple(streams))
+    return DenseRunKernel(tuple(layers), target, tuple(streams), averaged)
 
 
 def _shape(layer: DenseWorkload) -> ConvShape:

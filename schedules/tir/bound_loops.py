@@ -25,7 +25,8 @@ from .loop_nests import substitute
 from .module_pass import ModulePass
 
 SPLIT = "tenfold.split"  # annotation of a loop: the values for which the conditions in its body are known become loops of their own
-MOST_SEGMENTS = 4  # that a loop is split into
+ALIKE, EACH = 1, 2  # its value: such values are one loop; or each of those for which not all conditions hold stands by itself
+MOST_SEGMENTS = {ALIKE: 4, EACH: 12}  # that a loop is split into
 REWRITTEN_KINDS = (tirx.ForKind.SERIAL, tirx.ForKind.UNROLLED, tirx.ForKind.VECTORIZED)
 COMPARISONS = {tirx.LT: (0, -1), tirx.LE: (0, 0), tirx.GT: (1, -1), tirx.GE: (1, 0)}  # the smaller side, and what equality adds
 
@@ -85,8 +86,8 @@ def _hoisted(loop: tirx.Stmt, analyzer: sym.Analyzer) -> tirx.Stmt:
     begin, end = loop.min, loop.min + loop.extent
     kept: list[ir.Expr] = []
     for part in own:
-        bounds = _bounds(part, loop.loop_var) if loop.kind == tirx.ForKind.SERIAL else None
-        if bounds is None:
+        bounds = _bounds(part, loop.loop_var)
+        if bounds is None or (loop.kind != tirx.ForKind.SERIAL and not _shortens(bounds, loop, analyzer)):
             kept.append(part)
             continue
         begin = begin if bounds[0] is None else tirx.max(begin, bounds[0])
@@ -100,6 +101,12 @@ def _hoisted(loop: tirx.Stmt, analyzer: sym.Analyzer) -> tirx.Stmt:
         body, begin = substitute(body, {loop.loop_var: begin + loop.loop_var}), zero
         body = tvm_ffi.structural_map(body, (tirx.Add, analyzer.simplify), order="post")
     return _behind(free, _loop(loop, loop.loop_var, begin, extent, body))
+
+
+def _shortens(bounds: tuple[ir.Expr | None, ir.Expr | None], loop: tirx.For, analyzer: sym.Analyzer) -> bool:
+    """Whether bounds cut a known number of turns off the end of a loop: then vectors stay vectors."""
+    begin, end = bounds
+    return begin is None and isinstance(analyzer.simplify(tirx.min(end, loop.min + loop.extent)), tirx.IntImm)
 
 
 def _bounds(condition: ir.Expr, var: ir.Var) -> tuple[ir.Expr | None, ir.Expr | None] | None:
@@ -131,16 +138,35 @@ def _split(loop: tirx.For, analyzer: sym.Analyzer) -> tirx.Stmt:
         return tuple(analyzer.can_prove(substitute(condition, at)) for condition in conditions)
 
     runs = [list(run) for _, run in groupby(range(first, first + loop.extent.value), known)]
-    if len(runs) == 1 or len(runs) > MOST_SEGMENTS:
+    how = int(loop.annotations[SPLIT])
+    if how == EACH:
+        runs = [part for run in runs for part in ([run] if all(known(run[0])) else [[value] for value in run])]
+    if len(runs) == 1 or len(runs) > MOST_SEGMENTS[how]:
         return loop
-    return tirx.SeqStmt([_segment(loop, run) for run in runs])
+
+    def vectors_again(inner: tirx.For) -> tirx.Stmt:
+        return _hoisted(inner, analyzer) if inner.kind == tirx.ForKind.VECTORIZED else inner
+
+    def segment(run: list[int]) -> tirx.Stmt:
+        if len(run) == 1:
+            body = substitute(loop.body, {loop.loop_var: tirx.const(run[0], dtype)})
+            # How many lanes of a last vector there are is known only now.
+            return tvm_ffi.structural_map(body, (tirx.For, vectors_again), order="post")
+        held = [condition for condition, holds in zip(conditions, known(run[0]), strict=True) if holds]
+        body = _without(held, loop.body)
+        return _loop(loop, loop.loop_var, tirx.const(run[0], dtype), tirx.const(len(run), dtype), body)
+
+    return tirx.SeqStmt([segment(run) for run in runs])
 
 
-def _segment(loop: tirx.For, run: list[int]) -> tirx.Stmt:
-    dtype = loop.loop_var.ty.dtype
-    if len(run) == 1:
-        return substitute(loop.body, {loop.loop_var: tirx.const(run[0], dtype)})
-    return _loop(loop, loop.loop_var, tirx.const(run[0], dtype), tirx.const(len(run), dtype), loop.body)
+def _without(held: list[ir.Expr], body: tirx.Stmt) -> tirx.Stmt:
+    """A statement whose branches do not test what holds: of a vector with a condition, TVM would make a loop."""
+    def free(branch: tirx.IfThenElse) -> tirx.Stmt:
+        if branch.else_case is not None:
+            return branch
+        return _behind([part for part in _conjuncts(branch.condition) if not any(part.same_as(one) for one in held)], branch.then_case)
+
+    return tvm_ffi.structural_map(body, (tirx.IfThenElse, free), order="post")
 
 
 def _loop(loop: tirx.For, var: ir.Var, begin: ir.Expr, extent: ir.Expr, body: tirx.Stmt) -> tirx.For:

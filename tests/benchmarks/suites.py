@@ -8,6 +8,7 @@ from pathlib import Path
 
 import denton
 import onnx
+import precision
 import startup
 import tuned_networks
 from arm import kernels as arm_kernels
@@ -98,7 +99,7 @@ TIMED = {
     "startup": Suite(startup.cases, Startup, full_table, mean_line, OPTIONS),
 }
 WITHOUT_A_BOARD = {"arm": arm_networks.SUITE, "arm-kernels": arm_kernels.SUITE, "arm-model": arm_model.SUITE}
-SUITES = TIMED | WITHOUT_A_BOARD | {"tuning": tuned_networks.SUITE}
+SUITES = TIMED | WITHOUT_A_BOARD | {"tuning": tuned_networks.SUITE, "precision": precision.SUITE}
 
 
 def chosen(cases: Sequence[Case], patterns: Sequence[str]) -> list[Case]:

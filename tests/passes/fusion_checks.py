@@ -11,11 +11,12 @@ from tenfold.schedules.backend import backend_of
 from tvm import relax
 
 
-def network(nodes, shapes, shape, outputs=("y",)):
-    """A graph from `x` with random constants."""
+def network(nodes, shapes, shape, outputs=("y",), given=None):
+    """A graph from `x` with random constants, and those that are given."""
     rng = np.random.default_rng(0)
     constants = [numpy_helper.from_array((rng.standard_normal(s) / np.sqrt(max(1, np.prod(s[1:])))).astype("float32"), k)
                  for k, s in shapes.items()]
+    constants += [numpy_helper.from_array(array, k) for k, array in (given or {}).items()]
     graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", 1, shape)],
                               [helper.make_tensor_value_info(name, 1, None) for name in outputs], constants)
     return load(onnx.shape_inference.infer_shapes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)))

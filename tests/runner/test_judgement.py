@@ -221,6 +221,16 @@ def test_quantized_values_may_be_one_step_off_here_and_there_only():
         judged(model, [right + np.float32(0.05)], tolerance=tolerance)
 
 
+@pytest.mark.parametrize("opset", [13, 17, 19, 21])
+def test_a_value_between_two_steps_may_go_to_either(opset):
+    """Also where a step is more than the tolerance, since the largest value has few of them."""
+    model = network("q = QuantizeLinear (x, s, z) y = DequantizeLinear (q, s, z)", opset=opset, s=np.float32(0.5), z=np.uint8(128))
+    x = np.full(X.shape, 1.25, np.float32)
+    assert judged(model, [np.full(X.shape, 1.5, np.float32)], feeds={"x": x}, tolerance=Tolerance(0.01, "one step", 0.01)).notes
+    with pytest.raises(VerificationError):
+        judged(model, [np.full(X.shape, 2, np.float32)], feeds={"x": x}, tolerance=Tolerance(0.01, "one step", 0.01))
+
+
 @pytest.mark.parametrize("operator", ["QuantizeLinear (x, s, z)", "QLinearConv (q, s, z, w, s, z, s, z)"])
 def test_a_quantized_output_may_be_one_step_off_here_and_there_only(operator):
     kind = "float" if "Quantize" in operator else "uint8"

@@ -15,13 +15,14 @@ from math import ceil, prod
 from ....targets import CpuTarget
 from ...shapes import ConvGeometry, ConvWorkload
 from ..conv2d.cost import STORE_CYCLES, choose_tile, cycles, from_memory
+from ..conv2d.depthwise_pixels import depthwise_pixels
 from ..conv2d.groups import mergeable
 from ..winograd.compute import POOL
 from ..winograd.cost import Blocking, choose_winograd, direct_cycles, winograd_cycles
 from .compute import CHANNELS_LAST, Cut, Ends
 from .cost import Work, remote_cycles, shares_weights
 from .stage import ChainStage, can_be_wired
-from .stage_options import depthwise_cycles, depthwise_pixels, row_cycles, stage_options
+from .stage_options import depthwise_cycles, row_cycles, stage_options
 
 IMAGE_SHARE = 0.25        # of the L2 caches or the L3 cache, for an image between kernels: what is read before lies there too
 MOST_LINES_OF_A_SET = 6   # times as many as it holds: in 12 ways, 64 are 10 % faster than transposed, 128 5 to 12 % slower

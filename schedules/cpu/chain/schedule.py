@@ -24,11 +24,13 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm.s_tir.stmt import SBlock
 
 from ....targets import CpuTarget
+from ...backend import SCALED
 from ...tir.analysis import mentions
-from ...tir.bound_loops import SPLIT
+from ...tir.bound_loops import ALIKE, SPLIT
 from ...tir.epilogue import inline_epilogue
 from ...tir.transpose_tiles import transposed_tiles
 from ..common import extent_of
+from ..injective.elementwise import schedule_scaled
 from ..predicates import with_conditions
 from .compute import ANNOTATION, RESULT, SUMS, Limits
 from .sliding import Window, slide
@@ -98,7 +100,8 @@ def schedule_chain(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     stages = _accumulations(s)
     if not stages:
         return None
-    out_name = s.get(inline_epilogue(s, stages[-1].block, keep=("plane", *(stage.name for stage in stages)))).name_hint
+    out_name = s.get(inline_epilogue(s, stages[-1].block, keep=("plane", SCALED, *(stage.name for stage in stages)))).name_hint
+    schedule_scaled(s, target)
     s = _reading_whole_vectors(s)
     stages, stored = _accumulations(s), s.get_sblock(out_name)
     planes = [block for block in s.get_child_blocks(s.get_sblock("root")) if s.get(block).name_hint.startswith("plane")]
@@ -155,7 +158,7 @@ def schedule_chain(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
         s.decompose_reduction(stored, nests[0].row)
     # 3. Products that nobody needs, or that are there already, are left out; loops over tiles are split where the answer changes.
     for nest in nests:
-        s.annotate(nest.tile, SPLIT, 1)
+        s.annotate(nest.tile, SPLIT, ALIKE)
     wanted = {s.get(stage.block).name_hint: partial(_wanted, stage=stage) for stage in stages}
     return with_conditions(slide(s, strip, windows), wanted)
 

@@ -9,11 +9,9 @@ from math import ceil, gcd
 from ....targets import CpuTarget
 from ...shapes import ConvGeometry, ConvWorkload
 from ..conv2d.cost import STORE_CYCLES, fits_registers, line_cycles
+from ..conv2d.depthwise_pixels import depthwise_pixels
 from ..conv2d.groups import divisors
 from .stage import ChainStage, layouts
-
-DEPTHWISE_PIXELS = (8, 7, 6, 5)   # accumulators: enough to hide the multiply-add's latency, few enough for registers
-FEWEST_PIXELS = 4                 # where they are too many: 128 channels, 1 x 5, measured 15 % faster than with 8 in 16 registers
 
 
 @lru_cache(maxsize=256)  # all sequences that a convolution is part of ask for it
@@ -80,18 +78,6 @@ def dense_cycles(link: ConvWorkload, stage: ChainStage, last: bool, target: CpuT
         narrow = filled // gcd(filled, lanes) - stage.vectors
     work = line_cycles(shape, stage.pixels, stage.vectors, False, target) + STORE_CYCLES * max(0, narrow) * link.output[1]
     return stage.sets * blocks * work
-
-
-def depthwise_pixels(link: ConvWorkload, target: CpuTarget) -> int:
-    """Of its register tile: those that leave the fewest idle at the end of a row.
-
-    LLVM keeps the inputs that several columns of the kernel read, and the weights of a kernel row: they need registers too.
-    """
-    width, columns = link.output[1], link.geometry.kernel[1]
-    kept = 1 if columns == 1 else columns
-    fitting = [p for p in DEPTHWISE_PIXELS if p + p * (columns > 1) + kept < target.vector_registers]
-    narrow = [FEWEST_PIXELS] if len(fitting) < len(DEPTHWISE_PIXELS) else []
-    return min(fitting + narrow, key=lambda p: ceil(width / p) * p)
 
 
 def line_of_channels(channels: int, target: CpuTarget) -> int:

@@ -14,6 +14,7 @@ ANNOTATION = "tenfold.conv2d"  # of the accumulating block: the tile, as integer
 # Of the same block: output height and width, vertical stride and dilation, and the first row of the image and the first behind it, in
 # rows of the padded image.
 LIMITS = "tenfold.conv2d.limits"
+UNFOLDED = "unfolded"  # the block that stores pixels of blocks in their places
 
 
 def pack_weights(weight: np.ndarray, groups: int, tile: Tile, lanes: int) -> np.ndarray:
@@ -92,6 +93,25 @@ def conv2d(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: Til
         n, block_of(f), y, x, f % per_group % block], name="crop")
 
 
+def block_weights(weight: np.ndarray) -> np.ndarray:
+    """The weight of a transposed convolution whose steps are as long as its kernel, as that of a pointwise one.
+
+    (F, C, KH, KW), turned by 180 degrees as `ConvGeometry.upsample` has it -> (KH * KW * F, C, 1, 1): a filter for each pixel of a block.
+    """
+    filters, channels, height, width = weight.shape
+    turned = weight[:, :, ::-1, ::-1].transpose(2, 3, 0, 1)
+    return np.ascontiguousarray(turned.reshape(height * width * filters, channels, 1, 1))
+
+
+def unfold_blocks(data: te.Tensor, kernel: tuple[int, int]) -> te.Tensor:
+    """The pixels of blocks, which lie side by side as channels, in their places: (N, H, W, KH * KW * F) -> (N, H * KH, W * KW, F)."""
+    batch, height, width, channels = (int(d) for d in data.shape)
+    rows, columns = kernel
+    filters = channels // (rows * columns)
+    return te.compute((batch, height * rows, width * columns, filters), lambda n, y, x, f: data[
+        n, y // rows, x // columns, (y % rows * columns + x % columns) * filters + f], name=UNFOLDED)
+
+
 def dense(data: te.Tensor, weight: te.Tensor, filters: int, tile: Tile) -> te.Tensor:
     """Write a fully connected layer as TE: a 1 x 1 convolution whose pixels are all leading axes of the data.
 
@@ -119,7 +139,7 @@ def dense(data: te.Tensor, weight: te.Tensor, filters: int, tile: Tile) -> te.Te
 
     def product(n: ir.Expr, b: ir.Expr, p: ir.Expr, v: ir.Expr) -> ir.Expr:
         p = tirx.min(p, count - 1) if pixels > count else p
-        return te.sum(data[tuple([*_unravel(p, lead), ci])] * weight[n, b, ky, kx, ci, v], axis=[ky, kx, ci])
+        return te.sum(data[tuple([*unravel(p, lead), ci])] * weight[n, b, ky, kx, ci, v], axis=[ky, kx, ci])
 
     acc = te.compute((1, blocks, pixels, block), product, name="dense", attrs={ANNOTATION: _describe(tile)})
     return te.compute((*lead, filters), lambda *i: acc[0, i[-1] // block, ravel(i[:-1], lead), i[-1] % block], name="crop")
@@ -137,7 +157,7 @@ def ravel(index: Sequence[ir.Expr], shape: Sequence[int]) -> ir.Expr:
     return position
 
 
-def _unravel(position: ir.Expr, shape: Sequence[int]) -> list[ir.Expr]:
+def unravel(position: ir.Expr, shape: Sequence[int]) -> list[ir.Expr]:
     """The index at a position in row-major order."""
     index: list[ir.Expr] = []
     for size in reversed(shape[1:]):

@@ -1,34 +1,41 @@
-"""Depthwise convolution, NHWC: channels are the vectors, and every input is read once from memory.
+"""Depthwise convolution, NHWC: channels are the vectors, and the image is read where it lies, without a padded copy.
 
 The loop nest made:
 
-    parallel task (image, block of channels, lines)
-        the padded lines of the task, of its channels                   stays in L1 or L2
-        line, tile of a row
+    parallel task (image, lines, block of channels)
+        vector of channels, line, tile of a row                         or: line, tile of a row, vector of channels
             kernel row
                 unrolled kernel columns x pixels, vectorised channels   accumulators in registers; loads shared between columns
             unrolled pixels, vectorised channels                        the epilogue, fused into the store
+
+Kernel rows that meet nothing but padding are left out. Tiles at the ends of a row have code of their own, without the products that meet
+padding or belong to no pixel, and so has a last vector that the channels don't fill.
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import astuple, dataclass
-from math import ceil
+from math import ceil, gcd
 
 import numpy as np
 from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
+from tvm.s_tir.stmt import SBlock
 
 from ....targets import CpuTarget
 from ...shapes import ConvGeometry, ConvWorkload
 from ...tir.analysis import find_annotated
+from ...tir.bound_loops import ALIKE, EACH, SPLIT
 from ...tir.epilogue import inline_epilogue
 from ..common import TASKS_PER_CORE
-from .compute import pad
+from ..predicates import with_conditions
+from .depthwise_pixels import depthwise_pixels
 
-ANNOTATION = "tenfold.depthwise"  # of the accumulating block: pixels, rows and vectors of its tile
-PIXELS = 6             # accumulators: enough to hide the multiply-add's latency, few enough to leave registers for inputs and weights
+ANNOTATION = "tenfold.depthwise"  # of the accumulating block: the tile, as integers
+# Of the same block: output height and width, channels, strides, dilations, rows and columns of padding before the image, its own size.
+LIMITS = "tenfold.depthwise.limits"
 MOST_NEON_PIXELS, FEWEST_NEON_PIXELS = 8, 4  # likewise on NEON, where those are best that divide the row
-L2_SHARE = 0.5         # of the L2 cache for the padded input of a task
+L2_SHARE = 0.5         # of the L2 cache for the input of a task
 
 
 @dataclass(frozen=True)
@@ -43,54 +50,83 @@ class DepthwiseTile:
         Rows of a task.
     vectors : int
         Vectors of channels of a task, a divisor of those that there are.
+    channels_outer : bool
+        A task computes all its lines for one vector of channels after the other: right where L1 holds what one of them reads for a line.
+        Otherwise all its vectors for one tile after the other.
     """
 
     pixels: int
     rows: int
     vectors: int
+    channels_outer: bool = False
 
 
-def lanes_of(channels: int, target: CpuTarget) -> int:
-    """Return how many channels a vector has: as many as it can hold, of those that divide all of them."""
-    return next(d for d in range(min(target.lanes, channels), 0, -1) if channels % d == 0)
+def vectors_of(channels: int, target: CpuTarget) -> int:
+    """Return how many vectors all channels take; the last one need not be full."""
+    return ceil(channels / target.lanes)
 
 
 def choose_depthwise(workload: ConvWorkload, target: CpuTarget) -> DepthwiseTile:
     """Return the tile with the largest tasks whose input fits in L2, and that leaves every core enough of them."""
-    pixels, lanes = _pixels(workload.output[1], target), lanes_of(workload.channels, target)
-    rows, vectors = _task(workload, pixels, lanes, target)
-    return DepthwiseTile(pixels, rows, vectors)
+    pixels = _pixels(workload, target)
+    rows, vectors = _task(workload, pixels, target)
+    return DepthwiseTile(pixels, rows, vectors, _stays_near(workload, target))
 
 
-def _pixels(width: int, target: CpuTarget) -> int:
-    """How many pixels of a row of `width` a tile has."""
+def _pixels(workload: ConvWorkload, target: CpuTarget) -> int:
+    """How many pixels of a row a tile has."""
+    width = workload.output[1]
     if not target.model.lane_operand:
-        return min(PIXELS, width)
+        return min(depthwise_pixels(workload, target), width)
     # Of NEON's registers LLVM runs out where the last tile of a row has to be cut: an A72's loop then has 10 to 76 stack accesses.
     whole = [pixels for pixels in range(MOST_NEON_PIXELS, FEWEST_NEON_PIXELS, -1) if width % pixels == 0]
     return whole[0] if whole else min(FEWEST_NEON_PIXELS, width)
 
 
-def pack_depthwise(weight: np.ndarray) -> np.ndarray:
-    """OIHW (C, 1, KH, KW) -> (KH, KW, C)."""
-    return np.ascontiguousarray(weight[:, 0].transpose(1, 2, 0))
+def pack_depthwise(weight: np.ndarray, lanes: int = 1) -> np.ndarray:
+    """OIHW (C, 1, KH, KW) -> (KH, KW, C), filled up with zeros to whole vectors."""
+    channels, _, height, width = weight.shape
+    packed = np.zeros((height, width, ceil(channels / lanes) * lanes), weight.dtype)
+    packed[..., :channels] = weight[:, 0].transpose(1, 2, 0)
+    return packed
 
 
-def depthwise(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: DepthwiseTile) -> te.Tensor:
-    """Depthwise convolution as TE: data (N, H, W, C), weight (KH, KW, C) -> (N, OH, OW, C)."""
+def depthwise(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: DepthwiseTile,
+              read: Callable[[ir.Expr], ir.Expr] | None = None) -> te.Tensor:
+    """Depthwise convolution as TE.
+
+    Parameters
+    ----------
+    data : te.Tensor
+        (N, H, W, C).
+    weight : te.Tensor
+        As `pack_depthwise` makes it.
+    geometry : ConvGeometry
+        The convolution's attributes.
+    tile : DepthwiseTile
+        What one task computes.
+    read : callable, optional
+        From an element of the data to what is multiplied. Padding counts as 0 behind it.
+
+    Returns
+    -------
+    te.Tensor
+        (N, OH, OW, C).
+    """
     batch, height, width, channels = (int(d) for d in data.shape)
-    kernel_h, kernel_w, _ = (int(d) for d in weight.shape)
-    (stride_h, stride_w), (dilation_h, dilation_w) = geometry.stride, geometry.dilation
+    kernel_h, kernel_w, padded = (int(d) for d in weight.shape)
+    (stride_h, stride_w), (dilation_h, dilation_w), (top, left, *_) = geometry.stride, geometry.dilation, geometry.padding
     out_h, out_w = geometry.output(height, width)
-    source = pad(data, geometry.padding)
     ky, kx = te.reduce_axis((0, kernel_h), "ky"), te.reduce_axis((0, kernel_w), "kx")
-    wide = ceil(out_w / tile.pixels) * tile.pixels
+    wide, high = ceil(out_w / tile.pixels) * tile.pixels, ceil(out_h / tile.rows) * tile.rows
 
     def product(n: ir.Expr, y: ir.Expr, x: ir.Expr, c: ir.Expr) -> ir.Expr:
-        x = tirx.min(x, out_w - 1) if wide > out_w else x
-        return te.sum(source[n, y * stride_h + ky * dilation_h, x * stride_w + kx * dilation_w, c] * weight[ky, kx, c], axis=[ky, kx])
+        value = data[n, y * stride_h + ky * dilation_h - top, x * stride_w + kx * dilation_w - left, c]
+        return te.sum((value if read is None else read(value)) * weight[ky, kx, c], axis=[ky, kx])
 
-    acc = te.compute((batch, out_h, wide, channels), product, name="depthwise", attrs={ANNOTATION: list(astuple(tile))})
+    limits = [out_h, out_w, channels, stride_h, stride_w, dilation_h, dilation_w, top, left, height, width]
+    acc = te.compute((batch, high, wide, padded), product, name="depthwise", attrs={
+        ANNOTATION: [int(v) for v in astuple(tile)], LIMITS: limits})
     return te.compute((batch, out_h, out_w, channels), lambda *i: acc(*i), name="crop")
 
 
@@ -100,47 +136,78 @@ def schedule_depthwise(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | Non
     conv = find_annotated(s, ANNOTATION)
     if conv is None:
         return None
-    tile = DepthwiseTile(*(int(v) for v in s.get(conv).annotations[ANNOTATION]))
-    lanes = lanes_of(int(s.get(conv).iter_vars[3].dom.extent), target)
+    pixels, rows, vectors, channels_outer = (int(v) for v in s.get(conv).annotations[ANNOTATION])
     # 1. One block after the accumulators, and its loops.
     out = inline_epilogue(s, conv)
     n, y, x, c = s.get_loops(out)
-    y_out, y_in = s.split(y, [None, tile.rows])
-    x_out, x_in = s.split(x, [None, tile.pixels])
-    c_out, c_mid, lane = s.split(c, [None, tile.vectors, lanes])
-    s.reorder(n, y_out, c_out, y_in, x_out, c_mid, x_in, lane)
-    task = s.fuse(n, y_out, c_out)
-    s.parallel(task)
+    y_out, y_in = s.split(y, [None, rows])
+    x_out, x_in = s.split(x, [None, pixels])
+    c_out, c_mid, lane = s.split(c, [None, vectors, target.lanes])
+    around = [c_mid, y_in, x_out] if channels_outer else [y_in, x_out, c_mid]
+    s.reorder(n, y_out, c_out, *around, x_in, lane)
+    s.parallel(s.fuse(n, y_out, c_out))
     s.unroll(x_in)
     s.vectorize(lane)
+    s.annotate(x_out, SPLIT, EACH)
+    if int(s.get(out).iter_vars[3].dom.extent) % target.lanes:
+        s.annotate(c_mid, SPLIT, ALIKE)
     # 2. The accumulators of one tile.
-    s.compute_at(conv, c_mid, preserve_unit_loops=True)
+    s.compute_at(conv, around[-1], preserve_unit_loops=True)
     *_, x_acc, c_acc, ky, kx = s.get_loops(conv)
     s.reorder(ky, kx, x_acc, c_acc)
     s.unroll(kx)
     s.unroll(x_acc)
     s.vectorize(c_acc)
     s.decompose_reduction(conv, ky)
-    # 3. The padded input of a task.
-    padded = next((b for b in s.get_child_blocks(s.get_sblock("root")) if s.get(b).name_hint.startswith("padded")), None)
-    if padded is not None:
-        s.compute_at(padded, task, preserve_unit_loops=True)
-        channel = s.get_loops(padded)[-1]
-        if int(s.get(channel).extent) % lanes == 0:
-            s.vectorize(s.split(channel, [None, lanes])[1])
-    return s
+    # 3. Products with padding are left out.
+    return with_conditions(s, {s.get(conv).name_hint: _on_image})
 
 
-def _task(workload: ConvWorkload, pixels: int, lanes: int, target: CpuTarget) -> tuple[int, int]:
+def _on_image(block: SBlock) -> ir.Expr | None:
+    """Whether a product is needed: its output exists, and the tap meets the image."""
+    out_h, out_w, channels, stride_h, stride_w, dilation_h, dilation_w, top, left, height, width = (
+        int(v) for v in block.annotations[LIMITS])
+    _, y, x, c, ky, kx = (v.var for v in block.iter_vars)
+    _, high, wide, padded, kernel_h, kernel_w = (int(v.dom.extent) for v in block.iter_vars)
+    row, column = y * stride_h + ky * dilation_h - top, x * stride_w + kx * dilation_w - left
+    conditions = [
+        (high > out_h, y < out_h), (wide > out_w, x < out_w), (padded > channels, c < channels),
+        (top > 0, row >= 0), (left > 0, column >= 0),
+        ((out_h - 1) * stride_h + (kernel_h - 1) * dilation_h - top >= height, row < height),
+        ((out_w - 1) * stride_w + (kernel_w - 1) * dilation_w - left >= width, column < width),
+    ]
+    needed = [condition for can_fail, condition in conditions if can_fail]
+    return tirx.all(*needed) if needed else None
+
+
+def _task(workload: ConvWorkload, pixels: int, target: CpuTarget) -> tuple[int, int]:
     """Rows, and vectors of channels, of a task."""
-    batch, (lines, width), vectors = workload.batch, workload.output, workload.channels // lanes
+    batch, (lines, width), vectors = workload.batch, workload.output, vectors_of(workload.channels, target)
     kernel, stride = workload.geometry.kernel[0], workload.geometry.stride[0]
     row = ceil(width / pixels) * pixels * stride
-    blocks = [v for v in range(vectors, 0, -1) if vectors % v == 0]
-    for block in blocks:
+    for block in blocks_of_vectors(workload.channels, target):
         for rows in range(lines, 0, -1):
-            bytes_ = 4 * ((rows - 1) * stride + kernel) * (row + kernel) * block * lanes
+            bytes_ = 4 * ((rows - 1) * stride + kernel) * (row + kernel) * block * target.lanes
             tasks = batch * ceil(lines / rows) * (vectors // block)
             if bytes_ <= L2_SHARE * target.l2_bytes and tasks >= TASKS_PER_CORE * target.cores and (rows >= kernel or rows == lines):
                 return rows, block
-    return max(1, min(lines, ceil(lines * batch / target.cores))), 1
+    return max(1, min(lines, ceil(lines * batch / target.cores))), block
+
+
+def blocks_of_vectors(channels: int, target: CpuTarget) -> list[int]:
+    """How many vectors of channels a task may have, most first. Where the last one is not full, a task has all of them."""
+    vectors = vectors_of(channels, target)
+    return [vectors] if channels % target.lanes else [v for v in range(vectors, 0, -1) if vectors % v == 0]
+
+
+def _stays_near(workload: ConvWorkload, target: CpuTarget) -> bool:
+    """Whether L1 holds what one vector of channels reads for a line, so that the next line finds it there: a cache line of each pixel.
+
+    Pixels lie so far apart that they may share few of its sets. Vectors that are not whole cache lines share lines with their neighbours.
+    """
+    cpu = target.model
+    pixel_bytes, (kernel_h, kernel_w), (_, dilation_w) = 4 * workload.channels, workload.geometry.kernel, workload.geometry.dilation
+    columns = min(workload.size[1], workload.output[1] * workload.geometry.stride[1] + (kernel_w - 1) * dilation_w)
+    sets = cpu.way_bytes // max(cpu.line_bytes, gcd(pixel_bytes, cpu.way_bytes))
+    ways = target.l1_bytes // cpu.way_bytes
+    return pixel_bytes % cpu.line_bytes == 0 and kernel_h * columns <= sets * ways

@@ -28,13 +28,15 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm.s_tir.stmt import SBlock
 
 from ....targets import CpuTarget
+from ...backend import SCALED
 from ...tir.analysis import find_annotated
-from ...tir.bound_loops import SPLIT
+from ...tir.bound_loops import ALIKE, SPLIT
 from ...tir.epilogue import inline_epilogue
 from ..common import ON_STACK, extent_of
+from ..injective.elementwise import schedule_scaled
 from ..long_sums import split_sum
 from ..predicates import Condition, with_conditions
-from .compute import ANNOTATION, LIMITS, ravel
+from .compute import ANNOTATION, LIMITS, UNFOLDED, ravel
 from .prefetch import prefetch_rows, share_of
 
 
@@ -58,15 +60,21 @@ def schedule_conv2d(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     if conv is None:
         return None
     pixels, vectors, flat, rows, weights_inner, parallel, prefetch = (int(v) for v in s.get(conv).annotations[ANNOTATION])
-    # 1. One block after the accumulators: crop, bias, activation, residual.
-    out = inline_epilogue(s, conv)
+    # 1. One block after the accumulators: crop, bias, activation, residual. Pixels of blocks are put in their places in a second nest.
+    if any(s.get(block).name_hint == UNFOLDED for block in s.get_child_blocks(s.get_sblock("root"))):
+        crop = s.get_sblock("crop")
+        if whole_blocks(s, conv, crop):
+            inline_epilogue(s, crop, keep=("padded", SCALED, s.get(conv).name_hint))
+        else:
+            s.compute_inline(crop)
+    out = inline_epilogue(s, conv, keep=("padded", SCALED))
     part = _split_sum(s, conv) if flat else None
     if whole_blocks(s, conv, out):
         # 2. Its loops: tasks, then lines, tiles, pixels, and the channels of a block as vectors. The accumulators of a tile stay
         # in registers from the first product to the epilogue.
-        order, inner = _split_output(s, out, conv, target.lanes, bool(flat), pixels, rows)
+        order, inner = split_output(s, out, conv, target.lanes, bool(flat), pixels, rows)
         *passes, pixel, vector, lane = inner
-        task, innermost = _ordered(s, order, passes, inner[len(passes):], bool(flat), bool(weights_inner))
+        task, innermost = ordered(s, order, passes, inner[len(passes):], bool(flat), bool(weights_inner))
         s.unroll(pixel)
         s.unroll(vector)
         s.vectorize(lane)
@@ -74,9 +82,9 @@ def schedule_conv2d(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     else:
         # 2. Channels that don't fill the last block: sums of whole blocks in a nest of their own, cut to size in a second one.
         sums = s.cache_write(conv, 0, ON_STACK)
-        order, inner = _split_sums(s, sums, bool(flat), pixels, rows)
+        order, inner = split_sums(s, sums, bool(flat), pixels, rows)
         *passes, pixel, channel = inner
-        task, innermost = _ordered(s, order, passes, inner[len(passes):], bool(flat), bool(weights_inner))
+        task, innermost = ordered(s, order, passes, inner[len(passes):], bool(flat), bool(weights_inner))
         s.unroll(pixel)
         vector, lane = s.split(channel, [None, target.lanes])
         s.unroll(vector)
@@ -104,6 +112,7 @@ def schedule_conv2d(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     s.decompose_reduction(conv, ky)
     # 4. What comes before.
     schedule_padding(s, target.lanes)
+    schedule_scaled(s, target)
     # 5. Products that nobody needs are left out. Each pass over the weights of a block asks for a part of those of the next block.
     limits: dict[str, Condition] = {} if flat else _limits(s, conv, passes[-1])
     if prefetch:
@@ -137,7 +146,7 @@ def _limits(s: Schedule, conv: SBlockRV, tile: LoopRV) -> dict[str, Condition]:
     *_, high, wide, _, kernel, _, _ = (int(v.dom.extent) for v in s.get(conv).iter_vars)
     height, width, stride, dilation, begin, end = (int(v) for v in s.get(conv).annotations[LIMITS])
     if wide > width:
-        s.annotate(tile, SPLIT, 1)
+        s.annotate(tile, SPLIT, ALIKE)
 
     def wanted(block: SBlock) -> ir.Expr | None:
         *_, y, x, _channel, ky, _kx, _ci = (v.var for v in block.iter_vars)
@@ -166,7 +175,7 @@ def whole_blocks(s: Schedule, conv: SBlockRV, out: SBlockRV) -> bool:
     return int(s.get(out).iter_vars[-1].dom.extent) == blocks * block
 
 
-def _split_output(s: Schedule, out: SBlockRV, conv: SBlockRV, lanes: int, flat: bool, pixels: int,
+def split_output(s: Schedule, out: SBlockRV, conv: SBlockRV, lanes: int, flat: bool, pixels: int,
                   rows: int) -> tuple[list[LoopRV], list[LoopRV]]:
     """Split the output's loops: those of tasks (image, block, lines), and those within (lines, tiles, pixels, vector, lane)."""
     blocks = int(s.get(conv).iter_vars[1].dom.extent)
@@ -195,7 +204,7 @@ def _flat_output(s: Schedule, out: SBlockRV, conv: SBlockRV) -> tuple[LoopRV, Lo
     return n, line, f
 
 
-def _ordered(s: Schedule, outer: Sequence[LoopRV], passes: Sequence[LoopRV], rest: Sequence[LoopRV], flat: bool,
+def ordered(s: Schedule, outer: Sequence[LoopRV], passes: Sequence[LoopRV], rest: Sequence[LoopRV], flat: bool,
              weights_inner: bool) -> tuple[LoopRV, LoopRV]:
     """Put loops into the order in which they run: those of tasks (image, block, lines), `passes` (lines, tiles), and those of a tile.
 
@@ -210,8 +219,8 @@ def _ordered(s: Schedule, outer: Sequence[LoopRV], passes: Sequence[LoopRV], res
     return s.fuse(n, block, line), passes[-1]
 
 
-def _split_sums(s: Schedule, sums: SBlockRV, flat: bool, pixels: int, rows: int) -> tuple[list[LoopRV], list[LoopRV]]:
-    """Split the loops of sums that have a nest of their own, as `_split_output` does; channels stay one loop."""
+def split_sums(s: Schedule, sums: SBlockRV, flat: bool, pixels: int, rows: int) -> tuple[list[LoopRV], list[LoopRV]]:
+    """Split the loops of sums that have a nest of their own, as `split_output` does; channels stay one loop."""
     n, block, *space, channel = s.get_loops(sums)
     if flat:
         line_out, *inner = s.split(space[0], [None, rows, pixels])

@@ -25,7 +25,7 @@ from .cost import (
     weight_bytes,
 )
 from .depthwise import L2_SHARE as DEPTHWISE_L2_SHARE
-from .depthwise import DepthwiseTile, lanes_of
+from .depthwise import DepthwiseTile, vectors_of
 
 
 def direct_terms(shape: ConvShape, tile: Tile, target: CpuTarget, padding: int = 0) -> dict[str, float]:
@@ -109,8 +109,9 @@ def padded_bytes(link: ConvWorkload) -> int:
 def depthwise_terms(link: ConvWorkload, tile: DepthwiseTile, target: CpuTarget) -> dict[str, float]:
     """Return the terms of a depthwise convolution."""
     cpu, (height, width), (kernel_h, kernel_w) = target.model, link.output, link.geometry.kernel
-    lanes, taps, stride = lanes_of(link.channels, target), kernel_h * kernel_w, link.geometry.stride[0]
-    blocks = link.channels // lanes // tile.vectors
+    lanes, taps, stride = target.lanes, kernel_h * kernel_w, link.geometry.stride[0]
+    vectors = vectors_of(link.channels, target)
+    blocks = vectors // tile.vectors
     tasks, tiles = link.batch * ceil(height / tile.rows) * blocks, ceil(width / tile.pixels)
     # Fewer pixels than hide the latency of a multiply-add wait for it.
     waiting = max(0.0, cpu.fma_latency - tile.pixels * 1.5 / cpu.loads_per_cycle) * taps * tiles * tile.vectors
@@ -122,7 +123,7 @@ def depthwise_terms(link: ConvWorkload, tile: DepthwiseTile, target: CpuTarget) 
     each = tile.rows * row + cpu.task_cycles + 2 * (too_large + copied) / cpu.l2_round_trip_bytes_per_cycle
     image = 4 * link.batch * link.channels * (prod(link.size) + height * width)
     macs = link.batch * height * width * link.channels * taps
-    issued = link.batch * height * tiles * tile.pixels * taps * link.channels // lanes
+    issued = link.batch * height * tiles * tile.pixels * taps * vectors
     total = ceil(tasks / target.cores) * each + cpu.launch_cycles
     return terms(
         milliseconds(total, cpu.clock_ghz), compute_ms=milliseconds(link.batch * height * row * blocks / target.cores, cpu.clock_ghz),

@@ -1,12 +1,15 @@
 """Fully connected layers of one image that follow each other, in one kernel: the threads are woken once, and meet between two layers.
 
+    [the average of a map: `averaged.py`]
     launch on all threads
         parallel groups of outputs of the first layer           as in `matvec`, bias and activation in the store
         barrier
         parallel groups of outputs of the second layer
         ...
 
-Where all layers together are not worth waking the threads for, they run on one, without barriers.
+Where all layers together are not worth waking the threads for, they run on one, without barriers. Behind an average each layer has a launch
+of its own: a network has many such kernels, and at a barrier all wait for a thread whose core another program has, while a task that nobody
+has begun is taken by another thread.
 """
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from tvm.s_tir.stmt import SBlock
 from ....targets import CpuTarget
 from ...steps import activated
 from ...tir.epilogue import inline_epilogue
+from .averaged import NAMES, schedule_average
 from .matvec import ANNOTATION, Streams, choose_streams, cycles_saved, matvec, tile_matvec
 
 
@@ -112,11 +116,12 @@ def schedule_matvec_chain(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | 
         return None
     names = {s.get(b).name_hint for b in products}
     stores = [_store(s, names, i) for i in range(len(products) - 1)]
-    stores.append(inline_epilogue(s, products[-1], keep=("vector", *names)))
+    stores.append(inline_epilogue(s, products[-1], keep=("vector", *NAMES, *names)))
     launched = [bool(int(s.get(b).annotations[ANNOTATION][1])) for b in products]
+    averaged = schedule_average(s, target)
     for product, store in zip(products, stores, strict=True):
         tile_matvec(s, product, store, target)
-    return _one_launch(s) if any(launched) else s
+    return _one_launch(s) if any(launched) and not averaged else s
 
 
 def _store(s: Schedule, products: set[str], index: int) -> SBlockRV:

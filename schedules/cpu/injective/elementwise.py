@@ -19,6 +19,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV, ScheduleError
 
 from ....targets import CpuTarget
+from ...backend import SCALED
 from ...tir.analysis import Access, Block, block_of, blocks_of
 from ...tir.tidy import tidied
 from ...tir.transpose_tiles import transposed_tiles
@@ -83,6 +84,13 @@ def schedule_spatial(s: Schedule, rv: SBlockRV, target: CpuTarget) -> None:
         # A single axis of prime length: tasks with a bounds check, vectorised by LLVM.
         outer = s.split(inner, [min(length, 4 * target.cores), None])[:1]
     parallel_outer(s, outer, block.work_cycles(target.model), target)
+
+
+def schedule_scaled(s: Schedule, target: CpuTarget) -> None:
+    """Schedule the block that scales a weight, where a function has one."""
+    for block in s.get_child_blocks(s.get_sblock("root")):
+        if s.get(block).name_hint == SCALED:
+            schedule_spatial(s, block, target)
 
 
 def schedule_untouched(s: Schedule, target: CpuTarget) -> Schedule:

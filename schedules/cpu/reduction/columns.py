@@ -8,10 +8,11 @@
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import gcd, prod
 
+from tvm import ir, tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
@@ -78,6 +79,8 @@ def schedule_columns(s: Schedule, out: SBlockRV, others: Sequence[SBlockRV], row
         Estimated cycles of all of it on one core.
     """
     lanes = min(lanes_for(block_of(s, rv), target) for rv in (*others, out))
+    while len(row_axes) > 1 and _one_axis(s, out, others, row_axes, lanes):
+        row_axes = row_axes[:-1]
     loops = s.get_loops(out)
     *outer, last = [loops[a] for a in row_axes]
     inner = [l for a, l in enumerate(loops) if a not in row_axes]
@@ -110,6 +113,39 @@ def schedule_columns(s: Schedule, out: SBlockRV, others: Sequence[SBlockRV], row
                 for loop in reduction:
                     s.unroll(loop)
             s.decompose_reduction(rv, reduction[0])
+
+
+def _one_axis(s: Schedule, out: SBlockRV, others: Sequence[SBlockRV], row_axes: Sequence[int], lanes: int) -> bool:
+    """Make one axis of the last two that number the columns, where the last one is a part of a vector.
+
+    x[k, 256, 4]    ->    x[k, 1024]
+
+    They have to lie behind one another in all that the blocks read and write.
+    """
+    found = [(rv, block_of(s, rv)) for rv in (*others, out)]
+    lengths = [found[-1][1].extents[a] for a in row_axes]
+    if lengths[-1] >= lanes or lanes % lengths[-1]:
+        return False
+    pairs = []
+    for rv, block in found:
+        axes = list(row_axes) if block.extents == found[-1][1].extents else [i for i, kind in enumerate(block.kinds) if kind == "S"]
+        if [block.extents[a] for a in axes] != lengths or axes[-1] != axes[-2] + 1 or not s.get_loops(rv):
+            return False
+        first, last = axes[-2:]
+        for access in (*block.stores, *block.loads):
+            step, within = block.stride(access, first), block.stride(access, last)
+            if step is None or within is None or step != lengths[-1] * within:
+                return False
+        pairs.append((rv, block, first))
+    for rv, block, first in pairs:
+        dtype = str(block.axes[0].ty.dtype)
+        s.transform_block_layout(rv, tirx.IndexMap.from_func(_with_one(first, lengths[-1]), ndim=len(block.axes), index_dtype=dtype))
+    return True
+
+
+def _with_one(first: int, length: int) -> Callable[..., tuple[ir.Expr, ...]]:
+    """The indices with one instead of two neighbours, of which the second is so long."""
+    return lambda *v: (*v[:first], v[first] * length + v[first + 1], *v[first + 2:])
 
 
 def _shared_axis(block: Block) -> int | None:

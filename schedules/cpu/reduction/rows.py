@@ -17,7 +17,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from ....targets import CpuTarget
 from ...tir.analysis import block_of, blocks_of
-from ...tir.bound_loops import SPLIT
+from ...tir.bound_loops import ALIKE, SPLIT
 from ...tir.split_reduction import LANES, can_split, split_into_lanes
 from ..common import extent_of, inner_loops, lanes_for, parallel_outer, vector_tile
 from ..injective.elementwise import VECTORS, merged_axes
@@ -118,4 +118,4 @@ def _vectorise_last(s: Schedule, loops: Sequence[LoopRV], lanes: int) -> None:
     elif length > lanes:
         vectors, vector = s.split(loops[-1], [None, lanes])
         s.vectorize(vector)
-        s.annotate(vectors, SPLIT, True)
+        s.annotate(vectors, SPLIT, ALIKE)

@@ -1,4 +1,4 @@
-"""Direct, grouped, transposed, dense and depthwise kernels against torch-free references, over random geometry."""
+"""Direct, grouped, transposed and dense kernels against torch-free references, over random geometry."""
 from __future__ import annotations
 
 import re
@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from tenfold.codegen.stack_buffers import PIPELINE
 from tenfold.schedules.cpu.conv2d.compute import ANNOTATION, conv2d, dense, pack_weights
 from tenfold.schedules.cpu.conv2d.cost import choose_tile
-from tenfold.schedules.cpu.conv2d.depthwise import choose_depthwise, depthwise, pack_depthwise, schedule_depthwise
 from tenfold.schedules.cpu.conv2d.schedule import schedule_conv2d
-from tenfold.schedules.shapes import ConvGeometry, ConvShape, ConvWorkload
+from tenfold.schedules.shapes import ConvGeometry, ConvShape
 from tenfold.schedules.tir.analysis import find_annotated
 from tenfold.schedules.tir.bound_loops import BoundLoops, lower_blocks
 from tenfold.targets import resolve
@@ -139,24 +138,6 @@ def test_dense(lead, channels, filters):
     out = with_epilogue(dense(data, weights, filters, tile), biases)
     schedule = schedule_conv2d(te.create_prim_func([data, weights, biases, out]), HOST)
     expected = np.maximum(x @ weight.T + bias, 0)
-    np.testing.assert_allclose(run(schedule, [x, packed, bias], expected.shape), expected, rtol=1e-4, atol=1e-4)
-
-
-@given(batch=st.integers(1, 2), channels=st.sampled_from([1, 3, 8, 17, 24, 64]), size=st.tuples(st.integers(5, 20), st.integers(5, 20)),
-       kernel=st.tuples(st.sampled_from([1, 3, 5]), st.sampled_from([1, 3, 5])), stride=st.tuples(st.integers(1, 2), st.integers(1, 2)),
-       padding=st.tuples(*[st.integers(0, 2)] * 4), seed=st.integers(0, 99))
-@settings(deadline=None, max_examples=25, derandomize=True)
-def test_depthwise(batch, channels, size, kernel, stride, padding, seed):
-    rng = np.random.default_rng(seed)
-    geometry = ConvGeometry(channels, kernel, stride, padding, (1, 1), channels)
-    x = rng.standard_normal((batch, *size, channels), "float32")
-    weight = rng.standard_normal((channels, 1, *kernel), "float32")
-    bias, packed = rng.standard_normal(channels, "float32"), pack_depthwise(weight)
-    data, weights, biases = (te.placeholder(a.shape, name=n) for a, n in ((x, "x"), (packed, "w"), (bias, "b")))
-    tile = choose_depthwise(ConvWorkload(geometry, size, channels, batch), HOST)
-    out = with_epilogue(depthwise(data, weights, geometry, tile), biases)
-    schedule = schedule_depthwise(te.create_prim_func([data, weights, biases, out]), HOST)
-    expected = np.maximum(reference(x, weight, geometry) + bias, 0)
     np.testing.assert_allclose(run(schedule, [x, packed, bias], expected.shape), expected, rtol=1e-4, atol=1e-4)
 
 

@@ -69,9 +69,11 @@ CONSTANT_DECIDES = {
     "chain.cost.WEIGHTS_SHARE": ("neon", "chain 256-384 12 3x3 spatial_svd 152"),
     "chain.partition.IMAGE_SHARE": ("skylake-avx512", "chain 128-128 112 3x3 tucker2 64,64"),
     "chain.partition.MOST_LINES_OF_A_SET": ("zen3", "chain 64-64 224 3x3 spatial_svd 32"),
-    "chain.stage_options.FEWEST_PIXELS": ("zen3", "chain flattened 16"),
+    "conv2d.depthwise_pixels.FEWEST_PIXELS": ("zen3", "chain flattened 16"),
 }
-MODULES = ("conv2d.cost", "conv2d.groups", "winograd.cost", "chain.cost", "chain.partition", "chain.stage_options")
+MODULES = (
+    "conv2d.cost", "conv2d.groups", "conv2d.depthwise_pixels", "winograd.cost", "chain.cost", "chain.partition", "chain.stage_options",
+)
 NO_CHOICES = {  # they bound what is compared or how exact a kernel is; their own tests say so
     "chain.partition.MOST_WAYS", "winograd.cost.ERROR_OFFSET", "winograd.cost.MOST_ERROR",
 }

@@ -1,6 +1,8 @@
 """Softmax and normalisation over any axes against NumPy in double precision; and the loops that were promised."""
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import scipy.special
@@ -54,6 +56,15 @@ def test_layer_norm(length):
     np.testing.assert_allclose(result, normalised(x, -1) * scale + shift, rtol=1e-5, atol=1e-5)
 
 
+@few
+@given(st.tuples(st.integers(1, 20), st.integers(1, 12), st.integers(1, 12), st.sampled_from([1, 2, 4, 16])), st.integers(0, 2))
+def test_layer_norm_over_an_axis_before_the_last_ones(shape, axis):
+    x, scale, shift = 3 * noise(*shape), noise(shape[axis], seed=1), noise(shape[axis], seed=2)
+    result = run(lambda x, g, b: op.nn.layer_norm(x, g, b, [axis], ROOT), x, scale, shift)
+    form = [-1 if a == axis else 1 for a in range(4)]
+    np.testing.assert_allclose(result, normalised(x, axis) * scale.reshape(form) + shift.reshape(form), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("shape, channel", [((2, 20, 9, 9), 1), ((2, 9, 9, 24), 3), ((1, 112, 112, 8), 3), ((1, 4, 64, 64), 1)])
 def test_instance_norm(shape, channel):
     x, scale, shift = noise(*shape), noise(shape[channel], seed=1), noise(shape[channel], seed=2)
@@ -87,6 +98,14 @@ def test_channels_are_the_vectors_of_a_softmax_over_rows():
     mod = scheduled(fused(lambda x: op.nn.softmax(x, 1), [(1, 64, 56, 56)]))
     assert kernel(mod).count("T.parallel") == 1
     assert not any(name.endswith(("_lanes", "_tasks")) for name in blocks(mod))
+
+
+def test_few_columns_behind_one_another_fill_vectors():
+    """The attention of MobileViT normalises 144 channels that lie before 256 x 4 pixels."""
+    norm = lambda x, g, b: op.nn.layer_norm(x, g, b, [0])  # noqa: E731
+    mod = scheduled(fused(norm, [(144, 256, 4), (144,), (144,)]))
+    assert kernel(mod).count("T.parallel") == 1
+    assert min(int(length) for length in re.findall(r"T.vectorized\((?:T.int64\()?(\d+)", kernel(mod))) >= HOST.lanes
 
 
 def test_one_long_row_is_shared_by_all_cores():

@@ -30,6 +30,7 @@ CONVOLUTIONS = {
     "dilated": ConvWorkload(ConvGeometry(16, (3, 3), padding=(2, 2, 2, 2), dilation=(2, 2)), (8, 9), 8, 1),
     "grouped": ConvWorkload(ConvGeometry(24, (3, 3), padding=(1, 1, 1, 1), groups=4), (8, 8), 16, 1),
     "depthwise": ConvWorkload(ConvGeometry(40, (3, 3), padding=(1, 1, 1, 1), groups=40), (9, 14), 40, 1),
+    "blocks": ConvWorkload(ConvGeometry(10, (2, 3), padding=(1, 2, 1, 2), upsample=(2, 3)), (5, 6), 7, 2),
     "whole image": ConvWorkload(ConvGeometry(30, (4, 4)), (4, 4), 12, 1),
 }
 LAYERS = {

@@ -7,7 +7,7 @@ import tvm
 import tvm_ffi
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tenfold.schedules.tir.bound_loops import bound_loops
+from tenfold.schedules.tir.bound_loops import ALIKE, EACH, SPLIT, BoundLoops, bound_loops
 from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
@@ -133,3 +133,43 @@ def test_what_is_left_alone(kind):
     after = bound_loops(main)
     tvm.ir.assert_structural_equal(after, main)
     np.testing.assert_array_equal(run(after, (ROWS,), (ROWS,)), [1, 2, 3, 4, 5] + [0] * 7)
+
+
+def vectors(channels, lanes):
+    """y[c] = 2 x[c] in vectors, the last of which the channels need not fill."""
+    count = -(-channels // lanes)
+
+    @T.prim_func(s_tir=True)
+    def main(x: T.Buffer((channels,), "float32"), y: T.Buffer((channels,), "float32")):
+        for v in T.serial(count, annotations={SPLIT: ALIKE}):
+            for lane in T.vectorized(lanes):
+                if v * lanes + lane < channels:
+                    y[v * lanes + lane] = x[v * lanes + lane] * T.float32(2)
+
+    return main
+
+
+@pytest.mark.parametrize(("channels", "lengths"), [(40, {16, 8}), (48, {16}), (23, {16, 7}), (5, {5})])
+def test_a_vector_that_is_not_full_is_a_shorter_one(channels, lengths):
+    after = BoundLoops()(tvm.IRModule({"main": vectors(channels, 16)}))["main"]
+    assert not all_of(tirx.IfThenElse, after)
+    assert {int(loop.extent) for loop in all_of(tirx.For, after) if loop.kind == tirx.ForKind.VECTORIZED} == lengths
+    np.testing.assert_array_equal(run(after, (channels,), (channels,)), 2 * np.arange(1, channels + 1))
+
+
+@pytest.mark.parametrize("how", [ALIKE, EACH])
+def test_each_value_at_the_ends_can_stand_by_itself(how):
+    """The sum of five neighbours: of the first two and the last two, some lie outside."""
+
+    @T.prim_func(s_tir=True)
+    def main(x: T.Buffer((ROWS,), "float32"), y: T.Buffer((ROWS,), "float32")):
+        for i in T.serial(ROWS, annotations={SPLIT: how}):
+            for k in T.unroll(5):
+                if 2 <= i + k and i + k < ROWS + 2:
+                    y[i] = y[i] + x[i + k - 2]
+
+    after = BoundLoops()(tvm.IRModule({"main": main}))["main"]
+    sums = np.convolve(np.arange(1, ROWS + 1), np.ones(5), "same")
+    np.testing.assert_array_equal(run(after, (ROWS,), (ROWS,)), sums)
+    serial = [int(loop.extent) for loop in all_of(tirx.For, after) if loop.kind == tirx.ForKind.SERIAL]
+    assert serial == ([2, ROWS - 4, 2] if how == ALIKE else [ROWS - 4])

@@ -1,0 +1,33 @@
+"""The instructions that a CPU has for products of bytes, and what the model of the machine makes of them."""
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ....targets import CpuTarget
+from ...tir.dot_products import DEPTH, Dot
+
+DOT = "vpdpbusd"
+WIDENED = "vpmaddwd"
+
+
+def dot_of(target: CpuTarget) -> Dot | None:
+    """Return the instructions of a target: those of AVX-512 VNNI and AVX-VNNI, or else of AVX2 on 16 bits; None for other CPUs."""
+    flags, bits = set(target.features), target.vector_bits
+    if bits < 256 or target.instruction_set != "x86_64":
+        return None
+    return Dot(DOT if ("avx512_vnni" if bits == 512 else "avx_vnni") in flags else WIDENED, bits)
+
+
+def as_float32(target: CpuTarget, dot: Dot) -> CpuTarget:
+    """Return the target with the figures by which a step of four channels costs what one channel of float32 costs.
+
+    Four channels of bytes are as large as one of float32, and a vector of their weights is as large as one of float32. What differs are the
+    registers: a broadcast needs one, since the operand that instructions read from memory is that of the weights.
+    """
+    model = replace(target.model, memory_operand=False, fma_per_cycle=target.model.fma_per_cycle / dot.per_step)
+    return replace(target, model=model, vector_registers=target.vector_registers - dot.spare)
+
+
+def depth(channels: int) -> int:
+    """Steps for so many channels."""
+    return -(-channels // DEPTH)
