@@ -1,7 +1,7 @@
 """Fully connected layers of one image that follow each other, with only element-wise steps between them, become one kernel.
 
-Convolutions of an image of one pixel are such layers, too. What the first layer reads may be the average of a map that others read as well:
-then the kernel takes the map, and squeeze and excitation has one kernel up to its gate.
+What the first layer reads may be the average of a map that others read as well: then the kernel takes the map. Layers behind it may be
+convolutions of the one pixel. So squeeze and excitation has one kernel up to its gate.
 
     mean -> conv2d -> relu -> conv2d -> sigmoid    ->    matvec_chain -> sigmoid
 """
@@ -108,9 +108,13 @@ def kernel_of(run: list[DenseMember], backend: Backend) -> Kernel | None:
 
 
 def find_dense_runs(main: relax.Function) -> list[list[DenseMember]]:
-    """Find runs of two and more fully connected layers of one row, in which each is the only reader of the one before."""
+    """Find runs of two and more fully connected layers of one row, in which each is the only reader of the one before.
+
+    Those with convolutions begin with an average; elsewhere a convolution of one pixel has a kernel of its own.
+    """
     uses = count_uses(main)
     averages: dict[relax.Var, Averaged] = {}
+    convolved: set[relax.Var] = set()
     runs: list[list[DenseMember]] = []
     open_runs: dict[relax.Var, list[DenseMember]] = {}  # by the variable that a run's next layer or step has to read
     for binding in (b for block in main.body.blocks for b in block.bindings):
@@ -127,6 +131,8 @@ def find_dense_runs(main: relax.Function) -> list[list[DenseMember]]:
                 runs.append(run)
                 averaged = averages.get(source) if uses[source] == 1 else None
             run.append(DenseMember(binding.var, source, weight, workload, averaged))
+            if call.op.name == "relax.nn.conv2d":
+                convolved.add(binding.var)
         elif run is not None and (step := step_of(call, len(run[-1].weight))) is not None:
             run[-1].steps.append(step)
             run[-1].between.append(binding.var)
@@ -136,7 +142,7 @@ def find_dense_runs(main: relax.Function) -> list[list[DenseMember]]:
         else:
             continue
         open_runs[binding.var] = run
-    return [run for run in runs if len(run) > 1]
+    return [run for run in runs if len(run) > 1 and (run[0].averaged is not None or not any(layer.var in convolved for layer in run))]
 
 
 def _matrix(call: ir.Call) -> np.ndarray | None:
