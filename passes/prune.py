@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import onnx
 from onnxscript import ir
 
+from ..frontends.onnx.normalize import infer_shapes
 from ..support.errors import Refusal
 from .simplify.channel_region import Region, region_of
 from .simplify.dead_channels import BLOCK, may_change
@@ -51,8 +52,10 @@ def prunable(model: onnx.ModelProto) -> dict[str, Readers | Refusal]:
 
 
 def without_pruned(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph without the channels that are zero."""
-    return simplify_onnx(model, chosen(only=("dead_channels",)))[0]
+    """The graph without the channels that are zero. Values between the stages of chains, which have no shapes yet, get them."""
+    graph_model = ir.serde.deserialize_model(model)
+    infer_shapes(graph_model)
+    return simplify_onnx(ir.serde.serialize_model(graph_model), chosen(only=("dead_channels",)))[0]
 
 
 def block(filters: int) -> int:

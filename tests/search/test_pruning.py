@@ -49,6 +49,18 @@ def test_the_channels_vanish_and_the_network_computes_the_same(work, correction)
     assert shapes == sorted([(KEPT, 4, 3, 3), (KEPT, KEPT, 3, 3), (6, KEPT * 16)])
 
 
+def test_channels_vanish_from_a_chain_behind_the_layer(work):
+    network = load(work / "net.onnx")
+    rewriter = NetworkRewriter.correcting(network, Data.of(work / "d.npz"))
+    plan = Plan(network.sha256, "host", {"conv1": Choice("prune", (KEPT,)), "conv2": Choice("channel_svd", (8,))}, correction="response")
+    chains = rewriter.chains(plan)
+    small, x = rewriter.emitted(plan, chains), images(20, seed=5)
+    masked = tenfold.passes.factorize_onnx.factorize_onnx(network.onnx, chains)
+    np.testing.assert_allclose(answers(small, x), answers(masked, x), atol=1e-4)
+    shapes = sorted(tuple(tensor.dims) for tensor in small.graph.initializer if len(tensor.dims) == 4)
+    assert shapes == sorted([(KEPT, 4, 3, 3), (8, KEPT, 3, 3), (32, 8, 1, 1)])
+
+
 def test_filters_that_vary_least_behind_the_layer_go(work):
     network = load(work / "net.onnx")
     rewriter = NetworkRewriter.correcting(network, data := Data.of(work / "d.npz"))
