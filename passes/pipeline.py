@@ -27,13 +27,13 @@ from .channels_last import ChannelsLast
 from .fold_permutations import FoldPermutations
 from .fuse_chains import FuseChains
 from .fuse_dense import FuseDense
+from .int8.byte_layers import ByteLayers
+from .int8.readers import JoinReaders
+from .int8.stay_in_bytes import StayInBytes
 from .legalize import legalize
 from .local_response_norm import local_response_norm
 from .mark_concat import MarkConcat
 from .place_parts import PlaceParts
-from .quantized.byte_layers import ByteLayers
-from .quantized.readers import JoinReaders
-from .quantized.stay_in_bytes import StayInBytes
 from .resize import Resize
 from .silu import JoinSilu
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import tvm
+from tenfold.passes.int8.arithmetic import quantize_by_product
+from tenfold.passes.int8.quantization import Quantization
 from tenfold.passes.legalize import legalize
-from tenfold.passes.quantized.arithmetic import quantize_by_product
-from tenfold.passes.quantized.quantization import Quantization
 from tenfold.schedules.backend import backend_of
 from tenfold.targets import resolve
 from tvm import ir, relax

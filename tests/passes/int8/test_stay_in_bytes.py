@@ -6,10 +6,10 @@ from collections.abc import Callable
 import pytest
 import tvm
 from host_model import named
-from tenfold.passes.quantized.byte_layers import ByteLayers
-from tenfold.passes.quantized.quantization import Quantization
-from tenfold.passes.quantized.readers import JoinReaders
-from tenfold.passes.quantized.stay_in_bytes import StayInBytes
+from tenfold.passes.int8.byte_layers import ByteLayers
+from tenfold.passes.int8.quantization import Quantization
+from tenfold.passes.int8.readers import JoinReaders
+from tenfold.passes.int8.stay_in_bytes import StayInBytes
 from tenfold.schedules.backend import backend_of
 from tvm import ir, relax
 

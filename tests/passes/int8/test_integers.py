@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from tenfold.passes.quantized.integers import as_integers
+from tenfold.passes.int8.integers import as_integers
 
 
 @given(integers=arrays.arrays(np.int8, st.tuples(st.integers(1, 6), st.integers(1, 90))), seed=st.integers(0, 99))
