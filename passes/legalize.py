@@ -19,7 +19,7 @@ from tvm import ir, relax
 
 from ..schedules.backend import Backend, Kernel, LayerConstants
 from ..schedules.shapes import ConvGeometry, ConvWorkload, DenseWorkload
-from .quantized.arithmetic import dequantize
+from .int8.arithmetic import dequantize
 
 FUSABLE_PATTERN = {"op_pattern": 4}  # kOutEWiseFusable: element-wise consumers join the kernel
 
