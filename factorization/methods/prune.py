@@ -51,6 +51,6 @@ class Prune(FactoredMethod):
 
 def kept_filters(weight: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """The weight with zeros in the place of all filters but these."""
-    result = np.zeros_like(weight)
+    result = np.zeros(weight.shape, weight.dtype)  # C-contiguous, whatever the weight is
     result[kept] = weight[kept]
     return result
