@@ -15,10 +15,11 @@ from ..method import FactoredMethod, Shapes, parts, scaled
 from ..metrics import Metric
 
 NAME = "prune"
+FEWEST = 3  # filters, so that there is a choice
 
 
 class Prune(FactoredMethod):
-    """K of F filters are kept, up to F - 1 or, of a single one, 1. What that saves is in other layers too."""
+    """K of F filters are kept, up to F - 1. What that saves is in other layers too."""
 
     name = NAME
     kind = "conv2d"
@@ -28,6 +29,10 @@ class Prune(FactoredMethod):
 
     def max_ranks(self, layer: Layer) -> tuple[int, ...]:
         return (max(layer.out_channels - 1, 1),)
+
+    def _refuse(self, layer: Layer) -> str | None:
+        few = layer.out_channels < FEWEST
+        return f"too few filters to prune: {layer.out_channels}" if few else None
 
     def _ranks_keeping(self, weight: np.ndarray, layer: Layer, energy: float) -> Refusal:
         return Refusal("pruning is for a budget: what it saves is in the layers behind too")

@@ -106,7 +106,7 @@ def layers(draw, method: str) -> Layer:
     kernels = [(3, 3), (5, 3), (1, 4), (2, 1), (3, 2)] + [(1, 1)] * (method == "channel_svd")
     y, x = draw(st.sampled_from(kernels))
     return conv_layer(
-        number(2, 7),
+        number(3 if method == "prune" else 2, 7),
         number(2, 6),
         y,
         x,

@@ -12,6 +12,7 @@ from tenfold.factorization import METHODS, FactorChain, Layer, Refusal
 SEEDS = st.integers(0, 2**32 - 1)
 each_method = pytest.mark.parametrize("name", METHODS)
 each_exact_method = pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.exact])
+each_saving_method = pytest.mark.parametrize("name", [name for name in METHODS if name != "prune"])  # by itself, without its readers
 each_spectral_method = pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.spectral])
 
 
@@ -101,6 +102,7 @@ def test_macs_and_params_are_the_formula_and_the_factors(name, data, seed, part)
         "cp": lambda: (h * w * k * c + k * passed + oh * ow * f * k, k * (c + lines + f)),
         "flattened": lambda: (h * w * k * c + k * passed + oh * ow * f * (k + lines), k * (c + lines) + f * (k + lines)),
         "flattened_vhl": lambda: (h * w * c * (lines + k) + k * passed + oh * ow * f * k, c * (lines + k) + k * (lines + f)),
+        "prune": lambda: (oh * ow * f * c * y * x, f * c * y * x),  # until zeros are taken out
         "decoupled": lambda: (oh * ow * c * k * (y * x + f), c * k * (y * x + f)),
         "decoupled_pointwise_first": lambda: (h * w * c * f * k + oh * ow * f * k * y * x, f * k * (c + y * x)),
     }[name]()
@@ -174,7 +176,7 @@ def test_a_zero_weight_is_factored(name):
     layer = Layer("fc", "dense", (4, 5)) if method.kind == "dense" else conv_layer(4, 5, 3, 3)
     weight = np.zeros(layer.weight_shape, np.float32)
     cheapest = tuple(1 for _ in method.max_ranks(layer)) if method.spectral else method.ladder(layer)[0]
-    assert method.ranks_for_energy(weight, layer, 0.9) == cheapest
+    assert name == "prune" or method.ranks_for_energy(weight, layer, 0.9) == cheapest
     for part in (0, 1):
         chain = method.factorize(weight, layer, sub_ranks(name, layer, part))
         assert not chain.reconstruct().any() and chain.relative_error(weight) == 0
@@ -188,7 +190,7 @@ def test_a_ladder_leads_from_few_macs_to_many(name, data, multiple, steps):
     ladder = method.ladder(layer, multiple, steps)
     costs = [method.macs(layer, ranks) for ranks in ladder]
     assert ladder and costs == sorted(costs) and len(set(ladder)) == len(ladder)
-    assert len(ladder) == 1 or costs[-1] < layer.macs
+    assert len(ladder) == 1 or costs[-1] < layer.macs or name == "prune"
     for ranks in ladder:
         assert method.checked_ranks(layer, ranks) == ranks
         for up in (True, False):
@@ -197,7 +199,12 @@ def test_a_ladder_leads_from_few_macs_to_many(name, data, multiple, steps):
             assert all(a >= b if up else a <= b for a, b in zip(rounded, ranks, strict=True))
 
 
-@each_method
+def test_pruning_is_for_budgets():
+    refused = METHODS["prune"].ranks_for_energy(np.ones((8, 4, 3, 3), np.float32), conv_layer(8, 4, 3, 3), 0.9)
+    assert isinstance(refused, Refusal) and "budget" in refused.reason
+
+
+@each_saving_method
 @PROPERTY
 @given(data=st.data(), seed=SEEDS, energy=st.floats(0.05, 1))
 def test_the_energy_is_kept_or_refused(name, data, seed, energy):
@@ -241,6 +248,7 @@ def test_the_energy_is_kept_or_refused(name, data, seed, energy):
         ("biclustering_outer", conv_layer(1, 8, 3, 3), "too few channels to cluster: 8 in, 1 out"),
         ("biclustering_svd", conv_layer(8, 4, 1, 1), "1 x 1 kernel: its blocks are matrices, channel_svd applies"),
         ("biclustering_outer", conv_layer(8, 1, 3, 3, groups=8), "depthwise: nothing to factor"),
+        ("prune", conv_layer(2, 4, 3, 3), "too few filters to prune: 2"),
         ("svd", Layer("fc", "dense", (1, 8)), "a weight of 1 x 8 is of rank 1 already: svd has nothing to factor"),
     ],
 )
