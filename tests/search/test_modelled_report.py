@@ -14,7 +14,7 @@ def done(modelled: str | None) -> Any:
     facts = {"labels": True, "measure": ACCURACY, "predicted_ms": 1.1, "images": {"held_out": 100}}
     found = SimpleNamespace(verdict=verdict, expected=None, modelled=modelled, **facts)
     before, after = (SimpleNamespace(macs=macs, ms=ms, bytes=1000, accuracy=0.9) for macs, ms in ((200, 2.0), (100, 1.0)))
-    return SimpleNamespace(search=found, before=before, after=after)
+    return SimpleNamespace(search=found, before=before, after=after, finetuning=None)
 
 
 @pytest.mark.parametrize("modelled, said", [(None, "2.00 -> 1.00 ms (2.0"), ("by llvm-mca", "2.00 -> 1.00 modelled ms (2.0")])
