@@ -1,13 +1,14 @@
 """Runs of convolutions in a channels-last graph, with the operators between and behind them that can be part of their kernel."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from tvm import ir, relax
 
 from ..schedules.backend import EpilogueStep, LayerConstants
-from ..schedules.operators import HARD_SWISH, has_operand, is_step
+from ..schedules.operators import DEAR, HARD_SWISH, READ_TWICE, has_operand, is_step
 from ..schedules.shapes import ConvGeometry, ConvWorkload
 from .epilogues import bound
 from .fold_permutations import order_of
@@ -128,7 +129,7 @@ def find_runs(main: relax.Function) -> list[list[ConvolutionMember]]:
             run.append(ConvolutionMember(binding.var, source, geometry, None, averages=True))
             continue
         elif swish is not None:
-            if run is not None and gather is None:
+            if run is not None and gather is None and fits_behind(run[-1].steps, HARD_SWISH):
                 run[-1].steps.append(EpilogueStep(HARD_SWISH))
                 run[-1].between.extend([*swish.inner, swish.result])
                 open_runs[swish.result] = run
@@ -137,7 +138,8 @@ def find_runs(main: relax.Function) -> list[list[ConvolutionMember]]:
             gathers[binding.var] = value
             if run is None or gather is not None:
                 continue
-        elif run is not None and gather is None and (step := step_of(value, run[-1].geometry.filters)) is not None:
+        elif run is not None and gather is None and (step := step_of(value, run[-1].geometry.filters)) is not None \
+                and fits_behind(run[-1].steps, step.name):
             run[-1].steps.append(step)
             run[-1].between.append(binding.var)
         elif (product := _gate(value)) is not None:
@@ -152,6 +154,11 @@ def find_runs(main: relax.Function) -> list[list[ConvolutionMember]]:
             continue
         open_runs[binding.var] = run
     return runs
+
+
+def fits_behind(steps: Sequence[EpilogueStep], name: str) -> bool:
+    """Whether a step can stand behind others in one expression: what reads its value twice has no exponential computed twice."""
+    return name not in READ_TWICE or not any(step.name in DEAR for step in steps)
 
 
 def gate_pays(gate: Gate | None, member: ConvolutionMember) -> bool:

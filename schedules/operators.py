@@ -54,6 +54,8 @@ _STEPS: dict[str, Callable[..., Any]] = {
     "hard_swish": _hard_swish,
 }
 HARD_SWISH = "relax.hard_swish"  # no operator of Relax, but of several (`passes.hard_swish`)
+READ_TWICE = frozenset({"relax.nn.silu", HARD_SWISH})  # steps that read the value before them twice
+DEAR = READ_TWICE | {"relax.sigmoid", "relax.tanh"}    # what no such step is behind: it would be computed twice
 _ONE = """
     abs acos acosh asin asinh astype atan atanh bitwise_not ceil clip cos cosh erf exp floor full_like hard_swish isfinite isinf isnan
     log logical_not negative nn.gelu nn.gelu_tanh nn.leakyrelu nn.relu nn.selu nn.silu nn.softplus ones_like round rsqrt sigmoid sign
