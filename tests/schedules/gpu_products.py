@@ -44,15 +44,7 @@ class Product:
 
     def expected(self, round_data=np.array, round_weight=np.array) -> np.ndarray:
         """ONNX Runtime's result, of operands that are rounded before."""
-        return np.maximum(convolved(round_data(self.data), round_weight(self.weight), self.convolution.geometry) + self.bias, 0)
-
-
-def convolved(data: np.ndarray, weight: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
-    """ONNX Runtime's convolution of an image that is upsampled before, where the geometry says so."""
-    (up_h, up_w), (batch, height, width, channels) = geometry.upsample, data.shape
-    spread = np.zeros((batch, (height - 1) * up_h + 1, (width - 1) * up_w + 1, channels), np.float32)
-    spread[:, ::up_h, ::up_w] = data
-    return reference(spread, weight, geometry)
+        return np.maximum(reference(round_data(self.data), round_weight(self.weight), self.convolution.geometry) + self.bias, 0)
 
 
 def product(convolution: ConvWorkload, tile: Tile, target: GpuTarget, tensorize: bool = True, relu: bool = True) -> Product:
