@@ -48,5 +48,8 @@ def installed(wheel, tmp_path_factory):
         command = [folder / "bin" / "python", "-m", "pip", "install", "-q", "--no-deps", "--no-index", wheel]
         subprocess.run([*map(str, command)], check=True)
         (site / "others.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+        for script in (folder / "bin").iterdir():  # they name the folder, which has another name when it is complete
+            if not script.is_symlink():
+                script.write_bytes(script.read_bytes().replace(os.fsencode(folder), os.fsencode(folder.with_suffix(""))))
 
     return made_once(tmp_path_factory, "venv", make)
