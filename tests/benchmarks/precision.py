@@ -100,7 +100,7 @@ def _layer(operator: str, weight: tuple[int, ...], data: list[int], options: dic
 
 def table(result: dict[str, Any]) -> Table:
     """One line for each shape: our int8 against a rival's and against our float32."""
-    names = engines(result)
+    names = [name for name in engines(result) if any(name in row["models"]["int8"]["ms"] for row in measured(result))]
     headings = ["", "MACs", *(f"{TITLES[name]} int8, ms" for name in names), f"{TITLES[OURS]} float32, ms", "against best rival"]
     headings += ["against our float32", "kernels alone", "GMAC/s, kernels alone"]
     rows = []

@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import geometric_mean, median
 from typing import Any
 
+import precision
 from arm.tables import sections as arm_sections
 from cuda.tables import sections as cuda_sections
 from papers.tables import sections as paper_sections
@@ -232,6 +233,12 @@ def whole_sections(folder: Path) -> dict[str, str]:
     return {content["suite"]: section(content) for content in map(read, sorted(folder.glob("*.json")))}
 
 
+def precision_section(content: dict[str, Any]) -> str:
+    """Layers on bytes."""
+    machine = f"{content['machine']['cpu']}, {content['machine']['vector_bits']}-bit vectors, {content['threads']} threads"
+    return f"{markdown(precision.table(content))}\n{machine}; {precision.mean(content)}.\n"
+
+
 def house_pages() -> dict[Path, dict[str, str]]:
     """The sections of the pages that show this repository's results."""
     searches = {name: search_section(json.loads(path.read_text(encoding="utf-8"))) for name, path in SEARCHES.items()}
@@ -241,6 +248,7 @@ def house_pages() -> dict[Path, dict[str, str]]:
             ROOT / "docs" / "training.md": paper_sections(RESULTS / "training", markdown),
             ROOT / "docs" / "tuning.md": tuning_sections(RESULTS / "tuning", read, markdown),
             ROOT / "docs" / "quantization.md": quantized_sections(RESULTS / "quantized", read, markdown),
+            ROOT / "docs" / "int8.md": {"precision": precision_section(read(RESULTS / "quantized" / "precision.json"))},
             ROOT / "docs" / "cuda.md": cuda_sections(RESULTS / "cuda", read, markdown)}
 
 
