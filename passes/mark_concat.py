@@ -11,7 +11,7 @@ import tvm
 from tvm import ir, relax, tirx, topi
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from ..schedules.tir.module_pass import ModulePass
+from ..schedules.tir.module_pass import ModulePass, with_main
 from .channels_last_rules import ints
 
 PLACED, SPLITS = "tenfold.concatenates", "tenfold.splits"  # attributes of the kernels
@@ -27,10 +27,7 @@ class MarkConcat(ModulePass):
 
     def transform_module(self, mod: tvm.IRModule, context: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite `main`; the other functions stay."""
-        rewriter = _Rewriter(mod)
-        main = rewriter.visit_expr(mod["main"])
-        rewriter.builder_.update_func(mod.get_global_var("main"), main)
-        return relax.transform.DeadCodeElimination()(rewriter.builder_.get())
+        return with_main(mod, _Rewriter(mod))
 
 
 @mutator

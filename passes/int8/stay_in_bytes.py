@@ -14,7 +14,7 @@ import tvm
 from tvm import ir, relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from ...schedules.tir.module_pass import ModulePass
+from ...schedules.tir.module_pass import ModulePass, with_main
 from .quantization import Quantization, is_call
 
 # Of one tensor: each result is one of its values. A window of a pool that lies on padding alone gives the smallest value, in bytes too.
@@ -28,10 +28,7 @@ class StayInBytes(ModulePass):
 
     def transform_module(self, mod: tvm.IRModule, context: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite `main`, and drop what nothing reads any more."""
-        rewriter = _Rewriter(mod)
-        main = rewriter.visit_expr(mod["main"])
-        rewriter.builder_.update_func(mod.get_global_var("main"), main)
-        return relax.transform.DeadCodeElimination()(rewriter.builder_.get())
+        return with_main(mod, _Rewriter(mod))
 
 
 @dataclass(frozen=True)

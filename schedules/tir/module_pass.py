@@ -4,6 +4,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import tvm
+from tvm import relax
+from tvm.relax.expr_functor import PyExprMutator
 
 
 class ModulePass(ABC):
@@ -24,3 +26,10 @@ class ModulePass(ABC):
     def __call__(self, mod: tvm.IRModule) -> tvm.IRModule:
         """Rewrite a module under TVM's present settings. The decorated class has TVM's own method in the place of this one."""
         return self.transform_module(mod, tvm.transform.PassContext.current())
+
+
+def with_main(mod: tvm.IRModule, rewriter: PyExprMutator) -> tvm.IRModule:
+    """Return a module whose `main` a mutator has rewritten, without what nothing reads any more; the other functions stay."""
+    main = rewriter.visit_expr(mod["main"])
+    rewriter.builder_.update_func(mod.get_global_var("main"), main)
+    return relax.transform.DeadCodeElimination()(rewriter.builder_.get())

@@ -1,6 +1,7 @@
 """The kernels of layers of bytes: a convolution or a fully connected layer whose sums are exact; which tile, and its knobs."""
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -33,9 +34,9 @@ class ByteKernel(Kernel):
     tile: Tile
 
     @property
+    @abstractmethod
     def shape(self) -> ConvShape:
         """The layer as the model of the machine sees it: a step is four channels."""
-        raise NotImplementedError
 
     @property
     def point(self) -> Point:

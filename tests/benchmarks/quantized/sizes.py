@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import tempfile
-from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 
 import tenfold
+from kept_rows import content_of
 from tenfold.support.files.folder import write_text
 
 HERE = Path(__file__).parent
@@ -28,11 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Compile the bundled networks with fewer and fewer weights.")
     parser.add_argument("--output", type=Path, default=HERE.parent / "results" / "quantized" / "sizes.json", metavar="FILE")
     path = parser.parse_args().output
-    versions = {name: metadata.version(name) for name in ("numpy", "onnxruntime")}
-    content = {"suite": "sizes", "date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "threads": 1,
-               "machine": {"architecture": platform.machine(), "versions": versions}, "rows": []}
-    if path.exists():  # what was measured already
-        content["rows"] = json.loads(path.read_text())["rows"]
+    content = content_of(path, "sizes", 1)
     known = {row["name"] for row in content["rows"]}
     for network in NETWORKS:
         for size in (each for each in SIZES if f"{network} {each}" not in known):

@@ -10,15 +10,13 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import platform
 import sys
 from dataclasses import asdict
-from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import tenfold
+from kept_rows import content_of
 from tenfold import QuantizationSettings
 from tenfold.support.files.folder import write_text
 
@@ -43,11 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Quantize the bundled networks in every way.")
     parser.add_argument("--output", type=Path, default=HERE.parent / "results" / "quantized" / "settings.json", metavar="FILE")
     path = parser.parse_args().output
-    versions = {name: metadata.version(name) for name in ("numpy", "onnxruntime")}
-    content = {"suite": "quantized", "date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "threads": 0,
-               "machine": {"architecture": platform.machine(), "versions": versions}, "rows": []}
-    if path.exists():  # what was measured already
-        content["rows"] = json.loads(path.read_text())["rows"]
+    content = content_of(path, "quantized", 0)
     known = {row["name"] for row in content["rows"]}
     for (name, options), network in itertools.product(SETTINGS.items(), NETWORKS):
         if f"{network} {name}" in known:
