@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from tvm import ir, te
 
-from .backend import EpilogueStep
+from .kernel import EpilogueStep
 from .operators import ELEMENTWISE, has_operand
 
 Step = tuple[Any, ...]  # the name of an operator in Relax and its arguments; one that is an array is the number of an operand

@@ -118,7 +118,7 @@ def test_images_that_depend_on_each_other_are_not_put_together(tmp_path):
 @pytest.mark.parametrize("price", [0.0, 1e9])
 def test_a_weight_has_the_form_of_the_first_size_if_that_is_not_too_dear(tmp_path, monkeypatch, price):
     """Both sizes of the dense layer read one weight then, on any machine."""
-    monkeypatch.setattr("tenfold.schedules.backend.PACKED_ALIKE", price)
+    monkeypatch.setattr("tenfold.schedules.choices.PACKED_ALIKE", price)
     model = tiny_network(features=32, classes=130, batch="N")
     net = tenfold.compile(model, output=tmp_path / "out", batch=(2, 24), tune_log=False)
     points = [next(point for workload, point in size.manifest.choices.items() if "dense" in workload) for size in net.sizes]

@@ -5,7 +5,8 @@ import numpy as np
 from host_model import named
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tenfold.schedules.backend import MODEL, PACKED_ALIKE, KernelChoices, LayerConstants, backend_of
+from tenfold.schedules.backend import MODEL, KernelChoices, LayerConstants, backend_of
+from tenfold.schedules.choices import PACKED_ALIKE
 from tenfold.schedules.shapes import DenseWorkload
 
 
@@ -47,9 +48,9 @@ def test_a_form_that_is_too_dear_is_not_taken(target, monkeypatch):
     alone, _ = chosen(target, dense(16))
     layer, form = alone.packing
     forms = {layer: [{"vectors": vectors} for vectors in (1, 2, 3, 4) if vectors != form["vectors"]]}
-    monkeypatch.setattr("tenfold.schedules.backend.PACKED_ALIKE", 0.1)
+    monkeypatch.setattr("tenfold.schedules.choices.PACKED_ALIKE", 0.1)
     assert chosen(target, dense(16), forms)[0] == alone
-    monkeypatch.setattr("tenfold.schedules.backend.PACKED_ALIKE", 10.0)
+    monkeypatch.setattr("tenfold.schedules.choices.PACKED_ALIKE", 10.0)
     assert chosen(target, dense(16), forms)[0].packing in [(layer, each) for each in forms[layer]]
 
 

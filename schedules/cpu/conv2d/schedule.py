@@ -28,7 +28,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm.s_tir.stmt import SBlock
 
 from ....targets import CpuTarget
-from ...backend import SCALED
+from ...kernel import SCALED
 from ...tir.analysis import find_annotated
 from ...tir.bound_loops import ALIKE, SPLIT
 from ...tir.epilogue import inline_epilogue

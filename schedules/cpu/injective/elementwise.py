@@ -19,7 +19,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV, ScheduleError
 
 from ....targets import CpuTarget
-from ...backend import SCALED
+from ...kernel import SCALED
 from ...tir.analysis import Access, Block, block_of, blocks_of
 from ...tir.tidy import tidied
 from ...tir.transpose_tiles import transposed_tiles
