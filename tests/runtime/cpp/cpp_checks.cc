@@ -1,4 +1,4 @@
-// What tests/runtime/test_cpp.py asks of tenfold.h, one answer a line: "ok ..." or "error ..." for what is refused by an Error.
+// What the tests beside it ask of tenfold.h, one answer a line: "ok ..." or "error ..." for what is refused by an Error.
 //
 //     run FOLDER THREADS INPUTS OUTPUTS    raw arrays, one behind the other
 //     twice FOLDER INPUTS                  whether two threads that call one network get the same
