@@ -4,6 +4,7 @@ from __future__ import annotations
 import gc
 import os
 from collections import Counter
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,25 @@ os.environ.setdefault("TENFOLD_STRICT", "1")  # a function that no schedule rule
 force_from_environment()
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with the most slow tests first: what is left at the end is short, and every process of xdist gets a part of it."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
+    """Mark as slow what `quick` leaves, before `-m` selects. Files with the most slow tests come first.
+
+    So what is left at the end is short, and every process of xdist gets a part of a long file.
+    """
+    cases: dict[tuple[Path, str], list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("quick") and not item.get_closest_marker("slow"):
+            cases.setdefault((item.path, item.nodeid.partition("[")[0]), []).append(item)
+    for same in cases.values():
+        count, marked = same[0].get_closest_marker("quick").args[0], len(same)
+        kept = {index * marked // count for index in range(count)}
+        for index in set(range(marked)) - kept:
+            same[index].add_marker(pytest.mark.slow)
+    result = yield
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
+    return result
 
 
 def pytest_xdist_auto_num_workers() -> int:

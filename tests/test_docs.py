@@ -23,6 +23,7 @@ def work(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_page_on_the_api_runs(work, monkeypatch):
     """With times from a model: what is measured on a busy machine may leave nothing to gain."""
     monkeypatch.setattr("tenfold.runner.bench.timed_module.TimedModules", lambda target, device: ModelDevice())
@@ -37,6 +38,7 @@ def test_the_page_on_the_api_runs(work, monkeypatch):
     assert str(names.get("error", "")) == ""  # it was caught, and its name is gone
 
 
+@pytest.mark.slow
 def test_the_page_on_other_networks_than_classifiers_runs(work, monkeypatch):
     """With times from a model. The first block is a file of its own."""
     monkeypatch.setattr("tenfold.runner.bench.timed_module.TimedModules", lambda target, device: ModelDevice())

@@ -112,6 +112,7 @@ def test_a_row_that_fails_leaves_the_others(tmp_path):
     box.rows("kernels", box.cases, lambda case: pytest.fail("it is there already"))
 
 
+@pytest.mark.slow
 def test_a_process_that_takes_too_long_leaves_none_behind(tmp_path):
     inner = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     outer = f"import subprocess, sys; print('begun', flush=True); subprocess.run([sys.executable, '-c', {inner!r}])"

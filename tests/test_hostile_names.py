@@ -125,6 +125,7 @@ def test_a_search_shows_names_as_they_are(place, tmp_path):
     check(outcome, outcome.code)  # whether anything pays is the machine's to say
 
 
+@pytest.mark.slow
 def test_errors_and_targets_show_names_as_they_are(place):
     folder, model, name = place
     for arguments in (

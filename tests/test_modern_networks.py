@@ -51,6 +51,7 @@ def macs(model: onnx.ModelProto, sizes: dict[str, tuple[int, ...]]) -> int:
     return total
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("name", MODERN)
 def test_a_network_is_the_published_one(name):
     """Its parameters and operations, its list of layers, and shapes that ONNX finds too, at the suite's size."""
@@ -74,6 +75,7 @@ def test_operations_are_as_many_as_were_published(name):
 RUN = ("deeplabv3_mobilenet_v3_large", "yolov8n", "ppocr_det", "mobilevit_s", "mixnet_s", "googlenet", "repvgg_a0")
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", RUN)
 def test_small_images_run(name):
     """In ONNX Runtime, to the digits of float32, and with outputs of a reasonable size; two images are as one and one."""

@@ -86,6 +86,7 @@ INPUTS = {
 }
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("name", INPUTS)
 def test_an_input_is_never_overwritten(work, name):
     prepare, arguments = INPUTS[name]
@@ -154,6 +155,7 @@ NAMES = [
 ]
 
 
+@pytest.mark.quick(7)
 @pytest.mark.parametrize("arguments", NAMES, ids=lambda arguments: " ".join(arguments).replace(LONG, "long"))
 def test_names_that_are_no_files(work, arguments):
     (work / "dangling").symlink_to("nowhere")

@@ -96,6 +96,7 @@ def good(outcome: Outcome) -> Outcome:
     return outcome
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("make, options, layer", MODELS.values(), ids=MODELS)
 def test_listed_compiled_and_compressed(make, options, layer, tmp_path):
     model = make(tmp_path / "net.onnx")

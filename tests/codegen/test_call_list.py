@@ -59,6 +59,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("name", STRAIGHT)
 def test_it_gives_what_the_virtual_machine_gives(tmp_path, name, threads):

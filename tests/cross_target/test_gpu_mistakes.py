@@ -53,6 +53,7 @@ def test_threads_for_a_gpu(standin: StandIn, tiny_file: Path, gpu_artifact: Path
     assert "threads are for CPUs" in refused("bench", gpu_artifact, "--threads", 2)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(("prepare", "options", "words"), [
     (lambda s: s.version(12040), [], "this NVIDIA driver is for CUDA 12, the code needs 13: update the driver"),
     (lambda s: s.gpu("Small", (8, 0), 1000), ["--device", "cuda:1"], "GPU 1 has too little memory free"),

@@ -10,6 +10,7 @@ def _unscheduled_is_no_error(monkeypatch):
     monkeypatch.setenv("TENFOLD_STRICT", "0")
 
 
+@pytest.mark.quick(5)
 @pytest.mark.parametrize("operator", backend_nodes.operators())
 def test_operator(operator):
     results = list(backend_nodes.outcomes(operator))

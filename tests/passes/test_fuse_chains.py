@@ -87,6 +87,7 @@ def test_a_chain_at_both_ends_of_a_network_transposes_its_rows_itself(target):
     check(net, target)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("channels, filters, size, kernel, own", [(256, 64, 56, 1, True), (2048, 512, 7, 1, False), (64, 64, 28, 3, False)])
 def test_a_pointwise_convolution_of_few_weights_transposes_its_rows_itself(channels, filters, size, kernel, own, target):
     nodes = [conv("c", ["x", "w"], "a", pads=[kernel // 2] * 4), helper.make_node("GlobalAveragePool", ["a"], ["y"])]
@@ -105,6 +106,7 @@ def pooled(window, steps=("Relu",), **pool):
     return network(nodes, {"w0": (32, 16, 1, 1), "b0": (32,), "w1": (32, 1, 3, 3), "b1": (32,), "w2": (16, 32, 1, 1)}, [2, 16, 19, 18])
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("window, pool", [
     ([2, 2], {"strides": [2, 2]}), ([3, 3], {"strides": [2, 2], "pads": [1] * 4}), ([3, 2], {}), ([2, 2], {"dilations": [2, 2]}),
     ([2, 2], {"strides": [2, 2], "ceil_mode": 1})])
@@ -128,6 +130,7 @@ def test_an_average_over_the_image_is_part_of_the_kernel_before_it(batch, target
     check(net, target)
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("groups", [2, 4, 6, 8, 12, 16, 48])
 def test_an_average_of_groups_that_share_vectors(groups, target):
     """With a value for each filter behind them: those of several groups are added up as they lie in the vectors."""
@@ -146,6 +149,7 @@ def test_an_average_of_few_pixels(size, target):
     check(net, target)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("size, joined", [((32, 28), True), ((31, 28), False)])
 def test_a_winograd_convolution_pools_what_it_stores(size, joined, target):
     """If its pixels fill whole windows."""

@@ -22,6 +22,7 @@ def resized(size, out, mode="linear", coordinates="half_pixel", channels=21, beh
     return network(nodes, {"w0": (channels, 8, 1, 1)}, [batch, 8, *size], outputs, {"sizes": np.array([batch, channels, *out])})
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("mode", ["linear", "cubic"])
 @pytest.mark.parametrize("coordinates", COORDINATES)
 def test_an_output_is_written_channels_first_by_the_kernel(mode, coordinates, target):

@@ -40,6 +40,7 @@ def gated(net, target):
     return [member.var.name for run in find_runs(composed(net, target)) for member in run if member.gate is not None]
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("act", [RELU, SILU])
 @pytest.mark.parametrize("gate", [SIGMOID, HARD])
 def test_a_block_is_one_kernel_and_the_gate_scales_the_weight(act, gate, target):
@@ -68,6 +69,7 @@ def test_a_large_weight_is_left_alone(target):
     check(net, target)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("changes", [{"batch": 2}, {"outputs": ("y", "t")}, {"behind": [helper.make_node("Relu", ["t"], ["u"])]}])
 def test_products_that_are_needed_stay(changes, target):
     net = excited(**changes)

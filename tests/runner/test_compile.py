@@ -120,6 +120,7 @@ def with_scaled_weight(model, name):
     return model
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("weight", "words"),
     [

@@ -265,6 +265,7 @@ def test_references_say_whether_images_are_independent():
     assert not compile_sizes.are_independent(networks)
 
 
+@pytest.mark.slow
 def test_the_command_line(tmp_path):
     from command_checks import tenfold as command
 

@@ -93,6 +93,7 @@ def command(folder, monkeypatch, capsys, *options):
     return (left.value.code or 0, *capsys.readouterr())
 
 
+@pytest.mark.slow
 def test_a_segmenter_by_its_miou(segmented, monkeypatch, capsys):
     code, out, err = command(segmented, monkeypatch, capsys, "--metric", "m.py:miou", "--max-drop", "0.1", "--pareto")
     assert code == 0, err
@@ -112,6 +113,7 @@ def test_a_segmenter_by_its_miou(segmented, monkeypatch, capsys):
     assert curve["measure"]["name"] == "miou" and curve["points"][0]["accuracy"] == pytest.approx(reached[0])
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -59,6 +59,7 @@ def _classifier() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(("options", "words"), [
     (["--target", "cuda"], "target cuda: it is for a GPU: .*: candidates can't be timed here; give --device HOST:PORT .* or --energy E"),
     (["--device", "cuda"], "target cuda: it is for a GPU: .*: candidates can't be timed on cuda:0, or --energy E"),

@@ -60,6 +60,7 @@ def check_same(work, content, done):
     assert timeless(reports[0]) == timeless(reports[1]) == timeless(content) == timeless(ours)
 
 
+@pytest.mark.slow
 def test_a_budget(work, monkeypatch, capsys):
     content = command(monkeypatch, capsys, *BUDGET)
     settings = tenfold.Settings(methods=QUICK, cache="cache")
@@ -68,6 +69,7 @@ def test_a_budget(work, monkeypatch, capsys):
     check_same(work, content, done)
 
 
+@pytest.mark.slow
 def test_a_recipe(work, monkeypatch, capsys):
     content = command(monkeypatch, capsys, "--method", "Channel-SVD", "--energy", "0.6", "--data", "d.npz", "--target", "zen3")
     done = tenfold.compress("net.onnx", "api", tenfold.Recipe("channel_svd", 0.6), data="d.npz", target="zen3")

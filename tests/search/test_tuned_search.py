@@ -19,6 +19,7 @@ from tenfold.targets import resolve
 from tenfold.tuning.tune import TuningSettings
 
 
+@pytest.mark.slow
 def test_a_search_tunes_the_dense_network_and_its_last_plans(tmp_path, monkeypatch):
     tuned = []
     monkeypatch.setattr("tenfold.runner.bench.timed_module.TimedModules", lambda target, device: ModelDevice())

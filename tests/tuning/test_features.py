@@ -39,6 +39,7 @@ def check(target, step, first):
     assert seen > 3
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_kernel_has_features(name):
     check(named(name), SHARE, NAMES.index(name))

@@ -21,6 +21,7 @@ from tuner_fakes import conv_task
 TARGET = resolve_cpu("zen3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failing", [False, True])
 def test_allowed_points_are_proposed_once_and_a_small_space_ends(failing):
     kernel = Fake([knobs((3, 3), 3), knobs((2,))])
@@ -38,6 +39,7 @@ def test_allowed_points_are_proposed_once_and_a_small_space_ends(failing):
     assert proposer.expected_gain() == 0
 
 
+@pytest.mark.slow
 def test_it_learns_what_is_faster():
     kernel = Fake([knobs((9, 9, 9))])
     proposer, rounds = EvolutionProposer(kernel, TARGET, seed=2), []

@@ -142,6 +142,7 @@ def test_one_of_two_devices_that_dies_leaves_the_work_to_the_other(tmp_path):
     assert session.tuner.trials >= 40
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("devices", [1, 2, 4])
 def test_all_devices_measure_at_once_and_together_no_more_than_was_asked_for(tmp_path, devices):
     busy, most, lock = 0, 0, threading.Lock()

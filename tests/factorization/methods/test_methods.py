@@ -79,6 +79,7 @@ def test_error_falls_as_rank_grows(name, data, seed):
     assert np.all(np.diff(errors) <= 1e-5), errors
 
 
+@pytest.mark.quick(5)
 @each_method
 @PROPERTY
 @given(data=st.data(), seed=SEEDS, part=st.floats(0, 1))
@@ -123,6 +124,7 @@ def _blocks_cost(layer, g, h, first, middle, last):
     return np.prod(layer.input_size) * pointwise + np.prod(layer.output_size) * spatial, pointwise + spatial
 
 
+@pytest.mark.quick(5)
 @each_method
 @PROPERTY
 @given(data=st.data(), seed=SEEDS)
@@ -141,6 +143,7 @@ def test_same_weight_same_chain_and_weight_untouched(name, data, seed):
     np.testing.assert_array_equal(weight, before)
 
 
+@pytest.mark.quick(5)
 @each_method
 @PROPERTY
 @given(data=st.data(), seed=SEEDS)
@@ -204,6 +207,7 @@ def test_pruning_is_for_budgets():
     assert isinstance(refused, Refusal) and "budget" in refused.reason
 
 
+@pytest.mark.quick(5)
 @each_saving_method
 @PROPERTY
 @given(data=st.data(), seed=SEEDS, energy=st.floats(0.05, 1))

@@ -74,6 +74,7 @@ def test_the_objective_is_the_squared_distance(name, data, seed):
             np.testing.assert_allclose(goal.normal(stage_view, c), slow, rtol=1e-8, atol=1e-8 * np.abs(slow).max())
 
 
+@pytest.mark.quick(4)
 @each_form
 @PROPERTY
 @given(data=st.data(), seed=SEEDS)
@@ -90,6 +91,7 @@ def test_no_sweep_raises_the_error(name, data, seed):
         ]
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", ["spatial_svd", "channel_svd", "tucker2", "cp", "separable_basis"])
 @PROPERTY
 @given(data=st.data(), seed=SEEDS)

@@ -74,6 +74,7 @@ def by_definition(model, x, y, mistakes):
     return found
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("softmax", [False, True], ids=["logits", "probabilities"])
 def test_weights_are_the_errors_of_the_likeliest_mistakes_back_propagated(softmax):
     model = strided()
@@ -92,6 +93,7 @@ def test_other_labels_are_other_mistakes():
     assert np.abs(one - other).max() > 0.05 * one.mean()
 
 
+@pytest.mark.slow
 def test_a_plan_in_the_mahalanobis_metric(tmp_path):
     """A plan edited by hand: carried out with labels, its factors are nearer in that metric than the Frobenius ones."""
     model, x = classifier(), images(300)

@@ -68,6 +68,7 @@ def recogniser(steps: int, hidden: int) -> onnx.ModelProto:
     return model
 
 
+@pytest.mark.slow
 def test_a_recogniser_is_compiled_with_shared_kernels_and_its_convolution_is_a_layer():
     steps = 20
     model = recogniser(steps, 32)

@@ -59,6 +59,7 @@ RANKS = {"sequence": "1,4,5", "plane": "4,6", "volume": "1,2,3,4,5"}
 FRACTIONS = {2: [2.5, 0.6], 3: [1, 1, 2.5], 5: [1, 1, 1.5, 0.7, 1.3]}
 
 
+@pytest.mark.quick(9)
 @pytest.mark.parametrize("coordinates", COORDINATES)
 @pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
 @pytest.mark.parametrize("rank", RANKS)

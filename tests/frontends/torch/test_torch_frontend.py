@@ -147,6 +147,7 @@ class Centred(nn.Conv2d):
         return nn.functional.conv2d(x, (self.weight - mean) / torch.sqrt(variance + 1e-10), self.bias)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("decomposed", [False, True])
 def test_weights_that_are_standardised_are_constants(decomposed, tmp_path):
     norm = torch.nn.utils.parametrizations.weight_norm

@@ -67,6 +67,7 @@ def test_a_model_is_compiled_for_the_gpu_and_rivals_without_one_have_no_row(gpu:
     assert "tenfold" in text(comparison_table(result))
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(("options", "message"), [
     ({"threads": 2}, "threads are for CPUs: leave --threads out where a network runs on a GPU"),
     ({"against": ["openvino"]}, "engine 'openvino' does not run on NVIDIA's GPUs: those that do are onnxruntime, tensorrt, torch"),

@@ -86,6 +86,7 @@ def test_another_version(server, monkeypatch):
     assert [server.line(), server.line()] == [BEGIN, END]
 
 
+@pytest.mark.slow
 def test_commands_take_it_for_a_device(server, tiny_file, tmp_path, image):
     """compile, verify, run and bench, as with `tenfold serve`."""
     np.save(tmp_path / "x.npy", image)
@@ -175,6 +176,7 @@ def arm():
         yield server
 
 
+@pytest.mark.slow
 def test_a_board_tells_what_it_is(arm):
     board = tenfold.targets.resolve("raspberry-pi-4")
     with session_on(arm, 60) as session:

@@ -121,6 +121,7 @@ def test_a_session_that_is_killed_or_stopped(tmp_path):
         is_free(server)
 
 
+@pytest.mark.slow
 def test_a_long_measurement_is_no_hang(tiny_artifact, tmp_path):
     """Each run counts for itself."""
     with serving(*SHORT) as server, session_on(server, 1.5) as session, Remote(session) as device:
@@ -149,6 +150,7 @@ def test_a_client_that_is_silent():
         assert server.line() == "session ended: the client: no sign of life for 1.5 s"
 
 
+@pytest.mark.slow
 def test_half_open_connections_hold_nobody_and_end(server):
     silent = [connect(server) for _ in range(100)]  # more than are kept
     for number, connection in enumerate(silent):
@@ -279,6 +281,7 @@ def test_facts_that_make_no_sense(facts):
             Session(f"127.0.0.1:{listener.getsockname()[1]}")
 
 
+@pytest.mark.slow
 def test_a_device_that_is_gone_is_told_of_soon(server):
     """All of it stands still, as if it were off: no answer comes, and no end of the connection. The default limit on silence."""
     with session_on(server) as session:

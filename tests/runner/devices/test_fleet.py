@@ -24,6 +24,7 @@ from tracker_checks import Waiting, device, running_tracker, spec_of, wait_until
 BEGIN, END = "session with 127.0.0.1", "session ended"
 
 
+@pytest.mark.slow
 def test_each_client_gets_a_device_of_its_own(two, tracker):
     spec = spec_of(tracker)
     with device_of(spec) as first, device_of(spec) as second:
@@ -115,6 +116,7 @@ def test_a_client_that_does_not_ask_the_tracker_competes(lone, tracker):
     assert lines == [BEGIN, END] * sum(served)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_who_waits_can_be_stopped(lone, tracker, tiny_artifact, tmp_path, image, number):
     np.save(tmp_path / "x.npy", image)

@@ -66,6 +66,7 @@ def test_a_device_that_hangs_is_passed_over(two, tracker):
         os.kill(hung.process.pid, signal.SIGCONT)
 
 
+@pytest.mark.slow
 def test_a_lone_device_that_hangs_is_told_of_soon(lone, tracker):
     """As if it were off: the tracker does not know it. With the limit on silence that a user has."""
     os.kill(lone.process.pid, signal.SIGSTOP)
@@ -88,6 +89,7 @@ def test_a_device_that_dies_is_told_of(lone, tracker):
     wait_until(lambda: not tracker.members("lone"))
 
 
+@pytest.mark.slow
 def test_an_address_where_nobody_is(tracker):
     """Another device of the key is taken; without one, it is told."""
     with device(tracker, "c++", "--advertise", "127.0.0.2", key="far") as server:
@@ -124,6 +126,7 @@ WRONG = {
 }
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("case", WRONG.values(), ids=list(WRONG))
 def test_mistakes_are_one_line(case, tiny_file, tmp_path):
     spec, words = case

@@ -97,6 +97,7 @@ def struck(tracker, kinds, seed, artifact, image, again=False):
         assert clients.errors and all(error.startswith("device ") for error in clients.errors)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_devices_that_die_at_random(tracker, seed, tiny_artifact, image):
     struck(tracker, ("c++", "c++"), seed, tiny_artifact, image)

@@ -48,6 +48,7 @@ def answers(lines, folder, command=None):
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_it_is_compiled_once(tmp_path, monkeypatch):
     made = device_program(HERE, tmp_path)

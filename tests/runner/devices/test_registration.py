@@ -73,6 +73,7 @@ def test_a_match_key_that_nobody_gave(server, tracker):
     assert tracker.free() == 1
 
 
+@pytest.mark.slow
 def test_a_match_key_that_is_not_used_is_given_up(server, tracker):
     first = granted(tracker)
     assert tracker.free() == 0
@@ -80,6 +81,7 @@ def test_a_match_key_that_is_not_used_is_given_up(server, tracker):
     assert granted(tracker).match_key != first.match_key
 
 
+@pytest.mark.quick(1)
 def test_a_client_that_does_not_ask_the_tracker(server, tracker):
     """It is served, and the tracker has the device for nobody else meanwhile."""
     session = Session(server.address)
@@ -155,6 +157,7 @@ def test_a_tracker_that_comes_late_and_goes(kind):
             wait_until(lambda: tracker.free() == 1)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
@@ -219,6 +222,7 @@ WRONG = {
 }
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("options", WRONG.values(), ids=list(WRONG))
 def test_options_that_make_no_sense(kind, options):
     given, words = options

@@ -11,6 +11,7 @@ def images(count: int = 40) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((count, 3, 8, 8)).astype("float32")
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("size, worst", [("8", 0.01), ("5:round", 0.08), ("4:kmeans", 0.12)])
 def test_the_file_shrinks_and_the_network_is_that_of_few_weights(size, worst, tmp_path):
     model = tiny_network(features=64, classes=40)
@@ -34,6 +35,7 @@ def test_the_file_shrinks_and_the_network_is_that_of_few_weights(size, worst, tm
     assert tenfold.verify(tmp_path / "out").verification["reference"].endswith("kept in reference.npz")
 
 
+@pytest.mark.slow
 def test_convolutions_by_winograd_are_left_out():
     """Their weights are other numbers, which do not take few values."""
     from simplify_checks import Builder

@@ -50,6 +50,7 @@ def run(deploy: Path, standin_library: Path, gpu_artifact: Path, x: np.ndarray, 
     return call
 
 
+@pytest.mark.slow
 def test_the_numbers_are_those_of_python(run, standin: StandIn, gpu_artifact: Path, x: np.ndarray):
     done = run(gpu_artifact, "--runs", 2)
     assert done.returncode == 0, done.stderr

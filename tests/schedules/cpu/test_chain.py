@@ -226,6 +226,7 @@ PAPERS = {
 }
 
 
+@pytest.mark.quick(7)
 @pytest.mark.parametrize("name", PAPERS)
 @pytest.mark.parametrize("cut", [Cut(1), Cut(3), Cut(99), Cut(1, 99), Cut(2, 99)], ids=str)
 def test_chains_of_the_papers(name, cut):

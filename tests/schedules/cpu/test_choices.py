@@ -12,6 +12,7 @@ sys.path.append(str(Path(__file__).parent))
 from choices import COMMAND, lines, snapshot, targets
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", targets())
 def test_choices_are_those_that_were_reviewed(name):
     kept, found = snapshot(name).read_text().splitlines(), lines(targets()[name]).splitlines()

@@ -90,6 +90,7 @@ def test_kernel_rows_on_padding_are_passed_over(seed, size, kernel, padding, str
     check(x, weight, geometry, replace(choose_tile(geometry.shape(*x.shape), HOST), pixels=3, vectors=1, flat=False, rows=1))
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("flat", [False, True])
 @pytest.mark.parametrize("weights_inner", [False, True])
 @pytest.mark.parametrize("prefetch", [False, True])

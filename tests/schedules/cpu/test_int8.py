@@ -87,6 +87,7 @@ def layers(draw):
     return geometry, (draw(st.integers(1, 2)), *size, channels)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", MODELS)
 @given(case=layers(), zero=st.integers(0, 255), extreme=st.booleans(), seed=st.integers(0, 99))
 @settings(deadline=None, max_examples=6, derandomize=True)
@@ -121,6 +122,7 @@ def test_dense(name, shape):
     np.testing.assert_array_equal(sums, (x.astype(np.int64) - 131) @ weight.T.astype(np.int64))
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize(("channels", "stride", "dilation", "kernel"), [(16, 1, 1, (3, 3)), (40, 2, 1, (5, 5)), (7, 1, 2, (3, 2))])
 def test_depthwise(name, channels, stride, dilation, kernel):
@@ -130,6 +132,7 @@ def test_depthwise(name, channels, stride, dilation, kernel):
     check(runnable(name), geometry, x, rng.integers(-128, 128, (channels, 1, *kernel)).astype(np.int8), 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["zen4", "zen3"])
 def test_every_point_of_the_space_computes_the_same(name):
     target, rng = runnable(name), np.random.default_rng(3)

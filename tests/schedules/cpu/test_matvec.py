@@ -45,6 +45,7 @@ def test_any_size(shape, filters):
     check(shape, filters, choose_streams(int(np.prod(shape)), filters, HOST))
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("parallel", [False, True])
 @pytest.mark.parametrize("vectors", [1, 2, 3])
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])

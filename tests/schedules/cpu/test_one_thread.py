@@ -70,6 +70,7 @@ def check_numbers(net, target):
     np.testing.assert_allclose(out, expected, rtol=2e-4, atol=2e-4 * max(1, abs(expected).max()))
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(kinds, shapes, places, axes, st.booleans(), st.sampled_from([1, 4, 8]), st.sampled_from(MODELS))
 def test_every_core_has_work(kind, shape, place, over, keepdims, groups, target):
@@ -82,6 +83,7 @@ def test_numbers(kind, shape, place, over, keepdims, groups, target):
     check_numbers(network(kind, shape, place, over, keepdims, groups), target)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("channels, groups, size", [(64, 8, 24), (32, 4, 56)])
 def test_group_normalisation(channels, groups, size, target):
     g = Graph()

@@ -62,6 +62,7 @@ def run(kernel, x, layers):
     return result.numpy()
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_points_of_a_convolution_compute_the_same(name):
     workload = CONVOLUTIONS[name]
@@ -107,6 +108,7 @@ CHAINS = {
 }
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", CHAINS)
 def test_points_of_a_chain_compute_the_same(name):
     run_, rng = CHAINS[name], np.random.default_rng(1)

@@ -78,6 +78,7 @@ def test_any_geometry_and_blocking(case, residual, seed):
     check(*case, residual, seed)
 
 
+@pytest.mark.slow
 @given(case=cases(), residual=st.booleans(), seed=st.integers(0, 99))
 @settings(deadline=None, max_examples=40, derandomize=True)
 def test_largest_of_each_two_by_two(case, residual, seed):

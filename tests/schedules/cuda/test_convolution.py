@@ -72,6 +72,7 @@ def test_every_point_of_the_space_is_the_same_convolution(workload, data):
     check(workload, choose, data.draw(st.sampled_from(ORDERS)))
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("workload", [
     ConvWorkload(ConvGeometry(1, (3, 3), padding=(1, 1, 1, 1)), (6, 7), 9, 1),
     ConvWorkload(ConvGeometry(24, (3, 3)), (3, 3), 8, 1),

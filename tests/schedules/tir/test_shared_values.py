@@ -60,6 +60,7 @@ def calls(net, target):
 PLACES = ["none", "dense", "depthwise", "odd channels", "one pixel", "channels last", "normalisation"]
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("step", STEPS)
 def test_calls_grow_linearly(step, place, target):

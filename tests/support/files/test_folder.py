@@ -328,6 +328,7 @@ def contents_of_ours(output):
     return {path.name: path.read_text() for path in output.iterdir() if path.name in NAMES} if output.is_dir() else None
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("state", STATES)
 def test_whenever_it_is_killed_the_result_is_old_or_new_or_none(tmp_path, state):
     """The process dies at every call in turn. A later run finds one whole result, or none, and removes what is left of the other."""

@@ -103,6 +103,7 @@ def test_each_pass_sees_every_image_once():
     assert not torch.equal(Order(10, 3, 1).rows(0), order.rows(0))
 
 
+@pytest.mark.slow
 def test_resumed_to_the_bit_after_a_kill(tmp_path):
     """Three steps, kill -9, and three more are six."""
     whole = train(tiny_network(), tiny_data(), tiny_settings(average=0.9), display=Silent())

@@ -28,6 +28,7 @@ def few(monkeypatch):
     return images
 
 
+@pytest.mark.slow
 def test_a_table_is_filled(few, tmp_path, monkeypatch):
     rows = tuple(row for row in TABLES["calli"].rows if row.data == "mnist" and "separable" in row.network)
     monkeypatch.setitem(TABLES, "calli", tables.PaperTable("here", rows, moves=True))
@@ -54,6 +55,7 @@ def test_a_run_that_is_cut_has_the_rates_of_the_whole_one():
             how.settings_for(**options)
 
 
+@pytest.mark.slow
 def test_low_rank_and_low_precision(few, tmp_path):
     run_recipe("calli_convolution", tmp_path, tmp_path / "run", steps=40)
     found = precision_table(tmp_path / "run", tmp_path, energies=(1.0, 0.5), bits=(23, 7, 1))

@@ -86,6 +86,7 @@ def some(channels, part, seed=0):
     return {int(node) for space in channels.spaces for node in rng.permutation(space)[: max(1, int(part * len(space)))] if len(space) > 1}
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("part", [0.2, 0.7])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_smaller_network_is_the_masked_one(name, part):

@@ -33,6 +33,7 @@ def difference(case, source, folder, checks=True, **options) -> float:
     return float(np.max(np.abs(output - case.expected)))
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", CASES)
 def test_what_tvm_generates_is_right(name, folder):
     case = CASES[name]()

@@ -35,6 +35,7 @@ def rounded(values):
     return np.ldexp(np.trunc(mantissa * 2048 + np.copysign(0.5, mantissa)) / 2048, exponent).astype(np.float32)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("order", ORDERS)
 def test_tf32_ignores_the_low_bits(program, order):
     a, b, c = random(16, 8), random(8, 8), random(16, 8)

@@ -29,6 +29,7 @@ def check(made, folder, **options) -> None:
     np.testing.assert_allclose(out, made.expected(), rtol=0, atol=1e-5)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("stages", [2, 3, 4])
 @pytest.mark.parametrize("splits", [1, 3])
 def test_stages_and_splits(folder, stages, splits):
@@ -66,6 +67,7 @@ def test_splits_copy_vectors_too():
     assert "pred_cg_16" in source and "pred_ca_4_" not in source
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("tile", [SMALL, GemmTile(64, 64, 16, 8, 8, 1, 2), GemmTile(64, 32, 32, 8, 4, 1, 2)])
 def test_banks_of_shared_memory_do_not_conflict(folder, tile):
     convolution = ConvWorkload(ConvGeometry(64, (3, 3), padding=(1, 1, 1, 1)), (8, 8), 32, 1)

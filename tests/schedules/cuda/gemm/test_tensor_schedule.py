@@ -35,6 +35,7 @@ def check(made, folder, precision, **options) -> None:
     np.testing.assert_allclose(out, made.expected(*ROUND[precision]), rtol=0, atol=1e-5)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize(
     "sizes", [(64, 32, 16, 32, 32, 1, 3), (32, 64, 32, 16, 32, 2, 2), (16, 16, 32, 16, 16, 1, 4), (64, 128, 16, 32, 128, 1, 2)]
@@ -74,6 +75,7 @@ def test_half_precision_of_a_gpu_without_asynchronous_copies(folder):
     check(made, folder, "fp16", source=older)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("depth", [16, 32])
 def test_banks_of_shared_memory_do_not_conflict(folder, precision, depth):
