@@ -72,7 +72,8 @@ class _Point:
         if "drop" in point and self.shape == "circle":
             units = "points" if measure is None else measure["units"]
             parts.append(f"{point['drop']:.3g} {units} lost, known to ±{point['uncertainty']:.2g}")
-            parts.append(f"{len(point['layers'])} layers factored")
+            factored = len(point["layers"])
+            parts.append(f"{factored} layer{'s' * (factored != 1)} factored")
         return ", ".join(parts)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..runner.devices.artifacts import read_manifest
 from ..runtime.manifest import MANIFEST, Manifest
-from ..runtime.manifest_fields import mapping, number, optional, record, sequence, text, texts, whole
+from ..runtime.manifest_fields import amount, mapping, number, optional, record, sequence, text, texts, whole
 from ..support.errors import TenfoldError
 from ..support.files.json_text import read_json
 
@@ -78,7 +78,7 @@ def _source(given: Any) -> Source:
         raise TenfoldError(f"{type(given).__name__}: give folders of compress or compile, or results of bench")
     path = Path(given)
     if path.is_dir():
-        if (path / REPORT).is_file():
+        if os.path.lexists(path / REPORT):
             return _compressed(path)
         if os.path.lexists(path / MANIFEST):
             return Compiled(str(path), path, read_manifest(path))
@@ -100,7 +100,7 @@ def _object(given: Any) -> Source:
 
 def _compressed(path: Path) -> Compressed:
     report = _checked(str(path / REPORT), "tenfold compress", COMPRESSED, read_json(path / REPORT))
-    drawn = (path / CURVE).is_file()
+    drawn = os.path.lexists(path / CURVE)
     curve = _checked(str(path / CURVE), "tenfold compress --pareto", POINTS, read_json(path / CURVE)) if drawn else None
     return Compressed(str(path), path, report, curve)
 
@@ -162,31 +162,31 @@ MACHINE = _with(
     gpu=_with(mapping, name=text, driver=text, precision=text),
 )
 FIGURES = _with(record(macs=whole, params=whole, bytes=whole), ms=_positive, accuracy=number)
-CANDIDATE = _with(record(method=text, ranks=_ranks), ms=number, error=number, loss=number, refused=text)
+CANDIDATE = _with(record(method=text, ranks=_ranks), ms=amount, error=amount, loss=number, refused=text)
 LAYER = _with(
     record(name=text, method=optional(text), ranks=_ranks, macs=whole, macs_before=whole, params=whole, params_before=whole),
-    error=number, reason=text, response_error=number, ms=number, ms_before=number, spectra=_by_name(_spectrum),
+    error=amount, reason=text, response_error=amount, ms=amount, ms_before=amount, spectra=_by_name(_spectrum),
     candidates=lambda value: sequence(value, CANDIDATE), refused=_by_name(text),
 )  # fmt: skip
 MEASURE = record(name=text, units=text)
 SEARCH = _with(
-    mapping, budget=_by_name(optional(number)), measure=MEASURE, verdict=_with(mapping, drop=number, uncertainty=number),
-    images=_by_name(whole), tried=whole, seconds=number, phases=_by_name(number), modelled=text, labels=_flag, predicted_ms=number,
+    mapping, budget=_by_name(optional(number)), measure=MEASURE, verdict=_with(mapping, drop=number, uncertainty=amount),
+    images=_by_name(whole), tried=whole, seconds=amount, phases=_by_name(amount), modelled=text, labels=_flag, predicted_ms=amount,
 )  # fmt: skip
-VERIFIED = _with(record(reference=text, inputs=whole, max_abs_error=number, max_rel_error=number, tolerance=number), notes=texts)
+VERIFIED = _with(record(reference=text, inputs=whole, max_abs_error=amount, max_rel_error=amount, tolerance=amount), notes=texts)
 MADE = _with(mapping, command=text, machine=MACHINE, versions=_by_name(optional(text)))
 COMPRESSED = _with(
     record(target=text, before=FIGURES, after=FIGURES, layers=lambda value: sequence(value, LAYER)),
-    output_error=number, reading=VERIFIED, search=SEARCH, made=MADE, model=text,
+    output_error=amount, reading=VERIFIED, search=SEARCH, made=MADE, model=text,
 )  # fmt: skip
-POINT = _with(record(ms=_positive, macs=whole, bytes=whole, drop=number, uncertainty=number, layers=mapping), accuracy=number)
+POINT = _with(record(ms=_positive, macs=whole, bytes=whole, drop=number, uncertainty=amount, layers=mapping), accuracy=number)
 POINTS = _with(record(points=lambda value: sequence(value, POINT)), measure=MEASURE, labels=_flag)
-LATENCY = _with(record(median=_positive), p90=number, min=number, runs=whole, spread=number)
-KERNEL = _with(record(function=text, layers=texts, ms=number, share=number), gflops=number, peak_share=number)
-PROFILE = _with(record(kernels=lambda value: sequence(value, KERNEL), total_ms=_positive), peak_gflops=number)
+LATENCY = _with(record(median=_positive), p90=amount, min=amount, runs=whole, spread=amount)
+KERNEL = _with(record(function=text, layers=texts, ms=amount, share=amount), gflops=amount, peak_share=amount)
+PROFILE = _with(record(kernels=lambda value: sequence(value, KERNEL), total_ms=_positive), peak_gflops=amount)
 ROW = _with(
     record(model=text, engine=text, latency_ms=LATENCY, macs=whole, params=whole, bytes=whole),
-    peak_bytes=whole, accuracy=number, max_error=number, profile=PROFILE, batch=whole,
+    peak_bytes=whole, accuracy=number, max_error=amount, profile=PROFILE, batch=whole,
 )  # fmt: skip
 BENCH = _with(
     record(machine=MACHINE, rows=lambda value: sequence(value, ROW)),
@@ -204,7 +204,8 @@ def is_made_from(artifact: Compiled, source: Compressed) -> bool:
     """Whether an artifact was compiled from the network, or with the plan, of a result of `compress`."""
     path, plan = artifact.manifest.source["path"], artifact.manifest.plan
     if plan is not None:
-        return plan.get("model") == source.report["model"] and plan.get("layers", {}).keys() == _factored(source)
+        layers = plan.get("layers")
+        return plan.get("model") == source.report["model"] and isinstance(layers, dict) and layers.keys() == _factored(source)
     return path is not None and source.path is not None and same_place(source.path / MODEL, path)
 
 

@@ -13,6 +13,7 @@ MOST_DIMENSIONS = 32
 MOST_BYTES = 1 << 46  # of a tensor: far more than a machine has, and products of a few such numbers still fit in 64 bits
 MOST_THREADS = 1 << 16  # that a manifest may state; a network runs on no more than there are cores
 COUNT = 1 << 62
+LARGEST = 1e300  # of numbers that may be fractions: as a percentage, too, such a number is finite
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,18 @@ def choices(value: Any) -> dict[str, dict[str, Any]]:
 
 
 def number(value: Any) -> float:
-    """A number of JSON, which is finite; TypeError for anything else."""
+    """A number of JSON; TypeError or ValueError for anything else, and for one that is too large to reckon with."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{_short(value)} is no number")
+    if not -LARGEST <= value <= LARGEST:
+        raise ValueError(f"{_short(value)} is too large")
+    return value
+
+
+def amount(value: Any) -> float:
+    """A number that is 0 or more."""
+    if number(value) < 0:
+        raise ValueError(f"{_short(value)} is less than 0")
     return value
 
 

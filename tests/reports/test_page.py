@@ -120,7 +120,7 @@ def test_the_curve_has_a_mark_for_each_network(tmp_path):
     marks = charts[0].all("g", "mark")
     assert [sorted(mark.classes - {"mark"}) for mark in marks] == [["square"], ["circle"], ["circle"], ["diamond"]]
     assert marks[1].attributes["aria-label"] == (
-        "factored, 1.50 ms, 1.5 k MACs, 3 kB, accuracy 91.0%, 0.2 points lost, known to ±0.25, 1 layers factored"
+        "factored, 1.50 ms, 1.5 k MACs, 3 kB, accuracy 91.0%, 0.2 points lost, known to ±0.25, 1 layer factored"
     )
     assert all(mark.attributes["tabindex"] == "0" and mark.one("title").text == mark.attributes["aria-label"] for mark in marks)
 
