@@ -9,6 +9,7 @@ from math import ceil, floor, isfinite, log10
 WIDTH, HEIGHT = 360, 236  # units of the picture: on a phone they are pixels
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 10, 38  # margins
 TICKS = 5  # on an axis, about
+TINY = 1e-300  # of such values parts can be lost
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,10 @@ def path(places: Sequence[tuple[float, float]]) -> str:
 
 def _apart(low: float, high: float) -> tuple[float, float]:
     """Ends that differ, however alike the values are."""
-    if not (isfinite(low) and isfinite(high)) or high - low <= 1e-12 * max(abs(low), abs(high), 1e-300):
+    if not (isfinite(low) and isfinite(high)) or high - low <= 1e-12 * max(abs(low), abs(high), TINY):
         middle = low if isfinite(low) else 0.0
-        return middle - (abs(middle) or 1.0) / 2, middle + (abs(middle) or 1.0) / 2
+        half = abs(middle) / 2 if abs(middle) > TINY else 0.5
+        return middle - half, middle + half
     return low, high
 
 

@@ -34,7 +34,8 @@ def origin(source: Source) -> Origin:
 def _compressed(source: Compressed) -> Origin:
     report = source.report
     made, search = report["made"] or {}, report["search"]
-    facts = [("target", report["target"]), *_machine(made.get("machine")), *_versions(made.get("versions"))]
+    threads = [] if made.get("threads") is None else [("threads", str(made["threads"]))]
+    facts = [("target", report["target"]), *_machine(made.get("machine")), *threads, *_versions(made.get("versions"))]
     facts += _search(search) if search is not None else []
     if (reading := report["reading"]) is not None:
         facts += [("reading", _verified(reading)), *(("note", note) for note in reading["notes"] or ())]

@@ -174,7 +174,7 @@ SEARCH = _with(
     images=_by_name(whole), tried=whole, seconds=amount, phases=_by_name(amount), modelled=text, labels=_flag, predicted_ms=amount,
 )  # fmt: skip
 VERIFIED = _with(record(reference=text, inputs=whole, max_abs_error=amount, max_rel_error=amount, tolerance=amount), notes=texts)
-MADE = _with(mapping, command=text, machine=MACHINE, versions=_by_name(optional(text)))
+MADE = _with(mapping, command=text, machine=MACHINE, threads=whole, versions=_by_name(optional(text)))
 COMPRESSED = _with(
     record(target=text, before=FIGURES, after=FIGURES, layers=lambda value: sequence(value, LAYER)),
     output_error=amount, reading=VERIFIED, search=SEARCH, made=MADE, model=text,

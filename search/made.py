@@ -26,4 +26,5 @@ def made_by(timer: Timer | None) -> dict[str, Any]:
     machine = None if device is None else here if isinstance(device, Here) else describe_device(device)
     if machine is not None and timer is not None and (gpu := gpu_of(timer)) is not None:
         machine = {**machine, "gpu": {"name": gpu}}
-    return {"command": command_line(), "machine": machine, "versions": {**here["versions"], "python": here["python"]}}
+    threads = None if machine is None or "gpu" in machine else getattr(getattr(timer, "target", None), "cores", None)
+    return {"command": command_line(), "machine": machine, "threads": threads, "versions": {**here["versions"], "python": here["python"]}}

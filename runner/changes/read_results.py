@@ -104,13 +104,22 @@ def _compiled(source: str, content: dict[str, Any]) -> Results:
 
 
 def _compressed(source: str, content: dict[str, Any]) -> Results:
-    rows = []
+    """Where it has times, the machine that they are of counts; bytes, accuracy and MACs are the same on all."""
+    made = optional(mapping)(content.get("made")) or {}
+    threads, timed, rows = optional(whole)(made.get("threads")), False, []
     for key, model in (("before", "dense network"), ("after", "factored network")):
         names = {LATENCY: "ms", BYTES: "bytes", ACCURACY: "accuracy", MACS: "macs"}
         found = mapping(content[key])
         figures = {figure: number(found[name]) for figure, name in names.items() if found.get(name) is not None}
-        rows.append(Measured(model, "tenfold", None, None, figures))
-    return Results(source, "compress", {"target": text(content["target"])}, {"model": text(content["model"])[:12]}, rows)
+        timed |= LATENCY in figures
+        rows.append(Measured(model, "tenfold", None, threads, figures))
+    machine = {"target": text(content["target"])}
+    if timed:
+        search = optional(mapping)(content.get("search")) or {}
+        machine |= _machine(optional(mapping)(made.get("machine")) or {})
+        machine |= {"times": f"modelled by {text(search['modelled'])}"} if search.get("modelled") else {}
+    versions = {"model": text(content["model"])[:12], **_texts(made.get("versions") or {})}
+    return Results(source, "compress", machine, versions, rows)
 
 
 def _suite(source: str, content: dict[str, Any]) -> Results:

@@ -9,7 +9,7 @@ from rich.text import Text
 from ...support.listing import Listing
 from ..report import dim, milliseconds
 from .compare import BETTER, SAME, WORSE, Change, Changes, RowChange
-from .measured import ACCURACY, BYTES, FIGURES, LATENCY, MACS, MEMORY, Measured
+from .measured import ACCURACY, BYTES, FIGURES, LATENCY, MACS, MEMORY, Measured, Results
 
 WORDS = {WORSE: "slower", BETTER: "faster", SAME: "same"}
 HEADINGS = {BYTES: "file", MEMORY: "memory", ACCURACY: "accu-\nracy", MACS: "MACs"}
@@ -73,12 +73,17 @@ def changes_lines(changes: Changes) -> Iterator[str]:
     if noisy := [row.new for row in changes.rows if LATENCY in row.figures and row.figures[LATENCY].noise > changes.threshold / 100]:
         yield (f"noisy     {_few(noisy)}: the spread is beyond the threshold, and a smaller change is not seen there;"
                " bench --until-stable waits for quiet")
-    if not changes.old.machine or not changes.new.machine or changes.old.machine.keys().isdisjoint(changes.new.machine):
+    if any(LATENCY in row.figures for row in changes.rows) and _machine_known(changes.old).isdisjoint(_machine_known(changes.new)):
         yield "machines  a file does not say what it was measured on: taken for the same"
     for file in (changes.old, changes.new):
         for note in file.notes:
             yield f"note      {file.source}: {note}"
     yield summary(changes)
+
+
+def _machine_known(file: Results) -> set[str]:
+    """What a file says of the machine that its times are of: a target may be of many."""
+    return file.machine.keys() - {"target"}
 
 
 def _few(rows: list[Measured]) -> str:

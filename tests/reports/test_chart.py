@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tenfold.reports.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, x_axis, y_axis
 from tenfold.reports.curves import spectra
 
 
 @given(st.floats(-1e9, 1e9), st.floats(-1e9, 1e9))
+@example(5e-324, 5e-324)
 def test_ticks_lie_on_the_axis(first, second):
     axis = x_axis(min(first, second), max(first, second))
     ticks = axis.ticks()

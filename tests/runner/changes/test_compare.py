@@ -171,6 +171,43 @@ def test_reports_of_compress(tmp_path):
     assert any("latency_ms of dense network" in line and "not in" in line for line in changes_lines(untimed))
 
 
+def report(ms=2.0, made=None, search=None):
+    figures = {"macs": 100, "params": 9, "bytes": 400, "ms": ms, "accuracy": 0.9}
+    return {"model": "0" * 64, "target": "host", "before": figures, "after": figures, "layers": [], "search": search, "made": made}
+
+
+def made(threads=2, **machine):
+    return {"command": None, "machine": {**MACHINE, **machine}, "threads": threads, "versions": {"tenfold": "0.1.0"}}
+
+
+@pytest.mark.parametrize(("old", "new", "words"), [
+    (report(made=made()), report(made=made(cpu="B CPU")), "cpu: A CPU, now B CPU"),
+    (report(made=made()), report(made=made(gpu={"name": "A GPU"})), None),  # that one has a GPU and the other has none is not told
+    (report(made=made(gpu={"name": "A GPU"})), report(made=made(gpu={"name": "B GPU"})), "gpu: A GPU, now B GPU"),
+    (report(made=made()), report(made=made(vector_bits=256)), "vector_bits: 512, now 256"),
+    (report(search={"modelled": "the cycles of a72"}), report(search={"modelled": "those of a55"}), "times: modelled by the cycles of a72, now"),
+    (report(made=made()), report(made=made(threads=1)), "2 threads"),
+    (report(made=made()), report(made=made()), None),
+    (report(None, made=made()), report(None, made=made(cpu="B CPU")), None),  # nothing in them was measured
+])
+def test_reports_of_compress_from_other_machines(old, new, words):
+    if words is None:
+        compare(old, new)
+        return
+    with pytest.raises(TenfoldError, match=f"{words}.*--across-machines"):
+        compare(old, new)
+    (found,) = compare(old, new, across_machines=True).differences
+    assert found.split(":")[0] in words or found == "threads: 2, now 1"
+
+
+def test_times_of_an_unknown_machine_are_told():
+    def told(old, new):
+        return any(line.startswith("machines  ") for line in changes_lines(compare(old, new)))
+
+    assert told(report(), report(made=made())) and told(report(made={"command": "x", "machine": None}), report())
+    assert not told(report(made=made()), report(made=made())) and not told(report(None), report(None))
+
+
 @pytest.mark.parametrize(("content", "words"), [
     ("{", "not JSON"),
     ("[]", "no object"),
@@ -187,6 +224,9 @@ def test_reports_of_compress(tmp_path):
     (json.dumps(bench(row(), skipped=["net"])), "no object"),
     ('{"manifest": {}}', "'target'"),
     ('{"before": {}, "after": {}}', "'target'"),
+    (json.dumps(report(made=[])), "no object"),
+    (json.dumps(report(made={"threads": "two"})), "no whole number"),
+    (json.dumps(report(made={"machine": 3})), "no object"),
     (json.dumps(bench(row("other"))), "nothing to compare"),
 ])
 def test_files_that_hold_no_results(content, words, tmp_path):
