@@ -37,3 +37,10 @@ def test_readme_has_the_two_commands_that_ci_runs():
     readme, script = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", ".ci/run"))
     assert "pip install -e . && python examples/compile.py" in readme and "python examples/compile.py" in script
     assert 'pip install -e ".[test]" && pytest' in readme and 'pip install --quiet -e ".[test,docs]"' in script and "\npytest\n" in script
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_can_be_typed(page):
+    """Nothing is left out of a command to get Tenfold, such as an address that a page does not know."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert not re.findall(r"(?:git clone|pip install|docker pull)[^\n`]* \.\.\.", text)

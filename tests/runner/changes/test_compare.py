@@ -185,7 +185,7 @@ def made(threads=2, **machine):
     (report(made=made()), report(made=made(gpu={"name": "A GPU"})), None),  # that one has a GPU and the other has none is not told
     (report(made=made(gpu={"name": "A GPU"})), report(made=made(gpu={"name": "B GPU"})), "gpu: A GPU, now B GPU"),
     (report(made=made()), report(made=made(vector_bits=256)), "vector_bits: 512, now 256"),
-    (report(search={"modelled": "the cycles of a72"}), report(search={"modelled": "those of a55"}), "times: modelled by the cycles of a72, now"),
+    (report(search={"modelled": "cycles of A"}), report(search={"modelled": "cycles of B"}), "times: modelled by cycles of A, now"),
     (report(made=made()), report(made=made(threads=1)), "2 threads"),
     (report(made=made()), report(made=made()), None),
     (report(None, made=made()), report(None, made=made(cpu="B CPU")), None),  # nothing in them was measured
