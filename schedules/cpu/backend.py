@@ -21,7 +21,7 @@ from .convolution import choose_convolution
 from .convolution_run import ConvolutionRun
 from .fully_connected import choose_dense, choose_dense_run
 from .int8.depthwise import choose_byte_depthwise
-from .int8.isa import dot_of
+from .int8.isa import dot_of, pair_dot_of
 from .int8.kernel import choose_byte_convolution, choose_byte_dense
 from .reduction.response_norm import LONGEST, response_norm
 from .resize import choose_resize
@@ -73,7 +73,7 @@ class CpuBackend(Backend[CpuTarget]):
         return VectorMath()(mod)
 
     def lower_loops(self, mod: tvm.IRModule) -> tvm.IRModule:
-        return tvm.transform.Sequential([BoundLoops(), DotProducts(dot_of(self.target)), TransposeTiles()])(lower_blocks(mod))
+        return tvm.transform.Sequential([BoundLoops(), DotProducts(dot_of(self.target), pair_dot_of(self.target)), TransposeTiles()])(lower_blocks(mod))
 
 
 BACKEND = CpuBackend
