@@ -83,17 +83,20 @@ class BoundKernel:
         Packed as the kernel reads them.
     compute : callable
         From the data and one placeholder for each constant to the result, as TE.
+    name : str, optional
+        What the function is called, where the constants decide it; else it has the kernel's name.
     """
 
     constants: list[np.ndarray]
     compute: Callable[..., te.Tensor]
+    name: str | None = None
 
     def gated(self) -> BoundKernel:
         """Return the kernel for an input whose channels are scaled; `compute` takes the factors, (1, 1, 1, C), behind the data."""
         def compute(data: te.Tensor, factors: te.Tensor, weight: te.Tensor, *others: te.Tensor) -> te.Tensor:
             return self.compute(data, scaled(weight, factors), *others)
 
-        return BoundKernel(self.constants, compute)
+        return BoundKernel(self.constants, compute, self.name)
 
 
 def scaled(weight: te.Tensor, factors: te.Tensor) -> te.Tensor:
@@ -389,6 +392,19 @@ class Backend(ABC, Generic[TargetT]):
 
     def byte_dense(self, workload: DenseWorkload) -> Kernel | None:
         """Return the kernel of a fully connected layer of uint8 by int8, as `byte_convolution`."""
+        return None
+
+    @property
+    def rounds_operands(self) -> bool:
+        """Whether operands of products may be rounded to bfloat16, and it has kernels for that."""
+        return False
+
+    def half_convolution(self, workload: ConvWorkload) -> Kernel | None:
+        """Return the kernel of a channels-last convolution of bfloat16 by bfloat16, as uint16, to float32; None where it has none."""
+        return None
+
+    def half_dense(self, workload: DenseWorkload) -> Kernel | None:
+        """Return the kernel of a fully connected layer of bfloat16 by bfloat16, as `half_convolution`."""
         return None
 
     def run(self, workloads: Sequence[ConvWorkload], source_nchw: bool, result_nchw: bool) -> Run | None:

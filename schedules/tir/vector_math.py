@@ -163,7 +163,9 @@ def power(x: ir.Expr, exponent: float) -> ir.Expr | None:
     return _let(x, product)
 
 
-_UNARY: dict[str, Callable[[ir.Expr], ir.Expr]] = {"tirx.exp": exp, "tirx.log": log, "tirx.tanh": tanh, "tirx.sigmoid": sigmoid, "tirx.erf": erf}
+_UNARY: dict[str, Callable[[ir.Expr], ir.Expr]] = {
+    "tirx.exp": exp, "tirx.log": log, "tirx.tanh": tanh, "tirx.sigmoid": sigmoid, "tirx.erf": erf,
+}
 
 
 def with_vector_math(func: tirx.PrimFunc) -> tirx.PrimFunc:

@@ -8,13 +8,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
-import numpy as np
-
 from ....targets import CpuTarget
 from ...backend import BoundKernel, Kernel, LayerConstants
 from ...shapes import ConvShape, ConvWorkload, DenseWorkload
 from ...space import Point, Space
-from ...tir.pair_products import HALF, widened
+from ...tir.pair_products import widened
 from ..conv2d.depthwise import DepthwiseTile, choose_depthwise, depthwise, pack_depthwise
 from ..conv2d.groups import block_diagonal
 from ..conv2d.terms import depthwise_terms
@@ -22,20 +20,10 @@ from ..convolution import depthwise_knobs
 from ..int8.compute import Operands, dot_conv2d, dot_dense, pack_bytes
 from ..int8.isa import pair_dot_of
 from ..int8.kernel import ByteConvolution, ByteKernel, byte_shape, choose_byte_tile, dense_shape, merged_groups
+from .numbers import from_bfloat16, to_bfloat16
 
 DEPTH = 2  # numbers in a step
 PAIRS = Operands("bfloat16_conv2d", DEPTH, widened)
-
-
-def to_bfloat16(values: np.ndarray) -> np.ndarray:
-    """Round float32 numbers to bfloat16, as uint16: to nearest, halves to even."""
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    return ((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)).astype(HALF)
-
-
-def from_bfloat16(halves: np.ndarray) -> np.ndarray:
-    """Return the numbers that `to_bfloat16` made, as float32."""
-    return (halves.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def as_float32(target: CpuTarget, dot: Dot | PairDot) -> CpuTarget:
     registers: a broadcast needs one, since the operand that instructions read from memory is that of the weights.
     """
     if isinstance(dot, PairDot):
-        return replace(target, model=replace(target.model, fma_latency=PAIR_LATENCY))
+        return replace(target, model=replace(target.model, memory_operand=False, fma_latency=PAIR_LATENCY))
     model = replace(target.model, memory_operand=False, fma_per_cycle=target.model.fma_per_cycle / dot.per_step)
     return replace(target, model=model, vector_registers=target.vector_registers - dot.spare)
 

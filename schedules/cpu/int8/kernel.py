@@ -38,7 +38,7 @@ class ByteKernel(Kernel):
     @property
     @abstractmethod
     def shape(self) -> ConvShape:
-        """The layer as the model of the machine sees it: a step is four channels."""
+        """The layer as the model of the machine sees it: a step counts as one channel."""
 
     @property
     def _cpu(self) -> CpuTarget:
