@@ -74,8 +74,8 @@ class CpuTarget(Target):
                                f" not {precision!r}")
         flag, title = {BFLOAT16: BFLOAT16_FLAGS, FLOAT16: FLOAT16_FLAGS}.get(precision, {}).get(self.instruction_set, ("", ""))
         if flag and flag not in self.features:
-            instead = FLOAT16 if precision == BFLOAT16 else FLOAT32
-            raise TenfoldError(f"precision {precision}: target {self.name} lacks {title} ({flag}): take {instead}, or int8")
+            instead = f"{FLOAT16}, of weights in memory" if precision == BFLOAT16 else FLOAT32
+            raise TenfoldError(f"precision {precision}: target {self.name} lacks {title} ({flag}): take {instead}")
         return replace(self, precision=precision, stored=precision)
 
     def with_stored(self, dtype: str) -> CpuTarget:
