@@ -83,7 +83,8 @@ class _Group:
         result = self._bind(inner, relax.Var)
         body = relax.SeqExpr([relax.DataflowBlock(self.bindings)], result)
         function = relax.Function(self.params, body, result.ty, True).with_attr("Primitive", True)
-        name = f"dequantize_{call.op.name.split('.')[-1]}"
+        kind = "widen" if all(map(is_widening, made.values())) else "dequantize"
+        name = f"{kind}_{call.op.name.split('.')[-1]}"
         return self.builder.normalize(ir.Call(self.builder.add_func(function, name), self.args))
 
     def _inside(self, argument: ir.Expr, made: dict[ir.Expr, ir.Call]) -> ir.Expr:
