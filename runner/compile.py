@@ -23,6 +23,7 @@ from ..support.files.inputs import protect
 from ..support.files.temporary import TemporaryFolder
 from ..support.progress import Progress, reporter
 from ..targets import CpuTarget, GpuTarget
+from ..targets.target import FLOAT32
 from .build import Built, Variant, build_library, describe_target, make_variant, read_plan, require_compiler, with_threads
 from .check_reading import check_images, check_reading, verification_inputs
 from .compile_sizes import compile_sizes, split_sizes
@@ -140,6 +141,8 @@ def compile(  # noqa: A001 - the verb of the public API
     require_compiler()
     with target_on(device, target, say) as (chosen, where):
         made, quantized = None if size is None else Clustering.parse(size), precision == INT8
+        if made is not None and precision not in (None, FLOAT32, INT8):
+            raise TenfoldError(f"a size and precision {precision}: give one of them; a size keeps weights as indices of float32 numbers")
         if made is not None:
             chosen = _plain_target(chosen, plan, quantized)
         if quantized:
@@ -159,7 +162,7 @@ def compile(  # noqa: A001 - the verb of the public API
             networks = [_quantized(networks[0], data, progress)]
         if made is not None:
             networks = [_clustered(networks[0], made, data, say)]
-        if isinstance(chosen, CpuTarget):
+        if isinstance(chosen, CpuTarget) and made is None:
             chosen = chosen.with_stored(networks[0].run_reference.precision.dtype)
         files = (network.from_file for network in networks)
         sources = [_source(*((model, each) if is_file else (None, None))) for is_file, each in zip(files, options, strict=True)]

@@ -12,12 +12,12 @@ from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
 
+import precision as layers
 import tenfold
 from modern.catalogue import write_modern
 from networks import WRITERS, kept, network
-from precision import DENSE, SHAPES, float32_convolution, float32_dense
+from race import OURS
 from suite import Case, Settings, Suite, Table
-from table import OURS, TITLES, measured
 from tenfold.runner.bench.disturbance import Watch
 from tenfold.runner.bench.engines import Engine, OpenVino, Tenfold
 from tenfold.runner.bench.measure import measure
@@ -25,7 +25,8 @@ from tenfold.runner.data import random_inputs
 from tenfold.runner.report import count, milliseconds
 from timed import OPTIONS, Timed
 
-NETWORKS = {"resnet50": "bfloat16", "mobilenet_v2": "bfloat16", "googlenet": "bfloat16", "vgg16": "float16", "alexnet": "float16"}
+NETWORKS = {name: ("bfloat16",) for name in ("resnet50", "mobilenet_v2", "googlenet")} | {
+    name: ("bfloat16", "float16") for name in ("alexnet", "vgg16")}
 HALVES = {"bfloat16": "bf16", "float16": "f16"}  # what OpenVINO calls them
 
 
@@ -46,18 +47,18 @@ RIVALS: dict[str, type[Engine]] = {"bfloat16": OpenVinoBfloat16, "float16": Open
 
 def cases(settings: Settings) -> list[Case]:
     """The layers of the suite precision, and a few networks, batch 1."""
-    found = [Case(shape.name, {"layer": functools.partial(float32_convolution, shape)}, ("layers",), {"precision": "bfloat16"})
-             for shape in SHAPES]
-    found += [Case("dense {} x {} -> {}".format(*sizes), {"layer": functools.partial(float32_dense, sizes)}, ("layers",),
-                   {"precision": "bfloat16"}) for sizes in DENSE]
+    found = [Case(shape.name, {"layer": functools.partial(layers.float32_convolution, shape)}, ("layers",), {"precision": "bfloat16"})
+             for shape in layers.SHAPES]
+    found += [Case("dense {} x {} -> {}".format(*sizes), {"layer": functools.partial(layers.float32_dense, sizes)}, ("layers",),
+                   {"precision": "bfloat16"}) for sizes in layers.DENSE]
 
     def file(name: str, folder: Path) -> Path:
         if name in WRITERS:
             return network(name, settings.cache)
         return kept(settings.cache / f"{name}-1.onnx", functools.partial(write_modern, name, 1))
 
-    return found + [Case(name, {"network": functools.partial(file, name)}, ("networks",), {"precision": precision})
-                    for name, precision in NETWORKS.items()]
+    return found + [Case(f"{name}, {precision}", {"network": functools.partial(file, name)}, ("networks",), {"precision": precision})
+                    for name, precisions in NETWORKS.items() for precision in precisions]
 
 
 class Halves(Timed):
@@ -94,12 +95,12 @@ class Halves(Timed):
 
 def table(result: dict[str, Any]) -> Table:
     """One line for each layer and network."""
-    rivals = [name for name in (OpenVino.name,) if any(f"{name} float32" in row["ms"] for row in measured(result))]
+    rivals = [name for name in (OpenVino.name,) if any(f"{name} float32" in row["ms"] for row in _measured(result))]
     headings = ["", "MACs", "in 16 bits", "kernels in 16 bits", "ms", "float32, ms", "against our float32"]
-    headings += [f"{TITLES[name]} {kind}" for name in rivals for kind in ("16 bits, ms", "float32, ms")]
+    headings += [f"OpenVINO {kind}" for name in rivals for kind in ("16 bits, ms", "float32, ms")]
     headings += ["against it in 16 bits"] * bool(rivals)
     rows = []
-    for row in measured(result):
+    for row in _measured(result):
         ms, precision = row["ms"], row["precision"]
         halves = sum(number for kind, number in row["kernels"].items() if kind != "float32")
         own, wide = ms[f"{OURS} {precision}"], ms[f"{OURS} float32"]
@@ -117,11 +118,16 @@ def mean(result: dict[str, Any]) -> str:
     """The geometric means of the ratios, of layers and of networks in bfloat16."""
     said = []
     for group in ("layers", "networks"):
-        rows = [row for row in measured(result) if group in row["lists"] and row["precision"] == "bfloat16"]
+        rows = [row for row in _measured(result) if group in row["lists"] and row["precision"] == "bfloat16"]
         for words, name in (("our float32", f"{OURS} float32"), ("OpenVINO's bfloat16", f"{OpenVino.name} bfloat16")):
             ratios = _ratios(rows, name)
             said += [f"{group} against {words} {geometric_mean(ratios):.2f} x"] if ratios else []
     return "geometric means in bfloat16: " + ", ".join(said) if said else ""
+
+
+def _measured(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows that did not fail."""
+    return [row for row in result["rows"] if "error" not in row]
 
 
 def _ratios(rows: Sequence[dict[str, Any]], name: str) -> list[float]:
