@@ -180,6 +180,7 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Pro
     unscheduled = tuple(str(w.message).split(" ", 1)[0] for w in caught if issubclass(w.category, UnscheduledWarning))
     taken = {"weights": stored, "activations": arena_bytes(memory.places), "workspaces": workspaces}
     kernels, choices = [asdict(call) for call in weights.calls(lowered)], backend.choices
+    found: Mapping[str, str]
     if isinstance(target, CpuTarget):
         from ..schedules.cpu.kernel_precision import kernel_precision
 

@@ -83,7 +83,7 @@ class _Values:
     def _concatenates(self, var: relax.Var) -> bool:
         """Whether all readers of a concatenation can take bfloat16, and its parts are made as such for nobody else's harm."""
         call = self.made.get(var)
-        if not is_call(call, "relax.concat") or not isinstance(call.args[0], ir.Tuple) or not self.shared(var):
+        if call is None or not is_call(call, "relax.concat") or not isinstance(call.args[0], ir.Tuple) or not self.shared(var):
             return False
         parts = call.args[0].fields
         return all(isinstance(part, relax.Var) and part in self.made and self.shared(part) for part in parts)
