@@ -44,7 +44,7 @@ def compile(
         str | None,
         typer.Option(
             "--precision",
-            help="Of products: float32 (the default); tf32 or fp16 on GPUs; int8 on CPUs, with --data.",
+            help="Of products: float32 (the default); bfloat16, float16; tf32 on GPUs; int8 on CPUs, with --data.",
             metavar="P",
             autocompletion=precision_names,
         ),
@@ -115,11 +115,7 @@ def fact_lines(manifest: Manifest) -> Iterator[str]:
 
     tvm = " ".join(f"{key}={value}" for key, value in manifest.target["tvm"].items())
     yield f"target    {manifest.target['name']} ({tvm})"
-    if "precision" in manifest.target:
-        products = [kernel for kernel in manifest.kernels if kernel["macs"]]
-        rounded = sum(kernel.get("precision") == manifest.target["precision"] for kernel in products)
-        yield (f"precision {manifest.target['precision']} operands in {rounded} of {len(products)} kernels that multiply;"
-               " the others, and all sums, are float32")
+    yield from _precision_line(manifest)
     if not manifest.on_gpu:
         yield f"threads   {manifest.threads}"
     yield f"cost      {count(manifest.macs)} MACs, {count(manifest.params)} parameters"
@@ -135,6 +131,19 @@ def fact_lines(manifest: Manifest) -> Iterator[str]:
     yield from verified_lines(manifest)
     parts = ", ".join(f"{size(number)} of {part}" for part, number in manifest.memory.items() if part != "planned")
     yield f"memory    {size(manifest.memory['planned'])}: {parts}"
+
+
+def _precision_line(manifest: Manifest) -> Iterator[str]:
+    """How many kernels read operands, or weights, of fewer bits than float32."""
+    products = [kernel for kernel in manifest.kernels if kernel["macs"]]
+    found = [kernel.get("precision", "float32") for kernel in products]
+    asked = manifest.target.get("precision", "float32")
+    of_weights = [word for word in dict.fromkeys(found) if word.endswith(" weights")]
+    words = [f"{asked} operands in {found.count(asked)}"] if asked in found or (asked != "float32" and not of_weights) else []
+    words += [f"{word} in {found.count(word)}" for word in of_weights]
+    if asked != "float32" or of_weights:
+        words = [word for word in words if not word.startswith("float32")]
+        yield f"precision {', '.join(words)} of {len(products)} kernels that multiply; the others, and all sums, are float32"
 
 
 def quantized_lines(quantized: Mapping[str, Any]) -> Iterator[str]:

@@ -12,7 +12,7 @@ METHODS = (
 REWRITES = (
     "common", "affine", "padding", "branches", "pooling", "global_average", "upsampling", "space_to_depth", "chains", "dead_channels",
 )  # as in passes/simplify
-PRECISIONS = ("float32", "tf32", "fp16", "int8")  # as in targets, and by quantizing
+PRECISIONS = ("float32", "bfloat16", "float16", "tf32", "int8")  # as in targets, and by quantizing
 CALIBRATIONS = ("mse", "minmax", "percentile", "kl")  # as in quantization
 ACTIVATIONS = ("uint8", "int8")  # likewise
 FIGURES = ("latency", "bytes", "memory", "accuracy", "macs")  # as in runner/changes

@@ -63,7 +63,7 @@ def call_kernel(builder: relax.BlockBuilder, kernel: Kernel, data: relax.Expr, *
     bound = kernel.bind(*layers)
     bound, inputs = (bound, [data]) if factors is None else (bound.gated(), [data, factors])
     constants = [relax.const(array) for array in bound.constants]
-    return builder.call_te(bound.compute, *inputs, *constants, primfunc_name_hint=kernel.name, primfunc_attrs=FUSABLE_PATTERN)
+    return builder.call_te(bound.compute, *inputs, *constants, primfunc_name_hint=bound.name or kernel.name, primfunc_attrs=FUSABLE_PATTERN)
 
 
 def plain_convolution(call: relax.Call) -> tuple[ConvGeometry, np.ndarray] | None:

@@ -12,9 +12,11 @@ from tvm import ir, relax, tirx, topi
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ..schedules.tir.module_pass import ModulePass, with_main
+from ..schedules.tir.pair_products import HALF
 from .channels_last_rules import ints
 
 PLACED, SPLITS = "tenfold.concatenates", "tenfold.splits"  # attributes of the kernels
+PLACED_TYPES = ("float32", HALF)   # of what lies between kernels
 OPAQUE = 8                         # kOpaque: nothing is fused with the kernel
 # What gives no tensor of its own, or one that is best fused with what reads it.
 _VIEWS = {f"relax.{name}" for name in "reshape permute_dims split expand_dims squeeze flatten take strided_slice broadcast_to".split()}
@@ -66,10 +68,12 @@ class _Rewriter(PyExprMutator):
         return self.builder_.call_te(topi.concatenate, tensors, 3, primfunc_name_hint="concatenate", primfunc_attrs=attrs)
 
     def _over_channels(self, call: ir.Call) -> bool:
-        """Whether a call concatenates channels-last float32 images along their channels."""
+        """Whether a call concatenates channels-last images of float32, or of bfloat16, along their channels."""
         if not isinstance(call.op, ir.Op) or call.op.name != "relax.concat" or not isinstance(call.args[0], relax.Tuple):
             return False
-        return len(call.ty.shape) == 4 and call.attrs.axis is not None and int(call.attrs.axis) % 4 == 3 and str(call.ty.dtype) == "float32"
+        if len(call.ty.shape) != 4 or call.attrs.axis is None or int(call.attrs.axis) % 4 != 3:
+            return False
+        return str(call.ty.dtype) in PLACED_TYPES
 
     def _splits_channels(self, call: ir.Call) -> bool:
         """Whether a call splits a channels-last float32 image that a kernel makes, into parts with readers of their own."""

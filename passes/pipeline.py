@@ -5,6 +5,7 @@
     channels last      NHWC for every spatial operator
     composites         operators that importers write as several become one; resizing gets its kernels
     quantized          layers between a dequantize and a quantize become kernels of bytes; between kernels lie bytes
+    bfloat16           layers whose operands are rounded, where the target can and it pays; between kernels lies bfloat16
     fuse chains        convolutions, or fully connected layers, that follow each other become one kernel; concatenations are set apart
     legalize           operators -> TE, with packed weights
     fold constants     what is computed of constants alone
@@ -23,6 +24,7 @@ from tvm import relax, tirx
 from ..schedules.backend import Backend
 from ..schedules.driver import ApplySchedules
 from ..support.errors import TenfoldError
+from .bfloat16.round_layers import RoundLayers
 from .channels_last import ChannelsLast
 from .fold_permutations import FoldPermutations
 from .fuse_chains import FuseChains
@@ -60,6 +62,8 @@ def phases(backend: Backend) -> Iterator[Phase]:
     yield "composites", lambda mod: Resize(backend)(JoinSilu()(local_response_norm(mod, backend)))
     on_bytes = [StayInBytes(), ByteLayers(backend), JoinReaders()]
     yield "quantized", tvm.transform.Sequential(on_bytes if backend.on_bytes else [ByteLayers(backend)])  # which says why it has none
+    if backend.rounds_operands:
+        yield "bfloat16", tvm.transform.Sequential([RoundLayers(backend), JoinReaders()])
     mark_concat = [MarkConcat()] if backend.any_address else []
     yield "fuse_chains", tvm.transform.Sequential([FuseDense(backend), FuseChains(backend), *mark_concat])
     yield "legalize", lambda mod: relax.transform.FuseTIR()(legalize(relax.backend.DispatchSortScan()(mod), backend))

@@ -17,6 +17,7 @@ from ..runtime.memory_plan import arena_bytes
 from ..runtime.weights import write_weights
 from ..support.errors import TenfoldError
 from ..support.progress import Progress, reporter
+from ..targets import CpuTarget
 from ..targets.light_import import import_tvm
 from ..targets.target import FLOAT32
 from .devices.device import Program
@@ -179,7 +180,14 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Pro
     unscheduled = tuple(str(w.message).split(" ", 1)[0] for w in caught if issubclass(w.category, UnscheduledWarning))
     taken = {"weights": stored, "activations": arena_bytes(memory.places), "workspaces": workspaces}
     kernels, choices = [asdict(call) for call in weights.calls(lowered)], backend.choices
-    if target.precision != FLOAT32:
+    found: Mapping[str, str]
+    if isinstance(target, CpuTarget):
+        from ..schedules.cpu.kernel_precision import kernel_precision
+
+        found = {kernel["function"]: kernel_precision(kernel["function"]) for kernel in kernels}
+        if target.precision != FLOAT32 or set(found.values()) - {FLOAT32}:
+            kernels = [{**kernel, "precision": found[kernel["function"]]} for kernel in kernels]
+    elif target.precision != FLOAT32:
         found = precisions(CudaCode.read(folder / CUDA_LIBRARY))
         kernels = [{**kernel, "precision": found[kernel["function"]]} for kernel in kernels]
     return Built(unscheduled, taken, tuple(kernels), pieces, choices.taken, choices.origins, choices.stale, _quantized(backend.computed_in))

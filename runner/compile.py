@@ -23,6 +23,7 @@ from ..support.files.inputs import protect
 from ..support.files.temporary import TemporaryFolder
 from ..support.progress import Progress, reporter
 from ..targets import CpuTarget, GpuTarget
+from ..targets.target import FLOAT32
 from .build import Built, Variant, build_library, describe_target, make_variant, read_plan, require_compiler, with_threads
 from .check_reading import check_images, check_reading, verification_inputs
 from .compile_sizes import compile_sizes, split_sizes
@@ -99,8 +100,11 @@ def compile(  # noqa: A001 - the verb of the public API
         What kernels are built from, by workload, instead of what the model of the machine chooses: a mapping, a JSON file that holds one,
         or the folder of an artifact whose kernels are wanted once more. Workloads that the network does not have are passed over.
     precision : str, optional
-        Of the operands of products: ``float32``, or on the tensor cores of GPUs ``tf32`` or ``fp16``. Default: the target's, float32.
-        Sums, and what lies between kernels, are float32. On CPUs ``int8``: the network is quantized first, as `quantize` does it,
+        Of the operands of products: ``float32``, or on the tensor cores of GPUs ``tf32`` or ``float16`` (also called ``fp16``). Default:
+        the target's, float32. Sums, and what lies between kernels, are float32. On CPUs ``bfloat16``, where they have AVX-512 BF16 or the
+        like: operands of products, and what lies between such kernels, are rounded where the model of the machine says that this is faster;
+        sums are float32. Or ``float16``: weights of layers that are read once lie so in memory, all else is float32; this is what a network
+        in float16 gets without it. Or ``int8``: the network is quantized first, as `quantize` does it,
         calibrated with `data`, and verified against the quantized network.
     size : str, optional
         Keep weights as indices of few values: bits of an index from 2 to 8, and ``:kmeans`` (the default) or ``:round``, such as
@@ -137,6 +141,8 @@ def compile(  # noqa: A001 - the verb of the public API
     require_compiler()
     with target_on(device, target, say) as (chosen, where):
         made, quantized = None if size is None else Clustering.parse(size), precision == INT8
+        if made is not None and precision not in (None, FLOAT32, INT8):
+            raise TenfoldError(f"a size and precision {precision}: give one of them; a size keeps weights as indices of float32 numbers")
         if made is not None:
             chosen = _plain_target(chosen, plan, quantized)
         if quantized:
@@ -156,6 +162,8 @@ def compile(  # noqa: A001 - the verb of the public API
             networks = [_quantized(networks[0], data, progress)]
         if made is not None:
             networks = [_clustered(networks[0], made, data, say)]
+        if isinstance(chosen, CpuTarget) and made is None:
+            chosen = chosen.with_stored(networks[0].run_reference.precision.dtype)
         files = (network.from_file for network in networks)
         sources = [_source(*((model, each) if is_file else (None, None))) for is_file, each in zip(files, options, strict=True)]
         with protect(model, given, data, None if isinstance(choices, Mapping) else choices, logs):

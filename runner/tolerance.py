@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..support.errors import TenfoldError
-from ..targets.target import FLOAT32
+from ..targets.target import BFLOAT16, FLOAT32
+from ..targets.target import FLOAT16 as WEIGHTS
 from .verify import TOLERANCE, Errors
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 FLOAT16 = 8 * 2.0**-11
 # Operands of products on tensor cores have as many digits. Each product has two, whose errors are independent: sqrt(2) times as much.
 OPERANDS = 2**0.5 * FLOAT16
+# The same of 8 digits. Errors of roundings are spread evenly, up to that: their root mean square is 1 / sqrt(3) of it. So is that of sums.
+BFLOAT16_OPERANDS = 2**0.5 * 8 * 2.0**-8
+EVEN = 3**-0.5
 # A sum that lies near the middle between two steps may go to either of them. Few do: what is off everywhere by a part of a step is wrong.
 SPREAD = 0.25
 
@@ -51,7 +55,7 @@ class Tolerance:
             Of the model's values.
         asked : float, optional
         operands : str
-            The precision of the operands of products, one of `targets.target.PRECISIONS`.
+            The precision of the target, see `targets.Target.precision`.
 
         Raises
         ------
@@ -63,7 +67,11 @@ class Tolerance:
                 raise TenfoldError(f"tolerance must be a number above 0 and below 1, not {asked!r}")
             return cls(float(asked), "as asked")
         value, reason = (FLOAT16, "float16 values") if precision.dtype == "float16" else (TOLERANCE, "float32 values")
-        if operands != FLOAT32:
+        if operands == BFLOAT16 and not precision.bits:
+            return cls(BFLOAT16_OPERANDS, f"operands of products rounded to {operands}", BFLOAT16_OPERANDS * EVEN)
+        if operands == WEIGHTS:
+            value, reason = FLOAT16, f"weights rounded to {operands}"  # one of the two operands
+        elif operands != FLOAT32:
             value, reason = OPERANDS, f"operands of products rounded to {operands}"
         step = 2.0 / (2**precision.bits - 1) if precision.bits else 0.0
         if step > value:

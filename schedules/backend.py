@@ -74,6 +74,19 @@ class Backend(ABC, Generic[TargetT]):
         """Return the kernel of a fully connected layer of uint8 by int8, as `byte_convolution`."""
         return None
 
+    @property
+    def rounds_operands(self) -> bool:
+        """Whether operands of products may be rounded to bfloat16, and it has kernels for that."""
+        return False
+
+    def half_convolution(self, workload: ConvWorkload) -> Kernel | None:
+        """Return the kernel of a channels-last convolution of bfloat16 by bfloat16, as uint16, to float32; None where it has none."""
+        return None
+
+    def half_dense(self, workload: DenseWorkload) -> Kernel | None:
+        """Return the kernel of a fully connected layer of bfloat16 by bfloat16, as `half_convolution`."""
+        return None
+
     def run(self, workloads: Sequence[ConvWorkload], source_nchw: bool, result_nchw: bool) -> Run | None:
         """Return the ways to cut a run of convolutions and poolings into kernels; None where each layer is left as it is.
 

@@ -64,17 +64,20 @@ class BoundKernel:
         Packed as the kernel reads them.
     compute : callable
         From the data and one placeholder for each constant to the result, as TE.
+    name : str, optional
+        What the function is called, where the constants decide it; else it has the kernel's name.
     """
 
     constants: list[np.ndarray]
     compute: Callable[..., te.Tensor]
+    name: str | None = None
 
     def gated(self) -> BoundKernel:
         """Return the kernel for an input whose channels are scaled; `compute` takes the factors, (1, 1, 1, C), behind the data."""
         def compute(data: te.Tensor, factors: te.Tensor, weight: te.Tensor, *others: te.Tensor) -> te.Tensor:
             return self.compute(data, scaled(weight, factors), *others)
 
-        return BoundKernel(self.constants, compute)
+        return BoundKernel(self.constants, compute, self.name)
 
 
 def scaled(weight: te.Tensor, factors: te.Tensor) -> te.Tensor:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from ..support.errors import TenfoldError
 from .gpu_model import GpuModel
-from .target import FP16, PRECISIONS, TF32, Target
+from .target import FLOAT16, FP16, PRECISIONS, SPELLINGS, TF32, Target
 
 CUDA = "cuda"
 WARP = 32  # threads
@@ -59,8 +59,10 @@ class GpuTarget(Target):
 
     def with_precision(self, precision: str) -> GpuTarget:
         """Return the GPU with operands of another precision on its tensor cores; see `Target`."""
+        precision = FP16 if precision in SPELLINGS else precision
         if precision not in PRECISIONS:
-            raise TenfoldError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+            known = f"{', '.join(PRECISIONS)} (also called {FLOAT16})"
+            raise TenfoldError(f"precision must be one of {known} for a GPU such as {self.name}, not {precision!r}")
         if precision == TF32 and not self.model.tensor_fma_per_cycle:
             oldest = min(self.archs, key=capability_of)
             raise TenfoldError(f"target {self.name}: tensor cores of {oldest} have no {TF32}: take precision {FP16}")

@@ -4,14 +4,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..support.errors import TenfoldError
 from .light_import import import_tvm
 
 if TYPE_CHECKING:
     from tvm.target import Target as TvmTarget
 
 
-FLOAT32, TF32, FP16 = PRECISIONS = ("float32", "tf32", "fp16")  # of the operands of products; sums are float32
+FLOAT32, TF32, FP16 = PRECISIONS = ("float32", "tf32", "fp16")  # of the operands of products on GPUs; sums are float32
+BFLOAT16, FLOAT16 = CPU_PRECISIONS = ("bfloat16", "float16")  # on CPUs, besides float32
+SPELLINGS = {FP16, FLOAT16}  # of one type of numbers
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -27,7 +28,7 @@ class Target:
     cores : int
         Of a CPU: physical cores, and the threads that an artifact uses by default. Of a GPU: 1, the thread that launches.
     precision : str
-        Of the operands of products, one of `PRECISIONS`.
+        Of the operands of products, or of weights in memory: one of `PRECISIONS`, of a CPU one of `CPU_PRECISIONS` or float32.
     features : tuple of str
         What the device must be able to do to run the code: flags of ``/proc/cpuinfo``, or architectures of a GPU of which it is one.
     description : str
@@ -61,18 +62,19 @@ class Target:
         raise NotImplementedError
 
     def with_precision(self, precision: str) -> Target:
-        """Return the device with operands of products of another precision, one of `PRECISIONS`.
+        """Return the device with operands of products of another precision.
+
+        Parameters
+        ----------
+        precision : str
+            One of `PRECISIONS` or `CPU_PRECISIONS`. ``fp16`` and ``float16`` are one.
 
         Raises
         ------
         TenfoldError
             There is none of this name, or the device does not have it.
         """
-        if precision not in PRECISIONS:
-            raise TenfoldError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
-        if precision != FLOAT32:
-            raise TenfoldError(f"precision {precision} is for GPUs: target {self.name} is a CPU, which computes in {FLOAT32}")
-        return self
+        raise NotImplementedError
 
     def tvm_target(self) -> TvmTarget:
         """The TVM target object (imports TVM)."""

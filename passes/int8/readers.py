@@ -1,4 +1,4 @@
-"""A dequantize joins the operator that reads it, so that what lies between two kernels are bytes.
+"""A dequantize joins the operator that reads it, so that what lies between two kernels are bytes; so does the widening of bfloat16.
 
     x = dequantize(q)                       fused0(q, r):
     y = add(x, r)                    ->         x = dequantize(q)
@@ -15,6 +15,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ...schedules.operators import ELEMENTWISE
 from ...schedules.tir.module_pass import ModulePass
+from ..bfloat16.rounding import is_widening
 from .quantization import Quantization, is_call
 
 READERS = frozenset({
@@ -29,7 +30,7 @@ class JoinReaders(ModulePass):
 
     def transform_module(self, mod: tvm.IRModule, context: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite `main`; the other functions stay."""
-        if not any(is_call(binding.value, "relax.dequantize") for block in mod["main"].body.blocks for binding in block.bindings):
+        if not any(_widens(binding.value) for block in mod["main"].body.blocks for binding in block.bindings):
             return mod
         rewriter = _Rewriter(mod)
         main = rewriter.visit_expr(mod["main"])
@@ -58,7 +59,13 @@ class _Rewriter(PyExprMutator):
     def _dequantize(self, argument: ir.Expr) -> ir.Call | None:
         """The dequantize that makes an argument; None where something else does."""
         bound = self.lookup_binding(argument) if isinstance(argument, relax.Var) else None
-        return bound if is_call(bound, "relax.dequantize") and Quantization.of(bound) is not None else None
+        if is_call(bound, "relax.dequantize"):
+            return bound if Quantization.of(bound) is not None else None
+        return bound if _widens(bound) else None
+
+
+def _widens(value: ir.Expr | None) -> bool:
+    return is_call(value, "relax.dequantize") or is_widening(value)
 
 
 class _Group:
@@ -76,7 +83,8 @@ class _Group:
         result = self._bind(inner, relax.Var)
         body = relax.SeqExpr([relax.DataflowBlock(self.bindings)], result)
         function = relax.Function(self.params, body, result.ty, True).with_attr("Primitive", True)
-        name = f"dequantize_{call.op.name.split('.')[-1]}"
+        kind = "widen" if all(map(is_widening, made.values())) else "dequantize"
+        name = f"{kind}_{call.op.name.split('.')[-1]}"
         return self.builder.normalize(ir.Call(self.builder.add_func(function, name), self.args))
 
     def _inside(self, argument: ir.Expr, made: dict[ir.Expr, ir.Call]) -> ir.Expr:
@@ -88,8 +96,12 @@ class _Group:
         if argument not in made:
             return self._param(argument)
         dequantize = made[argument]
-        arguments = [self._param(dequantize.args[0]), *dequantize.args[1:]]
-        return self._bind(ir.Call(dequantize.op, arguments, dequantize.attrs), relax.DataflowVar)
+        if is_widening(dequantize):
+            function, sources = dequantize.args
+            arguments = [function, ir.Tuple([self._param(source) for source in sources.fields])]
+        else:
+            arguments = [self._param(dequantize.args[0]), *dequantize.args[1:]]
+        return self._bind(ir.Call(dequantize.op, arguments, dequantize.attrs, dequantize.ty_args), relax.DataflowVar)
 
     def _param(self, source: ir.Expr) -> relax.Var:
         at = next((i for i, each in enumerate(self.args) if each.same_as(source)), len(self.args))

@@ -118,14 +118,21 @@ class OnnxRuntime(Engine):
 
 
 class OpenVino(Engine):
-    """OpenVINO's CPU plugin for latency, in float32: by itself it takes bfloat16 where the CPU has it."""
+    """OpenVINO's CPU plugin for latency, in float32: by itself it takes bfloat16 where the CPU has it.
+
+    Attributes
+    ----------
+    precision : str
+        Its hint for what it computes in.
+    """
 
     name, module, package, extra = "openvino", "openvino", "openvino", "rivals"
+    precision: ClassVar[str] = "f32"
 
     def prepare(self, path: Path, threads: int) -> None:
         import openvino
 
-        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self.precision, "INFERENCE_NUM_THREADS": threads}
         core = openvino.Core()
         self._compiled = core.compile_model(core.read_model(os.fspath(path)), "CPU", options)
         self._request = self._compiled.create_infer_request()

@@ -7,6 +7,7 @@ from functools import partial
 import tvm
 
 from ...targets import CpuTarget
+from ...targets.target import BFLOAT16
 from ..backend import Backend, BatchTraffic, BoundKernel, Kernel, Run
 from ..interpolation import Interpolation
 from ..shapes import ConvWorkload, DenseWorkload, ResponseNorm
@@ -16,12 +17,13 @@ from ..tir.transpose_tiles import TransposeTiles
 from ..tir.vector_math import VectorMath
 from . import RULES
 from .batch import pieces
+from .bfloat16.kernel import choose_half_convolution, choose_half_dense
 from .chain.compute import Ends
 from .convolution import choose_convolution
 from .convolution_run import ConvolutionRun
 from .fully_connected import choose_dense, choose_dense_run
 from .int8.depthwise import choose_byte_depthwise
-from .int8.isa import dot_of
+from .int8.isa import dot_of, pair_dot_of
 from .int8.kernel import choose_byte_convolution, choose_byte_dense
 from .reduction.response_norm import LONGEST, response_norm
 from .resize import choose_resize
@@ -52,6 +54,18 @@ class CpuBackend(Backend[CpuTarget]):
         kernel = choose_byte_dense(workload, self.target)
         return None if kernel is None else self.choices.apply(kernel)
 
+    @property
+    def rounds_operands(self) -> bool:
+        return self.target.precision == BFLOAT16 and pair_dot_of(self.target) is not None
+
+    def half_convolution(self, workload: ConvWorkload) -> Kernel | None:
+        kernel = choose_half_convolution(workload, self.target)
+        return None if kernel is None else self.choices.apply(kernel)
+
+    def half_dense(self, workload: DenseWorkload) -> Kernel | None:
+        kernel = choose_half_dense(workload, self.target)
+        return None if kernel is None else self.choices.apply(kernel)
+
     def run(self, workloads: Sequence[ConvWorkload], source_nchw: bool, result_nchw: bool) -> Run:
         return ConvolutionRun(tuple(workloads), self.target, Ends(source_nchw, result_nchw))
 
@@ -73,7 +87,8 @@ class CpuBackend(Backend[CpuTarget]):
         return VectorMath()(mod)
 
     def lower_loops(self, mod: tvm.IRModule) -> tvm.IRModule:
-        return tvm.transform.Sequential([BoundLoops(), DotProducts(dot_of(self.target)), TransposeTiles()])(lower_blocks(mod))
+        products = DotProducts(dot_of(self.target), pair_dot_of(self.target))
+        return tvm.transform.Sequential([BoundLoops(), products, TransposeTiles()])(lower_blocks(mod))
 
 
 BACKEND = CpuBackend

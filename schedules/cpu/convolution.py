@@ -15,6 +15,7 @@ import numpy as np
 from tvm import te
 
 from ...targets import CpuTarget
+from ...targets.target import FLOAT32
 from ..backend import BoundKernel, Kernel, LayerConstants
 from ..shapes import ConvGeometry, ConvWorkload
 from ..space import Knobs, Point, Space, number
@@ -24,7 +25,7 @@ from .conv2d.cost import Tile, choose_tile, fits_registers, lines, one_pointer, 
 from .conv2d.depthwise import DepthwiseTile, blocks_of_vectors, choose_depthwise, depthwise, pack_depthwise
 from .conv2d.groups import block_diagonal, divisors, mergeable
 from .conv2d.terms import depthwise_terms, direct_terms, padded_bytes
-from .dense.matvec import MOST_STREAMS, Streams, choose_streams, matvec, pack_matrix
+from .dense.matvec import MOST_STREAMS, Streams, choose_streams, in_memory, matvec, pack_matrix, stored_name
 from .dense.terms import matvec_terms
 from .winograd.compute import pack_winograd, winograd
 from .winograd.cost import Blocking, blockings, choose_winograd
@@ -46,7 +47,8 @@ class ConvolutionKernel(Kernel):
 
     @property
     def workload(self) -> str:
-        return str(self.convolution)
+        stored = self.target.stored != FLOAT32 and self.convolution.streams_weights
+        return f"{self.target.stored} weights, {self.convolution}" if stored else str(self.convolution)
 
     def space(self) -> Space:
         return convolution_space(self.convolution, self.target)
@@ -194,8 +196,8 @@ class MatrixVectorKernel(ConvolutionKernel):
     def bind(self, *layers: LayerConstants) -> BoundKernel:
         [weight], filters, groups = _weights(layers), self.convolution.geometry.filters, self.convolution.geometry.groups
         weight = block_diagonal(weight, groups, groups) if groups > 1 else weight
-        packed = pack_matrix(weight.transpose(0, 2, 3, 1).reshape(filters, -1), self.streams, self.target.lanes)
-        return BoundKernel([packed], lambda x, w: matvec(x, w, filters, self.streams))
+        packed = in_memory(pack_matrix(weight.transpose(0, 2, 3, 1).reshape(filters, -1), self.streams, self.target.lanes), self.target)
+        return BoundKernel([packed], lambda x, w: matvec(x, w, filters, self.streams), stored_name(self.name, [packed], self.target))
 
     def terms(self) -> Mapping[str, float]:
         height, width = self.convolution.size

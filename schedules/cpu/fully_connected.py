@@ -8,6 +8,7 @@ import numpy as np
 from tvm import te
 
 from ...targets import CpuTarget
+from ...targets.target import FLOAT32
 from ..backend import BoundKernel, Kernel, LayerConstants
 from ..operators import has_operand
 from ..shapes import ConvShape, DenseWorkload
@@ -17,7 +18,7 @@ from .conv2d.cost import Tile, choose_tile, fits_registers
 from .conv2d.terms import direct_terms
 from .convolution import ALL_LINES, MOST_VECTORS, sizes, stream_knobs
 from .dense.averaged import average, parts_of
-from .dense.matvec import Streams, choose_streams, matvec, pack_matrix
+from .dense.matvec import Streams, choose_streams, in_memory, matvec, pack_matrix, stored_name
 from .dense.matvec_chain import DenseStage, choose_chain, matvec_chain, stored_outputs
 from .dense.terms import matvec_terms
 
@@ -113,7 +114,8 @@ class DenseRunKernel(Kernel):
 
     @property
     def workload(self) -> str:
-        return ", ".join(map(str, self.layers))
+        words = ", ".join(map(str, self.layers))
+        return words if self.target.stored == FLOAT32 else f"{self.target.stored} weights, {words}"
 
     @property
     def point(self) -> Point:
@@ -140,9 +142,11 @@ class DenseRunKernel(Kernel):
 
     def bind(self, *layers: LayerConstants) -> BoundKernel:
         matrices = [layer.weight for layer in layers if layer.weight is not None]
-        weights = [pack_matrix(matrix, streams, self.target.lanes) for matrix, streams in zip(matrices, self.streams, strict=True)]
+        weights = [in_memory(pack_matrix(matrix, streams, self.target.lanes), self.target)
+                   for matrix, streams in zip(matrices, self.streams, strict=True)]
+        name = stored_name(self.name, weights, self.target)
         if len(weights) == 1:
-            return BoundKernel(weights, lambda x, w: matvec(x, w, self.layers[0].filters, self.streams[0]))
+            return BoundKernel(weights, lambda x, w: matvec(x, w, self.layers[0].filters, self.streams[0]), name)
         stages, operands = [], []
         for layer, workload, streams, packed in zip(layers, self.layers, self.streams, weights, strict=True):
             steps = []
@@ -159,7 +163,7 @@ class DenseRunKernel(Kernel):
         def compute(x: te.Tensor, *arrays: te.Tensor) -> te.Tensor:
             return matvec_chain(average(x, parts) if parts else x, arrays[:count], arrays[count:], stages)
 
-        return BoundKernel([*weights, *operands], compute)
+        return BoundKernel([*weights, *operands], compute, name)
 
     def terms(self) -> Mapping[str, float]:
         return matvec_terms([(layer.channels, layer.filters) for layer in self.layers], self.streams, self.target)

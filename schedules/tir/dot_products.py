@@ -1,14 +1,15 @@
-"""Sums of four products of bytes become the instructions that x86 has for them.
+"""Sums of a few products become the instructions that a CPU has for them: of four bytes, or of two bfloat16 (`pair_products.py`).
 
     for lane in range(16):
         for k in range(4):                                                ->    acc[0:16] = vpdpbusd(acc[0:16], x[0:4] 16 times, w[0:64])
             acc[lane] += int32(x[k]) * int32(w[4 * lane + k])
 
 A loop over lanes asks for it by the annotation `DOT`. The loops as they are written mean the same: without such instructions they compute
-the same numbers.
+the same numbers (of bfloat16, to the rounding of the sums).
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import tvm
@@ -17,10 +18,12 @@ from tvm import ir, sym, tirx
 
 from .loop_nests import substitute
 from .module_pass import ModulePass
+from .pair_products import PairDot
 
-DOT = "tenfold.dot"  # annotation of a loop over the lanes of accumulators, around one over `DEPTH` products
-DEPTH = 4            # products that an accumulator takes at once
+DOT = "tenfold.dot"  # annotation of a loop over the lanes of accumulators, around one over the products that each takes at once
+DEPTH = 4            # products of bytes that an accumulator takes at once
 LOW_BYTES = 0x00FF00FF
+IMPORT = "pragma_import_llvm"  # TVM's attribute: link a source in LLVM's language into the module
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Dot:
 
     instruction: str
     bits: int
+    depth = DEPTH
 
     @property
     def lanes(self) -> int:
@@ -87,41 +91,55 @@ class DotProducts(ModulePass):
 
     Parameters
     ----------
-    dot : Dot or None
-        The instructions of the target; None where it has none.
+    *dots : Dot, PairDot or None
+        The instructions of the target; None where it has none of a kind.
     """
 
-    def __init__(self, dot: Dot | None):
-        self.dot = dot
+    def __init__(self, *dots: Dot | PairDot | None):
+        self.dots = [dot for dot in dots if dot is not None]
 
     def transform_module(self, mod: tvm.IRModule, context: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every kernel."""
-        functions = {var: dot_products(f, self.dot) if isinstance(f, tirx.PrimFunc) else f for var, f in mod.functions_items()}
+        functions = {var: dot_products(f, self.dots) if isinstance(f, tirx.PrimFunc) else f for var, f in mod.functions_items()}
         return tvm.IRModule(functions, attrs=mod.attrs)
 
 
-def dot_products(func: tirx.PrimFunc, dot: Dot | None) -> tirx.PrimFunc:
+def dot_products(func: tirx.PrimFunc, dots: Sequence[Dot | PairDot]) -> tirx.PrimFunc:
     """Rewrite the annotated loops of a function; those of another form, such as the one that sets accumulators to zero, become vectors."""
+    sources: dict[str, None] = {}  # in LLVM's language, of what the function calls
+
     def rewrite(loop: tirx.For) -> tirx.Stmt:
         if DOT not in loop.annotations:
             return loop
-        store = _dot_of(loop, dot)
+        dot = _instructions(loop, dots)
+        store = None if dot is None else _dot_of(loop, dot)
+        if store is not None and isinstance(dot, PairDot):
+            sources[dot.source] = None
         annotations = {key: value for key, value in loop.annotations.items() if key != DOT}
         kind = loop.kind if isinstance(loop.body, tirx.For) else tirx.ForKind.VECTORIZED
         return store or tirx.For(loop.loop_var, loop.min, loop.extent, kind, loop.body, None, annotations)
 
-    return func.with_body(tvm_ffi.structural_map(func.body, (tirx.For, rewrite), order="post"))
+    body = tvm_ffi.structural_map(func.body, (tirx.For, rewrite), order="post")
+    for source in sources:
+        body = tirx.AttrStmt(0, IMPORT, tvm.runtime.convert(source), body)
+    return func.with_body(body)
 
 
-def _dot_of(loop: tirx.For, dot: Dot | None) -> tirx.Stmt | None:
-    """What one loop over lanes becomes; None where it is of another form."""
+def _instructions(loop: tirx.For, dots: Sequence[Dot | PairDot]) -> Dot | PairDot | None:
+    """Those for the products of a loop over lanes; None where the target has none."""
     inner = loop.body
-    if dot is None or int(loop.extent) != dot.lanes or not isinstance(inner, tirx.For) or int(inner.extent) != DEPTH:
+    if not isinstance(inner, tirx.For):
         return None
+    return next((dot for dot in dots if (int(loop.extent), int(inner.extent)) == (dot.lanes, dot.depth)), None)
+
+
+def _dot_of(loop: tirx.For, dot: Dot | PairDot) -> tirx.Stmt | None:
+    """What one loop over lanes becomes; None where it is of another form."""
+    inner, depth = loop.body, dot.depth
     store = inner.body
     if not isinstance(store, tirx.BufferStore) or not isinstance(store.value, tirx.Add) or not isinstance(store.value.b, tirx.Mul):
         return None
-    old, (x, w) = store.value.a, (cast.value for cast in (store.value.b.a, store.value.b.b))
+    old, (x, w) = store.value.a, (_load(factor) for factor in (store.value.b.a, store.value.b.b))
     lane, k = loop.loop_var, inner.loop_var
     analyzer = sym.Analyzer()
 
@@ -138,6 +156,13 @@ def _dot_of(loop: tirx.For, dot: Dot | None) -> tirx.Stmt | None:
         return [*outer, tirx.Ramp(first, tirx.const(1, str(first.ty.dtype)), length)]
 
     at = vector(begin(tuple(store.indices), (1, 0)), dot.lanes)
-    values = tirx.BufferLoad(x.source, vector(begin(tuple(x.indices), (0, 1)), DEPTH))
-    weights = tirx.BufferLoad(w.source, vector(begin(tuple(w.indices), (DEPTH, 1)), DEPTH * dot.lanes))
+    values = tirx.BufferLoad(x.source, vector(begin(tuple(x.indices), (0, 1)), depth))
+    weights = tirx.BufferLoad(w.source, vector(begin(tuple(w.indices), (depth, 1)), depth * dot.lanes))
     return tirx.BufferStore(store.buffer, dot(tirx.BufferLoad(old.source, at), values, weights), at)
+
+
+def _load(factor: ir.Expr) -> ir.TensorLoad:
+    """What a factor of a product is read from."""
+    found: list[ir.TensorLoad] = []
+    tvm_ffi.structural_walk(factor, (ir.TensorLoad, found.append))
+    return found[0]

@@ -16,6 +16,7 @@ import tvm_ffi
 from tvm import ir, tirx
 
 from .module_pass import ModulePass
+from .pair_products import ROUND, rounded_bits
 
 _LOG2_E = 1.44269504088896341
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4  # ln 2 in two parts: n * high is exact for |n| < 2**10 (Cody and Waite)
@@ -162,13 +163,17 @@ def power(x: ir.Expr, exponent: float) -> ir.Expr | None:
     return _let(x, product)
 
 
-_UNARY = {"tirx.exp": exp, "tirx.log": log, "tirx.tanh": tanh, "tirx.sigmoid": sigmoid, "tirx.erf": erf}
+_UNARY: dict[str, Callable[[ir.Expr], ir.Expr]] = {
+    "tirx.exp": exp, "tirx.log": log, "tirx.tanh": tanh, "tirx.sigmoid": sigmoid, "tirx.erf": erf,
+}
 
 
 def with_vector_math(func: tirx.PrimFunc) -> tirx.PrimFunc:
     """Replace each float32 call of the functions above by its polynomial; other types keep the C library's functions."""
 
     def replace(call: ir.Call) -> ir.Expr:
+        if isinstance(call.op, ir.Op) and call.op.name == "tirx.call_pure_extern" and call.args[0].value == ROUND:
+            return _let(call.args[1], rounded_bits)
         if not isinstance(call.op, ir.Op) or str(getattr(call.ty, "dtype", "")) != "float32":
             return call
         if call.op.name in _UNARY:

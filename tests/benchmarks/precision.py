@@ -42,6 +42,16 @@ def _pair(make: Callable[[bool], onnx.ModelProto]) -> dict[str, Callable[[Path],
     return {name: partial(_write, make, name == "int8") for name in ("int8", "float32")}
 
 
+def float32_convolution(shape: Shape, folder: Path) -> Path:
+    """Write a layer in float32."""
+    return _write(lambda quantized: _convolution(shape, quantized), False, folder)
+
+
+def float32_dense(sizes: tuple[int, int, int], folder: Path) -> Path:
+    """Write a fully connected layer in float32: rows, channels, filters."""
+    return _write(lambda quantized: _dense(*sizes, quantized), False, folder)
+
+
 def _write(make: Callable[[bool], onnx.ModelProto], quantized: bool, folder: Path) -> Path:
     onnx.save(make(quantized), folder / "layer.onnx")
     return folder / "layer.onnx"

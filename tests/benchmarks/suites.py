@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import denton
+import halves
 import onnx
 import precision
 import startup
@@ -99,7 +100,7 @@ TIMED = {
     "startup": Suite(startup.cases, Startup, full_table, mean_line, OPTIONS),
 }
 WITHOUT_A_BOARD = {"arm": arm_networks.SUITE, "arm-kernels": arm_kernels.SUITE, "arm-model": arm_model.SUITE}
-SUITES = TIMED | WITHOUT_A_BOARD | {"tuning": tuned_networks.SUITE, "precision": precision.SUITE}
+SUITES = TIMED | WITHOUT_A_BOARD | {"tuning": tuned_networks.SUITE, "precision": precision.SUITE, "halves": halves.SUITE}
 
 
 def chosen(cases: Sequence[Case], patterns: Sequence[str]) -> list[Case]:

@@ -16,8 +16,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import geometric_mean, median
+from types import ModuleType
 from typing import Any
 
+import halves
 import precision
 from arm.tables import sections as arm_sections
 from cuda.tables import sections as cuda_sections
@@ -233,10 +235,10 @@ def whole_sections(folder: Path) -> dict[str, str]:
     return {content["suite"]: section(content) for content in map(read, sorted(folder.glob("*.json")))}
 
 
-def precision_section(content: dict[str, Any]) -> str:
-    """Layers on bytes."""
+def one_machine_section(content: dict[str, Any], suite: ModuleType) -> str:
+    """The table of a suite with the machine that it was measured on."""
     machine = f"{content['machine']['cpu']}, {content['machine']['vector_bits']}-bit vectors, {content['threads']} threads"
-    return f"{markdown(precision.table(content))}\n{machine}; {precision.mean(content)}.\n"
+    return f"{markdown(suite.table(content))}\n{machine}; {suite.mean(content)}.\n"
 
 
 def house_pages() -> dict[Path, dict[str, str]]:
@@ -248,7 +250,8 @@ def house_pages() -> dict[Path, dict[str, str]]:
             ROOT / "docs" / "training.md": paper_sections(RESULTS / "training", markdown),
             ROOT / "docs" / "tuning.md": tuning_sections(RESULTS / "tuning", read, markdown),
             ROOT / "docs" / "quantization.md": quantized_sections(RESULTS / "quantized", read, markdown),
-            ROOT / "docs" / "int8.md": {"precision": precision_section(read(RESULTS / "quantized" / "precision.json"))},
+            ROOT / "docs" / "int8.md": {"precision": one_machine_section(read(RESULTS / "quantized" / "precision.json"), precision)},
+            ROOT / "docs" / "precision.md": {"halves": one_machine_section(read(RESULTS / "halves" / "halves.json"), halves)},
             ROOT / "docs" / "cuda.md": cuda_sections(RESULTS / "cuda", read, markdown)}
 
 

@@ -23,8 +23,11 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from ....targets import CpuTarget
+from ....targets.target import BFLOAT16, FLOAT16, FLOAT32
 from ...tir.analysis import find_annotated
 from ...tir.epilogue import inline_epilogue
+from ...tir.pair_products import HALF, widened
+from ..bfloat16.numbers import from_bfloat16, to_bfloat16
 from ..common import vector_tile
 from ..injective.elementwise import schedule_spatial
 from ..long_sums import split_sum
@@ -53,6 +56,11 @@ class Streams:
     parallel: bool = True
 
 
+def number_bytes(target: CpuTarget) -> int:
+    """Of a weight in memory."""
+    return 4 if target.stored == FLOAT32 else 2
+
+
 def choose_streams(channels: int, filters: int, target: CpuTarget) -> Streams:
     """The grouping that is done first on the core with most groups.
 
@@ -63,7 +71,7 @@ def choose_streams(channels: int, filters: int, target: CpuTarget) -> Streams:
     target : CpuTarget
         Gives lanes and cores.
     """
-    vectors = max(1, target.model.line_bytes // (4 * target.lanes))  # of each stream in one step: whole lines
+    vectors = max(1, target.model.line_bytes // (number_bytes(target) * target.lanes))  # of each stream in one step: whole lines
     blocks = ceil(filters / (vectors * target.lanes))
     parallel = cycles_saved(channels * filters, target) > target.model.launch_cycles
     cores = target.cores if parallel else 1
@@ -76,7 +84,7 @@ def choose_streams(channels: int, filters: int, target: CpuTarget) -> Streams:
 
 def cycles_saved(weights: int, target: CpuTarget) -> float:
     """By all cores, against one, where so many weights lie in the L3 cache."""
-    return 4 * weights / target.model.l3_bytes_per_cycle * (1 - 1 / target.cores)
+    return number_bytes(target) * weights / target.model.l3_bytes_per_cycle * (1 - 1 / target.cores)
 
 
 def pack_matrix(weight: np.ndarray, streams: Streams, lanes: int) -> np.ndarray:
@@ -89,6 +97,36 @@ def pack_matrix(weight: np.ndarray, streams: Streams, lanes: int) -> np.ndarray:
     return np.ascontiguousarray(padded.reshape(groups, streams.count, block, channels).transpose(0, 1, 3, 2))
 
 
+def in_memory(packed: np.ndarray, target: CpuTarget) -> np.ndarray:
+    """A weight as it lies in memory: float32, float16, or the bits of bfloat16 as uint16.
+
+    It is rounded where the user asks for that precision. Otherwise it is shortened only if the numbers stay the same, as those of a network
+    in 16 bits do. Numbers beyond the range of float16 stay float32.
+    """
+    if target.stored == FLOAT32:
+        return packed
+    short = to_bfloat16(packed) if target.stored == BFLOAT16 else _to_float16(packed)
+    back = from_bfloat16(short) if target.stored == BFLOAT16 else short.astype(np.float32)
+    fits = np.isfinite(back).all() if target.precision == target.stored else np.array_equal(back, packed)
+    return short if fits else packed
+
+
+def _to_float16(values: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return values.astype(np.float16)
+
+
+def stored_name(name: str, weights: Sequence[np.ndarray], target: CpuTarget) -> str:
+    """The name of a kernel by the weights that it reads: it tells of those of 16 bits."""
+    return f"{target.stored}_{name}" if any(weight.itemsize == 2 for weight in weights) else name
+
+
+def _as_float32(weight: te.Tensor, *index: ir.Expr) -> ir.Expr:
+    """A weight as it is multiplied."""
+    value, dtype = weight[index], str(weight.dtype)
+    return widened(value) if dtype == HALF else value.astype("float32") if dtype == FLOAT16 else value
+
+
 def matvec(data: te.Tensor, weight: te.Tensor, filters: int, streams: Streams) -> te.Tensor:
     """The product as TE.
 
@@ -97,7 +135,7 @@ def matvec(data: te.Tensor, weight: te.Tensor, filters: int, streams: Streams) -
     data : te.Tensor
         Of any shape, C elements in all.
     weight : te.Tensor
-        As `pack_matrix` makes it.
+        As `pack_matrix` makes it, or `in_memory` of that.
 
     Returns
     -------
@@ -107,8 +145,9 @@ def matvec(data: te.Tensor, weight: te.Tensor, filters: int, streams: Streams) -
     groups, count, channels, block = (int(d) for d in weight.shape)
     shape = [int(d) for d in data.shape]
     k = te.reduce_axis((0, channels), "k")
-    acc = te.compute((groups, count, block), lambda g, b, v: te.sum(data[_index(k, shape)] * weight[g, b, k, v], axis=k), name="matvec",
-                     attrs={ANNOTATION: [streams.vectors, int(streams.parallel)]})
+    attrs = {ANNOTATION: [streams.vectors, int(streams.parallel)]}
+    acc = te.compute((groups, count, block), lambda g, b, v: te.sum(data[_index(k, shape)] * _as_float32(weight, g, b, k, v), axis=k),
+                     name="matvec", attrs=attrs)
     return te.compute((1,) * (len(shape) - 1) + (filters,), lambda *i: acc[
         i[-1] // (count * block), i[-1] % (count * block) // block, i[-1] % block], name="crop")
 

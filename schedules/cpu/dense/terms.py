@@ -9,7 +9,7 @@ from math import ceil
 
 from ....targets import CpuTarget
 from ...terms import milliseconds, tail, terms
-from .matvec import STREAM_COST, Streams
+from .matvec import STREAM_COST, Streams, number_bytes
 
 
 def matvec_terms(layers: Sequence[tuple[int, int]], streams: Sequence[Streams], target: CpuTarget) -> dict[str, float]:
@@ -23,21 +23,22 @@ def matvec_terms(layers: Sequence[tuple[int, int]], streams: Sequence[Streams], 
         Of each.
     target : CpuTarget
     """
-    cpu, total, read, macs = target.model, 0.0, 0, 0
+    cpu, total, read, macs, each_bytes = target.model, 0.0, 0, 0, number_bytes(target)
     launched = any(each.parallel for each in streams)
     widest = max(range(len(layers)), key=lambda i: layers[i][0] * layers[i][1])
     for (channels, filters), each in zip(layers, streams, strict=True):
         cores = target.cores if each.parallel else 1
         groups, width = _groups(filters, each, target), each.count * each.vectors * target.lanes
-        total += ceil(groups / cores) * 4 * width * channels * stream_cost(each.count) / cpu.l3_bytes_per_cycle
-        read += 4 * groups * width * channels
+        total += ceil(groups / cores) * each_bytes * width * channels * stream_cost(each.count) / cpu.l3_bytes_per_cycle
+        read += each_bytes * groups * width * channels
         macs += channels * filters
     total += launched * (cpu.launch_cycles + cpu.barrier_cycles * (len(layers) - 1))
     (channels, filters), each = layers[widest], streams[widest]
     cores, groups, width = target.cores if each.parallel else 1, _groups(filters, each, target), each.count * each.vectors
     return terms(
-        milliseconds(total, cpu.clock_ghz), compute_ms=milliseconds(read / 4 / target.lanes / cpu.fma_per_cycle / cores, cpu.clock_ghz),
-        macs=macs, excess=read / 4 / macs, l1_bytes=read, l2_bytes=read, l3_bytes=read, memory_bytes=read, accumulators=width,
+        milliseconds(total, cpu.clock_ghz), macs=macs, excess=read / each_bytes / macs,
+        compute_ms=milliseconds(read / each_bytes / target.lanes / cpu.fma_per_cycle / cores, cpu.clock_ghz),
+        l1_bytes=read, l2_bytes=read, l3_bytes=read, memory_bytes=read, accumulators=width,
         registers=width + 1, inner_fma=width, inner_loads=width + 1, inner_steps=channels, tasks=groups, tail=tail(groups, cores),
         task_bytes=4 * channels, cores=min(cores, groups), launches=launched, kernels=1,
     )

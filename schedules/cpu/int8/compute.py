@@ -1,12 +1,15 @@
 """Convolution of bytes as TE, NHWC, with packed weights: any kernel, stride, padding, dilation, groups; fully connected layers too.
 
+`Operands` says what is multiplied: the same computes products of bfloat16 numbers, two in a step where bytes are four. Of bytes:
+
     sum of (x - zero) * w    =    sum of x * w  -  zero * sum of w
 
 The second sum is a constant for each filter (`correction`). Pixels of the padding have the value `zero`, which stands for 0.
 """
 from __future__ import annotations
 
-from dataclasses import astuple
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
 from math import ceil, prod
 
 import numpy as np
@@ -22,24 +25,48 @@ ANNOTATION = "tenfold.int8"  # of the accumulating block: the tile, as integers
 LIMITS = "tenfold.int8.limits"  # of the same block: output height and width
 
 
-def pack_bytes(weight: np.ndarray, groups: int, tile: Tile, lanes: int) -> np.ndarray:
-    """Pack a weight: OIHW -> (group, block, kernel row, kernel column, four input channels, filter of the block and channel of the four).
+@dataclass(frozen=True)
+class Operands:
+    """What is multiplied.
+
+    Attributes
+    ----------
+    name : str
+        Of the block that accumulates the products of a convolution.
+    depth : int
+        Channels in a step: so many numbers take 4 bytes.
+    read : callable
+        From a number in memory, of the data or of the weight, to a number of the type of the sums.
+    """
+
+    name: str
+    depth: int
+    read: Callable[[ir.Expr], ir.Expr]
+
+
+BYTES = Operands("int8_conv2d", DEPTH, lambda byte: byte.astype("int32"))
+
+
+def pack_bytes(weight: np.ndarray, groups: int, tile: Tile, lanes: int, each: int = DEPTH) -> np.ndarray:
+    """Pack a weight: OIHW -> (group, block, kernel row, kernel column, step, filter of the block and channel of the step).
 
     Parameters
     ----------
-    weight : ndarray of int8
-        (F, C / groups, KH, KW). Channels are filled up with zeros to a multiple of four.
+    weight : ndarray
+        (F, C / groups, KH, KW), int8. Channels are filled up with zeros to whole steps.
     groups : int
         Groups of the convolution.
     tile : Tile
         A block is `tile.vectors` vectors of filters; the last block of a group is filled up with zeros.
     lanes : int
         Accumulators in a vector.
+    each : int
+        Channels of a step.
     """
-    steps = depth(weight.shape[1])
-    filled = np.pad(weight, ((0, 0), (0, steps * DEPTH - weight.shape[1]), (0, 0), (0, 0)))
+    steps = depth(weight.shape[1], each)
+    filled = np.pad(weight, ((0, 0), (0, steps * each - weight.shape[1]), (0, 0), (0, 0)))
     *outer, _, block = (packed := pack_weights(filled, groups, tile, lanes)).shape
-    return np.ascontiguousarray(packed.reshape(*outer, steps, DEPTH, block).swapaxes(-1, -2).reshape(*outer, steps, block * DEPTH))
+    return np.ascontiguousarray(packed.reshape(*outer, steps, each, block).swapaxes(-1, -2).reshape(*outer, steps, block * each))
 
 
 def correction(weight: np.ndarray, zero: int) -> np.ndarray:
@@ -48,7 +75,7 @@ def correction(weight: np.ndarray, zero: int) -> np.ndarray:
 
 
 def int8_conv2d(data: te.Tensor, weight: te.Tensor, added: te.Tensor, geometry: ConvGeometry, zero: int, tile: Tile) -> te.Tensor:
-    """Write the convolution as TE.
+    """Write the convolution of bytes as TE.
 
     Parameters
     ----------
@@ -70,20 +97,48 @@ def int8_conv2d(data: te.Tensor, weight: te.Tensor, added: te.Tensor, geometry: 
     te.Tensor
         (N, OH, OW, F), int32.
     """
+    sums = dot_conv2d(data, weight, geometry, tile, BYTES, zero)
+    return te.compute(sums.shape, lambda n, y, x, f: sums[n, y, x, f] + added[f], name="corrected")
+
+
+def dot_conv2d(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: Tile, operands: Operands, zero: int = 0) -> te.Tensor:
+    """Write a convolution as TE whose products are added a few at once.
+
+    Parameters
+    ----------
+    data : te.Tensor
+        (N, H, W, C).
+    weight : te.Tensor
+        As `pack_bytes` makes it.
+    geometry : ConvGeometry
+        The convolution's attributes.
+    tile : Tile
+        The register tile.
+    operands : Operands
+        What is multiplied.
+    zero : int
+        What the padding is filled with.
+
+    Returns
+    -------
+    te.Tensor
+        (N, OH, OW, F), the sums.
+    """
     batch, height, width, _ = (int(d) for d in data.shape)
     groups, blocks, kernel_h, kernel_w, steps, block = (int(d) for d in weight.shape)
-    block //= DEPTH
+    each = operands.depth
+    block //= each
     (stride_h, stride_w), (dilation_h, dilation_w) = geometry.stride, geometry.dilation
     out_h, out_w = geometry.output(height, width)
-    source = _padded(data, geometry.padding, groups, steps, zero)
+    source = _padded(data, geometry.padding, groups, steps * each, zero)
     per_group = geometry.filters // groups
     ky, kx = te.reduce_axis((0, kernel_h), "ky"), te.reduce_axis((0, kernel_w), "kx")
-    ci, k = te.reduce_axis((0, steps), "ci"), te.reduce_axis((0, DEPTH), "k")
+    ci, k = te.reduce_axis((0, steps), "ci"), te.reduce_axis((0, each), "k")
 
     def product(n: ir.Expr, b: ir.Expr, y: ir.Expr, x: ir.Expr, v: ir.Expr) -> ir.Expr:
-        value = source[n, y * stride_h + ky * dilation_h, x * stride_w + kx * dilation_w, (b // blocks * steps + ci) * DEPTH + k]
-        factor = weight[b // blocks, b % blocks, ky, kx, ci, v * DEPTH + k]
-        return te.sum(value.astype("int32") * factor.astype("int32"), axis=[ky, kx, ci, k])
+        value = source[n, y * stride_h + ky * dilation_h, x * stride_w + kx * dilation_w, (b // blocks * steps + ci) * each + k]
+        factor = weight[b // blocks, b % blocks, ky, kx, ci, v * each + k]
+        return te.sum(operands.read(value) * operands.read(factor), axis=[ky, kx, ci, k])
 
     def block_of(f: ir.Expr) -> ir.Expr:
         return f // block if per_group % block == 0 else f // per_group * blocks + f % per_group // block
@@ -97,18 +152,18 @@ def int8_conv2d(data: te.Tensor, weight: te.Tensor, added: te.Tensor, geometry: 
             p = tirx.min(p, last) if pixels > last + 1 else p
             return product(n, b, p // out_w, p % out_w, v)
 
-        acc = te.compute((batch, groups * blocks, pixels, block), flat, name="int8_conv2d", attrs=annotation)
+        acc = te.compute((batch, groups * blocks, pixels, block), flat, name=operands.name, attrs=annotation)
         return te.compute((batch, out_h, out_w, geometry.filters), lambda n, y, x, f: acc[
-            n, block_of(f), y * out_w + x, f % per_group % block] + added[f], name="crop")
+            n, block_of(f), y * out_w + x, f % per_group % block], name="crop")
     annotation[LIMITS] = [out_h, out_w]
     wide, high = ceil(out_w / tile.pixels) * tile.pixels, ceil(out_h / tile.rows) * tile.rows
-    acc = te.compute((batch, groups * blocks, high, wide, block), product, name="int8_conv2d", attrs=annotation)
+    acc = te.compute((batch, groups * blocks, high, wide, block), product, name=operands.name, attrs=annotation)
     return te.compute((batch, out_h, out_w, geometry.filters), lambda n, y, x, f: acc[
-        n, block_of(f), y, x, f % per_group % block] + added[f], name="crop")
+        n, block_of(f), y, x, f % per_group % block], name="crop")
 
 
 def int8_dense(data: te.Tensor, weight: te.Tensor, added: te.Tensor, filters: int, tile: Tile) -> te.Tensor:
-    """Write a fully connected layer as TE: a 1 x 1 convolution whose pixels are all leading axes of the data.
+    """Write a fully connected layer of bytes as TE.
 
     Parameters
     ----------
@@ -128,26 +183,52 @@ def int8_dense(data: te.Tensor, weight: te.Tensor, added: te.Tensor, filters: in
     te.Tensor
         (..., F), int32.
     """
+    sums = dot_dense(data, weight, filters, tile, BYTES)
+    return te.compute(sums.shape, lambda *i: sums(*i) + added[i[-1]], name="corrected")
+
+
+def dot_dense(data: te.Tensor, weight: te.Tensor, filters: int, tile: Tile, operands: Operands) -> te.Tensor:
+    """Write a fully connected layer as TE: a 1 x 1 convolution whose pixels are all leading axes of the data.
+
+    Parameters
+    ----------
+    data : te.Tensor
+        (..., C).
+    weight : te.Tensor
+        As `pack_bytes` makes it of (F, C, 1, 1).
+    filters : int
+        F.
+    tile : Tile
+        The register tile.
+    operands : Operands
+        What is multiplied.
+
+    Returns
+    -------
+    te.Tensor
+        (..., F), the sums.
+    """
     *lead, channels = (int(d) for d in data.shape)
     _, blocks, _, _, steps, block = (int(d) for d in weight.shape)
-    block //= DEPTH
+    each = operands.depth
+    block //= each
     count = prod(lead)
     pixels = ceil(count / tile.pixels) * tile.pixels
-    if channels % DEPTH:
+    if channels % each:
         rows = data
-        data = te.compute((*lead, steps * DEPTH), lambda *i: tirx.if_then_else(
-            i[-1] < channels, rows(*i), tirx.const(0, "uint8")), name="padded")
+        data = te.compute((*lead, steps * each), lambda *i: tirx.if_then_else(
+            i[-1] < channels, rows(*i), tirx.const(0, rows.dtype)), name="padded")
     ky, kx = te.reduce_axis((0, 1), "ky"), te.reduce_axis((0, 1), "kx")
-    ci, k = te.reduce_axis((0, steps), "ci"), te.reduce_axis((0, DEPTH), "k")
+    ci, k = te.reduce_axis((0, steps), "ci"), te.reduce_axis((0, each), "k")
 
     def product(n: ir.Expr, b: ir.Expr, p: ir.Expr, v: ir.Expr) -> ir.Expr:
         p = tirx.min(p, count - 1) if pixels > count else p
-        value = data[tuple([*unravel(p, lead), ci * DEPTH + k])]
-        factor = weight[n, b, ky, kx, ci, v * DEPTH + k]
-        return te.sum(value.astype("int32") * factor.astype("int32"), axis=[ky, kx, ci, k])
+        value = data[tuple([*unravel(p, lead), ci * each + k])]
+        factor = weight[n, b, ky, kx, ci, v * each + k]
+        return te.sum(operands.read(value) * operands.read(factor), axis=[ky, kx, ci, k])
 
     acc = te.compute((1, blocks, pixels, block), product, name="dense", attrs={ANNOTATION: describe(tile)})
-    return te.compute((*lead, filters), lambda *i: acc[0, i[-1] // block, ravel(i[:-1], lead), i[-1] % block] + added[i[-1]], name="crop")
+    return te.compute((*lead, filters), lambda *i: acc[0, i[-1] // block, ravel(i[:-1], lead), i[-1] % block], name="crop")
 
 
 def describe(tile: Tile) -> list[int]:
@@ -155,10 +236,10 @@ def describe(tile: Tile) -> list[int]:
     return [int(value) for value in astuple(tile)]
 
 
-def _padded(data: te.Tensor, padding: tuple[int, int, int, int], groups: int, steps: int, zero: int) -> te.Tensor:
-    """Put pixels of 0 around an image, and channels of any value behind those of each group; the image itself where there are none."""
+def _padded(data: te.Tensor, padding: tuple[int, int, int, int], groups: int, filled: int, zero: int) -> te.Tensor:
+    """Put pixels of 0 around an image, and channels behind those of each group, `filled` in all; the image itself where there are none."""
     batch, height, width, channels = (int(d) for d in data.shape)
-    per_group, filled = channels // groups, steps * DEPTH
+    per_group = channels // groups
     top, left, bottom, right = padding
     if not any(padding) and per_group == filled:
         return data
@@ -167,6 +248,6 @@ def _padded(data: te.Tensor, padding: tuple[int, int, int, int], groups: int, st
         inside = [y >= top, y < height + top, x >= left, x < width + left] if any(padding) else []
         if per_group != filled:
             inside, c = [*inside, c % filled < per_group], c // filled * per_group + c % filled
-        return tirx.if_then_else(tirx.all(*inside), data[n, y - top, x - left, c], tirx.const(zero, "uint8"))
+        return tirx.if_then_else(tirx.all(*inside), data[n, y - top, x - left, c], tirx.const(zero, data.dtype))
 
     return te.compute((batch, height + top + bottom, width + left + right, groups * filled), value, name="padded")

@@ -5,9 +5,12 @@ from dataclasses import replace
 
 from ....targets import CpuTarget
 from ...tir.dot_products import DEPTH, Dot
+from ...tir.pair_products import PairDot
 
 DOT = "vpdpbusd"
 WIDENED = "vpmaddwd"
+PAIRS = {"x86_64": ("avx512_bf16", "vdpbf16ps"), "aarch64": ("bf16", "bfdot")}  # by instruction set: the flag, and the instruction
+PAIR_LATENCY = 6  # cycles of vdpbf16ps, measured on Zen 5; as often as a multiply-add of float32
 
 
 def dot_of(target: CpuTarget) -> Dot | None:
@@ -18,16 +21,25 @@ def dot_of(target: CpuTarget) -> Dot | None:
     return Dot(DOT if ("avx512_vnni" if bits == 512 else "avx_vnni") in flags else WIDENED, bits)
 
 
-def as_float32(target: CpuTarget, dot: Dot) -> CpuTarget:
-    """Return the target with the figures by which a step of four channels costs what one channel of float32 costs.
+def pair_dot_of(target: CpuTarget) -> PairDot | None:
+    """Return the instruction of a target for products of bfloat16; None for a CPU without."""
+    flag, instruction = PAIRS[target.instruction_set]
+    found = PairDot(instruction)
+    return found if flag in target.features and found.bits == target.vector_bits else None
+
+
+def as_float32(target: CpuTarget, dot: Dot | PairDot) -> CpuTarget:
+    """Return the target with the figures by which a step of four channels of bytes, or two of bfloat16, costs what one of float32 costs.
 
     Four channels of bytes are as large as one of float32, and a vector of their weights is as large as one of float32. What differs are the
     registers: a broadcast needs one, since the operand that instructions read from memory is that of the weights.
     """
+    if isinstance(dot, PairDot):
+        return replace(target, model=replace(target.model, memory_operand=False, fma_latency=PAIR_LATENCY))
     model = replace(target.model, memory_operand=False, fma_per_cycle=target.model.fma_per_cycle / dot.per_step)
     return replace(target, model=model, vector_registers=target.vector_registers - dot.spare)
 
 
-def depth(channels: int) -> int:
-    """Steps for so many channels."""
-    return -(-channels // DEPTH)
+def depth(channels: int, each: int = DEPTH) -> int:
+    """Steps for so many channels, of which one takes `each`."""
+    return -(-channels // each)

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from ....targets import CpuTarget
 from ...backend import BoundKernel, Kernel, LayerConstants
 from ...shapes import ConvShape, ConvWorkload, DenseWorkload
 from ...space import Knobs, Point, Space, Value, number
 from ...tir.dot_products import DEPTH, Dot
+from ...tir.pair_products import PairDot
 from ..conv2d.cost import Tile, choose_tile, fits_registers, lines, one_pointer, widest
 from ..conv2d.groups import block_diagonal, divisors
 from ..conv2d.terms import direct_terms
@@ -30,22 +31,27 @@ class ByteKernel(Kernel):
     """What both have: a tile, chosen as that of a layer in float32 with a quarter of the channels."""
 
     target: CpuTarget
-    dot: Dot
+    dot: Dot | PairDot
     tile: Tile
+    algorithm: ClassVar[str] = "bytes"
 
     @property
     @abstractmethod
     def shape(self) -> ConvShape:
-        """The layer as the model of the machine sees it: a step is four channels."""
+        """The layer as the model of the machine sees it: a step counts as one channel."""
+
+    @property
+    def _cpu(self) -> CpuTarget:
+        return as_float32(self.target, self.dot)
 
     @property
     def point(self) -> Point:
         tile, count = self.tile, lines(self.shape, self.tile.pixels, self.tile.flat)
-        return {"algorithm": "bytes", "pixels": tile.pixels, "vectors": tile.vectors, "flat": tile.flat,
+        return {"algorithm": self.algorithm, "pixels": tile.pixels, "vectors": tile.vectors, "flat": tile.flat,
                 "rows": ALL_LINES if tile.rows >= count else tile.rows, "weights_inner": tile.weights_inner, "parallel": tile.parallel}
 
     def space(self) -> Space:
-        return _space(self.shape, self.target, self.dot, tuple(self.point.items()))
+        return _space(self.shape, self._cpu, tuple(self.point.items()))
 
     def at(self: Built, point: Point) -> Built:
         checked = self.space().check(point, self.workload)
@@ -55,7 +61,7 @@ class ByteKernel(Kernel):
         return replace(self, tile=tile)
 
     def terms(self) -> Mapping[str, float]:
-        return direct_terms(self.shape, self.tile, as_float32(self.target, self.dot))
+        return direct_terms(self.shape, self.tile, self._cpu)
 
 
 @dataclass(frozen=True)
@@ -108,15 +114,15 @@ class ByteDense(ByteKernel):
         return BoundKernel([packed, correction(layer.weight, layer.zero)], lambda x, w, c: int8_dense(x, w, c, filters, self.tile))
 
 
-def byte_shape(convolution: ConvWorkload, merged: int) -> ConvShape:
+def byte_shape(convolution: ConvWorkload, merged: int, each: int = DEPTH) -> ConvShape:
     """A convolution as the model of the machine sees it."""
     shape = convolution.with_groups(convolution.geometry.groups // merged).shape()
-    return replace(shape, channels=depth(shape.channels), rows_on_image=1.0)
+    return replace(shape, channels=depth(shape.channels, each), rows_on_image=1.0)
 
 
-def dense_shape(layer: DenseWorkload) -> ConvShape:
+def dense_shape(layer: DenseWorkload, each: int = DEPTH) -> ConvShape:
     """A fully connected layer as the model of the machine sees it."""
-    return ConvShape(1, 1, depth(layer.channels), layer.filters, (layer.rows, 1))
+    return ConvShape(1, 1, depth(layer.channels, each), layer.filters, (layer.rows, 1))
 
 
 def choose_byte_convolution(convolution: ConvWorkload, target: CpuTarget) -> ByteConvolution | None:
@@ -140,23 +146,23 @@ def choose_byte_dense(layer: DenseWorkload, target: CpuTarget) -> ByteDense | No
     return ByteDense(target, dot, choose_byte_tile(dense_shape(layer), target, dot), layer)
 
 
-def merged_groups(convolution: ConvWorkload, target: CpuTarget) -> int:
-    """How many groups become one: as many as fill a vector of filters, or four channels."""
+def merged_groups(convolution: ConvWorkload, target: CpuTarget, each: int = DEPTH) -> int:
+    """How many groups become one: as many as fill a vector of filters, or the channels of a step."""
     geometry = convolution.geometry
     channels, filters = convolution.channels // geometry.groups, geometry.filters // geometry.groups
-    if geometry.groups == 1 or (filters >= target.lanes and channels % DEPTH == 0):
+    if geometry.groups == 1 or (filters >= target.lanes and channels % each == 0):
         return 1
-    return next((m for m in divisors(geometry, target.lanes) if m * filters >= target.lanes and m * channels % DEPTH == 0), 1)
+    return next((m for m in divisors(geometry, target.lanes) if m * filters >= target.lanes and m * channels % each == 0), 1)
 
 
-def choose_byte_tile(shape: ConvShape, target: CpuTarget, dot: Dot) -> Tile:
+def choose_byte_tile(shape: ConvShape, target: CpuTarget, dot: Dot | PairDot) -> Tile:
     """The tile that the model of the machine takes."""
     return replace(choose_tile(shape, as_float32(target, dot)), prefetch=False)
 
 
 @lru_cache(maxsize=8)  # each point that is tried asks for it
-def _space(shape: ConvShape, target: CpuTarget, dot: Dot, chosen: tuple[tuple[str, Value], ...]) -> Space:
-    own, cpu = dict(chosen), as_float32(target, dot)
+def _space(shape: ConvShape, cpu: CpuTarget, chosen: tuple[tuple[str, Value], ...]) -> Space:
+    own = dict(chosen)
 
     def allowed(point: Point) -> bool:
         pixels, vectors, flat, rows = (number(point, knob) for knob in ("pixels", "vectors", "flat", "rows"))
@@ -165,9 +171,9 @@ def _space(shape: ConvShape, target: CpuTarget, dot: Dot, chosen: tuple[tuple[st
         return rows < lines(shape, pixels, bool(flat))
 
     knobs: dict[str, Sequence[Value]] = {
-        "algorithm": ("bytes",),
-        "pixels": range(1, min(target.vector_registers, shape.pixels) + 1),
-        "vectors": range(1, min(MOST_VECTORS, max(1, -(-shape.filters // target.lanes))) + 1),
+        "algorithm": (own["algorithm"],),
+        "pixels": range(1, min(cpu.vector_registers, shape.pixels) + 1),
+        "vectors": range(1, min(MOST_VECTORS, max(1, -(-shape.filters // cpu.lanes))) + 1),
         "flat": (False, True),
         "rows": sorted({ALL_LINES, *sizes(max(lines(shape, 1, flat=True), shape.output[0])), number(own, "rows")}),
         "weights_inner": (False, True),

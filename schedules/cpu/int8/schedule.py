@@ -1,12 +1,12 @@
-"""Schedule of the convolution of bytes: the loop nest of the direct convolution in float32, with four channels in a step.
+"""Schedule of the convolution of bytes: the loop nest of the direct convolution in float32, with four channels in a step (two of bfloat16).
 
     parallel task (image, block of output channels, lines)              of tile.rows lines; (image, lines) where `weights_inner`
         line, tile of a row                                             with all blocks of output channels in it where `weights_inner`
-            kernel row, kernel column, four input channels
+            kernel row, kernel column, input channels of a step
                 unrolled pixels x vectors, lanes and products           the register tile: an instruction a vector (`dot_products.py`)
             unrolled pixels x vectors, vectorised lanes                 the epilogue, fused into the store
 
-Kernel rows that meet nothing but padding are computed: their pixels are not 0 but the zero point.
+Kernel rows that meet nothing but padding are computed: of bytes, their pixels are not 0 but the zero point.
 """
 from __future__ import annotations
 
@@ -82,13 +82,13 @@ def _schedule_padding(s: Schedule, target: CpuTarget) -> None:
     if block is None:
         return
     *outer, c = s.get_loops(block)
-    read = s.get(block).reads[0].source.shape
-    channels, whole = int(s.get(c).extent), int(read[-1]) == int(s.get(c).extent)
-    lengths = [length for length in (64, 32, 16, 8, 4) if length <= target.vector_bits // 8 and channels % length == 0]
+    source = s.get(block).reads[0].source
+    channels, whole, bits = int(s.get(c).extent), int(source.shape[-1]) == int(s.get(c).extent), int(source.dtype.bits)
+    lengths = [length for length in (64, 32, 16, 8, 4) if length * bits <= target.vector_bits and channels % length == 0]
     elements = prod(extent_of(s, loop) for loop in (*outer, c))
     work = elements * BYTE_CYCLES
     if whole and lengths:
-        work = 2 * elements / target.model.l2_round_trip_bytes_per_cycle
+        work = 2 * elements * bits / 8 / target.model.l2_round_trip_bytes_per_cycle
         s.vectorize(s.split(c, [None, lengths[0]])[1])
     if len(outer) > 1 and work * (1 - 1 / target.cores) > target.model.launch_cycles:
         s.parallel(s.fuse(*outer[:2]))

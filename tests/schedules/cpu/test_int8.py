@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tvm
+from geometries import layers
 from host_model import model, named
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -72,19 +73,6 @@ def check(target: CpuTarget, geometry: ConvGeometry, x: np.ndarray, weight: np.n
     sums, code = run(kernel, target, x, LayerConstants(weight, zero=zero))
     np.testing.assert_array_equal(sums, expected(x, weight, zero, geometry))
     return code
-
-
-@st.composite
-def layers(draw):
-    groups = draw(st.sampled_from([1, 1, 1, 2, 4]))
-    channels, filters = groups * draw(st.integers(1, 20)), groups * draw(st.integers(1, 40))
-    kernel = draw(st.sampled_from([(1, 1), (1, 1), (3, 3), (5, 5), (2, 3), (1, 4)]))
-    dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
-    padding = draw(st.tuples(*[st.integers(0, 2)] * 4))
-    spans = [(k - 1) * d + 1 - before - behind for k, d, before, behind in zip(kernel, dilation, padding[:2], padding[2:], strict=True)]
-    size = tuple(draw(st.integers(max(1, span), max(1, span) + 9)) for span in spans)
-    geometry = ConvGeometry(filters, kernel, draw(st.tuples(st.integers(1, 3), st.integers(1, 3))), padding, dilation, groups)
-    return geometry, (draw(st.integers(1, 2)), *size, channels)
 
 
 @pytest.mark.quick(2)

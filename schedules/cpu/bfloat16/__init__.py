@@ -1,0 +1,1 @@
+"""Layers whose operands are rounded to bfloat16, and whose sums are float32."""
