@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 FLOAT32, TF32, FP16 = PRECISIONS = ("float32", "tf32", "fp16")  # of the operands of products; sums are float32
+INT8 = "int8"  # of those of quantized layers, whatever the target's precision is; sums are integers
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

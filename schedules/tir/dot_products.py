@@ -20,6 +20,7 @@ from .module_pass import ModulePass
 
 DOT = "tenfold.dot"  # annotation of a loop over the lanes of accumulators, around one over `DEPTH` products
 DEPTH = 4            # products that an accumulator takes at once
+MOST_PRODUCTS = (2**31 - 1) // (255 * 128)  # of one sum of bytes, with which it stays within 32 bits whatever the bytes are
 LOW_BYTES = 0x00FF00FF
 
 

@@ -80,7 +80,8 @@ def scheduled(func: tirx.PrimFunc) -> tirx.PrimFunc:
     return ApplySchedules(RULES, TARGET, strict=True)(tvm.IRModule({"main": func.with_attr("global_symbol", "main")}))["main"]
 
 
-def function_of(kernel: Kernel, layers: Sequence[LayerConstants], shape: Sequence[int], steps: Sequence = ()) -> tuple[tirx.PrimFunc, list]:
+def function_of(kernel: Kernel, layers: Sequence[LayerConstants], shape: Sequence[int], steps: Sequence = (),
+                dtype: str = "float32") -> tuple[tirx.PrimFunc, list]:
     """The scheduled function of a kernel, and its constants.
 
     Parameters
@@ -91,9 +92,11 @@ def function_of(kernel: Kernel, layers: Sequence[LayerConstants], shape: Sequenc
         Of the data.
     steps : sequence of callable
         From the result to what follows it, as TE.
+    dtype : str
+        Of the data.
     """
     bound = kernel.bind(*layers)
-    x = te.placeholder(tuple(shape), "float32", "x")
+    x = te.placeholder(tuple(shape), dtype, "x")
     constants = [te.placeholder(value.shape, str(value.dtype), f"w{i}") for i, value in enumerate(bound.constants)]
     y = bound.compute(x, *constants)
     for step in steps:
@@ -104,8 +107,9 @@ def function_of(kernel: Kernel, layers: Sequence[LayerConstants], shape: Sequenc
 def run_kernel(kernel: Kernel, layers: Sequence[LayerConstants], x: np.ndarray, steps: Sequence = (),
                order: str | int = "forward") -> np.ndarray:
     """What a kernel computes from `x`; the parameters are those of `function_of`."""
-    func, constants = function_of(kernel, layers, x.shape, steps)
-    out = np.full([int(size) for size in func.params[-1].shape], np.nan, "float32")
+    func, constants = function_of(kernel, layers, x.shape, steps, str(x.dtype))
+    kind = np.dtype(str(func.params[-1].dtype))
+    out = np.full([int(size) for size in func.params[-1].shape], np.nan if kind.kind == "f" else 77, kind)
     emulated(func).call("main", [np.ascontiguousarray(x), *constants, out], order)
     return out
 
