@@ -44,7 +44,7 @@ def compile(
         str | None,
         typer.Option(
             "--precision",
-            help="Of products: float32 (the default); tf32 or fp16 on GPUs; int8 on CPUs, with --data.",
+            help="Of products: float32 (the default); tf32 or fp16 on GPUs; int8, with --data.",
             metavar="P",
             autocompletion=precision_names,
         ),
@@ -118,8 +118,9 @@ def fact_lines(manifest: Manifest) -> Iterator[str]:
     if "precision" in manifest.target:
         products = [kernel for kernel in manifest.kernels if kernel["macs"]]
         rounded = sum(kernel.get("precision") == manifest.target["precision"] for kernel in products)
-        yield (f"precision {manifest.target['precision']} operands in {rounded} of {len(products)} kernels that multiply;"
-               " the others, and all sums, are float32")
+        integers = sum(kernel.get("precision") == "int8" for kernel in products)
+        others = f"{integers} are int8, the others, and their sums," if integers else "the others, and all sums,"
+        yield f"precision {manifest.target['precision']} operands in {rounded} of {len(products)} kernels that multiply; {others} are float32"
     if not manifest.on_gpu:
         yield f"threads   {manifest.threads}"
     yield f"cost      {count(manifest.macs)} MACs, {count(manifest.params)} parameters"

@@ -17,6 +17,7 @@ from ..runtime.memory_plan import arena_bytes
 from ..runtime.weights import write_weights
 from ..support.errors import TenfoldError
 from ..support.progress import Progress, reporter
+from ..targets import GpuTarget
 from ..targets.light_import import import_tvm
 from ..targets.target import FLOAT32
 from .devices.device import Program
@@ -179,8 +180,8 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Pro
     unscheduled = tuple(str(w.message).split(" ", 1)[0] for w in caught if issubclass(w.category, UnscheduledWarning))
     taken = {"weights": stored, "activations": arena_bytes(memory.places), "workspaces": workspaces}
     kernels, choices = [asdict(call) for call in weights.calls(lowered)], backend.choices
-    if target.precision != FLOAT32:
-        found = precisions(CudaCode.read(folder / CUDA_LIBRARY))
+    found = precisions(CudaCode.read(folder / CUDA_LIBRARY)) if isinstance(target, GpuTarget) else {}
+    if any(precision != FLOAT32 for precision in (target.precision, *found.values())):
         kernels = [{**kernel, "precision": found[kernel["function"]]} for kernel in kernels]
     return Built(unscheduled, taken, tuple(kernels), pieces, choices.taken, choices.origins, choices.stale, _quantized(backend.computed_in))
 

@@ -22,7 +22,7 @@ from ..support.files.folder import check_output, output_folder
 from ..support.files.inputs import protect
 from ..support.files.temporary import TemporaryFolder
 from ..support.progress import Progress, reporter
-from ..targets import CpuTarget, GpuTarget
+from ..targets import CpuTarget
 from .build import Built, Variant, build_library, describe_target, make_variant, read_plan, require_compiler, with_threads
 from .check_reading import check_images, check_reading, verification_inputs
 from .compile_sizes import compile_sizes, split_sizes
@@ -100,8 +100,8 @@ def compile(  # noqa: A001 - the verb of the public API
         or the folder of an artifact whose kernels are wanted once more. Workloads that the network does not have are passed over.
     precision : str, optional
         Of the operands of products: ``float32``, or on the tensor cores of GPUs ``tf32`` or ``fp16``. Default: the target's, float32.
-        Sums, and what lies between kernels, are float32. On CPUs ``int8``: the network is quantized first, as `quantize` does it,
-        calibrated with `data`, and verified against the quantized network.
+        Sums, and what lies between kernels, are float32. ``int8``: the network is quantized first, as `quantize` does it, calibrated with
+        `data`, and verified against the quantized network.
     size : str, optional
         Keep weights as indices of few values: bits of an index from 2 to 8, and ``:kmeans`` (the default) or ``:round``, such as
         ``"5:kmeans"``. weights.bin shrinks, and is unpacked when it is loaded. The artifact is verified against the network with these
@@ -140,7 +140,7 @@ def compile(  # noqa: A001 - the verb of the public API
         if made is not None:
             chosen = _plain_target(chosen, plan, quantized)
         if quantized:
-            _check_quantizing(chosen, plan, data)
+            _check_quantizing(plan, data)
             if output is not None:
                 check_output(output, ARTIFACT)  # before the work that takes long
         chosen = chosen if precision is None or quantized else chosen.with_precision(precision)
@@ -229,9 +229,7 @@ def compile_network(
     return artifact
 
 
-def _check_quantizing(target: Target, plan: Any, data: Any) -> None:
-    if isinstance(target, GpuTarget):
-        raise TenfoldError(f"precision {INT8} is of CPUs, {target.name} is a GPU: tf32 and fp16 are what its tensor cores multiply")
+def _check_quantizing(plan: Any, data: Any) -> None:
     if plan is not None:
         raise TenfoldError(f"precision {INT8} and a plan: write the factored network with compress, and compile its model.onnx with {INT8}")
     if data is None:

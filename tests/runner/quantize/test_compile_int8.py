@@ -39,7 +39,6 @@ def test_it_is_quantized_and_verified_against_that(tmp_path, tiny_file):
     "options, words",
     [
         ({}, "precision int8: quantizing needs images to calibrate with"),
-        ({"data": images(), "target": "sm_80"}, "precision int8 is of CPUs, sm_80 is a GPU"),
         ({"data": images(), "plan": "plan.json"}, "precision int8 and a plan"),
         ({"data": np.zeros((20, 3, 9, 8), "float32")}, "has shape"),
     ],
