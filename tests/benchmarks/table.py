@@ -20,6 +20,7 @@ from typing import Any
 
 import precision
 from arm.tables import sections as arm_sections
+from cuda.tables import byte_section
 from cuda.tables import sections as cuda_sections
 from papers.tables import sections as paper_sections
 from quantized.tables import sections as quantized_sections
@@ -248,7 +249,8 @@ def house_pages() -> dict[Path, dict[str, str]]:
             ROOT / "docs" / "training.md": paper_sections(RESULTS / "training", markdown),
             ROOT / "docs" / "tuning.md": tuning_sections(RESULTS / "tuning", read, markdown),
             ROOT / "docs" / "quantization.md": quantized_sections(RESULTS / "quantized", read, markdown),
-            ROOT / "docs" / "int8.md": {"precision": precision_section(read(RESULTS / "quantized" / "precision.json"))},
+            ROOT / "docs" / "int8.md": {"precision": precision_section(read(RESULTS / "quantized" / "precision.json")),
+                                        "cuda-int8": byte_section(read(RESULTS / "cuda" / "int8.json"), markdown)},
             ROOT / "docs" / "cuda.md": cuda_sections(RESULTS / "cuda", read, markdown)}
 
 
