@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..support.errors import TenfoldError
+from ..targets.target import INT8
 from .answer import Answer
 from .app import command
 from .complete import precision_names
@@ -44,7 +45,7 @@ def compile(
         str | None,
         typer.Option(
             "--precision",
-            help="Of products: float32 (the default); bfloat16, float16; tf32 on GPUs; int8 on CPUs, with --data.",
+            help="Of products: float32 (the default); bfloat16, float16; tf32 on GPUs; int8, with --data.",
             metavar="P",
             autocompletion=precision_names,
         ),
@@ -138,10 +139,12 @@ def _precision_line(manifest: Manifest) -> Iterator[str]:
     products = [kernel for kernel in manifest.kernels if kernel["macs"]]
     found = [kernel.get("precision", "float32") for kernel in products]
     asked = manifest.target.get("precision", "float32")
+    integers = found.count(INT8)
     of_weights = [word for word in dict.fromkeys(found) if word.endswith(" weights")]
     words = [f"{asked} operands in {found.count(asked)}"] if asked in found or (asked != "float32" and not of_weights) else []
     words += [f"{word} in {found.count(word)}" for word in of_weights]
-    if asked != "float32" or of_weights:
+    words += [f"{INT8} in {integers}"] * (integers > 0)
+    if asked != "float32" or of_weights or integers:
         words = [word for word in words if not word.startswith("float32")]
         yield f"precision {', '.join(words)} of {len(products)} kernels that multiply; the others, and all sums, are float32"
 

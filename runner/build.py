@@ -19,7 +19,7 @@ from ..support.errors import TenfoldError
 from ..support.progress import Progress, reporter
 from ..targets import CpuTarget
 from ..targets.light_import import import_tvm
-from ..targets.target import FLOAT32
+from ..targets.target import FLOAT32, INT8
 from .devices.device import Program
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from ..schedules.backend import Backend, KernelChoices
     from ..schedules.space import Point
     from ..targets import Target
-
-INT8 = "int8"
 
 
 @dataclass
@@ -187,8 +185,7 @@ def build_library(mod: tvm.IRModule, target: Target, folder: Path, progress: Pro
         found = {kernel["function"]: kernel_precision(kernel["function"]) for kernel in kernels}
         if target.precision != FLOAT32 or set(found.values()) - {FLOAT32}:
             kernels = [{**kernel, "precision": found[kernel["function"]]} for kernel in kernels]
-    elif target.precision != FLOAT32:
-        found = precisions(CudaCode.read(folder / CUDA_LIBRARY))
+    elif set((found := precisions(CudaCode.read(folder / CUDA_LIBRARY))).values()) | {target.precision} != {FLOAT32}:
         kernels = [{**kernel, "precision": found[kernel["function"]]} for kernel in kernels]
     return Built(unscheduled, taken, tuple(kernels), pieces, choices.taken, choices.origins, choices.stale, _quantized(backend.computed_in))
 

@@ -22,8 +22,8 @@ from ..support.files.folder import check_output, output_folder
 from ..support.files.inputs import protect
 from ..support.files.temporary import TemporaryFolder
 from ..support.progress import Progress, reporter
-from ..targets import CpuTarget, GpuTarget
-from ..targets.target import FLOAT32
+from ..targets import CpuTarget
+from ..targets.target import FLOAT32, INT8
 from .build import Built, Variant, build_library, describe_target, make_variant, read_plan, require_compiler, with_threads
 from .check_reading import check_images, check_reading, verification_inputs
 from .compile_sizes import compile_sizes, split_sizes
@@ -37,7 +37,6 @@ from .kept_reference import keep_reference
 from .kernel_choices import checked_choices, read_choices
 from .network_facts import count_params, total_macs
 from .quantize.clustering import Clustering, clustered
-from .quantize.quantization import INT8
 from .quantize.quantize import NEEDS_DATA, quantize_network
 from .tolerance import Tolerance
 from .tuning_records.files import named_folder
@@ -146,7 +145,7 @@ def compile(  # noqa: A001 - the verb of the public API
         if made is not None:
             chosen = _plain_target(chosen, plan, quantized)
         if quantized:
-            _check_quantizing(chosen, plan, data)
+            _check_quantizing(plan, data)
             if output is not None:
                 check_output(output, ARTIFACT)  # before the work that takes long
         chosen = chosen if precision is None or quantized else chosen.with_precision(precision)
@@ -237,9 +236,7 @@ def compile_network(
     return artifact
 
 
-def _check_quantizing(target: Target, plan: Any, data: Any) -> None:
-    if isinstance(target, GpuTarget):
-        raise TenfoldError(f"precision {INT8} is of CPUs, {target.name} is a GPU: tf32 and fp16 are what its tensor cores multiply")
+def _check_quantizing(plan: Any, data: Any) -> None:
     if plan is not None:
         raise TenfoldError(f"precision {INT8} and a plan: write the factored network with compress, and compile its model.onnx with {INT8}")
     if data is None:

@@ -20,6 +20,8 @@ class GpuModel:
         TF32 multiply-adds of its tensor cores; 0 where they have no TF32.
     half_fma_per_cycle : int
         float16 multiply-adds of its tensor cores, with float32 sums.
+    byte_fma_per_cycle : int
+        Multiply-adds of bytes of its tensor cores, with sums of 32 bits.
     registers : int
         32-bit registers of an SM.
     threads, blocks : int
@@ -43,6 +45,7 @@ class GpuModel:
     fma_per_cycle: int
     tensor_fma_per_cycle: int
     half_fma_per_cycle: int
+    byte_fma_per_cycle: int
     registers: int
     threads: int
     blocks: int

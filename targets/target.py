@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 FLOAT32, TF32, FP16 = PRECISIONS = ("float32", "tf32", "fp16")  # of the operands of products on GPUs; sums are float32
 BFLOAT16, FLOAT16 = CPU_PRECISIONS = ("bfloat16", "float16")  # on CPUs, besides float32
 SPELLINGS = {FP16, FLOAT16}  # of one type of numbers
+INT8 = "int8"  # of quantized layers, whatever the target's precision is; sums are integers
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import tvm
 from tvm import s_tir, tirx
 
+from .byte_copies import ByteCopies
 from .scalar_lanes import ScalarLanes
 from .whole_vectors import WholeVectors
 
@@ -56,6 +57,7 @@ def _passes() -> list[tvm.transform.Pass]:
         s_tir.transform.ThreadSync("warp"),
         s_tir.transform.InferFragment(),
         s_tir.transform.LowerThreadAllreduce(),
+        ByteCopies(),
         s_tir.transform.InjectPTXAsyncCopy(),
         s_tir.transform.MergeSharedMemoryAllocations(),
         tirx.transform.SplitHostDevice(),

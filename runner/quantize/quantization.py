@@ -5,12 +5,11 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from ...targets.target import INT8
 from .settings import QuantizationSettings
 
 if TYPE_CHECKING:
     import onnx
-
-INT8 = "int8"  # the precision of what is quantized, as `compile` calls it
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ import re
 
 from ...targets.target import FLOAT32
 
-# Operands are bfloat16, or only weights in memory are of 16 bits.
-_OPERANDS = re.compile(r"(fused_)?(bfloat16)_(conv2d|dense|depthwise)")
+# Operands are bytes or bfloat16, or only weights in memory are of 16 bits.
+_OPERANDS = re.compile(r"(fused_)?(int8|bfloat16)_(conv2d|dense|depthwise)")
 _WEIGHTS = re.compile(r"(fused_)?(bfloat16|float16)_matvec")
 
 

@@ -3,13 +3,14 @@ from __future__ import annotations
 
 from math import gcd, prod
 
+from tvm import ir, te
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from ..tir.analysis import Block, block_of
 from ..tir.lanes import compares
 
-VECTOR = 4  # float32 numbers that a thread loads or stores at a time: 16 bytes
+VECTOR = 4  # numbers that a thread loads or stores at a time: float32, 16 bytes, or single bytes
 THREADS = 256  # of a block that computes element by element
 BLOCKS, THREADS_X, THREADS_Y = "blockIdx.x", "threadIdx.x", "threadIdx.y"
 
@@ -25,6 +26,11 @@ def threads_for(count: int, threads: int) -> int:
     The axes of a single element say nothing of threads: all of a warp would store it.
     """
     return 1 if count <= 1 else min(threads, -(-count // 32) * 32)
+
+
+def wide_number(value: ir.Expr, of: te.Tensor) -> ir.Expr:
+    """An element of a tensor as it is multiplied: a byte as one of 32 bits, whose products and sums are exact."""
+    return value.astype("int32") if str(of.dtype) in ("int8", "uint8") else value
 
 
 def bind_threads(s: Schedule, loop: LoopRV, threads: int = THREADS) -> LoopRV:
@@ -45,7 +51,7 @@ def vector_of(block: Block) -> int:
         return 1
     if any(block.stride(each, last) != 1 for each in block.stores) or any(block.stride(each, last) not in (0, 1) for each in block.loads):
         return 1
-    if any(int(each.buffer.dtype.bits) != 32 for each in (*block.loads, *block.stores)):
+    if any(int(each.buffer.dtype.bits) not in (8, 32) for each in (*block.loads, *block.stores)):
         return 1
     # Each row of each tensor has to begin where a vector can.
     sizes = [int(each.buffer.shape[-1]) for each in (*block.loads, *block.stores) if block.stride(each, last) == 1 and each.buffer.shape]

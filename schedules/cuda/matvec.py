@@ -15,7 +15,7 @@ from ...targets import GpuTarget
 from ...targets.gpu_target import WARP
 from ..tir.analysis import find_annotated
 from ..tir.epilogue import inline_epilogue
-from .common import BLOCKS, THREADS_X, THREADS_Y, VECTOR, schedule_spatial
+from .common import BLOCKS, THREADS_X, THREADS_Y, VECTOR, schedule_spatial, wide_number
 
 ANNOTATION = "tenfold.matvec"  # of the accumulating block: warps of a block
 STEP = WARP * VECTOR  # terms that a warp reads at a time
@@ -46,7 +46,7 @@ def matvec(data: te.Tensor, weight: te.Tensor, filters: int, tile: Warps) -> te.
         value = data[tuple([*row, k])]
         if int(weight.shape[1]) > channels:
             value = tirx.if_then_else(k < channels, value, tirx.const(0, data.dtype))
-        return te.sum(value * weight[f, k], axis=k)
+        return te.sum(wide_number(value, data) * wide_number(weight[f, k], weight), axis=k)
 
     sums = te.compute((*lead, int(weight.shape[0])), product, name="matvec", attrs={ANNOTATION: [tile.warps]})
     return te.compute((*lead, filters), lambda *i: sums(*i), name="crop")

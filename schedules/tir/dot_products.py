@@ -22,6 +22,7 @@ from .pair_products import PairDot
 
 DOT = "tenfold.dot"  # annotation of a loop over the lanes of accumulators, around one over the products that each takes at once
 DEPTH = 4            # products of bytes that an accumulator takes at once
+MOST_PRODUCTS = (2**31 - 1) // (255 * 128)  # of one sum of bytes, with which it stays within 32 bits whatever the bytes are
 LOW_BYTES = 0x00FF00FF
 IMPORT = "pragma_import_llvm"  # TVM's attribute: link a source in LLVM's language into the module
 

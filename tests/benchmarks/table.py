@@ -22,6 +22,7 @@ from typing import Any
 import halves
 import precision
 from arm.tables import sections as arm_sections
+from cuda.tables import byte_section
 from cuda.tables import sections as cuda_sections
 from papers.tables import sections as paper_sections
 from quantized.tables import sections as quantized_sections
@@ -250,7 +251,8 @@ def house_pages() -> dict[Path, dict[str, str]]:
             ROOT / "docs" / "training.md": paper_sections(RESULTS / "training", markdown),
             ROOT / "docs" / "tuning.md": tuning_sections(RESULTS / "tuning", read, markdown),
             ROOT / "docs" / "quantization.md": quantized_sections(RESULTS / "quantized", read, markdown),
-            ROOT / "docs" / "int8.md": {"precision": one_machine_section(read(RESULTS / "quantized" / "precision.json"), precision)},
+            ROOT / "docs" / "int8.md": {"precision": one_machine_section(read(RESULTS / "quantized" / "precision.json"), precision),
+                                         "cuda-int8": byte_section(read(RESULTS / "cuda" / "int8.json"), markdown)},
             ROOT / "docs" / "precision.md": {"halves": one_machine_section(read(RESULTS / "halves" / "halves.json"), halves)},
             ROOT / "docs" / "cuda.md": cuda_sections(RESULTS / "cuda", read, markdown)}
 

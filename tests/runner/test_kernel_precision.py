@@ -80,9 +80,17 @@ extern "C" __global__ void __launch_bounds__(32) a_kernel(float* __restrict__ x)
 extern "C" __global__ void __launch_bounds__(32) b_kernel(float* __restrict__ x) {
   x[0] = 1;
 }
+
+extern "C" __global__ void __launch_bounds__(32) c_kernel(uchar* __restrict__ x, signed char* __restrict__ w) {
+  alignas(64) int direct_local_ptr[16];
+}
+
+extern "C" __global__ void __launch_bounds__(32) d_kernel(float* __restrict__ x, float* __restrict__ w) {
+  alignas(64) float direct_local_ptr[16];
+}
 """
-    routines = {name: Routine((Launch(f"{name}_kernel", (1, 1, 1), (32, 1, 1), 0, (0,)),)) for name in "ab"}
-    assert precisions(CudaCode(("sm_80",), source, b"", routines)) == {"a": "tf32", "b": "float32"}
+    routines = {name: Routine((Launch(f"{name}_kernel", (1, 1, 1), (32, 1, 1), 0, (0,)),)) for name in "abcd"}
+    assert precisions(CudaCode(("sm_80",), source, b"", routines)) == {"a": "tf32", "b": "float32", "c": "int8", "d": "float32"}
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from tenfold.schedules.backend import Kernel, LayerConstants, backend_of
 from tenfold.schedules.cuda import RULES
 from tenfold.schedules.driver import ApplySchedules
 from tenfold.support.errors import TenfoldError
-from tenfold.targets import resolve
+from tenfold.targets import GpuTarget, resolve
 from tvm import relax, te, tirx
 
 TARGET = resolve("sm_80")
@@ -69,18 +69,19 @@ class Emulated:
             self.counts[launch.kernel] = self.program.launch(launch, given, order=order, counting=self.counting, blocks=chosen)
 
 
-def emulated(func: tirx.PrimFunc, checks: bool = True, counting: bool = False) -> Emulated:
+def emulated(func: tirx.PrimFunc, checks: bool = True, counting: bool = False, target: GpuTarget = TARGET) -> Emulated:
     """A scheduled function as code for GPUs, named ``main``."""
-    code = generate([(tvm.ir.GlobalVar("main"), func.with_attr("global_symbol", "main"))], backend_of(TARGET))
+    code = generate([(tvm.ir.GlobalVar("main"), func.with_attr("global_symbol", "main"))], backend_of(target))
     return Emulated(*code, checks=checks, counting=counting)
 
 
-def scheduled(func: tirx.PrimFunc) -> tirx.PrimFunc:
+def scheduled(func: tirx.PrimFunc, target: GpuTarget = TARGET) -> tirx.PrimFunc:
     """A function as the rules schedule it; an error where none takes it."""
-    return ApplySchedules(RULES, TARGET, strict=True)(tvm.IRModule({"main": func.with_attr("global_symbol", "main")}))["main"]
+    return ApplySchedules(RULES, target, strict=True)(tvm.IRModule({"main": func.with_attr("global_symbol", "main")}))["main"]
 
 
-def function_of(kernel: Kernel, layers: Sequence[LayerConstants], shape: Sequence[int], steps: Sequence = ()) -> tuple[tirx.PrimFunc, list]:
+def function_of(kernel: Kernel, layers: Sequence[LayerConstants], shape: Sequence[int], steps: Sequence = (),
+                dtype: str = "float32", target: GpuTarget = TARGET) -> tuple[tirx.PrimFunc, list]:
     """The scheduled function of a kernel, and its constants.
 
     Parameters
@@ -91,22 +92,26 @@ def function_of(kernel: Kernel, layers: Sequence[LayerConstants], shape: Sequenc
         Of the data.
     steps : sequence of callable
         From the result to what follows it, as TE.
+    dtype : str
+        Of the data.
+    target : GpuTarget
     """
     bound = kernel.bind(*layers)
-    x = te.placeholder(tuple(shape), "float32", "x")
+    x = te.placeholder(tuple(shape), dtype, "x")
     constants = [te.placeholder(value.shape, str(value.dtype), f"w{i}") for i, value in enumerate(bound.constants)]
     y = bound.compute(x, *constants)
     for step in steps:
         y = step(y)
-    return scheduled(te.create_prim_func([x, *constants, y])), bound.constants
+    return scheduled(te.create_prim_func([x, *constants, y]), target), bound.constants
 
 
 def run_kernel(kernel: Kernel, layers: Sequence[LayerConstants], x: np.ndarray, steps: Sequence = (),
-               order: str | int = "forward") -> np.ndarray:
+               order: str | int = "forward", target: GpuTarget = TARGET) -> np.ndarray:
     """What a kernel computes from `x`; the parameters are those of `function_of`."""
-    func, constants = function_of(kernel, layers, x.shape, steps)
-    out = np.full([int(size) for size in func.params[-1].shape], np.nan, "float32")
-    emulated(func).call("main", [np.ascontiguousarray(x), *constants, out], order)
+    func, constants = function_of(kernel, layers, x.shape, steps, str(x.dtype), target)
+    kind = np.dtype(str(func.params[-1].dtype))
+    out = np.full([int(size) for size in func.params[-1].shape], np.nan if kind.kind == "f" else 77, kind)
+    emulated(func, target=target).call("main", [np.ascontiguousarray(x), *constants, out], order)
     return out
 
 

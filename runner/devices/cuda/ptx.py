@@ -37,6 +37,11 @@ def _dot(match: re.Match[str], operands: Operands) -> str:
     return f"{operands[0]} = emulator_dot<{', '.join(kinds)}>({', '.join(operands[1:])})"
 
 
+def _mma_of_bytes(match: re.Match[str], operands: Operands) -> str:
+    kinds = ("int8_t" if kind == "s8" else "uint8_t" for kind in match.groups())
+    return f"emulator_ptx_mma_bytes<{', '.join(kinds)}>({', '.join(['__LINE__', *operands])})"
+
+
 def _ldmatrix(match: re.Match[str], operands: Operands) -> str:
     transposed = "true" if match[2] else "false"
     return f"emulator_ptx_ldmatrix<{transposed}>({', '.join(['__LINE__', operands[-1], *operands[:-1]])})"
@@ -47,6 +52,7 @@ OPCODES: dict[str, Callable[[re.Match[str], Operands], str]] = {
     r"mma\.sync\.aligned\.m16n8k[48]\.row\.col\.f32\.tf32\.tf32\.f32": _call("emulator_ptx_mma_tf32", line=True),
     r"mma\.sync\.aligned\.m16n8k(?:8|16)\.row\.col\.f32\.f16\.f16\.f32": _call("emulator_ptx_mma_f16", line=True),
     r"mma\.sync\.aligned\.m16n8k(?:8|16)\.row\.col\.f16\.f16\.f16\.f16": _call("emulator_ptx_mma_f16_sums", line=True),
+    r"mma\.sync\.aligned\.(?:m8n8k16|m16n8k(?:16|32))\.row\.col\.s32\.([su]8)\.([su]8)\.s32": _mma_of_bytes,
     r"ldmatrix\.sync\.aligned\.m8n8\.x([124])(\.trans)?\.shared(?:::cta)?\.b16": _ldmatrix,
     r"cp\.async\.c[ag]\.shared(?:::cta)?\.global(?:\.L2::(?:64|128|256)B)?": _call("emulator_ptx_copy"),
     r"cp\.async\.commit_group": _call("emulator_commit"),

@@ -12,7 +12,7 @@ from ....targets import CpuTarget
 from ...backend import BoundKernel, Kernel, LayerConstants
 from ...shapes import ConvShape, ConvWorkload, DenseWorkload
 from ...space import Knobs, Point, Space, Value, number
-from ...tir.dot_products import DEPTH, Dot
+from ...tir.dot_products import DEPTH, MOST_PRODUCTS, Dot
 from ...tir.pair_products import PairDot
 from ..conv2d.cost import Tile, choose_tile, fits_registers, lines, one_pointer, widest
 from ..conv2d.groups import block_diagonal, divisors
@@ -20,8 +20,6 @@ from ..conv2d.terms import direct_terms
 from ..convolution import ALL_LINES, MOST_VECTORS, sizes
 from .compute import correction, int8_conv2d, int8_dense, pack_bytes
 from .isa import as_float32, depth, dot_of
-
-MOST_PRODUCTS = (2**31 - 1) // (255 * 128)  # of one sum, with which it stays within 32 bits whatever the bytes are
 
 Built = TypeVar("Built", bound="ByteKernel")
 

@@ -7,6 +7,7 @@ import numpy as np
 from tvm import ir, te, tirx
 
 from ...shapes import ConvGeometry
+from ..common import wide_number
 
 ANNOTATION = "tenfold.direct"  # of the accumulating block: the tile, as integers
 
@@ -24,22 +25,24 @@ def pack_direct(weight: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(weight.transpose(2, 3, 1, 0))
 
 
-def direct_convolution(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: DirectTile) -> te.Tensor:
+def direct_convolution(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: DirectTile, zero: int = 0) -> te.Tensor:
     """Write the convolution as TE.
 
     Parameters
     ----------
     data : te.Tensor
-        (N, H, W, C).
+        (N, H, W, C), float32 or uint8.
     weight : te.Tensor
         As `pack_direct` makes it.
     geometry : ConvGeometry
     tile : DirectTile
+    zero : int
+        Of bytes: the one that stands for 0.
 
     Returns
     -------
     te.Tensor
-        (N, OH, OW, F).
+        (N, OH, OW, F), float32; of bytes int32.
     """
     batch, height, width, _ = (int(size) for size in data.shape)
     kernel_h, kernel_w, channels, filters = (int(size) for size in weight.shape)
@@ -60,9 +63,10 @@ def direct_convolution(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometr
             inside.append(column < spread_w)
         if (up_h, up_w) != (1, 1):
             inside += [tirx.EQ(row % up_h, 0), tirx.EQ(column % up_w, 0)]
-        value = data[n, row // up_h, column // up_w, f // own * channels + ci]
-        value = tirx.if_then_else(tirx.all(*inside), value, tirx.const(0, data.dtype)) if inside else value
-        return te.sum(value * weight[ky, kx, ci, f], axis=[ky, kx, ci])
+        value = wide_number(data[n, row // up_h, column // up_w, f // own * channels + ci], data)
+        value = value - zero if zero else value
+        value = tirx.if_then_else(tirx.all(*inside), value, tirx.const(0, "int32" if data.dtype == "uint8" else data.dtype)) if inside else value
+        return te.sum(value * wide_number(weight[ky, kx, ci, f], weight), axis=[ky, kx, ci])
 
     attrs = {ANNOTATION: [tile.pixels, tile.threads]}
     sums = te.compute((batch, out_h, wide, filters), product, name="direct", attrs=attrs)

@@ -59,10 +59,19 @@ def product_knobs(shape: GemmShape, target: GpuTarget) -> tuple[Knobs, ...]:
     simple = Knobs({"algorithm": ("gemm",), "rows": tile.ROWS, "filters": tile.FILTERS, "depth": tile.DEPTHS,
                     "thread_rows": tile.THREAD_ROWS, "thread_filters": tile.THREAD_FILTERS, "splits": tile.SPLITS, "stages": tile.STAGES},
                    builds(tile.allowed))
-    if target.precision == FLOAT32:
-        return (simple,)
+    return (simple,) if target.precision == FLOAT32 else (tensor_knobs(shape, target, target.precision), simple)
+
+
+def tensor_knobs(shape: GemmShape, target: GpuTarget, precision: str) -> Knobs:
+    """All tiles of tensor cores that can be built."""
     own = tensor_tile
-    tensor = Knobs({"algorithm": ("tensor",), "rows": own.ROWS, "filters": own.FILTERS, "depth": own.DEPTHS, "warp_rows": own.WARP_ROWS,
-                    "warp_filters": own.WARP_FILTERS, "splits": own.SPLITS, "stages": own.STAGES, "precision": (target.precision,)},
-                   builds(own.allowed))
-    return (tensor, simple)
+    return Knobs({"algorithm": ("tensor",), "rows": own.ROWS, "filters": own.FILTERS, "depth": own.DEPTHS, "warp_rows": own.WARP_ROWS,
+                  "warp_filters": own.WARP_FILTERS, "splits": own.SPLITS, "stages": own.STAGES, "precision": (precision,)},
+                 lambda point: own.allowed(tensor_tile_of(point), shape, target.model))
+
+
+def tensor_tile_of(point: Point) -> TensorTile:
+    """The tile of a point of tensor cores."""
+    found = tile_of(point)
+    assert isinstance(found, TensorTile)
+    return found

@@ -9,13 +9,13 @@ from tvm import ir, te, tirx
 from ...shapes import ConvGeometry
 from ..common import VECTOR
 from .fragments import term_product
-from .tensor_tile import TERMS, TensorTile
+from .tensor_tile import BYTES, TERMS, TensorTile
 from .tile import GemmTile
 
 ANNOTATION, TENSOR = "tenfold.gemm", "tenfold.gemm.tensor"  # of the accumulating block: the tile, as integers
 SPREAD = "tenfold.gemm.spread"  # whether a thread's vectors of filters lie apart
 PRECISION = "tenfold.gemm.precision"  # of the operands, on tensor cores
-CHANNELS = "tenfold.gemm.channels"  # of the block of patches: how many neighbouring terms lie next to each other
+TOGETHER = "tenfold.gemm.together"  # of the block of patches: how many neighbouring terms are copied at once
 COLUMNS, PRODUCT = "columns", "gemm"  # names of blocks
 
 
@@ -113,39 +113,49 @@ def _tensor_products(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry,
     """Add up the products of each split, in the order of a warp's matrix instruction: (split, group, row, filter)."""
     groups, warps, times = (int(size) for size in weight.shape[:3])
     depth = times // tile.splits
-    columns = _patches(data, geometry, rows, times * TERMS)
-    axes = kb, ks, kt, kq = [te.reduce_axis((0, size), name) for name, size in (("kb", depth), ("ks", 2), ("kt", 4), ("kq", 2))]
+    columns = _patches(data, geometry, rows, times * TERMS * tile.word_terms)
+    axes = [te.reduce_axis((0, size), name) for name, size in (("kb", depth), ("ks", 2), ("kt", 4), ("kq", 2))]
+    axes += [te.reduce_axis((0, BYTES), "byte")] if tile.word_terms > 1 else []
+    kb, ks, kt, kq, *byte = axes
     sizes = [tile.rows, tile.filters, tile.depth, tile.warp_rows, tile.warp_filters, tile.splits, tile.stages]
     attrs = {TENSOR: sizes, PRECISION: tile.precision}
 
     def product(s: ir.Expr, g: ir.Expr, m: ir.Expr, f: ir.Expr) -> ir.Expr:
         time = s * depth + kb
-        patch = columns[g, m, time * 4 + kt, ks * 2 + kq]
-        return te.sum(term_product(weight, tile, (g, f, time, ks, kt, kq), patch), axis=axes)
+        word = ks * 2 + kq
+        patch = columns[g, m, time * 4 + kt, word * BYTES + byte[0] if byte else word]
+        return te.sum(term_product(weight, tile, (g, f, time, ks, kt, kq, *byte), patch), axis=axes)
 
     return te.compute((tile.splits, groups, rows, warps * tile.warp_filters), product, name=PRODUCT, attrs=attrs)
 
 
 def _patches(data: te.Tensor, geometry: ConvGeometry, rows: int, terms: int) -> te.Tensor:
-    """Write the patches: (group, row, vector of terms, term of it); zero on the padding, and beyond the last pixel and the last term."""
+    """Write the patches: (group, row, vector of terms, term of it); zero on the padding, and beyond the last pixel and the last term.
+
+    A vector has 16 bytes. Of bytes, the channels of a pixel are filled up to whole words.
+    """
     batch, height, width, all_channels = (int(size) for size in data.shape)
     channels = all_channels // geometry.groups
+    of_bytes = data.dtype == "uint8"
+    vector, held = (BYTES * VECTOR, word_channels(channels)) if of_bytes else (VECTOR, channels)
+    side = vector if held % vector == 0 else BYTES if of_bytes else 1  # terms that lie side by side, with one tap
     (kernel_h, kernel_w), (up_h, up_w) = geometry.kernel, geometry.upsample
     spread_h, spread_w = (height - 1) * up_h + 1, (width - 1) * up_w + 1
     out_h, out_w = geometry.output(spread_h, spread_w)
 
     def patch(g: ir.Expr, m: ir.Expr, few: ir.Expr, one: ir.Expr) -> ir.Expr:
         n, y, x = m // (out_h * out_w), m // out_w % out_h, m % out_w
-        k = few * VECTOR + one
-        ky, kx, c = k // (kernel_w * channels), k // channels % kernel_w, k % channels
-        if channels % VECTOR == 0:  # a vector of terms has one tap, and lies side by side
-            some = channels // VECTOR
-            ky, kx, c = few // (kernel_w * some), few // some % kernel_w, few % some * VECTOR + one
+        some, piece, rest = held // side, few * (vector // side), one
+        if side < vector:
+            piece, rest = piece + one // side, one % side
+        ky, kx, c = piece // (kernel_w * some), piece // some % kernel_w, piece % some * side + rest
         row = y * geometry.stride[0] + ky * geometry.dilation[0] - geometry.padding[0]
         column = x * geometry.stride[1] + kx * geometry.dilation[1] - geometry.padding[1]
         inside = [] if rows == batch * out_h * out_w else [m < batch * out_h * out_w]
-        if terms > kernel_h * kernel_w * channels:
-            inside.append(k < kernel_h * kernel_w * channels)
+        if terms > kernel_h * kernel_w * held:
+            inside.append(piece < kernel_h * kernel_w * some)
+        if held > channels:
+            inside.append(c < channels)
         if geometry.padding[0] > 0 or geometry.padding[2] > 0:
             inside += [row >= 0, row < spread_h]
         if geometry.padding[1] > 0 or geometry.padding[3] > 0:
@@ -155,7 +165,12 @@ def _patches(data: te.Tensor, geometry: ConvGeometry, rows: int, terms: int) -> 
         value = data[n, row // up_h, column // up_w, g * channels + c]
         return tirx.if_then_else(tirx.all(*inside), value, tirx.const(0, data.dtype)) if inside else value
 
-    return te.compute((geometry.groups, rows, terms // VECTOR, VECTOR), patch, name=COLUMNS, attrs={CHANNELS: channels})
+    return te.compute((geometry.groups, rows, terms // vector, vector), patch, name=COLUMNS, attrs={TOGETHER: side})
+
+
+def word_channels(channels: int) -> int:
+    """Channels of bytes, filled up to whole words."""
+    return ceil(channels / BYTES) * BYTES
 
 
 def gemm_dense(data: te.Tensor, weight: te.Tensor, filters: int, tile: GemmTile | TensorTile) -> te.Tensor:

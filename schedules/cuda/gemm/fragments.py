@@ -1,9 +1,11 @@
-"""What a warp's matrix instruction reads and adds up, as CUDA C and as tensor intrinsics, in TF32 and float16.
+"""What a warp's matrix instruction reads and adds up, as CUDA C and as tensor intrinsics, in TF32, in float16 and on bytes.
 
 A lane of a warp (four lanes `t` for each of eight `g`) has 2 x 2 of the 8 x 16 results, and reads its operands as vectors of 16 bytes:
 
     weights     the instruction's first operand: 16 filters x 16 terms, packed in the order in which lanes hold them, and rounded
     patches     its second operand: 8 rows x 16 terms; a lane reads four terms of row `g`, one of lane `g / 2`'s own rows, and rounds
+
+On bytes each of the 16 terms is a word of four, and nothing is rounded.
 """
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from tvm import ir, te
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
-from ....targets.target import TF32
+from ....targets.target import INT8, TF32
+from .byte_fragments import describe_bytes
 from .tensor_tile import TERMS, TensorTile
 
 # Of a float the low 13 bits are not read. A factor of nearly one rounds in one instruction what `cvt.rna.tf32` rounds in four: it adds
@@ -87,12 +90,19 @@ def pack_fragments(weight: np.ndarray, groups: int, tile: TensorTile) -> np.ndar
         Terms are filled up with zeros to whole steps of each split, filters to whole blocks.
     """
     filters, channels, height, width = weight.shape
-    own, terms = filters // groups, channels * height * width
-    padded_filters, step = ceil(own / tile.filters) * tile.filters, tile.depth * tile.splits
-    matrix = np.zeros((groups, padded_filters, ceil(terms / step) * step), np.float32)
-    matrix[:, :own, :terms] = weight.reshape(groups, own, channels, height, width).transpose(0, 1, 3, 4, 2).reshape(groups, own, terms)
-    # Filters: warp, g, pair, i; terms: step of the instruction, t, ks, kq.
-    pieces = matrix.reshape(groups, padded_filters // tile.warp_filters, 8, tile.thread_filters // 2, 2, matrix.shape[2] // TERMS, 4, 2, 2)
+    held = ceil(channels / tile.word_terms) * tile.word_terms
+    own, terms = filters // groups, held * height * width
+    padded_filters, step = ceil(own / tile.filters) * tile.filters, tile.depth * tile.splits * tile.word_terms
+    matrix = np.zeros((groups, padded_filters, ceil(terms / step) * step), np.int8 if tile.precision == INT8 else np.float32)
+    taps = matrix[:, :own, :terms].reshape(groups, own, height, width, held)
+    taps[..., :channels] = weight.reshape(groups, own, channels, height, width).transpose(0, 1, 3, 4, 2)
+    matrix[:, :own, :terms] = taps.reshape(groups, own, terms)
+    # Filters: warp, g, pair, i; terms: step of the instruction, t, ks, kq, and of bytes those of a word.
+    words = matrix.shape[2] // tile.word_terms
+    pieces = matrix.reshape(groups, padded_filters // tile.warp_filters, 8, tile.thread_filters // 2, 2, words // TERMS, 4, 2, 2, -1)
+    if tile.precision == INT8:
+        return np.ascontiguousarray(pieces.transpose(0, 1, 5, 3, 7, 2, 6, 8, 4, 9))
+    pieces = pieces[..., 0]
     if tile.precision == TF32:
         return np.ascontiguousarray(tf32(pieces).transpose(0, 1, 5, 3, 7, 2, 6, 8, 4))
     with np.errstate(over="ignore"):
@@ -101,10 +111,13 @@ def pack_fragments(weight: np.ndarray, groups: int, tile: TensorTile) -> np.ndar
 
 def term_product(weight: te.Tensor, tile: TensorTile, index: tuple[ir.Expr, ...], patch: ir.Expr) -> ir.Expr:
     """Return a weight times an element of a patch, of the precision of the tile."""
-    g, f, kb, ks, kt, kq = index
+    g, f, kb, ks, kt, kq, *byte = index
     pair, group = f % tile.thread_filters // 2, f % tile.warp_filters // tile.thread_filters
     if tile.precision == TF32:
         return weight[g, f // tile.warp_filters, kb, pair, ks, group, kt, kq, f % 2] * patch
+    if tile.precision == INT8:
+        factor = weight[g, f // tile.warp_filters, kb, pair, ks, group, kt, kq, f % 2, byte[0]]
+        return factor.astype("int32") * patch.astype("int32")
     value = weight[g, f // tile.warp_filters, kb, pair, group, kt, ks, f % 2, kq]
     return value.astype("float32") * patch.astype("float16").astype("float32")
 
@@ -113,7 +126,7 @@ def term_product(weight: te.Tensor, tile: TensorTile, index: tuple[ir.Expr, ...]
 def intrinsic(precision: str, own: int) -> str:
     """Register the product of two rows and two filters of a lane, for lanes of so many rows; its name."""
     name = f"tenfold.mma.{precision}.{own}"
-    describe, implement = (_tf32 if precision == TF32 else _fp16)(own)
+    describe, implement = {TF32: _tf32, INT8: describe_bytes}.get(precision, _fp16)(own)
     TensorIntrin.register(name, describe, implement, override=True)
     return name
 

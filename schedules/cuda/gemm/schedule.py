@@ -23,7 +23,7 @@ from ...tir.analysis import find_annotated
 from ...tir.epilogue import inline_epilogue
 from ...tir.loop_nests import simplify_indices, with_body
 from ..common import BLOCKS, THREADS_X, VECTOR, schedule_spatial
-from .compute import ANNOTATION, CHANNELS, COLUMNS, SPREAD, ravel
+from .compute import ANNOTATION, COLUMNS, SPREAD, TOGETHER, ravel
 from .tensor_tile import TensorTile
 from .tile import PADDING, GemmTile
 
@@ -149,22 +149,15 @@ def pipeline(s: Schedule, step: LoopRV, stages: int, async_copies: bool) -> None
 
 def copy_by_threads(s: Schedule, block: SBlockRV, step: LoopRV, threads: int) -> None:
     """Copy a step of an operand: neighbouring threads copy neighbouring vectors."""
-    vector = VECTOR_BYTES * 8 // int(s.get(block).writes[0].source.dtype.bits) if _contiguous(s, block) else 1
+    copied = s.get(block)
+    whole = VECTOR_BYTES * 8 // int(copied.writes[0].source.dtype.bits)
+    vector = int(copied.annotations[TOGETHER]) if copied.name_hint == COLUMNS else whole
     loops = s.get_loops(block)
     inner = next(i for i, loop in enumerate(loops) if s.get(loop).same_as(s.get(step))) + 1
     _, thread, lanes = s.split(s.fuse(*loops[inner:]), [None, threads, vector])
     s.bind(thread, THREADS_X)
     if vector > 1:
         s.vectorize(lanes)
-
-
-def _contiguous(s: Schedule, block: SBlockRV) -> bool:
-    """Whether four neighbouring terms lie next to each other in what is read, and are on the image together."""
-    copied = s.get(block)
-    if copied.name_hint != COLUMNS:
-        return True
-    channels = int(copied.annotations[CHANNELS])
-    return channels % VECTOR == 0
 
 
 def _split_last(s: Schedule, block: SBlockRV, length: int) -> LoopRV:

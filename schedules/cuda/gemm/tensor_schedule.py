@@ -22,7 +22,7 @@ from .fragments import intrinsic
 from .schedule import SHARED, copy_by_threads, pipeline, schedule_around
 from .tensor_tile import FILTERS_OF_WARP, ROWS_OF_WARP, TERMS, TensorTile
 
-INSTRUCTION = 5  # loops of what a lane has of an instruction: rows, filters, three of terms
+INSTRUCTION = 5  # loops of what a lane has of an instruction: rows, filters, three of terms; one more of bytes
 
 
 def schedule_tensor(func: tirx.PrimFunc, target: GpuTarget, tensorize: bool = True) -> Schedule | None:
@@ -39,21 +39,23 @@ def schedule_tensor(func: tirx.PrimFunc, target: GpuTarget, tensorize: bool = Tr
     tile = TensorTile(rows, filters, depth, warp_rows, warp_filters, splits, stages, str(annotations[PRECISION]))
     schedule_around(s, gemm, tile, lambda s, gemm: _schedule_product(s, gemm, tile, target.model.async_copies))
     if tensorize:
-        two_rows = s.get_loops(gemm)[-INSTRUCTION:]
-        s.tensorize(two_rows[0], intrinsic(tile.precision, tile.thread_rows))
+        two_rows, _two_filters, *_terms = s.get_loops(gemm)[-INSTRUCTION - (tile.word_terms > 1):]
+        s.tensorize(two_rows, intrinsic(tile.precision, tile.thread_rows))
     return s
 
 
 def _schedule_product(s: Schedule, gemm: SBlockRV, tile: TensorTile, async_copies: bool) -> LoopRV:
     """Cut the loops of a product into blocks, warps, lanes and steps; the loop over the threads."""
-    *lead, group, row, filter_, time, ks, kt, kq = s.get_loops(gemm)
+    loops = s.get_loops(gemm)
+    *lead, group, row, filter_ = loops[:4]
+    time, *terms = loops[4:]
     rows = s.split(row, [None, tile.rows // tile.warp_rows, ROWS_OF_WARP, tile.thread_rows // 2, 2])
     filters = s.split(filter_, [None, tile.filters // tile.warp_filters, FILTERS_OF_WARP, tile.thread_filters // 2, 2])
     block_row, warp_row, lane_row, pairs_of_rows, two_rows = rows
     block_filter, warp_filter, lane_filter, pairs_of_filters, two_filters = filters
     step, once = s.split(time, [None, tile.depth // TERMS])
     s.reorder(*lead, group, block_filter, block_row, warp_row, warp_filter, lane_filter, lane_row, step, once,
-              pairs_of_rows, pairs_of_filters, two_rows, two_filters, ks, kt, kq)
+              pairs_of_rows, pairs_of_filters, two_rows, two_filters, *terms)
     s.bind(block_row, BLOCKS)
     s.bind(s.fuse(*lead, group, block_filter), "blockIdx.y")
     thread = s.fuse(warp_row, warp_filter, lane_filter, lane_row)
@@ -66,7 +68,8 @@ def _schedule_product(s: Schedule, gemm: SBlockRV, tile: TensorTile, async_copie
     copy_by_threads(s, columns, step, tile.threads)
     copy_by_threads(s, weights, step, tile.threads)
     if tile.row_padding:
-        s.storage_align(columns, 0, axis=1, factor=2 * tile.row_padding, offset=tile.row_padding)
+        padding = tile.row_padding * tile.word_terms
+        s.storage_align(columns, 0, axis=1, factor=2 * padding, offset=padding)
     for loop in (once, pairs_of_rows, pairs_of_filters):
         s.unroll(loop)
     s.decompose_reduction(gemm, step)

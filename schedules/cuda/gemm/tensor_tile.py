@@ -2,6 +2,8 @@
 
 The block and its steps are those of `tile.py`. A warp computes `warp_rows` x `warp_filters` of the block's results, and a lane of it
 neighbouring rows and filters: a fourth of the rows, an eighth of the filters.
+
+Terms are counted in words of 32 bits: one number, or four bytes. So a tile costs as much memory with either.
 """
 from __future__ import annotations
 
@@ -12,10 +14,11 @@ from itertools import product
 from math import ceil
 
 from ....targets.gpu_model import RESERVED, GpuModel
-from ....targets.target import TF32
+from ....targets.target import FP16, INT8, TF32
 from .tile import COPY_CYCLES, COPY_INSTRUCTIONS, SCHEDULERS, START_CYCLES, STEP_CYCLES, STEP_INSTRUCTIONS, WARP, GemmShape, overlapped
 
-TERMS = 16  # of a product that a warp computes at a time
+TERMS = 16  # words, of a product that a warp computes at a time
+BYTES = 4  # of a word
 ROWS_OF_WARP, FILTERS_OF_WARP = 4, 8  # lanes side by side
 LINE = 128  # bytes of shared memory that an SM reads in a cycle
 OVERHEAD = 40  # registers of a thread beside sums, operands and where it copies from: addresses and counters
@@ -33,7 +36,7 @@ class TensorTile:
     Attributes
     ----------
     rows, filters, depth : int
-        Of a block of threads.
+        Of a block of threads; the depth in words.
     warp_rows, warp_filters : int
         Results of one warp.
     splits : int
@@ -41,7 +44,7 @@ class TensorTile:
     stages : int
         Steps in shared memory.
     precision : str
-        ``"tf32"`` or ``"fp16"``: of the operands. Sums are float32.
+        ``"tf32"``, ``"fp16"`` or ``"int8"``: of the operands. Sums are float32, of bytes int32.
     """
 
     rows: int
@@ -75,8 +78,13 @@ class TensorTile:
 
     @property
     def weight_bytes(self) -> int:
-        """Of one weight."""
-        return 4 if self.precision == TF32 else 2
+        """Of the weights that one word of a patch is multiplied by."""
+        return 2 if self.precision == FP16 else BYTES
+
+    @property
+    def word_terms(self) -> int:
+        """Terms of a word."""
+        return BYTES if self.precision == INT8 else 1
 
     @property
     def row_padding(self) -> int:
@@ -120,8 +128,8 @@ def tiles(shape: GemmShape, model: GpuModel, precision: str) -> Iterator[TensorT
 
 
 def rate(model: GpuModel, precision: str) -> int:
-    """Multiply-adds of an SM's tensor cores in a cycle."""
-    return model.tensor_fma_per_cycle if precision == TF32 else model.half_fma_per_cycle
+    """Words that an SM's tensor cores multiply and add in a cycle."""
+    return {TF32: model.tensor_fma_per_cycle, FP16: model.half_fma_per_cycle, INT8: model.byte_fma_per_cycle // BYTES}[precision]
 
 
 def resident(tile: TensorTile, model: GpuModel) -> int:
@@ -147,7 +155,7 @@ def cycles(tile: TensorTile, shape: GemmShape, model: GpuModel) -> float:
     patches, weights = tile.warp_rows // 8, tile.warp_filters // 16 * tile.weight_bytes // 2
     shared = times * (patches + weights) * 16 * WARP / LINE
     step_bytes = tile.depth * (4 * tile.rows + tile.weight_bytes * tile.filters)
-    rounded = 4 if tile.precision == TF32 else 2  # instructions for four terms
+    rounded = {TF32: 4, FP16: 2, INT8: 0}[tile.precision]  # instructions for four words
     copies = tile.depth * (tile.rows / shape.together + tile.weight_bytes * tile.filters / 16)
     multiplied = times * (patches * (1 + rounded) + weights * (1 + patches))
     issued = (multiplied + COPY_INSTRUCTIONS * copies / WARP + STEP_INSTRUCTIONS * tile.warps) / SCHEDULERS

@@ -51,3 +51,27 @@ def sections(folder: Path, read: Callable[[Path], dict[str, Any]], markdown: Cal
     if failed := [row for row in content["rows"] if "error" in row]:
         text += f"\nFailed: {'; '.join(row['name'] + ': ' + row['error'] for row in failed)}.\n"
     return {"cuda-static": text}
+
+
+def by_batch(content: dict[str, Any]) -> Table:
+    """One line for each architecture and batch of layers on bytes."""
+    headings = ["GPU", "batch", "layers", "registers, median", "most", "bytes spilled", "IMMA among the instructions of the main loop, median",
+                "least", "most", "modelled share of peak, median"]
+    lines = []
+    for arch, batch in sorted({(row["arch"], row["batch"]) for row in content["rows"]}):
+        mine = [row for row in content["rows"] if (row["arch"], row["batch"]) == (arch, batch)]
+        registers, loops = [row["registers"] for row in mine], [row["matrix"] / row["loop"] for row in mine if row["matrix"]]
+        peaks = [row["peak_ms"] / row["modelled_ms"] for row in mine if row["modelled_ms"]]
+        lines.append([arch, str(batch), str(len(mine)), f"{median(registers):.0f}", str(max(registers)),
+                      str(sum(row["spill_bytes"] for row in mine)), *(f"{pick(loops):.0%}" for pick in (median, min, max)),
+                      f"{median(peaks):.0%}"])
+    return headings, lines
+
+
+def byte_section(content: dict[str, Any], markdown: Callable[[Table], str]) -> str:
+    """What stands between the markers of docs/int8.md."""
+    versions = ", ".join(f"{name} {version}" for name, version in content["machine"]["versions"].items())
+    unrolled = sum(not row["matrix"] for row in content["rows"])
+    return (f"{markdown(by_batch(content))}\nThe layers of ResNet-18 and ResNet-50, each once, with bias, ReLU and quantizer. No GPU was timed: "
+            f"registers and spills by ptxas, instructions by nvdisasm; in {unrolled} of {len(content['rows'])} kernels the assembler unrolled the main "
+            f"loop, or nvdisasm's longest loop is another. {content['date'][:10]}; {versions}.\n")

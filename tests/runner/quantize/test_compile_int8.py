@@ -7,7 +7,9 @@ import pytest
 import tenfold
 from conftest import tiny_network
 from tenfold import TenfoldError
+from tenfold.codegen.cuda.nvcc import finds_nvcc
 from tenfold.frontends.reference.session import session_run
+from tenfold.runner.inspect_artifact import inspect_artifact
 
 
 def images(count: int = 40) -> np.ndarray:
@@ -39,7 +41,6 @@ def test_it_is_quantized_and_verified_against_that(tmp_path, tiny_file):
     "options, words",
     [
         ({}, "precision int8: quantizing needs images to calibrate with"),
-        ({"data": images(), "target": "sm_80"}, "precision int8 is of CPUs, sm_80 is a GPU"),
         ({"data": images(), "plan": "plan.json"}, "precision int8 and a plan"),
         ({"data": np.zeros((20, 3, 9, 8), "float32")}, "has shape"),
     ],
@@ -48,6 +49,19 @@ def test_what_it_refuses(options, words, tmp_path):
     with pytest.raises(TenfoldError, match=words):
         tenfold.compile(tiny_network(), output=tmp_path / "out", precision="int8", **options)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not finds_nvcc(), reason="no nvcc of CUDA 13: pip install tenfold[cuda]")
+def test_for_a_gpu(tmp_path):
+    """Emulated where there is none; each layer is in int8, and the manifest names the precision of each kernel."""
+    artifact = tenfold.compile(tiny_network(), "sm_80", tmp_path / "out", precision="int8", data=images(), device="emulated:sm_80")
+    manifest = artifact.manifest
+    assert manifest.quantized["int8"] and not manifest.quantized["float32"]
+    assert manifest.verification["device"] == "kernels emulated on the CPU"
+    kernels = [kernel for kernel in manifest.kernels if kernel["macs"]]
+    assert kernels and {kernel["precision"] for kernel in kernels} == {"int8"}
+    assert [each.precision for each in inspect_artifact(tmp_path / "out").kernels if each.macs] == ["int8"] * len(kernels)
 
 
 def test_a_folder_of_someone_else_is_told_before_the_work(tmp_path):

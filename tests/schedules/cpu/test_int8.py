@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tvm
+from byte_checks import expected
 from geometries import layers
 from host_model import model, named
 from hypothesis import given, settings
@@ -16,10 +17,11 @@ from tenfold.runtime.requirements import lacking
 from tenfold.schedules.backend import Kernel, LayerConstants, backend_of
 from tenfold.schedules.cpu import RULES
 from tenfold.schedules.cpu.int8.isa import dot_of
-from tenfold.schedules.cpu.int8.kernel import MOST_PRODUCTS, choose_byte_convolution, choose_byte_dense
+from tenfold.schedules.cpu.int8.kernel import choose_byte_convolution, choose_byte_dense
 from tenfold.schedules.driver import schedule_function
 from tenfold.schedules.shapes import ConvGeometry, ConvWorkload, DenseWorkload
-from tenfold.targets import CpuTarget, resolve
+from tenfold.schedules.tir.dot_products import MOST_PRODUCTS
+from tenfold.targets import CpuTarget
 from tvm import te
 
 MODELS = ("zen4", "skylake-avx512", "alderlake", "zen3")  # one for each set of instructions
@@ -31,25 +33,6 @@ def runnable(name: str) -> CpuTarget:
     if lacking(describe_target(named(name))) is not None:
         pytest.skip(f"this machine can't run the code of {name}")
     return model(name)
-
-
-def expected(x: np.ndarray, weight: np.ndarray, zero: int, geometry: ConvGeometry) -> np.ndarray:
-    """The sums in 64 bits, by NumPy."""
-    batch, height, width, channels = x.shape
-    top, left, bottom, right = geometry.padding
-    image = np.zeros((batch, height + top + bottom, width + left + right, channels), np.int64)
-    image[:, top:top + height, left:left + width] = x.astype(np.int64) - zero
-    out_h, out_w = geometry.output(height, width)
-    (stride_h, stride_w), (dilation_h, dilation_w) = geometry.stride, geometry.dilation
-    result = np.zeros((batch, out_h, out_w, geometry.filters), np.int64)
-    per_group, own = geometry.filters // geometry.groups, channels // geometry.groups
-    for group in range(geometry.groups):
-        filters, inputs = slice(group * per_group, (group + 1) * per_group), slice(group * own, (group + 1) * own)
-        for ky in range(geometry.kernel[0]):
-            for kx in range(geometry.kernel[1]):
-                seen = image[:, ky * dilation_h:, kx * dilation_w:, inputs][:, ::stride_h, ::stride_w][:, :out_h, :out_w]
-                result[..., filters] += seen @ weight[filters, :, ky, kx].T.astype(np.int64)
-    return result
 
 
 def run(kernel: Kernel, target: CpuTarget, x: np.ndarray, constants: LayerConstants) -> tuple[np.ndarray, str]:
@@ -157,7 +140,6 @@ def test_targets_without_such_instructions_have_no_kernel():
     workload = ConvWorkload(ConvGeometry(64, (1, 1)), (14, 14), 64, 1)
     assert dot_of(named("cortex-a72")) is None
     assert backend_of(named("cortex-a72")).byte_convolution(workload) is None
-    assert backend_of(resolve("sm_90")).byte_convolution(workload) is None
 
 
 def test_sums_that_may_leave_32_bits_are_refused():

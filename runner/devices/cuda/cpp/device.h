@@ -27,6 +27,8 @@ void emulator_wait(int groups);
 // c += a b in 32 lanes: 16 rows, 8 columns, each lane with its fragments as the PTX manual has them.
 void emulator_mma_tf32(float* c, const uint32_t* a, const uint32_t* b, int depth, int line);
 void emulator_mma_f16(float* c, const uint32_t* a, const uint32_t* b, int depth, int line);
+// The same of bytes, with 8 or 16 rows. `signs`: bit 0 where those of `a` are signed, bit 1 where those of `b` are.
+void emulator_mma_bytes(int* c, const uint32_t* a, const uint32_t* b, int rows, int depth, int signs, int line);
 // Each lane has the lane-th part of the elements, row by row.
 void emulator_wmma(float* c, const float* a, const float* b, int rows, int columns, int depth, int line);
 void emulator_ldmatrix(uint32_t* to, int matrices, int transposed, const void* row, int line);

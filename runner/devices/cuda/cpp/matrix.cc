@@ -73,6 +73,40 @@ void run(float* c, const uint32_t* a, const uint32_t* b, int depth, int line) {
   memcpy(c, me.out, sizeof f.c);
 }
 
+struct ByteFragments {  // of one lane
+  int c[4];
+  uint32_t a[4], b[2];
+  int rows, depth, signs;  // bit 0: `a` is signed, bit 1: `b` is
+};
+static_assert(sizeof(ByteFragments) <= sizeof(Thread::in), "room");
+
+int byte_of(uint32_t word, int i, bool is_signed) { return is_signed ? int(int8_t(word >> 8 * i)) : int(uint8_t(word >> 8 * i)); }
+
+// Sums wrap, as without `.satfinite`.
+void multiply_bytes(Thread* lanes, uint32_t) {
+  int a[16][32], b[32][8];
+  uint32_t c[16][8];
+  const auto of = [&](int lane) { return reinterpret_cast<ByteFragments*>(lanes[lane].in); };
+  const int rows = of(0)->rows, depth = of(0)->depth, half = rows / 8;
+  const bool signed_a = of(0)->signs & 1, signed_b = of(0)->signs & 2;
+  for (int lane = 0; lane < WARP; ++lane) {
+    const ByteFragments& f = *of(lane);
+    const int g = lane / 4, t = lane % 4;
+    for (int i = 0; i < 2 * half; ++i) c[g + i / 2 * 8][2 * t + i % 2] = f.c[i];
+    for (int i = 0; i < half * depth / 16; ++i)
+      for (int e = 0; e < 4; ++e) a[g + i % half * 8][4 * t + i / half * 16 + e] = byte_of(f.a[i], e, signed_a);
+    for (int i = 0; i < depth / 16; ++i)
+      for (int e = 0; e < 4; ++e) b[4 * t + i * 16 + e][g] = byte_of(f.b[i], e, signed_b);
+  }
+  for (int i = 0; i < rows; ++i)
+    for (int k = 0; k < depth; ++k)
+      for (int j = 0; j < 8; ++j) c[i][j] += uint32_t(a[i][k] * b[k][j]);
+  for (int lane = 0; lane < WARP; ++lane) {
+    auto* sums = reinterpret_cast<uint32_t*>(lanes[lane].out);
+    for (int i = 0; i < 2 * half; ++i) sums[i] = c[lane / 4 + i / 2 * 8][2 * (lane % 4) + i % 2];
+  }
+}
+
 void gather(float* to, Thread* lanes, int operand, int elements) {
   for (int lane = 0; lane < WARP; ++lane)
     memcpy(to + lane * (elements / WARP), reinterpret_cast<const void*>(lanes[lane].in[operand]), elements / WARP * sizeof(float));
@@ -108,6 +142,19 @@ void load(Thread* lanes, uint32_t) {
 
 void emulator_mma_tf32(float* c, const uint32_t* a, const uint32_t* b, int depth, int line) { run<false>(c, a, b, depth, line); }
 void emulator_mma_f16(float* c, const uint32_t* a, const uint32_t* b, int depth, int line) { run<true>(c, a, b, depth, line); }
+
+void emulator_mma_bytes(int* c, const uint32_t* a, const uint32_t* b, int rows, int depth, int signs, int line) {
+  Worker& w = this_worker();
+  Thread& me = *w.current;
+  if (me.number / WARP * WARP + WARP > w.launch->threads) w.fail(&me, nullptr, line, "multiplies matrices in a warp that is not full");
+  auto& f = *reinterpret_cast<ByteFragments*>(me.in);
+  memcpy(f.c, c, rows / 8 * 8);
+  memcpy(f.a, a, rows / 8 * depth / 16 * 4);
+  memcpy(f.b, b, depth / 16 * 4);
+  f.rows = rows, f.depth = depth, f.signs = signs;
+  together(ALL, line, multiply_bytes);
+  memcpy(c, me.out, rows / 8 * 8);
+}
 
 void emulator_wmma(float* c, const float* a, const float* b, int rows, int columns, int depth, int line) {
   Worker& w = this_worker();

@@ -68,6 +68,23 @@ EMULATOR_INLINE inline void emulator_ptx_mma_f16_sums(int line, D& d0, D& d1, Re
   d1 = emulator_to_half(c[2]) | uint32_t(emulator_to_half(c[3])) << 16;
 }
 
+// Bytes: eight rows and 16 terms, or 16 rows and 16 or 32 terms. Their fragments have one word for each eight rows and 16 terms.
+template <typename A, typename B>
+EMULATOR_INLINE inline void emulator_ptx_mma_bytes(int line, int& d0, int& d1, uint32_t a0, uint32_t b0, int c0, int c1) {
+  int c[2] = {c0, c1};
+  emulator_mma_bytes(c, &a0, &b0, 8, 16, (A(-1) < 0) + 2 * (B(-1) < 0), line);
+  d0 = c[0], d1 = c[1];
+}
+template <typename A, typename B, typename... Rest>
+EMULATOR_INLINE inline void emulator_ptx_mma_bytes(int line, int& d0, int& d1, int& d2, int& d3, Rest... rest) {
+  constexpr int n = sizeof...(rest) - 4, a = n * 2 / 3;  // words of both operands, and of the first one
+  const uint32_t words[n + 4] = {uint32_t(rest)...};
+  int c[4];
+  memcpy(c, words + n, sizeof c);
+  emulator_mma_bytes(c, words, words + a, 16, a * 8, (A(-1) < 0) + 2 * (B(-1) < 0), line);
+  d0 = c[0], d1 = c[1], d2 = c[2], d3 = c[3];
+}
+
 template <bool TRANSPOSED, typename... D>
 EMULATOR_INLINE inline void emulator_ptx_ldmatrix(int line, const char* row, D&... to) {
   uint32_t loaded[sizeof...(to)];
