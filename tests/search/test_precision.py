@@ -11,6 +11,7 @@ import tenfold
 from byte_device import NUMBERS, ByteDevice
 from search_fakes import classifier, images, labels
 from tenfold.factorization import Plan
+from tenfold.schedules.cpu.backend import CpuBackend
 from tenfold.search.budget import Budget
 from tenfold.search.finetuning.options import Finetuning
 from tenfold.search.precision.crossings import find_crossings
@@ -133,14 +134,16 @@ def test_which_layers_read_which(work):
     assert found.entries == {NARROW: 256}
 
 
-def test_refusals(work, tmp_path):
+def test_refusals(work, tmp_path, monkeypatch):
     def refused(match, **settings):
         with pytest.raises(TenfoldError, match=match):
             within(work, tmp_path / "o", ByteDevice(), **settings)
         assert not (tmp_path / "o").exists()
 
     refused("unknown: choose float32, int8, auto", precision="int4")
-    refused("target power9 has no kernels of bytes", target={"kind": "llvm", "mtriple": "powerpc64le-linux-gnu", "mcpu": "power9"})
+    with monkeypatch.context() as patch:
+        patch.setattr(CpuBackend, "on_bytes", False)
+        refused("--precision auto: target zen4 has no kernels of bytes")
     refused("training is in float32", finetuning=Finetuning(1))
     with pytest.raises(TenfoldError, match="--precision says what a budget may choose"):
         tenfold.compress(work / "net.onnx", tmp_path / "o", Recipe(), settings=Settings(precision="auto"))
