@@ -13,6 +13,7 @@ REWRITES = (
     "common", "affine", "padding", "branches", "pooling", "global_average", "upsampling", "space_to_depth", "chains", "dead_channels",
 )  # as in passes/simplify
 PRECISIONS = ("float32", "bfloat16", "float16", "tf32", "int8")  # as in targets, and by quantizing
+MIXED = ("float32", "int8", "auto")  # as in search/settings
 CALIBRATIONS = ("mse", "minmax", "percentile", "kl")  # as in quantization
 ACTIVATIONS = ("uint8", "int8")  # likewise
 FIGURES = ("latency", "bytes", "memory", "accuracy", "macs")  # as in runner/changes
@@ -27,6 +28,11 @@ def target_names(incomplete: str) -> list[str]:
 def precision_names(incomplete: str) -> list[str]:
     """Of the operands of products."""
     return [name for name in PRECISIONS if name.startswith(incomplete)]
+
+
+def mixed_names(incomplete: str) -> list[str]:
+    """What layers of one network may be computed in."""
+    return [name for name in MIXED if name.startswith(incomplete)]
 
 
 def calibration_names(incomplete: str) -> list[str]:

@@ -9,7 +9,7 @@ import typer
 from ..support.errors import TenfoldError
 from .answer import Answer
 from .app import command
-from .complete import method_names
+from .complete import method_names, mixed_names
 from .options import Html, Keywords, Model, Silence, TargetOption, Threads
 from .work import Work
 
@@ -47,6 +47,11 @@ def compress(
         typer.Option("--method", help="The form; several to choose from, with a budget.", metavar="M,M", autocompletion=method_names),
     ] = None,
     energy: Annotated[float | None, typer.Option("--energy", help="Part of each weight's norm to keep; default: 0.9.", metavar="E")] = None,
+    precision: Annotated[
+        str,
+        typer.Option("--precision", help="Of layers: float32; int8 where it can be; auto, what pays, layer by layer.", metavar="P",
+                     autocompletion=mixed_names),
+    ] = "float32",
     cache: Annotated[Path | None, typer.Option("--cache", help="Of measurements; default: ~/.cache/tenfold.", metavar="DIR")] = None,
     threads: Threads = None,
     target: TargetOption = "host",
@@ -93,6 +98,7 @@ def compress(
     settings = Settings(
         methods=methods, cache=cache, threads=threads, silence=silence, tune=tune, pareto=pareto, metric=metric, output_kinds=kinds,
         finetuning=_finetuning(finetune, finetune_data, finetune_how, finetune_rate, distil),
+        precision=precision,
     )  # fmt: skip
     if isinstance(how, Budget) or settings.finetuning is not None:
         work.kept = f"everything measured so far is kept in {cache_folder(cache)}: run the same command again to go on from there"

@@ -41,6 +41,9 @@ class Plan:
         SHA-256 of the calibration images, hexadecimal; None for a plan that needs none.
     correction
         What is done to the chains with these images: a name in ``plan_json.CORRECTIONS``.
+    precision
+        ``int8`` for each layer that is computed on bytes, whole or with all stages of its chain; the others are of float32. Steps are
+        calibrated with these images too, after the correction.
     """
 
     model: str
@@ -49,6 +52,7 @@ class Plan:
     refused: dict[str, str] = field(default_factory=dict)
     data: str | None = None
     correction: str = "none"
+    precision: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def by_energy(
@@ -120,7 +124,10 @@ class Plan:
         if self.model != model_hash:
             made_for, this = self.model[:12], model_hash[:12]
             raise TenfoldError(f"the plan was made for model {made_for!r}, this is model {this!r}: make a plan for this one")
+        layers = list(layers)
         self._matched(layers)
+        for name in self.precision.keys() - {layer.name for layer in layers}:
+            raise TenfoldError(f"layer {name!r} of the plan's precision is not in the model: remove it from the plan")
 
     def chains(
         self, layers: Iterable[Layer], weights: Mapping[str, np.ndarray], statistics: Mapping[str, Statistics] | None = None
@@ -159,7 +166,7 @@ class Plan:
 
     def to_json(self) -> str:
         """Indented, the layers in the order of the network, one to a line."""
-        return encode(self.model, self.target, self.layers, self.refused, self.data, self.correction)
+        return encode(self.model, self.target, self.layers, self.refused, self.data, self.correction, self.precision)
 
     @classmethod
     def from_json(cls, text: str, source: str = "plan") -> Plan:

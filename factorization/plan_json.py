@@ -12,14 +12,16 @@ from .metrics import METRICS
 from .registry import METHODS
 
 VERSION = 1
+INT8 = "int8"  # the only precision that a plan names: what it does not name is of float32
 CORRECTIONS = ("none", "bias", "moments", "response", "fisher")
-_FIELDS = ("version", "model", "target", "data", "correction", "layers", "refused")
+_FIELDS = ("version", "model", "target", "data", "correction", "layers", "precision", "refused")
 
 
 def encode(
-    model: str, target: str, layers: dict[str, Choice], refused: dict[str, str], data: str | None = None, correction: str = "none"
+    model: str, target: str, layers: dict[str, Choice], refused: dict[str, str], data: str | None = None, correction: str = "none",
+    precision: dict[str, str] | None = None,
 ) -> str:
-    """Write a plan as JSON: two spaces of indent, a layer in each line, data and correction only where there are any.
+    """Write a plan as JSON: two spaces of indent, a layer in each line, data, correction and precision only where there are any.
 
     Parameters
     ----------
@@ -35,6 +37,8 @@ def encode(
         SHA-256 of the data that the plan was made with.
     correction : str
         One of `CORRECTIONS`.
+    precision : dict of str to str, optional
+        ``int8``, by layer.
     """
     choices = {name: {"method": c.method, "ranks": list(c.ranks), "metric": c.metric} for name, c in layers.items()}
     fields = {"version": json.dumps(VERSION), "model": json.dumps(model), "target": json.dumps(target)}
@@ -42,7 +46,10 @@ def encode(
         fields["data"] = json.dumps(data)
     if correction != "none":
         fields["correction"] = json.dumps(correction)
-    fields |= {"layers": _lines(choices), "refused": _lines(refused)}
+    fields["layers"] = _lines(choices)
+    if precision:
+        fields["precision"] = _lines(precision)
+    fields["refused"] = _lines(refused)
     return "{\n" + ",\n".join(f'  "{field}": {value}' for field, value in fields.items()) + "\n}\n"
 
 
@@ -74,7 +81,21 @@ def decode(text: str, source: str) -> dict:
     for name, reason in fields["refused"].items():
         if not isinstance(reason, str):
             fail(f"refused layer {name!r}: the reason must be a string")
+    fields["precision"] = _precision(document, fields["data"], fail)
     return fields
+
+
+def _precision(document: dict, data: str | None, fail: Callable[[str], NoReturn]) -> dict[str, str]:
+    """By layer; steps come from data."""
+    found = document.get("precision", {})
+    if not isinstance(found, dict):
+        fail("field 'precision' must be an object")
+    for name, precision in found.items():
+        if precision != INT8:
+            fail(f"layer {name!r}: unknown precision {json.dumps(precision)}: it is {json.dumps(INT8)}, or the layer is left out")
+    if found and data is None:
+        fail("layers in int8 need data: field 'data' is missing")
+    return found
 
 
 def _data(document: dict, fail: Callable[[str], NoReturn]) -> dict:

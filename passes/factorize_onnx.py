@@ -6,7 +6,7 @@
 """
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,12 @@ def factorize_onnx(model: onnx.ModelProto, chains: dict[str, FactorChain]) -> on
     _remove(graph.initializer, dropped)
     _remove(graph.input, {tensor.name for tensor in model.graph.initializer} & dropped)
     return result
+
+
+def stage_names(layers: Iterable[str], chains: Mapping[str, FactorChain]) -> set[str]:
+    """The nodes of layers in a graph that `factorize_onnx` made: of a factored layer its stages, of others the layer itself."""
+    factored = [f"{name}.{i}" for name in layers if name in chains for i in range(len(chains[name].stages))]
+    return {*factored, *(name for name in layers if name not in chains)}
 
 
 class _Writer:

@@ -41,9 +41,9 @@ def layer_module(layer: Layer, chain: FactorChain | None = None, steps: Sequence
     with builder.function("main", [data]):
         with builder.dataflow():
             value = builder.emit(relax.op.permute_dims(data, NCHW)) if image else data
-            value = builder.emit(_layer(layer, value, _random(rng, layer.weight_shape)), NAME)
+            value = builder.emit(plain_layer(layer, value, _random(rng, layer.weight_shape)), NAME)
             for step in steps:
-                value = builder.emit(_step(step, value, layer, rng))
+                value = builder.emit(append_step(step, value, layer, rng))
             result = builder.emit_output(relax.op.permute_dims(value, NHWC) if image else value)
         builder.emit_func_output(result)
     mod = builder.get()
@@ -58,14 +58,16 @@ def with_random_weights(chain: FactorChain) -> FactorChain:
     return replace(chain, stages=tuple(replace(stage, weight=_random(rng, stage.weight.shape)) for stage in chain.stages))
 
 
-def _layer(layer: Layer, data: relax.Expr, weight: np.ndarray) -> relax.Expr:
+def plain_layer(layer: Layer, data: relax.Expr, weight: np.ndarray) -> relax.Expr:
+    """The layer itself, without what follows it."""
     if layer.kind == "dense":
         return relax.op.matmul(data, relax.const(np.ascontiguousarray(weight.T)))
     geometry = {"strides": layer.stride, "padding": layer.padding, "dilation": layer.dilation, "groups": layer.groups}
     return relax.op.nn.conv2d(data, relax.const(weight), **geometry)
 
 
-def _step(step: str, value: relax.Expr, layer: Layer, rng: np.random.Generator) -> relax.Expr:
+def append_step(step: str, value: relax.Expr, layer: Layer, rng: np.random.Generator) -> relax.Expr:
+    """One of the element-wise operators behind it, as `epilogues` names them."""
     name, *bounds = step.split()
     if name == "relax.clip":
         return relax.op.clip(value, *map(float, bounds))

@@ -72,6 +72,9 @@ def make_variant(network: Network, plan: Plan | None) -> Variant:
     plan.check(layers, network.sha256)
     if any(choice.method == PRUNE for choice in plan.layers.values()):
         raise TenfoldError("the plan prunes, which changes other layers too: let compress --plan carry it out, and compile its model.onnx")
+    if plan.precision:
+        raise TenfoldError("the plan has layers in int8, whose steps come from data: let compress --plan carry it out, and compile its"
+                           " model.onnx")
     chains = plan.chains(layers, weights(network.mod))
     graph = factorize_onnx(network.onnx, chains)
     reference = Reference.of_onnx(graph)

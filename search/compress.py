@@ -12,6 +12,7 @@ from ..factorization import Plan
 from ..runner.build import read_plan, require_compiler
 from ..runner.check_reading import check_images, check_reading
 from ..runner.data import Data, random_inputs
+from ..runner.quantize.rewrite import check_quantizable
 from ..runner.verify import verify
 from ..runtime.arrays import read_arrays
 from ..support.errors import TenfoldError
@@ -19,6 +20,7 @@ from ..support.files.folder import check_output, output_folder
 from ..support.files.inputs import protect
 from ..support.phases import Phases, recording
 from ..support.progress import Progress, reporter
+from ..targets.target import FLOAT32
 from .budget import OPTIONS, Budget
 from .calibration.evaluation import Judge, split
 from .calibration.network_rewriter import NetworkRewriter
@@ -29,6 +31,7 @@ from .made import made_by
 from .measures.choose import is_classifier
 from .measures.metric import metric_of
 from .measures.output_judge import OutputJudge
+from .precision.forms import check_target
 from .recipe import Recipe
 from .result_files import CURVE, MODEL, PICTURES, PLAN, REPORT, RESULT, write_report
 from .search import Search
@@ -120,8 +123,12 @@ def compress(
         given = read_arrays(data) if isinstance(data, (str, os.PathLike)) else data  # a wrong file is told before the network is read
         if isinstance(learned, (str, os.PathLike)):
             read_arrays(learned)
+        if settings.precision != FLOAT32:
+            check_target(chosen, settings.precision)
         say("reading the network")
         network = load(model, **reading)
+        if settings.precision != FLOAT32:
+            check_quantizable(network.name, network.onnx)
         images = None if data is None else Data.of(given, network.inputs, True, str(data) if given is not data else "data")
         if images is not None:
             check_images(images, network)
@@ -187,6 +194,9 @@ def _check_use(asked: Budget | Recipe | Plan, settings: Settings, device: str | 
         raise TenfoldError(f"--tune is for the last plans of a search: give a budget too ({budgets}); tenfold tune is for any network")
     if settings.pareto:
         raise TenfoldError(f"--pareto shows what a search found: give a budget too ({budgets})")
+    if settings.precision != FLOAT32:
+        raise TenfoldError(f"--precision says what a budget may choose: give one too ({budgets}); a plan has its own, tenfold quantize is"
+                           " for any network")
     if settings.metric is not None or settings.output_kinds:
         option = "--metric" if settings.metric is not None else "--output-kind"
         raise TenfoldError(f"{option} says what a budget is measured in: give one too ({budgets})")
@@ -244,9 +254,11 @@ def _planned(
     else:
         plan, rewriter = asked, NetworkRewriter.for_plan(network, asked, images, say)
     plan.check(rewriter.layers, network.sha256)
-    if not plan.layers:
+    if settings.finetuning is not None and plan.precision:
+        raise TenfoldError("the plan has layers in int8, and --finetune trains in float32: leave it out, or the plan's field 'precision'")
+    if not plan.layers and not plan.precision:
         raise TenfoldError(f"{network.name}: no layer is factored: {_first_reason(plan)}")
-    chains = rewriter.chains(plan, say)
+    chains = rewriter.chains(plan, say) if plan.layers else {}
     if settings.finetuning is None or images is None:
         return _Factored(rewriter, plan, chains)
     tuner = _tuner(rewriter, images, None, settings, say)
@@ -260,12 +272,13 @@ def _write(
     rewriter, plan, search = factored.rewriter, factored.plan, factored.search
     network = rewriter.network
     small = rewriter.emitted(plan, factored.chains) if factored.tuned is None else factored.tuned.model
+    plain = rewriter.in_float32(plan, factored.chains) if plan.precision else small  # of the same MACs and parameters
     changes, size = layer_changes(rewriter, plan, factored.chains), _write_model(small, folder / MODEL)
     done = Compression(
         plan=plan,
         layers=changes,
         before=figures_before(rewriter),
-        after=figures_after(network, changes, small, size),
+        after=figures_after(network, changes, plain, size),
         output_error=_output_error(small, network),
         reading=check_reading(network).to_dict(),
         files=(MODEL, PLAN, REPORT),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..factorization.methods.prune import NAME as PRUNE
 from ..runner.network_facts import count_params, total_macs
+from ..targets.target import FLOAT32
 from .layer_spectra import layer_spectra
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .finetuning.tuned import Tuned
     from .layer_spectra import Spectra
     from .measures.measure import Measure
+    from .precision.forms import ByteSurvey
     from .survey import LayerSurvey
 
 
@@ -72,6 +74,10 @@ class LayerChange:
         Milliseconds of the layer by itself with its activation, as the search found them.
     spectra : dict or None
         Singular values of its weight (`layer_spectra`).
+    precision : str
+        ``float32`` or ``int8``: of what it is computed in, whole or factored.
+    precision_reason : str or None
+        Why it is not on bytes, where a search could choose that.
     """
 
     name: str
@@ -87,6 +93,8 @@ class LayerChange:
     ms: float | None = None
     ms_before: float | None = None
     spectra: Spectra | None = None
+    precision: str = FLOAT32
+    precision_reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +126,8 @@ class SearchReport:
         Everything that was looked at, layer by layer.
     modelled : str, optional
         By what model the milliseconds were made, where none were measured.
+    on_bytes : ByteSurvey, optional
+        Likewise, of layers on bytes; None where all were to stay in float32.
     """
 
     budget: Budget
@@ -132,6 +142,7 @@ class SearchReport:
     phases: Mapping[str, float]
     surveys: tuple[LayerSurvey, ...]
     modelled: str | None = None
+    on_bytes: ByteSurvey | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, without the surveys, which stand with the layers."""
@@ -191,6 +202,8 @@ class Compression:
         if self.search is None:
             return {**head, **figures, "search": None, "layers": layers}
         for layer, survey in zip(layers, self.search.surveys, strict=True):
+            if self.search.on_bytes is not None:
+                layer["on_bytes"] = [form.to_dict() for form in self.search.on_bytes.forms[survey.layer.name]]
             layer |= {"candidates": [option.to_dict() for option in survey.options], "refused": survey.refused}
         return {**head, **figures, "search": self.search.to_dict(), "layers": layers}
 
@@ -234,10 +247,11 @@ def figures_after(network: Network, changes: tuple[LayerChange, ...], model: onn
 def _change(layer: Layer, chain: FactorChain | None, rewriter: NetworkRewriter, plan: Plan) -> LayerChange:
     weight, choice = rewriter.weights.get(layer.name), plan.layers.get(layer.name)
     spectra = None if weight is None else layer_spectra(layer, weight, choice)
+    precision = plan.precision.get(layer.name, FLOAT32)
     if chain is None or choice is None:
         reason = layer.reason or plan.refused.get(layer.name, "not in the plan")
         costs = layer.macs, layer.macs, layer.params, layer.params
-        return LayerChange(layer.name, None, (), None, *costs, reason, spectra=spectra)
+        return LayerChange(layer.name, None, (), None, *costs, reason, spectra=spectra, precision=precision)
     assert weight is not None  # of what has a chain
     share = choice.ranks[0] / layer.out_channels if choice.method == PRUNE else 1.0  # of the chain: the rest is zeros, which go
     return LayerChange(
@@ -251,4 +265,5 @@ def _change(layer: Layer, chain: FactorChain | None, rewriter: NetworkRewriter, 
         params_before=layer.params,
         reason=None,
         spectra=spectra,
+        precision=precision,
     )

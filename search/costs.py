@@ -7,12 +7,10 @@ from itertools import accumulate
 
 import numpy as np
 
-from ..factorization import Choice, Layer
+from ..factorization import Layer
+from .choices import FLOAT_BYTES, Choices
 from .knapsack import Indices, Item, choose, total
-from .survey import LayerSurvey, Option
-
-FLOAT_BYTES = 4  # bytes of a weight
-NODE_BYTES = 240  # bytes in an ONNX file of each further stage, besides its weights: names, geometry, shape
+from .survey import LayerSurvey, fastest
 
 
 @dataclass(frozen=True)
@@ -40,26 +38,24 @@ class Costs:
 
     Parameters
     ----------
-    surveys : sequence of LayerSurvey
+    choices : Choices
     whole : Whole
     """
 
-    def __init__(self, surveys: Sequence[LayerSurvey], whole: Whole) -> None:
-        self.surveys, self.whole = list(surveys), whole
+    def __init__(self, choices: Choices, whole: Whole) -> None:
+        self.choices, self.surveys, self.whole = choices, choices.surveys, whole
         alone = sum(survey.dense_ms for survey in self.surveys)
-        saved = alone - sum(fastest_ms(survey) for survey in self.surveys)
+        saved = alone - choices.ms(choices.fastest)
         self.scale = max(whole.ms - whole.fastest_ms, 0.0) / saved if saved > 0 else 1.0
         self.rest_ms = whole.ms - self.scale * alone
-        self.options: list[list[Option | None]] = [[None, *survey.open] for survey in self.surveys]
-        self.groups = [
-            [self._item(survey, option) for option in options] for survey, options in zip(self.surveys, self.options, strict=True)
-        ]
+        self.groups = [[replace(item, ms=self.scale * item.ms) for item in group] for group in choices.groups]
+        self.links = [replace(k, to_bytes=self.scale * k.to_bytes, to_float=self.scale * k.to_float) for k in choices.links]
         self._rest_bytes = whole.bytes - sum(FLOAT_BYTES * survey.layer.params for survey in self.surveys)
         self._known = {whole.ms - self.scale * saved: whole.fastest_ms, whole.ms: whole.ms}  # what was measured, by what the line says
 
     def know(self, chosen: Sequence[int], ms: float) -> None:
         """Take the time of another network into account, as it was measured beside the dense one."""
-        self._known[total(self.groups, chosen).ms + self.rest_ms] = ms
+        self._known[self._total(chosen).ms + self.rest_ms] = ms
 
     def _corrected(self, ms: float, back: bool = False) -> float:
         """What the line says, on the broken line; or the other way round. More work never takes less time."""
@@ -82,64 +78,36 @@ class Costs:
         groups = self.groups
         if factors is not None:
             groups = [[replace(item, loss=factor * item.loss) for item in group] for factor, group in zip(factors, groups, strict=True)]
-        chosen = choose(groups, minimise, {name: limit - rest.get(name, 0.0) for name, limit in bounds.items()})
+        within = {name: limit - rest.get(name, 0.0) for name, limit in bounds.items()}
+        chosen = choose(groups, minimise, within, self.links, self.choices.excluded)
         return None if chosen is None else tuple(chosen)
 
     def predicted(self, chosen: Sequence[int]) -> Item:
         """Of the whole network."""
-        items = total(self.groups, chosen)
+        items = self._total(chosen)
         return Item(self._corrected(items.ms + self.rest_ms), items.loss, items.bytes + self._rest_bytes)
 
     def losses(self, chosen: Sequence[int]) -> list[float]:
         """Predicted, of each layer."""
         return [group[i].loss for group, i in zip(self.groups, chosen, strict=True)]
 
-    @property
-    def fastest(self) -> Indices:
-        """The choice of the fastest option of every layer."""
-        return tuple(options.index(fastest(survey)) for survey, options in zip(self.surveys, self.options, strict=True))
-
     def foretold(self, chosen: Sequence[int], measured: Mapping[Indices, float]) -> float:
         """The milliseconds of a choice beside networks that are measured now, on the broken line through these."""
-        line = sorted((total(self.groups, other).ms, ms) for other, ms in measured.items())
+        line = sorted((self._total(other).ms, ms) for other, ms in measured.items())
         at = np.array([position for position, _ in line])
-        return float(np.interp(total(self.groups, chosen).ms, at, list(accumulate((ms for _, ms in line), max))))
+        return float(np.interp(self._total(chosen).ms, at, list(accumulate((ms for _, ms in line), max))))
 
     def at(self, share: float) -> float:
         """The milliseconds of a network whose time lies between the fastest one's, 0, and the dense one's, 1."""
         return self.whole.fastest_ms + share * (self.whole.ms - self.whole.fastest_ms)
 
-    def chosen(self, indices: Sequence[int]) -> dict[str, Option | None]:
-        """The options by the names of the layers, None for those that stay dense."""
-        return {s.layer.name: options[i] for s, options, i in zip(self.surveys, self.options, indices, strict=True)}
-
-    def choices(self, indices: Sequence[int]) -> dict[str, Choice]:
-        """As a plan has them."""
-        return {name: option.candidate.choice for name, option in self.chosen(indices).items() if option is not None}
-
     def reasons(self, indices: Sequence[int]) -> dict[str, str]:
         """Why layers stay dense."""
-        return {
-            s.layer.name: _reason(s) for s, options, i in zip(self.surveys, self.options, indices, strict=True) if options[i] is None
-        }
+        chosen = self.choices.chosen(indices)
+        return {s.layer.name: _reason(s) for s in self.surveys if chosen[s.layer.name] is None}
 
-    def _item(self, survey: LayerSurvey, option: Option | None) -> Item:
-        if option is None:
-            return Item(self.scale * survey.dense_ms, 0.0, FLOAT_BYTES * survey.layer.params)
-        candidate = option.candidate
-        further = len(candidate.outline().stages) - 1
-        return Item(self.scale * option.ms, option.loss or 0.0, FLOAT_BYTES * candidate.params + NODE_BYTES * further)
-
-
-def fastest(survey: LayerSurvey) -> Option | None:
-    """The option of a layer that takes the least time; None where it has none."""
-    return min(survey.open, key=lambda option: option.ms, default=None)
-
-
-def fastest_ms(survey: LayerSurvey) -> float:
-    """Its milliseconds, or those of the dense layer."""
-    option = fastest(survey)
-    return survey.dense_ms if option is None else option.ms
+    def _total(self, chosen: Sequence[int]) -> Item:
+        return total(self.groups, chosen, self.links)
 
 
 def _reason(survey: LayerSurvey) -> str:

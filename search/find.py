@@ -197,7 +197,7 @@ class Finder:
 
     def _points_per_loss(self) -> float:
         """By the single layers' candidates that were evaluated."""
-        verdicts = [option.verdict for survey in self.search.surveys for option in survey.open if option.verdict is not None]
+        verdicts = self.search.evaluated
         found = [verdict.kl for verdict in verdicts], [verdict.drop for verdict in verdicts]
         return points_per_loss(*found, self.search.measure.step)
 

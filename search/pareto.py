@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,8 @@ class Point:
         On the held-out images, as of Figures and Verdict.
     layers : dict of str to Choice
         Its plan.
+    precision : dict of str to str
+        Likewise.
     """
 
     ms: float
@@ -52,6 +54,7 @@ class Point:
     drop: float
     uncertainty: float
     layers: dict[str, Choice]
+    precision: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -101,9 +104,9 @@ def _limits(search: Search, count: int) -> np.ndarray:
 
 
 def _point(search: Search, chosen: Indices, ms: float) -> Point:
-    options = search.costs.chosen(chosen)
+    options = search.costs.choices.chosen(chosen)
     layers = [(survey.layer, options[survey.layer.name]) for survey in search.surveys]
     macs = sum(layer.macs if option is None else option.candidate.macs for layer, option in layers)
     verdict, predicted = search.verdict(chosen), search.costs.predicted(chosen)
     figures = (ms, predicted.ms, macs, int(predicted.bytes), accuracy(verdict, search.measure), verdict.drop, verdict.uncertainty)
-    return Point(*figures, search.costs.choices(chosen))
+    return Point(*figures, search.costs.choices.factored(chosen), search.costs.choices.precision(chosen))

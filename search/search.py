@@ -14,16 +14,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..factorization import Plan
+from ..factorization.plan_json import INT8
 from ..runner.data import Data
 from ..support.code_version import code_version
 from ..support.phases import phase
 from ..support.progress import Progress, reporter
+from ..targets.target import FLOAT32
 from .accuracy_model import Estimate, Trend
 from .calibration.evaluation import Verdict, first, is_verdict, split, verdict_of
 from .calibration.network_rewriter import NetworkRewriter
 from .candidates import fields
+from .choices import Choices
 from .knapsack import Indices
 from .measures.choose import Judging, measure_of
+from .precision.byte_losses import ByteLosses
+from .precision.forms import ByteSurvey, byte_survey
 from .sensitivity import KEY, Sensitivity, is_sound
 from .settings import Settings
 from .store import LATENCIES, SEARCHES, Store, cache_folder
@@ -32,6 +37,8 @@ from .timing.latency_table import LatencyTable
 from .timing.network_timing import Timing
 
 if TYPE_CHECKING:
+    import onnx
+
     from ..factorization import FactorChain
     from ..frontends import Network
     from ..targets import Target
@@ -40,6 +47,7 @@ if TYPE_CHECKING:
 
 CANDIDATE_IMAGES = 512  # calibration images that single candidates are evaluated on
 PLAN_KEY = ("plan", "held_out", "code")
+CODE = ("factorization", "quantization", "search", "passes", "codegen", "runner/quantize")
 CHAINS_CACHED = 3  # plans whose chains are kept
 
 
@@ -88,11 +96,12 @@ class Search:
         self.calibration = self.rewriter.calibrated
         self.correction = settings.correction or (self.rewriter.correction() if self._judging.classifies else "response")
         self.table = LatencyTable(target, timer, cache_folder(settings.cache) / LATENCIES)
-        self.surveys = self._survey(first(calibrating, CANDIDATE_IMAGES))
-        self.timing = Timing(network, self.surveys, self.table, timer, self.chains, self.say, self.rewriter.pruning)
+        self.surveys, self.on_bytes = self._survey(first(calibrating, CANDIDATE_IMAGES))
+        choices = Choices(self.surveys, self.on_bytes)
+        self.timing = Timing(network, choices, self.table, timer, self, self.say, self.rewriter.pruning)
         self.costs = self.timing.costs
         self._plans = Store(self._cache("plans"), PLAN_KEY, is_sound=lambda record: is_verdict(record.get("verdict")))
-        self._context = {"held_out": self.judge.digest, "code": code_version("factorization", "search", "passes", "codegen")}
+        self._context = {"held_out": self.judge.digest, "code": code_version(*CODE)}
         self._verdicts: dict[Indices, Verdict] = {}
         self._chains: dict[Indices, dict[str, FactorChain]] = {}
 
@@ -116,10 +125,11 @@ class Search:
         return Plan(
             model=self.network.sha256,
             target=self.target.name,
-            layers=self.costs.choices(indices),
+            layers=self.costs.choices.factored(indices),
             refused=self.costs.reasons(indices),
             data=self.calibration.sha256,
             correction=self.correction,
+            precision=self.costs.choices.precision(indices),
         )
 
     def chains(self, indices: Indices) -> dict[str, FactorChain]:
@@ -137,9 +147,11 @@ class Search:
             record = self._plans.get(key)
             if record is None:
                 chains = self.chains(indices)
+                mixed = self.emitted(indices) if self.costs.choices.byte_forms(indices) else None
                 self.say(f"verifying plan {len(self._verdicts) + 1} on {len(self.judge.data.x)} images")
                 with phase("verifying plans"):
-                    record = {**key, "verdict": self.judge.judge(chains).to_dict()}
+                    verdict = self.judge.judge(chains) if mixed is None else self.judge.judge_model(mixed)
+                record = {**key, "verdict": verdict.to_dict()}
                 self._plans.put(record)
             self._verdicts[indices] = verdict_of(record["verdict"])
         return self._verdicts[indices]
@@ -149,9 +161,19 @@ class Search:
         """The choices that were verified, but for the dense network."""
         return {indices: verdict for indices, verdict in self._verdicts.items() if any(indices)}
 
+    def emitted(self, indices: Indices) -> onnx.ModelProto:
+        """The graph of a choice."""
+        return self.rewriter.emitted(self.plan(indices), self.chains(indices), self.say)
+
     def bytes(self, indices: Indices) -> int:
         """Of the ONNX file of a choice."""
-        return self.rewriter.emitted(self.plan(indices), self.chains(indices)).ByteSize()
+        return self.emitted(indices).ByteSize()
+
+    @property
+    def evaluated(self) -> list[Verdict]:
+        """The verdicts on single candidates of layers."""
+        found = [option.verdict for survey in self.surveys for option in survey.open if option.verdict is not None]
+        return [*found, *(() if self.on_bytes is None else self.on_bytes.verdicts)]
 
     def measured(self, indices: Indices, wanted: Iterable[str]) -> dict[str, float]:
         """The compiled network's ``ms`` and the file's ``bytes``, of those that are wanted."""
@@ -181,10 +203,11 @@ class Search:
 
     def _text(self, indices: Indices) -> str:
         """What a choice comes to: all that its verdict depends on, data and code aside."""
-        layers = {name: [c.method, list(c.ranks), c.metric] for name, c in self.costs.choices(indices).items()}
-        return json.dumps({"correction": self.correction, **layers}, sort_keys=True)
+        layers = {name: [c.method, list(c.ranks), c.metric] for name, c in self.costs.choices.factored(indices).items()}
+        precision = self.costs.choices.precision(indices)
+        return json.dumps({"correction": self.correction, **layers, **({"precision": precision} if precision else {})}, sort_keys=True)
 
-    def _survey(self, images: Data) -> list[LayerSurvey]:
+    def _survey(self, images: Data) -> tuple[list[LayerSurvey], ByteSurvey | None]:
         from ..passes.epilogues import epilogues
 
         rewriter = self.rewriter
@@ -192,4 +215,10 @@ class Search:
         sensitivity = Sensitivity(rewriter, judge, store)
         informed, lanes = self.calibration.statistics, self.target.lanes
         candidates = fields(rewriter.layers, lanes, informed, self.settings.tried(), rewriter.weights, rewriter.pruning.readers)
-        return survey(candidates, self.table, sensitivity, epilogues(self.network.mod), self.say)
+        steps = epilogues(self.network.mod)
+        surveys = survey(candidates, self.table, sensitivity, steps, self.say)
+        if self.settings.precision == FLOAT32:
+            return surveys, None
+        losses = ByteLosses(rewriter, sensitivity, self._cache("precision"))
+        required = self.settings.precision == INT8
+        return surveys, byte_survey(self.network, surveys, self.table, losses, steps, self.target, required, self.say)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .compression import Compression, LayerChange, SearchReport
+from .precision.reasons import why_float32
 from .timing.timer import model_of
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def search_report(search: Search, budget: Budget, chosen: Indices) -> SearchRepo
         phases={},
         surveys=tuple(search.surveys),
         modelled=model_of(search.table.device),
+        on_bytes=search.on_bytes,
     )
 
 
@@ -49,10 +51,14 @@ def accuracy(verdict: Verdict, measure: Measure) -> float | None:
 
 def _layers(changes: tuple[LayerChange, ...], search: Search, chosen: Indices) -> tuple[LayerChange, ...]:
     """With what was found of the layers by themselves, and why those that stay dense do."""
-    options, reasons = search.costs.chosen(chosen), search.costs.reasons(chosen)
+    choices = search.costs.choices
+    options, reasons, forms = choices.chosen(chosen), search.costs.reasons(chosen), choices.byte_forms(chosen)
+    in_float32 = why_float32(search.costs, chosen)
     found = []
     for change, survey in zip(changes, search.surveys, strict=True):
-        option = options[change.name]
-        change = replace(change, reason=reasons.get(change.name), ms_before=survey.dense_ms, ms=survey.dense_ms)
-        found.append(change if option is None else replace(change, response_error=option.error, ms=option.ms))
+        option, form = options[change.name], forms.get(change.name)
+        change = replace(change, reason=reasons.get(change.name), ms_before=survey.dense_ms, ms=survey.dense_ms,
+                         precision_reason=in_float32.get(change.name))  # fmt: skip
+        change = change if option is None else replace(change, response_error=option.error, ms=option.ms)
+        found.append(change if form is None else replace(change, ms=form.ms))
     return tuple(found)

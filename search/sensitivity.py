@@ -64,7 +64,7 @@ class Sensitivity:
     def verdict(self, candidate: Candidate) -> Verdict:
         """On the network with this one layer factored, and the mean of its response corrected."""
         what = f"verdict on {self.judge.digest}"
-        record = self._kept(what, candidate, lambda c: self.judge.judge(self._chains_of(c)).to_dict())
+        record = self._kept(what, candidate, lambda c: self.judge.judge(self.chains_of(c)).to_dict())
         return verdict_of(record)
 
     def chain(self, candidate: Candidate) -> FactorChain:
@@ -89,8 +89,8 @@ class Sensitivity:
         self._chains.move_to_end(candidate)
         return self._chains[candidate]
 
-    def _chains_of(self, candidate: Candidate) -> dict[str, FactorChain]:
-        """What one candidate changes in the network."""
+    def chains_of(self, candidate: Candidate) -> dict[str, FactorChain]:
+        """What one candidate changes in the network, the mean of its response corrected."""
         if candidate.prunes:
             return self._pruning.pruned(candidate.layer.name, candidate.choice).chains
         return {candidate.layer.name: self._corrected(candidate)}

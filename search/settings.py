@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..factorization import METHODS, Method, method_name
-from ..factorization.plan_json import CORRECTIONS
+from ..factorization.plan_json import CORRECTIONS, INT8
 from ..runner.devices.wire import check_silence
 from ..runtime.manifest_fields import MOST_THREADS
 from ..support.errors import TenfoldError
+from ..targets.target import FLOAT32
 from .finetuning.options import Finetuning
 from .measures.measure import KINDS
 from .measures.metric import Function, split_name
+
+PRECISIONS = (FLOAT32, INT8, "auto")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,9 @@ class Settings:
     output_kinds : dict of str to str
         How the divergence of an output is taken, by its name: ``scores``, ``values`` or ``classes``. Default: by its form and numbers
         (`measures.output_kinds`). With one of them, or with several outputs, divergence is what a budget without a metric bounds.
+    precision : str
+        ``float32``; ``int8``: every layer that can be is computed on bytes, whole or factored; ``auto``: each layer is computed in what is
+        better for the budget, conversions between neighbours counted. Of targets that have kernels of bytes.
     finetuning : Finetuning, optional
         Train the factored network on. A search counts on it: its plans are tuned before they are held against the budget. Not only of a
         search: a Recipe or a Plan is tuned too.
@@ -50,7 +56,8 @@ class Settings:
     Raises
     ------
     TenfoldError
-        An unknown method, correction or kind, no method at all, a number out of range, or a metric that is neither.
+        An unknown method, correction, kind or precision, two settings that exclude each other, no method at all, a number out of range,
+        or a metric that is neither.
     """
 
     methods: tuple[str, ...] | None = None
@@ -63,12 +70,18 @@ class Settings:
     metric: str | Function | None = None
     output_kinds: Mapping[str, str] = field(default_factory=dict)
     finetuning: Finetuning | None = None
+    precision: str = FLOAT32
 
     def __post_init__(self) -> None:
         if self.methods is not None:
             object.__setattr__(self, "methods", _checked_methods(self.methods))
         if self.correction is not None and self.correction not in CORRECTIONS:
             raise TenfoldError(f"correction {self.correction!r} is unknown: choose {', '.join(CORRECTIONS)}")
+        if self.precision not in PRECISIONS:
+            raise TenfoldError(f"--precision {self.precision!r} is unknown: choose {', '.join(PRECISIONS)}")
+        if self.precision != FLOAT32 and self.finetuning is not None:
+            raise TenfoldError(f"--precision {self.precision} and --finetune: training is in float32: leave one out, or quantize what"
+                               " --finetune wrote (tenfold quantize)")
         if self.threads is not None:
             whole = isinstance(self.threads, int) and not isinstance(self.threads, bool)
             if not whole or not 1 <= self.threads <= MOST_THREADS:

@@ -241,3 +241,8 @@ class _Surveyor:
             loss = None if option.refused else verdict.kl if verdict else curve(option.known_error)
             result.append(replace(option, verdict=verdict, loss=loss))
         return result
+
+
+def fastest(survey: LayerSurvey) -> Option | None:
+    """The option of a layer that takes the least time; None where it has none."""
+    return min(survey.open, key=lambda option: option.ms, default=None)

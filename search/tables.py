@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from ..runner.report import count, dim, milliseconds, size
 from ..support.listing import Listing
+from ..targets.target import FLOAT32
 
 if TYPE_CHECKING:
     from .compression import Compression, LayerChange, SearchReport
@@ -59,12 +60,16 @@ def _counted(done: Compression) -> Listing:
 
 
 def _timed(done: Compression) -> Listing:
-    headings = ["layer", "method", "ranks", "error", "ms\nbefore", "ms", "times\nfaster", "why it is\nleft dense"]
+    mixed = done.search is not None and done.search.on_bytes is not None
+    headings = ["layer", "method", "ranks", "error", "ms\nbefore", "ms", "times\nfaster"]
+    headings += ["precision", "why it is left dense,\nor in float32"] if mixed else ["why it is\nleft dense"]
     table = Listing(headings, range(3, 7), remark=True)
     for layer in done.layers:
         before, ms = layer.ms_before or 0.0, layer.ms or 0.0
-        times = f"{before / ms:.1f}" if layer.method and ms else ""
-        table.add_row(*_head(layer, layer.response_error), milliseconds(before), milliseconds(ms), times, dim(layer.reason or ""))
+        times = f"{before / ms:.1f}" if (layer.method or layer.precision != FLOAT32) and ms else ""
+        cells = [*_head(layer, layer.response_error), milliseconds(before), milliseconds(ms), times]
+        remarks = [reason for reason in (layer.reason, layer.precision_reason) if reason]
+        table.add_row(*cells, *([layer.precision] if mixed else []), dim("; ".join(remarks)))
     table.caption = "error: of the layer's responses to the calibration images, relative; ms: of the layer by itself"
     if done.search is not None and done.search.modelled:
         table.caption += "; all ms are modelled, none was measured"

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
@@ -19,19 +18,15 @@ from ..check_reading import check_images, check_reading
 from ..data import Data
 from ..marked_file import check_output, write_marked
 from .quantization import Figures, LayerQuantization, Quantization
+from .rewrite import CALIBRATION_IMAGES, Rewritten, check_quantizable, evenly_spaced, layer_names, quantize_graph
 from .settings import QuantizationSettings
 
 if TYPE_CHECKING:
     import onnx
 
     from ...frontends import Network
-    from ...passes.quantize.graph import Graph
-    from ...passes.quantize.placement import Placement
-    from ...passes.quantize.qdq import QuantizedWeight
-    from ...quantization import Quantizer
 
 MARK = "tenfold.quantized_from"  # the metadata of a file that `quantize` wrote: the SHA-256 of the model
-CALIBRATION_IMAGES = 1024  # of those given, evenly spaced
 NOISE_IMAGES = 256  # of those that are judged: what layers are compared on
 NEEDS_DATA = "quantizing needs images to calibrate with: give an .npz with x, and with y for the accuracy (--data D.npz)"
 
@@ -108,65 +103,34 @@ def quantize_network(
     settings : QuantizationSettings, optional
     progress : Progress, optional
     """
-    from ...passes.quantize.equalize import equalize
-    from ...passes.quantize.graph import Graph
-    from ...passes.quantize.prepare import prepare
-    from ...passes.quantize.qdq import quantize_onnx
     from .judge import check_labels
 
     say, settings = reporter(progress), settings or QuantizationSettings()
-    _check_network(network)
+    check_quantizable(network.name, network.onnx)
     check_labels(data, network.onnx)
-    plain = prepare(network.onnx)
-    plain, pairs = equalize(plain) if settings.equalize else (plain, 0)
-    graph = Graph(plain)
-    placement = _placement(network.name, graph, settings)
-    calibrating, judging = _parts(data)
-    quantizers, weights = _calibrated(graph, placement, calibrating, network.inputs[0].shape[0], settings, say)
-    quantized, rounded = quantize_onnx(plain, placement, quantizers, weights)
-    report = _layer_reports(plain, quantized, placement, rounded, judging.x, say)
+    keep = _kept(network, settings)
+    images, judging = _parts(data)
+    made = quantize_graph(network.name, network.onnx, images, network.inputs[0].shape[0], settings, say, keep)
+    placement = made.placement
+    reports, snr = _layer_reports(made, judging.x, say)
     layers = tuple(
-        LayerQuantization(name, placement.reasons[name])
-        if name in placement.reasons
-        else _with_steps(report[0][name], placement, quantizers, weights[name])
-        for name in _layer_names(graph)
+        LayerQuantization(name, placement.reasons[name]) if name in placement.reasons else _with_steps(reports[name], made)
+        for name in layer_names(made.plain)
     )
-    figures = _accuracy(network.onnx, quantized, judging, say)
+    figures = _accuracy(network.onnx, made.quantized, judging, say)
     return Quantization(
-        network.name, network.sha256, quantized, settings, layers, placement.operators, pairs, len(calibrating), len(judging.x),
-        _digest(calibrating), *figures, report[1],
+        network.name, network.sha256, made.quantized, settings, layers, placement.operators, made.equalized, len(images),
+        len(judging.x), _digest(images), *figures, snr,
     )  # fmt: skip
 
 
-def _check_network(network: Network) -> None:
-    for node in network.onnx.graph.node:
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"):
-            raise TenfoldError(f"{network.name}: it is quantized already (node {node.name!r}): give the network in float32")
-    from ...passes.quantize.qdq import OLDEST_OPSET
-
-    opset = next((entry.version for entry in network.onnx.opset_import if entry.domain in ("", "ai.onnx")), 0)
-    if opset < OLDEST_OPSET:
-        raise TenfoldError(f"{network.name}: opset {opset} has no steps for channels: export it with opset {OLDEST_OPSET} or later")
-
-
-def _layer_names(graph: Graph) -> list[str]:
-    from ...passes.quantize.layers import LAYERS
-
-    return [node.name for node in graph.nodes if node.op_type in LAYERS]
-
-
-def _placement(name: str, graph: Graph, settings: QuantizationSettings) -> Placement:
-    from ...passes.quantize.placement import place
-
-    names = _layer_names(graph)
+def _kept(network: Network, settings: QuantizationSettings) -> set[str]:
+    """The layers that are to stay in float32."""
+    names = layer_names(network.onnx)
     for kept in settings.keep:
         if kept not in names:
-            raise TenfoldError(f"{name}: there is no layer {kept!r} to keep: they are {', '.join(names)}")
-    placement = place(graph, {*settings.keep, *((names[0], names[-1]) if settings.keep_ends and names else ())})
-    if not placement.layers:
-        reason = next((f"{layer}: {why}" for layer, why in placement.reasons.items()), "it has no convolution and no dense layer")
-        raise TenfoldError(f"{name}: there is nothing to quantize: {reason}")
-    return placement
+            raise TenfoldError(f"{network.name}: there is no layer {kept!r} to keep: they are {', '.join(names)}")
+    return {*settings.keep, *((names[0], names[-1]) if settings.keep_ends and names else ())}
 
 
 def _parts(data: Data) -> tuple[Images, Data]:
@@ -178,66 +142,30 @@ def _parts(data: Data) -> tuple[Images, Data]:
     pool = np.arange(len(data.x)) if held is None else np.flatnonzero(~held)
     if not len(pool):
         raise TenfoldError(f"{data.name}: there are no images in it")
-    chosen = part_of(data.x, pool[_evenly_spaced(len(pool), CALIBRATION_IMAGES)])
+    chosen = part_of(data.x, pool[evenly_spaced(len(pool), CALIBRATION_IMAGES)])
     if held is None:
         return chosen, data
     return chosen, Data(part_of(data.x, held), None if data.y is None else data.y[held], data.name)
 
 
-def _evenly_spaced(count: int, most: int) -> np.ndarray:
-    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int))
-
-
-def _calibrated(
-    graph: Graph, placement: Placement, images: Images, batch: int, settings: QuantizationSettings, say: Progress
-) -> tuple[dict[str, Quantizer], dict[str, QuantizedWeight]]:
-    """The quantizer of each value, and the constants of each layer."""
-    from ...frontends.reference.free_batch import free_batch
-    from ...passes.quantize.layers import as_layer
-    from ...quantization import Quantizer, find_range
-    from .observe import observe, sites
-    from .weights import quantize_layer
-
-    wanted = settings.feedback or settings.correct_bias
-    geometry = {name: as_layer(graph, layer) if wanted else None for name, layer in placement.layers.items()}
-    sources = list(dict.fromkeys(placement.values.values()))
-    histograms, moments = observe(
-        free_batch(graph.model, images), sources, sites(placement.layers, geometry), images, batch, say
-    )  # fmt: skip
-    found = {}
-    for number, source in enumerate(sources):
-        say("choosing ranges", number, len(sources))
-        found[source] = Quantizer.of_range(*find_range(histograms[source], settings.calibration), settings.activations)
-    quantizers = {value: found[source] for value, source in placement.values.items()}
-    weights = {}
-    for number, (name, layer) in enumerate(placement.layers.items()):
-        say("rounding weights", number, len(placement.layers))
-        weight, bias = graph.constant(layer.weight), None if layer.bias is None else graph.constant(layer.bias)
-        assert weight is not None  # a layer's is
-        weights[name] = quantize_layer(layer, weight, bias, quantizers[layer.input].scale, moments.pop(name, None), settings)
-    return quantizers, weights
-
-
-def _layer_reports(
-    plain: onnx.ModelProto, quantized: onnx.ModelProto, placement: Placement, rounded: Mapping[str, str], images: Images, say: Progress
-) -> tuple[dict[str, LayerQuantization], dict[str, float]]:
+def _layer_reports(made: Rewritten, images: Images, say: Progress) -> tuple[dict[str, LayerQuantization], dict[str, float]]:
     """Signal to noise of each layer that is quantized, and of each output."""
     from .judge import signal_to_noise
 
-    some = images[_evenly_spaced(len(images), NOISE_IMAGES)]
-    names = [value.name for value in plain.graph.output if value.type.tensor_type.elem_type == 1]
-    values = {value: rounded.get(value, value) for value in (*placement.results.values(), *names)}
-    noise = signal_to_noise(plain, quantized, values, some, say)
-    layers = {name: LayerQuantization(name, snr=noise[value]) for name, value in placement.results.items()}
+    some = images[evenly_spaced(len(images), NOISE_IMAGES)]
+    names = [value.name for value in made.plain.graph.output if value.type.tensor_type.elem_type == 1]
+    results = made.placement.results
+    values = {value: made.rounded.get(value, value) for value in (*results.values(), *names)}
+    noise = signal_to_noise(made.plain, made.quantized, values, some, say)
+    layers = {name: LayerQuantization(name, snr=noise[value]) for name, value in results.items()}
     return layers, {name: noise[name] for name in names}
 
 
-def _with_steps(
-    report: LayerQuantization, placement: Placement, quantizers: Mapping[str, Quantizer], weight: QuantizedWeight
-) -> LayerQuantization:
-    layer, result = placement.layers[report.name], placement.results[report.name]
-    made = quantizers[result].scale if result in quantizers else None
-    return replace(report, input_step=quantizers[layer.input].scale, output_step=made, weight_step=float(np.median(weight.scales)))
+def _with_steps(report: LayerQuantization, made: Rewritten) -> LayerQuantization:
+    layer, result = made.placement.layers[report.name], made.placement.results[report.name]
+    step = made.quantizers[result].scale if result in made.quantizers else None
+    weight = float(np.median(made.weights[report.name].scales))
+    return replace(report, input_step=made.quantizers[layer.input].scale, output_step=step, weight_step=weight)
 
 
 def _accuracy(plain: onnx.ModelProto, quantized: onnx.ModelProto, data: Data, say: Progress) -> tuple[Figures, Figures, float | None]:

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...passes.factorize_onnx import factorize_onnx
+from ...passes.factorize_onnx import factorize_onnx, stage_names
 from ...passes.inventory import inventory, weights
 from ...passes.prune import without_pruned
 from ...runner.data import Data
+from ...runner.quantize.rewrite import calibrating, layer_names, quantize_graph
+from ...runner.quantize.settings import QuantizationSettings
 from ...support.errors import TenfoldError
 from ...support.input_set import Images
 from ...support.phases import phase
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 CALIBRATION_IMAGES = 8192  # of the calibration part that statistics are taken from: a dense layer sees one patch of each
 CORRECTION_IMAGES = 4096  # of these that corrections are taken from
+QUANTIZED_KEPT = 4  # graphs of plans
 NO_CORRECTION = "none"  # what follows a rewrite where there is no data
 
 
@@ -57,6 +60,8 @@ class NetworkRewriter:
         What the corrections of plans found so far.
     cut : dict
         The layers that were pruned so far, likewise.
+    quantized : dict
+        The last graphs with layers on bytes, by the text of the plan.
     """
 
     network: Network
@@ -67,6 +72,7 @@ class NetworkRewriter:
     factored: dict[tuple[str, Choice], FactorChain] = field(default_factory=dict, repr=False)
     kept: KeptCorrections = field(default_factory=KeptCorrections, repr=False)
     cut: dict[tuple[str, Choice], Pruned] = field(default_factory=dict, repr=False)
+    quantized: dict[str, onnx.ModelProto] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
@@ -140,8 +146,25 @@ class NetworkRewriter:
         with phase("correcting plans"):
             return correct(self.network, self.layers, chains, images, plan.correction, kept=self.kept, fixed=fixed, progress=progress)
 
-    def emitted(self, plan: Plan, chains: Mapping[str, FactorChain]) -> onnx.ModelProto:
-        """The graph with the chains of a plan, and without the channels that it prunes."""
+    def emitted(self, plan: Plan, chains: Mapping[str, FactorChain], progress: Progress | None = None) -> onnx.ModelProto:
+        """The graph with the chains of a plan, without the channels that it prunes, and with quantizers around its layers on bytes."""
+        small = self.in_float32(plan, chains)
+        if not plan.precision:
+            return small
+        assert self.images is not None  # a plan with precision has data, which `for_plan` asks for
+        key = plan.to_json()
+        if key not in self.quantized:
+            stages = stage_names(plan.precision, chains)
+            keep = [name for name in layer_names(small) if name not in stages]
+            how = calibrating(self.images), self.network.inputs[0].shape[0], QuantizationSettings(), reporter(progress)
+            with phase("quantizing plans"):
+                self.quantized[key] = quantize_graph(self.network.name, small, *how, keep).quantized
+            if len(self.quantized) > QUANTIZED_KEPT:
+                self.quantized.pop(next(iter(self.quantized)))
+        return self.quantized[key]
+
+    def in_float32(self, plan: Plan, chains: Mapping[str, FactorChain]) -> onnx.ModelProto:
+        """Likewise, without quantizers."""
         small = factorize_onnx(self.network.onnx, dict(chains))
         return without_pruned(small) if prunes(plan.layers) else small
 

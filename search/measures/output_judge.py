@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from math import sqrt
 
 import numpy as np
+import onnx
 
 from ...factorization import FactorChain
 from ...frontends import Network
@@ -87,10 +88,18 @@ class OutputJudge:
 
     def judge(self, chains: Mapping[str, FactorChain]) -> Verdict:
         """The verdict on the network with chains in the places of layers."""
+        return self._verdict(self._batches(chains))
+
+    def judge_model(self, model: onnx.ModelProto) -> Verdict:
+        """The verdict on another network of the same inputs and outputs, such as a quantized one."""
+        other = GraphActivations(free_batch(model, self.data.x), list(self._kinds))
+        return self._verdict(map(self._checked, other.batches(self.data.x, self._size)))
+
+    def _verdict(self, batches: Iterator[Outputs]) -> Verdict:
         kept: list[Outputs] = []
         errors: dict[str, list[np.ndarray]] = {name: [] for name in self._kinds}
         same: list[np.ndarray] = []
-        for ours, dense in zip(self._batches(chains), self._dense_batches(), strict=True):
+        for ours, dense in zip(batches, self._dense_batches(), strict=True):
             for name, kind in self._kinds.items():
                 errors[name].append(divergence(kind, ours[name], dense[name]))
                 if kind != VALUES:

@@ -26,6 +26,8 @@ from .timer import gpu_of, model_of, records_of
 if TYPE_CHECKING:
     import os
 
+    import tvm
+
     from ...targets import Target
     from .timer import Timer
 
@@ -44,10 +46,39 @@ class TimedLayer:
     layer: Layer
     chain: FactorChain | None = None
     steps: tuple[str, ...] = ()
+    on_bytes: bool = False  # from bytes to bytes, as a layer of a quantized network
 
     def key(self) -> dict[str, Any]:
         """Its part of a record's key: no names, no weights."""
-        return {"layer": _layer_key(self.layer), "chain": _chain_key(self.chain), "steps": list(self.steps)}
+        layer = {**_layer_key(self.layer), **({"precision": "int8"} if self.on_bytes else {})}
+        return {"layer": layer, "chain": _chain_key(self.chain), "steps": list(self.steps)}
+
+    def module(self) -> tvm.IRModule:
+        """To compile."""
+        from ...passes.byte_layer_module import byte_layer_module
+        from ...passes.layer_module import layer_module
+
+        return (byte_layer_module if self.on_bytes else layer_module)(self.layer, self.chain, self.steps)
+
+
+@dataclass(frozen=True)
+class TimedCrossing:
+    """What is timed: float32 to bytes, or the other way, of as many numbers as `passes.byte_layer_module.CROSSING` has."""
+
+    to_bytes: bool
+
+    def key(self) -> dict[str, Any]:
+        """Its part of a record's key."""
+        return {"layer": "quantize" if self.to_bytes else "dequantize", "chain": None, "steps": []}
+
+    def module(self) -> tvm.IRModule:
+        """To compile."""
+        from ...passes.byte_layer_module import crossing_module
+
+        return crossing_module(self.to_bytes)
+
+
+Timed = TimedLayer | TimedCrossing
 
 
 class LatencyTable:
@@ -78,7 +109,7 @@ class LatencyTable:
         self._stopwatch: Stopwatch | None = None
         self._failures: dict[str, str] = {}
 
-    def ms(self, timed_layers: Sequence[TimedLayer], progress: Progress | None = None) -> list[float]:
+    def ms(self, timed_layers: Sequence[Timed], progress: Progress | None = None) -> list[float]:
         """Of each layer, on the machine as fast as it was when the table was opened.
 
         Those that are not in the table are measured, each shape once. So are those that were measured while the machine was disturbed, if
@@ -96,7 +127,7 @@ class LatencyTable:
         records = [None if self.failure(timed) else self._store.get(self._key(timed)) for timed in timed_layers]
         return [inf if record is None else record["ms"] * self.yardstick / record["yardstick_ms"] for record in records]
 
-    def failure(self, timed: TimedLayer) -> str | None:
+    def failure(self, timed: Timed) -> str | None:
         """Why a layer could not be compiled, in a line."""
         return self._failures.get(str(timed.key()))
 
@@ -113,13 +144,11 @@ class LatencyTable:
             self._stopwatch = Stopwatch(self.device.kernels(layer_module(YARDSTICK)), self._fastest())
         return self._stopwatch
 
-    def _measure(self, timed_layers: Sequence[TimedLayer]) -> None:
-        from ...passes.layer_module import layer_module
-
+    def _measure(self, timed_layers: Sequence[Timed]) -> None:
         stopwatch, modules = self.stopwatch(), {}
         for timed in timed_layers:
             try:
-                modules[timed] = self.device.kernels(layer_module(timed.layer, timed.chain, timed.steps))
+                modules[timed] = self.device.kernels(timed.module())
             except TenfoldError:
                 raise
             except Exception as error:  # of the compiler: whatever TVM and LLVM raise
@@ -141,7 +170,7 @@ class LatencyTable:
         here = [record["yardstick_ms"] for record in self._store if all(record[name] == value for name, value in self._context.items())]
         return min(here, default=None)
 
-    def _key(self, timed: TimedLayer) -> dict[str, Any]:
+    def _key(self, timed: Timed) -> dict[str, Any]:
         return {**timed.key(), **self._context}
 
 

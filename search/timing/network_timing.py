@@ -1,32 +1,44 @@
 """Whole networks on the target: what compiled choices take, timed in turns, and what was to be expected of them."""
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ...passes.factorize_onnx import factorize_onnx
+from ...frontends import load
+from ...passes.factorize_onnx import factorize_onnx, stage_names
 from ...passes.prune import without_pruned
+from ...runner.quantize.rewrite import layer_names, with_any_steps
 from ...support.phases import phase
 from ...support.progress import Progress
 from ..calibration.pruning import prunes
-from ..costs import Costs, Whole, fastest
+from ..costs import Costs, Whole
 from ..knapsack import Indices
 
 if TYPE_CHECKING:
+    import onnx
     import tvm
 
     from ...factorization import FactorChain
     from ...frontends import Network
     from ...runner.bench.timed_module import TimedModule
     from ..calibration.pruning import Pruning
-    from ..survey import LayerSurvey, Option
+    from ..choices import Choices
     from .latency_table import LatencyTable
     from .timer import Timer
 
-Chains = Callable[[Indices], "dict[str, FactorChain]"]
+
+class CarriedOut(Protocol):
+    """Choices of one network, with their weights."""
+
+    def chains(self, indices: Indices) -> dict[str, FactorChain]:
+        """Of the layers that are factored."""
+
+    def emitted(self, indices: Indices) -> onnx.ModelProto:
+        """The whole graph."""
+
 
 
 class Timing:
@@ -36,12 +48,13 @@ class Timing:
     ----------
     network : Network
         Dense.
-    surveys : sequence of LayerSurvey
+    choices : Choices
+        Of the layers.
     table : LatencyTable
         Whose stopwatch and yardstick are used.
     device : Timer
-    chains : callable
-        Of a choice.
+    carried_out : CarriedOut
+        Choices with their weights.
     progress : callable
     pruning : Pruning, optional
         What prunes layers, where some choices do.
@@ -51,22 +64,22 @@ class Timing:
     costs : Costs
     """
 
-    def __init__(self, network: Network, surveys: Sequence[LayerSurvey], table: LatencyTable, device: Timer, chains: Chains,
+    def __init__(self, network: Network, choices: Choices, table: LatencyTable, device: Timer, carried_out: CarriedOut,
                  progress: Progress, pruning: Pruning | None = None) -> None:
-        self._pruning = pruning
-        self._network, self._table, self._device, self._chains, self._say = network, table, device, chains, progress
-        self.costs = Costs(surveys, self._whole(surveys))
-        self.dense: Indices = (0,) * len(surveys)
+        self._pruning, self._choices = pruning, choices
+        self._network, self._table, self._device, self._carried_out, self._say = network, table, device, carried_out, progress
+        self.dense: Indices = (0,) * len(choices.surveys)
+        self.costs = Costs(choices, self._whole())
         self._first: Indices | None = None
         self._together: dict[Indices, dict[Indices, float]] = {}
         self._foretold: dict[Indices, float] = {}
 
     def timed(self, indices: Indices) -> TimedModule:
         """The compiled network of a choice, to be timed."""
-        chains = self._chains(indices)
+        mod = self._module(indices)
         self._say("compiling the whole network")
         with phase("compiling networks"):
-            return self._device.network(self._module(indices, chains))
+            return self._device.network(mod)
 
     def race(self, modules: Sequence[TimedModule]) -> list[float]:
         """Milliseconds of networks, timed in turns."""
@@ -76,10 +89,10 @@ class Timing:
 
     def know(self, indices: Indices | None) -> None:
         """Time the network of a first choice: what is chosen in the end is most likely near it."""
-        if indices is None or indices in (self.dense, self.costs.fastest):
+        if indices is None or indices in (self.dense, self._choices.fastest):
             return
         self._say("timing a first choice")
-        dense, fastest_ms, ms = self.race([self._outlined(each) for each in (self.dense, self.costs.fastest, indices)])
+        dense, fastest_ms, ms = self.race([self._outlined(each) for each in (self.dense, self._choices.fastest, indices)])
         if dense > fastest_ms:  # whichever of the machine's speeds this was: what counts is where the network lies between the others
             self._first = indices
             # Noise may put it outside them, by many times their distance where that is small.
@@ -88,14 +101,14 @@ class Timing:
     def together(self, choices: Sequence[Indices]) -> dict[Indices, float]:
         """Milliseconds of choices, of the dense network, and of those that times are foretold from, timed in turns."""
         references = [self.dense]
-        references += [each for each in dict.fromkeys((self.costs.fastest, self._first)) if each is not None and any(each)]
+        references += [each for each in dict.fromkeys((self._choices.fastest, self._first)) if each is not None and any(each)]
         modules = [self.timed(self.dense), *map(self._outlined, references[1:]), *map(self.timed, choices)]
         ms = self.race(modules)
         beside = dict(zip(references, ms, strict=False))
         times = {**beside, **dict(zip(choices, ms[len(references):], strict=True))}
         for indices in choices:
             # A first choice that is the one in the end does not foretell itself.
-            others = {each: ms for each, ms in beside.items() if each != indices or each == self.costs.fastest}
+            others = {each: ms for each, ms in beside.items() if each != indices or each == self._choices.fastest}
             self._together[indices], self._foretold[indices] = times, self.costs.foretold(indices, others)
         return times
 
@@ -109,7 +122,7 @@ class Timing:
         """
         from .tune_networks import tune_networks
 
-        networks = [self._module(each, self._chains(each)) for each in choices]
+        networks = [self._module(each) for each in choices]
         with phase("tuning"):
             tune_networks(networks, self._device, self._say)
         self._together.clear()
@@ -129,10 +142,9 @@ class Timing:
     def _at_first(self, indices: Indices, ms: float) -> float:
         return ms * self.costs.whole.ms / self._times(indices)[self.dense]
 
-    def _whole(self, surveys: Sequence[LayerSurvey]) -> Whole:
+    def _whole(self) -> Whole:
         self._say("timing the dense network and the fastest one")
-        options = {survey.layer.name: option for survey in surveys if (option := fastest(survey)) is not None}
-        modules = [self._compiled({}), self._compiled(options)]
+        modules = [self._outlined(self.dense), self._outlined(self._choices.fastest)]
         with phase("timing networks"):
             times = self._table.stopwatch().time(modules)
         dense, fastest_ms = times.at(self._table.yardstick)
@@ -140,21 +152,31 @@ class Timing:
 
     def _outlined(self, indices: Indices) -> TimedModule:
         """The compiled network of a choice, its weights random."""
-        return self._compiled({name: option for name, option in self.costs.chosen(indices).items() if option is not None})
-
-    def _compiled(self, options: Mapping[str, Option]) -> TimedModule:
         from ...passes.layer_module import with_random_weights
 
+        options = {name: option for name, option in self._choices.chosen(indices).items() if option is not None}
         cut = {name: option.candidate for name, option in options.items() if option.candidate.prunes}
         chains = {name: with_random_weights(option.candidate.outline()) for name, option in options.items() if name not in cut}
         if cut:
             assert self._pruning is not None  # otherwise there are no such options
             chains |= {name: self._pruning.only(name, np.arange(candidate.choice.ranks[0])) for name, candidate in cut.items()}
+        on_bytes = self._choices.byte_forms(indices)
         with phase("compiling networks"):
+            if on_bytes:
+                return self._device.network(self._on_bytes(chains, set(on_bytes), bool(cut)))
             return self._device.network(self._factored(chains, bool(cut)) if chains else self._network.mod)
 
-    def _module(self, indices: Indices, chains: dict[str, FactorChain]) -> tvm.IRModule:
-        return self._factored(chains, prunes(self.costs.choices(indices)))
+    def _module(self, indices: Indices) -> tvm.IRModule:
+        if self._choices.byte_forms(indices):
+            return load(self._carried_out.emitted(indices)).mod
+        return self._factored(self._carried_out.chains(indices), prunes(self._choices.factored(indices)))
+
+    def _on_bytes(self, chains: dict[str, FactorChain], layers: set[str], cut: bool) -> tvm.IRModule:
+        """With layers on bytes, whose steps say nothing."""
+        small = factorize_onnx(self._network.onnx, chains)
+        small = without_pruned(small) if cut else small
+        stages = stage_names(layers, chains)
+        return load(with_any_steps(self._network.name, small, [name for name in layer_names(small) if name not in stages])).mod
 
     def _factored(self, chains: dict[str, FactorChain], cut: bool) -> tvm.IRModule:
         if cut:  # channels are taken out of the graph

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import pytest
-from tenfold.search.costs import NODE_BYTES, Costs, Whole, fastest, fastest_ms
+from tenfold.search.choices import NODE_BYTES, Choices
+from tenfold.search.costs import Costs, Whole
+from tenfold.search.survey import fastest
 
 
 def option(ms, loss, params, stages, dense_ms):
@@ -39,21 +41,21 @@ def surveys():
 @pytest.fixture
 def costs():
     # Alone: 7 ms dense, 3 ms at the fastest. The whole network: 16 and 8 ms, so that a layer's millisecond counts as two.
-    return Costs(surveys(), Whole(16.0, 8.0, 10_000))
+    return Costs(Choices(surveys()), Whole(16.0, 8.0, 10_000))
 
 
 def test_layers_are_scaled_to_the_two_networks_that_were_measured(costs):
     assert costs.scale == 2.0 and costs.rest_ms == 2.0
     assert costs.predicted((0, 0, 0)).ms == 16.0
-    assert costs.predicted(costs.fastest).ms == 8.0 and costs.fastest == (2, 1, 0)
+    assert costs.predicted(costs.choices.fastest).ms == 8.0 and costs.choices.fastest == (2, 1, 0)
     assert costs.predicted((1, 0, 0)).ms == pytest.approx(12.0)
 
 
 def test_without_anything_saved_the_scale_is_one():
-    assert Costs([Survey("c", 1.0, 10)], Whole(5.0, 5.0, 100)).scale == 1.0
-    assert Costs(surveys(), Whole(8.0, 9.0, 100)).scale == 0.0  # noise: the fastest is not faster
+    assert Costs(Choices([Survey("c", 1.0, 10)]), Whole(5.0, 5.0, 100)).scale == 1.0
+    assert Costs(Choices(surveys()), Whole(8.0, 9.0, 100)).scale == 0.0  # noise: the fastest is not faster
     little = Survey("a", 1.0, 10, [option(0.5, 0.1, 5, 2, 1.0)])
-    assert Costs([little], Whole(5.0, 4.0, 100)).scale == 2.0
+    assert Costs(Choices([little]), Whole(5.0, 4.0, 100)).scale == 2.0
 
 
 def test_bytes_are_those_of_weights_and_of_further_stages(costs):
@@ -70,7 +72,7 @@ def test_losses_add_up(costs):
 def test_a_further_network_breaks_the_line(costs):
     costs.know((1, 0, 0), 11.0)  # predicted as 12
     assert costs.predicted((1, 0, 0)).ms == pytest.approx(11.0)
-    assert costs.predicted((0, 0, 0)).ms == 16.0 and costs.predicted(costs.fastest).ms == 8.0
+    assert costs.predicted((0, 0, 0)).ms == 16.0 and costs.predicted(costs.choices.fastest).ms == 8.0
     assert costs.predicted((1, 1, 0)).ms == pytest.approx(8.0 + (11.0 - 8.0) / 2)  # half way between 8 and 12 as predicted
     costs.know((1, 0, 0), 7.0)  # more work never takes less time
     assert costs.predicted((1, 0, 0)).ms == 8.0
@@ -104,11 +106,11 @@ def test_reasons_of_layers_that_stay_dense(costs):
     refused = Survey("d", 1.0, 1, [], [option(3.0, None, 1, 2, 1.0), option(2.0, None, 1, 2, 1.0)])
     other = Survey("e", 1.0, 1, refused={"svd": "rank 1", "cp": "rank 1", "tucker2": "no"})
     told = Survey("f", 1.0, 1, reason="minor")
-    reasons = Costs([refused, other, told], Whole(3.0, 3.0, 100)).reasons((0, 0, 0))
+    reasons = Costs(Choices([refused, other, told]), Whole(3.0, 3.0, 100)).reasons((0, 0, 0))
     assert reasons == {"d": "svd 4: too slow", "e": "rank 1; no", "f": "minor"}
-    assert fastest(refused) is None and fastest_ms(refused) == 1.0
+    assert fastest(refused) is None
 
 
 def test_choices_are_those_of_a_plan(costs):
-    assert list(costs.choices((0, 1, 0))) == ["b"]
-    assert costs.chosen((0, 1, 0))["a"] is None
+    assert list(costs.choices.factored((0, 1, 0))) == ["b"]
+    assert costs.choices.chosen((0, 1, 0))["a"] is None

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 from tenfold.factorization import Choice, Layer
 from tenfold.search.candidates import Candidate
-from tenfold.search.costs import NODE_BYTES, Costs, Whole
+from tenfold.search.choices import NODE_BYTES, Choices
+from tenfold.search.costs import Costs, Whole
 from tenfold.search.survey import LayerSurvey, Option, _Surveyor, beaten, frontier, promising
 from tenfold.search.timing.latency_table import TimedLayer
 from tenfold.support.progress import reporter
@@ -119,7 +120,7 @@ def costs(options, rest=0.2, dense=2.2):
     survey = LayerSurvey(LAYER, 1.0, tuple(options), {})
     saved = 1.0 - min((o.ms for o in survey.open), default=1.0)
     whole = Whole(dense, dense - (dense - rest) / 2 * saved, 300_000)
-    return Costs([survey, LayerSurvey(replace(LAYER, name="other"), 1.0, (), {"svd": "dense layers only"})], whole)
+    return Costs(Choices([survey, LayerSurvey(replace(LAYER, name="other"), 1.0, (), {"svd": "dense layers only"})]), whole)
 
 
 def test_both_networks_are_predicted_as_they_were_measured():
@@ -127,7 +128,7 @@ def test_both_networks_are_predicted_as_they_were_measured():
     assert model.predicted((0, 0)).ms == pytest.approx(model.whole.ms)
     assert model.predicted((1, 0)).ms == pytest.approx(model.whole.fastest_ms)
     assert model.predicted((2, 0)).ms == pytest.approx((model.whole.ms + model.whole.fastest_ms) / 2)
-    assert model.fastest == (1, 0)
+    assert model.choices.fastest == (1, 0)
     assert [model.at(share) for share in (1, 0, 0.5)] == pytest.approx([model.predicted((i, 0)).ms for i in range(3)])
     beside = {(0, 0): 10.0, (1, 0): 4.0}  # as the machine is now
     assert [model.foretold((i, 0), beside) for i in range(3)] == pytest.approx([10, 4, 7])
