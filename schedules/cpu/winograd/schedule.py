@@ -38,11 +38,12 @@ def schedule_winograd(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None
     acc = find_annotated(s, ANNOTATION)
     if acc is None:
         return None
-    outputs, pixels, vectors, tiles, blocks, shared, parallel, pooled = (int(v) for v in s.get(acc).annotations[ANNOTATION])
+    outputs, pixels, vectors, tiles, blocks, shared, parallel, pooled, *dilation = (int(v) for v in s.get(acc).annotations[ANNOTATION])
     blocking = Blocking(outputs, pixels, vectors, tiles, blocks, bool(shared), bool(parallel))
     weight = s.get(acc).reads[1].source.name
     out = s.get(inline_epilogue(s, s.get_sblock("partial"), keep=STAGES)).name_hint
-    s = Schedule(store_by_tiles(s.mod["main"], out, "partial", blocking.outputs // pooled))
+    tile = blocking.outputs // pooled, target.lanes
+    s = Schedule(store_by_tiles(s.mod["main"], out, "partial", tile, (dilation[0], dilation[1])))
     # 1. Tasks, and the transform back to what is stored.
     task, group = _schedule_output(s, s.get_sblock(out), blocking, target.lanes)
     if blocking.parallel:
