@@ -10,6 +10,8 @@
 
 Tiles are numbered through all images, row by row. Tiles beyond the last one are copies of it, and are dropped. A dilated convolution is one
 without dilation on each of the images that every d-th row and column make: a row of tiles has those of one such image after the other.
+
+Channels that don't fill the last vector are transformed in one that begins earlier, and has some of the vector before it again.
 """
 from __future__ import annotations
 
@@ -85,6 +87,9 @@ def winograd(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, blockin
     grid = TileGrid((out_h, out_w), geometry.dilation, m)
     down, across = grid.counts
     count = batch * down * across
+    lanes = block // blocking.vectors
+    vectors = ceil(channels / lanes) if channels > lanes else 0
+    ragged = vectors * lanes - channels if vectors else 0
     tiles = ceil(count / blocking.tiles) * blocking.tiles
 
     def patch(t: ir.Expr, i: ir.Expr, j: ir.Expr, c: ir.Expr) -> ir.Expr:
@@ -98,18 +103,20 @@ def winograd(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, blockin
             if grid.last(axis, size - 1) - before >= extent:
                 inside.append(place < extent)
             places.append(place)
-        value = data[t // (across * down), places[0], places[1], c]
+        channel = tirx.min(c // lanes * lanes, channels - lanes) + c % lanes if ragged else c
+        value = data[t // (across * down), places[0], places[1], channel]
         return tirx.if_then_else(tirx.all(*inside), value, tirx.const(0, data.dtype)) if inside else value
 
-    inputs = te.compute((tiles, size, size, channels), patch, name="patch")
-    lateral = te.compute((tiles, size, size, channels), lambda t, i, j, c: _nth(
+    inputs = te.compute((tiles, size, size, channels + ragged), patch, name="patch")
+    lateral = te.compute((tiles, size, size, channels + ragged), lambda t, i, j, c: _nth(
         form.transform_input, [inputs[t, k, j, c] for k in range(size)], i), name="lateral")
-    transformed = te.compute((size, size, tiles, channels), lambda i, j, t, c: _nth(
+    transformed = te.compute((size, size, tiles, channels + ragged), lambda i, j, t, c: _nth(
         form.transform_input, [lateral[t, i, k, c] for k in range(size)], j), name="transformed")
     ci = te.reduce_axis((0, channels), "ci")
+    at = ci + ci // ((vectors - 1) * lanes) * ragged if ragged else ci
     shape = (groups * per_group, size, size, tiles, block)
     acc = te.compute(shape, lambda o, i, j, t, v: te.sum(
-        transformed[i, j, t, ci] * weight[o // per_group, i, j, o % per_group, ci, v], axis=[ci]),
+        transformed[i, j, t, at] * weight[o // per_group, i, j, o % per_group, ci, v], axis=[ci]),
         name="winograd", attrs={ANNOTATION: [*blocking.describe(), 1 if step is None else POOL, *geometry.dilation]})
     products = te.compute(shape, lambda *i: acc(*i), name="products")
     partial = te.compute((groups * per_group, tiles, m, size, block), lambda o, t, i, j, v: _nth(
