@@ -19,11 +19,6 @@ class ConvGeometry:
     groups: int = 1
     upsample: tuple[int, int] = (1, 1)  # input pixels with upsample - 1 zeros between them: a transposed convolution's stride
 
-    @property
-    def plain(self) -> bool:
-        """Neither dilated nor upsampled."""
-        return self.dilation == (1, 1) == self.upsample
-
     def output(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the output, from those of the input after upsampling."""
         return self._positions(0, height), self._positions(1, width)
@@ -35,7 +30,7 @@ class ConvGeometry:
     def shape(self, batch: int, height: int, width: int, channels: int) -> ConvShape:
         """What the tile model wants to know."""
         return ConvShape(batch, self.groups, channels // self.groups, self.filters // self.groups, self.output(height, width),
-                         self.kernel, self.stride, self._rows_on_image(height))
+                         self.kernel, self.stride, self._rows_on_image(height), self.dilation)
 
     def _rows_on_image(self, height: int) -> float:
         """Share of (output row, kernel row) pairs that meet a row of the image; all others meet zeros of the padding."""
@@ -167,6 +162,7 @@ class ConvShape:
     kernel: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
     rows_on_image: float = 1.0
+    dilation: tuple[int, int] = (1, 1)
 
     @property
     def pixels(self) -> int:

@@ -31,7 +31,7 @@ def _least_macs(layer: TaskLayer) -> float:
     macs = Task((layer,)).macs
     workload = layer.workload
     by_winograd = isinstance(workload, ConvWorkload) and workload.geometry.kernel == (3, 3) and workload.geometry.stride == (1, 1) \
-        and workload.geometry.plain and not workload.depthwise
+        and workload.geometry.upsample == (1, 1) and not workload.depthwise
     return macs / WINOGRAD if by_winograd else macs
 
 

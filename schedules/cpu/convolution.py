@@ -230,7 +230,7 @@ def choose_convolution(convolution: ConvWorkload, target: CpuTarget) -> Kernel:
     computed = convolution.with_groups(geometry.groups // merged)
     if computed.streams_weights:
         return MatrixVectorKernel(convolution, target, _streams(computed, target))
-    blocking = choose_winograd(computed.shape(), target) if geometry.plain else None
+    blocking = choose_winograd(computed.shape(), target) if plain else None
     if blocking is not None:
         return WinogradKernel(convolution, target, blocking)
     return DirectKernel(convolution, target, merged, choose_tile(computed.shape(), target))
@@ -337,7 +337,7 @@ def depthwise_knobs(convolution: ConvWorkload, target: CpuTarget) -> Knobs:
 def _winograd_knobs(convolution: ConvWorkload, target: CpuTarget) -> list[Knobs]:
     """None, or one set: only some combinations of values can be built, so those are listed."""
     geometry = convolution.geometry
-    if not geometry.plain or (geometry.groups > 1 and geometry.groups not in divisors(geometry, target.lanes)):
+    if geometry.upsample != (1, 1) or (geometry.groups > 1 and geometry.groups not in divisors(geometry, target.lanes)):
         return []
     shape = convolution.with_groups(1).shape()
     found = {astuple(b) for b in blockings(shape, target)}

@@ -74,8 +74,11 @@ def bound_loops(func: tirx.PrimFunc) -> tirx.PrimFunc:
 def _hoisted(loop: tirx.Stmt, analyzer: sym.Analyzer) -> tirx.Stmt:
     """Move the condition that a loop is around.
 
-    Parts of it that do not depend on the loop go around the loop. Parts that bound the loop's variable go into its range.
+    Parts of it that do not depend on the loop go around the loop. Parts that bound the loop's variable go into its range. A vector of
+    several statements becomes one of each.
     """
+    if isinstance(loop, tirx.For) and loop.kind == tirx.ForKind.VECTORIZED and isinstance(loop.body, tirx.SeqStmt):
+        return tirx.SeqStmt([_hoisted(_loop(loop, loop.loop_var, loop.min, loop.extent, one), analyzer) for one in loop.body.seq])
     if not isinstance(loop, tirx.For) or not isinstance(loop.body, tirx.IfThenElse) or loop.body.else_case is not None:
         return loop
     parts = list(_conjuncts(loop.body.condition))
@@ -94,6 +97,8 @@ def _hoisted(loop: tirx.Stmt, analyzer: sym.Analyzer) -> tirx.Stmt:
         end = end if bounds[1] is None else tirx.min(end, bounds[1])
     zero = tirx.const(0, loop.loop_var.ty.dtype)
     begin, extent = analyzer.simplify(begin), analyzer.simplify(tirx.max(end - begin, zero))
+    if isinstance(extent, tirx.IntImm) and extent.value == 0:
+        return tirx.Evaluate(0)
     body = _behind(kept, loop.body.then_case)
     if isinstance(extent, tirx.IntImm) and not isinstance(begin, tirx.IntImm):
         # The number of turns does not depend on where they begin, so count from zero. Otherwise y + k, from k = 1 - y on, has y times zero,

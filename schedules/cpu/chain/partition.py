@@ -162,10 +162,11 @@ def _single(link: ConvWorkload, target: CpuTarget) -> tuple[float, Segment]:
 
 def _pooled(links: Sequence[ConvWorkload], target: CpuTarget) -> list[tuple[float, Segment]]:
     """Likewise of a Winograd convolution that keeps the largest of each 2 x 2 pixels, if that is what two links are."""
-    if len(links) != 2 or not links[1].pools or links[0].gathered or not links[0].geometry.plain or links[0].geometry.groups > 1:
+    if len(links) != 2 or not links[1].pools or links[0].gathered or links[0].geometry.groups > 1:
         return []
+    plain = links[0].geometry.dilation == (1, 1) == links[0].geometry.upsample
     whole = all(size % POOL == 0 for size in links[0].output)
-    if not whole or links[1].geometry != ConvGeometry(links[1].channels, (POOL, POOL), (POOL, POOL), groups=links[1].channels):
+    if not plain or not whole or links[1].geometry != ConvGeometry(links[1].channels, (POOL, POOL), (POOL, POOL), groups=links[1].channels):
         return []
     blocking = choose_winograd(links[0].shape(), target)
     if blocking is None:
@@ -188,7 +189,7 @@ def _own_kernel(link: ConvWorkload, target: CpuTarget) -> float:
         tile = choose_tile(link.shape(), target)
         work = cycles(link.shape(), tile.pixels, tile.vectors, tile.flat, target)
         remote = remote_cycles(link, target.cores if tile.weights_inner else link.batch, target)
-        blocking = choose_winograd(link.shape(), target) if link.geometry.plain else None
+        blocking = choose_winograd(link.shape(), target) if link.geometry.upsample == (1, 1) else None
         if blocking is not None:
             work *= winograd_cycles(link.shape(), blocking, target) / direct_cycles(link.shape(), target)
         else:

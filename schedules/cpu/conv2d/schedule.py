@@ -30,14 +30,15 @@ from tvm.s_tir.stmt import SBlock
 from ....targets import CpuTarget
 from ...kernel import SCALED
 from ...tir.analysis import find_annotated
-from ...tir.bound_loops import ALIKE, SPLIT
+from ...tir.bound_loops import ALIKE, EACH, SPLIT
 from ...tir.epilogue import inline_epilogue
-from ..common import ON_STACK, extent_of
+from ..common import extent_of
 from ..injective.elementwise import schedule_scaled
 from ..long_sums import split_sum
 from ..predicates import Condition, with_conditions
 from .compute import ANNOTATION, LIMITS, UNFOLDED, ravel
 from .prefetch import prefetch_rows, share_of
+from .store_by_blocks import store_by_blocks
 
 
 def schedule_padding(s: Schedule, lanes: int) -> None:
@@ -61,37 +62,32 @@ def schedule_conv2d(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
         return None
     pixels, vectors, flat, rows, weights_inner, parallel, prefetch = (int(v) for v in s.get(conv).annotations[ANNOTATION])
     # 1. One block after the accumulators: crop, bias, activation, residual. Pixels of blocks are put in their places in a second nest.
+    name, groups = s.get(conv).name_hint, int(s.get(conv).reads[-1].source.shape[0])
     if any(s.get(block).name_hint == UNFOLDED for block in s.get_child_blocks(s.get_sblock("root"))):
-        crop = s.get_sblock("crop")
-        if whole_blocks(s, conv, crop):
-            inline_epilogue(s, crop, keep=("padded", SCALED, s.get(conv).name_hint))
-        else:
-            s.compute_inline(crop)
+        inline_epilogue(s, s.get_sblock("crop"), keep=("padded", SCALED, name))
     out = inline_epilogue(s, conv, keep=("padded", SCALED))
+    whole = whole_blocks(s, conv, out)
+    if not whole:
+        last = s.get(out).name_hint
+        s = Schedule(store_by_blocks(s.mod["main"], last, s.get(conv).writes[0].source.name, groups))
+        conv, out = s.get_sblock(name), s.get_sblock(last)
     part = _split_sum(s, conv) if flat else None
-    if whole_blocks(s, conv, out):
-        # 2. Its loops: tasks, then lines, tiles, pixels, and the channels of a block as vectors. The accumulators of a tile stay
-        # in registers from the first product to the epilogue.
+    # 2. Its loops: tasks, then lines, tiles, pixels, and the channels of a block as vectors. The accumulators of a tile stay in registers
+    # from the first product to the epilogue.
+    if whole:
         order, inner = split_output(s, out, conv, target.lanes, bool(flat), pixels, rows)
         *passes, pixel, vector, lane = inner
-        task, innermost = ordered(s, order, passes, inner[len(passes):], bool(flat), bool(weights_inner))
-        s.unroll(pixel)
-        s.unroll(vector)
-        s.vectorize(lane)
-        s.compute_at(conv, innermost, preserve_unit_loops=True)
     else:
-        # 2. Channels that don't fill the last block: sums of whole blocks in a nest of their own, cut to size in a second one.
-        sums = s.cache_write(conv, 0, ON_STACK)
-        order, inner = split_sums(s, sums, bool(flat), pixels, rows)
+        order, inner = split_sums(s, out, bool(flat), pixels, rows)
         *passes, pixel, channel = inner
-        task, innermost = ordered(s, order, passes, inner[len(passes):], bool(flat), bool(weights_inner))
-        s.unroll(pixel)
+    task, innermost = ordered(s, order, passes, inner[len(passes):], bool(flat), bool(weights_inner))
+    s.unroll(pixel)
+    if not whole:
         vector, lane = s.split(channel, [None, target.lanes])
-        s.unroll(vector)
-        s.vectorize(lane)
-        s.compute_at(conv, innermost, preserve_unit_loops=True)
-        if parallel:
-            s.parallel(s.fuse(*s.get_loops(out)[:2]))
+        s.annotate(vector, SPLIT, EACH)  # how many lanes the last one has is known where it stands by itself
+    s.unroll(vector)
+    s.vectorize(lane)
+    s.compute_at(conv, innermost, preserve_unit_loops=True)
     if parallel:
         s.parallel(task)
     # 3. A register tile: unrolled, vectorised.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import gcd, prod
+from math import ceil, gcd, prod
 
 from tvm import ir, tirx
 from tvm.s_tir import Schedule
@@ -18,9 +18,11 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from ....targets import CpuTarget
 from ...tir.analysis import Block, block_of
+from ...tir.bound_loops import ALIKE, SPLIT
 from ..common import STACK_BYTES, extent_of, inner_loops, lanes_for, parallel_outer
 
 UNROLLED = 25        # steps of a reduction (a window of 5 x 5) up to which it is unrolled
+MOST_OF_A_ROW = 6    # vectors of a whole row whose columns don't fill the last of them
 REUSE_REGISTERS = 2  # of columns in a tile of several rows: each vector is loaded once for all of them
 
 
@@ -29,7 +31,7 @@ class Tile:
     """Accumulators of a tile: `rows` x `vectors` vectors of `length` columns each.
 
     The length is a power of two, and may be that of several registers: LLVM keeps accumulators of other lengths in memory, and
-    tests for padding once for each vector.
+    tests for padding once for each vector. Of a whole row the last vector has the columns that are left.
     """
 
     rows: int
@@ -55,7 +57,10 @@ def choose_tile(columns: int, rows: int, tasks: int, lanes: int, target: CpuTarg
     most = min(registers * lanes, stack)
     while tasks * columns // most < target.cores and most * target.vector_bits > 8 * target.model.line_bytes * lanes:
         most //= 2
-    length = gcd(columns, 1 << (most.bit_length() - 1))
+    length, whole = gcd(columns, 1 << (most.bit_length() - 1)), ceil(columns / lanes)
+    if rows > 1 and length < lanes < columns and whole <= MOST_OF_A_ROW:
+        fitting = min(target.vector_registers * 3 // 4 // whole, stack // (whole * lanes), tasks // target.cores)
+        return Tile(max(r for r in range(1, max(1, fitting) + 1) if rows % r == 0), whole, lanes)
     count = max(1, most // max(length, lanes))
     vectors = max(v for v in range(1, count + 1) if columns // length % v == 0)
     fitting = min(target.vector_registers * 3 // 4 // (vectors * max(1, length // lanes)), stack // (vectors * length))
@@ -87,8 +92,9 @@ def schedule_columns(s: Schedule, out: SBlockRV, others: Sequence[SBlockRV], row
     # 1. A tile of columns in registers, of several rows where they share an operand.
     shared = _shared_axis(block_of(s, others[0])) if len(others) == 1 and not inner else None
     rows = 1 if shared is None else extent_of(s, outer[shared])
-    tile = choose_tile(extent_of(s, last), rows, prod(extent_of(s, l) for l in outer), lanes, target)
-    width = tile.vectors * tile.length
+    columns = extent_of(s, last)
+    tile = choose_tile(columns, rows, prod(extent_of(s, l) for l in outer), lanes, target)
+    width = min(tile.vectors * tile.length, columns)
     if shared is not None and tile.rows > 1:
         outer[shared], row = s.split(outer[shared], [None, tile.rows])
         inner = [row]
@@ -99,8 +105,12 @@ def schedule_columns(s: Schedule, out: SBlockRV, others: Sequence[SBlockRV], row
     for other in reversed(others):
         s.compute_at(other, at, preserve_unit_loops=True)
     # 3. Vectors of columns innermost.
+    if shared is not None and tile.rows > 1:
+        s.unroll(inner[0])
     _vectorise(s, column, tile)
     for rv in others:
+        if columns < tile.vectors * tile.length:  # rows of whole vectors: of others LLVM mixes the ends of the rows
+            s.storage_align(rv, 0, len(s.get(rv).writes[0].source.shape) - 2, tile.length, 0)
         spatial, reduction = inner_loops(s, rv, at)
         if reduction:
             rows_inner = [spatial[shared]] if shared is not None and tile.rows > 1 else []
@@ -161,6 +171,9 @@ def _shared_axis(block: Block) -> int | None:
 
 
 def _vectorise(s: Schedule, column: LoopRV, tile: Tile) -> None:
-    vector, lane = s.split(column, [tile.vectors, tile.length])
+    extent = extent_of(s, column)
+    vector, lane = s.split(column, [None, tile.length])
+    if extent_of(s, vector) * tile.length > extent:
+        s.annotate(vector, SPLIT, ALIKE)
     s.unroll(vector)
     s.vectorize(lane)

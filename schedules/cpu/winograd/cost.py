@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
-from math import ceil, sqrt
+from math import ceil, prod, sqrt
 
 from ....targets import CpuTarget
 from ...shapes import ConvShape
@@ -79,13 +79,26 @@ def error_bound(outputs: int, channels: int) -> float:
     return ERROR[outputs] * (sqrt(channels) + ERROR_OFFSET)
 
 
+def phases(size: int, dilation: int, outputs: int) -> tuple[int, int]:
+    """Along one axis: the images that every `dilation`-th pixel makes, of which the result has some, and the tiles of each."""
+    return min(size, dilation), ceil(ceil(size / dilation) / outputs)
+
+
 def tile_count(shape: ConvShape, outputs: int) -> int:
     """Tiles of all images."""
-    return shape.batch * ceil(shape.output[0] / outputs) * ceil(shape.output[1] / outputs)
+    each = (phases(size, dilation, outputs) for size, dilation in zip(shape.output, shape.dilation, strict=True))
+    return shape.batch * prod(count * tiles for count, tiles in each)
+
+
+def with_whole_blocks(shape: ConvShape, blocking: Blocking, target: CpuTarget) -> ConvShape:
+    """The convolution with as many filters as its last block has room for."""
+    block = blocking.vectors * target.lanes
+    return shape if shape.filters % block == 0 else replace(shape, filters=ceil(shape.filters / block) * block)
 
 
 def winograd_cycles(shape: ConvShape, blocking: Blocking, target: CpuTarget) -> float:
     """Predicted cycles from the first core's start to the last one's end."""
+    shape = with_whole_blocks(shape, blocking, target)
     cores, cpu = target.cores if blocking.parallel else 1, target.model
     transform = _transform_cycles(shape, blocking, target)
     task = _products_cycles(shape, blocking, cores, target) + cpu.task_cycles
@@ -103,6 +116,7 @@ def winograd_cycles(shape: ConvShape, blocking: Blocking, target: CpuTarget) -> 
 
 def arithmetic_cycles(shape: ConvShape, blocking: Blocking, target: CpuTarget) -> float:
     """Cycles of one core for the transforms and products of all tasks, weights at hand."""
+    shape = with_whole_blocks(shape, blocking, target)
     alone = _products_cycles(shape, replace(blocking, shared=False), 1, target, reading=False)
     return ceil(tile_count(shape, blocking.outputs) / blocking.tiles) * (_transform_cycles(shape, blocking, target) + alone)
 
@@ -174,15 +188,15 @@ def blockings(shape: ConvShape, target: CpuTarget) -> Iterator[Blocking]:
     """Go through every blocking worth a price; there is none for a convolution or target that Winograd's algorithm is not for."""
     if target.plain_weights:
         return
-    if shape.kernel != (3, 3) or shape.stride != (1, 1) or shape.groups != 1 or shape.filters % target.lanes:
+    if shape.kernel != (3, 3) or shape.stride != (1, 1) or shape.groups != 1:
         return
-    vectors = [v for v in range(1, 5) if shape.filters % (v * target.lanes) == 0]
+    vectors = range(1, min(4, ceil(shape.filters / target.lanes)) + 1)
     for outputs in BY_OUTPUTS:
         if error_bound(outputs, shape.channels) > MOST_ERROR:
             continue
         count = tile_count(shape, outputs)
         for v in vectors:
-            blocks = shape.filters // (v * target.lanes)
+            blocks = ceil(shape.filters / (v * target.lanes))
             groups = [b for b in range(1, blocks + 1) if blocks % b == 0]
             for pixels in range(1, min(target.vector_registers, count) + 1):
                 if not fits_registers(pixels, v, target):

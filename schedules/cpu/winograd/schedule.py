@@ -38,11 +38,13 @@ def schedule_winograd(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None
     acc = find_annotated(s, ANNOTATION)
     if acc is None:
         return None
-    outputs, pixels, vectors, tiles, blocks, shared, parallel, pooled = (int(v) for v in s.get(acc).annotations[ANNOTATION])
+    outputs, pixels, vectors, tiles, blocks, shared, parallel, pooled, *dilation = (int(v) for v in s.get(acc).annotations[ANNOTATION])
     blocking = Blocking(outputs, pixels, vectors, tiles, blocks, bool(shared), bool(parallel))
     weight = s.get(acc).reads[1].source.name
+    again = int(s.get(acc).reads[0].source.shape[-1]) > int(s.get(acc).iter_vars[-1].dom.extent)  # the last vector repeats channels
     out = s.get(inline_epilogue(s, s.get_sblock("partial"), keep=STAGES)).name_hint
-    s = Schedule(store_by_tiles(s.mod["main"], out, "partial", blocking.outputs // pooled))
+    tile = blocking.outputs // pooled, target.lanes
+    s = Schedule(store_by_tiles(s.mod["main"], out, "partial", tile, (dilation[0], dilation[1])))
     # 1. Tasks, and the transform back to what is stored.
     task, group = _schedule_output(s, s.get_sblock(out), blocking, target.lanes)
     if blocking.parallel:
@@ -50,7 +52,7 @@ def schedule_winograd(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None
     # 2. The matrix products of a group.
     channel, passes = _schedule_products(s, s.get_sblock("winograd"), group, blocking, target)
     # 3. The transform of the inputs: of a task, or of all.
-    _schedule_input(s, None if blocking.shared else task, blocking.parallel, target)
+    _schedule_input(s, None if blocking.shared else task, blocking.parallel, again, target)
     return prefetch_rows(s, channel, weight, [passes], target.model.line_bytes)
 
 
@@ -94,15 +96,15 @@ def _schedule_products(s: Schedule, acc: SBlockRV, group: LoopRV, blocking: Bloc
     return ci, tile
 
 
-def _schedule_input(s: Schedule, task: LoopRV | None, parallel: bool, target: CpuTarget) -> None:
-    """Schedule the transform of the inputs: within a task, or, without one, in a nest of its own."""
+def _schedule_input(s: Schedule, task: LoopRV | None, parallel: bool, again: bool, target: CpuTarget) -> None:
+    """Schedule the transform of the inputs: within a task, or, without one, in a nest of its own; of single vectors where `again`."""
     lanes = target.lanes
     patch, lateral, transformed = (s.get_sblock(name) for name in STAGES[:3])
     if task is not None:
         s.compute_at(transformed, task, preserve_unit_loops=True)
     i, j, tile, channel = s.get_loops(transformed)[-4:]
     channels = extent_of(s, channel)
-    vectors = SPARE_VECTORS if target.model.lane_operand else INPUT_VECTORS
+    vectors = SPARE_VECTORS if target.model.lane_operand or again else INPUT_VECTORS
     width = max(d for d in range(1, vectors * lanes + 1) if channels % d == 0)
     channel, lane = s.split(channel, [None, width])
     _apart(s, lateral, extent_of(s, i) * extent_of(s, j) * width)

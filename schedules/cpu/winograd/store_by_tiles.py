@@ -4,21 +4,18 @@
         ->
     for t, i, j, f:    if pixel (i, j) of tile t exists:    out[n(t), y(t, i), x(t, j), f] = g(partial[.., t, i, .., ..], ...)
 
-Splitting and fusing loops would write the tile as quotients and remainders of loop variables, with predicates. TVM can't always tell from
-these which tiles a task reads. Here the tile is a loop variable.
+Here the tile is a loop variable. Where the channels don't fill the last block, the last vector has the lanes that are left.
 """
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import ceil
+from tvm import tirx
 
-import tvm_ffi
-from tvm import ir, s_tir, sym, tirx
-
-from ...tir.loop_nests import block_of_nest, nests_of, substitute, with_nests
+from ...tir.loop_nests import block_of_nest, nests_of, with_nests
+from ...tir.other_axes import axis, over_axes
+from .tile_grid import TileGrid
 
 
-def store_by_tiles(func: tirx.PrimFunc, out: str, partial: str, m: int) -> tirx.PrimFunc:
+def store_by_tiles(func: tirx.PrimFunc, out: str, partial: str, tile: tuple[int, int], dilation: tuple[int, int]) -> tirx.PrimFunc:
     """Let the nest of one block run over (tile, row of the tile, column of the tile, channel).
 
     Parameters
@@ -29,65 +26,34 @@ def store_by_tiles(func: tirx.PrimFunc, out: str, partial: str, m: int) -> tirx.
         The block that stores pixels (n, y, x, f).
     partial : str
         The buffer that it reads by tile: (block of channels, tile, row of the tile, position, channel of the block).
-    m : int
-        Rows and columns of a tile as it is stored.
+    tile : tuple of int
+        Rows and columns of a tile as it is stored, and lanes of a vector.
+    dilation : tuple of int
+        Of the convolution.
     """
-    nests = [_by_tiles(nest, partial, m) if block_of_nest(nest).name_hint == out else nest for nest in nests_of(func)]
+    nests = [_by_tiles(nest, partial, *tile, dilation) if block_of_nest(nest).name_hint == out else nest for nest in nests_of(func)]
     return with_nests(func, nests, func.body.block.alloc_buffers)
 
 
-def _by_tiles(nest: tirx.Stmt, partial: str, m: int) -> tirx.Stmt:
+def _by_tiles(nest: tirx.Stmt, partial: str, m: int, lanes: int, dilation: tuple[int, int]) -> tirx.Stmt:
     pixels = block_of_nest(nest)
     n, y, x, f = pixels.iter_vars
     [source] = {region.source for region in pixels.reads if region.source.name == partial}
-    images, height, width = (int(v.dom.extent) for v in (n, y, x))
-    down, across = ceil(height / m), ceil(width / m)
+    images, height, width, filters = (int(v.dom.extent) for v in (n, y, x, f))
+    grid = TileGrid((height, width), dilation, m)
+    down, across = grid.counts
     dtype = str(f.var.ty.dtype)
-    count, channels = int(source.shape[1]), int(f.dom.extent)
-    t, i, j, c = axes = [_axis(name, extent, dtype) for name, extent in (("t", count), ("i", m), ("j", m), ("f", channels))]
-    analyzer = sym.Analyzer()
-    for axis in axes:
-        analyzer.bind(axis.var, axis.dom)
-    pixel = {n.var: t.var // (down * across), y.var: t.var // across % down * m + i.var, x.var: t.var % across * m + j.var, f.var: c.var}
-
-    def placed(expr: ir.Expr) -> ir.Expr:
-        return analyzer.simplify(substitute(expr, pixel))
-
-    def load(ld: ir.TensorLoad) -> ir.TensorLoad:
-        if ld.source.same_as(source):
-            return tirx.BufferLoad(source, [placed(ld.indices[0]), t.var, *(placed(e) for e in ld.indices[2:])])
-        return tirx.BufferLoad(ld.source, [placed(e) for e in ld.indices])
-
-    store = pixels.body
-    value = substitute(tvm_ffi.structural_map(store.value, (ir.TensorLoad, load), order="post"), pixel)
-    stored = tirx.BufferStore(store.buffer, value, [placed(e) for e in store.indices])
+    count, channels = int(source.shape[1]), int(source.shape[0]) * int(source.shape[4])
+    t, i, j, c = axes = [axis(name, extent, dtype) for name, extent in (("t", count), ("i", m), ("j", m), ("f", channels))]
+    pixel = {n.var: t.var // (down * across), y.var: grid.position(0, t.var // across % down, i.var),
+             x.var: grid.position(1, t.var % across, j.var), f.var: c.var}
     inside = []
     if count > images * down * across:
         inside.append(t.var < images * down * across)
-    inside += [pixel[v.var] < int(v.dom.extent) for v in (y, x) if int(v.dom.extent) % m]
-    body = tirx.IfThenElse(tirx.all(*inside), stored, None) if inside else stored
-
-    def region(r: tirx.BufferRegion) -> tirx.BufferRegion:
-        if r.source.same_as(source):
-            block, _, *rest = (_moved(e, placed) for e in r.region)
-            return tirx.BufferRegion(source, [block, _one(t.var), *rest])
-        return tirx.BufferRegion(r.source, [_moved(e, placed) for e in r.region])
-
-    tiled = s_tir.SBlock(axes, [region(r) for r in pixels.reads], [region(r) for r in pixels.writes], pixels.name_hint, body)
-    loops = [tirx.Var(a.var.name + "_loop", dtype) for a in axes]
-    result = s_tir.SBlockRealize(loops, tirx.const(True, "bool"), tiled)
-    for loop, axis in reversed(list(zip(loops, axes, strict=True))):
-        result = tirx.For(loop, axis.dom.min, axis.dom.extent, tirx.ForKind.SERIAL, result)
-    return result
-
-
-def _axis(name: str, extent: int, dtype: str) -> tirx.IterVar:
-    return tirx.IterVar(ir.Range(tirx.const(0, dtype), tirx.const(extent, dtype)), tirx.Var(name, dtype), tirx.IterVar.DataPar)
-
-
-def _one(index: ir.Expr) -> ir.Range:
-    return ir.Range.from_min_extent(index, tirx.const(1, str(index.ty.dtype)))
-
-
-def _moved(part: ir.Range, placed: Callable[[ir.Expr], ir.Expr]) -> ir.Range:
-    return ir.Range.from_min_extent(placed(part.min), placed(part.extent))
+    inside += [pixel[v.var] < size for number, (v, size) in enumerate(((y, height), (x, width))) if grid.ragged(number)]
+    cases = [inside]
+    if channels > filters:  # vectors that are filled, and one that is in part
+        vector, whole, left = c.var // lanes, filters // lanes, filters % lanes
+        cases = [[*inside, vector < whole]] * (whole > 0)
+        cases += [[*inside, vector <= whole, vector >= whole, c.var % lanes < left]] * (left > 0)
+    return over_axes(nest, axes, pixel, source, {1: t.var}, cases)

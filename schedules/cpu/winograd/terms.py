@@ -8,19 +8,20 @@ from ...shapes import ConvShape
 from ...terms import milliseconds, tail, terms
 from ...winograd_algebra import BY_OUTPUTS
 from ..conv2d.cost import L1_SHARE
-from .cost import Blocking, arithmetic_cycles, tile_count, winograd_cycles
+from .cost import Blocking, arithmetic_cycles, tile_count, winograd_cycles, with_whole_blocks
 
 
 def winograd_terms(shape: ConvShape, blocking: Blocking, target: CpuTarget) -> dict[str, float]:
     """Return the terms; `shape` has one group."""
     cpu, cores = target.model, target.cores if blocking.parallel else 1
+    macs = shape.batch * shape.pixels * shape.taps * shape.channels * shape.filters
+    shape = with_whole_blocks(shape, blocking, target)
     block = blocking.vectors * target.lanes
     group = blocking.blocks * block
     positions = BY_OUTPUTS[blocking.outputs].products ** 2
     tile_blocks = ceil(tile_count(shape, blocking.outputs) / blocking.tiles)
     filters = group if blocking.shared else shape.filters
     tasks = tile_blocks * (shape.filters // filters)
-    macs = shape.batch * shape.pixels * shape.taps * shape.channels * shape.filters
     passes = positions * tile_blocks * (blocking.tiles // blocking.pixels) * (shape.filters // block)
     weights = 4 * positions * shape.channels * shape.filters
     inputs, products = 4 * positions * shape.channels * blocking.tiles, 4 * positions * blocking.tiles * group

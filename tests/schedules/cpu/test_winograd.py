@@ -1,4 +1,4 @@
-"""Winograd kernels against ONNX Runtime over random geometry: any size, padding, channels, blocking and epilogue."""
+"""Winograd kernels against ONNX Runtime over random geometry: any size, padding, dilation, channels, blocking and epilogue."""
 from __future__ import annotations
 
 from dataclasses import replace
@@ -57,14 +57,15 @@ def check(shape, geometry, blocking, residual=False, seed=0, pooled=False):
 
 @st.composite
 def cases(draw):
-    filters = HOST.lanes * draw(st.sampled_from([1, 2, 3, 4, 6, 8, 12]))
+    filters = draw(st.one_of(st.sampled_from([HOST.lanes * n for n in (1, 2, 3, 4, 6, 8, 12)]), st.integers(1, 6 * HOST.lanes)))
     padding = draw(st.tuples(*[st.integers(-1, 3)] * 4))
-    size = [max(1, 3 - padding[a] - padding[a + 2]) + draw(st.integers(0, 13)) for a in (0, 1)]
+    dilation = draw(st.sampled_from([(1, 1), (1, 1), (2, 2), (1, 3), (5, 1), (12, 12)]))
+    size = [max(1, 2 * dilation[a] + 1 - padding[a] - padding[a + 2]) + draw(st.integers(0, 13)) for a in (0, 1)]
     shape = (draw(st.integers(1, 3)), *size, draw(st.integers(1, 20)))
-    geometry = ConvGeometry(filters, (3, 3), padding=padding)
+    geometry = ConvGeometry(filters, (3, 3), padding=padding, dilation=dilation)
     outputs, pixels = draw(st.sampled_from([2, 4])), draw(st.integers(1, 6))
-    vectors = draw(st.sampled_from([v for v in (1, 2) if filters % (v * HOST.lanes) == 0]))
-    blocks = filters // (vectors * HOST.lanes)
+    vectors = draw(st.integers(1, 3))
+    blocks = ceil(filters / (vectors * HOST.lanes))
     most = ceil(tile_count(geometry.shape(*shape), outputs) / pixels)
     group = draw(st.sampled_from([b for b in range(1, blocks + 1) if blocks % b == 0]))
     blocking = Blocking(outputs, pixels, vectors, pixels * draw(st.integers(1, most)), group, draw(st.booleans()), draw(st.booleans()))
@@ -84,14 +85,15 @@ def test_any_geometry_and_blocking(case, residual, seed):
 def test_largest_of_each_two_by_two(case, residual, seed):
     """Of what a step that turns signs makes of the sums."""
     shape, geometry, blocking = case
-    n, height, width, channels = shape
+    geometry, (n, height, width, channels) = replace(geometry, dilation=(1, 1)), shape
     odd = [size % 2 for size in geometry.output(height, width)]
     check((n, height + odd[0], width + odd[1], channels), geometry, replace(blocking, tiles=blocking.pixels), residual, seed, pooled=True)
 
 
-@pytest.mark.parametrize(("size", "channels", "filters"), [((14, 14), 64, 64), ((7, 9), 128, 128), ((30, 17), 32, 96), ((1, 40), 64, 32)])
-def test_chosen_blocking(size, channels, filters):
-    geometry = ConvGeometry(filters, (3, 3), padding=(1, 1, 1, 1))
+@pytest.mark.parametrize(("size", "channels", "filters", "dilation"), [
+    ((14, 14), 64, 64, 1), ((7, 9), 128, 128, 1), ((30, 17), 32, 96, 1), ((1, 40), 64, 32, 1), ((28, 28), 26, 26, 1), ((14, 14), 52, 52, 2)])
+def test_chosen_blocking(size, channels, filters, dilation):
+    geometry = ConvGeometry(filters, (3, 3), padding=(dilation,) * 4, dilation=(dilation, dilation))
     shape = (1, *size, channels)
     blocking = min(blockings(geometry.shape(*shape), HOST), key=lambda b: winograd_cycles(geometry.shape(*shape), b, HOST))
     check(shape, geometry, blocking)
@@ -101,18 +103,18 @@ shapes = st.builds(
     ConvShape, batch=st.sampled_from([1, 2, 32]), groups=st.sampled_from([1, 1, 2]),
     channels=st.integers(1, 600), filters=st.integers(1, 600),
     output=st.tuples(st.integers(1, 120), st.integers(1, 120)), kernel=st.sampled_from([(3, 3), (3, 3), (1, 1), (3, 1), (5, 5)]),
-    stride=st.sampled_from([(1, 1), (1, 1), (2, 2)]))
+    stride=st.sampled_from([(1, 1), (1, 1), (2, 2)]), dilation=st.sampled_from([(1, 1), (1, 1), (2, 2), (12, 24)]))
 
 
 @given(shape=shapes, target=st.sampled_from([HOST, AVX512]))
 @settings(deadline=None, max_examples=100)
 def test_choice_is_valid_and_predicted_faster(shape, target):
     blocking = choose_winograd(shape, target)
-    if shape.kernel != (3, 3) or shape.stride != (1, 1) or shape.groups != 1 or shape.filters % target.lanes:
+    if shape.kernel != (3, 3) or shape.stride != (1, 1) or shape.groups != 1:
         assert blocking is None
     if blocking is not None:
         block = blocking.vectors * target.lanes
-        assert shape.filters % (block * blocking.blocks) == 0
+        assert ceil(shape.filters / block) % blocking.blocks == 0
         assert blocking.tiles % blocking.pixels == 0
         assert blocking.tiles < tile_count(shape, blocking.outputs) + blocking.pixels
         assert winograd_cycles(shape, blocking, target) < direct_cycles(shape, target)
