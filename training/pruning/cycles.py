@@ -90,11 +90,18 @@ def training_cycles(
     -------
     nn.Module, list of Cycle
         The network after the last training, and what happened.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        It was asked to stop.
     """
     done: list[Cycle] = []
     shape, idle = data.shape, 0
     for number in range(1, most + 1):
-        train(network, data, replace(settings, seed=settings.seed + number - 1), objective=objective, display=display)
+        once = replace(settings, seed=settings.seed + number - 1)
+        if not train(network, data, once, objective=objective, display=display).finished:
+            raise KeyboardInterrupt
         loss, accuracy = evaluate(network, data, objective, settings.channels_last)
         channels = Channels(network, shape)
         statistics = collect(network, channels, _batches(data, settings.channels_last))
