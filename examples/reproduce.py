@@ -84,13 +84,14 @@ def main() -> None:
     except KeyboardInterrupt:
         print("reproduce.py: stopped: the same command goes on", file=sys.stderr)
         sys.exit(130)
-    headings, rows = table.show(result)
-    listing = Listing(headings, right=range(1, len(headings)), caption=table.note(result))
+    (headings, rows), note = table.show(result), table.note(result)
+    listing = Listing(headings, right=range(1, len(headings)), caption=note)
     for row in rows:
         listing.add_row(*row)
     Console().print(listing)
     if args.json is not None:
-        write_text(args.json, json.dumps({**result, "machine": describe_machine(["tenfold"])}, indent=1) + "\n")
+        shown = {"listing": {"headings": headings, "rows": rows, "note": note}, "machine": describe_machine(["tenfold"])}
+        write_text(args.json, json.dumps({**result, **shown}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

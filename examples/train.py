@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("run"), help="folder of the run (default: %(default)s)")
     parser.add_argument("--steps", type=int, help="default: the recipe's; changes of the learning rate move along")
     parser.add_argument("--cut", type=int, metavar="STEPS", help="end after so many; changes of the learning rate stay where they are")
-    parser.add_argument("--one-cycle", action="store_true", help="the learning rate rises and falls once: for runs far shorter than the recipe")
+    parser.add_argument("--one-cycle", action="store_true", help="the rate rises and falls once: for runs far shorter than the recipe")
     parser.add_argument("--first", type=int, metavar="N", help="use the first N images of each part alone: a quick try")
     parser.add_argument("--seed", type=int, help="default: 0")
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], help="default: the recipe's")

@@ -188,7 +188,8 @@ class Tuner:
         for tensor in (self._data.train_x, self._data.train_y):
             sha256.update(np.ascontiguousarray(tensor.numpy()).data)
         dense = self.network.key if self._distil else ""
-        sha256.update(json.dumps([settings.as_json(), self.options.augment, above, dense, code_version("training", "search/finetuning")]).encode())
+        asked = [settings.as_json(), self.options.augment, above, dense]
+        sha256.update(json.dumps([*asked, code_version("training", "search/finetuning")]).encode())
         return sha256.hexdigest()[:24]
 
     def _module(self, model: onnx.ModelProto) -> OnnxModule:

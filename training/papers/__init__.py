@@ -23,7 +23,8 @@ def reproductions(models: Path) -> dict[str, Reproduction]:
     layer, layers = flattened_layer, [(title, models / name, goal) for title, name, goal in BUNDLED]
     return {
         "jin": Reproduction(
-            "Jin et al. (2015), table 2: baseline and flattened networks, CIFAR-10 and MNIST", partial(tables.filled, "jin"), tables.show, tables.note
+            "Jin et al. (2015), table 2: baseline and flattened networks, CIFAR-10 and MNIST", partial(tables.filled, "jin"), tables.show,
+            tables.note,
         ),
         "jin-parameters": Reproduction("table 1: weights of each layer", layer.parameters_table, layer.show_parameters, layer.note),
         "jin-curves": Reproduction(

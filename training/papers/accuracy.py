@@ -4,7 +4,6 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from ...frontends.reference.free_batch import free_batch
 from ...frontends.reference.graph_activations import GraphActivations
 
 
@@ -14,11 +13,10 @@ def accuracy(model: onnx.ModelProto, x: np.ndarray, y: np.ndarray) -> float:
     Parameters
     ----------
     model : onnx.ModelProto
-        A classifier, as `load` gives it.
+        A classifier for any batch (`free_batch`).
     x, y : ndarray
         Images as it takes them, labels.
     """
-    model = free_batch(model, x)
     output = model.graph.output[0].name
     scores = np.concatenate([values[output] for values in GraphActivations(model, [output]).batches(x)])
     return float((scores.reshape(len(x), -1).argmax(axis=1) == y).mean())

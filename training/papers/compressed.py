@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ...frontends import load
+from ...frontends.reference.free_batch import free_batch
 from ...passes.inventory import inventory
 from ...support.errors import TenfoldError
 from ...support.files.json_text import read_json
@@ -78,7 +77,8 @@ def bundled_table(models: Sequence[tuple[str, Path, tuple[float, float]]], asked
 def _subject(title: str, model: Path, tests: Arrays, learn: Arrays, asked: Asked, goal: tuple[float, float] | None = None) -> Subject:
     count = min(asked.images or SEARCHED, len(tests[0]) // 2)
     learned = min(4 * count, LEARNED)
-    search, test = ((tests[0][part], tests[1][part]) for part in (slice(0, count), slice(count, None if asked.images is None else 2 * count)))
+    end = None if asked.images is None else 2 * count
+    search, test = ((tests[0][part], tests[1][part]) for part in (slice(0, count), slice(count, end)))
     return Subject(title, model, search, (learn[0][:learned], learn[1][:learned]), test, goal)
 
 
@@ -108,7 +108,7 @@ def _table(name: str, subjects: Sequence[Subject], asked: Asked) -> dict[str, An
 def _figures(path: Path, subject: Subject) -> dict[str, Any]:
     network = load(path, batch=1)
     layers = inventory(network.mod)
-    right = 100 * accuracy(network.onnx, np.ascontiguousarray(subject.test[0]), subject.test[1])
+    right = 100 * accuracy(free_batch(network.onnx, subject.test[0]), *subject.test)
     return {"accuracy": right, "macs": sum(layer.macs for layer in layers), "parameters": sum(layer.params for layer in layers)}
 
 
@@ -121,8 +121,9 @@ def show(content: Mapping[str, Any]) -> Table:
         ms = "-" if row["ms"] is None else f"{row['ms']:.3f}"
         fewer = [f"{dense[key] / row[key]:.1f} x" if row[key] else "-" for key in ("macs", "ms")]
         goal = "" if row["goal"] is None or row["tuned"] is not True else f"{row['goal'][0]:g} x, {row['goal'][1]:g} x"
-        rows.append([f"{row['title']}, {how}", f"{row['accuracy']:.2f} %", f"{row['accuracy'] - dense['accuracy']:+.2f}", short(row["macs"]),
-                     fewer[0], f"{row['parameters']:,}", ms, fewer[1], goal])
+        points = f"{row['accuracy'] - dense['accuracy']:+.2f}"
+        rows.append([f"{row['title']}, {how}", f"{row['accuracy']:.2f} %", points, short(row["macs"]), fewer[0],
+                     f"{row['parameters']:,}", ms, fewer[1], goal])
     return ["", "accuracy", "points", "MACs", "fewer", "weights", "ms", "faster", "wanted"], rows
 
 

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ...factorization import METHODS, Choice, Layer, Plan
 from ...frontends import load
+from ...frontends.reference.free_batch import free_batch
 from ...passes.factorize_onnx import factorize_onnx
 from ...passes.inventory import inventory, weights
 from ...support.errors import TenfoldError
@@ -72,8 +73,8 @@ def denton_table(model: Path, asked: Asked) -> dict[str, Any]:
     model : Path
         The bundled network.
     asked : Asked
-        `epochs` are those of the tuning above each layer: 1 if it is None, as section 4.2 has it. What is in ``denton`` of the folder of runs
-        is taken as it is.
+        `epochs` are those of the tuning above each layer: 1 if it is None, as section 4.2 has it. What is in
+        ``denton`` of the folder of runs is taken as it is.
     """
     if asked.compress is None:
         raise TenfoldError("table denton needs tenfold.compress")
@@ -88,7 +89,7 @@ def denton_table(model: Path, asked: Asked) -> dict[str, Any]:
     layers, arrays = inventory(network.mod), weights(network.mod)
     targets = [layer for layer in layers if layer.kind == "conv2d"][:2]
     epochs = 1 if asked.epochs is None else max(1, round(asked.epochs))
-    dense = 100 * accuracy(network.onnx, *test)
+    dense = 100 * accuracy(free_batch(network.onnx, test[0]), *test)
     rows, timed = [], [_layer_file(folder, layer, arrays[layer.name], None) for layer in targets]
     for form in forms():
         plan = Plan(network.sha256, "host", {targets[number].name: choice for number, choice in form.choices})
@@ -99,9 +100,10 @@ def denton_table(model: Path, asked: Asked) -> dict[str, Any]:
         tuned = read_json(place / "report.json")
         chains = plan.chains(layers, arrays)
         row = {
-            "title": form.title, "figure": form.figure, "layers": [number for number, _ in form.choices],
-            "compressed": 100 * accuracy(factorize_onnx(network.onnx, chains), *test),
-            "tuned": 100 * accuracy(load(place / "model.onnx", batch=1).onnx, *test),
+            "title": form.title, "figure": form.figure,
+            "layers": [number for number, _ in form.choices],
+            "compressed": 100 * accuracy(free_batch(factorize_onnx(network.onnx, chains), test[0]), *test),
+            "tuned": 100 * accuracy(free_batch(load(place / "model.onnx", batch=1).onnx, test[0]), *test),
             "fewer_weights": sum(targets[n].params for n, _ in form.choices) / sum(chain.params for chain in chains.values()),
             "fewer_macs": sum(targets[n].macs for n, _ in form.choices) / _macs(targets, form),
             "steps": len(tuned["finetuning"]["curve"]),

@@ -132,4 +132,6 @@ def note(content: Mapping[str, Any]) -> str:
     layer = f"{CHANNELS} to {CHANNELS} channels, {KERNEL} x {KERNEL}, {SETS} sets"
     if content["table"] == "jin-speed":
         return f"{content['source']}: {layer}; {content['batch']} images at once, {content['threads']} threads in PyTorch"
-    return content["source"] + (f": {layer}, counted by values, and what PyTorch holds for the way back" if content["table"] == "jin-memory" else "")
+    if content["table"] == "jin-memory":
+        return f"{content['source']}: {layer}; counted by values, and what PyTorch holds for the way back"
+    return content["source"]

@@ -26,13 +26,16 @@ def curves_table(asked: Asked) -> dict[str, Any]:
     rows = []
     for title, group in runs.items():
         last = [100 * rows[-1].test_accuracy for rows in group]
-        rows.append({"title": title, "runs": len(group), "epoch": group[0][-1].epoch, "mean": float(np.mean(last)), "spread": float(np.std(last))})
+        figures = {"mean": float(np.mean(last)), "spread": float(np.std(last))}
+        rows.append({"title": title, "runs": len(group), "epoch": group[0][-1].epoch, **figures})
     return {"table": "jin-curves", "source": "Jin et al. (2015), figure 3", "rows": rows}
 
 
 def show(content: Mapping[str, Any]) -> Table:
     """Of `curves_table`."""
-    rows = [[row["title"], str(row["runs"]), f"{row['epoch']:.0f}", f"{row['mean']:.2f} %", f"{row['spread']:.2f}"] for row in content["rows"]]
+    rows = []
+    for row in content["rows"]:
+        rows.append([row["title"], str(row["runs"]), f"{row['epoch']:.0f}", f"{row['mean']:.2f} %", f"{row['spread']:.2f}"])
     return ["CIFAR-10", "seeds", "epochs", "test accuracy", "deviation"], rows
 
 

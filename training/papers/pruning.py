@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -127,8 +126,8 @@ def _row(experiment: Experiment, seed: int, cycles: list[dict[str, Any]]) -> dic
     facts = {"title": experiment.title, "name": experiment.name, "seed": seed, "paper": experiment.paper, "cycles": len(cycles)}
     source = 2 if experiment.nodes is None else 1
     before, after = ([source, *cycle["widths"].values()] for cycle in (first, last))
-    figures = {"parameters_before": first["parameters"], "parameters": last["parameters"], "loss_before": first["loss"], "loss": last["loss"]}
-    return {**facts, "before": before, "after": after, **figures}
+    parameters = {"parameters_before": first["parameters"], "parameters": last["parameters"]}
+    return {**facts, "before": before, "after": after, **parameters, "loss_before": first["loss"], "loss": last["loss"]}
 
 
 def show(content: Mapping[str, Any]) -> Table:

@@ -12,6 +12,7 @@ from ..recipes import recipe
 from ..run import NETWORK, SUMMARY, read_summary, run_recipe
 from .asked import Asked, Table, short
 
+
 @dataclass(frozen=True)
 class PaperRow:
     """A network on a data set.
@@ -161,4 +162,4 @@ def show(content: Mapping[str, Any]) -> Table:
 
 def note(content: Mapping[str, Any]) -> str:
     """Of `filled`."""
-    return f"{content['source']}; one run each"
+    return f"{content['source']}; one run each; times of one image in Tenfold"

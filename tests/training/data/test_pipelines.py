@@ -151,6 +151,7 @@ def test_augmentations_by_name():
         padded = torch.nn.functional.pad(before, [1] * 4)
         places = [(top, left) for top in range(3) for left in range(3) if torch.equal(padded[:, top : top + 8, left : left + 24], after)]
         assert len(places) == 1
-    assert len({tuple(image.flatten().tolist()) for image in augmentation.combined(["flip", "shift"])(x[:1].expand(30, -1, -1, -1), generator(), 0.0)}) > 6
+    many = augmentation.combined(["flip", "shift"])(x[:1].expand(30, -1, -1, -1), generator(), 0.0)
+    assert len({tuple(image.flatten().tolist()) for image in many}) > 6
     with pytest.raises(TenfoldError, match="augmentation 'turn': there are flip, shift"):
         augmentation.combined(["flip", "turn"])
