@@ -73,6 +73,9 @@ def compress(
     finetune_rate: Annotated[
         float | None, typer.Option("--finetune-rate", help="Highest learning rate; default: 0.001.", metavar="R")
     ] = None,
+    finetune_augment: Annotated[
+        str | None, typer.Option("--finetune-augment", help="Change images at random: flip, shift, or both with a comma.", metavar="A")
+    ] = None,
     distil: Annotated[bool, typer.Option("--distil", help="Learn the dense network's scores, not the labels.")] = False,
     html: Html = None,
     *,
@@ -97,7 +100,7 @@ def compress(
     kinds = _kinds(output_kind or [])
     settings = Settings(
         methods=methods, cache=cache, threads=threads, silence=silence, tune=tune, pareto=pareto, metric=metric, output_kinds=kinds,
-        finetuning=_finetuning(finetune, finetune_data, finetune_how, finetune_rate, distil),
+        finetuning=_finetuning(finetune, finetune_data, finetune_how, finetune_rate, finetune_augment, distil),
         precision=precision,
     )  # fmt: skip
     if isinstance(how, Budget) or settings.finetuning is not None:
@@ -140,17 +143,20 @@ def _how(bounds: dict[str, float | None], plan: Path | None, method: str | None,
     return plan
 
 
-def _finetuning(epochs: int | None, data: Path | None, how: str | None, rate: float | None, distil: bool) -> Finetuning | None:
+def _finetuning(
+    epochs: int | None, data: Path | None, how: str | None, rate: float | None, augment: str | None, distil: bool
+) -> Finetuning | None:
     """What the options of fine-tuning ask for; TenfoldError for those that have no use without it."""
     from ..search.finetuning.options import Finetuning
 
-    names = ("--finetune-data", data), ("--finetune-how", how), ("--finetune-rate", rate), ("--distil", distil or None)
+    names = ("--finetune-data", data), ("--finetune-how", how), ("--finetune-rate", rate), ("--finetune-augment", augment)
     if epochs is None:
-        if given := [name for name, value in names if value is not None]:
+        if given := [name for name, value in (*names, ("--distil", distil or None)) if value is not None]:
             raise TenfoldError(f"{given[0]} says how --finetune trains: give --finetune EPOCHS too")
         return None
     usual = Finetuning(epochs)
-    return Finetuning(epochs, data, usual.how if how is None else how, distil, usual.rate if rate is None else rate)
+    changes = () if augment is None else tuple(name.strip() for name in augment.split(","))
+    return Finetuning(epochs, data, usual.how if how is None else how, distil, usual.rate if rate is None else rate, changes)
 
 
 def _kinds(given: list[str]) -> dict[str, str]:

@@ -1,11 +1,11 @@
-"""Fill a table of the papers: train its networks, compile them, and put their figures beside those of the paper.
+"""Fill a table or a figure of the papers: train its networks, compile them, and put their figures beside those of the paper.
 
     python examples/data.py -o data                                              # once
-    python examples/reproduce.py jin --data data --runs runs --epochs 10 --json jin.json
+    python examples/reproduce.py --list
+    python examples/reproduce.py jin --data data --runs runs --epochs 4 --one-cycle --json jin.json
     python examples/reproduce.py krivov --data data --runs runs
 
-jin: baseline and flattened network on CIFAR-10 and MNIST. calli: alternatives to the convolution. krivov: low rank and low precision on
-MNIST. Runs that are in the folder are taken as they are; one that was stopped goes on. Times are those of one image.
+What is in the folder of runs is taken as it is; a run that was stopped goes on. Times are those of one image.
 """
 from __future__ import annotations
 
@@ -16,71 +16,82 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tenfold
+from rich.console import Console
 from tenfold import TenfoldError
 from tenfold.runner.bench.environment import describe_machine
+from tenfold.search.finetuning.options import AUGMENTATIONS, Finetuning
 from tenfold.support.files.whole import write_text
-from tenfold.training.papers import TABLES, filled, precision_table
-from tenfold.training.run import SUMMARY, run_recipe
+from tenfold.support.listing import Listing
+from tenfold.training.papers import Asked, reproductions
 
-KRIVOV = "calli_convolution"  # the network that is factored and rounded
+MODELS = Path(__file__).parent / "models"
 
 
 def measured(networks: Sequence[Path]) -> list[float]:
     """Milliseconds of one image, medians of runs in turns. What is compiled is kept beside the network."""
-    folders = [path.parent / "compiled" for path in networks]
+    folders = [path.parent / f"compiled-{path.stem}" for path in networks]
     for path, folder in zip(networks, folders, strict=True):
         if not folder.exists() or folder.stat().st_mtime < path.stat().st_mtime:
             tenfold.compile(path, output=folder, batch=1)
-    times = {row.model: row.latency_ms.median for row in tenfold.bench([str(folder) for folder in folders], until_stable=30).rows}
+    names = list(dict.fromkeys(map(str, folders)))
+    times = {row.model: row.latency_ms.median for row in tenfold.bench(names, until_stable=30).rows}
     return [times[str(folder)] for folder in folders]
 
 
-def krivov(args: argparse.Namespace) -> dict:
-    """Train the network, if it is not there, and try all pairs."""
-    run, data = args.runs / f"mnist-{KRIVOV}", args.data / "mnist"
-    if not (run / SUMMARY).exists() and run_recipe(KRIVOV, data, run).summary is None:
-        raise KeyboardInterrupt
-    return precision_table(run, data, images=args.images)
+def compressed(model, output, how, data, learn, epochs=1, cascade=False) -> dict:
+    """As `tenfold.training.papers.asked.Compress`."""
+    asked = how if isinstance(how, tenfold.Plan) else tenfold.Budget(max_drop=how)
+    finetuning = None
+    if learn is not None:
+        changes = {"how": "cascade"} if cascade else {"augment": AUGMENTATIONS}
+        finetuning = Finetuning(epochs, {"x": learn[0], "y": learn[1]}, **changes)
+    given, settings = {"x": data[0], "y": data[1]}, tenfold.Settings(finetuning=finetuning)
+    return tenfold.compress(model, output, asked, data=given, settings=settings, batch=1, progress=say).to_dict()
 
 
-def show(result: dict) -> None:
-    """Print the rows."""
-    print(result["source"])
-    for row in result["rows"]:
-        if "energy" in row:
-            print(f"{row['energy']:>5.0%} {row['macs']:>12,} MACs ", *(f"{bits} bits {a:.2f} %" for bits, a in row["accuracy"].items()))
-            continue
-        short = "" if row["step"] == row["recipe_steps"] else f", {row['step']:,} of {row['recipe_steps']:,} steps"
-        ms = "" if row["ms"] is None else f", {row['ms']:.3f} ms"
-        print(f"{row['data']:8} {row['title']:42} {row['accuracy']:.2f} % (paper {row['paper_accuracy']:.2f} %),"
-              f" {row['parameters']:,} parameters, {row['macs'] / 1e6:.1f} M MACs{ms} ({row['epoch']:.0f} epochs{short})")
+def say(step: str, done: int | None = None, total: int | None = None) -> None:
+    """A line when a step begins."""
+    if not done:
+        print(f"{step} ...", file=sys.stderr, flush=True)
 
 
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", choices=[*TABLES, "krivov"])
+    known = reproductions(MODELS)
+    parser.add_argument("table", nargs="?", choices=[*known], metavar="table", help="a name of --list")
+    parser.add_argument("--list", action="store_true", help="name the tables, and say where each is from")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of cifar10 and mnist (default: %(default)s)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs (default: %(default)s)")
-    parser.add_argument("--epochs", type=float, help="of runs that are not there yet; default: the recipe's")
-    parser.add_argument("--images", type=int, metavar="N", help="of krivov: the first N test images; default: all")
+    parser.add_argument("--epochs", type=float, help="of runs, and of fine-tuning, that are not there yet; default: the recipe's")
+    parser.add_argument("--one-cycle", action="store_true", help="the learning rate of shortened runs rises and falls once")
+    parser.add_argument("--images", type=int, metavar="N", help="use so many, where not all need be: a quick try; of jin-speed the batch")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="S", help="of jin-curves and pruning (default: 0)")
     parser.add_argument("--no-times", action="store_true", help="time nothing")
     parser.add_argument("--json", type=Path, help="write the table here")
     args = parser.parse_args()
+    if args.list or args.table is None:
+        print("\n".join(f"{name:16} {one.about}" for name, one in known.items()))
+        return
+    measure = None if args.no_times else measured
+    asked = Asked(args.data, args.runs, say, args.epochs, args.one_cycle, args.images, tuple(args.seeds), measure, compressed)
+    table = known[args.table]
     try:
-        if args.table == "krivov":
-            result = krivov(args)
-        else:
-            result = filled(args.table, args.data, args.runs, args.epochs, None if args.no_times else measured)
+        result = table.fill(asked)
     except TenfoldError as error:
         print(f"reproduce.py: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("reproduce.py: stopped: the same command goes on", file=sys.stderr)
         sys.exit(130)
-    show(result)
+    (headings, rows), note = table.show(result), table.note(result)
+    listing = Listing(headings, right=range(1, len(headings)), caption=note)
+    for row in rows:
+        listing.add_row(*row)
+    Console().print(listing)
     if args.json is not None:
-        write_text(args.json, json.dumps({**result, "machine": describe_machine(["tenfold"])}, indent=1) + "\n")
+        shown = {"listing": {"headings": headings, "rows": rows, "note": note}, "machine": describe_machine(["tenfold"])}
+        write_text(args.json, json.dumps({**result, **shown}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from tenfold.training.run import NETWORK, run_recipe
 
 def run(args: argparse.Namespace) -> int:
     """Train, and say what came of it."""
-    options = {"steps": args.steps, "cut": args.cut, "seed": args.seed, "precision": args.precision, "first": args.first}
+    options = {"steps": args.steps, "cut": args.cut, "seed": args.seed, "precision": args.precision, "first": args.first,
+               "one_cycle": args.one_cycle}
     ended = run_recipe(args.network, args.data, args.output, **options)
     if not ended.leads:
         return 0
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("run"), help="folder of the run (default: %(default)s)")
     parser.add_argument("--steps", type=int, help="default: the recipe's; changes of the learning rate move along")
     parser.add_argument("--cut", type=int, metavar="STEPS", help="end after so many; changes of the learning rate stay where they are")
+    parser.add_argument("--one-cycle", action="store_true", help="the rate rises and falls once: for runs far shorter than the recipe")
     parser.add_argument("--first", type=int, metavar="N", help="use the first N images of each part alone: a quick try")
     parser.add_argument("--seed", type=int, help="default: 0")
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], help="default: the recipe's")

@@ -43,6 +43,8 @@ class Recipe:
         The network gives its input back: an autoencoder.
     held_out : int
         Training images that it does not see: searches verify on them.
+    peak, cycle_batch : float, int
+        The highest learning rate of one cycle, and its batch, for runs that are far shorter than the recipe. Ours.
     """
 
     about: str
@@ -53,6 +55,8 @@ class Recipe:
     smoothing: float = 0.0
     copies: bool = False
     held_out: int = 0
+    peak: float = 0.05
+    cycle_batch: int = BATCH
 
     def network(self, data: Prepared, seed: int) -> nn.Module:
         """The network for these images, its weights drawn with this seed."""
@@ -73,7 +77,12 @@ class Recipe:
         return root_mean_square() if self.copies else cross_entropy(self.smoothing)
 
     def settings_for(
-        self, steps: int | None = None, seed: int | None = None, precision: str | None = None, cut: int | None = None
+        self,
+        steps: int | None = None,
+        seed: int | None = None,
+        precision: str | None = None,
+        cut: int | None = None,
+        one_cycle: bool = False,
     ) -> TrainingSettings:
         """The settings, some of them changed.
 
@@ -85,15 +94,19 @@ class Recipe:
         precision : str, optional
         cut : int, optional
             End after so many of the steps, and let the boundaries of learning rates stay where they are.
+        one_cycle : bool
+            Up to `peak` and down to nearly nothing, in the place of the recipe's learning rates, with batches of `cycle_batch`.
 
         Raises
         ------
         TenfoldError
-            Too few steps for the learning rates, more than are to be cut, or both options at once.
+            Too few steps for the learning rates, more than are to be cut, or options that exclude each other.
         """
-        if cut is not None and (steps is not None or not 0 < cut <= self.settings.steps):
-            raise TenfoldError(f"cut {cut}: give from 1 to {self.settings.steps} steps, and no other number of steps")
+        if cut is not None and (steps is not None or one_cycle or not 0 < cut <= self.settings.steps):
+            raise TenfoldError(f"cut {cut}: give from 1 to {self.settings.steps} steps, and neither other steps nor one cycle")
         changed = self.settings
+        if one_cycle:
+            changed = replace(changed, schedule=OneCycle(self.peak), batch=self.cycle_batch)
         if steps is not None:
             schedule, part = changed.schedule, steps / changed.steps
             if isinstance(schedule, Stairs) and part != 1:
@@ -133,15 +146,15 @@ _RESNET = TrainingSettings(64_000, BATCH, Stairs((0.1, 0.01, 0.001), (32_000, 48
 _RESNET_ABOUT = "He et al. 2015, section 4.2: 64,000 steps of 128, rate 0.1 divided by 10 twice, weight decay 1e-4, flips, shifts of 4"
 
 RECIPES: dict[str, Recipe] = {
-    "jin_baseline": Recipe(f"{_JIN_ABOUT} 5e-4", partial(_jin, jin_baseline), "jin", _JIN, "jin"),
-    "jin_flattened": Recipe(f"{_JIN_ABOUT} 5e-5 (\"decreased\")", partial(_jin, jin_flattened), "jin", _FLATTENED, "jin"),
+    "jin_baseline": Recipe(f"{_JIN_ABOUT} 5e-4", partial(_jin, jin_baseline), "jin", _JIN, "jin", cycle_batch=64),
+    "jin_flattened": Recipe(f"{_JIN_ABOUT} 5e-5 (\"decreased\")", partial(_jin, jin_flattened), "jin", _FLATTENED, "jin", cycle_batch=64),
     "jin_flattened_all": Recipe(
-        f"{_JIN_ABOUT} 5e-5; all three layers flattened", partial(_jin, jin_flattened, first=True), "jin", _FLATTENED, "jin"
+        f"{_JIN_ABOUT} 5e-5; all three layers flattened", partial(_jin, jin_flattened, first=True), "jin", _FLATTENED, "jin", cycle_batch=64
     ),
-    "calli_convolution": Recipe(_CALLI_ABOUT, partial(_calli, "convolution"), "calli", _CALLI),
-    "calli_kernel_composing": Recipe(_CALLI_ABOUT, partial(_calli, "kernel_composing"), "calli", _CALLI),
-    "calli_separable": Recipe(_CALLI_ABOUT, partial(_calli, "separable"), "calli", _CALLI),
-    "calli_nonlinear_separable": Recipe(_CALLI_ABOUT, partial(_calli, "nonlinear_separable"), "calli", _CALLI),
+    "calli_convolution": Recipe(_CALLI_ABOUT, partial(_calli, "convolution"), "calli", _CALLI, peak=0.1),
+    "calli_kernel_composing": Recipe(_CALLI_ABOUT, partial(_calli, "kernel_composing"), "calli", _CALLI, peak=0.1),
+    "calli_separable": Recipe(_CALLI_ABOUT, partial(_calli, "separable"), "calli", _CALLI, peak=0.1),
+    "calli_nonlinear_separable": Recipe(_CALLI_ABOUT, partial(_calli, "nonlinear_separable"), "calli", _CALLI, peak=0.1),
     "calli_small": Recipe(
         "Çallı 2017, section 2.4.1: 80,000 steps of 128, rates 0.1, 0.01, 0.001, L2 of weights by 0.001. Ours: blocks of each stage",
         lambda classes, shape: calli_small(classes, shape[0]),
@@ -155,8 +168,8 @@ RECIPES: dict[str, Recipe] = {
         TrainingSettings(10 * (60_000 // BATCH), BATCH, Stairs((0.01,)), weight_decay=2e-2, decay_all=False),
         copies=True,
     ),
-    "resnet20": Recipe(_RESNET_ABOUT, lambda classes, shape: resnet(20, classes, shape[0]), "channels", _RESNET),
-    "resnet56": Recipe(_RESNET_ABOUT, lambda classes, shape: resnet(56, classes, shape[0]), "channels", _RESNET),
+    "resnet20": Recipe(_RESNET_ABOUT, lambda classes, shape: resnet(20, classes, shape[0]), "channels", _RESNET, peak=0.2),
+    "resnet56": Recipe(_RESNET_ABOUT, lambda classes, shape: resnet(56, classes, shape[0]), "channels", _RESNET, peak=0.2),
     "bundled_jin": Recipe(
         "the bundled network: Jin's baseline with a batch norm behind each convolution while training, 7 epochs of one cycle",
         partial(_jin, jin_baseline, batch_norm=True),

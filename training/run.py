@@ -52,6 +52,7 @@ def run_recipe(
     seed: int | None = None,
     precision: str | None = None,
     first: int | None = None,
+    one_cycle: bool = False,
 ) -> Ended:
     """Train a network of `RECIPES`, or go on with a run, and write ``network.onnx`` and ``summary.json``.
 
@@ -61,7 +62,7 @@ def run_recipe(
         Of the recipe.
     data, output : Path
         The folder of the images, as their authors publish them; the folder of the run.
-    steps, cut, seed, precision : optional
+    steps, cut, seed, precision, one_cycle : optional
         As of `Recipe.settings_for`.
     first : int, optional
         Use so many images of each part alone.
@@ -72,7 +73,7 @@ def run_recipe(
         An unknown recipe, files that are not what they should be, or as of `loop.train`.
     """
     how = recipe(name)
-    settings = how.settings_for(steps, seed, precision, cut)
+    settings = how.settings_for(steps, seed, precision, cut, one_cycle)
     output.mkdir(parents=True, exist_ok=True)
     with joined() as group:
         images = read_images(data)

@@ -11,6 +11,7 @@ from ...support.errors import TenfoldError
 ALL, CASCADE = "all", "cascade"
 HOW = (ALL, CASCADE)
 MOST_EPOCHS = 10_000
+AUGMENTATIONS = ("flip", "shift")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Finetuning:
         Imitate the dense network, instead of learning the labels. So it is without labels anyway.
     rate : float
         The highest learning rate. Where the network does not get better by it, a tenth of it is tried, and a hundredth.
+    augment : tuple of str
+        What is done to the images at random: ``flip`` (left and right), ``shift`` (by up to an eighth of the image; zeros move in).
 
     Raises
     ------
@@ -42,6 +45,7 @@ class Finetuning:
     how: str = ALL
     distil: bool = False
     rate: float = 1e-3
+    augment: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         whole = isinstance(self.epochs, int) and not isinstance(self.epochs, bool)
@@ -51,10 +55,14 @@ class Finetuning:
             raise TenfoldError(f"--finetune-how {self.how!r} is unknown: choose {' or '.join(HOW)}")
         if isinstance(self.rate, bool) or not isinstance(self.rate, (int, float)) or not (isfinite(self.rate) and 0 < self.rate <= 1):
             raise TenfoldError(f"--finetune-rate {self.rate!r} is out of range: above 0, and at most 1")
+        object.__setattr__(self, "augment", tuple(self.augment))
+        for name in self.augment:
+            if name not in AUGMENTATIONS:
+                raise TenfoldError(f"--finetune-augment {name!r} is unknown: choose {', '.join(AUGMENTATIONS)}, or both with a comma")
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: what was asked for, without the data."""
-        return {"epochs": self.epochs, "how": self.how, "distil": self.distil, "rate": self.rate}
+        return {"epochs": self.epochs, "how": self.how, "distil": self.distil, "rate": self.rate, "augment": list(self.augment)}
 
 
 def require_torch() -> None:

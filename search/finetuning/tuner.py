@@ -28,6 +28,7 @@ from ...support.errors import TenfoldError
 from ...support.phases import phase
 from ...support.progress import Progress
 from ...training.data import Prepared
+from ...training.data.augmentation import combined
 from ...training.finetune import OnnxModule, distillation
 from ...training.loop import OneCycle, Outcome, Output, TrainingSettings, cross_entropy, train
 from ...training.loop.curves import Row
@@ -67,7 +68,7 @@ class Tuner:
     Raises
     ------
     TenfoldError
-        PyTorch lacks an operator of the network.
+        PyTorch lacks an operator of the network, or what it reads are no images that could be augmented.
     """
 
     def __init__(self, rewriter: NetworkRewriter, images: Data, judge: Judge, options: Finetuning, folder: Path, progress: Progress):
@@ -80,6 +81,10 @@ class Tuner:
         self._distil = options.distil or images.y is None
         truth = scores.argmax(axis=1) if images.y is None else images.y
         self._data = _prepared(*parts(images, truth.astype(np.int64)), classes=scores.shape[1])
+        if options.augment:
+            if self._data.train_x.ndim != 4:
+                raise TenfoldError(f"--finetune-augment: {images.name} holds no images of channels, height and width: leave it out")
+            self._data = replace(self._data, augment=combined(options.augment))
         self._objective = distillation(OnnxModule(dense)) if self._distil else cross_entropy()
         self._folder, self._used = folder, set[Path]()
         self._goal = evaluate(OnnxModule(dense), self._data, cross_entropy())[1]
@@ -183,7 +188,8 @@ class Tuner:
         for tensor in (self._data.train_x, self._data.train_y):
             sha256.update(np.ascontiguousarray(tensor.numpy()).data)
         dense = self.network.key if self._distil else ""
-        sha256.update(json.dumps([settings.as_json(), above, dense, code_version("training", "search/finetuning")]).encode())
+        asked = [settings.as_json(), self.options.augment, above, dense]
+        sha256.update(json.dumps([*asked, code_version("training", "search/finetuning")]).encode())
         return sha256.hexdigest()[:24]
 
     def _module(self, model: onnx.ModelProto) -> OnnxModule:

@@ -70,6 +70,12 @@ def test_the_accuracy_comes_back(work, tmp_path, how):
     assert accuracy(tmp_path / "plain", held_out) == pytest.approx(report["before"]["accuracy"]) and plain.finetuning is None
 
 
+def test_images_are_changed_at_random(work, tmp_path):
+    plain, changed = (tuned(work, tmp_path / name, epochs=1, augment=names) for name, names in (("a", ()), ("b", ("flip", "shift"))))
+    losses = [done.finetuning.curve[0]["train_loss"] for done in (plain, changed)]
+    assert losses[0] != losses[1] and changed.to_dict()["finetuning"]["asked"]["augment"] == ["flip", "shift"]
+
+
 @pytest.mark.slow
 def test_without_labels_it_imitates_the_dense_network(work, tmp_path):
     done = tuned(work, tmp_path / "small", data={"x": np.load(work / "d.npz")["x"]}, rate=0.001, epochs=8)
@@ -178,6 +184,8 @@ def test_images_that_verify_are_never_trained_on(work):
         (["--finetune", "1"], "--finetune trains on the data"),
         (["--finetune", "1", "--data", "d.npz", "--finetune-how", "some"], "--finetune-how 'some' is unknown"),
         (["--finetune", "1", "--data", "d.npz", "--finetune-rate", "2"], "--finetune-rate 2.0 is out of range"),
+        (["--finetune", "1", "--data", "d.npz", "--finetune-augment", "flip,turn"], "--finetune-augment 'turn' is unknown"),
+        (["--finetune-augment", "flip", "--data", "d.npz"], "--finetune-augment says how --finetune trains"),
         (["--distil", "--data", "d.npz"], "--distil says how --finetune trains"),
         (["--finetune", "1", "--data", "d.npz", "--finetune-data", "none.npz"], "none.npz"),
     ],

@@ -5,11 +5,16 @@ et al. (2015), section 4.2, train ResNets.
 """
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 import torch.nn.functional as F
 
+from ...support.errors import TenfoldError
+
 BRIGHTNESS = 63.0  # of 255, added at most
 CONTRAST = (0.2, 1.8)  # factors of the difference from a channel's mean
+SHIFTED = 8  # a shift is of so small a part of the image: of 32 pixels by 4, as He et al. do it
 
 
 def flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -18,13 +23,14 @@ def flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(3), images)
 
 
-def crop(images: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
-    """Cut a square of `size` pixels out of each image, anywhere."""
+def crop(images: torch.Tensor, size: int | tuple[int, int], generator: torch.Generator) -> torch.Tensor:
+    """Cut a square of `size` pixels, or a rectangle of (height, width), out of each image, anywhere."""
     count, channels, height, width = images.shape
-    top = torch.randint(0, height - size + 1, (count,), generator=generator)
-    left = torch.randint(0, width - size + 1, (count,), generator=generator)
-    rows = (top[:, None] + torch.arange(size)).to(images.device)[:, :, None]
-    columns = (left[:, None] + torch.arange(size)).to(images.device)[:, None, :]
+    high, wide = (size, size) if isinstance(size, int) else size
+    top = torch.randint(0, height - high + 1, (count,), generator=generator)
+    left = torch.randint(0, width - wide + 1, (count,), generator=generator)
+    rows = (top[:, None] + torch.arange(high)).to(images.device)[:, :, None]
+    columns = (left[:, None] + torch.arange(wide)).to(images.device)[:, None, :]
     numbers = torch.arange(count, device=images.device)[:, None, None]
     return images.permute(0, 2, 3, 1)[numbers, rows, columns].permute(0, 3, 1, 2)
 
@@ -41,7 +47,7 @@ def shift(images: torch.Tensor, pixels: int, generator: torch.Generator, size: i
     size : int, optional
         Cut a square of so many pixels out of what may be seen then. Default: the size of the images.
     """
-    return crop(F.pad(images, [pixels] * 4), images.shape[-1] if size is None else size, generator)
+    return crop(F.pad(images, [pixels] * 4), (images.shape[2], images.shape[3]) if size is None else size, generator)
 
 
 def center(images: torch.Tensor, size: int) -> torch.Tensor:
@@ -78,3 +84,35 @@ def standardize(images: torch.Tensor) -> torch.Tensor:
     rows = rows - rows.mean(1, keepdim=True)
     deviation = rows.square().mean(1, keepdim=True).sqrt().clamp_min(rows.shape[1] ** -0.5)
     return (rows / deviation).reshape(images.shape)
+
+
+def combined(names: Sequence[str]) -> Callable[[torch.Tensor, torch.Generator, float], torch.Tensor]:
+    """An `augment` of `Prepared` for images of any size that are kept as the network sees them.
+
+    Parameters
+    ----------
+    names : sequence of str
+        ``flip``, ``shift``: what is done, in this order, to a batch (N, C, H, W).
+
+    Raises
+    ------
+    TenfoldError
+        Another name.
+    """
+    unknown = [name for name in names if name not in AUGMENTATIONS]
+    if unknown:
+        raise TenfoldError(f"augmentation {unknown[0]!r}: there are {', '.join(AUGMENTATIONS)}")
+
+    def augment(batch: torch.Tensor, generator: torch.Generator, done: float) -> torch.Tensor:
+        for name in names:
+            batch = AUGMENTATIONS[name](batch, generator)
+        return batch
+
+    return augment
+
+
+def _shifted(batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return shift(batch, min(batch.shape[2:]) // SHIFTED, generator)
+
+
+AUGMENTATIONS = {"flip": flip, "shift": _shifted}

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from ...support.errors import TenfoldError
 from ...support.files.inputs import protect
 from ...support.files.whole import whole_file
 from ..data import Prepared
+from ..data.augmentation import combined
 from ..loop import Outcome, TrainingSettings, cross_entropy, train
 from ..loop.progress import Display
 from .distillation import distillation
@@ -31,6 +34,7 @@ def tune_file(
     *,
     teacher: str | os.PathLike[str] | None = None,
     after: str | None = None,
+    augment: Sequence[str] = (),
     display: Display | None = None,
 ) -> Outcome:
     """Tune a network, and write it with the weights that it has then.
@@ -50,6 +54,8 @@ def tune_file(
         The network before it was compressed: it is imitated. Default: the labels are learned.
     after : str, optional
         Only layers behind this one are tuned. Default: all.
+    augment : sequence of str
+        As of `data.augmentation.combined`: ``flip``, ``shift``.
     display : Display, optional
         As of `loop.train`.
 
@@ -68,6 +74,10 @@ def tune_file(
         if after is not None:
             module.freeze_through(after)
         prepared = _prepared(x, arrays, _classes(module, x, str(model)), str(data))
+        if augment:
+            if x.ndim != 4:
+                raise TenfoldError(f"{data}: x has the shape {list(x.shape)}: only images of channels, height and width are augmented")
+            prepared = replace(prepared, augment=combined(augment))
         objective = cross_entropy()
         if teacher is not None:
             objective = distillation(OnnxModule(free_batch(load(Path(teacher)).onnx, x)))

@@ -5,7 +5,7 @@ figures. Here rows are the part of each convolution's energy that its separable 
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,16 @@ from onnx import numpy_helper
 from ...factorization import Plan
 from ...frontends import load
 from ...frontends.reference.free_batch import free_batch
-from ...frontends.reference.graph_activations import GraphActivations
 from ...passes.factorize_onnx import factorize_onnx
 from ...passes.inventory import inventory, weights
 from ..data import prepare, read_images
 from ..recipes import recipe
 from ..run import NETWORK, read_summary
+from .accuracy import accuracy
+from .asked import Asked, Table, short
+from .tables import trained
 
+TRAINED = "calli_convolution"  # the network that is factored and rounded
 METHOD = "spatial_svd"  # Jaderberg et al. (2014), scheme 2
 ENERGIES = (1.0, 0.99, 0.95, 0.9, 0.8, 0.7)  # 1: not factored
 BITS = (23, 10, 7, 4, 3, 2, 1)  # of float32, float16 and bfloat16, and fewer
@@ -79,13 +82,28 @@ def precision_table(
         rows.append({
             "energy": energy, "ranks": {name: list(choice.ranks) for name, choice in plan.layers.items()},
             "macs": sum(layer.macs for layer in found), "parameters": sum(layer.params for layer in found),
-            "accuracy": {str(count): 100 * _accuracy(rounded(small, count), x, y) for count in bits},
+            "accuracy": {str(count): 100 * accuracy(rounded(small, count), x, y) for count in bits},
         })  # fmt: skip
     facts = {"network": summary["network"], "data": summary["data"], "epoch": summary["epoch"], "images": len(x)}
     return {"table": "krivov", "source": "Krivov et al. (2016), section 2", "method": METHOD, **facts, "rows": rows}
 
 
-def _accuracy(model: onnx.ModelProto, x: np.ndarray, y: np.ndarray) -> float:
-    output = model.graph.output[0].name
-    scores = np.concatenate([values[output] for values in GraphActivations(model, [output]).batches(x)])
-    return float((scores.reshape(len(x), -1).argmax(axis=1) == y).mean())
+def krivov(asked: Asked) -> dict[str, Any]:
+    """Train the network, if it is not there, and try all pairs."""
+    return precision_table(trained(TRAINED, "mnist", asked), asked.data / "mnist", images=asked.images)
+
+
+def show(content: Mapping[str, Any]) -> Table:
+    """Of `precision_table`."""
+    bits = list(content["rows"][0]["accuracy"])
+    rows = []
+    for row in content["rows"]:
+        kept = "dense" if row["energy"] == 1 else f"{row['energy']:.0%}"
+        rows.append([kept, short(row["macs"]), f"{row['parameters']:,}", *(f"{row['accuracy'][each]:.2f}" for each in bits)])
+    return ["energy kept", "MACs", "weights", *(f"{each} bits" for each in bits)], rows
+
+
+def note(content: Mapping[str, Any]) -> str:
+    """Of `precision_table`."""
+    network = f"`{content['network']}` after {content['epoch']:.0f} epochs, {content['images']:,} test images, accuracy in percent"
+    return f"{content['source']}; {network}; bits of the mantissa of weights and biases"

@@ -1,18 +1,16 @@
 """Rows of the papers' tables beside what runs here came to: accuracy, parameters, multiply-adds, milliseconds."""
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Any
 
-from ...support.errors import TenfoldError
 from ..data import read_images
 from ..recipes import recipe
 from ..run import NETWORK, SUMMARY, read_summary, run_recipe
-
-Measure = Callable[[Sequence[Path]], list[float]]  # ONNX files -> milliseconds of a run of each, measured in turns
+from .asked import Asked, Table, short
 
 
 @dataclass(frozen=True)
@@ -81,20 +79,15 @@ TABLES = {
 }
 
 
-def filled(table: str, data: Path, runs: Path, epochs: float | None, measure: Measure | None) -> dict[str, Any]:
+def filled(name: str, asked: Asked) -> dict[str, Any]:
     """A table of a paper with our figures; networks that are not there yet are trained.
 
     Parameters
     ----------
-    table : str
-        A name in `TABLES`.
-    data, runs : Path
-        The folder of the data sets, and that of the runs: each has ``<data>-<network>``, as `run_recipe` writes it. A run that was
-        finished is taken as it is.
-    epochs : float, optional
-        Of runs that are not there yet. Default: the recipe's.
-    measure : callable, optional
-        Times networks.
+    name : str
+        In `TABLES`.
+    asked : Asked
+        `runs` has ``<data>-<network>`` for each, as `run_recipe` writes it. A run that was finished is taken as it is.
 
     Returns
     -------
@@ -104,39 +97,69 @@ def filled(table: str, data: Path, runs: Path, epochs: float | None, measure: Me
     Raises
     ------
     TenfoldError
-        An unknown table, or as of `run_recipe`.
+        As of `run_recipe`.
     KeyboardInterrupt
         A run was asked to stop: it goes on when this is called again.
     """
-    if table not in TABLES:
-        raise TenfoldError(f"table {table!r}: there are {', '.join(TABLES)}")
-    asked = TABLES[table]
-    for row in asked.rows:
-        if not (_folder(runs, row) / SUMMARY).exists():
-            _train(row, data, runs, epochs, asked.moves)
-    rows = [_row(row, read_summary(_folder(runs, row))) for row in asked.rows]
-    times = [None] * len(rows) if measure is None else measure([_folder(runs, row) / NETWORK for row in asked.rows])
-    return {"table": table, "source": asked.source, "rows": [{**row, "ms": ms} for row, ms in zip(rows, times, strict=True)]}
+    table = TABLES[name]
+    folders = [trained(row.network, row.data, asked, moves=table.moves) for row in table.rows]
+    rows = [_row(row, read_summary(folder)) for row, folder in zip(table.rows, folders, strict=True)]
+    times = [None] * len(rows) if asked.measure is None else asked.measure([folder / NETWORK for folder in folders])
+    return {"table": name, "source": table.source, "rows": [{**row, "ms": ms} for row, ms in zip(rows, times, strict=True)]}
 
 
-def _folder(runs: Path, row: PaperRow) -> Path:
-    return runs / f"{row.data}-{row.network}"
+def trained(network: str, data: str, asked: Asked, *, seed: int = 0, moves: bool = True) -> Path:
+    """The folder of a run, which is carried out if it is not there.
 
-
-def _train(row: PaperRow, data: Path, runs: Path, epochs: float | None, moves: bool) -> None:
-    how = recipe(row.network)
-    steps = None
-    if epochs is not None:
-        steps = min(ceil(epochs * (len(read_images(data / row.data).train_x) // how.settings.batch)), how.settings.steps)
-    steps, cut = (steps, None) if moves else (None, steps)
-    ended = run_recipe(row.network, data / row.data, _folder(runs, row), steps=steps, cut=cut)
-    if ended.summary is None:
-        raise KeyboardInterrupt
+    Parameters
+    ----------
+    network, data : str
+        The recipe, and the folder of the images within that of the data sets.
+    asked : Asked
+    seed : int
+    moves : bool
+        As of `PaperTable`.
+    """
+    folder = asked.runs / (f"{data}-{network}" if seed == 0 else f"{data}-{network}-seed{seed}")
+    if not (folder / SUMMARY).exists():
+        how = recipe(network)
+        steps = cut = None
+        if asked.epochs is not None:
+            settings = how.settings_for(one_cycle=asked.one_cycle)
+            steps = ceil(asked.epochs * (len(read_images(asked.data / data).train_x) // settings.batch))
+            if not moves and not asked.one_cycle:
+                steps, cut = None, min(steps, settings.steps)
+        ended = run_recipe(network, asked.data / data, folder, steps=steps, cut=cut, seed=seed, one_cycle=asked.one_cycle)
+        if ended.summary is None:
+            raise KeyboardInterrupt
+    return folder
 
 
 def _row(row: PaperRow, summary: dict[str, Any]) -> dict[str, Any]:
-    ours = {name: summary[name] for name in ("parameters", "macs", "epoch", "step")}
-    whole = recipe(row.network).settings.steps
+    ours = {name: summary[name] for name in ("parameters", "macs", "epoch")}
+    settings = recipe(row.network).settings
+    whole = settings.steps * settings.batch / (summary["step"] * summary["settings"]["batch"]) * summary["epoch"]
     names = {"title": row.title, "network": row.network, "data": row.data}
     theirs = {"paper_accuracy": row.accuracy, "paper_spread": row.spread}
-    return {**names, **theirs, "accuracy": 100 * summary["test_accuracy"], **ours, "recipe_steps": whole}
+    cycle = summary["settings"]["schedule"] != repr(settings.schedule) and summary["settings"]["schedule"].startswith("OneCycle")
+    return {**names, **theirs, "accuracy": 100 * summary["test_accuracy"], **ours, "recipe_epochs": whole, "one_cycle": cycle}
+
+
+SETS = {"cifar10": "CIFAR-10", "mnist": "MNIST"}
+
+
+def show(content: Mapping[str, Any]) -> Table:
+    """Of `filled`."""
+    rows = []
+    for row in content["rows"]:
+        epochs = f"{row['epoch']:.0f}" if row["epoch"] > row["recipe_epochs"] - 0.5 else f"{row['epoch']:.0f} of {row['recipe_epochs']:.0f}"
+        spread = row["paper_spread"]
+        paper = f"{row['paper_accuracy']:.2f} %" if spread is None else f"{row['paper_accuracy']:g} +- {spread:g} %"
+        rows.append([f"{SETS[row['data']]}: {row['title']}", paper, f"{row['accuracy']:.2f} %", epochs + ", one cycle" * row["one_cycle"],
+                     f"{row['parameters']:,}", short(row["macs"]), "-" if row["ms"] is None else f"{row['ms']:.3f}"])
+    return ["", "the paper", "here", "epochs here", "parameters", "MACs", "ms"], rows
+
+
+def note(content: Mapping[str, Any]) -> str:
+    """Of `filled`."""
+    return f"{content['source']}; one run each; times of one image in Tenfold"

@@ -56,6 +56,7 @@ def training_cycles(
     criterion: Criterion,
     *,
     most: int = 20,
+    patience: int = 1,
     distortion: float = 0.0,
     multiple: int = 1,
     objective: Objective | None = None,
@@ -75,8 +76,11 @@ def training_cycles(
         As of `criteria`.
     most : int
         Cycles, at most.
+    patience : int
+        It ends after so many cycles in a row without a node to prune: with distortions the next one may find some. It ends at once where
+        no layer could lose a node.
     distortion : float
-        Random numbers with this deviation, times that of a layer's weights, are added to the weights between cycles.
+        As of `distort`, between cycles.
     multiple : int
         As of `vote`.
     objective, display
@@ -86,33 +90,52 @@ def training_cycles(
     -------
     nn.Module, list of Cycle
         The network after the last training, and what happened.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        It was asked to stop.
     """
     done: list[Cycle] = []
-    shape = data.shape
+    shape, idle = data.shape, 0
     for number in range(1, most + 1):
-        train(network, data, replace(settings, seed=settings.seed + number - 1), objective=objective, display=display)
+        once = replace(settings, seed=settings.seed + number - 1)
+        if not train(network, data, once, objective=objective, display=display).finished:
+            raise KeyboardInterrupt
         loss, accuracy = evaluate(network, data, objective, settings.channels_last)
         channels = Channels(network, shape)
         statistics = collect(network, channels, _batches(data, settings.channels_last))
         going = vote(channels, statistics, criterion, multiple)
         widths = {use.name: len(use.outputs) for use in channels.uses if use.kind == "layer"}
         done.append(Cycle(number, widths, cost(network, shape).parameters, loss, accuracy, len(going)))
-        if not going:
+        idle = 0 if going else idle + 1
+        if idle >= patience or not any(len(space) > 1 for space in channels.spaces):
             break
         if number < most:
-            network = smaller(network, channels, going)
+            network = smaller(network, channels, going) if going else network
             distort(network, distortion, generator(settings.seed, "distortion", number))
     return network, done
 
 
 @torch.no_grad()
 def distort(network: nn.Module, amount: float, chance: torch.Generator) -> None:
-    """Add random numbers to the weights of layers, in place: normal, with `amount` times the deviation of each layer's weights."""
+    """Mix random numbers into the weights of layers, in place: w -> (w + amount r n) / sqrt(1 + amount^2), n normal of deviation 1.
+
+    Here r is the root mean square of the layer's weights, so that these keep their size from cycle to cycle.
+
+    Parameters
+    ----------
+    network : nn.Module
+    amount : float
+        0: nothing is done. 1: as much is random as is left of the weights.
+    chance : torch.Generator
+    """
     if amount:
         for parameter in network.parameters():
             if parameter.ndim > 1:
-                deviation = parameter.std(correction=0) or 1.0
-                parameter += amount * deviation * torch.randn(parameter.shape, generator=chance).to(parameter)
+                size = parameter.square().mean().sqrt()
+                parameter += amount * size * torch.randn(parameter.shape, generator=chance).to(parameter)
+                parameter /= (1 + amount**2) ** 0.5
 
 
 def _batches(data: Prepared, channels_last: bool) -> Iterator[torch.Tensor]:

@@ -138,3 +138,20 @@ def test_mistakes():
         prepare(images(), "zca")
     with pytest.raises(TenfoldError, match="smaller than its crops"):
         prepare(images(size=20), "calli")
+
+
+def test_augmentations_by_name():
+    """Images of any shape: mirrored ones, and those moved by up to an eighth of the shorter side, zeros behind them."""
+    x = torch.rand(40, 2, 8, 24) + 1
+    flipped = augmentation.combined(["flip"])(x, generator(), 0.5)
+    assert {torch.equal(a, b.flip(2)) for a, b in zip(flipped, x, strict=True)} == {True, False}
+    moved = augmentation.combined(["shift"])(x, generator(), 0.5)
+    assert moved.shape == x.shape
+    for after, before in zip(moved, x, strict=True):
+        padded = torch.nn.functional.pad(before, [1] * 4)
+        places = [(top, left) for top in range(3) for left in range(3) if torch.equal(padded[:, top : top + 8, left : left + 24], after)]
+        assert len(places) == 1
+    many = augmentation.combined(["flip", "shift"])(x[:1].expand(30, -1, -1, -1), generator(), 0.0)
+    assert len({tuple(image.flatten().tolist()) for image in many}) > 6
+    with pytest.raises(TenfoldError, match="augmentation 'turn': there are flip, shift"):
+        augmentation.combined(["flip", "turn"])
