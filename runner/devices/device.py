@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ HERE = "here"
 
 Handle = int
 Self = TypeVar("Self", bound="Device")
+Loaded = TypeVar("Loaded")
 
 
 @dataclass(frozen=True)
@@ -157,3 +158,30 @@ def arrays_in_order(program: Program, inputs: Mapping[str, np.ndarray]) -> list[
             found = f"{array.dtype}{list(array.shape)}"
             raise TenfoldError(f"input {port.name!r} is {found}, the network needs {port.dtype}{list(port.shape)}")
     return [inputs[name] for name in known]
+
+
+class Keeping(Closing, Generic[Loaded]):
+    """What a device of this process has loaded, by handle."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[Handle, Loaded] = {}
+        self._count = 0
+
+    def _keep(self, loaded: Loaded) -> Handle:
+        self._count += 1
+        self._loaded[self._count] = loaded
+        return self._count
+
+    def _of(self, handle: Handle) -> Loaded:
+        try:
+            return self._loaded[handle]
+        except KeyError:
+            raise TenfoldError(f"the device has no network {handle}: it was dropped, or the device was closed") from None
+
+    def drop(self, handle: Handle) -> None:
+        """Forget a network."""
+        self._loaded.pop(handle, None)
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._loaded.clear()

@@ -21,7 +21,7 @@ from ...support.errors import TenfoldError
 from ...targets.detection import physical_cores
 from ...targets.gpu_target import CUDA
 from .cuda.program import CudaProgram
-from .device import NETWORK, Closing, Handle, Program, arrays_in_order
+from .device import NETWORK, Handle, Keeping, Program, arrays_in_order
 
 MOST_CHECKED = 1 << 20  # threads of a launch that are all run with checks; of more, a sample of blocks is
 SAMPLE = 48  # blocks
@@ -46,15 +46,11 @@ class _Loaded:
         return self._fast
 
 
-class EmulatedCuda(Closing):
+class EmulatedCuda(Keeping[_Loaded]):
     """A GPU that the CPU emulates."""
 
     name = f"emulated:{CUDA}"
     is_real = False
-
-    def __init__(self) -> None:
-        self._loaded: dict[Handle, _Loaded] = {}
-        self._count = 0
 
     @property
     def cores(self) -> int:
@@ -71,9 +67,7 @@ class EmulatedCuda(Closing):
     def load(self, program: Program, timed: str = NETWORK) -> Handle:
         code = CudaCode.read(program.folder / CUDA_LIBRARY)
         contents = map_weights(program.folder / WEIGHTS)
-        self._count += 1
-        self._loaded[self._count] = _Loaded(program, code, contents, CudaProgram(code.source))
-        return self._count
+        return self._keep(_Loaded(program, code, contents, CudaProgram(code.source)))
 
     def run(self, handle: Handle, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         loaded = self._of(handle)
@@ -96,18 +90,6 @@ class EmulatedCuda(Closing):
 
     def time(self, handle: Handle, runs: int | None = None) -> list[float]:
         raise TenfoldError(f"device {self.name}: times under emulation say nothing of a GPU: give a device that has one")
-
-    def drop(self, handle: Handle) -> None:
-        self._loaded.pop(handle, None)
-
-    def close(self) -> None:
-        self._loaded.clear()
-
-    def _of(self, handle: Handle) -> _Loaded:
-        try:
-            return self._loaded[handle]
-        except KeyError:
-            raise TenfoldError(f"the device has no network {handle}: it was dropped, or the device was closed") from None
 
 
 def _run(loaded: _Loaded, routine: Routine, operands: Sequence[np.ndarray]) -> None:

@@ -21,7 +21,7 @@ from ...support.interrupts import disguised
 from ...targets.detection import physical_cores
 from ...targets.gpu_target import CUDA
 from ..data import random_inputs
-from .device import HERE, KERNELS, NETWORK, Closing, Handle, Program, arrays_in_order
+from .device import HERE, KERNELS, NETWORK, Handle, Keeping, Program, arrays_in_order
 from .timing import time_runs
 
 BURST = 10  # runs of a GPU, where none were counted out
@@ -55,7 +55,7 @@ class _Loaded:
         return run
 
 
-class Here(Closing):
+class Here(Keeping[_Loaded]):
     """The process itself. Code that crashes takes it down.
 
     Parameters
@@ -68,11 +68,10 @@ class Here(Closing):
     is_real = True
 
     def __init__(self, gpu: int | None = None) -> None:
+        super().__init__()
         self.gpu = gpu
         if gpu is not None:
             self.name = f"{CUDA}:{gpu}"
-        self._loaded: dict[Handle, _Loaded] = {}
-        self._count = 0
 
     @property
     def cores(self) -> int:
@@ -95,9 +94,7 @@ class Here(Closing):
             machine = open_machine(program.folder, contents, inputs, program.threads, outputs, self.gpu)
         except (OSError, MemoryError) as error:
             raise TenfoldError(f"{program.folder}: can't be loaded: {reason(error)}") from None
-        self._count += 1
-        self._loaded[self._count] = _Loaded(program, machine, timed)
-        return self._count
+        return self._keep(_Loaded(program, machine, timed))
 
     def run(self, handle: Handle, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         loaded = self._of(handle)
@@ -118,15 +115,3 @@ class Here(Closing):
 
     def time(self, handle: Handle, runs: int | None = None) -> list[float]:
         return self._of(handle).times(runs)
-
-    def drop(self, handle: Handle) -> None:
-        self._loaded.pop(handle, None)
-
-    def close(self) -> None:
-        self._loaded.clear()
-
-    def _of(self, handle: Handle) -> _Loaded:
-        try:
-            return self._loaded[handle]
-        except KeyError:
-            raise TenfoldError(f"the device has no network {handle}: it was dropped, or the device was closed") from None

@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from modern.catalogue import write_modern
 from networks import WRITERS, write_light, write_module
 from rich.console import Console
 from suite import Case, Settings, Suite, chosen_engines
@@ -95,6 +96,10 @@ LARGE: dict[str, Callable[[Path], None]] = {
     "SqueezeNet": partial(write_light, "squeezenet"),
     "MobileNet-v2": partial(write_module, mobilenet_v2),
     "ResNet-18": WRITERS["resnet18"],
+    "MobileNet-v3": partial(write_modern, "mobilenet_v3_large", 1),
+    "EfficientNet-Lite0": partial(write_modern, "tf_efficientnet_lite0", 1),
+    "ShuffleNet-v2": partial(write_modern, "shufflenet_v2_x1_0", 1),
+    "YOLOv8n": partial(write_modern, "yolov8n", 1),
 }
 
 
