@@ -25,15 +25,6 @@ def check_tools(target: Target) -> None:
         support_objects(target)
 
 
-def has_tools(target: Target) -> bool:
-    """Whether the compiler that a target needs is there."""
-    try:
-        check_tools(target)
-    except TenfoldError:
-        return False
-    return True
-
-
 def write_code(mod: tvm.IRModule, steps: tuple[Step, ...], backend: Backend[Any], folder: Path, progress: Progress | None = None) -> int:
     """Generate the code of a lowered module into a folder.
 
