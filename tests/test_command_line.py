@@ -206,6 +206,7 @@ def test_a_stop_says_what_was_kept(work, monkeypatch, number, code):
     assert "everything measured so far is kept in kept/here: run the same command again" in outcome.err
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_is_no_error(work):
     code = "from tenfold.cli import main; main()"
     command = f"{sys.executable} -c '{code}' targets zen4 | head -n 0; echo ${{PIPESTATUS[0]}}"
@@ -223,6 +224,7 @@ def content(*arguments):
     return json.loads(outcome.out), outcome.err
 
 
+@pytest.mark.slow
 def test_every_command_has_json(work, tiny_artifact):
     found, err = content("inspect", "net.onnx")
     assert [layer["name"] for layer in found["layers"]] == ["conv", "fc"] and "channel_svd" in err

@@ -186,6 +186,7 @@ def graphs(draw):
     return module(body, (n, c, h, w), (n, c, h, w))
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, derandomize=True, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
 @given(graphs())
 def test_random_graphs(mod):

@@ -58,6 +58,7 @@ def test_resolve_takes_names_dicts_json_and_targets():
         assert str(target.tvm_target().attrs["mcpu"]) == "znver4"
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("spec", "bits"),
     [

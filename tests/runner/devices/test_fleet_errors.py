@@ -136,6 +136,7 @@ def test_mistakes_are_one_line(case, tiny_file, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_device_is_no_tracker():
     with ended_after(device_server()) as server:
         with pytest.raises(TenfoldError, match=f"what listens at {server.address} is not TVM's RPC tracker"):

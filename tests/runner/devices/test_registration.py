@@ -112,6 +112,7 @@ def test_a_device_that_is_killed_is_dropped(tracker, kind):
         session.close()
 
 
+@pytest.mark.quick(1)
 def test_a_device_that_is_stopped_is_dropped(tracker, kind):
     with device(tracker, kind, key="other") as server:
         server.stop()
