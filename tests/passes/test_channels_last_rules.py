@@ -1,6 +1,7 @@
 """The rules of all operators together: random graphs compute the same before and after."""
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from layout_checks import check, module, weights
