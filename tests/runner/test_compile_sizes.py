@@ -73,6 +73,7 @@ def test_sizes_that_can_not_be(reading, words, tmp_path):
     assert names(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_images_of_several_sizes(tmp_path):
     model = by_image_size()
     shapes = [{"x": (batch, 3, side, side)} for side in (8, 12) for batch in (2, 1)] + [{"x": (1, 3, 6, 10)}]

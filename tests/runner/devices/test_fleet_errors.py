@@ -126,7 +126,7 @@ WRONG = {
 }
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("case", WRONG.values(), ids=list(WRONG))
 def test_mistakes_are_one_line(case, tiny_file, tmp_path):
     spec, words = case

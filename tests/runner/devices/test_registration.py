@@ -223,7 +223,7 @@ WRONG = {
 }
 
 
-@pytest.mark.quick(4)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("options", WRONG.values(), ids=list(WRONG))
 def test_options_that_make_no_sense(kind, options):
     given, words = options
