@@ -9,7 +9,6 @@ import tvm
 from ..runtime.manifest import library_name
 from ..runtime.memory_plan import Step
 from ..schedules.backend import Backend
-from ..support.errors import TenfoldError
 from ..support.progress import Progress
 from ..targets import CpuTarget, GpuTarget, Target
 from .cuda.code import write_kernels
