@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import geometric_mean, median
 from typing import Any
 
+import commands
 import precision
 from arm.tables import sections as arm_sections
 from cuda.tables import sections as cuda_sections
@@ -249,6 +250,7 @@ def house_pages() -> dict[Path, dict[str, str]]:
             ROOT / "docs" / "tuning.md": tuning_sections(RESULTS / "tuning", read, markdown),
             ROOT / "docs" / "quantization.md": quantized_sections(RESULTS / "quantized", read, markdown),
             ROOT / "docs" / "int8.md": {"precision": precision_section(read(RESULTS / "quantized" / "precision.json"))},
+            ROOT / "docs" / "commands.md": {"commands": commands.section(RESULTS / "commands" / "zen5.json", markdown)},
             ROOT / "docs" / "cuda.md": cuda_sections(RESULTS / "cuda", read, markdown)}
 
 
