@@ -9,7 +9,6 @@ import tvm
 from ..runtime.manifest import library_name
 from ..runtime.memory_plan import Step
 from ..schedules.backend import Backend
-from ..support.errors import TenfoldError
 from ..support.progress import Progress
 from ..targets import CpuTarget, GpuTarget, Target
 from .cuda.code import write_kernels
@@ -23,15 +22,6 @@ def check_tools(target: Target) -> None:
         find_nvcc()
     elif isinstance(target, CpuTarget):
         support_objects(target)
-
-
-def has_tools(target: Target) -> bool:
-    """Whether the compiler that a target needs is there."""
-    try:
-        check_tools(target)
-    except TenfoldError:
-        return False
-    return True
 
 
 def write_code(mod: tvm.IRModule, steps: tuple[Step, ...], backend: Backend[Any], folder: Path, progress: Progress | None = None) -> int:

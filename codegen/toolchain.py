@@ -11,6 +11,7 @@ from ..targets.architectures import AARCH64, X86_64, Architecture, this_architec
 
 INSTALL = "install g++ (Debian, Ubuntu: apt install g++; Fedora: dnf install gcc-c++), or name a compiler in CXX"
 CROSS = {"aarch64": "g++-aarch64-linux-gnu", "x86_64": "g++-x86-64-linux-gnu"}  # Debian's packages
+NATIVE = ("g++", "gcc", "clang++", "clang", "c++", "cc")
 VARIABLE = "TENFOLD_CXX_{}"  # environment: the compiler for an architecture, such as TENFOLD_CXX_AARCH64
 
 
@@ -53,9 +54,8 @@ def compiles_for(architecture: Architecture | None) -> bool:
 
 
 def _native() -> str:
-    from tvm.support import cc  # imports TVM
-
-    compiler = cc.get_cc()
+    """As TVM finds it, which takes seconds to import."""
+    compiler = os.environ.get("CXX") or os.environ.get("CC") or next(filter(None, map(shutil.which, NATIVE)), None)
     if compiler is None:
         raise TenfoldError(f"no C++ compiler was found to link the compiled network with: {INSTALL}")
     if shutil.which(compiler) is None:

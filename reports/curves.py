@@ -12,6 +12,7 @@ from .sources import Compressed, score
 
 AXES = {"ms": ("milliseconds", 1.0, milliseconds), "macs": ("MACs, millions", 1e6, count), "bytes": ("file, MB", 1e6, size)}
 ROOM = 0.06  # of the values' range, around them
+CROWDED = 0.6  # of the largest value, the smallest: what lies between fills too little of an axis that begins at 0
 
 
 def pareto(source: Compressed) -> dict[str, Chart]:
@@ -40,7 +41,7 @@ def _pareto(source: Compressed, curve: Mapping[str, Any], axis: str) -> Chart:
     xs = [mark.point[axis] / unit for mark in marks]
     lows, highs = [mark.value - mark.spread for mark in marks], [mark.value + mark.spread for mark in marks]
     room = ROOM * (max(highs) - min(lows))
-    x, y = x_axis(0.0, max(xs) * (1 + ROOM)), y_axis(min(lows) - room, max(highs) + room)
+    x, y = x_axis(*_costs(xs)), y_axis(min(lows) - room, max(highs) + room)
     drawn = tuple(
         Mark(
             x.at(at),
@@ -55,6 +56,13 @@ def _pareto(source: Compressed, curve: Mapping[str, Any], axis: str) -> Chart:
     lost = "points" if percent else (measure or {}).get("units", "")
     ylabel = f"{name}{', %' if scale == 100.0 else ''}" if known else f"lost, {lost}"
     return Chart(f"{name} over {label}", label, ylabel, x.ticks(), y.ticks(), (Line(path(order), 0),), drawn, drawn[0].y)
+
+
+def _costs(values: Sequence[float]) -> tuple[float, float]:
+    """The ends of the axis: from 0 on, unless the networks would crowd in a part of it."""
+    low, high = min(values), max(values)
+    room = ROOM * (high - low)
+    return (low - room, high + room) if low > CROWDED * high else (0.0, high * (1 + ROOM))
 
 
 class _Point:

@@ -35,7 +35,7 @@ def _compressed(source: Compressed) -> Origin:
     report = source.report
     made, search = report["made"] or {}, report["search"]
     threads = [] if made.get("threads") is None else [("threads", str(made["threads"]))]
-    facts = [("target", report["target"]), *_machine(made.get("machine")), *threads, *_versions(made.get("versions"))]
+    facts = [("target", report["target"]), *_machine(made.get("machine")), *threads, *_versions(made.get("versions")), *_disturbed(made)]
     facts += _search(search) if search is not None else []
     if (reading := report["reading"]) is not None:
         facts += [("reading", _verified(reading)), *(("note", note) for note in reading["notes"] or ())]
@@ -86,10 +86,15 @@ def _benched(source: Benched) -> Origin:
     facts = _machine(content["machine"])
     facts += [] if content["threads"] is None else [("threads", f"{content['threads']} for every engine")]
     facts += _versions(content["machine"]["versions"])
-    warning = (content["disturbance"] or {}).get("warning")
-    facts += [("disturbed", warning)] if warning else []
+    facts += _disturbed(content)
     facts += [("no row", f"{each['model']} in {each['engine']}: {each['reason']}") for each in content["skipped"] or ()]
     return Origin(source.name, "measured by bench", facts, content["command"])
+
+
+def _disturbed(what: Mapping[str, Any]) -> Facts:
+    """What speaks against its times."""
+    warning = (what.get("disturbance") or {}).get("warning")
+    return [("disturbed", warning)] if warning else []
 
 
 def _verified(check: Mapping[str, Any]) -> str:

@@ -161,6 +161,7 @@ MACHINE = _with(
     versions=_by_name(optional(text)),
     gpu=_with(mapping, name=text, driver=text, precision=text),
 )
+DISTURBANCE = _with(mapping, warning=text)
 FIGURES = _with(record(macs=whole, params=whole, bytes=whole), ms=_positive, accuracy=number)
 CANDIDATE = _with(record(method=text, ranks=_ranks), ms=amount, error=amount, loss=number, refused=text)
 LAYER = _with(
@@ -174,7 +175,7 @@ SEARCH = _with(
     images=_by_name(whole), tried=whole, seconds=amount, phases=_by_name(amount), modelled=text, labels=_flag, predicted_ms=amount,
 )  # fmt: skip
 VERIFIED = _with(record(reference=text, inputs=whole, max_abs_error=amount, max_rel_error=amount, tolerance=amount), notes=texts)
-MADE = _with(mapping, command=text, machine=MACHINE, threads=whole, versions=_by_name(optional(text)))
+MADE = _with(mapping, command=text, machine=MACHINE, threads=whole, disturbance=DISTURBANCE, versions=_by_name(optional(text)))
 COMPRESSED = _with(
     record(target=text, before=FIGURES, after=FIGURES, layers=lambda value: sequence(value, LAYER)),
     output_error=amount, reading=VERIFIED, search=SEARCH, made=MADE, model=text,
@@ -190,7 +191,7 @@ ROW = _with(
 )  # fmt: skip
 BENCH = _with(
     record(machine=MACHINE, rows=lambda value: sequence(value, ROW)),
-    threads=whole, disturbance=_with(mapping, warning=text), command=text,
+    threads=whole, disturbance=DISTURBANCE, command=text,
     skipped=lambda value: sequence(value, record(model=text, engine=text, reason=text)),
 )  # fmt: skip
 

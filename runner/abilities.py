@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..codegen.code import has_tools
+from ..codegen.cuda.nvcc import finds_nvcc
 from ..codegen.toolchain import compiles_for
 from ..runtime.requirements import lacking
 from ..targets import CpuTarget, Target
@@ -27,7 +27,7 @@ def ability(target: Target) -> Ability:
     """Say what this machine can do for a target."""
     runs = lacking(describe_target(target)) is None
     if not isinstance(target, CpuTarget):
-        return Ability(has_tools(target), runs, compiles_for(None))
+        return Ability(finds_nvcc(), runs, compiles_for(None))
     wide = target.architecture is X86_64 and target.vector_bits > MOST_EMULATED_BITS
     emulates = emulator_for(target.architecture.name) is not None and not wide
     return Ability(compiles_for(target.architecture), runs, emulates)

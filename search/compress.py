@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..factorization import Plan
+from ..runner.bench.disturbance import Watch
 from ..runner.build import read_plan, require_compiler
 from ..runner.check_reading import check_images, check_reading
 from ..runner.data import Data, random_inputs
@@ -27,7 +28,7 @@ from .calibration.network_rewriter import NetworkRewriter
 from .compression import Compression, figures_after, figures_before, layer_changes
 from .find import find
 from .finetuning.options import require_torch
-from .made import made_by
+from .made import disturbance, made_by
 from .measures.choose import is_classifier
 from .measures.metric import metric_of
 from .measures.output_judge import OutputJudge
@@ -136,13 +137,16 @@ def compress(
         check_reading(network, images)
         if isinstance(asked, Budget):
             assert images is not None and timer is not None  # asked for above
+            watch = Watch()
             search = Search(network, images, chosen, timer, settings, say, metric)
             done = _searched(search, asked, images, settings, say)
+            disturbed = disturbance(timer, watch)
         else:
+            disturbed = None
             done = _planned(network, asked, images, chosen, settings, say)
         say("comparing with the dense network")
         with protect(*inputs), output_folder(output, RESULT) as folder:
-            written = _write(done, folder, asked, settings, phases, made_by(timer))
+            written = _write(done, folder, asked, settings, phases, made_by(timer, disturbed))
         if done.tuner is not None:
             done.tuner.forget()
         return written

@@ -206,6 +206,7 @@ def test_a_stop_says_what_was_kept(work, monkeypatch, number, code):
     assert "everything measured so far is kept in kept/here: run the same command again" in outcome.err
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_is_no_error(work):
     code = "from tenfold.cli import main; main()"
     command = f"{sys.executable} -c '{code}' targets zen4 | head -n 0; echo ${{PIPESTATUS[0]}}"
@@ -223,6 +224,7 @@ def content(*arguments):
     return json.loads(outcome.out), outcome.err
 
 
+@pytest.mark.slow
 def test_every_command_has_json(work, tiny_artifact):
     found, err = content("inspect", "net.onnx")
     assert [layer["name"] for layer in found["layers"]] == ["conv", "fc"] and "channel_svd" in err
@@ -350,3 +352,17 @@ def test_a_method_is_known_in_any_spelling():
     assert Plan.from_json(text).layers["a"].method == "spatial_svd"
     with pytest.raises(TenfoldError, match="did you mean spatial_svd"):
         method_name("spatal-svd")
+
+
+@pytest.mark.parametrize("words", ["targets", "targets zen4", "compare b.json b.json", "inspect art"])
+def test_what_needs_no_compiler_waits_for_none(work, tiny_artifact, words):
+    """These take a tenth of the time that loading TVM takes."""
+    (work / "art").symlink_to(tiny_artifact)
+    latency = {"median": 1.0, "p90": 1.0, "min": 1.0, "runs": 5, "spread": 0.0}
+    row = {"model": "net", "engine": "tenfold", "latency_ms": latency, "macs": 1, "params": 1, "bytes": 1}
+    (work / "b.json").write_text(json.dumps({"machine": {"versions": {}}, "threads": 1, "rows": [row]}))
+    code = "import sys\nsys.argv = ['tenfold', *sys.argv[1:]]\nfrom tenfold.cli import main\n"
+    code += "try: main()\nexcept SystemExit as end: assert not end.code\n"
+    code += "assert not {'tvm', 'torch', 'onnx'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *words.split()], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

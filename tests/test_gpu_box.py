@@ -126,6 +126,7 @@ def test_a_process_that_takes_too_long_leaves_none_behind(tmp_path):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_on_a_gpu_the_kernels_alone_are_those_that_multiply(standin, gpu_artifact, image):
     """A stand-in for the driver runs them, so the times say nothing."""
     standin.gpu()

@@ -51,7 +51,7 @@ def macs(model: onnx.ModelProto, sizes: dict[str, tuple[int, ...]]) -> int:
     return total
 
 
-@pytest.mark.quick(8)
+@pytest.mark.quick(5)
 @pytest.mark.parametrize("name", MODERN)
 def test_a_network_is_the_published_one(name):
     """Its parameters and operations, its list of layers, and shapes that ONNX finds too, at the suite's size."""

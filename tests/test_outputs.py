@@ -114,6 +114,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", FOREIGN)
 @pytest.mark.parametrize("command", [["compile", "net.onnx"], ["compress", "net.onnx", *FACTOR]])
 def test_a_folder_of_others_is_not_replaced(work, name, command):

@@ -119,7 +119,8 @@ def _compressed(source: str, content: dict[str, Any]) -> Results:
         machine |= _machine(optional(mapping)(made.get("machine")) or {})
         machine |= {"times": f"modelled by {text(search['modelled'])}"} if search.get("modelled") else {}
     versions = {"model": text(content["model"])[:12], **_texts(made.get("versions") or {})}
-    return Results(source, "compress", machine, versions, rows)
+    warning = (optional(mapping)(made.get("disturbance")) or {}).get("warning")
+    return Results(source, "compress", machine, versions, rows, [text(warning)] if timed and warning else [])
 
 
 def _suite(source: str, content: dict[str, Any]) -> Results:

@@ -2,7 +2,6 @@
 
     python tests/benchmarks/startup.py compile MODEL THREADS          (what the suite runs; prints seconds)
     python tests/benchmarks/startup.py first ENGINE FILE INPUTS THREADS
-    python tests/benchmarks/startup.py commands                       (``--help`` of each command; prints milliseconds)
 
 `first` begins after the import that a user writes: ``import tenfold``, ``import onnxruntime`` and so on. What Tenfold
 imports later, when it loads an artifact, counts. torch.compile keeps what it compiled in a cache on disk, and loads it from there after
@@ -116,26 +115,5 @@ def _first_inference(name: str, path: str, inputs: str, threads: str) -> float:
     return time.perf_counter() - begin
 
 
-def command_names() -> list[str]:
-    """All commands of the command line, those of groups too."""
-    from tenfold.cli import app
-
-    groups = [("", app), *((f"{group.name} ", group.typer_instance) for group in app.registered_groups)]
-    return [prefix + (each.name or each.callback.__name__) for prefix, group in groups for each in group.registered_commands]
-
-
-def _commands() -> str:
-    """A line for each command: the median time until a new process has printed its help."""
-    rows = []
-    for name in command_names():
-        seconds = []
-        for _ in range(REPEATS):
-            begin = time.perf_counter()
-            subprocess.run([sys.executable, "-m", "tenfold", *name.split(), "--help"], stdout=subprocess.DEVNULL, check=True)
-            seconds.append(time.perf_counter() - begin)
-        rows.append(f"{1e3 * _seconds(seconds)['median']:7.0f} ms  tenfold {name} --help")
-    return "\n".join(rows)
-
-
 if __name__ == "__main__":
-    print({"compile": _compile, "first": _first_inference, "commands": _commands}[sys.argv[1]](*sys.argv[2:]))
+    print({"compile": _compile, "first": _first_inference}[sys.argv[1]](*sys.argv[2:]))

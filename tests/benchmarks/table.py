@@ -19,6 +19,7 @@ from statistics import geometric_mean, median
 from types import ModuleType
 from typing import Any
 
+import commands
 import halves
 import precision
 from arm.tables import sections as arm_sections
@@ -254,6 +255,7 @@ def house_pages() -> dict[Path, dict[str, str]]:
             ROOT / "docs" / "int8.md": {"precision": one_machine_section(read(RESULTS / "quantized" / "precision.json"), precision),
                                          "cuda-int8": byte_section(read(RESULTS / "cuda" / "int8.json"), markdown)},
             ROOT / "docs" / "precision.md": {"halves": one_machine_section(read(RESULTS / "halves" / "halves.json"), halves)},
+            ROOT / "docs" / "commands.md": {"commands": commands.section(RESULTS / "commands" / "zen5.json", markdown)},
             ROOT / "docs" / "cuda.md": cuda_sections(RESULTS / "cuda", read, markdown)}
 
 

@@ -37,9 +37,13 @@ def test_the_environment_names_a_compiler(on_x86, monkeypatch):
 
 def test_on_a_board_the_compiler_is_its_own(monkeypatch):
     monkeypatch.setattr(architectures.platform, "machine", lambda: "aarch64")
-    monkeypatch.setattr("tvm.support.cc.get_cc", lambda: "g++")
-    monkeypatch.setattr(toolchain.shutil, "which", lambda name: f"/usr/bin/{name}")
-    assert cpp_compiler(AARCH64) == cpp_compiler() == "g++"
+    for name in ("CXX", "CC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(toolchain.shutil, "which", lambda name: None if name == "g++" else f"/usr/bin/{name}")
+    assert cpp_compiler(AARCH64) == cpp_compiler() == "/usr/bin/gcc"
+    monkeypatch.setenv("CC", "cc1")
+    monkeypatch.setenv("CXX", "my-g++")
+    assert cpp_compiler() == "my-g++"
     assert cpp_compiler(X86_64) == "x86-64-linux-gnu-g++"
 
 

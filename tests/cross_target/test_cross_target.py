@@ -39,7 +39,7 @@ def table():
     console().print(listing)
 
 
-@pytest.mark.quick(6)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("target", CPUS, ids=lambda target: target.name)
 def test_outputs_agree(target: CpuTarget, tiny_file, tmp_path, expected):
     can = ability(target)

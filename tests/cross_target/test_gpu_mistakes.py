@@ -40,6 +40,7 @@ def test_architectures_that_are_none(tiny_file: Path, tmp_path: Path, target: st
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_an_old_gpu(standin: StandIn, tiny_file: Path, tmp_path: Path):
     standin.gpu("Old", (7, 0))
     assert "Old is sm_70: the oldest architecture that CUDA 13 compiles for is sm_75" in refused(

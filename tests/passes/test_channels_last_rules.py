@@ -1,6 +1,7 @@
 """The rules of all operators together: random graphs compute the same before and after."""
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from layout_checks import check, module, weights
@@ -186,6 +187,7 @@ def graphs(draw):
     return module(body, (n, c, h, w), (n, c, h, w))
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, derandomize=True, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
 @given(graphs())
 def test_random_graphs(mod):

@@ -73,6 +73,7 @@ geometry = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("method", ["spatial_svd", "channel_svd", "tucker2"])
 @given(geometry)
 @settings(max_examples=6, deadline=None)

@@ -36,6 +36,7 @@ def test_steps_and_shapes_of_a_run(target):
     assert [c.workload().size for c in run] == [(14, 14)] * 3
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("outputs", [("y", "ar"), ("y", "a")])
 def test_a_value_that_is_also_an_output_is_kept(outputs, target):
     net = bottleneck(outputs=outputs)
@@ -118,6 +119,7 @@ def test_max_pooling_is_part_of_the_kernel_before_it(window, pool, steps, target
     check(net, target)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_an_average_over_the_image_is_part_of_the_kernel_before_it(batch, target):
     nodes = [conv("a", ["x", "w0", "b0"], "a"), conv("b", ["a", "w1", "b1"], "b", group=32, pads=[1] * 4),
@@ -199,6 +201,7 @@ def test_a_gather_that_others_read_too_stays(target):
     check(net, target)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("kernel", [3, 7])
 def test_an_image_of_few_channels_is_read_as_it_lies(kernel, target):
     nodes = [conv("a", ["x", "w0", "b0"], "a", pads=[kernel // 2] * 4, strides=[2, 2]),

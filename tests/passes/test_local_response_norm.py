@@ -58,6 +58,7 @@ def test_torch():
     check(net)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(("reach", "included", "factors", "divided", "found"), [
     ((1, 0, 0), 1, ("a", "a"), "a", True),
     ((1, 0, 0), 1, ("a", "a"), "b", False),   # not the operand of the squares

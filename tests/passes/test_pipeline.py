@@ -52,6 +52,7 @@ def transposed(draw):
                 size=[draw(st.integers(4, 8)) for _ in range(2)])
 
 
+@pytest.mark.slow
 @given(case=transposed())
 @settings(deadline=None, max_examples=12, derandomize=True)
 def test_transposed_convolution(case):

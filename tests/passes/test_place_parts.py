@@ -70,6 +70,7 @@ def test_what_can_not_be_placed_is_copied(nodes, target):
     check(net, target)
 
 
+@pytest.mark.quick(1)
 def test_a_tensor_lies_in_one_of_two_concatenations(target):
     nodes = [*FIRST, conv("other", ["x", "w5"], "o"), concat("o", "br", "f"), conv("last", ["c", "w4"], "g"),
              conv("end", ["f", "w44"], "h"), helper.make_node("Add", ["g", "h"], ["y"])]
@@ -95,6 +96,7 @@ def test_pools_and_resizes_are_parts_too(target):
     check(network(nodes, {**SHAPES, "w72": (8, 72, 1, 1)}, [1, 16, 14, 14], given={"scales": SCALES}), target)
 
 
+@pytest.mark.slow
 @given(parts=st.lists(st.tuples(st.integers(1, 40), st.sampled_from([1, 3, 5])), min_size=2, max_size=4), size=st.integers(2, 15))
 @settings(deadline=None, max_examples=10, derandomize=True)
 def test_any_channels(parts, size):
@@ -113,6 +115,7 @@ def test_any_channels(parts, size):
     check(net, HOST)
 
 
+@pytest.mark.quick(1)
 def test_parts_of_a_split_are_read_where_they_lie(target):
     split = helper.make_node("Split", ["ar", "sizes"], ["p", "q"], axis=1)
     nodes = [*FIRST[:2], split, conv("left", ["p", "l"], "b", pads=[1] * 4, group=20),

@@ -57,6 +57,7 @@ def test_rows_without_a_vector_length_are_transposed_by_a_kernel_of_their_own(ta
     check(net, target)
 
 
+@pytest.mark.slow
 @given(size=st.tuples(st.integers(2, 20), st.integers(2, 20)), out=st.tuples(st.integers(2, 50), st.integers(2, 50)),
        mode=st.sampled_from(["linear", "cubic"]), coordinates=st.sampled_from(COORDINATES), channels=st.integers(1, 40))
 @settings(deadline=None, max_examples=15, derandomize=True)

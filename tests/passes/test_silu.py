@@ -20,6 +20,7 @@ def operators(net, target):
     return [binding.value.op.name for block in main.body.blocks for binding in block.bindings if hasattr(binding.value, "op")]
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_block_with_silu_is_one_kernel_as_with_relu(turned, target):
     nodes = [conv("expand", ["x", "w0"], "a"), *silu("a", "as", turned), conv("depthwise", ["as", "w1"], "b", group=96, pads=[1] * 4),

@@ -83,6 +83,7 @@ def test_an_average_that_others_read_stays(target):
     check(net, target)
 
 
+@pytest.mark.slow
 @given(size=st.tuples(st.integers(1, 20), st.integers(2, 20)), channels=st.integers(1, 70), squeezed=st.integers(1, 20),
        filters=st.integers(1, 40), kernel=st.sampled_from([1, 3]))
 @settings(deadline=None, max_examples=8, derandomize=True)

@@ -250,3 +250,21 @@ def test_a_network_without_cost_divides_nothing_by_zero(tmp_path, zero):
     content = report(layer("conv", **{zero: 0, f"{zero}_before": 0}))
     content["before"][zero] = content["after"][zero] = 0
     assert page(tmp_path, folder(tmp_path / "small", content)).all("details")
+
+
+@pytest.mark.parametrize(("costs", "begins"), [((2.0, 1.9, 1.8), False), ((2.0, 1.0, 0.5), True)])
+def test_networks_of_like_cost_do_not_crowd_at_the_end_of_the_axis(tmp_path, costs, begins):
+    content = report(layer("conv"), search=SEARCH)
+    content["after"]["ms"] = costs[-1]
+    path = folder(tmp_path / "small", content, *(point(ms, 0.9, 0.1 * number) for number, ms in enumerate(costs)))
+    chart = page(tmp_path, path).one(id="curve").all("svg")[0]
+    labels = [label.text for label in chart.all("text")]
+    assert ("0.0" in labels) == begins
+
+
+def test_a_disturbed_search_is_told(tmp_path):
+    content = report(layer("conv"), search=SEARCH)
+    content["made"]["disturbance"] = {"warning": "the machine was disturbed"}
+    content["made"]["threads"] = 3
+    said = facts(page(tmp_path, folder(tmp_path / "small", content)))[f"{tmp_path / 'small'} factored by compress"]
+    assert said["disturbed"] == "the machine was disturbed" and said["threads"] == "3"

@@ -59,6 +59,7 @@ def plan(tiny_file, tmp_path_factory):
     return folder / "small" / "plan.json"
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", CONSUMERS)
 def test_nothing_is_made_of_a_network_that_was_read_wrong(tiny_file, tmp_path, misread, plan, name):
     with pytest.raises(VerificationError, match="'scores' of the network as it was read differs from onnxruntime .*please report"):
@@ -85,6 +86,7 @@ def test_the_report_says_how_the_reading_was_checked(tiny_file, tmp_path):
     assert '"reading"' in (tmp_path / "out" / "report.json").read_text()
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("error", [RuntimeError("no"), TenfoldError("no"), KeyError("c"), AttributeError("x"), AssertionError()])
 def test_what_fails_in_looking_for_the_layer_hides_no_difference(tiny_file, tmp_path, monkeypatch, error):
     from tenfold.passes import pipeline
@@ -168,6 +170,7 @@ def test_a_float16_network_is_factored(tmp_path):
     np.testing.assert_allclose(y, small.reference({"x": x})[0], rtol=0, atol=2.0**-9 * np.abs(y).max())
 
 
+@pytest.mark.slow
 def test_a_tolerance_may_be_asked_for(tiny_file, tmp_path):
     asked = command("compile", tiny_file, "-o", tmp_path / "out", "--threads", 1, "--tolerance", "0.25", seconds=300)
     assert asked.code == 0 and "(tolerance 2.5e-01, as asked)" in asked.out

@@ -172,7 +172,9 @@ def test_a_device_that_is_named_must_be_able_to_run_it(tiny_file, tmp_path, monk
 
 
 def test_without_a_linker_the_user_is_told(tiny_file, tmp_path, monkeypatch):
-    monkeypatch.setattr("tvm.support.cc.get_cc", lambda: None)
+    for name in ("CXX", "CC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("tenfold.codegen.toolchain.shutil.which", lambda name: None)
     with pytest.raises(TenfoldError, match=r"g\+\+"):
         tenfold.compile(tiny_file, output=tmp_path / "out")
     assert names(tmp_path) == []

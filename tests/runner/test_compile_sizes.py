@@ -73,6 +73,7 @@ def test_sizes_that_can_not_be(reading, words, tmp_path):
     assert names(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_images_of_several_sizes(tmp_path):
     model = by_image_size()
     shapes = [{"x": (batch, 3, side, side)} for side in (8, 12) for batch in (2, 1)] + [{"x": (1, 3, 6, 10)}]
@@ -115,6 +116,7 @@ def test_images_that_depend_on_each_other_are_not_put_together(tmp_path):
         net(x)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("price", [0.0, 1e9])
 def test_a_weight_has_the_form_of_the_first_size_if_that_is_not_too_dear(tmp_path, monkeypatch, price):
     """Both sizes of the dense layer read one weight then, on any machine."""
@@ -163,6 +165,7 @@ def test_a_size_that_is_wrong_leaves_what_was_there(tmp_path, monkeypatch, image
     assert {path.name: path.read_bytes() for path in output.iterdir()} == before and names(tmp_path) == ["out"]
 
 
+@pytest.mark.slow
 def test_one_kind_of_artifact_replaces_the_other_and_nothing_else(tmp_path, image):
     model, output = tiny_network(batch="N"), tmp_path / "out"
     first = tenfold.compile(model, output=output, batch=(1, 2))
@@ -238,6 +241,7 @@ def test_a_wrong_size_keeps_its_manifest(tmp_path):
     assert [(tmp_path / "out" / name).read_bytes() for name in ("manifest.json", "manifest.2.json")] == before
 
 
+@pytest.mark.slow
 def test_on_another_device(tmp_path):
     """Each size goes there as an ordinary artifact."""
     from tenfold.runner.devices.artifacts import load_on

@@ -152,6 +152,7 @@ def two_networks(tmp_path_factory):
     return nets
 
 
+@pytest.mark.slow
 def test_threads_change_no_result(two_networks):
     x = np.random.default_rng(1).standard_normal((1, 64, 20, 20)).astype("float32")
     alone, together = two_networks

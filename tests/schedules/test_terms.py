@@ -81,6 +81,7 @@ def test_a_chain_has_the_cut_of_least_price(name):
     assert seen
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", [*CPUS, "sm_80"])
 def test_a_run_is_cut_where_its_price_is_least(name):
     target = named(name)

@@ -42,6 +42,7 @@ def within(model, output, budget, data, cache, **settings):
     return tenfold.compress(model, output, budget, data=data, settings=options, device=ModelDevice(), target="zen3")
 
 
+@pytest.mark.slow
 def test_two_inputs_and_two_outputs_without_labels(tmp_path):
     model = two_by_two()
     np.savez(tmp_path / "d.npz", **arrays(model, COUNT))

@@ -105,6 +105,7 @@ def test_a_candidate_is_priced_with_what_the_layers_behind_save():
     assert field.ladders["prune"] and all(candidate.choice.ranks[0] % 16 == 0 for candidate in field.ladders["prune"])
 
 
+@pytest.mark.slow
 def test_a_search_prunes_within_its_budget_and_the_plan_replays(work, tmp_path):
     settings = tenfold.Settings(cache=work / "cache", methods=("prune",))
     where = {"data": work / "d.npz", "target": "zen3", "device": ModelDevice()}

@@ -73,6 +73,7 @@ def test_it_is_faster_and_says_by_how_much(small):
     assert all(0 <= e["accuracy"] <= 1 and 0 <= e["agreement"] <= 1 and e["kl"] >= 0 for e in evaluated)
 
 
+@pytest.mark.slow
 def test_the_plan_replays_to_the_same_bytes(small, work, tmp_path):
     _, folder = small
     tenfold.compress(work / "net.onnx", tmp_path / "again", folder / "plan.json", data=work / "d.npz")

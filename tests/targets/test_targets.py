@@ -58,6 +58,7 @@ def test_resolve_takes_names_dicts_json_and_targets():
         assert str(target.tvm_target().attrs["mcpu"]) == "znver4"
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("spec", "bits"),
     [
@@ -127,6 +128,7 @@ def test_what_is_no_target_is_refused_in_one_line(spec, words):
         assert word in message
 
 
+@pytest.mark.slow
 def test_instructions_of_few_cpus_are_known_as_flags():
     """Code with them would die of an illegal instruction elsewhere."""
     assert {"fma4", "xop"} <= set(resolve({"kind": "llvm", "mcpu": "bdver4"}).features)

@@ -131,6 +131,7 @@ def test_training_moves_all_of_a_flattened_start():
     assert len(gradients) == 12 and min(gradients) > 0
 
 
+@pytest.mark.slow
 def test_structures_compile(tmp_path, monkeypatch):
     monkeypatch.setenv("TENFOLD_STRICT", "1")
     network = nn.Sequential(

@@ -52,6 +52,7 @@ def test_planted_factors_are_found(seed, rank):
     assert np.all(np.sort(cosines.max(0)) > 1 - 1e-5)
 
 
+@pytest.mark.slow
 def test_ranks_for_an_energy_are_found_by_bisection(monkeypatch):
     """Of a ladder, a few rungs are factored, not one after the other."""
     tried, factorize = [], type(CP).factorize

@@ -36,6 +36,7 @@ def test_the_page_of_methods_lists_them_all():
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[-2])} == set(METHODS)
 
 
+@pytest.mark.quick(4)
 @each_exact_method
 @PROPERTY
 @given(data=st.data(), seed=SEEDS)
@@ -50,6 +51,7 @@ def test_full_rank_reproduces_the_layer(name, data, seed):
     np.testing.assert_allclose(run_chain(chain, x)[0], expected, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.quick(5)
 @each_method
 @PROPERTY
 @given(data=st.data(), seed=SEEDS, part=st.floats(0, 1))

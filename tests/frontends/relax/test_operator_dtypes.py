@@ -55,6 +55,7 @@ def _expected(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> list[np.
         return []
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("operator", [
     name if number % 3 == 0 else pytest.param(name, marks=pytest.mark.long) for number, name in enumerate(backend_nodes.operators())
 ])  # fmt: skip

@@ -198,6 +198,7 @@ def test_bounds_of_clip_that_contradict_or_are_not_numbers():
     check(["Clip (x, one, minus)", "Clip (x, nan, one)", "Clip (x, minus, nan)", "Clip (x, nan, nan)"], weights)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("mode", ["avg", "max"])
 @pytest.mark.parametrize("coordinates", ["half_pixel", "output_half_pixel"])
 @pytest.mark.parametrize("ratio", [0, 2])

@@ -33,6 +33,7 @@ def check(model: onnx.ModelProto, step: float, folder: Path, integers: bool) -> 
     return artifact
 
 
+@pytest.mark.slow
 @given(
     channels=st.integers(1, 33), filters=st.integers(1, 40), kernel=st.sampled_from([1, 3, 5]), stride=st.integers(1, 2),
     dilation=st.integers(1, 2), padding=st.integers(0, 2), grouped=st.booleans(), signed=st.booleans(), by_channel=st.booleans(),
@@ -90,6 +91,7 @@ def test_a_network_that_is_not_quantized_says_nothing(tmp_path):
     assert tenfold.compile(model, output=tmp_path / "artifact").manifest.quantized is None
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("target", ["cortex-a72", "x86-64-v3", "x86-64-v4", "zen3"])
 def test_other_targets_compile_it_too(target):
     """As code: with kernels of bytes, or in float32 where a target has none."""

@@ -208,6 +208,11 @@ def test_times_of_an_unknown_machine_are_told():
     assert not told(report(made=made()), report(made=made())) and not told(report(None), report(None))
 
 
+def test_a_disturbed_search_is_a_note():
+    disturbed = report(made={**made(), "disturbance": {"warning": "the machine was disturbed"}})
+    assert "note      the given results: the machine was disturbed" in list(changes_lines(compare(report(made=made()), disturbed)))
+
+
 @pytest.mark.parametrize(("content", "words"), [
     ("{", "not JSON"),
     ("[]", "no object"),

@@ -188,6 +188,7 @@ def test_a_board_tells_what_it_is(arm):
     assert arm.line() == END
 
 
+@pytest.mark.slow
 def test_a_board_compiles_runs_verifies_and_times(arm, tiny_file, tmp_path, image):
     net = tenfold.compile(tiny_file, output=tmp_path / "out", device=arm.address)
     assert net.manifest.target["tvm"]["mcpu"] == "cortex-a72" and net.manifest.verification["device"].startswith(arm.address)

@@ -116,7 +116,7 @@ def test_a_client_that_does_not_ask_the_tracker_competes(lone, tracker):
     assert lines == [BEGIN, END] * sum(served)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_who_waits_can_be_stopped(lone, tracker, tiny_artifact, tmp_path, image, number):
     np.save(tmp_path / "x.npy", image)

@@ -126,7 +126,7 @@ WRONG = {
 }
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("case", WRONG.values(), ids=list(WRONG))
 def test_mistakes_are_one_line(case, tiny_file, tmp_path):
     spec, words = case
@@ -136,6 +136,7 @@ def test_mistakes_are_one_line(case, tiny_file, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_device_is_no_tracker():
     with ended_after(device_server()) as server:
         with pytest.raises(TenfoldError, match=f"what listens at {server.address} is not TVM's RPC tracker"):

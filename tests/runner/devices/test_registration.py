@@ -112,6 +112,7 @@ def test_a_device_that_is_killed_is_dropped(tracker, kind):
         session.close()
 
 
+@pytest.mark.quick(1)
 def test_a_device_that_is_stopped_is_dropped(tracker, kind):
     with device(tracker, kind, key="other") as server:
         server.stop()
@@ -222,7 +223,7 @@ WRONG = {
 }
 
 
-@pytest.mark.quick(4)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("options", WRONG.values(), ids=list(WRONG))
 def test_options_that_make_no_sense(kind, options):
     given, words = options

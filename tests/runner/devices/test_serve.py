@@ -360,6 +360,7 @@ def test_limits_that_are_none(silence):
         Session("127.0.0.1:1", silence)
 
 
+@pytest.mark.slow
 def test_events_as_json(tmp_path):
     with serving("--json", str(tmp_path / "events")) as server:
         Session(server.address).close()

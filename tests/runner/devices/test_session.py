@@ -141,6 +141,7 @@ def test_a_search_is_timed_there(server):
     assert [server.line(), server.line()] == ["session with 127.0.0.1", "session ended"]
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken(server):
     port = server.address.split(":")[1]
     command = [sys.executable, "-c", "from tenfold.cli import main; main()", "serve", "--port", port]

@@ -71,6 +71,7 @@ def test_beyond_the_calibrated_range_outputs_saturate():
     np.testing.assert_array_equal(large, larger)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     "options",
     [{"calibration": "minmax"}, {"calibration": "percentile"}, {"calibration": "kl"}, {"activations": "int8"}, {"per_channel": False},

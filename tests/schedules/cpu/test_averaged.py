@@ -48,6 +48,7 @@ def check(size, channels, layers, target=HOST):
         np.testing.assert_allclose(out.numpy().ravel(), expected(x), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @given(size=st.tuples(st.integers(1, 30), st.integers(1, 30)), channels=st.integers(1, 200),
        layers=st.lists(st.integers(1, 100), min_size=2, max_size=3))
 @settings(deadline=None, max_examples=15, derandomize=True)

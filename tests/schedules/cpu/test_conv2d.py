@@ -66,6 +66,7 @@ def test_any_geometry(case, seed):
     check(x, weight, geometry, choose_tile(geometry.shape(*shape), HOST))
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(("size", "kernel"), [(1, 3), (2, 3), (2, 5), (3, 5), (4, 7)])
 @pytest.mark.parametrize("rows", [1, 2])
 def test_images_smaller_than_the_kernel(size, kernel, rows):
@@ -159,6 +160,7 @@ def test_accumulators_shrink_to_one_tile(flat, groups):
     assert prod(map(int, re.findall(r"\d+", line.split("((")[1].split(")")[0]))) == 5 * 2 * HOST.lanes
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("filters", [128, 120])
 @pytest.mark.parametrize("prefetch", [False, True])
 @pytest.mark.parametrize("name", ["zen3", "zen4"])

@@ -61,6 +61,7 @@ def test_depthwise(batch, channels, size, kernel, stride, dilation, padding, til
     np.testing.assert_allclose(depthwise_result(x, weight, bias, geometry, chosen), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(("kernel", "size", "stride"), [(31, 14, 1), (31, 40, 1), (13, 9, 1), (9, 14, 1), (11, 15, 2)])
 def test_large_depthwise_kernels(kernel, size, stride):
     rng = np.random.default_rng(kernel)

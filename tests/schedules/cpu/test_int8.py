@@ -82,6 +82,7 @@ def test_no_sum_saturates(name, weight):
     check(runnable(name), geometry, x, np.full((16, 512, 3, 3), weight, np.int8), 0)
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("shape", [(1, 9), (1, 64), (5, 30), (2, 3, 16)])
 def test_dense(name, shape):

@@ -37,6 +37,7 @@ def check(shape, filters, streams):
     np.testing.assert_allclose(out.numpy().ravel(), np.maximum(weight @ x.ravel() + bias, 0), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @given(shape=st.one_of(st.tuples(st.just(1), st.integers(1, 400)), st.tuples(st.just(1), st.just(1), st.integers(1, 99)),
                        st.tuples(st.just(1), st.integers(1, 7), st.integers(1, 7), st.integers(1, 40))), filters=st.integers(1, 300))
 @settings(deadline=None, max_examples=30, derandomize=True)

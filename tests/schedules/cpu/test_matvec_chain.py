@@ -52,6 +52,7 @@ def check(sizes, target=HOST):
         np.testing.assert_allclose(out.numpy()[0], expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @given(sizes=st.lists(st.integers(1, 300), min_size=3, max_size=6))
 @settings(deadline=None, max_examples=25, derandomize=True)
 def test_small_layers(sizes):

@@ -77,6 +77,7 @@ def test_every_core_has_work(kind, shape, place, over, keepdims, groups, target)
     check_kernels(network(kind, shape, place, over, keepdims, groups), target)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(kinds, shapes.filter(lambda s: prod(s) < 40_000), places, axes, st.booleans(), st.sampled_from([1, 4, 8]), st.sampled_from(MODELS))
 def test_numbers(kind, shape, place, over, keepdims, groups, target):

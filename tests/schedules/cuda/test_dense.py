@@ -19,6 +19,7 @@ def check(layer: DenseWorkload, choose=lambda kernel: kernel, order="forward") -
     return kernel
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("layer, algorithm", [
     (DenseWorkload(1, 512, 10), "matvec"), (DenseWorkload(1, 33, 1), "matvec"), (DenseWorkload(3, 130, 5), "matvec"),
     (DenseWorkload(40, 96, 24), "gemm"), (DenseWorkload(17, 5, 3), "gemm"),

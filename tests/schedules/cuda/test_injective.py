@@ -19,6 +19,7 @@ def same(body, inputs, expected, names=(), **options):
     return compiled
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("shape, axes", [((1, 96, 28, 28), (0, 2, 3, 1)), ((1, 3, 64, 64), (0, 2, 3, 1)), ((1, 28, 28, 96), (0, 3, 1, 2)),
                                          ((64, 96), (1, 0))])
 def test_transposes_move_whole_sectors(shape, axes):
@@ -56,6 +57,7 @@ CASES = {
 }  # fmt: skip
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("name", CASES)
 def test_element_wise(name):
     body, shapes, expected = CASES[name]

@@ -19,7 +19,7 @@ def some_long() -> list:
     return found
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("operator", some_long())
 def test_operators_are_right_or_refused(operator):
     results = list(backend_nodes.outcomes(operator, lambda mod, inputs: network(mod)(*inputs)))

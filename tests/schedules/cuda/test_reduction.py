@@ -55,6 +55,7 @@ def test_the_average_of_an_image_is_shared_by_threads():
     assert launch.block[0] * launch.block[1] > 32
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("kind", [op.nn.max_pool2d, op.nn.avg_pool2d])
 @pytest.mark.parametrize("channels", [6, 8])
 @pytest.mark.parametrize("ceil_mode", [False, True])
@@ -68,6 +69,7 @@ def test_poolings(kind, channels, ceil_mode):
     check(lambda v: kind(v, (3, 3), (2, 2), (1, 1), ceil_mode=ceil_mode, layout="NHWC"), [x], expected.permute(0, 2, 3, 1).numpy())
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("shape, axes", [((21, 3), [0]), ((64, 33), [0]), ((2, 20, 37), [1]), ((5, 4, 3, 7), [0, 1]), ((16, 1, 31), [0])])
 @pytest.mark.parametrize("name", ["max", "sum"])
 def test_columns_that_no_warp_divides_are_left_out(shape, axes, name):

@@ -31,7 +31,7 @@ def weight(geometry: ConvGeometry, channels: int) -> np.ndarray:
     return noise(geometry.filters, channels // geometry.groups, *geometry.kernel, scale=0.1)
 
 
-@pytest.mark.quick(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("filters, channels, size, kernel, stride, groups", [
     (64, 64, 56, 3, 1, 1), (128, 128, 28, 3, 1, 1), (512, 256, 14, 1, 1, 1), (512, 512, 7, 3, 1, 1),
     (96, 96, 56, 3, 2, 96), (192, 192, 28, 3, 1, 192),

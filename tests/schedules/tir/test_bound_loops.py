@@ -44,6 +44,7 @@ def rows(row, tap, low, high):
     return main
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(row=st.integers(-2, 3), tap=st.integers(-3, 3), low=LIMITS, high=LIMITS)
 def test_rows_are_summed_as_before_without_a_branch(row, tap, low, high):

@@ -48,6 +48,7 @@ def run(func, x, shape):
     return out.numpy()
 
 
+@pytest.mark.slow
 @given(batch=st.integers(1, 2), channels=SIDE, height=st.integers(1, 9), width=st.integers(16, 40), back=st.booleans())
 @settings(deadline=None, max_examples=20, derandomize=True)
 def test_images_change_their_layout(batch, channels, height, width, back):

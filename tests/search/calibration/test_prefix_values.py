@@ -70,6 +70,7 @@ def test_a_network_whose_batch_can_not_be_freed_is_run_from_its_images():
     assert len(list(before.batches(before.inside("fc", {}), ["scores"]))) == COUNT
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("kind", ["response", "moments"])
 def test_plans_that_begin_alike_share_what_was_found(monkeypatch, kind):
     model, x = networks()["classifier"]

@@ -192,6 +192,7 @@ def onnx_network(network, shape, folder):
     return free_batch(model, np.random.default_rng(0).standard_normal((4, *shape)).astype("float32"))
 
 
+@pytest.mark.slow
 def test_an_onnx_network_is_tuned_and_written_back(tmp_path):
     """The same nodes; ONNX Runtime computes what the module did; only weights of Conv and Gemm have moved."""
     data = tiny_data(256)

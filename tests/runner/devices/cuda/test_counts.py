@@ -27,6 +27,7 @@ def at(found, text, space, store):
     return site.requests, site.transactions, site.least
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("stride, wavefronts", [(0, 1), (1, 1), (2, 2), (3, 1), (4, 4), (8, 8), (16, 16), (32, 32), (33, 1)])
 def test_bank_conflicts(program, stride, wavefronts):
     found = counts(program, "strided", np.int32([stride, 1, 0]), np.zeros(1024, np.float32), np.zeros(32, np.float32))

@@ -67,6 +67,7 @@ def notice(case, source, folder, **options) -> str:
         return str(error)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", ["product", "tensor cores", "chain"])
 def test_each_missing_barrier_is_noticed(name, folder):
     case = CASES[name]()

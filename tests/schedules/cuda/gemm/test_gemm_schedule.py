@@ -38,6 +38,7 @@ def test_stages_and_splits(folder, stages, splits):
         check(made, folder, order=order)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("seed", seeds(3, 8, 40))
 def test_any_convolution_with_any_tile(folder, seed):
     convolution = some_convolution(seed)

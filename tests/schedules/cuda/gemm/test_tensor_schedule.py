@@ -47,6 +47,7 @@ def test_tiles(folder, precision, sizes):
     assert np.abs(made.expected() - made.expected(*ROUND[precision])).max() > 1e-4  # float32 would be something else
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("seed", seeds(2, 5, 30))
 def test_any_convolution_with_any_tile(folder, precision, seed):
