@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 ENERGY = 0.85  # as examples/compile.py has it
 LEVELS = np.array([-1.51, -0.4528, 0.4528, 1.51])  # the four values that stand for a normal distribution best (Lloyd, Max)
-FILTERS, CHANNELS = 17, 13  # that differ, over and over: no tile of a kernel has so many, so one at another place is noticed
+FILTERS, CHANNELS = 17, 13  # that differ, over and over: no tile of a kernel has so many, so one at another place shows
 
 
 def four_valued(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -23,7 +23,7 @@ def four_valued(model: onnx.ModelProto) -> onnx.ModelProto:
             continue
         rng, weight = np.random.default_rng(index), numpy_helper.to_array(tensor)
         levels = (LEVELS + rng.uniform(-0.01, 0.01, 4)) * float(weight.std())
-        filters, channels = (np.arange(count) % period for count, period in zip(weight.shape, (FILTERS, CHANNELS)))
+        filters, channels = (np.arange(count) % period for count, period in zip(weight.shape, (FILTERS, CHANNELS), strict=False))
         choice = rng.integers(0, 4, (FILTERS, CHANNELS, *weight.shape[2:]))[np.ix_(filters, channels)]
         tensor.CopyFrom(numpy_helper.from_array(levels.astype(np.float32)[choice], tensor.name))
     return model
