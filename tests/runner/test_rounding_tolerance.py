@@ -59,7 +59,7 @@ def test_it_follows_the_network_and_finds_what_is_wrong():
     assert rounding_tolerance(Reference.of_onnx(sharp(1.0)), [FEEDS], "float16").value < found[1.0].value / 4
     assert rounding_tolerance(Reference.of_onnx(sharp(1.0)), [FEEDS], "tf32") is None
     [right] = Reference.of_onnx(sharp(60.0))(FEEDS)
-    for layer in range(len(LAYERS)):
+    for layer in range(len(LAYERS) - 1):  # of the last, a missing filter may be one that the softmax lets be nothing
         [wrong] = Reference.of_onnx(sharp(60.0, layer))(FEEDS)
         assert not found[60.0].accepts(compare_arrays(wrong, right))
 
