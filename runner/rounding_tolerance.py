@@ -15,7 +15,9 @@ from ..targets.target import CPU_PRECISIONS, FLOAT16
 from .tolerance import Tolerance
 from .verify import Errors, compare_outputs
 
-TIMES = 2.0    # what is measured: other errors of the same size, of which the largest may be that much larger; residuals are rounded, too
+# Times what is measured. A kernel rounds residuals, too: the root of the mean square is what tells a wrong network. The largest of thousands
+# of errors behind an exponential is a matter of chance: for a detector it was 2.3 times that of the reference, the root 1.5 times.
+MEAN, LARGEST = 2.0, 4.0
 MOST = 0.25    # of the largest output: a network that rounding changes by more can't be told from a wrong one
 
 
@@ -45,8 +47,8 @@ def rounding_tolerance(reference: Reference, inputs: Iterable[dict[str, np.ndarr
                 errors |= found
     except TenfoldError:
         return None
-    value = TIMES * errors.relative
+    value = LARGEST * errors.relative
     if not 0 < value <= MOST:
         return None
-    reason = f"twice what rounding the operands of all products to {precision} changes in {rounded.name}"
-    return Tolerance(value, reason, TIMES * errors.rms)
+    reason = f"{LARGEST:.0f} times what rounding the operands of all products to {precision} changes in {rounded.name}, {MEAN:.0f} in the mean"
+    return Tolerance(value, reason, MEAN * errors.rms)
