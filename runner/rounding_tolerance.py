@@ -15,8 +15,8 @@ from ..targets.target import CPU_PRECISIONS, FLOAT16
 from .tolerance import Tolerance
 from .verify import Errors, compare_outputs
 
-# Times what is measured. A kernel rounds residuals, too: the root of the mean square is what tells a wrong network. The largest of thousands
-# of errors behind an exponential is a matter of chance: for a detector it was 2.3 times that of the reference, the root 1.5 times.
+# Times what is measured. A kernel rounds residuals, too. The root of the mean square is what tells a wrong network. The largest of thousands
+# of errors behind an exponential is a matter of chance: of a detector it was 2.3 times that of the reference, the root 1.5 times.
 MEAN, LARGEST = 2.0, 4.0
 MOST = 0.25    # of the largest output: a network that rounding changes by more can't be told from a wrong one
 
@@ -50,5 +50,5 @@ def rounding_tolerance(reference: Reference, inputs: Iterable[dict[str, np.ndarr
     value = LARGEST * errors.relative
     if not 0 < value <= MOST:
         return None
-    reason = f"{LARGEST:.0f} times what rounding the operands of all products to {precision} changes in {rounded.name}, {MEAN:.0f} in the mean"
-    return Tolerance(value, reason, MEAN * errors.rms)
+    changes = f"what rounding the operands of all products to {precision} changes in {rounded.name}"
+    return Tolerance(value, f"{LARGEST:.0f} times {changes}, {MEAN:.0f} in the mean", MEAN * errors.rms)
