@@ -15,8 +15,8 @@ from ..targets.target import CPU_PRECISIONS, FLOAT16
 from .tolerance import Tolerance
 from .verify import Errors, compare_outputs
 
-# Times what is measured. A kernel rounds residuals, too. The root of the mean square is what tells a wrong network. The largest of thousands
-# of errors behind an exponential is a matter of chance: of a detector it was 2.3 times that of the reference, the root 1.5 times.
+# Times what is measured. A kernel rounds residuals, too. The root of the mean square is what tells a wrong network. The largest of
+# thousands of errors behind an exponential is a matter of chance: of a detector it was 2.3 times that of the reference, the root 1.5 times.
 MEAN, LARGEST = 2.0, 4.0
 MOST = 0.25    # of the largest output: a network that rounding changes by more can't be told from a wrong one
 
