@@ -23,8 +23,9 @@ from .data import Data
 from .devices.artifacts import load_on, read_manifest
 from .devices.choose import opened
 from .devices.device import Device
-from .judgement import judge
+from .judgement import Verified, judge
 from .kept_reference import KeptReference
+from .rounding_tolerance import rounding_tolerance
 from .tolerance import Tolerance
 
 if TYPE_CHECKING:
@@ -141,12 +142,23 @@ def verify_variant(
         It differs.
     """
     network, reference = variant.network, variant.reference
-    allowed = Tolerance.of(network.run_reference.precision, tolerance, artifact.manifest.target.get("precision", FLOAT32))
+    precision = artifact.manifest.target.get("precision", FLOAT32)
+    allowed = Tolerance.of(network.run_reference.precision, tolerance, precision)
     if variant.plan is not None:
         check_reading(network, images, tolerance)  # the reference is what was read
     names = [spec.name for spec in network.outputs]
+
+    def judged(allowed: Tolerance) -> Verified:
+        return judge(lambda feeds: list(artifact.run(feeds).values()), reference, verification_inputs(network, images), names, allowed)
+
     try:
-        found = judge(lambda feeds: list(artifact.run(feeds).values()), reference, verification_inputs(network, images), names, allowed)
+        try:
+            found = judged(allowed)
+        except VerificationError:
+            wider = None if tolerance is not None else rounding_tolerance(reference, verification_inputs(network, images), precision)
+            if wider is None or wider.value <= allowed.value:
+                raise
+            found = judged(wider)
     except VerificationError as error:
         check_reading(network, images, tolerance)  # says more, where that is what is wrong
         raise VerificationError(f"{network.name}: {error}{explain(allowed.value)}") from None

@@ -74,13 +74,14 @@ def test_what_completion_offers_is_what_there_is():
     from tenfold.runner.changes.measured import FIGURES
     from tenfold.runner.quantize.quantization import INT8
     from tenfold.targets import presets
-    from tenfold.targets.target import PRECISIONS
+    from tenfold.targets.target import CPU_PRECISIONS, FP16, PRECISIONS
 
     assert set(complete.target_names("")) == {"host", *(preset.name for preset in presets())}
     assert set(complete.ENGINES) == {*RIVALS, *GPU_ENGINES} and set(complete.PICTURES) == set(KINDS)
     assert set(complete.FIGURES) == {name.removesuffix("_ms") for name in FIGURES}
     assert set(complete.METHODS) == set(METHODS) and complete.REWRITES == rewrite_names()
-    assert (complete.CALIBRATIONS, complete.ACTIVATIONS) == (CALIBRATIONS, ACTIVATIONS) and complete.PRECISIONS == (*PRECISIONS, INT8)
+    assert (complete.CALIBRATIONS, complete.ACTIVATIONS) == (CALIBRATIONS, ACTIVATIONS) \
+        and set(complete.PRECISIONS) == {*PRECISIONS, *CPU_PRECISIONS, INT8} - {FP16}  # which is float16
 
 
 def noisy(code=None):
