@@ -13,16 +13,17 @@ import numpy as np
 from tvm import ir, te, tirx
 
 from ...shapes import ConvGeometry
-from ...tir.dot_products import DEPTH
+from ...tir.dot_products import DEPTH, Dot
 from ..conv2d.compute import pack_weights, ravel, unravel
 from ..conv2d.cost import Tile
 from .isa import depth
 
-ANNOTATION = "tenfold.int8"  # of the accumulating block: the tile, as integers
+ANNOTATION = "tenfold.int8"  # of the accumulating block: the tile, as integers, and `Dot.adds_halves`
+LEAST = -128  # of a signed byte
 LIMITS = "tenfold.int8.limits"  # of the same block: output height and width
 
 
-def pack_bytes(weight: np.ndarray, groups: int, tile: Tile, lanes: int) -> np.ndarray:
+def pack_bytes(weight: np.ndarray, groups: int, tile: Tile, dot: Dot) -> np.ndarray:
     """Pack a weight: OIHW -> (group, block, kernel row, kernel column, four input channels, filter of the block and channel of the four).
 
     Parameters
@@ -33,13 +34,15 @@ def pack_bytes(weight: np.ndarray, groups: int, tile: Tile, lanes: int) -> np.nd
         Groups of the convolution.
     tile : Tile
         A block is `tile.vectors` vectors of filters; the last block of a group is filled up with zeros.
-    lanes : int
-        Accumulators in a vector.
+    dot : Dot
+        Says where in the last axis each weight lies.
     """
     steps = depth(weight.shape[1])
     filled = np.pad(weight, ((0, 0), (0, steps * DEPTH - weight.shape[1]), (0, 0), (0, 0)))
-    *outer, _, block = (packed := pack_weights(filled, groups, tile, lanes)).shape
-    return np.ascontiguousarray(packed.reshape(*outer, steps, DEPTH, block).swapaxes(-1, -2).reshape(*outer, steps, block * DEPTH))
+    *outer, _, block = (packed := pack_weights(filled, groups, tile, dot.lanes)).shape
+    rows = np.empty((*outer, steps, block * DEPTH), weight.dtype)
+    rows[..., dot.place(*np.ogrid[:block, :DEPTH])] = packed.reshape(*outer, steps, DEPTH, block).swapaxes(-1, -2)
+    return rows
 
 
 def correction(weight: np.ndarray, zero: int) -> np.ndarray:
@@ -47,13 +50,14 @@ def correction(weight: np.ndarray, zero: int) -> np.ndarray:
     return (-zero * weight.astype(np.int64).sum(axis=tuple(range(1, weight.ndim)))).astype(np.int32)
 
 
-def int8_conv2d(data: te.Tensor, weight: te.Tensor, added: te.Tensor, geometry: ConvGeometry, zero: int, tile: Tile) -> te.Tensor:
+def int8_conv2d(data: te.Tensor, weight: te.Tensor, added: te.Tensor, geometry: ConvGeometry, zero: int, tile: Tile,
+                dot: Dot) -> te.Tensor:
     """Write the convolution as TE.
 
     Parameters
     ----------
     data : te.Tensor
-        (N, H, W, C), uint8.
+        (N, H, W, C), bytes.
     weight : te.Tensor
         As `pack_bytes` makes it.
     added : te.Tensor
@@ -64,6 +68,8 @@ def int8_conv2d(data: te.Tensor, weight: te.Tensor, added: te.Tensor, geometry: 
         The byte that stands for 0.
     tile : Tile
         The register tile.
+    dot : Dot
+        For this weight (`for_weight`).
 
     Returns
     -------
@@ -82,13 +88,13 @@ def int8_conv2d(data: te.Tensor, weight: te.Tensor, added: te.Tensor, geometry: 
 
     def product(n: ir.Expr, b: ir.Expr, y: ir.Expr, x: ir.Expr, v: ir.Expr) -> ir.Expr:
         value = source[n, y * stride_h + ky * dilation_h, x * stride_w + kx * dilation_w, (b // blocks * steps + ci) * DEPTH + k]
-        factor = weight[b // blocks, b % blocks, ky, kx, ci, v * DEPTH + k]
+        factor = weight[b // blocks, b % blocks, ky, kx, ci, dot.place(v, k)]
         return te.sum(value.astype("int32") * factor.astype("int32"), axis=[ky, kx, ci, k])
 
     def block_of(f: ir.Expr) -> ir.Expr:
         return f // block if per_group % block == 0 else f // per_group * blocks + f % per_group // block
 
-    annotation = {ANNOTATION: describe(tile)}
+    annotation = {ANNOTATION: _describe(tile, dot)}
     if tile.flat:
         last = out_h * out_w - 1
         pixels = ceil((last + 1) / tile.pixels) * tile.pixels
@@ -107,13 +113,13 @@ def int8_conv2d(data: te.Tensor, weight: te.Tensor, added: te.Tensor, geometry: 
         n, block_of(f), y, x, f % per_group % block] + added[f], name="crop")
 
 
-def int8_dense(data: te.Tensor, weight: te.Tensor, added: te.Tensor, filters: int, tile: Tile) -> te.Tensor:
+def int8_dense(data: te.Tensor, weight: te.Tensor, added: te.Tensor, filters: int, tile: Tile, dot: Dot) -> te.Tensor:
     """Write a fully connected layer as TE: a 1 x 1 convolution whose pixels are all leading axes of the data.
 
     Parameters
     ----------
     data : te.Tensor
-        (..., C), uint8.
+        (..., C), bytes.
     weight : te.Tensor
         As `pack_bytes` makes it of (F, C, 1, 1).
     added : te.Tensor
@@ -122,6 +128,8 @@ def int8_dense(data: te.Tensor, weight: te.Tensor, added: te.Tensor, filters: in
         F.
     tile : Tile
         The register tile.
+    dot : Dot
+        For this weight (`for_weight`).
 
     Returns
     -------
@@ -136,23 +144,27 @@ def int8_dense(data: te.Tensor, weight: te.Tensor, added: te.Tensor, filters: in
     if channels % DEPTH:
         rows = data
         data = te.compute((*lead, steps * DEPTH), lambda *i: tirx.if_then_else(
-            i[-1] < channels, rows(*i), tirx.const(0, "uint8")), name="padded")
+            i[-1] < channels, rows(*i), tirx.const(0, rows.dtype)), name="padded")
     ky, kx = te.reduce_axis((0, 1), "ky"), te.reduce_axis((0, 1), "kx")
     ci, k = te.reduce_axis((0, steps), "ci"), te.reduce_axis((0, DEPTH), "k")
 
     def product(n: ir.Expr, b: ir.Expr, p: ir.Expr, v: ir.Expr) -> ir.Expr:
         p = tirx.min(p, count - 1) if pixels > count else p
         value = data[tuple([*unravel(p, lead), ci * DEPTH + k])]
-        factor = weight[n, b, ky, kx, ci, v * DEPTH + k]
+        factor = weight[n, b, ky, kx, ci, dot.place(v, k)]
         return te.sum(value.astype("int32") * factor.astype("int32"), axis=[ky, kx, ci, k])
 
-    acc = te.compute((1, blocks, pixels, block), product, name="dense", attrs={ANNOTATION: describe(tile)})
+    acc = te.compute((1, blocks, pixels, block), product, name="dense", attrs={ANNOTATION: _describe(tile, dot)})
     return te.compute((*lead, filters), lambda *i: acc[0, i[-1] // block, ravel(i[:-1], lead), i[-1] % block] + added[i[-1]], name="crop")
 
 
-def describe(tile: Tile) -> list[int]:
-    """The tile as integers."""
-    return [int(value) for value in astuple(tile)]
+def for_weight(dot: Dot, weight: np.ndarray) -> Dot:
+    """The instructions for the products of a weight."""
+    return dot.adding(halves=bool((weight > LEAST).all()))
+
+
+def _describe(tile: Tile, dot: Dot) -> list[int]:
+    return [int(value) for value in (*astuple(tile), dot.adds_halves)]
 
 
 def _padded(data: te.Tensor, padding: tuple[int, int, int, int], groups: int, steps: int, zero: int) -> te.Tensor:
@@ -167,6 +179,6 @@ def _padded(data: te.Tensor, padding: tuple[int, int, int, int], groups: int, st
         inside = [y >= top, y < height + top, x >= left, x < width + left] if any(padding) else []
         if per_group != filled:
             inside, c = [*inside, c % filled < per_group], c // filled * per_group + c % filled
-        return tirx.if_then_else(tirx.all(*inside), data[n, y - top, x - left, c], tirx.const(zero, "uint8"))
+        return tirx.if_then_else(tirx.all(*inside), data[n, y - top, x - left, c], tirx.const(zero, data.dtype))
 
     return te.compute((batch, height + top + bottom, width + left + right, groups * filled), value, name="padded")

@@ -4,7 +4,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
 from typing import TypeVar
 
@@ -13,12 +13,12 @@ from ...backend import BoundKernel, Kernel, LayerConstants
 from ...shapes import ConvShape, ConvWorkload, DenseWorkload
 from ...space import Knobs, Point, Space, Value, number
 from ...tir.dot_products import DEPTH, Dot
-from ..conv2d.cost import Tile, choose_tile, fits_registers, lines, one_pointer, widest
+from ..conv2d.cost import Tile, choose_tile, lines, one_pointer, widest
 from ..conv2d.groups import block_diagonal, divisors
 from ..conv2d.terms import direct_terms
 from ..convolution import ALL_LINES, MOST_VECTORS, sizes
-from .compute import correction, int8_conv2d, int8_dense, pack_bytes
-from .isa import as_float32, depth, dot_of
+from .compute import correction, for_weight, int8_conv2d, int8_dense, pack_bytes
+from .isa import as_float32, depth, dot_of, fits
 
 MOST_PRODUCTS = (2**31 - 1) // (255 * 128)  # of one sum, with which it stays within 32 bits whatever the bytes are
 
@@ -79,10 +79,10 @@ class ByteConvolution(ByteKernel):
         assert layer.weight is not None
         groups = geometry.groups // self.merged
         weight = block_diagonal(layer.weight, geometry.groups, self.merged) if self.merged > 1 else layer.weight
-        packed = pack_bytes(weight, groups, self.tile, self.target.lanes)
+        packed = pack_bytes(weight, groups, self.tile, self.dot)
         geometry = replace(geometry, groups=groups)
-        constants = [packed, correction(layer.weight, layer.zero)]
-        return BoundKernel(constants, lambda x, w, c: int8_conv2d(x, w, c, geometry, layer.zero, self.tile))
+        constants, dot = [packed, correction(layer.weight, layer.zero)], for_weight(self.dot, layer.weight)
+        return BoundKernel(constants, lambda x, w, c: int8_conv2d(x, w, c, geometry, layer.zero, self.tile, dot))
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,9 @@ class ByteDense(ByteKernel):
     def bind(self, *layers: LayerConstants) -> BoundKernel:
         [layer] = layers
         assert layer.weight is not None
-        packed = pack_bytes(layer.weight[:, :, None, None], 1, self.tile, self.target.lanes)
-        filters = self.layer.filters
-        return BoundKernel([packed, correction(layer.weight, layer.zero)], lambda x, w, c: int8_dense(x, w, c, filters, self.tile))
+        packed = pack_bytes(layer.weight[:, :, None, None], 1, self.tile, self.dot)
+        filters, dot = self.layer.filters, for_weight(self.dot, layer.weight)
+        return BoundKernel([packed, correction(layer.weight, layer.zero)], lambda x, w, c: int8_dense(x, w, c, filters, self.tile, dot))
 
 
 def byte_shape(convolution: ConvWorkload, merged: int) -> ConvShape:
@@ -151,7 +151,8 @@ def merged_groups(convolution: ConvWorkload, target: CpuTarget) -> int:
 
 def choose_byte_tile(shape: ConvShape, target: CpuTarget, dot: Dot) -> Tile:
     """The tile that the model of the machine takes."""
-    return replace(choose_tile(shape, as_float32(target, dot)), prefetch=False)
+    cpu = as_float32(target, dot)
+    return replace(choose_tile(shape, cpu, partial(fits, target=cpu, dot=dot)), prefetch=False)
 
 
 @lru_cache(maxsize=8)  # each point that is tried asks for it
@@ -160,7 +161,7 @@ def _space(shape: ConvShape, target: CpuTarget, dot: Dot, chosen: tuple[tuple[st
 
     def allowed(point: Point) -> bool:
         pixels, vectors, flat, rows = (number(point, knob) for knob in ("pixels", "vectors", "flat", "rows"))
-        if not fits_registers(pixels, vectors, cpu) or pixels > widest(shape, bool(flat), cpu) or (one_pointer(shape) and not flat):
+        if not fits(pixels, vectors, cpu, dot) or pixels > widest(shape, bool(flat), cpu) or (one_pointer(shape) and not flat):
             return False
         return rows < lines(shape, pixels, bool(flat))
 

@@ -2,7 +2,7 @@
 
     parallel task (image, block of output channels, lines)              of tile.rows lines; (image, lines) where `weights_inner`
         line, tile of a row                                             with all blocks of output channels in it where `weights_inner`
-            kernel row, kernel column, four input channels
+            kernel row, kernel column, four input channels              where a load brings several fours: so many, unrolled
                 unrolled pixels x vectors, lanes and products           the register tile: an instruction a vector (`dot_products.py`)
             unrolled pixels x vectors, vectorised lanes                 the epilogue, fused into the store
 
@@ -10,7 +10,7 @@ Kernel rows that meet nothing but padding are computed: their pixels are not 0 b
 """
 from __future__ import annotations
 
-from math import prod
+from math import gcd, prod
 
 from tvm import ir, tirx
 from tvm.s_tir import Schedule
@@ -20,12 +20,13 @@ from tvm.s_tir.stmt import SBlock
 from ....targets import CpuTarget
 from ...tir.analysis import find_annotated
 from ...tir.bound_loops import SPLIT
-from ...tir.dot_products import DOT
+from ...tir.dot_products import DOT, FOURS
 from ...tir.epilogue import inline_epilogue
 from ..common import ON_STACK, extent_of
 from ..conv2d.schedule import ordered, split_output, split_sums, whole_blocks
 from ..predicates import Condition, with_conditions
 from .compute import ANNOTATION, LIMITS
+from .isa import dot_of
 
 BYTE_CYCLES = 1.0  # to copy a byte by itself, with tests for the padding
 
@@ -36,7 +37,7 @@ def schedule_int8(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     conv = find_annotated(s, ANNOTATION)
     if conv is None:
         return None
-    pixels, _, flat, rows, weights_inner, parallel, _ = (int(v) for v in s.get(conv).annotations[ANNOTATION])
+    pixels, _, flat, rows, weights_inner, parallel, _, adds_halves = (int(v) for v in s.get(conv).annotations[ANNOTATION])
     out = inline_epilogue(s, conv)
     whole = whole_blocks(s, conv, out)
     if whole:
@@ -59,20 +60,25 @@ def schedule_int8(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
         s.parallel(task)
         if not whole:
             s.parallel(s.fuse(*s.get_loops(out)[:2]))
-    _schedule_tile(s, conv, target.lanes)
+    _schedule_tile(s, conv, target, adds_halves)
     _schedule_padding(s, target)
     limits: dict[str, Condition] = {} if flat else _limits(s, conv, passes[-1])
     return with_conditions(s, limits) if limits else s
 
 
-def _schedule_tile(s: Schedule, conv: SBlockRV, lanes: int) -> None:
+def _schedule_tile(s: Schedule, conv: SBlockRV, target: CpuTarget, adds_halves: int) -> None:
     """A register tile: unrolled, an instruction for each vector."""
     pixel, channel, ky, kx, ci, k = s.get_loops(conv)[-6:]
-    vector, lane = s.split(channel, [None, lanes])
-    s.reorder(ky, kx, ci, pixel, vector, lane, k)
+    vector, lane = s.split(channel, [None, target.lanes])
+    dot = dot_of(target)
+    fours = 1 if dot is None else gcd(dot.fours, extent_of(s, ci))
+    steps = s.split(ci, [None, fours]) if fours > 1 else [ci]
+    s.reorder(ky, kx, *steps, pixel, vector, lane, k)
+    if fours > 1:
+        s.annotate(steps[-1], FOURS, fours)
     s.unroll(pixel)
     s.unroll(vector)
-    s.annotate(lane, DOT, lanes)
+    s.annotate(lane, DOT, adds_halves)
     s.decompose_reduction(conv, ky)
 
 
