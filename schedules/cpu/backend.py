@@ -43,6 +43,11 @@ class CpuBackend(Backend[CpuTarget]):
     def on_bytes(self) -> bool:
         return dot_of(self.target) is not None
 
+    @property
+    def byte_dtype(self) -> str:
+        dot = dot_of(self.target)
+        return "int8" if dot is not None and dot.signed else "uint8"
+
     def byte_convolution(self, workload: ConvWorkload) -> Kernel | None:
         choose = choose_byte_depthwise if workload.depthwise else choose_byte_convolution
         kernel = choose(workload, self.target)

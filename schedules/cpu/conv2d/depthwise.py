@@ -20,6 +20,7 @@ from math import ceil, gcd
 import numpy as np
 from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import SBlockRV
 from tvm.s_tir.stmt import SBlock
 
 from ....targets import CpuTarget
@@ -92,7 +93,7 @@ def pack_depthwise(weight: np.ndarray, lanes: int = 1) -> np.ndarray:
 
 
 def depthwise(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: DepthwiseTile,
-              read: Callable[[ir.Expr], ir.Expr] | None = None) -> te.Tensor:
+              multiply: Callable[[ir.Expr, ir.Expr], ir.Expr] | None = None) -> te.Tensor:
     """Depthwise convolution as TE.
 
     Parameters
@@ -105,8 +106,8 @@ def depthwise(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: 
         The convolution's attributes.
     tile : DepthwiseTile
         What one task computes.
-    read : callable, optional
-        From an element of the data to what is multiplied. Padding counts as 0 behind it.
+    multiply : callable, optional
+        From an element of the data and a weight to their product. Padding counts as a product of 0.
 
     Returns
     -------
@@ -122,7 +123,8 @@ def depthwise(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: 
 
     def product(n: ir.Expr, y: ir.Expr, x: ir.Expr, c: ir.Expr) -> ir.Expr:
         value = data[n, y * stride_h + ky * dilation_h - top, x * stride_w + kx * dilation_w - left, c]
-        return te.sum((value if read is None else read(value)) * weight[ky, kx, c], axis=[ky, kx])
+        factor = weight[ky, kx, c]
+        return te.sum(value * factor if multiply is None else multiply(value, factor), axis=[ky, kx])
 
     limits = [out_h, out_w, channels, stride_h, stride_w, dilation_h, dilation_w, top, left, height, width]
     acc = te.compute((batch, high, wide, padded), product, name="depthwise", attrs={
@@ -142,14 +144,15 @@ def schedule_depthwise(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | Non
     n, y, x, c = s.get_loops(out)
     y_out, y_in = s.split(y, [None, rows])
     x_out, x_in = s.split(x, [None, pixels])
-    c_out, c_mid, lane = s.split(c, [None, vectors, target.lanes])
+    lanes = lanes_of_weights(s, conv, target)
+    c_out, c_mid, lane = s.split(c, [None, vectors, lanes])
     around = [c_mid, y_in, x_out] if channels_outer else [y_in, x_out, c_mid]
     s.reorder(n, y_out, c_out, *around, x_in, lane)
     s.parallel(s.fuse(n, y_out, c_out))
     s.unroll(x_in)
     s.vectorize(lane)
     s.annotate(x_out, SPLIT, EACH)
-    if int(s.get(out).iter_vars[3].dom.extent) % target.lanes:
+    if int(s.get(out).iter_vars[3].dom.extent) % lanes:
         s.annotate(c_mid, SPLIT, ALIKE)
     # 2. The accumulators of one tile.
     s.compute_at(conv, around[-1], preserve_unit_loops=True)
@@ -161,6 +164,11 @@ def schedule_depthwise(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | Non
     s.decompose_reduction(conv, ky)
     # 3. Products with padding are left out.
     return with_conditions(s, {s.get(conv).name_hint: _on_image})
+
+
+def lanes_of_weights(s: Schedule, conv: SBlockRV, target: CpuTarget) -> int:
+    """How many weights a vector has."""
+    return target.vector_bits // int(s.get(conv).reads[-1].source.dtype.bits)
 
 
 def _on_image(block: SBlock) -> ir.Expr | None:
