@@ -96,7 +96,7 @@ class Neon(Dot):
     adds_halves: bool = False
     lanes = 4
     signed = True
-    spare = 3
+    spare = 7  # products of several vectors are under way
     per_step = 2
 
     def place(self, lane: Any, k: Any) -> Any:
