@@ -392,6 +392,10 @@ class Backend(ABC, Generic[TargetT]):
         """
         return None
 
+    def quicker_in_float32(self, workload: ConvWorkload) -> bool:
+        """Whether a convolution takes longer by its kernel of bytes than by that in float32, and what turns its input into float32."""
+        return False
+
     def byte_dense(self, workload: DenseWorkload) -> Kernel | None:
         """Return the kernel of a fully connected layer of bytes by int8, as `byte_convolution`."""
         return None

@@ -131,6 +131,8 @@ class _Rewriter(PyExprMutator):
         kernel = self.backend.byte_dense(dense_workload(call, weight)) if workload is None else self.backend.byte_convolution(workload)
         if kernel is None:
             return f"target {self.backend.target.name} has no kernel of bytes for it: a kernel or a sum is too large"
+        if workload is not None and self.backend.quicker_in_float32(workload):
+            return f"target {self.backend.target.name} computes it faster in float32, by Winograd's algorithm, as its model says"
         return _Found(kernel, source.args[0], quantization, *integers)
 
     def _scaled(self, var: relax.Var, found: _Found, ty: relax.TensorType) -> ir.Expr:

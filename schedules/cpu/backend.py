@@ -22,7 +22,7 @@ from .convolution_run import ConvolutionRun
 from .fully_connected import choose_dense, choose_dense_run
 from .int8.depthwise import choose_byte_depthwise
 from .int8.isa import dot_of
-from .int8.kernel import choose_byte_convolution, choose_byte_dense
+from .int8.kernel import choose_byte_convolution, choose_byte_dense, quicker_in_float32
 from .reduction.response_norm import LONGEST, response_norm
 from .resize import choose_resize
 
@@ -52,6 +52,9 @@ class CpuBackend(Backend[CpuTarget]):
         choose = choose_byte_depthwise if workload.depthwise else choose_byte_convolution
         kernel = choose(workload, self.target)
         return None if kernel is None else self.choices.apply(kernel)
+
+    def quicker_in_float32(self, workload: ConvWorkload) -> bool:
+        return quicker_in_float32(workload, self.target)
 
     def byte_dense(self, workload: DenseWorkload) -> Kernel | None:
         kernel = choose_byte_dense(workload, self.target)

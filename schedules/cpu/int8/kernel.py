@@ -12,11 +12,12 @@ from ....targets import CpuTarget
 from ...backend import BoundKernel, Kernel, LayerConstants
 from ...shapes import ConvShape, ConvWorkload, DenseWorkload
 from ...space import Knobs, Point, Space, Value, number
+from ...terms import milliseconds
 from ...tir.dot_products import DEPTH, Dot
 from ..conv2d.cost import Tile, choose_tile, lines, one_pointer, widest
 from ..conv2d.groups import block_diagonal, divisors
 from ..conv2d.terms import direct_terms
-from ..convolution import ALL_LINES, MOST_VECTORS, sizes
+from ..convolution import ALL_LINES, MOST_VECTORS, WinogradKernel, choose_convolution, sizes
 from .compute import correction, for_weight, int8_conv2d, int8_dense, pack_bytes
 from .isa import as_float32, depth, dot_of, fits
 
@@ -130,6 +131,20 @@ def choose_byte_convolution(convolution: ConvWorkload, target: CpuTarget) -> Byt
     merged = merged_groups(convolution, target)
     tile = choose_byte_tile(byte_shape(convolution, merged), target, dot)
     return ByteConvolution(target, dot, tile, convolution, merged)
+
+
+def quicker_in_float32(convolution: ConvWorkload, target: CpuTarget) -> bool:
+    """Whether float32 is quicker by the model: Winograd's algorithm, where the CPU has no instruction for dot products of bytes.
+
+    Its input is written in float32 before, and read again.
+    """
+    dot, kernel = dot_of(target), choose_convolution(convolution, target)
+    own = choose_byte_convolution(convolution, target)
+    if dot is None or dot.per_step <= 1 or not isinstance(kernel, WinogradKernel) or own is None:
+        return False
+    cpu, numbers = target.model, convolution.batch * prod(convolution.size) * convolution.channels
+    written = milliseconds(2 * 4 * numbers / cpu.l2_round_trip_bytes_per_cycle / target.cores, cpu.clock_ghz)
+    return kernel.terms()["ms"] + written < own.terms()["ms"]
 
 
 def choose_byte_dense(layer: DenseWorkload, target: CpuTarget) -> ByteDense | None:
