@@ -20,7 +20,6 @@ from math import ceil, gcd
 import numpy as np
 from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
-from tvm.s_tir.schedule import SBlockRV
 from tvm.s_tir.stmt import SBlock
 
 from ....targets import CpuTarget
@@ -35,6 +34,7 @@ from .depthwise_pixels import depthwise_pixels
 ANNOTATION = "tenfold.depthwise"  # of the accumulating block: the tile, as integers
 # Of the same block: output height and width, channels, strides, dilations, rows and columns of padding before the image, its own size.
 LIMITS = "tenfold.depthwise.limits"
+LANES = "tenfold.depthwise.lanes"  # of the same block, where vectors have another number of channels than those of float32
 MOST_NEON_PIXELS, FEWEST_NEON_PIXELS = 8, 4  # likewise on NEON, where those are best that divide the row
 L2_SHARE = 0.5         # of the L2 cache for the input of a task
 
@@ -144,7 +144,7 @@ def schedule_depthwise(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | Non
     n, y, x, c = s.get_loops(out)
     y_out, y_in = s.split(y, [None, rows])
     x_out, x_in = s.split(x, [None, pixels])
-    lanes = lanes_of_weights(s, conv, target)
+    lanes = int(s.get(conv).annotations.get(LANES, target.lanes))
     c_out, c_mid, lane = s.split(c, [None, vectors, lanes])
     around = [c_mid, y_in, x_out] if channels_outer else [y_in, x_out, c_mid]
     s.reorder(n, y_out, c_out, *around, x_in, lane)
@@ -164,11 +164,6 @@ def schedule_depthwise(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | Non
     s.decompose_reduction(conv, ky)
     # 3. Products with padding are left out.
     return with_conditions(s, {s.get(conv).name_hint: _on_image})
-
-
-def lanes_of_weights(s: Schedule, conv: SBlockRV, target: CpuTarget) -> int:
-    """How many weights a vector has."""
-    return target.vector_bits // int(s.get(conv).reads[-1].source.dtype.bits)
 
 
 def _on_image(block: SBlock) -> ir.Expr | None:

@@ -17,6 +17,7 @@ from ...tir.dot_products import DEPTH, Dot
 from ..conv2d.compute import pack_weights, ravel, unravel
 from ..conv2d.cost import Tile
 from .isa import depth
+from .padding import padded
 
 ANNOTATION = "tenfold.int8"  # of the accumulating block: the tile, as integers, and `Dot.adds_halves`
 LEAST = -128  # of a signed byte
@@ -81,7 +82,7 @@ def int8_conv2d(data: te.Tensor, weight: te.Tensor, added: te.Tensor, geometry: 
     block //= DEPTH
     (stride_h, stride_w), (dilation_h, dilation_w) = geometry.stride, geometry.dilation
     out_h, out_w = geometry.output(height, width)
-    source = _padded(data, geometry.padding, groups, steps, zero)
+    source = padded(data, geometry.padding, groups, steps * DEPTH, zero)
     per_group = geometry.filters // groups
     ky, kx = te.reduce_axis((0, kernel_h), "ky"), te.reduce_axis((0, kernel_w), "kx")
     ci, k = te.reduce_axis((0, steps), "ci"), te.reduce_axis((0, DEPTH), "k")
@@ -165,20 +166,3 @@ def for_weight(dot: Dot, weight: np.ndarray) -> Dot:
 
 def _describe(tile: Tile, dot: Dot) -> list[int]:
     return [int(value) for value in (*astuple(tile), dot.adds_halves)]
-
-
-def _padded(data: te.Tensor, padding: tuple[int, int, int, int], groups: int, steps: int, zero: int) -> te.Tensor:
-    """Put pixels of 0 around an image, and channels of any value behind those of each group; the image itself where there are none."""
-    batch, height, width, channels = (int(d) for d in data.shape)
-    per_group, filled = channels // groups, steps * DEPTH
-    top, left, bottom, right = padding
-    if not any(padding) and per_group == filled:
-        return data
-
-    def value(n: ir.Expr, y: ir.Expr, x: ir.Expr, c: ir.Expr) -> ir.Expr:
-        inside = [y >= top, y < height + top, x >= left, x < width + left] if any(padding) else []
-        if per_group != filled:
-            inside, c = [*inside, c % filled < per_group], c // filled * per_group + c % filled
-        return tirx.if_then_else(tirx.all(*inside), data[n, y - top, x - left, c], tirx.const(zero, data.dtype))
-
-    return te.compute((batch, height + top + bottom, width + left + right, groups * filled), value, name="padded")

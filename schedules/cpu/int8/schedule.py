@@ -10,7 +10,7 @@ Kernel rows that meet nothing but padding are computed: their pixels are not 0 b
 """
 from __future__ import annotations
 
-from math import gcd, prod
+from math import gcd
 
 from tvm import ir, tirx
 from tvm.s_tir import Schedule
@@ -23,12 +23,12 @@ from ...tir.bound_loops import SPLIT
 from ...tir.dot_products import DOT, FOURS
 from ...tir.epilogue import inline_epilogue
 from ..common import ON_STACK, extent_of
+from ..conv2d.depthwise import LANES, schedule_depthwise
 from ..conv2d.schedule import ordered, split_output, split_sums, whole_blocks
 from ..predicates import Condition, with_conditions
 from .compute import ANNOTATION, LIMITS
 from .isa import dot_of
-
-BYTE_CYCLES = 1.0  # to copy a byte by itself, with tests for the padding
+from .padding import schedule_byte_padding
 
 
 def schedule_int8(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
@@ -61,9 +61,17 @@ def schedule_int8(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
         if not whole:
             s.parallel(s.fuse(*s.get_loops(out)[:2]))
     _schedule_tile(s, conv, target, adds_halves)
-    _schedule_padding(s, target)
+    schedule_byte_padding(s, target)
     limits: dict[str, Condition] = {} if flat else _limits(s, conv, passes[-1])
     return with_conditions(s, limits) if limits else s
+
+
+def schedule_byte_depthwise(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
+    """Schedule a function around `pair_depthwise`: as one in float32, and the padded copy; None for every other function."""
+    s = schedule_depthwise(func, target) if find_annotated(Schedule(func), LANES) is not None else None
+    if s is not None:
+        schedule_byte_padding(s, target)
+    return s
 
 
 def _schedule_tile(s: Schedule, conv: SBlockRV, target: CpuTarget, adds_halves: int) -> None:
@@ -80,24 +88,6 @@ def _schedule_tile(s: Schedule, conv: SBlockRV, target: CpuTarget, adds_halves: 
     s.unroll(vector)
     s.annotate(lane, DOT, adds_halves)
     s.decompose_reduction(conv, ky)
-
-
-def _schedule_padding(s: Schedule, target: CpuTarget) -> None:
-    """The padded copy of the input, if there is one: in vectors if the channels fill whole ones; parallel over rows where that pays."""
-    block = next((b for b in s.get_child_blocks(s.get_sblock("root")) if s.get(b).name_hint.startswith("padded")), None)
-    if block is None:
-        return
-    *outer, c = s.get_loops(block)
-    read = s.get(block).reads[0].source.shape
-    channels, whole = int(s.get(c).extent), int(read[-1]) == int(s.get(c).extent)
-    lengths = [length for length in (64, 32, 16, 8, 4) if length <= target.vector_bits // 8 and channels % length == 0]
-    elements = prod(extent_of(s, loop) for loop in (*outer, c))
-    work = elements * BYTE_CYCLES
-    if whole and lengths:
-        work = 2 * elements / target.model.l2_round_trip_bytes_per_cycle
-        s.vectorize(s.split(c, [None, lengths[0]])[1])
-    if len(outer) > 1 and work * (1 - 1 / target.cores) > target.model.launch_cycles:
-        s.parallel(s.fuse(*outer[:2]))
 
 
 def _limits(s: Schedule, conv: SBlockRV, tile: LoopRV) -> dict[str, Condition]:
