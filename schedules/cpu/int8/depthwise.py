@@ -1,7 +1,7 @@
 """Depthwise convolution of bytes: memory holds bytes, and registers hold wider numbers.
 
-It is the depthwise convolution in float32, but that bytes are widened as they are read: on x86 to float32, whose sums of so few products are
-exact. On Arm their products have 16 bits, and are added in 32 (`depthwise_pairs.py`).
+It is the depthwise convolution in float32, but that bytes are widened as they are read: on x86 to float32, whose sums of so few products
+are exact. On Arm their products have 16 bits, and are added in 32 (`depthwise_pairs.py`).
 """
 from __future__ import annotations
 

@@ -6,8 +6,8 @@
     Armv8.2 with dot products        sdot, by one of the four lanes of a register                            signed x signed
     Armv8                            smull and smlal in 16 bits, and sadalp, which adds pairs in 32 bits     signed x signed
 
-None of them saturates, and no sum leaves its bits. Of signed bytes, two products fit into 16 bits but for 128 * 128 + 128 * 128: where there
-is a weight of -128, each product is added in 32 bits.
+None of them saturates, and no sum leaves its bits. Of signed bytes, two products fit into 16 bits but for 128 * 128 + 128 * 128: where
+there is a weight of -128, each product is added in 32 bits.
 """
 from __future__ import annotations
 
@@ -106,7 +106,8 @@ class Neon(Dot):
         return replace(self, adds_halves=halves)
 
     def __call__(self, acc: ir.Expr, values: ir.Expr, four: int, w: ir.Expr) -> ir.Expr:
-        low, high = (self._products(values, 2 * four + pair, half("int8x8", w)) for pair, half in enumerate((tirx.vectorlow, tirx.vectorhigh)))
+        low = self._products(values, 2 * four, tirx.vectorlow("int8x8", w))
+        high = self._products(values, 2 * four + 1, tirx.vectorhigh("int8x8", w))
         for products in (low + high,) if self.adds_halves else (low, high):
             acc = acc + tirx.call_llvm_pure_intrin("int32x4", "llvm.aarch64.neon.saddlp", products)
         return acc

@@ -24,7 +24,8 @@ def as_float32(target: CpuTarget, dot: Dot) -> CpuTarget:
     """Return the target with the figures by which a step of four channels costs what one channel of float32 costs.
 
     Four channels of bytes are as large as one of float32, and a vector of their weights is as large as one of float32. What differs are the
-    registers: a broadcast needs one, unless an instruction takes a lane; the operand that instructions read from memory is that of the weights.
+    registers: a broadcast needs one, unless an instruction takes a lane. The operand that instructions read from memory is that of the
+    weights.
     """
     rate = target.model.fma_per_cycle / dot.per_step
     model = replace(target.model, memory_operand=False, lane_operand=dot.fours > 1, fma_per_cycle=rate)

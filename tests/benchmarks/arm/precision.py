@@ -1,7 +1,7 @@
-"""Layers and networks on bytes on AArch64 CPUs without a board, against the same in float32, and against ONNX Runtime on the same QDQ model.
+"""Layers and networks on bytes on AArch64 CPUs without a board, against the same in float32, and against ONNX Runtime on the QDQ model.
 
-Layers are those of the suite precision. Networks are quantized as `tenfold quantize` does it. One image, one thread: instructions are counted
-under QEMU, cycles come from llvm-mca, misses from a simulated cache.
+Layers are those of the suite precision. Networks are quantized as `tenfold quantize` does it. One image, one thread: instructions are
+counted under QEMU, cycles come from llvm-mca, misses from a simulated cache.
 """
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tenfold.support.errors import TenfoldError
 from tenfold.targets import resolve_cpu
 
 from .engines import OURS, count
-from .networks import BUNDLED, CPUS, EXAMPLES, LARGE, Networks
+from .networks import BUNDLED, EXAMPLES, LARGE, Networks
 from .tables import HONEST, TITLES, cpus_of, sound
 
 ORT = "onnxruntime"

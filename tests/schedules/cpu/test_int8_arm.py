@@ -70,7 +70,7 @@ def random_layer(target: CpuTarget, rng: np.random.Generator) -> Case:
 def cases_of(target: CpuTarget) -> list[Case]:
     rng = np.random.default_rng(0)
     found = [random_layer(target, rng) for _ in range(12)]
-    for filters, channels, width in ((16, 64, 12), (32, 24, 9), (40, 20, 7), (8, 3, 16)):  # as many fours of channels as are loaded at once, and fewer
+    for filters, channels, width in ((16, 64, 12), (32, 24, 9), (40, 20, 7), (8, 3, 16)):  # all fours that are loaded at once, and fewer
         geometry = ConvGeometry(filters, (3, 3), padding=(1,) * 4)
         found.append(convolution(target, geometry, bytes_like(rng, (1, 5, width, channels)), bytes_like(rng, (filters, channels, 3, 3)), 3))
     for weight in (-128, -127, 127):  # pairs of products that leave 16 bits, and sums as large as they get
