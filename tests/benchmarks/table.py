@@ -19,6 +19,7 @@ from statistics import geometric_mean, median
 from typing import Any
 
 import precision
+from arm.precision import section as arm_precision
 from arm.tables import sections as arm_sections
 from cuda.tables import sections as cuda_sections
 from papers.tables import sections as paper_sections
@@ -248,7 +249,8 @@ def house_pages() -> dict[Path, dict[str, str]]:
             ROOT / "docs" / "training.md": paper_sections(RESULTS / "training", markdown),
             ROOT / "docs" / "tuning.md": tuning_sections(RESULTS / "tuning", read, markdown),
             ROOT / "docs" / "quantization.md": quantized_sections(RESULTS / "quantized", read, markdown),
-            ROOT / "docs" / "int8.md": {"precision": precision_section(read(RESULTS / "quantized" / "precision.json"))},
+            ROOT / "docs" / "int8.md": {"precision": precision_section(read(RESULTS / "quantized" / "precision.json")),
+                                        "arm-precision": arm_precision(read(RESULTS / "arm" / "precision.json"), markdown)},
             ROOT / "docs" / "cuda.md": cuda_sections(RESULTS / "cuda", read, markdown)}
 
 
