@@ -5,7 +5,7 @@ All layers of a CPU are one network, which is compiled once and run once.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -20,6 +20,8 @@ from tenfold.runner.devices.device import Program
 from tenfold.runtime.manifest import Port
 from tenfold.schedules.backend import Kernel, LayerConstants, backend_of
 from tenfold.schedules.cpu import RULES
+from tenfold.schedules.cpu.int8.instructions import Neon, NeonDot
+from tenfold.schedules.cpu.int8.isa import dot_of
 from tenfold.schedules.driver import schedule_function
 from tenfold.schedules.shapes import ConvGeometry, ConvWorkload, DenseWorkload
 from tenfold.targets import CpuTarget
@@ -178,5 +180,14 @@ def test_depthwise_multiplies_bytes(name, least):
 
 def test_a_cpu_that_hides_dot_products_does_without():
     target = named("cortex-a76")
-    hidden = type(target)(**{**{f: getattr(target, f) for f in target.__dataclass_fields__}, "features": ("fp", "asimd")})
-    assert [type(backend_of(each).byte_dense(DenseWorkload(1, 8, 8)).dot).__name__ for each in (target, hidden)] == ["NeonDot", "Neon"]
+    hidden = replace(target, features=("fp", "asimd"))
+    assert [type(dot_of(each)) for each in (target, hidden)] == [NeonDot, Neon]
+    assert backend_of(hidden).byte_dtype == "int8" and backend_of(named("zen4")).byte_dtype == "uint8"
+
+
+@pytest.mark.parametrize(("name", "channels", "quicker"), [
+    ("cortex-a72", 128, True), ("neoverse-n1", 128, False), ("x86-64-v3", 128, True), ("zen4", 128, False)])
+def test_winograd_in_float32_is_quicker_where_no_instruction_is_for_dot_products(name, channels, quicker):
+    backend = backend_of(named(name))
+    three, one = (ConvWorkload(ConvGeometry(channels, (k, k), padding=(k // 2,) * 4), (28, 28), channels, 1) for k in (3, 1))
+    assert backend.quicker_in_float32(three) == quicker and not backend.quicker_in_float32(one)
