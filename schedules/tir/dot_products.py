@@ -35,8 +35,6 @@ class Dot(ABC):
 
     Attributes
     ----------
-    lanes : int
-        Accumulators in a vector.
     signed : bool
         Whether the values that are multiplied are signed bytes; otherwise unsigned ones.
     spare : int
@@ -49,12 +47,16 @@ class Dot(ABC):
         Products of signed bytes are added by two before they are widened to 32 bits. No weight is -128 then.
     """
 
-    lanes: int
     signed: bool
     spare: int
     per_step: float
     fours: int = 1
     adds_halves: bool = False
+
+    @property
+    @abstractmethod
+    def lanes(self) -> int:
+        """Accumulators in a vector."""
 
     def place(self, lane: Any, k: Any) -> Any:
         """Where in a row of weights that of an accumulator and one of its products lies. Each vector has a part of the row for itself."""

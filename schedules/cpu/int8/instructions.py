@@ -31,7 +31,7 @@ class Vnni(Dot):
     per_step = 1
 
     @property
-    def lanes(self) -> int:  # type: ignore[override]
+    def lanes(self) -> int:
         return self.bits // 32
 
     def __call__(self, acc: ir.Expr, values: ir.Expr, four: int, w: ir.Expr) -> ir.Expr:
@@ -50,7 +50,7 @@ class Widened(Dot):
     per_step = 4
 
     @property
-    def lanes(self) -> int:  # type: ignore[override]
+    def lanes(self) -> int:
         return self.bits // 32
 
     def __call__(self, acc: ir.Expr, values: ir.Expr, four: int, w: ir.Expr) -> ir.Expr:
