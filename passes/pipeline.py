@@ -60,7 +60,7 @@ def phases(backend: Backend) -> Iterator[Phase]:
     yield "fold_permutations", FoldPermutations()
     yield "channels_last", ChannelsLast()
     yield "composites", lambda mod: Resize(backend)(JoinSilu()(local_response_norm(mod, backend)))
-    on_bytes = [StayInBytes(), ByteLayers(backend), JoinReaders()]
+    on_bytes = [StayInBytes(backend.byte_dtype), ByteLayers(backend), JoinReaders()]
     yield "quantized", tvm.transform.Sequential(on_bytes if backend.on_bytes else [ByteLayers(backend)])  # which says why it has none
     if backend.rounds_operands:
         yield "bfloat16", tvm.transform.Sequential([RoundLayers(backend), JoinReaders()])

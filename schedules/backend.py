@@ -62,16 +62,25 @@ class Backend(ABC, Generic[TargetT]):
         """Whether it has kernels of bytes at all: else nothing of a quantized network changes, and all of it is computed in float32."""
         return False
 
+    @property
+    def byte_dtype(self) -> str:
+        """Of the bytes that such kernels read: ``uint8`` or ``int8``."""
+        return "uint8"
+
     def byte_convolution(self, workload: ConvWorkload) -> Kernel | None:
-        """Return the kernel of a channels-last convolution of uint8 by int8.
+        """Return the kernel of a channels-last convolution of bytes (`byte_dtype`) by int8.
 
         Its result is the sum over (input - zero) * weight, exactly: int32, or float32 where that holds it. None where it has none: such a
         layer is computed in float32.
         """
         return None
 
+    def quicker_in_float32(self, workload: ConvWorkload) -> bool:
+        """Whether a convolution takes longer by its kernel of bytes than by that in float32, and what turns its input into float32."""
+        return False
+
     def byte_dense(self, workload: DenseWorkload) -> Kernel | None:
-        """Return the kernel of a fully connected layer of uint8 by int8, as `byte_convolution`."""
+        """Return the kernel of a fully connected layer of bytes by int8, as `byte_convolution`."""
         return None
 
     @property

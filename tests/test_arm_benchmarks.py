@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 import run  # noqa: E402
 import suite  # noqa: E402
 import suites  # noqa: E402
-from arm import kernels, model, networks, rank_tables, tables  # noqa: E402
+from arm import kernels, model, networks, precision, rank_tables, tables  # noqa: E402
 from models import chain_model, stage  # noqa: E402
 from results import read  # noqa: E402
 from rich.console import Console  # noqa: E402
@@ -138,6 +138,27 @@ def test_rows_of_kernels_and_of_the_model():
                                                                        "bundled, 128-256 7 5x5"]
     # Layers of one shape are one row.
     assert len(suites.chosen(rows, ["small VGG"])) == 5
+
+
+def form(core: float, cycles: float, **more: object) -> dict:
+    return {"core_cycles": core, "cycles": cycles, **more}
+
+
+def test_rows_on_bytes():
+    rows = precision.cases(suite.Settings((1,), Path("/nowhere")))
+    assert {name for case in rows for name in case.lists} == {"layers", "networks"}
+    assert all(list(case.models) == ["int8", "float32"] for case in rows)
+    cpus = {"cortex-a72": {"int8": form(1e6, 2e6, layers=[1, 1]), "float32": form(3e6, 3e6), "onnxruntime": form(2e6, 8e6)},
+            "neoverse-n1": {"int8": form(1e6, 2e6, layers=[0, 1]), "float32": form(4e7, 8e7)}}
+    machine = {"versions": {"tenfold": "1"}}
+    content = {"suite": "arm-precision", "date": "2026-01-01", "machine": machine, "rows": [
+        {"name": "a", "macs": 1e6, "cpus": cpus}, {"name": "b", "error": "no"}]}
+    _, lines = precision.table(content)
+    assert lines[0][2:8] == ["cortex-a72", "1 of 1", "1000 k", "2000 k", "3000 k", "3000 k"]
+    assert lines[0][8:] == ["3.00 x", "1.50 x", "8000 k", "2.00 x", "4.00 x"]
+    assert lines[1][:4] == ["", "", "neoverse-n1", "0 of 1"] and lines[1][6:] == ["40.0 M", "80.0 M", "40.00 x", "40.00 x", "-", "-", "-"]
+    said = precision.section(content, markdown)
+    assert tables.HONEST in said and "1.50 x with misses; 2.00 x and 4.00 x ONNX Runtime's int8" in said and "Failed: b: no." in said
 
 
 @pytest.mark.parametrize("words, said", [

@@ -21,7 +21,7 @@ from ...schedules.tir.module_pass import ModulePass
 from ..legalize import call_kernel, dense_weight, dense_workload, plain_convolution
 from .arithmetic import quantize_by_product
 from .integers import as_integers
-from .quantization import SHIFT, Quantization, is_call
+from .quantization import Quantization, is_call
 
 LAYERS = ("relax.nn.conv2d", "relax.matmul", "relax.nn.conv2d_transpose", "relax.nn.conv1d", "relax.nn.conv3d")
 STEPS = tuple(ELEMENTWISE)
@@ -131,18 +131,21 @@ class _Rewriter(PyExprMutator):
         kernel = self.backend.byte_dense(dense_workload(call, weight)) if workload is None else self.backend.byte_convolution(workload)
         if kernel is None:
             return f"target {self.backend.target.name} has no kernel of bytes for it: a kernel or a sum is too large"
+        if workload is not None and self.backend.quicker_in_float32(workload):
+            return f"target {self.backend.target.name} computes it faster in float32, by Winograd's algorithm, as its model says"
         return _Found(kernel, source.args[0], quantization, *integers)
 
     def _scaled(self, var: relax.Var, found: _Found, ty: relax.TensorType) -> ir.Expr:
         """Emit the kernel, bound to a variable of the layer's name, and return its sums as numbers."""
-        unsigned, source = found.quantization.unsigned, found.source
-        if unsigned != found.quantization:
-            shifted = relax.op.add(relax.op.astype(source, "int16"), relax.const(SHIFT, "int16"))
-            source = self.builder_.emit(relax.op.astype(shifted, "uint8"))
-        constants = LayerConstants(found.integers, zero=unsigned.zero)
+        given, source = found.quantization, found.source
+        read = given.of_type(self.backend.byte_dtype)
+        if read != given:
+            shifted = relax.op.add(relax.op.astype(source, "int16"), relax.const(read.zero - given.zero, "int16"))
+            source = self.builder_.emit(relax.op.astype(shifted, read.dtype))
+        constants = LayerConstants(found.integers, zero=read.zero)
         sums = self.builder_.normalize(call_kernel(self.builder_, found.kernel, source, constants))
         held = relax.DataflowVar(var.name, sums.ty)
         self.builder_.emit_normalized(relax.VarBinding(held, sums))
         value = held if str(sums.ty.dtype) == "float32" else self.builder_.emit(relax.op.astype(held, "float32"))
-        scale = (np.float32(unsigned.scale) * found.steps).astype(np.float32).reshape((1,) * (len(ty.shape) - 1) + (-1,))
+        scale = (np.float32(read.scale) * found.steps).astype(np.float32).reshape((1,) * (len(ty.shape) - 1) + (-1,))
         return relax.op.multiply(value, relax.const(scale))

@@ -38,10 +38,10 @@ class Quantization:
             return None
         return cls(scale, int(zero), dtype) if np.isfinite(scale) and scale > 0 else None
 
-    @property
-    def unsigned(self) -> Quantization:
-        """The same of unsigned bytes: each is 128 more."""
-        return self if self.dtype == "uint8" else replace(self, zero=self.zero + SHIFT, dtype="uint8")
+    def of_type(self, dtype: str) -> Quantization:
+        """The same of bytes of a type: each is 128 more where they become unsigned, and 128 less where they become signed."""
+        shift = 0 if dtype == self.dtype else SHIFT if dtype == "uint8" else -SHIFT
+        return replace(self, zero=self.zero + shift, dtype=dtype)
 
     def quantize(self, x: ir.Expr) -> ir.Expr:
         """Return a call that quantizes."""

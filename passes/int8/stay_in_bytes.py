@@ -2,7 +2,8 @@
 
     quantize(max_pool2d(dequantize(q)))              ->    max_pool2d(q)
     quantize(concat(dequantize(a), dequantize(b)))   ->    concat(a, quantize(dequantize(b)))      of b, where it has another scale
-    quantize(x) as int8                              ->    quantize(x) as uint8, with 128 more
+    quantize(x) as int8                              ->    quantize(x) as uint8, with 128 more         where kernels read such bytes;
+    quantize(x) as uint8                             ->    quantize(x) as int8, with 128 less           where they read those
 
 All of this is exact. Bytes that the network takes or gives keep their type.
 """
@@ -24,11 +25,20 @@ MOVING = ("relax.nn.max_pool2d", "relax.reshape", "relax.permute_dims", "relax.e
 
 @tvm.transform.module_pass(opt_level=0, name="StayInBytes")
 class StayInBytes(ModulePass):
-    """Rewrite `main`; the other functions stay."""
+    """Rewrite `main`; the other functions stay.
+
+    Parameters
+    ----------
+    dtype : str
+        Of the bytes that kernels read: ``uint8`` or ``int8``.
+    """
+
+    def __init__(self, dtype: str):
+        self.dtype = dtype
 
     def transform_module(self, mod: tvm.IRModule, context: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite `main`, and drop what nothing reads any more."""
-        return with_main(mod, _Rewriter(mod))
+        return with_main(mod, _Rewriter(mod, self.dtype))
 
 
 @dataclass(frozen=True)
@@ -41,12 +51,13 @@ class _Bytes:
 
 @mutator
 class _Rewriter(PyExprMutator):
-    def __init__(self, mod: tvm.IRModule):
+    def __init__(self, mod: tvm.IRModule, dtype: str):
         super().__init__(mod)
+        self.dtype = dtype
         self.known: dict[ir.Expr, _Bytes] = {}  # by a float32 variable
         self.parts: dict[ir.Expr, tuple[list[ir.Expr], ir.Call]] = {}  # of a concatenation, by its variable
-        self.only_dequantized = _only_dequantized(mod["main"])
-        self.shifted: dict[ir.Expr, ir.Expr] = {}  # int8 variables that are not made any more -> uint8 ones
+        self.only_dequantized = _only_dequantized(mod["main"], dtype)
+        self.shifted: dict[ir.Expr, ir.Expr] = {}  # variables that are not made any more -> those of the type that kernels read
 
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
         call = binding.value
@@ -72,19 +83,19 @@ class _Rewriter(PyExprMutator):
         wanted, source = Quantization.of(call), self._new(call.args[0])
         if wanted is None:
             return False
-        unsigned = wanted.unsigned if binding.var in self.only_dequantized else wanted
+        made = wanted.of_type(self.dtype) if binding.var in self.only_dequantized else wanted
         found = self.known.get(source)
-        if found is not None and found.quantization == unsigned:
+        if found is not None and found.quantization == made:
             result = found.bytes
         elif source in self.parts:
             parts, concat = self.parts[source]
-            result = self.builder_.emit(ir.Call(concat.op, [ir.Tuple([self._as(part, unsigned) for part in parts])], concat.attrs))
-        elif unsigned == wanted:
+            result = self.builder_.emit(ir.Call(concat.op, [ir.Tuple([self._as(part, made) for part in parts])], concat.attrs))
+        elif made == wanted:
             return False
         else:
-            result = self.builder_.emit(unsigned.quantize(source))
+            result = self.builder_.emit(made.quantize(source))
         self.set_var_remap(binding.var, result)
-        if unsigned != wanted:
+        if made != wanted:
             self.shifted[binding.var] = result
         return True
 
@@ -100,7 +111,7 @@ class _Rewriter(PyExprMutator):
         if given is None:
             return False
         if source in self.shifted:
-            self._keep(binding, self.shifted[source], given.unsigned)
+            self._keep(binding, self.shifted[source], given.of_type(self.dtype))
         else:
             self._keep(binding, self._new(source), given)
         return True
@@ -130,14 +141,14 @@ class _Rewriter(PyExprMutator):
         return self.visit_expr(expr)
 
 
-def _only_dequantized(main: relax.Function) -> set[ir.Expr]:
-    """The variables of signed bytes that nothing but a dequantize reads, and whose scale and zero point are those of all readers."""
+def _only_dequantized(main: relax.Function, dtype: str) -> set[ir.Expr]:
+    """The variables of bytes of the other type that nothing but a dequantize reads, whose scale and zero point are those of all readers."""
     made: dict[ir.Expr, Quantization] = {}
     other: set[ir.Expr] = set()
     for binding in (b for block in main.body.blocks for b in block.bindings):
         call = binding.value
         found = Quantization.of(call) if isinstance(call, ir.Call) else None
-        if found is not None and call.op.name == "relax.quantize" and found.dtype == "int8":
+        if found is not None and call.op.name == "relax.quantize" and found.dtype != dtype:
             made[binding.var] = found
         if found is not None and call.op.name == "relax.dequantize" and call.args[0] in made:
             continue

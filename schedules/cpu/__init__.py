@@ -15,7 +15,7 @@ from .dense.matvec import schedule_matvec
 from .dense.matvec_chain import schedule_matvec_chain
 from .fallback import schedule_fallback
 from .injective.elementwise import schedule_elementwise, schedule_untouched
-from .int8.schedule import schedule_int8
+from .int8.schedule import schedule_byte_depthwise, schedule_int8
 from .reduction.pool import schedule_pool
 from .reduction.reduction import schedule_reduction
 from .reduction.response_norm import schedule_response_norm
@@ -35,7 +35,8 @@ def _with_what_follows(rule: Rule[CpuTarget]) -> Rule[CpuTarget]:
 
 
 KERNELS: list[Rule[CpuTarget]] = [
-    schedule_chain, schedule_conv2d, schedule_winograd, schedule_depthwise, schedule_matvec_chain, schedule_matvec, schedule_int8,
+    schedule_chain, schedule_conv2d, schedule_winograd, schedule_byte_depthwise, schedule_depthwise, schedule_matvec_chain, schedule_matvec,
+    schedule_int8,
 ]
 RULES: list[Rule[CpuTarget]] = [
     *map(_with_what_follows, KERNELS),

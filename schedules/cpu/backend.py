@@ -24,7 +24,7 @@ from .convolution_run import ConvolutionRun
 from .fully_connected import choose_dense, choose_dense_run
 from .int8.depthwise import choose_byte_depthwise
 from .int8.isa import dot_of, pair_dot_of
-from .int8.kernel import choose_byte_convolution, choose_byte_dense
+from .int8.kernel import choose_byte_convolution, choose_byte_dense, quicker_in_float32
 from .reduction.response_norm import LONGEST, response_norm
 from .resize import choose_resize
 
@@ -45,10 +45,18 @@ class CpuBackend(Backend[CpuTarget]):
     def on_bytes(self) -> bool:
         return dot_of(self.target) is not None
 
+    @property
+    def byte_dtype(self) -> str:
+        dot = dot_of(self.target)
+        return "int8" if dot is not None and dot.signed else "uint8"
+
     def byte_convolution(self, workload: ConvWorkload) -> Kernel | None:
         choose = choose_byte_depthwise if workload.depthwise else choose_byte_convolution
         kernel = choose(workload, self.target)
         return None if kernel is None else self.choices.apply(kernel)
+
+    def quicker_in_float32(self, workload: ConvWorkload) -> bool:
+        return quicker_in_float32(workload, self.target)
 
     def byte_dense(self, workload: DenseWorkload) -> Kernel | None:
         kernel = choose_byte_dense(workload, self.target)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 from tvm import ir, tirx
 
+from .dot_products import Dot, in_each_lane
+
 HALF = "uint16"                    # holds the bits of a bfloat16
 ROUND = "tenfold_round_bfloat16"   # what `rounded` calls until `vector_math` writes it out: it reads its value twice
 INSTRUCTIONS = {
@@ -23,7 +25,7 @@ INSTRUCTIONS = {
 
 
 @dataclass(frozen=True)
-class PairDot:
+class PairDot(Dot):
     """The instruction that adds two products of bfloat16 to each float32 accumulator of a vector.
 
     Attributes
@@ -34,6 +36,9 @@ class PairDot:
 
     instruction: str
     depth = 2
+    signed = True
+    spare = 0
+    per_step = 1
 
     @property
     def bits(self) -> int:
@@ -60,19 +65,8 @@ define linkonce_odr {sums} @tenfold_{self.instruction}({sums} %acc, {halves} %x,
 declare {sums} @{intrinsic}({sums}, {numbers}, {numbers})
 """
 
-    def __call__(self, acc: ir.Expr, x: ir.Expr, w: ir.Expr) -> ir.Expr:
-        """Return the new accumulators.
-
-        Parameters
-        ----------
-        acc : Expr
-            A vector of `lanes` float32.
-        x : Expr
-            Two bfloat16, as uint16.
-        w : Expr
-            Two bfloat16 for each lane.
-        """
-        pair = tirx.reinterpret(f"{HALF}x{2 * self.lanes}", tirx.Broadcast(tirx.reinterpret("int32", x), self.lanes))
+    def __call__(self, acc: ir.Expr, values: ir.Expr, four: int, w: ir.Expr) -> ir.Expr:
+        pair = tirx.reinterpret(f"{HALF}x{2 * self.lanes}", in_each_lane(values, four, "int32", self.lanes))
         return tirx.call_pure_extern(f"float32x{self.lanes}", f"tenfold_{self.instruction}", acc, pair, w)
 
 

@@ -4,9 +4,9 @@
 
 Suites that are timed (layers, flattened, denton, networks, modern, modern-layers, startup): every row is ours and every rival's on the
 same threads, interleaved, with the share of the machine's peak that was measured beside it. Suites of AArch64 without a board (arm,
-arm-kernels), and arm-model, which tells how well their model of cycles orders what is timed: see docs/arm.md. The suite tuning tells what
-`tenfold tune` gains, precision what int8 does, and halves what bfloat16 and float16 do. Rows are written as they come: a run that is
-broken off is taken up again with --resume.
+arm-kernels, arm-precision), and arm-model, which tells how well their model of cycles orders what is timed: see docs/arm.md. The suite
+tuning tells what `tenfold tune` gains, precision what int8 does, and halves what bfloat16 and float16 do. Rows are written as they come: a
+run that is broken off is taken up again with --resume.
 """
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ import tuned_networks
 from arm import kernels as arm_kernels
 from arm import model as arm_model
 from arm import networks as arm_networks
+from arm import precision as arm_precision
 from models import chain_model, flattened
 from modern.catalogue import MODERN, write_modern
 from networks import WRITERS, kept, network
@@ -99,7 +100,8 @@ TIMED = {
     "modern-layers": Suite(modern_layers, Timed, full_table, mean_line, OPTIONS),
     "startup": Suite(startup.cases, Startup, full_table, mean_line, OPTIONS),
 }
-WITHOUT_A_BOARD = {"arm": arm_networks.SUITE, "arm-kernels": arm_kernels.SUITE, "arm-model": arm_model.SUITE}
+WITHOUT_A_BOARD = {"arm": arm_networks.SUITE, "arm-kernels": arm_kernels.SUITE, "arm-model": arm_model.SUITE,
+                   "arm-precision": arm_precision.SUITE}
 SUITES = TIMED | WITHOUT_A_BOARD | {"tuning": tuned_networks.SUITE, "precision": precision.SUITE, "halves": halves.SUITE}
 
 

@@ -22,6 +22,7 @@ from typing import Any
 import commands
 import halves
 import precision
+from arm.precision import section as arm_precision
 from arm.tables import sections as arm_sections
 from cuda.tables import byte_section
 from cuda.tables import sections as cuda_sections
@@ -253,6 +254,7 @@ def house_pages() -> dict[Path, dict[str, str]]:
             ROOT / "docs" / "tuning.md": tuning_sections(RESULTS / "tuning", read, markdown),
             ROOT / "docs" / "quantization.md": quantized_sections(RESULTS / "quantized", read, markdown),
             ROOT / "docs" / "int8.md": {"precision": one_machine_section(read(RESULTS / "quantized" / "precision.json"), precision),
+                                         "arm-precision": arm_precision(read(RESULTS / "arm" / "precision.json"), markdown),
                                          "cuda-int8": byte_section(read(RESULTS / "cuda" / "int8.json"), markdown)},
             ROOT / "docs" / "precision.md": {"halves": one_machine_section(read(RESULTS / "halves" / "halves.json"), halves)},
             ROOT / "docs" / "commands.md": {"commands": commands.section(RESULTS / "commands" / "zen5.json", markdown)},

@@ -12,6 +12,7 @@ from ....targets import CpuTarget
 from ...backend import BoundKernel, Kernel, LayerConstants
 from ...shapes import ConvShape, ConvWorkload, DenseWorkload
 from ...space import Point, Space
+from ...tir.dot_products import Dot
 from ...tir.pair_products import widened
 from ..conv2d.depthwise import DepthwiseTile, choose_depthwise, depthwise, pack_depthwise
 from ..conv2d.groups import block_diagonal
@@ -23,7 +24,11 @@ from ..int8.kernel import ByteConvolution, ByteKernel, byte_shape, choose_byte_t
 from .numbers import from_bfloat16, to_bfloat16
 
 DEPTH = 2  # numbers in a step
-PAIRS = Operands("bfloat16_conv2d", DEPTH, widened)
+
+
+def pair_operands(dot: Dot) -> Operands:
+    """Numbers of bfloat16, whose sums are float32."""
+    return Operands("bfloat16_conv2d", dot, widened)
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,8 @@ class PairConvolution(ByteConvolution):
         assert layer.weight is not None
         groups, weight = geometry.groups // self.merged, to_bfloat16(layer.weight)
         weight = block_diagonal(weight, geometry.groups, self.merged) if self.merged > 1 else weight
-        packed, geometry = pack_bytes(weight, groups, self.tile, self.target.lanes, DEPTH), replace(geometry, groups=groups)
-        return BoundKernel([packed], lambda x, w: dot_conv2d(x, w, geometry, self.tile, PAIRS))
+        packed, geometry = pack_bytes(weight, groups, self.tile, self.dot), replace(geometry, groups=groups)
+        return BoundKernel([packed], lambda x, w: dot_conv2d(x, w, geometry, self.tile, pair_operands(self.dot)))
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,8 @@ class PairDense(ByteKernel):
     def bind(self, *layers: LayerConstants) -> BoundKernel:
         [layer] = layers
         assert layer.weight is not None
-        packed = pack_bytes(to_bfloat16(layer.weight)[:, :, None, None], 1, self.tile, self.target.lanes, DEPTH)
-        return BoundKernel([packed], lambda x, w: dot_dense(x, w, self.layer.filters, self.tile, PAIRS))
+        packed = pack_bytes(to_bfloat16(layer.weight)[:, :, None, None], 1, self.tile, self.dot)
+        return BoundKernel([packed], lambda x, w: dot_dense(x, w, self.layer.filters, self.tile, pair_operands(self.dot)))
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ class HalfDepthwise(Kernel):
         [layer], geometry = layers, self.convolution.geometry
         assert layer.weight is not None
         weight = pack_depthwise(from_bfloat16(to_bfloat16(layer.weight)), self.target.lanes)
-        return BoundKernel([weight], lambda x, w: depthwise(x, w, geometry, self.tile, widened))
+        return BoundKernel([weight], lambda x, w: depthwise(x, w, geometry, self.tile, lambda half, factor: widened(half) * factor))
 
     def terms(self) -> Mapping[str, float]:
         return depthwise_terms(self.convolution, self.tile, self.target)

@@ -6,7 +6,9 @@ such a step, counts the steps, and takes the cheapest tile that the registers ho
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import ceil, gcd, prod
 
 from ....targets import CpuTarget
@@ -157,7 +159,7 @@ def task_rows(count: int, line_bytes: int, cycles_each: float, other_tasks: int,
     return min(enough or [1], key=busiest)
 
 
-def choose_tile(shape: ConvShape, target: CpuTarget) -> Tile:
+def choose_tile(shape: ConvShape, target: CpuTarget, fits: Callable[[int, int], bool] | None = None) -> Tile:
     """The cheapest tile for a convolution on a target.
 
     Parameters
@@ -166,14 +168,17 @@ def choose_tile(shape: ConvShape, target: CpuTarget) -> Tile:
         ConvGeometry of the convolution.
     target : CpuTarget
         Gives lanes, registers, caches and cores.
+    fits : callable, optional
+        Whether the registers hold so many pixels and vectors. Default: `fits_registers`.
     """
+    fits = fits or partial(fits_registers, target=target, channels=shape.channels)
     most = max(1, ceil(shape.filters / target.lanes))
     candidates = [
         (cycles(shape, pixels, vectors, flat, target), flat, -pixels, vectors)
         for vectors in range(1, min(4, most) + 1)
         for pixels in range(1, min(target.vector_registers, shape.pixels) + 1)
         for flat in ((True,) if one_pointer(shape) else (False, True))
-        if fits_registers(pixels, vectors, target, shape.channels) and pixels <= widest(shape, flat, target)
+        if fits(pixels, vectors) and pixels <= widest(shape, flat, target)
     ]
     work, flat, pixels, vectors = min(candidates)
     pixels = -pixels

@@ -34,6 +34,7 @@ from .depthwise_pixels import depthwise_pixels
 ANNOTATION = "tenfold.depthwise"  # of the accumulating block: the tile, as integers
 # Of the same block: output height and width, channels, strides, dilations, rows and columns of padding before the image, its own size.
 LIMITS = "tenfold.depthwise.limits"
+LANES = "tenfold.depthwise.lanes"  # of the same block, where vectors have another number of channels than those of float32
 MOST_NEON_PIXELS, FEWEST_NEON_PIXELS = 8, 4  # likewise on NEON, where those are best that divide the row
 L2_SHARE = 0.5         # of the L2 cache for the input of a task
 
@@ -92,7 +93,7 @@ def pack_depthwise(weight: np.ndarray, lanes: int = 1) -> np.ndarray:
 
 
 def depthwise(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: DepthwiseTile,
-              read: Callable[[ir.Expr], ir.Expr] | None = None) -> te.Tensor:
+              multiply: Callable[[ir.Expr, ir.Expr], ir.Expr] | None = None) -> te.Tensor:
     """Depthwise convolution as TE.
 
     Parameters
@@ -105,8 +106,8 @@ def depthwise(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: 
         The convolution's attributes.
     tile : DepthwiseTile
         What one task computes.
-    read : callable, optional
-        From an element of the data to what is multiplied. Padding counts as 0 behind it.
+    multiply : callable, optional
+        From an element of the data and a weight to their product. Padding counts as a product of 0.
 
     Returns
     -------
@@ -122,7 +123,8 @@ def depthwise(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: 
 
     def product(n: ir.Expr, y: ir.Expr, x: ir.Expr, c: ir.Expr) -> ir.Expr:
         value = data[n, y * stride_h + ky * dilation_h - top, x * stride_w + kx * dilation_w - left, c]
-        return te.sum((value if read is None else read(value)) * weight[ky, kx, c], axis=[ky, kx])
+        factor = weight[ky, kx, c]
+        return te.sum(value * factor if multiply is None else multiply(value, factor), axis=[ky, kx])
 
     limits = [out_h, out_w, channels, stride_h, stride_w, dilation_h, dilation_w, top, left, height, width]
     acc = te.compute((batch, high, wide, padded), product, name="depthwise", attrs={
@@ -142,14 +144,15 @@ def schedule_depthwise(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | Non
     n, y, x, c = s.get_loops(out)
     y_out, y_in = s.split(y, [None, rows])
     x_out, x_in = s.split(x, [None, pixels])
-    c_out, c_mid, lane = s.split(c, [None, vectors, target.lanes])
+    lanes = int(s.get(conv).annotations.get(LANES, target.lanes))
+    c_out, c_mid, lane = s.split(c, [None, vectors, lanes])
     around = [c_mid, y_in, x_out] if channels_outer else [y_in, x_out, c_mid]
     s.reorder(n, y_out, c_out, *around, x_in, lane)
     s.parallel(s.fuse(n, y_out, c_out))
     s.unroll(x_in)
     s.vectorize(lane)
     s.annotate(x_out, SPLIT, EACH)
-    if int(s.get(out).iter_vars[3].dom.extent) % target.lanes:
+    if int(s.get(out).iter_vars[3].dom.extent) % lanes:
         s.annotate(c_mid, SPLIT, ALIKE)
     # 2. The accumulators of one tile.
     s.compute_at(conv, around[-1], preserve_unit_loops=True)

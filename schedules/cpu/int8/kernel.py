@@ -4,7 +4,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
 from typing import ClassVar, TypeVar
 
@@ -12,14 +12,14 @@ from ....targets import CpuTarget
 from ...backend import BoundKernel, Kernel, LayerConstants
 from ...shapes import ConvShape, ConvWorkload, DenseWorkload
 from ...space import Knobs, Point, Space, Value, number
+from ...terms import milliseconds
 from ...tir.dot_products import DEPTH, MOST_PRODUCTS, Dot
-from ...tir.pair_products import PairDot
-from ..conv2d.cost import Tile, choose_tile, fits_registers, lines, one_pointer, widest
+from ..conv2d.cost import Tile, choose_tile, lines, one_pointer, widest
 from ..conv2d.groups import block_diagonal, divisors
 from ..conv2d.terms import direct_terms
-from ..convolution import ALL_LINES, MOST_VECTORS, sizes
-from .compute import correction, int8_conv2d, int8_dense, pack_bytes
-from .isa import as_float32, depth, dot_of
+from ..convolution import ALL_LINES, MOST_VECTORS, WinogradKernel, choose_convolution, sizes
+from .compute import correction, for_weight, int8_conv2d, int8_dense, pack_bytes
+from .isa import as_float32, depth, dot_of, fits
 
 Built = TypeVar("Built", bound="ByteKernel")
 
@@ -29,7 +29,7 @@ class ByteKernel(Kernel):
     """What both have: a tile, chosen as that of a layer in float32 with a quarter of the channels."""
 
     target: CpuTarget
-    dot: Dot | PairDot
+    dot: Dot
     tile: Tile
     algorithm: ClassVar[str] = "bytes"
 
@@ -49,7 +49,7 @@ class ByteKernel(Kernel):
                 "rows": ALL_LINES if tile.rows >= count else tile.rows, "weights_inner": tile.weights_inner, "parallel": tile.parallel}
 
     def space(self) -> Space:
-        return _space(self.shape, self._cpu, tuple(self.point.items()))
+        return _space(self.shape, self._cpu, self.dot, tuple(self.point.items()))
 
     def at(self: Built, point: Point) -> Built:
         checked = self.space().check(point, self.workload)
@@ -83,10 +83,10 @@ class ByteConvolution(ByteKernel):
         assert layer.weight is not None
         groups = geometry.groups // self.merged
         weight = block_diagonal(layer.weight, geometry.groups, self.merged) if self.merged > 1 else layer.weight
-        packed = pack_bytes(weight, groups, self.tile, self.target.lanes)
+        packed = pack_bytes(weight, groups, self.tile, self.dot)
         geometry = replace(geometry, groups=groups)
-        constants = [packed, correction(layer.weight, layer.zero)]
-        return BoundKernel(constants, lambda x, w, c: int8_conv2d(x, w, c, geometry, layer.zero, self.tile))
+        constants, dot = [packed, correction(layer.weight, layer.zero)], for_weight(self.dot, layer.weight)
+        return BoundKernel(constants, lambda x, w, c: int8_conv2d(x, w, c, geometry, layer.zero, self.tile, dot))
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,9 @@ class ByteDense(ByteKernel):
     def bind(self, *layers: LayerConstants) -> BoundKernel:
         [layer] = layers
         assert layer.weight is not None
-        packed = pack_bytes(layer.weight[:, :, None, None], 1, self.tile, self.target.lanes)
-        filters = self.layer.filters
-        return BoundKernel([packed, correction(layer.weight, layer.zero)], lambda x, w, c: int8_dense(x, w, c, filters, self.tile))
+        packed = pack_bytes(layer.weight[:, :, None, None], 1, self.tile, self.dot)
+        filters, dot = self.layer.filters, for_weight(self.dot, layer.weight)
+        return BoundKernel([packed, correction(layer.weight, layer.zero)], lambda x, w, c: int8_dense(x, w, c, filters, self.tile, dot))
 
 
 def byte_shape(convolution: ConvWorkload, merged: int, each: int = DEPTH) -> ConvShape:
@@ -136,6 +136,20 @@ def choose_byte_convolution(convolution: ConvWorkload, target: CpuTarget) -> Byt
     return ByteConvolution(target, dot, tile, convolution, merged)
 
 
+def quicker_in_float32(convolution: ConvWorkload, target: CpuTarget) -> bool:
+    """Whether float32 is quicker by the model: Winograd's algorithm, where the CPU has no instruction for dot products of bytes.
+
+    Its input is written in float32 before, and read again.
+    """
+    dot, kernel = dot_of(target), choose_convolution(convolution, target)
+    own = choose_byte_convolution(convolution, target)
+    if dot is None or dot.per_step <= 1 or not isinstance(kernel, WinogradKernel) or own is None:
+        return False
+    cpu, numbers = target.model, convolution.batch * prod(convolution.size) * convolution.channels
+    written = milliseconds(2 * 4 * numbers / cpu.l2_round_trip_bytes_per_cycle / target.cores, cpu.clock_ghz)
+    return kernel.terms()["ms"] + written < own.terms()["ms"]
+
+
 def choose_byte_dense(layer: DenseWorkload, target: CpuTarget) -> ByteDense | None:
     """Return the kernel of a fully connected layer; None as of a convolution."""
     dot = dot_of(target)
@@ -153,18 +167,19 @@ def merged_groups(convolution: ConvWorkload, target: CpuTarget, each: int = DEPT
     return next((m for m in divisors(geometry, target.lanes) if m * filters >= target.lanes and m * channels % each == 0), 1)
 
 
-def choose_byte_tile(shape: ConvShape, target: CpuTarget, dot: Dot | PairDot) -> Tile:
+def choose_byte_tile(shape: ConvShape, target: CpuTarget, dot: Dot) -> Tile:
     """The tile that the model of the machine takes."""
-    return replace(choose_tile(shape, as_float32(target, dot)), prefetch=False)
+    cpu = as_float32(target, dot)
+    return replace(choose_tile(shape, cpu, partial(fits, target=cpu, dot=dot)), prefetch=False)
 
 
 @lru_cache(maxsize=8)  # each point that is tried asks for it
-def _space(shape: ConvShape, cpu: CpuTarget, chosen: tuple[tuple[str, Value], ...]) -> Space:
+def _space(shape: ConvShape, cpu: CpuTarget, dot: Dot, chosen: tuple[tuple[str, Value], ...]) -> Space:
     own = dict(chosen)
 
     def allowed(point: Point) -> bool:
         pixels, vectors, flat, rows = (number(point, knob) for knob in ("pixels", "vectors", "flat", "rows"))
-        if not fits_registers(pixels, vectors, cpu) or pixels > widest(shape, bool(flat), cpu) or (one_pointer(shape) and not flat):
+        if not fits(pixels, vectors, cpu, dot) or pixels > widest(shape, bool(flat), cpu) or (one_pointer(shape) and not flat):
             return False
         return rows < lines(shape, pixels, bool(flat))
 

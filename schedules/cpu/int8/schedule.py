@@ -2,7 +2,7 @@
 
     parallel task (image, block of output channels, lines)              of tile.rows lines; (image, lines) where `weights_inner`
         line, tile of a row                                             with all blocks of output channels in it where `weights_inner`
-            kernel row, kernel column, input channels of a step
+            kernel row, kernel column, input channels of a step         where a load brings several steps: so many, unrolled
                 unrolled pixels x vectors, lanes and products           the register tile: an instruction a vector (`dot_products.py`)
             unrolled pixels x vectors, vectorised lanes                 the epilogue, fused into the store
 
@@ -10,7 +10,7 @@ Kernel rows that meet nothing but padding are computed: of bytes, their pixels a
 """
 from __future__ import annotations
 
-from math import prod
+from math import gcd
 
 from tvm import ir, tirx
 from tvm.s_tir import Schedule
@@ -20,14 +20,15 @@ from tvm.s_tir.stmt import SBlock
 from ....targets import CpuTarget
 from ...tir.analysis import find_annotated
 from ...tir.bound_loops import SPLIT
-from ...tir.dot_products import DOT
+from ...tir.dot_products import DOT, FOURS
 from ...tir.epilogue import inline_epilogue
 from ..common import ON_STACK, extent_of
+from ..conv2d.depthwise import LANES, schedule_depthwise
 from ..conv2d.schedule import ordered, split_output, split_sums, whole_blocks
 from ..predicates import Condition, with_conditions
 from .compute import ANNOTATION, LIMITS
-
-BYTE_CYCLES = 1.0  # to copy a byte by itself, with tests for the padding
+from .isa import dot_of, pair_dot_of
+from .padding import schedule_byte_padding
 
 
 def schedule_int8(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
@@ -36,7 +37,7 @@ def schedule_int8(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     conv = find_annotated(s, ANNOTATION)
     if conv is None:
         return None
-    pixels, _, flat, rows, weights_inner, parallel, _ = (int(v) for v in s.get(conv).annotations[ANNOTATION])
+    pixels, _, flat, rows, weights_inner, parallel, _, adds_halves = (int(v) for v in s.get(conv).annotations[ANNOTATION])
     out = inline_epilogue(s, conv)
     whole = whole_blocks(s, conv, out)
     if whole:
@@ -59,39 +60,34 @@ def schedule_int8(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
         s.parallel(task)
         if not whole:
             s.parallel(s.fuse(*s.get_loops(out)[:2]))
-    _schedule_tile(s, conv, target.lanes)
-    _schedule_padding(s, target)
+    _schedule_tile(s, conv, target, adds_halves)
+    schedule_byte_padding(s, target)
     limits: dict[str, Condition] = {} if flat else _limits(s, conv, passes[-1])
     return with_conditions(s, limits) if limits else s
 
 
-def _schedule_tile(s: Schedule, conv: SBlockRV, lanes: int) -> None:
+def schedule_byte_depthwise(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
+    """Schedule a function around `pair_depthwise`: as one in float32, and the padded copy; None for every other function."""
+    s = schedule_depthwise(func, target) if find_annotated(Schedule(func), LANES) is not None else None
+    if s is not None:
+        schedule_byte_padding(s, target)
+    return s
+
+
+def _schedule_tile(s: Schedule, conv: SBlockRV, target: CpuTarget, adds_halves: int) -> None:
     """A register tile: unrolled, an instruction for each vector."""
     pixel, channel, ky, kx, ci, k = s.get_loops(conv)[-6:]
-    vector, lane = s.split(channel, [None, lanes])
-    s.reorder(ky, kx, ci, pixel, vector, lane, k)
+    vector, lane = s.split(channel, [None, target.lanes])
+    dots = [dot for dot in (dot_of(target), pair_dot_of(target)) if dot is not None and dot.depth == extent_of(s, k)]
+    fours = gcd(dots[0].fours, extent_of(s, ci)) if dots else 1
+    steps = s.split(ci, [None, fours]) if fours > 1 else [ci]
+    s.reorder(ky, kx, *steps, pixel, vector, lane, k)
+    if fours > 1:
+        s.annotate(steps[-1], FOURS, fours)
     s.unroll(pixel)
     s.unroll(vector)
-    s.annotate(lane, DOT, lanes)
+    s.annotate(lane, DOT, adds_halves)
     s.decompose_reduction(conv, ky)
-
-
-def _schedule_padding(s: Schedule, target: CpuTarget) -> None:
-    """The padded copy of the input, if there is one: in vectors if the channels fill whole ones; parallel over rows where that pays."""
-    block = next((b for b in s.get_child_blocks(s.get_sblock("root")) if s.get(b).name_hint.startswith("padded")), None)
-    if block is None:
-        return
-    *outer, c = s.get_loops(block)
-    source = s.get(block).reads[0].source
-    channels, whole, bits = int(s.get(c).extent), int(source.shape[-1]) == int(s.get(c).extent), int(source.dtype.bits)
-    lengths = [length for length in (64, 32, 16, 8, 4) if length * bits <= target.vector_bits and channels % length == 0]
-    elements = prod(extent_of(s, loop) for loop in (*outer, c))
-    work = elements * BYTE_CYCLES
-    if whole and lengths:
-        work = 2 * elements * bits / 8 / target.model.l2_round_trip_bytes_per_cycle
-        s.vectorize(s.split(c, [None, lengths[0]])[1])
-    if len(outer) > 1 and work * (1 - 1 / target.cores) > target.model.launch_cycles:
-        s.parallel(s.fuse(*outer[:2]))
 
 
 def _limits(s: Schedule, conv: SBlockRV, tile: LoopRV) -> dict[str, Condition]:

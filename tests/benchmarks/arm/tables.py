@@ -15,7 +15,7 @@ from .rank_tables import ranks_caption, ranks_table, sound, worst_table
 LIMIT, DEPTHWISE_LIMIT = 0.9, 0.7  # of the peak: what falls below is listed
 DEPTHWISE = "depthwise"
 TITLES = {"tenfold": "Tenfold", "onnxruntime": "ONNX Runtime", "ncnn": "ncnn"}
-NETWORKS, KERNELS, MODEL = "arm", "arm-kernels", "arm-model"  # suites
+NETWORKS, KERNELS, MODEL, PRECISION = "arm", "arm-kernels", "arm-model", "arm-precision"  # suites
 HONEST = "No board was timed: instructions counted under QEMU, cycles by llvm-mca, misses by a simulated cache."
 
 
@@ -151,6 +151,6 @@ def sections(folder: Path, read: Any, markdown: Any) -> dict[str, str]:
         elif content["suite"] == KERNELS:
             found[KERNELS] = markdown(kernels_table(content)) + "\n" + facts(content)
             found["arm-slow"] = markdown(slow_table(content, [cpu for cpu in cpus_of(content) if cpu != "neoverse-v1"]))
-        else:
+        elif content["suite"] != PRECISION:  # which has its place on another page
             found[f"arm-{path.stem}"] = markdown(networks_table(content)) + "\n" + facts(content)
     return found

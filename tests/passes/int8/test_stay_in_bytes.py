@@ -44,15 +44,16 @@ def through(builder: relax.BlockBuilder, x: ir.Expr, q: Quantization) -> ir.Expr
 ])
 def test_a_dequantize_goes_behind_what_moves_values(q, name, move):
     mod = module(lambda b, x: q.dequantize(b.emit(q.quantize(b.emit(move(through(b, x, q)))))))
-    after = StayInBytes()(mod)
-    assert operators(after) == ["quantize", name, "dequantize"]
-    assert str(after["main"].body.blocks[0].bindings[1].var.ty.dtype) == "uint8"
-    tvm.ir.assert_structural_equal(StayInBytes()(after), after)
+    for dtype in ("uint8", "int8"):
+        after = StayInBytes(dtype)(mod)
+        assert operators(after) == ["quantize", name, "dequantize"]
+        assert [str(binding.var.ty.dtype) for binding in after["main"].body.blocks[0].bindings] == [dtype, dtype, "float32"]
+        tvm.ir.assert_structural_equal(StayInBytes(dtype)(after), after)
 
 
 def test_another_scale_behind_a_pool_stays_a_quantize():
     mod = module(lambda b, x: S8.quantize(b.emit(relax.op.nn.max_pool2d(through(b, x, U8), (2, 2), layout="NHWC"))))
-    assert operators(StayInBytes()(mod)) == ["quantize", "nn.max_pool2d", "dequantize", "quantize"]
+    assert operators(StayInBytes("uint8")(mod)) == ["quantize", "nn.max_pool2d", "dequantize", "quantize"]
 
 
 def test_a_concatenation_of_two_scales_joins_bytes():
@@ -60,14 +61,20 @@ def test_a_concatenation_of_two_scales_joins_bytes():
         parts = [through(b, x, U8), through(b, x, Quantization(0.125, 0, "uint8"))]
         return U8.dequantize(b.emit(U8.quantize(b.emit(relax.op.concat(parts, 3)))))
 
-    after = StayInBytes()(module(build))
+    after = StayInBytes("uint8")(module(build))
     assert operators(after) == ["quantize", "quantize", "dequantize", "quantize", "concat", "dequantize"]
     assert all(str(part.ty.dtype) == "uint8" for part in after["main"].body.blocks[0].bindings[4].value.args[0].fields)
 
 
-def test_bytes_that_a_network_gives_keep_their_type():
-    after = StayInBytes()(module(lambda b, x: S8.quantize(x)))
-    assert str(after["main"].ret_ty.dtype) == "int8"
+@pytest.mark.parametrize(("q", "read"), [(S8, "uint8"), (U8, "int8")])
+def test_bytes_that_a_network_gives_keep_their_type(q, read):
+    after = StayInBytes(read)(module(lambda b, x: q.quantize(x)))
+    assert str(after["main"].ret_ty.dtype) == q.dtype
+
+
+@pytest.mark.parametrize(("q", "zero"), [(U8, 3), (S8, -7)])
+def test_a_type_is_another_zero_point(q, zero):
+    assert q.of_type("uint8").zero - 128 == q.of_type("int8").zero and q.of_type(q.dtype).zero == zero
 
 
 def test_a_dequantize_joins_each_of_its_readers():
@@ -84,5 +91,5 @@ def test_a_dequantize_joins_each_of_its_readers():
 
 def test_networks_without_quantizers_stay_as_they_are():
     mod = module(lambda b, x: relax.op.nn.relu(b.emit(relax.op.nn.max_pool2d(x, (2, 2), layout="NHWC"))))
-    for made in (StayInBytes()(mod), ByteLayers(backend_of(named("zen4")))(mod), JoinReaders()(mod)):
+    for made in (StayInBytes("uint8")(mod), ByteLayers(backend_of(named("zen4")))(mod), JoinReaders()(mod)):
         tvm.ir.assert_structural_equal(made, mod)
