@@ -12,6 +12,7 @@ from ..interpolation import Interpolation
 from ..shapes import ConvWorkload, DenseWorkload, ResponseNorm
 from ..tir.bound_loops import BoundLoops, lower_blocks
 from ..tir.dot_products import DotProducts
+from ..tir.lane_groups import LaneGroups
 from ..tir.transpose_tiles import TransposeTiles
 from ..tir.vector_math import VectorMath
 from . import RULES
@@ -73,7 +74,7 @@ class CpuBackend(Backend[CpuTarget]):
         return VectorMath()(mod)
 
     def lower_loops(self, mod: tvm.IRModule) -> tvm.IRModule:
-        return tvm.transform.Sequential([BoundLoops(), DotProducts(dot_of(self.target)), TransposeTiles()])(lower_blocks(mod))
+        return tvm.transform.Sequential([BoundLoops(), DotProducts(dot_of(self.target)), LaneGroups(), TransposeTiles()])(lower_blocks(mod))
 
 
 BACKEND = CpuBackend
