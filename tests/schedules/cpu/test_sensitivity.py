@@ -69,6 +69,7 @@ CONSTANT_DECIDES = {
     "chain.cost.WEIGHTS_SHARE": ("neon", "chain 256-384 12 3x3 spatial_svd 152"),
     "chain.partition.IMAGE_SHARE": ("skylake-avx512", "chain 128-128 112 3x3 tucker2 64,64"),
     "chain.partition.MOST_LINES_OF_A_SET": ("zen3", "chain 64-64 224 3x3 spatial_svd 32"),
+    "chain.stage_options.SHUFFLE_COST": ("zen4", "run regnet_y_400mf, line 40"),
     "conv2d.depthwise_pixels.FEWEST_PIXELS": ("zen3", "chain flattened 16"),
 }
 MODULES = (
