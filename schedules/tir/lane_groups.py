@@ -1,4 +1,4 @@
-"""Products of channels with the other channels of their group, where a vector holds several groups: one load, and a shuffle for each product.
+"""Sums over the channels of a group, where a vector holds several groups: one load, and a shuffle for each product.
 
     for lane in range(16):                                          x' = x[0:16]
         for k in range(4):                                    ->    acc[0:16] += x'[0, 0, 0, 0, 4, 4, 4, 4, ...] * w[0, 0:16]

@@ -140,7 +140,7 @@ def depthwise(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: 
     def product(n: ir.Expr, y: ir.Expr, x: ir.Expr, c: ir.Expr) -> ir.Expr:
         channel = c // per_group[0] * per_group[0] + within[0] if within else c
         value = data[n, y * stride_h + ky * dilation_h - top, x * stride_w + kx * dilation_w - left, channel]
-        return te.sum((value if read is None else read(value)) * weight[(ky, kx, *within, c)], axis=[ky, kx, *within])
+        return te.sum((value if read is None else read(value)) * weight(ky, kx, *within, c), axis=[ky, kx, *within])
 
     limits = [out_h, out_w, channels, stride_h, stride_w, dilation_h, dilation_w, top, left, height, width]
     acc = te.compute((batch, high, wide, padded), product, name="depthwise", attrs={
