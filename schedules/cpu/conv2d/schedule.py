@@ -34,7 +34,7 @@ from ...tir.bound_loops import ALIKE, EACH, SPLIT
 from ...tir.epilogue import inline_epilogue
 from ..common import extent_of
 from ..injective.elementwise import schedule_scaled
-from ..long_sums import schedule_sum_of_parts, split_sum
+from ..long_sums import split_sum
 from ..predicates import Condition, with_conditions
 from .compute import ANNOTATION, LIMITS, UNFOLDED, ravel
 from .prefetch import prefetch_rows, share_of
@@ -92,7 +92,7 @@ def schedule_conv2d(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
         s.parallel(task)
     # 3. A register tile: unrolled, vectorised.
     if part is not None:
-        passes = [*passes, schedule_sum_of_parts(s, conv, part, target.lanes)]
+        passes = [*passes, _schedule_sum_of_parts(s, conv, part, target.lanes)]
         conv = part
     pixel, channel, ky, kx, ci = s.get_loops(conv)[-5:]
     vector, lane = s.split(channel, [None, target.lanes])
@@ -119,6 +119,19 @@ def schedule_conv2d(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
 def _split_sum(s: Schedule, conv: SBlockRV) -> SBlockRV | None:
     *_, ky, kx, ci = s.get_loops(conv)
     return split_sum(s, conv, ci) if extent_of(s, ky) * extent_of(s, kx) == 1 else None
+
+
+def _schedule_sum_of_parts(s: Schedule, conv: SBlockRV, part: SBlockRV, lanes: int) -> LoopRV:
+    """Schedule the block that adds the parts; return the loop over them, in which the sum of one is computed."""
+    pixel, channel, number = s.get_loops(conv)[-3:]
+    vector, lane = s.split(channel, [None, lanes])
+    s.reorder(number, pixel, vector, lane)
+    s.unroll(pixel)
+    s.unroll(vector)
+    s.vectorize(lane)
+    s.decompose_reduction(conv, number)
+    s.compute_at(part, number, preserve_unit_loops=True)
+    return number
 
 
 def _limits(s: Schedule, conv: SBlockRV, tile: LoopRV) -> dict[str, Condition]:

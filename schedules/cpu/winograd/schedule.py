@@ -6,7 +6,7 @@
         group of blocks of output channels
             position in the tile, block
                 register tile of tiles
-                    input channel                                       next block of weights prefetched; many in parts, added on the stack
+                    input channel                                       next block of weights prefetched
                         unrolled tiles x vectors, vectorised lanes      accumulators in registers
             tile, vector of output channels
                 unrolled: A^T p;  A^T p A, pooling, epilogue, stores    pixels beyond the image dropped
@@ -23,14 +23,12 @@ from ...tir.epilogue import inline_epilogue
 from ...winograd_algebra import BY_OUTPUTS
 from ..common import STACK_BYTES, extent_of
 from ..conv2d.prefetch import prefetch_rows, share_of
-from ..long_sums import part_of, schedule_sum_of_parts, split_sum
 from .compute import ANNOTATION
 from .cost import Blocking
 from .store_by_tiles import store_by_tiles
 
 STAGES = ("patch", "lateral", "transformed", "winograd", "products", "partial")
 INPUT_VECTORS = 2       # of channels, transformed at once: halves the tests for padding, and fills a cache line of AVX2's
-LONGEST_SUM = 128       # products: of 512 in one accumulator, the errors of F(4 x 4) were twice those of such parts
 SPARE_VECTORS = 1       # likewise on NEON: of two, 172 of 849 instructions of an A72's loop go to the stack, of one 32 of 388
 
 
@@ -55,7 +53,7 @@ def schedule_winograd(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None
     channel, passes = _schedule_products(s, s.get_sblock("winograd"), group, blocking, target)
     # 3. The transform of the inputs: of a task, or of all.
     _schedule_input(s, None if blocking.shared else task, blocking.parallel, again, target)
-    return prefetch_rows(s, channel, weight, passes, target.model.line_bytes)
+    return prefetch_rows(s, channel, weight, [passes], target.model.line_bytes)
 
 
 def _schedule_output(s: Schedule, out: SBlockRV, blocking: Blocking, lanes: int) -> tuple[LoopRV, LoopRV]:
@@ -76,12 +74,10 @@ def _schedule_output(s: Schedule, out: SBlockRV, blocking: Blocking, lanes: int)
     return task, group
 
 
-def _schedule_products(s: Schedule, acc: SBlockRV, group: LoopRV, blocking: Blocking, target: CpuTarget) -> tuple[LoopRV, list[LoopRV]]:
-    """Schedule the matrix products; return the loop over steps of input channels, and those over register tiles and parts of the sums."""
+def _schedule_products(s: Schedule, acc: SBlockRV, group: LoopRV, blocking: Blocking, target: CpuTarget) -> tuple[LoopRV, LoopRV]:
+    """Schedule the matrix products; return the loops over steps of input channels, and over register tiles."""
     lanes = target.lanes
     products = s.get_sblock("products")
-    ci = s.get_loops(acc)[-1]
-    part = split_sum(s, acc, ci, part_of(extent_of(s, ci), LONGEST_SUM, LONGEST_SUM))
     s.compute_at(products, group, preserve_unit_loops=True)
     block, i, j, tile, channel = s.get_loops(products)[-5:]
     tile, pixel = s.split(tile, [None, blocking.pixels])
@@ -90,10 +86,6 @@ def _schedule_products(s: Schedule, acc: SBlockRV, group: LoopRV, blocking: Bloc
     _unroll(s, pixel, vector, lane)
     _odd_lines(s, products, 2, target)
     s.compute_at(acc, tile, preserve_unit_loops=True)
-    passes = [tile]
-    if part is not None:
-        passes.append(schedule_sum_of_parts(s, acc, part, lanes))
-        acc = part
     pixel, channel, ci = s.get_loops(acc)[-3:]
     # As many passes over the weights as there are register tiles: each asks for its share of the next weights.
     ci, step = s.split(ci, [None, share_of(extent_of(s, tile), extent_of(s, ci))])
@@ -101,7 +93,7 @@ def _schedule_products(s: Schedule, acc: SBlockRV, group: LoopRV, blocking: Bloc
     s.reorder(ci, step, pixel, vector, lane)
     _unroll(s, pixel, vector, lane)
     s.decompose_reduction(acc, ci)
-    return ci, passes
+    return ci, tile
 
 
 def _schedule_input(s: Schedule, task: LoopRV | None, parallel: bool, again: bool, target: CpuTarget) -> None:
