@@ -22,7 +22,7 @@ def mark_stack_buffers(func: tirx.PrimFunc) -> tirx.PrimFunc:
 
     def note(access: ir.TensorLoad | tirx.BufferStore) -> None:
         buffer = access.source if isinstance(access, ir.TensorLoad) else access.buffer
-        if not all(isinstance(index, (int, tirx.IntImm)) for index in access.indices):
+        if not all(map(_constant, access.indices)):
             moving.add(buffer)
 
     def kept(node: tirx.AllocBuffer) -> tirx.AllocBuffer:
@@ -37,6 +37,11 @@ def mark_stack_buffers(func: tirx.PrimFunc) -> tirx.PrimFunc:
     tvm_ffi.structural_walk(func.body, (ir.TensorLoad, note))
     tvm_ffi.structural_walk(func.body, (tirx.BufferStore, note))
     return func.with_body(tvm_ffi.structural_map(func.body, (tirx.AllocBuffer, kept), order="post"))
+
+
+def _constant(index: ir.Expr | int) -> bool:
+    """Whether an index is one place, or a vector's: where accesses of a buffer have several lengths, TVM leaves these as ramps."""
+    return isinstance(index.base if isinstance(index, tirx.Ramp) else index, (int, tirx.IntImm))
 
 
 # Runs right before `LowerTVMBuiltin`, because the passes before it drop annotations.

@@ -13,6 +13,7 @@ from ..interpolation import Interpolation
 from ..shapes import ConvWorkload, DenseWorkload, ResponseNorm
 from ..tir.bound_loops import BoundLoops, lower_blocks
 from ..tir.dot_products import DotProducts
+from ..tir.lane_groups import LaneGroups
 from ..tir.transpose_tiles import TransposeTiles
 from ..tir.vector_math import VectorMath
 from . import RULES
@@ -96,7 +97,7 @@ class CpuBackend(Backend[CpuTarget]):
 
     def lower_loops(self, mod: tvm.IRModule) -> tvm.IRModule:
         products = DotProducts(dot_of(self.target), pair_dot_of(self.target))
-        return tvm.transform.Sequential([BoundLoops(), products, TransposeTiles()])(lower_blocks(mod))
+        return tvm.transform.Sequential([BoundLoops(), products, LaneGroups(), TransposeTiles()])(lower_blocks(mod))
 
 
 BACKEND = CpuBackend

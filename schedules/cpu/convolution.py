@@ -22,7 +22,7 @@ from ..space import Knobs, Point, Space, number
 from ..steps import activated, numbered
 from .conv2d.compute import block_weights, conv2d, pack_weights, unfold_blocks
 from .conv2d.cost import Tile, choose_tile, fits_registers, lines, one_pointer, widest
-from .conv2d.depthwise import DepthwiseTile, blocks_of_vectors, choose_depthwise, depthwise, pack_depthwise
+from .conv2d.depthwise import DepthwiseTile, blocks_of_vectors, choose_depthwise, depthwise, pack_depthwise, shares_vectors
 from .conv2d.groups import block_diagonal, divisors, mergeable
 from .conv2d.terms import depthwise_terms, direct_terms, padded_bytes
 from .dense.matvec import MOST_STREAMS, Streams, choose_streams, in_memory, matvec, pack_matrix, stored_name
@@ -165,14 +165,17 @@ class WinogradKernel(ConvolutionKernel):
 
 @dataclass(frozen=True)
 class DepthwiseKernel(ConvolutionKernel):
-    """A filter for each channel."""
+    """A filter for each channel; or groups, of which a vector holds several, with as many filters as channels."""
 
     tile: DepthwiseTile
-    name = "depthwise"
+
+    @property
+    def name(self) -> str:
+        return "depthwise" if self.convolution.depthwise else "grouped"
 
     @property
     def point(self) -> Point:
-        return {"algorithm": "depthwise", **_fields(self.tile)}
+        return {"algorithm": self.name, **_fields(self.tile)}
 
     def bind(self, *layers: LayerConstants) -> BoundKernel:
         [weight] = _weights(layers)
@@ -233,14 +236,18 @@ def choose_convolution(convolution: ConvWorkload, target: CpuTarget) -> Kernel:
     blocking = choose_winograd(computed.shape(), target) if plain else None
     if blocking is not None:
         return WinogradKernel(convolution, target, blocking)
-    return DirectKernel(convolution, target, merged, choose_tile(computed.shape(), target))
+    direct = DirectKernel(convolution, target, merged, choose_tile(computed.shape(), target))
+    if shares_vectors(convolution, target):
+        grouped = DepthwiseKernel(convolution, target, choose_depthwise(convolution, target))
+        return min(direct, grouped, key=lambda kernel: kernel.terms()["ms"])
+    return direct
 
 
 def convolution_at(convolution: ConvWorkload, target: CpuTarget, point: Point) -> Kernel:
     """Return the kernel from a point of the convolution's space."""
     values: dict[str, Any] = {knob: value for knob, value in point.items() if knob != "algorithm"}
     algorithm = point["algorithm"]
-    if algorithm == "depthwise":
+    if algorithm in ("depthwise", "grouped"):
         return DepthwiseKernel(convolution, target, DepthwiseTile(**values))
     if algorithm == "matvec":
         return MatrixVectorKernel(convolution, target, Streams(**values))
@@ -261,7 +268,7 @@ def convolution_space(convolution: ConvWorkload, target: CpuTarget) -> Space:
     """Return all ways to compute a convolution, the model's first."""
     chosen = choose_convolution(convolution, target).point
     found = [_direct_knobs(convolution, target, chosen)]
-    if convolution.depthwise and convolution.geometry.upsample == (1, 1):
+    if (convolution.depthwise and convolution.geometry.upsample == (1, 1)) or shares_vectors(convolution, target):
         found.append(depthwise_knobs(convolution, target))
     if convolution.with_groups(1).streams_weights and convolution.geometry.groups in (1, *divisors(convolution.geometry, target.lanes)):
         found.append(stream_knobs(convolution.geometry.filters, target, algorithm="matvec"))
@@ -326,7 +333,7 @@ def depthwise_knobs(convolution: ConvWorkload, target: CpuTarget) -> Knobs:
     """Return the knobs of a depthwise convolution."""
     chosen = choose_depthwise(convolution, target)
     return Knobs({
-        "algorithm": ("depthwise",),
+        "algorithm": ("depthwise" if convolution.depthwise else "grouped",),
         "pixels": range(1, min(MOST_PIXELS, convolution.output[1]) + 1),
         "rows": sorted({*sizes(convolution.output[0]), chosen.rows}),
         "vectors": sorted(blocks_of_vectors(convolution.channels, target)),

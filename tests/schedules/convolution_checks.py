@@ -5,8 +5,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import tvm
+from tenfold.schedules.backend import backend_of
 from tenfold.schedules.shapes import ConvGeometry
-from tenfold.schedules.tir.bound_loops import BoundLoops, lower_blocks
 from tenfold.targets import resolve
 
 HOST = resolve("host")
@@ -29,7 +29,7 @@ def reference(x: np.ndarray, weight: np.ndarray, geometry: ConvGeometry) -> np.n
 
 def run(schedule, arrays, shape):
     """Compile for this machine and run: `arrays` in, the result out."""
-    loops = BoundLoops()(lower_blocks(schedule.mod))  # as in code generation
+    loops = backend_of(HOST).lower_loops(schedule.mod)  # as in code generation
     kernel = tvm.compile(loops, target=HOST.tvm_target())["main"]
     out = tvm.runtime.tensor(np.full(shape, np.nan, "float32"))
     kernel(*[tvm.runtime.tensor(a) for a in arrays], out)

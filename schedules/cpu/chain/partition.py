@@ -15,6 +15,7 @@ from math import ceil, prod
 from ....targets import CpuTarget
 from ...shapes import ConvGeometry, ConvWorkload
 from ..conv2d.cost import STORE_CYCLES, choose_tile, cycles, from_memory
+from ..conv2d.depthwise import choose_depthwise, shares_vectors
 from ..conv2d.depthwise_pixels import depthwise_pixels
 from ..conv2d.groups import mergeable
 from ..winograd.compute import POOL
@@ -22,7 +23,7 @@ from ..winograd.cost import Blocking, choose_winograd, direct_cycles, winograd_c
 from .compute import CHANNELS_LAST, Cut, Ends
 from .cost import Work, remote_cycles, shares_weights
 from .stage import ChainStage, can_be_wired
-from .stage_options import depthwise_cycles, row_cycles, stage_options
+from .stage_options import depthwise_cycles, grouped_cycles, row_cycles, stage_options
 
 IMAGE_SHARE = 0.25        # of the L2 caches or the L3 cache, for an image between kernels: what is read before lies there too
 MOST_LINES_OF_A_SET = 6   # times as many as it holds: in 12 ways, 64 are 10 % faster than transposed, 128 5 to 12 % slower
@@ -174,6 +175,20 @@ def _pooled(links: Sequence[ConvWorkload], target: CpuTarget) -> list[tuple[floa
     return [(_own_kernel(links[0], target) + _round_trip(links[1], target), Segment(2, blocking=blocking))]
 
 
+def _grouped(link: ConvWorkload, target: CpuTarget) -> float:
+    """Cycles of a core for a convolution whose groups share vectors."""
+    tile = choose_depthwise(link, target)
+    return link.batch * link.output[0] * grouped_cycles(link, tile.pixels, ceil(link.channels / target.lanes), target)
+
+
+def _direct(link: ConvWorkload, target: CpuTarget) -> float:
+    """Cycles of a core for the direct convolution, some of its groups merged."""
+    merged = mergeable(link.geometry, link.channels, link.batch, link.size, target)
+    shape = link.with_groups(link.geometry.groups // merged).shape()
+    tile = choose_tile(shape, target)
+    return cycles(shape, tile.pixels, tile.vectors, tile.flat, target)
+
+
 def _own_kernel(link: ConvWorkload, target: CpuTarget) -> float:
     """Cycles of a kernel of its own."""
     work: float
@@ -183,6 +198,8 @@ def _own_kernel(link: ConvWorkload, target: CpuTarget) -> float:
     elif link.depthwise:  # or pooling
         row = depthwise_cycles(link, depthwise_pixels(link, target), ceil(link.channels / target.lanes), target)
         work = link.batch * link.output[0] * row
+    elif shares_vectors(link, target) and _grouped(link, target) < _direct(link, target):
+        work = _grouped(link, target)
     else:
         merged = mergeable(link.geometry, link.channels, link.batch, link.size, target)
         link = replace(link, geometry=replace(link.geometry, groups=link.geometry.groups // merged))

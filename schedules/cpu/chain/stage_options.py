@@ -13,6 +13,8 @@ from ..conv2d.depthwise_pixels import depthwise_pixels
 from ..conv2d.groups import divisors
 from .stage import ChainStage, layouts
 
+SHUFFLE_COST = 0.5        # cycles that the shuffle of an operand takes from a multiply-add, where several groups share a vector
+
 
 @lru_cache(maxsize=256)  # all sequences that a convolution is part of ask for it
 def stage_options(link: ConvWorkload, target: CpuTarget, last: bool, whole: bool = False) -> tuple[ChainStage, ...]:
@@ -89,6 +91,12 @@ def depthwise_cycles(link: ConvWorkload, pixels: int, vectors: int, target: CpuT
     """Of one output row, one image; `vectors` of channels, padding included."""
     taps = link.geometry.kernel[0] * link.geometry.kernel[1]  # each loads its input, and every second one a weight
     return ceil(link.output[1] / pixels) * pixels * vectors * (taps * 1.5 / target.model.loads_per_cycle + STORE_CYCLES)
+
+
+def grouped_cycles(link: ConvWorkload, pixels: int, vectors: int, target: CpuTarget) -> float:
+    """Of one output row, one image, where several groups share a vector; `vectors` of channels."""
+    products = link.geometry.kernel[0] * link.geometry.kernel[1] * link.channels // link.geometry.groups  # each takes a shuffle
+    return ceil(link.output[1] / pixels) * pixels * vectors * (products * (1 / target.model.fma_per_cycle + SHUFFLE_COST) + STORE_CYCLES)
 
 
 def row_cycles(links: Sequence[ConvWorkload], stages: Sequence[ChainStage], target: CpuTarget) -> list[float]:

@@ -18,7 +18,7 @@ from ..common import TASKS_PER_CORE
 LOAD_COST = 0.3           # cycles that a load takes from multiply-adds in shared issue slots: 6 x 2 measured 4 % faster than 4 x 2
 ODD_COST = 0.5            # cycles of a step of three vectors: 3 x 3 measured 7 to 10 % behind 6 x 2, whose arithmetic is the same
 POINTER_CYCLES = 25       # one pixel of a flat tile: a division and a remainder, and a pointer of its own in every loop
-RAGGED_PRICE = 1.05       # times the work where filters don't fill the last block: outputs go through memory once more
+RAGGED_PRICE = 1.05       # times the work where filters don't fill the last block: its last vector has code of its own, behind a branch
 STORE_CYCLES = 1          # epilogue of one accumulator: bias, activation, store
 ROW_CYCLES = 1            # loop control of one kernel position, mostly unrolled
 L1_SHARE = 0.5            # of the L1 cache for the weights of a tile; inputs and accumulators take the rest

@@ -1,11 +1,15 @@
 """Depthwise convolution, NHWC: channels are the vectors, and the image is read where it lies, without a padded copy.
 
+So are convolutions whose groups have as many filters as channels, of which a vector holds several: there the channel of its group that a
+filter is multiplied with comes from the vector of the input by a shuffle (`tir/lane_groups.py`).
+
 The loop nest made:
 
     parallel task (image, lines, block of channels)
         vector of channels, line, tile of a row                         or: line, tile of a row, vector of channels
             kernel row
                 unrolled kernel columns x pixels, vectorised channels   accumulators in registers; loads shared between columns
+                    channel of the group
             unrolled pixels, vectorised channels                        the epilogue, fused into the store
 
 Kernel rows that meet nothing but padding are left out. Tiles at the ends of a row have code of their own, without the products that meet
@@ -27,6 +31,7 @@ from ...shapes import ConvGeometry, ConvWorkload
 from ...tir.analysis import find_annotated
 from ...tir.bound_loops import ALIKE, EACH, SPLIT
 from ...tir.epilogue import inline_epilogue
+from ...tir.lane_groups import LANE_GROUPS
 from ..common import TASKS_PER_CORE
 from ..predicates import with_conditions
 from .depthwise_pixels import depthwise_pixels
@@ -36,6 +41,7 @@ ANNOTATION = "tenfold.depthwise"  # of the accumulating block: the tile, as inte
 LIMITS = "tenfold.depthwise.limits"
 LANES = "tenfold.depthwise.lanes"  # of the same block, where vectors have another number of channels than those of float32
 MOST_NEON_PIXELS, FEWEST_NEON_PIXELS = 8, 4  # likewise on NEON, where those are best that divide the row
+GROUPED_PIXELS = 4     # of groups that share vectors: with 5, LLVM keeps accumulators in memory, beside the weights of a kernel row
 L2_SHARE = 0.5         # of the L2 cache for the input of a task
 
 
@@ -67,6 +73,14 @@ def vectors_of(channels: int, target: CpuTarget) -> int:
     return ceil(channels / target.lanes)
 
 
+def shares_vectors(workload: ConvWorkload, target: CpuTarget) -> bool:
+    """Whether a convolution has groups, of which a vector holds several, with as many filters as channels."""
+    geometry = workload.geometry
+    size = workload.channels // geometry.groups
+    plain = geometry.upsample == (1, 1) and not workload.gathered
+    return plain and geometry.filters == workload.channels and 1 < size < target.lanes and target.lanes % size == 0
+
+
 def choose_depthwise(workload: ConvWorkload, target: CpuTarget) -> DepthwiseTile:
     """Return the tile with the largest tasks whose input fits in L2, and that leaves every core enough of them."""
     pixels = _pixels(workload, target)
@@ -77,6 +91,8 @@ def choose_depthwise(workload: ConvWorkload, target: CpuTarget) -> DepthwiseTile
 def _pixels(workload: ConvWorkload, target: CpuTarget) -> int:
     """How many pixels of a row a tile has."""
     width = workload.output[1]
+    if not workload.depthwise:
+        return min(GROUPED_PIXELS, width)
     if not target.model.lane_operand:
         return min(depthwise_pixels(workload, target), width)
     # Of NEON's registers LLVM runs out where the last tile of a row has to be cut: an A72's loop then has 10 to 76 stack accesses.
@@ -85,11 +101,11 @@ def _pixels(workload: ConvWorkload, target: CpuTarget) -> int:
 
 
 def pack_depthwise(weight: np.ndarray, lanes: int = 1) -> np.ndarray:
-    """OIHW (C, 1, KH, KW) -> (KH, KW, C), filled up with zeros to whole vectors."""
-    channels, _, height, width = weight.shape
-    packed = np.zeros((height, width, ceil(channels / lanes) * lanes), weight.dtype)
-    packed[..., :channels] = weight[:, 0].transpose(1, 2, 0)
-    return packed
+    """OIHW (C, 1, KH, KW) -> (KH, KW, C), filled up with zeros to whole vectors; (C, G, KH, KW) of groups of G -> (KH, KW, G, C)."""
+    channels, per_group, height, width = weight.shape
+    packed = np.zeros((height, width, per_group, ceil(channels / lanes) * lanes), weight.dtype)
+    packed[..., :channels] = weight.transpose(2, 3, 1, 0)
+    return packed if per_group > 1 else packed[:, :, 0]
 
 
 def depthwise(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: DepthwiseTile,
@@ -115,16 +131,18 @@ def depthwise(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, tile: 
         (N, OH, OW, C).
     """
     batch, height, width, channels = (int(d) for d in data.shape)
-    kernel_h, kernel_w, padded = (int(d) for d in weight.shape)
+    kernel_h, kernel_w, *per_group, padded = (int(d) for d in weight.shape)
     (stride_h, stride_w), (dilation_h, dilation_w), (top, left, *_) = geometry.stride, geometry.dilation, geometry.padding
     out_h, out_w = geometry.output(height, width)
     ky, kx = te.reduce_axis((0, kernel_h), "ky"), te.reduce_axis((0, kernel_w), "kx")
+    within = [te.reduce_axis((0, count), "ci") for count in per_group]
     wide, high = ceil(out_w / tile.pixels) * tile.pixels, ceil(out_h / tile.rows) * tile.rows
 
     def product(n: ir.Expr, y: ir.Expr, x: ir.Expr, c: ir.Expr) -> ir.Expr:
-        value = data[n, y * stride_h + ky * dilation_h - top, x * stride_w + kx * dilation_w - left, c]
-        factor = weight[ky, kx, c]
-        return te.sum(value * factor if multiply is None else multiply(value, factor), axis=[ky, kx])
+        channel = c // per_group[0] * per_group[0] + within[0] if within else c
+        value = data[n, y * stride_h + ky * dilation_h - top, x * stride_w + kx * dilation_w - left, channel]
+        factor = weight(ky, kx, *within, c)
+        return te.sum(value * factor if multiply is None else multiply(value, factor), axis=[ky, kx, *within])
 
     limits = [out_h, out_w, channels, stride_h, stride_w, dilation_h, dilation_w, top, left, height, width]
     acc = te.compute((batch, high, wide, padded), product, name="depthwise", attrs={
@@ -156,8 +174,11 @@ def schedule_depthwise(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | Non
         s.annotate(c_mid, SPLIT, ALIKE)
     # 2. The accumulators of one tile.
     s.compute_at(conv, around[-1], preserve_unit_loops=True)
-    *_, x_acc, c_acc, ky, kx = s.get_loops(conv)
-    s.reorder(ky, kx, x_acc, c_acc)
+    reduced = sum(v.iter_type == tirx.IterVar.CommReduce for v in s.get(conv).iter_vars)
+    x_acc, c_acc, ky, kx, *within = s.get_loops(conv)[-2 - reduced:]
+    s.reorder(ky, kx, x_acc, c_acc, *within)
+    if within:
+        s.annotate(c_acc, LANE_GROUPS, int(s.get(within[0]).extent))
     s.unroll(kx)
     s.unroll(x_acc)
     s.vectorize(c_acc)
@@ -170,8 +191,8 @@ def _on_image(block: SBlock) -> ir.Expr | None:
     """Whether a product is needed: its output exists, and the tap meets the image."""
     out_h, out_w, channels, stride_h, stride_w, dilation_h, dilation_w, top, left, height, width = (
         int(v) for v in block.annotations[LIMITS])
-    _, y, x, c, ky, kx = (v.var for v in block.iter_vars)
-    _, high, wide, padded, kernel_h, kernel_w = (int(v.dom.extent) for v in block.iter_vars)
+    _, y, x, c, ky, kx = (v.var for v in block.iter_vars[:6])
+    _, high, wide, padded, kernel_h, kernel_w = (int(v.dom.extent) for v in block.iter_vars[:6])
     row, column = y * stride_h + ky * dilation_h - top, x * stride_w + kx * dilation_w - left
     conditions = [
         (high > out_h, y < out_h), (wide > out_w, x < out_w), (padded > channels, c < channels),

@@ -26,7 +26,7 @@ def mergeable(geometry: ConvGeometry, channels: int, batch: int, size: tuple[int
         shape = replace(geometry, groups=geometry.groups // merged).shape(batch, *size, channels)
         tile = choose_tile(shape, target)
         stored = shape.groups * ceil(shape.filters / target.lanes) * shape.pixels * batch
-        if shape.filters % (tile.vectors * target.lanes):  # accumulators that don't fill vectors take a way through memory of their own
+        if shape.filters % (tile.vectors * target.lanes):  # parts of vectors are stored in pieces
             stored *= 2
         return cycles(shape, tile.pixels, tile.vectors, tile.flat, target) + STORED_CYCLES * stored
 

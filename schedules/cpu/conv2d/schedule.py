@@ -32,7 +32,7 @@ from ...kernel import SCALED
 from ...tir.analysis import find_annotated
 from ...tir.bound_loops import ALIKE, EACH, SPLIT
 from ...tir.epilogue import inline_epilogue
-from ..common import extent_of
+from ..common import ON_STACK, extent_of
 from ..injective.elementwise import schedule_scaled
 from ..long_sums import split_sum
 from ..predicates import Condition, with_conditions
@@ -62,12 +62,18 @@ def schedule_conv2d(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
         return None
     pixels, vectors, flat, rows, weights_inner, parallel, prefetch = (int(v) for v in s.get(conv).annotations[ANNOTATION])
     # 1. One block after the accumulators: crop, bias, activation, residual. Pixels of blocks are put in their places in a second nest.
+    apart = False
     name, groups = s.get(conv).name_hint, int(s.get(conv).reads[-1].source.shape[0])
     if any(s.get(block).name_hint == UNFOLDED for block in s.get_child_blocks(s.get_sblock("root"))):
-        inline_epilogue(s, s.get_sblock("crop"), keep=("padded", SCALED, name))
+        crop = s.get_sblock("crop")
+        if whole_blocks(s, conv, crop):
+            inline_epilogue(s, crop, keep=("padded", SCALED, name))
+        else:  # the sums of whole blocks are what the second nest reads
+            apart = True
+            s.compute_inline(crop)
     out = inline_epilogue(s, conv, keep=("padded", SCALED))
     whole = whole_blocks(s, conv, out)
-    if not whole:
+    if not whole and not apart:
         last = s.get(out).name_hint
         s = Schedule(store_by_blocks(s.mod["main"], last, s.get(conv).writes[0].source.name, groups))
         conv, out = s.get_sblock(name), s.get_sblock(last)
@@ -78,7 +84,7 @@ def schedule_conv2d(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
         order, inner = split_output(s, out, conv, target.lanes, bool(flat), pixels, rows)
         *passes, pixel, vector, lane = inner
     else:
-        order, inner = split_sums(s, out, bool(flat), pixels, rows)
+        order, inner = split_sums(s, s.cache_write(conv, 0, ON_STACK) if apart else out, bool(flat), pixels, rows)
         *passes, pixel, channel = inner
     task, innermost = ordered(s, order, passes, inner[len(passes):], bool(flat), bool(weights_inner))
     s.unroll(pixel)
@@ -90,6 +96,8 @@ def schedule_conv2d(func: tirx.PrimFunc, target: CpuTarget) -> Schedule | None:
     s.compute_at(conv, innermost, preserve_unit_loops=True)
     if parallel:
         s.parallel(task)
+    if parallel and apart:
+        s.parallel(s.fuse(*s.get_loops(out)[:2]))
     # 3. A register tile: unrolled, vectorised.
     if part is not None:
         passes = [*passes, _schedule_sum_of_parts(s, conv, part, target.lanes)]

@@ -11,7 +11,7 @@ from math import ceil, prod
 from ....targets import CpuTarget
 from ...shapes import ConvShape, ConvWorkload
 from ...terms import milliseconds, tail, terms
-from ..chain.stage_options import depthwise_cycles
+from ..chain.stage_options import depthwise_cycles, grouped_cycles
 from .cost import (
     L1_SHARE,
     L2_SHARE,
@@ -107,7 +107,8 @@ def padded_bytes(link: ConvWorkload) -> int:
 
 
 def depthwise_terms(link: ConvWorkload, tile: DepthwiseTile, target: CpuTarget) -> dict[str, float]:
-    """Return the terms of a depthwise convolution."""
+    """Return the terms of a depthwise convolution, or of one with groups that share vectors."""
+    per_group = link.channels // link.geometry.groups
     cpu, (height, width), (kernel_h, kernel_w) = target.model, link.output, link.geometry.kernel
     lanes, taps, stride = target.lanes, kernel_h * kernel_w, link.geometry.stride[0]
     vectors = vectors_of(link.channels, target)
@@ -116,14 +117,16 @@ def depthwise_terms(link: ConvWorkload, tile: DepthwiseTile, target: CpuTarget) 
     # Fewer pixels than hide the latency of a multiply-add wait for it.
     waiting = max(0.0, cpu.fma_latency - tile.pixels * 1.5 / cpu.loads_per_cycle) * taps * tiles * tile.vectors
     row = depthwise_cycles(link, tile.pixels, tile.vectors, target) + waiting
+    if per_group > 1:
+        row = grouped_cycles(link, tile.pixels, tile.vectors, target)
     columns = tiles * tile.pixels * link.geometry.stride[1] + kernel_w
     source = 4 * ((tile.rows - 1) * stride + kernel_h) * columns * tile.vectors * lanes
     too_large = max(0.0, source - DEPTHWISE_L2_SHARE * target.l2_bytes)
     copied = source if any(link.geometry.padding) else 0
     each = tile.rows * row + cpu.task_cycles + 2 * (too_large + copied) / cpu.l2_round_trip_bytes_per_cycle
     image = 4 * link.batch * link.channels * (prod(link.size) + height * width)
-    macs = link.batch * height * width * link.channels * taps
-    issued = link.batch * height * tiles * tile.pixels * taps * vectors
+    macs = link.batch * height * width * link.channels * taps * per_group
+    issued = link.batch * height * tiles * tile.pixels * taps * vectors * per_group
     total = ceil(tasks / target.cores) * each + cpu.launch_cycles
     return terms(
         milliseconds(total, cpu.clock_ghz), compute_ms=milliseconds(link.batch * height * row * blocks / target.cores, cpu.clock_ghz),

@@ -71,8 +71,8 @@ def winograd(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry, blockin
     blocking : Blocking
         The form of the algorithm, and what a task computes.
     step : callable, optional
-        If it is given, max-pooling with adjacent windows of 2 x 2 follows the convolution; OH and OW are even then, and it is not dilated. It makes the value that
-        is pooled of a value and its channel.
+        If it is given, max-pooling with adjacent windows of 2 x 2 follows the convolution; OH and OW are even then, and it is not dilated.
+        It makes the value that is pooled of a value and its channel.
 
     Returns
     -------

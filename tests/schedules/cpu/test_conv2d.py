@@ -8,6 +8,7 @@ from math import ceil, prod
 import numpy as np
 import pytest
 import tvm
+import tvm_ffi
 from convolution_checks import reference, run
 from host_model import named
 from hypothesis import given, settings
@@ -125,6 +126,25 @@ def test_order_of_blocks_and_lines(flat, filters, weights_inner):
         assert extents[:3] == [lines, 3, blocks]
     else:
         assert extents[:4] == [lines, 3, blocks, 4]
+
+
+@pytest.mark.parametrize(("filters", "groups", "vectors", "stored"), [
+    (8, 1, 1, {8}), (40, 1, 1, {8, 16}), (40, 1, 2, {8, 16}), (48, 1, 2, {16}), (80, 2, 3, {8, 16}), (70, 1, 4, {6, 16})])
+@pytest.mark.parametrize("flat", [False, True])
+def test_the_last_vector_is_stored_as_long_as_it_is(filters, groups, vectors, stored, flat):
+    """Straight from the accumulators of a tile, which are no more than that: there is no second nest that copies them."""
+    target, geometry, shape = named("zen4"), ConvGeometry(filters, (1, 3), padding=(0, 1, 0, 1), groups=groups), (1, 8, 12, 8)
+    tile = replace(choose_tile(geometry.shape(*shape), target), pixels=4, vectors=vectors, flat=flat, rows=2)
+    packed = pack_weights(np.zeros((filters, 8 // groups, 1, 3), "float32"), groups, tile, target.lanes)
+    data, weights, bias = te.placeholder(shape), te.placeholder(packed.shape), te.placeholder((filters,), name="b")
+    func = te.create_prim_func([data, weights, bias, with_epilogue(conv2d(data, weights, geometry, tile), bias)])
+    schedule = schedule_conv2d(func, target)
+    assert {schedule.get(block).name_hint for block in schedule.get_child_blocks(schedule.get_sblock("root"))} <= {
+        "padded", "conv2d_init", "conv2d_update", "relu"}
+    mod = tirx.transform.VectorizeLoop()(BoundLoops()(lower_blocks(schedule.mod)))
+    found = []
+    tvm_ffi.structural_walk(mod["main"].body, (tirx.BufferStore, found.append))
+    assert {int(store.value.ty.dtype.lanes) for store in found if store.buffer.name == "relu"} == stored
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tvm
+import tvm_ffi
 from host_model import named
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from schedule_checks import HOST, blocks, fused, kernel, kernels, noise, run, scheduled
 from tenfold.schedules.cpu.reduction.columns import Tile, choose_tile
 from tenfold.schedules.tir.analysis import blocks_of
+from tenfold.schedules.tir.bound_loops import BoundLoops, lower_blocks
 from tenfold.schedules.tir.split_reduction import can_split, split_into_lanes, split_into_tasks
+from tvm import tirx
 from tvm.relax import op
 from tvm.s_tir import Schedule
 
@@ -66,6 +69,22 @@ def test_norm_of_rows():
 def test_matrix_products(batch, rows, inner, columns):
     x, y = noise(batch, rows, inner), noise(batch, inner, columns, seed=1)
     np.testing.assert_allclose(run(op.matmul, x, y), x.astype("float64") @ y, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("columns", [17, 36, 60, 90])
+def test_products_whose_columns_do_not_fill_vectors(columns):
+    """As of attention with 36 channels a head."""
+    x, y = noise(2, 3, 64, 50), noise(2, 3, 50, columns, seed=1)
+    np.testing.assert_allclose(run(op.matmul, x, y), x.astype("float64") @ y, rtol=1e-4, atol=1e-5)
+
+
+def test_rows_of_a_product_are_whole_vectors_and_the_columns_left():
+    assert choose_tile(36, 256, 4096, 16, named("zen4")) == Tile(4, 3, 16)
+    mod = scheduled(fused(op.matmul, [(4, 256, 256), (4, 256, 36)]), named("zen4"))
+    loops = tirx.transform.VectorizeLoop()(BoundLoops()(lower_blocks(mod)))
+    [func], lengths = kernels(loops), set()
+    tvm_ffi.structural_walk(func.body, (tirx.BufferStore, lambda store: lengths.add(int(store.value.ty.dtype.lanes))))
+    assert lengths == {16, 4}
 
 
 def test_transposed_product():

@@ -31,12 +31,12 @@ FIGURE_DECIDES = {
     "page_bytes": ("neon", "chain 256-384 12 3x3 tucker2 136,152"),
     "tlb_pages": ("neon", "chain 256-384 12 3x3 tucker2 136,152"),
     "l2_bytes_per_cycle": ("zen4", "tile 3-96 224 11x11/4 p0"),
-    "l2_round_trip_bytes_per_cycle": ("zen4", "chain 256-384 12 3x3 channel_svd 104"),
+    "l2_round_trip_bytes_per_cycle": ("skylake-avx512", "chain 128-128 28 3x3 spatial_svd 64"),
     "l3_bytes_per_cycle": ("zen3", "winograd 256-256 14 3x3"),
     "l3_round_trip_bytes_per_cycle": ("skylake-avx512", "chain 256-384 12 3x3 channel_svd 104"),
     "memory_bytes_per_cycle": ("zen4", "tile 96-256 26 5x5 g2"),
     "memory_round_trip_bytes_per_cycle": ("skylake-avx512", "chain 64-64 56 3x3 tucker2 32,32 x16"),
-    "remote_bytes_per_cycle": ("zen4", "chain 256-384 12 3x3 tucker2 136,152"),
+    "remote_bytes_per_cycle": ("zen4", "chain 256-384 12 3x3 spatial_svd 152"),
     "launch_cycles": ("zen3", "dense 128-128"),
     "task_cycles": ("zen3", "tile 64-256 56 1x1"),
     "barrier_cycles": ("zen3", "dense chain 128-128-48"),
@@ -69,6 +69,7 @@ CONSTANT_DECIDES = {
     "chain.cost.WEIGHTS_SHARE": ("neon", "chain 256-384 12 3x3 spatial_svd 152"),
     "chain.partition.IMAGE_SHARE": ("skylake-avx512", "chain 128-128 112 3x3 tucker2 64,64"),
     "chain.partition.MOST_LINES_OF_A_SET": ("zen3", "chain 64-64 224 3x3 spatial_svd 32"),
+    "chain.stage_options.SHUFFLE_COST": ("zen4", "run regnet_y_400mf, line 40"),
     "conv2d.depthwise_pixels.FEWEST_PIXELS": ("zen3", "chain flattened 16"),
 }
 MODULES = (

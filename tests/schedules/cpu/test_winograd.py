@@ -91,7 +91,8 @@ def test_largest_of_each_two_by_two(case, residual, seed):
 
 
 @pytest.mark.parametrize(("size", "channels", "filters", "dilation"), [
-    ((14, 14), 64, 64, 1), ((7, 9), 128, 128, 1), ((30, 17), 32, 96, 1), ((1, 40), 64, 32, 1), ((28, 28), 26, 26, 1), ((14, 14), 52, 52, 2)])
+    ((14, 14), 64, 64, 1), ((7, 9), 128, 128, 1), ((30, 17), 32, 96, 1), ((1, 40), 64, 32, 1), ((28, 28), 26, 26, 1), ((14, 14), 52, 52, 2),
+    ((9, 9), 208, 52, 1)])
 def test_chosen_blocking(size, channels, filters, dilation):
     geometry = ConvGeometry(filters, (3, 3), padding=(dilation,) * 4, dilation=(dilation, dilation))
     shape = (1, *size, channels)

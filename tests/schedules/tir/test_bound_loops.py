@@ -174,3 +174,19 @@ def test_each_value_at_the_ends_can_stand_by_itself(how):
     np.testing.assert_array_equal(run(after, (ROWS,), (ROWS,)), sums)
     serial = [int(loop.extent) for loop in all_of(tirx.For, after) if loop.kind == tirx.ForKind.SERIAL]
     assert serial == ([2, ROWS - 4, 2] if how == ALIKE else [ROWS - 4])
+
+
+def test_a_vector_of_several_statements_becomes_one_of_each():
+    """Whatever holds for one of them bounds that one alone."""
+    @T.prim_func(s_tir=True)
+    def main(x: T.Buffer((16,), "float32"), y: T.Buffer((2, 16), "float32")):
+        for lane in T.vectorized(16):
+            if lane < 10:
+                y[0, lane] = x[lane]
+            if lane < 0:
+                y[1, lane] = x[lane]
+
+    func = bound_loops(main)
+    assert [int(loop.extent) for loop in all_of(tirx.For, func)] == [10]
+    assert not all_of(tirx.IfThenElse, func)
+    np.testing.assert_array_equal(run(func, (16,), (2, 16)), [[*range(1, 11), *[0] * 6], [0] * 16])
