@@ -21,7 +21,8 @@ class QuantizationSettings:
     per_channel : bool
         Whether each output channel of a weight has a step of its own.
     equalize : bool
-        Whether channels are scaled between layers first (`passes.quantize.smooth`; of weights with one step each, `passes.quantize.equalize`).
+        Whether channels are scaled between layers first (`passes.quantize.smooth`; where a weight has one step, by the weights:
+        `passes.quantize.equalize`).
     clip_weights : bool
         Whether the largest weights may saturate, where the mean squared error is smaller so.
     feedback : bool
