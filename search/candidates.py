@@ -122,7 +122,9 @@ def only(fields: Iterable[Field], forms: Mapping[str, Choice]) -> list[Field]:
     for field in fields:
         choice = forms.get(field.layer.name)
         mine = field.ladders.get(choice.method, ()) if choice is not None else ()
-        kept = {choice.method: (replace(mine[0], choice=choice),)} if choice is not None and mine else {}
+        kept: dict[str, tuple[Candidate, ...]] = {}
+        if choice is not None and mine:
+            kept[choice.method] = (replace(mine[0], choice=choice),)
         refused = field.refused if kept else {**field.refused, "all": "the plan that forms are taken from has none for it"}
         found.append(replace(field, ladders=kept, refused=refused))
     return found
