@@ -42,6 +42,9 @@ def compress(
     file_size: Annotated[float | None, typer.Option("--size", help="Of model.onnx.", metavar="MB")] = None,
     pareto: Annotated[bool, typer.Option("--pareto", help="Write accuracy over milliseconds, MACs and bytes too.")] = False,
     plan: Annotated[Path | None, typer.Option("--plan", help="Do what this plan says.", metavar="PLAN.json")] = None,
+    forms: Annotated[
+        Path | None, typer.Option("--forms", help="Search among the forms of this plan alone, and layers as they are.", metavar="PLAN.json")
+    ] = None,
     method: Annotated[
         str | None,
         typer.Option("--method", help="The form; several to choose from, with a budget.", metavar="M,M", autocompletion=method_names),
@@ -101,7 +104,7 @@ def compress(
     settings = Settings(
         methods=methods, cache=cache, threads=threads, silence=silence, tune=tune, pareto=pareto, metric=metric, output_kinds=kinds,
         finetuning=_finetuning(finetune, finetune_data, finetune_how, finetune_rate, finetune_augment, distil),
-        precision=precision,
+        precision=precision, forms=forms,
     )  # fmt: skip
     if isinstance(how, Budget) or settings.finetuning is not None:
         work.kept = f"everything measured so far is kept in {cache_folder(cache)}: run the same command again to go on from there"

@@ -24,9 +24,9 @@ def quantize(
     calibration: Annotated[
         str,
         typer.Option(
-            "--calibration", help="Of ranges: mse, minmax, percentile or kl.", metavar="HOW", autocompletion=calibration_names
+            "--calibration", help="Of ranges: minmax, mse, percentile or kl.", metavar="HOW", autocompletion=calibration_names
         ),
-    ] = "mse",
+    ] = "minmax",
     activations: Annotated[
         str, typer.Option("--activations", help="Their type: uint8 or int8.", metavar="TYPE", autocompletion=activation_names)
     ] = "uint8",

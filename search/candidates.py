@@ -116,6 +116,20 @@ def fields(
     return found
 
 
+def only(fields: Iterable[Field], forms: Mapping[str, Choice]) -> list[Field]:
+    """The same fields with no candidates but these, where their methods apply."""
+    found = []
+    for field in fields:
+        choice = forms.get(field.layer.name)
+        mine = field.ladders.get(choice.method, ()) if choice is not None else ()
+        kept: dict[str, tuple[Candidate, ...]] = {}
+        if choice is not None and mine:
+            kept[choice.method] = (replace(mine[0], choice=choice),)
+        refused = field.refused if kept else {**field.refused, "all": "the plan that forms are taken from has none for it"}
+        found.append(replace(field, ladders=kept, refused=refused))
+    return found
+
+
 def spread(items: Sequence, count: int) -> list:
     """`count` of them, the first and the last among them, evenly spread; all where there are no more."""
     if len(items) <= count:

@@ -117,10 +117,11 @@ def compress(
     require_compiler()
     metric = None if settings.metric is None else metric_of(settings.metric)
     learned = None if settings.finetuning is None else settings.finetuning.data
-    inputs = model, how, data, metric.file if metric and metric.file else None, learned
+    inputs = model, how, settings.forms, data, metric.file if metric and metric.file else None, learned
     with protect(*inputs):
         check_output(output, RESULT)
     with recording() as phases, _chosen_target(asked, device, target, settings, say) as (chosen, timer):
+        settings = replace(settings, forms=read_plan(settings.forms))
         given = read_arrays(data) if isinstance(data, (str, os.PathLike)) else data  # a wrong file is told before the network is read
         if isinstance(learned, (str, os.PathLike)):
             read_arrays(learned)
@@ -201,6 +202,8 @@ def _check_use(asked: Budget | Recipe | Plan, settings: Settings, device: str | 
     if settings.precision != FLOAT32:
         raise TenfoldError(f"--precision says what a budget may choose: give one too ({budgets}); a plan has its own, tenfold quantize is"
                            " for any network")
+    if settings.forms is not None:
+        raise TenfoldError(f"--forms are what a search looks at: give a budget too ({budgets}), or --plan to do what the plan says")
     if settings.metric is not None or settings.output_kinds:
         option = "--metric" if settings.metric is not None else "--output-kind"
         raise TenfoldError(f"{option} says what a budget is measured in: give one too ({budgets})")

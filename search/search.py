@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..factorization import Plan
 from ..factorization.plan_json import INT8
+from ..runner.build import read_plan
 from ..runner.data import Data
 from ..support.code_version import code_version
 from ..support.phases import phase
@@ -23,7 +24,7 @@ from ..targets.target import FLOAT32
 from .accuracy_model import Estimate, Trend
 from .calibration.evaluation import Verdict, first, is_verdict, split, verdict_of
 from .calibration.network_rewriter import NetworkRewriter
-from .candidates import fields
+from .candidates import fields, only
 from .choices import Choices
 from .knapsack import Indices
 from .measures.choose import Judging, measure_of
@@ -215,6 +216,10 @@ class Search:
         sensitivity = Sensitivity(rewriter, judge, store)
         informed, lanes = self.calibration.statistics, self.target.lanes
         candidates = fields(rewriter.layers, lanes, informed, self.settings.tried(), rewriter.weights, rewriter.pruning.readers)
+        forms = read_plan(self.settings.forms)
+        if forms is not None:
+            forms.check(rewriter.layers, self.network.sha256)
+            candidates = only(candidates, forms.layers)
         steps = epilogues(self.network.mod)
         surveys = survey(candidates, self.table, sensitivity, steps, self.say)
         if self.settings.precision == FLOAT32:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..factorization import METHODS, Method, method_name
+from ..factorization import METHODS, Method, Plan, method_name
 from ..factorization.plan_json import CORRECTIONS, INT8
 from ..runner.devices.wire import check_silence
 from ..runtime.manifest_fields import MOST_THREADS
@@ -49,6 +49,9 @@ class Settings:
     precision : str
         ``float32``; ``int8``: every layer that can be is computed on bytes, whole or factored; ``auto``: each layer is computed in what is
         better for the budget, conversions between neighbours counted. Of targets that have kernels of bytes.
+    forms : Plan or path, optional
+        Look at the forms of this plan alone, beside the layers as they are: an earlier search of the same network goes on from there, in
+        minutes, with another precision, budget or device.
     finetuning : Finetuning, optional
         Train the factored network on. A search counts on it: its plans are tuned before they are held against the budget. Not only of a
         search: a Recipe or a Plan is tuned too.
@@ -71,6 +74,7 @@ class Settings:
     output_kinds: Mapping[str, str] = field(default_factory=dict)
     finetuning: Finetuning | None = None
     precision: str = FLOAT32
+    forms: Plan | str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         if self.methods is not None:
@@ -82,6 +86,8 @@ class Settings:
         if self.precision != FLOAT32 and self.finetuning is not None:
             raise TenfoldError(f"--precision {self.precision} and --finetune: training is in float32: leave one out, or quantize what"
                                " --finetune wrote (tenfold quantize)")
+        if self.forms is not None and self.methods is not None:
+            raise TenfoldError("--forms and --method: a plan has the methods of its layers: give one of them")
         if self.threads is not None:
             whole = isinstance(self.threads, int) and not isinstance(self.threads, bool)
             if not whole or not 1 <= self.threads <= MOST_THREADS:

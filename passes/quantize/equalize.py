@@ -21,7 +21,9 @@ CHANNEL_BY_CHANNEL = ("Relu", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAver
 
 
 @dataclass(frozen=True)
-class _Pair:
+class Pair:
+    """Two layers, the second the only reader of the first, with nothing in between but what works channel by channel."""
+
     first: QuantizableLayer
     second: QuantizableLayer
     repeat: int  # inputs of the second layer for each output channel of the first
@@ -43,10 +45,9 @@ def equalize(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
         Between how many pairs of layers.
     """
     graph = Graph(model)
-    layers, _ = find_layers(graph)
-    pairs = [pair for layer in layers.values() if (pair := _pair(graph, layer, layers)) is not None]
+    pairs = pairs_of(graph)
     names = {name for pair in pairs for layer in (pair.first, pair.second) for name in (layer.weight, layer.bias) if name}
-    arrays = {name: _array(graph, name).astype(np.float64) for name in names}
+    arrays = {name: constant_of(graph, name).astype(np.float64) for name in names}
     for _ in range(ROUNDS):
         if max((_scale(pair, arrays) for pair in pairs), default=0.0) < CONVERGED:
             break
@@ -55,17 +56,24 @@ def equalize(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
     return graph.model, len(pairs)
 
 
-def _array(graph: Graph, name: str) -> np.ndarray:
+def pairs_of(graph: Graph) -> list[Pair]:
+    """All pairs, in order."""
+    layers, _ = find_layers(graph)
+    return [pair for layer in layers.values() if (pair := _pair(graph, layer, layers)) is not None]
+
+
+def constant_of(graph: Graph, name: str) -> np.ndarray:
+    """The value of a constant of a layer."""
     array = graph.constant(name)
     assert array is not None  # a layer's constants are
     return array
 
 
-def _scale(pair: _Pair, arrays: dict[str, np.ndarray]) -> float:
+def _scale(pair: Pair, arrays: dict[str, np.ndarray]) -> float:
     """Scale the channels of one pair; how far from 1 the largest scale was."""
     first, second = pair.first, pair.second
     rows = first.rows(arrays[first.weight])
-    columns = _columns(second, arrays[second.weight])
+    columns = columns_of(second, arrays[second.weight])
     r1, r2 = np.abs(rows).max(axis=1), np.abs(columns).max(axis=1).reshape(-1, pair.repeat).max(axis=1)
     scales = np.ones(len(r1))
     there = (r1 > 0) & (r2 > 0)
@@ -74,11 +82,11 @@ def _scale(pair: _Pair, arrays: dict[str, np.ndarray]) -> float:
     if first.bias is not None:
         bias = arrays[first.bias]
         arrays[first.bias] = (np.broadcast_to(bias.reshape(-1), (len(scales),)) / scales).reshape(bias.shape if bias.size > 1 else -1)
-    arrays[second.weight] = _with_columns(second, columns * np.repeat(scales, pair.repeat)[:, None], arrays[second.weight])
+    arrays[second.weight] = with_columns(second, columns * np.repeat(scales, pair.repeat)[:, None], arrays[second.weight])
     return float(np.abs(scales - 1).max())
 
 
-def _columns(layer: QuantizableLayer, weight: np.ndarray) -> np.ndarray:
+def columns_of(layer: QuantizableLayer, weight: np.ndarray) -> np.ndarray:
     """The weights of each input channel: (C, ...)."""
     if layer.op_type != "Conv":
         return weight if layer.axis == 1 else weight.T
@@ -87,7 +95,7 @@ def _columns(layer: QuantizableLayer, weight: np.ndarray) -> np.ndarray:
     return first.reshape(first.shape[0] * first.shape[1], -1)
 
 
-def _with_columns(layer: QuantizableLayer, columns: np.ndarray, like: np.ndarray) -> np.ndarray:
+def with_columns(layer: QuantizableLayer, columns: np.ndarray, like: np.ndarray) -> np.ndarray:
     """The weight, in the shape of `like`, of `_columns`."""
     if layer.op_type != "Conv":
         return columns if layer.axis == 1 else np.ascontiguousarray(columns.T)
@@ -95,7 +103,7 @@ def _with_columns(layer: QuantizableLayer, columns: np.ndarray, like: np.ndarray
     return np.ascontiguousarray(np.moveaxis(grouped, 1, 2).reshape(like.shape))
 
 
-def _pair(graph: Graph, layer: QuantizableLayer, layers: dict[str, QuantizableLayer]) -> _Pair | None:
+def _pair(graph: Graph, layer: QuantizableLayer, layers: dict[str, QuantizableLayer]) -> Pair | None:
     """The layer and the only one that reads it, with nothing but channel-wise operators in between."""
     shape = graph.shape(layer.output)
     if shape is None or len(shape) < 2 or layer.op_type == "MatMul" and len(shape) > 2:
@@ -106,8 +114,8 @@ def _pair(graph: Graph, layer: QuantizableLayer, layers: dict[str, QuantizableLa
             second = layers.get(reader.name)
             if second is None or second.input != value:
                 return None
-            inputs = len(_columns(second, _array(graph, second.weight)))
-            return None if inputs % channels else _Pair(layer, second, inputs // channels)
+            inputs = len(columns_of(second, constant_of(graph, second.weight)))
+            return None if inputs % channels else Pair(layer, second, inputs // channels)
         if not _keeps_channels(graph, reader, value, channels):
             return None
         value = reader.output[0]

@@ -127,6 +127,28 @@ def observe(
     return histograms, moments
 
 
+def channel_peaks(model: onnx.ModelProto, values: Sequence[str], images: Images, say: Progress) -> dict[str, np.ndarray]:
+    """The largest magnitude of each channel, axis 1, of some values.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        As of `observe`.
+    values : sequence of str
+    images : ndarray or InputSet
+    say : Progress
+    """
+    found: dict[str, np.ndarray] = {}
+    done = 0
+    for batch in GraphActivations(model, values).batches(images) if values else ():
+        say("looking at ranges of channels", done, len(images))
+        for name, array in batch.items():
+            peaks = np.abs(array).max(axis=(0, *range(2, array.ndim)))
+            found[name] = np.maximum(found[name], peaks) if name in found else peaks
+        done += len(next(iter(batch.values())))
+    return found
+
+
 def _parts(wanted: Sequence[Site]) -> Iterator[list[Site]]:
     """Runs of layers whose moments fit into memory together; one at least."""
     part: list[Site] = []

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ...quantization import Quantizer
 
 CALIBRATION_IMAGES = 1024  # of those given, evenly spaced
+PEAK_IMAGES = 256  # of these, that say how large channels become
 ANY_STEP = 2.0**-6  # of what is only timed
 
 
@@ -102,12 +103,10 @@ def quantize_graph(
     TenfoldError
         No layer can be quantized.
     """
-    from ...passes.quantize.equalize import equalize
     from ...passes.quantize.prepare import prepare
     from ...passes.quantize.qdq import quantize_onnx
 
-    plain = prepare(model)
-    plain, pairs = equalize(plain) if settings.equalize else (plain, 0)
+    plain, pairs = _equalized(prepare(model), images, settings, say) if settings.equalize else (prepare(model), 0)
     graph, placement = _placed(name, plain, keep)
     quantizers, weights = _calibrated(graph, placement, images, batch, settings, say)
     quantized, rounded = quantize_onnx(plain, placement, quantizers, weights)
@@ -140,6 +139,19 @@ def calibrating(images: Images) -> Images:
 def evenly_spaced(count: int, most: int) -> np.ndarray:
     """Indices of at most so many of `count` things, from the first to the last."""
     return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int))
+
+
+def _equalized(model: onnx.ModelProto, images: Images, settings: QuantizationSettings, say: Progress) -> tuple[onnx.ModelProto, int]:
+    """By what channels are on images; where a weight has one step for all its filters, by the weights."""
+    from ...frontends.reference.free_batch import free_batch
+    from ...passes.quantize.equalize import equalize
+    from ...passes.quantize.smooth import smooth, smoothed_values
+    from .observe import channel_peaks
+
+    if not settings.per_channel:
+        return equalize(model)
+    some = images[evenly_spaced(len(images), PEAK_IMAGES)]
+    return smooth(model, channel_peaks(free_batch(model, some), smoothed_values(model), some, say))
 
 
 def _placed(name: str, plain: onnx.ModelProto, keep: Collection[str]) -> tuple[Graph, Placement]:

@@ -15,13 +15,14 @@ class QuantizationSettings:
     Attributes
     ----------
     calibration : str
-        How the range of an activation is found: ``mse``, ``minmax``, ``percentile`` or ``kl`` (`quantization.ranges`).
+        How the range of an activation is found: ``minmax``, ``mse``, ``percentile`` or ``kl`` (`quantization.ranges`).
     activations : str
         ``uint8`` or ``int8``: the same steps, shifted by 128.
     per_channel : bool
         Whether each output channel of a weight has a step of its own.
     equalize : bool
-        Whether channels are scaled between layers first (`passes.quantize.equalize`).
+        Whether channels are scaled between layers first (`passes.quantize.smooth`; where a weight has one step, by the weights:
+        `passes.quantize.equalize`).
     clip_weights : bool
         Whether the largest weights may saturate, where the mean squared error is smaller so.
     feedback : bool
@@ -34,7 +35,7 @@ class QuantizationSettings:
         Whether the first and the last layer do.
     """
 
-    calibration: str = "mse"
+    calibration: str = "minmax"
     activations: str = "uint8"
     per_channel: bool = True
     equalize: bool = True

@@ -5,7 +5,7 @@ plan that is carried out makes later weights up for earlier ones, and errs a lit
 """
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...passes.factorize_onnx import factorize_onnx, stage_names
 from ...runner.quantize.rewrite import evenly_spaced, layer_names, quantize_graph
@@ -53,7 +53,7 @@ class ByteLosses:
     def verdict(self, layer: str, candidate: Candidate | None, say: Progress) -> Verdict:
         """On the network with this one layer on bytes, as it is (None) or factored."""
         what = f"int8 verdict on {self._sensitivity.judge.digest}"
-        how = {"method": WHOLE, "ranks": [], "metric": ""}
+        how: dict[str, Any] = {"method": WHOLE, "ranks": [], "metric": ""}
         if candidate is not None:
             how = {"method": candidate.choice.method, "ranks": list(candidate.choice.ranks), "metric": candidate.choice.metric}
         key = {"what": what, "layer": layer, **how, **self._context}

@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tenfold.search.knapsack import Item, choose, total
+from tenfold.search.knapsack import Item, Link, choose, total
 
 numbers = st.floats(0.001, 10)
 items = st.builds(Item, numbers, st.one_of(st.just(0.0), numbers), numbers)
@@ -64,3 +64,33 @@ def test_a_deep_network_is_solved(layers):
     groups = [[Item(1 + i / (k + 1), k * (i % 7 + 1)) for k in range(20)] for i in range(layers)]
     chosen = choose(groups, "ms", {"loss": 300})
     assert total(groups, chosen).loss <= 300 + 1e-6
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_conversions_between_neighbours_are_counted(data):
+    """Against trying everything: a chain of layers, each in float32 or on bytes, and one that reads two of them."""
+    marked = st.builds(Item, numbers, numbers, numbers, st.booleans())
+    groups = data.draw(st.lists(st.lists(marked, min_size=1, max_size=3), min_size=3, max_size=4))
+    pairs = [*((i, i + 1) for i in range(len(groups) - 1)), (0, 2)]
+    links = [Link(*pair, data.draw(numbers), data.draw(numbers)) for pair in pairs]
+    for minimise, bounds in (("ms", {"loss": 15.0}), ("loss", {"ms": 25.0})):
+        every = [total(groups, chosen, links) for chosen in product(*(range(len(group)) for group in groups))]
+        fitting = [getattr(s, minimise) for s in every if all(getattr(s, name) <= limit - 1e-4 for name, limit in bounds.items())]
+        chosen = choose(groups, minimise, bounds, links)
+        if chosen is None:
+            assert not fitting
+            continue
+        sums = total(groups, chosen, links)
+        assert all(getattr(sums, name) <= limit + 1e-4 for name, limit in bounds.items())
+        assert not fitting or getattr(sums, minimise) <= min(fitting) * (1 + 1e-5) + 1e-5
+
+
+def test_a_layer_alone_on_bytes_pays_for_both_conversions():
+    groups = [[Item(2, 0), Item(1, 0, on_bytes=True)] for _ in range(3)]
+    links = [Link(0, 1, 0.6, 0.6), Link(1, 2, 0.6, 0.6)]
+    first = [(0, 1), (2, 1)]  # the outer two have to stay in float32
+    assert choose(groups, "ms", {}, links) == [1, 1, 1]
+    assert choose(groups, "ms", {}, links, first) == [0, 0, 0]
+    assert choose(groups, "ms", {}, [Link(0, 1, 0.4, 0.6), Link(1, 2, 0.6, 0.4)], first) == [0, 1, 0]
+    assert total(groups, [0, 1, 0], links).ms == pytest.approx(2 + 1 + 2 + 1.2)

@@ -10,7 +10,7 @@ import pytest
 import tenfold
 from byte_device import NUMBERS, ByteDevice
 from search_fakes import classifier, images, labels
-from tenfold.factorization import Plan
+from tenfold.factorization import Choice, Plan
 from tenfold.schedules.cpu.backend import CpuBackend
 from tenfold.search.budget import Budget
 from tenfold.search.finetuning.options import Finetuning
@@ -37,7 +37,7 @@ def work(tmp_path_factory):
 def within(work, output, device, drop=10, precision="auto", target="zen4", **settings):
     """A search that is timed by a device that computes its times: they are never kept for another one."""
     cache = output.parent / f"{output.name}-cache"
-    options = Settings(cache=cache, methods=("channel_svd",), precision=precision, correction="bias", **settings)
+    options = Settings(**{"cache": cache, "methods": ("channel_svd",), "precision": precision, "correction": "bias", **settings})
     where = {"device": device, "target": target, "settings": options}
     return tenfold.compress(work / "net.onnx", output, Budget(max_drop=drop), data=work / "d.npz", **where)
 
@@ -101,6 +101,18 @@ def test_a_plan_that_only_quantizes(work, mixed, tmp_path):
     done = tenfold.compress(work / "net.onnx", tmp_path / "o", plan, data=work / "d.npz")
     assert [layer.precision for layer in done.layers] == ["float32", "int8", "float32"]
     assert done.after.params == done.before.params and done.after.bytes < done.before.bytes
+
+
+def test_a_search_among_the_forms_of_a_plan(work, mixed, tmp_path):
+    """What it looks at are these forms and no others, in both precisions."""
+    plan = Plan.read(mixed[1] / "plan.json")
+    whole = replace(plan, layers={WIDE: Choice("channel_svd", (16,), "covariance")}, precision={})
+    done = within(work, tmp_path / "o", ByteDevice(ratios={6: SLOW}), methods=None, forms=whole)
+    tried = {layer.layer.name: [option.candidate.choice for option in layer.options] for layer in done.search.surveys}
+    assert tried == {NARROW: [], WIDE: [whole.layers[WIDE]], LAST: []}
+    assert done.plan.precision == {NARROW: "int8", WIDE: "int8"}
+    with pytest.raises(TenfoldError, match="give one of them"):
+        Settings(forms=whole, methods=("svd",))
 
 
 def test_all_of_int8_whatever_it_takes(work, tmp_path):

@@ -25,7 +25,7 @@ MODELS = Path(tenfold.__file__).parent / "examples" / "models"
 NETWORKS = ("cifar10_jin_baseline", "cifar10_vgg")
 SETTINGS: dict[str, dict[str, Any]] = {
     "as it comes": {},
-    "`--calibration minmax`": {"calibration": "minmax"},
+    "`--calibration mse`": {"calibration": "mse"},
     "`--no-equalize`": {"equalize": False},
     "`feedback=False, correct_bias=False`": {"feedback": False, "correct_bias": False},
     "`--per-tensor`": {"per_channel": False},

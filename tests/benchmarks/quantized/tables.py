@@ -50,6 +50,21 @@ def sizes(path: Path, read: Callable[[Path], dict[str, Any]], markdown: Callable
     return markdown((headings, rows)) + "\n500 labelled images; for `zen4`. Without a size, 3 x 3 convolutions may be Winograd's.\n"
 
 
+def mixed(path: Path, read: Callable[[Path], dict[str, Any]], markdown: Callable[[Table], str]) -> str:
+    """One row for each network and way; times faster than the dense network in float32, the first of each."""
+    content = read(path)
+    first: dict[str, float] = {}
+    rows = []
+    for row in content["rows"]:
+        dense = first.setdefault(row["network"], row["ms"])
+        cells = [f"`{row['network']}`", row["name"], f"{row['on_bytes']} of {row['layers']}", f"{row['accuracy']:.1%}"]
+        rows.append([*cells, f"{row['bytes'] / 1e6:.2f}", f"{row['ms']:.4f}", f"{dense / row['ms']:.2f} x", f"{row['onnxruntime_ms']:.3f}"])
+    headings = ["network", "how", "layers on bytes", "accuracy", "MB", "ms", "against dense float32", "ONNX Runtime, ms"]
+    counted = f"{content['rows'][0]['images']} held-out images; {content['threads']} threads, timed in turns.\n"
+    return markdown((headings, rows)) + "\n" + counted
+
+
 def sections(folder: Path, read: Callable[[Path], dict[str, Any]], markdown: Callable[[Table], str]) -> dict[str, str]:
     """By the names of the markers."""
-    return {"quantized": settings(folder / "settings.json", read, markdown), "sizes": sizes(folder / "sizes.json", read, markdown)}
+    found = {"quantized": settings(folder / "settings.json", read, markdown), "sizes": sizes(folder / "sizes.json", read, markdown)}
+    return {**found, "mixed": mixed(folder / "mixed.json", read, markdown)}

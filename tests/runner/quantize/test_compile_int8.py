@@ -23,7 +23,7 @@ def test_it_is_quantized_and_verified_against_that(tmp_path, tiny_file):
     artifact = tenfold.compile(tiny_file, "host", tmp_path / "out", precision="int8", data=tmp_path / "d.npz")
     facts = artifact.manifest.quantization
     told = [facts[name] for name in ("precision", "calibration", "layers", "of", "calibration_images")]
-    assert told == ["int8", "mse", 2, 2, 40]
+    assert told == ["int8", "minmax", 2, 2, 40]
     assert facts["accuracy"] >= 0.9 and facts["accuracy_before"] == 1
     assert facts["model_sha256"] == tenfold.inspect(tiny_file).sha256 != artifact.manifest.model_sha256
     assert artifact.manifest.verification["max_rel_error"] < 0.02 and artifact.manifest.source["path"] is None
