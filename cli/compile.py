@@ -120,7 +120,8 @@ def fact_lines(manifest: Manifest) -> Iterator[str]:
         rounded = sum(kernel.get("precision") == manifest.target["precision"] for kernel in products)
         integers = sum(kernel.get("precision") == "int8" for kernel in products)
         others = f"{integers} are int8, the others, and their sums," if integers else "the others, and all sums,"
-        yield f"precision {manifest.target['precision']} operands in {rounded} of {len(products)} kernels that multiply; {others} are float32"
+        yield (f"precision {manifest.target['precision']} operands in {rounded} of {len(products)} kernels that multiply;"
+               f" {others} are float32")
     if not manifest.on_gpu:
         yield f"threads   {manifest.threads}"
     yield f"cost      {count(manifest.macs)} MACs, {count(manifest.params)} parameters"

@@ -19,7 +19,7 @@ from tvm.script import tirx as T
 
 from ....targets.target import INT8, TF32
 from .byte_fragments import describe_bytes
-from .tensor_tile import BYTES, TERMS, TensorTile
+from .tensor_tile import TERMS, TensorTile
 
 # Of a float the low 13 bits are not read. A factor of nearly one rounds in one instruction what `cvt.rna.tf32` rounds in four: it adds
 # 0.36 to 0.72 of a step to what is cut off then, so that the mean of the errors is zero; their root mean square is 6 % above that of the
