@@ -16,6 +16,7 @@ from tvm import ir, tirx
 from ...runtime.cuda.launches import Launch, Routine
 from ...runtime.memory_plan import tensor_bytes
 from ...schedules.backend import Backend
+from ...schedules.cuda.gemm.compute import STEPS
 from ...support.errors import TenfoldError
 from .lowering import lower_device
 from .plain_names import with_plain_names
@@ -34,6 +35,9 @@ COPYING = """{head} {{
     :: "r"(to), "l"((char*)src + src_off * {from_bytes}){read} : "memory");
 }}
 """
+# Products of bytes have few steps. nvcc would write them all out, which takes twice the registers.
+STEP_LOOP = re.compile(rf"^( *)(?=for \(int {STEPS}_0\b)", re.MULTILINE)
+NOT_UNROLLED = r"\1#pragma unroll 1\n\1"
 
 
 def generate(kernels: Sequence[tuple[tvm.ir.GlobalVar, tirx.PrimFunc]], backend: Backend[Any]) -> tuple[str, dict[str, Routine]]:
@@ -57,7 +61,7 @@ def generate(kernels: Sequence[tuple[tvm.ir.GlobalVar, tirx.PrimFunc]], backend:
     written = {str(func.attrs["global_symbol"]): _written(func) for _, func in device.functions_items()}
     routines = {str(var.name_hint): _routine(func, written) for var, func in host.functions_items()}
     source = str(tvm.get_global_func("target.build.cuda")(device, target).inspect_source())
-    return COPY.sub(_copying, source.replace(ACTIVE, WHOLE)), routines
+    return STEP_LOOP.sub(NOT_UNROLLED, COPY.sub(_copying, source.replace(ACTIVE, WHOLE))), routines
 
 
 def _copying(found: re.Match[str]) -> str:

@@ -51,6 +51,7 @@ def direct_convolution(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometr
     own = filters // geometry.groups
     out_h, out_w = geometry.output(spread_h, spread_w)
     wide = -(-out_w // tile.pixels) * tile.pixels
+    nothing = tirx.const(0, "int32" if data.dtype == "uint8" else data.dtype)
     ky, kx, ci = te.reduce_axis((0, kernel_h), "ky"), te.reduce_axis((0, kernel_w), "kx"), te.reduce_axis((0, channels), "ci")
 
     def product(n: ir.Expr, y: ir.Expr, x: ir.Expr, f: ir.Expr) -> ir.Expr:
@@ -65,7 +66,7 @@ def direct_convolution(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometr
             inside += [tirx.EQ(row % up_h, 0), tirx.EQ(column % up_w, 0)]
         value = wide_number(data[n, row // up_h, column // up_w, f // own * channels + ci], data)
         value = value - zero if zero else value
-        value = tirx.if_then_else(tirx.all(*inside), value, tirx.const(0, "int32" if data.dtype == "uint8" else data.dtype)) if inside else value
+        value = tirx.if_then_else(tirx.all(*inside), value, nothing) if inside else value
         return te.sum(value * wide_number(weight[ky, kx, ci, f], weight), axis=[ky, kx, ci])
 
     attrs = {ANNOTATION: [tile.pixels, tile.threads]}

@@ -17,6 +17,7 @@ SPREAD = "tenfold.gemm.spread"  # whether a thread's vectors of filters lie apar
 PRECISION = "tenfold.gemm.precision"  # of the operands, on tensor cores
 TOGETHER = "tenfold.gemm.together"  # of the block of patches: how many neighbouring terms are copied at once
 COLUMNS, PRODUCT = "columns", "gemm"  # names of blocks
+STEPS = "byte_steps"  # name of the loop over the steps of a product of bytes
 
 
 def pack_gemm(weight: np.ndarray, groups: int, tile: GemmTile) -> np.ndarray:
@@ -114,7 +115,8 @@ def _tensor_products(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry,
     groups, warps, times = (int(size) for size in weight.shape[:3])
     depth = times // tile.splits
     columns = _patches(data, geometry, rows, times * TERMS * tile.word_terms)
-    axes = [te.reduce_axis((0, size), name) for name, size in (("kb", depth), ("ks", 2), ("kt", 4), ("kq", 2))]
+    time_name = STEPS if tile.word_terms > 1 else "kb"
+    axes = [te.reduce_axis((0, size), name) for name, size in ((time_name, depth), ("ks", 2), ("kt", 4), ("kq", 2))]
     axes += [te.reduce_axis((0, BYTES), "byte")] if tile.word_terms > 1 else []
     kb, ks, kt, kq, *byte = axes
     sizes = [tile.rows, tile.filters, tile.depth, tile.warp_rows, tile.warp_filters, tile.splits, tile.stages]

@@ -2,8 +2,8 @@
 
     sum of (x - zero) * w    =    sum of x * w  -  zero * sum of w        over what lies on the image
 
-A product of matrices has bytes 0 on the padding, so that the second sum has only the taps on the image: on the borders fewer. It is the same
-for all pixels between the borders, which have one row and one column of the table together.
+A product of matrices has bytes 0 on the padding, so that the second sum has only the taps on the image: on the borders fewer. It is the
+same for all pixels between the borders, which have one row and one column of the table together.
 """
 from __future__ import annotations
 

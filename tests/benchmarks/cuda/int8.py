@@ -105,6 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results.resume()
     for arch in options.arch or ARCHS:
         for batch in options.batch or BATCHES:
+            if {f"{layer} batch {batch} {arch}" for layer in layers(batch, options.only)} <= results.finished():
+                continue
             for row in rows_of(resolve(arch), batch, options.only):
                 results.add(row)
                 share = f"{row['matrix']} of {row['loop']} in the main loop" if row["loop"] else "no loop"

@@ -55,8 +55,8 @@ def sections(folder: Path, read: Callable[[Path], dict[str, Any]], markdown: Cal
 
 def by_batch(content: dict[str, Any]) -> Table:
     """One line for each architecture and batch of layers on bytes."""
-    headings = ["GPU", "batch", "layers", "registers, median", "most", "bytes spilled", "IMMA among the instructions of the main loop, median",
-                "least", "most", "modelled share of peak, median"]
+    headings = ["GPU", "batch", "layers", "registers, median", "most", "bytes spilled",
+                "IMMA among the instructions of the main loop, median", "least", "most", "modelled share of peak, median"]
     lines = []
     for arch, batch in sorted({(row["arch"], row["batch"]) for row in content["rows"]}):
         mine = [row for row in content["rows"] if (row["arch"], row["batch"]) == (arch, batch)]
@@ -71,7 +71,7 @@ def by_batch(content: dict[str, Any]) -> Table:
 def byte_section(content: dict[str, Any], markdown: Callable[[Table], str]) -> str:
     """What stands between the markers of docs/int8.md."""
     versions = ", ".join(f"{name} {version}" for name, version in content["machine"]["versions"].items())
-    unrolled = sum(not row["matrix"] for row in content["rows"])
-    return (f"{markdown(by_batch(content))}\nThe layers of ResNet-18 and ResNet-50, each once, with bias, ReLU and quantizer. No GPU was timed: "
-            f"registers and spills by ptxas, instructions by nvdisasm; in {unrolled} of {len(content['rows'])} kernels the assembler unrolled the main "
-            f"loop, or nvdisasm's longest loop is another. {content['date'][:10]}; {versions}.\n")
+    no_loop = sum(not row["matrix"] for row in content["rows"])
+    return (f"{markdown(by_batch(content))}\nThe layers of ResNet-18 and ResNet-50, each once, with bias, ReLU and quantizer. No GPU was "
+            f"timed: registers and spills are ptxas's, instructions nvdisasm's. {no_loop} of {len(content['rows'])} kernels have no loop "
+            f"with matrix instructions: their steps are written out. {content['date'][:10]}; {versions}.\n")

@@ -75,9 +75,10 @@ def test_a_gpu_without_asynchronous_copies():
 
 def test_the_schedule_is_right_without_tensor_cores():
     kernel, (x, weight) = at(PADDED, SHAPE, rows=64, filters=32, depth=16, warp_rows=32, warp_filters=32, stages=3), operands(PADDED, SHAPE)
-    [packed], data = kernel.bind(LayerConstants(weight)).constants, te.placeholder(SHAPE, "uint8", "x")
-    w = te.placeholder(packed.shape, "int8", "w")
-    schedule = schedule_tensor(te.create_prim_func([data, w, kernel.bind(LayerConstants(weight)).compute(data, w)]), TARGET, tensorize=False)
+    bound = kernel.bind(LayerConstants(weight))
+    [packed] = bound.constants
+    data, w = te.placeholder(SHAPE, "uint8", "x"), te.placeholder(packed.shape, "int8", "w")
+    schedule = schedule_tensor(te.create_prim_func([data, w, bound.compute(data, w)]), TARGET, tensorize=False)
     code, out = emulated(schedule.mod["main"]), np.full((1, 7, 9, 40), 77, np.int32)
     assert "mma.sync" not in code.source
     code.call("main", [x, packed, out])
