@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import tenfold
 from rich.console import Console
@@ -23,6 +24,7 @@ from tenfold.search.finetuning.options import AUGMENTATIONS, Finetuning
 from tenfold.support.files.whole import write_text
 from tenfold.support.listing import Listing
 from tenfold.training.papers import Asked, reproductions
+from tenfold.training.papers.asked import Arrays
 
 MODELS = Path(__file__).parent / "models"
 
@@ -38,12 +40,14 @@ def measured(networks: Sequence[Path]) -> list[float]:
     return [times[str(folder)] for folder in folders]
 
 
-def compressed(model, output, how, data, learn, epochs=1, cascade=False) -> dict:
+def compressed(
+    model: Path, output: Path, how: tenfold.Plan | float, data: Arrays, learn: Arrays | None, epochs: int = 1, cascade: bool = False
+) -> dict[str, Any]:
     """As `tenfold.training.papers.asked.Compress`."""
     asked = how if isinstance(how, tenfold.Plan) else tenfold.Budget(max_drop=how)
     finetuning = None
     if learn is not None:
-        changes = {"how": "cascade"} if cascade else {"augment": AUGMENTATIONS}
+        changes: dict[str, Any] = {"how": "cascade"} if cascade else {"augment": AUGMENTATIONS}
         finetuning = Finetuning(epochs, {"x": learn[0], "y": learn[1]}, **changes)
     given, settings = {"x": data[0], "y": data[1]}, tenfold.Settings(finetuning=finetuning)
     return tenfold.compress(model, output, asked, data=given, settings=settings, batch=1, progress=say).to_dict()

@@ -59,11 +59,11 @@ class Experiment:
 
 
 EXPERIMENTS = (
-    Experiment("sum-count", "summation, never active, distortions", "2-1-1", never_active(), DISTORTION),
-    Experiment("sum-variance", "summation, no variance, distortions", "2-1-1", of_no_variance(), DISTORTION),
-    Experiment("sum-plain", "summation, never active, no distortions", "stops early", never_active()),
     Experiment("autoencoder", "autoencoder, variance by figure 3.1", "1-2-4-3-1", outliers(), 0.0, (32, 64, 32)),
     Experiment("autoencoder-baseline", "autoencoder that reduces nothing", "1-4-16-4-1", never_active(-1.0), 0.0, BASELINE),
+    Experiment("sum-count", "summation, never active, distortions", "2-1-1", never_active(), DISTORTION),
+    Experiment("sum-plain", "summation, never active, no distortions", "stops early", never_active()),
+    Experiment("sum-variance", "summation, no variance, distortions", "2-1-1", of_no_variance(), DISTORTION),
 )
 
 
@@ -91,7 +91,8 @@ def pruning_table(asked: Asked) -> dict[str, Any]:
                 if images is not None and experiment.nodes is not None:
                     export_onnx(network, images.shape, path.with_suffix(".onnx"))
                     write_picture(network, cycles, images.test_x[:10], path.with_suffix(".png"))
-                write_text(path, json.dumps([asdict(cycle) for cycle in cycles], indent=1) + "\n")
+                kept = [{name: value for name, value in asdict(cycle).items() if name != "accuracy"} for cycle in cycles]
+                write_text(path, json.dumps(kept, indent=1) + "\n")
             rows.append(_row(experiment, seed, read_json(path)))
     return {"table": "pruning", "source": "Çallı (2017), section 3.1", "rows": rows}
 

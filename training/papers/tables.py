@@ -123,12 +123,15 @@ def trained(network: str, data: str, asked: Asked, *, seed: int = 0, moves: bool
     folder = asked.runs / (f"{data}-{network}" if seed == 0 else f"{data}-{network}-seed{seed}")
     if not (folder / SUMMARY).exists():
         how = recipe(network)
-        steps = cut = None
+        steps: int | None = None
+        cut: int | None = None
         if asked.epochs is not None:
             settings = how.settings_for(one_cycle=asked.one_cycle)
-            steps = ceil(asked.epochs * (len(read_images(asked.data / data).train_x) // settings.batch))
-            if not moves and not asked.one_cycle:
-                steps, cut = None, min(steps, settings.steps)
+            count = ceil(asked.epochs * (len(read_images(asked.data / data).train_x) // settings.batch))
+            if moves or asked.one_cycle:
+                steps = count
+            else:
+                cut = min(count, settings.steps)
         ended = run_recipe(network, asked.data / data, folder, steps=steps, cut=cut, seed=seed, one_cycle=asked.one_cycle)
         if ended.summary is None:
             raise KeyboardInterrupt
