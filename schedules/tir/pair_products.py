@@ -66,6 +66,7 @@ declare {sums} @{intrinsic}({sums}, {numbers}, {numbers})
 """
 
     def __call__(self, acc: ir.Expr, values: ir.Expr, four: int, w: ir.Expr) -> ir.Expr:
+        """Return the new accumulators, as `Dot` says."""
         pair = tirx.reinterpret(f"{HALF}x{2 * self.lanes}", in_each_lane(values, four, "int32", self.lanes))
         return tirx.call_pure_extern(f"float32x{self.lanes}", f"tenfold_{self.instruction}", acc, pair, w)
 

@@ -21,7 +21,7 @@ from tenfold.schedules.cpu.int8.kernel import choose_byte_convolution, choose_by
 from tenfold.schedules.driver import schedule_function
 from tenfold.schedules.shapes import ConvGeometry, ConvWorkload, DenseWorkload
 from tenfold.schedules.tir.dot_products import MOST_PRODUCTS
-from tenfold.targets import CpuTarget
+from tenfold.targets import CpuTarget, resolve
 from tvm import te
 
 MODELS = ("zen4", "skylake-avx512", "alderlake", "zen3")  # one for each set of instructions

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import tvm
-from host_model import named
 from byte_checks import expected
+from host_model import named
 from tenfold.passes.legalize import call_kernel
 from tenfold.runner.abilities import ability
 from tenfold.runner.build import build_library, describe_target
