@@ -13,11 +13,11 @@ from onnx import numpy_helper
 
 ENERGY = 0.85  # as examples/compile.py has it
 LEVELS = np.array([-1.51, -0.4528, 0.4528, 1.51])  # the four values that stand for a normal distribution best (Lloyd, Max)
-FILTERS, CHANNELS = 17, 13  # that differ, over and over: no tile of a kernel has so many, so one at another place shows
+FILTERS, CHANNELS = 17, 13  # that differ, over and over: no tile has so many, so one at another place shows. All compress well
 
 
 def four_valued(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with weights of four values a tensor, of the size that they have, and few filters and channels that differ: they compress well."""
+    """The model with weights of four values a tensor, of the size that they have, and few filters and channels that differ."""
     for index, tensor in enumerate(model.graph.initializer):
         if len(tensor.dims) < 2 or tensor.data_type != onnx.TensorProto.FLOAT:
             continue
