@@ -34,7 +34,7 @@ def test_lines_keep_their_numbers():
 
 
 @pytest.mark.parametrize("instruction, unknown", [
-    ("mma.sync.aligned.m16n8k64.row.col.s32.s4.s4.s32 {%0}, {%1}, {%2}, {%3};", "instruction 'mma.sync.aligned.m16n8k32.row.col.s32"),
+    ("mma.sync.aligned.m16n8k64.row.col.s32.s4.s4.s32 {%0}, {%1}, {%2}, {%3};", "instruction 'mma.sync.aligned.m16n8k64.row.col.s32"),
     ("bar.sync 1, 64;", "instruction 'bar.sync'"),
     ("mov.u32 %0, %clock;", "register '%clock'"),
 ])
