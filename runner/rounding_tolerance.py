@@ -5,15 +5,17 @@ Networks that end in exponentials of large sums change more than a bound for all
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..frontends.reference import Reference
-from ..frontends.reference.rounded import with_rounded_operands
 from ..support.errors import TenfoldError
 from ..targets.target import CPU_PRECISIONS, FLOAT16
 from .tolerance import Tolerance
 from .verify import Errors, compare_outputs
+
+if TYPE_CHECKING:
+    from ..frontends.reference import Reference
 
 # Times what is measured. A kernel rounds residuals, too. The root of the mean square is what tells a wrong network. The largest of
 # thousands of errors behind an exponential is a matter of chance: of a detector it was 2.3 times that of the reference, the root 1.5 times.
@@ -39,6 +41,9 @@ def rounding_tolerance(reference: Reference, inputs: Iterable[dict[str, np.ndarr
     """
     if precision not in CPU_PRECISIONS:
         return None
+    from ..frontends.reference import Reference
+    from ..frontends.reference.rounded import with_rounded_operands
+
     errors = Errors()
     try:
         rounded = Reference.of_onnx(with_rounded_operands(reference.model, precision, weights_only=precision == FLOAT16))
