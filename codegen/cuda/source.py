@@ -16,7 +16,7 @@ from tvm import ir, tirx
 from ...runtime.cuda.launches import Launch, Routine
 from ...runtime.memory_plan import tensor_bytes
 from ...schedules.backend import Backend
-from ...schedules.cuda.gemm.compute import STEPS
+from ...schedules.tir.loop_names import BYTE_STEPS
 from ...support.errors import TenfoldError
 from .lowering import lower_device
 from .plain_names import with_plain_names
@@ -36,7 +36,7 @@ COPYING = """{head} {{
 }}
 """
 # Products of bytes have few steps. nvcc would write them all out, which takes twice the registers.
-STEP_LOOP = re.compile(rf"^( *)(?=for \(int {STEPS}_0\b)", re.MULTILINE)
+STEP_LOOP = re.compile(rf"^( *)(?=for \(int {BYTE_STEPS}_0\b)", re.MULTILINE)
 NOT_UNROLLED = r"\1#pragma unroll 1\n\1"
 
 

@@ -8,7 +8,7 @@ from tenfold.passes.pipeline import lower
 from tenfold.schedules.backend import backend_of
 from tenfold.targets import resolve
 
-CONV = Layer("conv", "conv2d", (32, 16, 3, 3), padding=(1, 1, 1, 1), input_size=(8, 8), output_size=(8, 8))
+CONV = Layer("conv", "conv2d", (32, 16, 5, 5), padding=(2, 2, 2, 2), input_size=(8, 8), output_size=(8, 8))
 DENSE = Layer("fc", "dense", (10, 64))
 STEPS = ("relax.add", "relax.nn.relu")
 

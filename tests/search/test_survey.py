@@ -185,7 +185,7 @@ def test_limits_are_those_of_the_whole_network():
     assert model.pick("loss", {"ms": 2.0}) == (2, 0)
     assert model.pick("loss", {"ms": 1.5}) == (1, 0)
     assert model.pick("loss", {"ms": 1.0}) is None
-    assert model.choices((2, 0)) == {"conv": Choice("channel_svd", (32,))}
+    assert model.choices.factored((2, 0)) == {"conv": Choice("channel_svd", (32,))}
 
 
 def test_what_is_refused_is_not_chosen_and_says_why():

@@ -7,6 +7,7 @@ import numpy as np
 from tvm import ir, te, tirx
 
 from ...shapes import ConvGeometry
+from ...tir.loop_names import BYTE_STEPS
 from ..common import VECTOR
 from .fragments import term_product
 from .tensor_tile import BYTES, TERMS, TensorTile
@@ -17,7 +18,6 @@ SPREAD = "tenfold.gemm.spread"  # whether a thread's vectors of filters lie apar
 PRECISION = "tenfold.gemm.precision"  # of the operands, on tensor cores
 TOGETHER = "tenfold.gemm.together"  # of the block of patches: how many neighbouring terms are copied at once
 COLUMNS, PRODUCT = "columns", "gemm"  # names of blocks
-STEPS = "byte_steps"  # name of the loop over the steps of a product of bytes
 
 
 def pack_gemm(weight: np.ndarray, groups: int, tile: GemmTile) -> np.ndarray:
@@ -115,7 +115,7 @@ def _tensor_products(data: te.Tensor, weight: te.Tensor, geometry: ConvGeometry,
     groups, warps, times = (int(size) for size in weight.shape[:3])
     depth = times // tile.splits
     columns = _patches(data, geometry, rows, times * TERMS * tile.word_terms)
-    time_name = STEPS if tile.word_terms > 1 else "kb"
+    time_name = BYTE_STEPS if tile.word_terms > 1 else "kb"
     axes = [te.reduce_axis((0, size), name) for name, size in ((time_name, depth), ("ks", 2), ("kt", 4), ("kq", 2))]
     axes += [te.reduce_axis((0, BYTES), "byte")] if tile.word_terms > 1 else []
     kb, ks, kt, kq, *byte = axes
