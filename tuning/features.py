@@ -40,9 +40,9 @@ STAGES = 4         # of a chain, whose tiles are features; later ones are not
 KINDS = ("own", "pooled", "chain", "joins")  # of what a layer of a run begins
 
 # Knobs by name. Numbers and switches only; `algorithm`, `source`, the tiles of a chain's stages and the cuts of a run follow.
-KNOBS = ("blocks", "channels_outer", "columns", "count", "depth", "filters", "flat", "merged", "outputs", "parallel", "pixels", "prefetch", "rows",
-         "shared", "splits", "stages", "strips", "thread_filters", "thread_rows", "threads", "tiles", "vectors", "warp_filters", "warp_rows", "warps",
-         "weights_inner")
+KNOBS = ("blocks", "channels_outer", "columns", "count", "depth", "filters", "flat", "merged", "outputs", "parallel", "pixels",
+         "prefetch", "rows", "shared", "splits", "stages", "strips", "thread_filters", "thread_rows", "threads", "tiles", "vectors",
+         "warp_filters", "warp_rows", "warps", "weights_inner")
 WORDS: Mapping[str, tuple[str, ...]] = {
     "algorithm": ("direct", "winograd", "depthwise", "matvec", "gemm", "tensor", "bytes", "pairs"), "source": ("nhwc", "nchw", "in place"),
     "precision": ("float32", "tf32", "fp16", "int8"),
