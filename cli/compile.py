@@ -146,7 +146,9 @@ def _precision_line(manifest: Manifest) -> Iterator[str]:
     words += [f"{INT8} in {integers}"] * (integers > 0)
     if asked != "float32" or of_weights or integers:
         words = [word for word in words if not word.startswith("float32")]
-        yield f"precision {', '.join(words)} of {len(products)} kernels that multiply; the others, and all sums, are float32"
+        sums = "; their sums are integers" if integers else ""
+        others = "" if integers == len(products) else f"; the others, and all {'other ' * (integers > 0)}sums, are float32"
+        yield f"precision {', '.join(words)} of {len(products)} kernels that multiply{sums}{others}"
 
 
 def quantized_lines(quantized: Mapping[str, Any]) -> Iterator[str]:
