@@ -20,7 +20,7 @@ def test_quantize(tenfold, work):
     assert [layer["reason"] for layer in content["layers"]] == [None, "as asked"] and content["settings"]["calibration"] == "kl"
     assert content["after"]["bytes"] == (work / "q.onnx").stat().st_size
     code, out, _ = tenfold("compile", "net.onnx", "-o", "int8", "--precision", "int8", "--data", "d.npz", "--json", "int8.json")
-    assert code == 0 and "quantized 2 of 2 layers to int8, ranges by mse from 24 images, accuracy" in out and "verified" in out
+    assert code == 0 and "quantized 2 of 2 layers to int8, ranges by minmax from 24 images, accuracy" in out and "verified" in out
     assert json.loads((work / "int8.json").read_text())["manifest"]["quantization"]["precision"] == "int8"
     code, out, _ = tenfold("compile", "net.onnx", "-o", "small", "--size", "4:round")
     assert code == 0 and "indices of 4 bits by round" in out and "verified" in out
