@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..runner.report import count, milliseconds
+from ..targets.target import FLOAT32
 from .chart import Chart
 from .curves import spectra
 from .sources import Compiled, Compressed, is_made_from
@@ -46,10 +47,12 @@ class LayerView:
 
 
 def layer_views(source: Compressed, artifacts: Sequence[Compiled]) -> list[LayerView]:
-    """All layers, in their order. Precisions are those of the artifacts that were compiled from this result."""
+    """All layers, in their order. Precisions are those of the artifacts that were compiled from this result, or what a search chose."""
     layers, precisions = source.report["layers"], _precisions([each for each in artifacts if is_made_from(each, source)])
     longest = {axis: max((max(layer[f"{axis}_before"], layer[axis]) for layer in layers), default=1) or 1 for axis in axes(source)}
-    return [_view(layer, longest, _precision(layer["name"], precisions)) for layer in layers]
+    mixed = any((layer["precision"] or FLOAT32) != FLOAT32 for layer in layers)
+    chosen = {layer["name"]: (layer["precision"] or FLOAT32) if mixed else "" for layer in layers}
+    return [_view(layer, longest, _precision(layer["name"], precisions) or chosen[layer["name"]]) for layer in layers]
 
 
 def axes(source: Compressed) -> dict[str, str]:
@@ -72,7 +75,7 @@ def _view(layer: Mapping[str, Any], longest: Mapping[str, float], precision: str
         ranks=", ".join(map(str, layer["ranks"])),
         precision=precision,
         errors=tuple((what, f"{error:.3g}") for what, error in named.items() if error is not None),
-        reason=layer["reason"] or "",
+        reason="; ".join(reason for reason in (layer["reason"], layer["precision_reason"]) if reason),
         bars={axis: _bars(layer, axis, most) for axis, most in longest.items()},
         spectra=spectra(layer["spectra"] or {}, layer["ranks"]),
         candidates=tuple(_candidate(each, _is_chosen(each, layer)) for each in shown),
@@ -103,7 +106,7 @@ def _candidate(option: Mapping[str, Any], chosen: bool) -> dict[str, str]:
 def _precisions(artifacts: Sequence[Compiled]) -> dict[str, str]:
     """Of the operands of products, by the names of stages or layers."""
     return {
-        name: kernel.get("precision", "float32")
+        name: kernel.get("precision", FLOAT32)
         for source in artifacts for kernel in source.manifest.kernels if kernel["macs"] for name in kernel["layers"]
     }  # fmt: skip
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..runner.report import count, size
-from ..runtime.manifest import KERNELS_EMULATED
+from ..runtime.manifest import KERNELS_EMULATED, Manifest
 from .sources import Benched, Compiled, Compressed, Source
 
 Facts = list[tuple[str, str]]
@@ -58,12 +59,21 @@ def _search(search: Mapping[str, Any]) -> Facts:
     return facts
 
 
+def _precisions(manifest: Manifest) -> str:
+    """Of the kernels that multiply: one word, or how many have which."""
+    asked = manifest.target.get("precision", "float32")
+    found = Counter(kernel.get("precision", "float32") for kernel in manifest.kernels if kernel["macs"])
+    if len(found) < 2:
+        return next(iter(found), asked)
+    return ", ".join(f"{precision} in {number} of {found.total()} kernels" for precision, number in found.most_common())
+
+
 def _compiled(source: Compiled) -> Origin:
     manifest = source.manifest
     tvm = " ".join(f"{key}={value}" for key, value in manifest.target["tvm"].items())
     facts = [("network", manifest.name), ("target", f"{manifest.target['name']} ({tvm})")]
     facts += [] if manifest.on_gpu else [("threads", str(manifest.threads))]
-    facts.append(("precision", manifest.target.get("precision", "float32")))
+    facts.append(("precision", _precisions(manifest)))
     facts.append(("cost", f"{count(manifest.macs)} MACs, {count(manifest.params)} parameters, {len(manifest.kernels)} kernels"))
     facts.append(("memory", ", ".join(f"{size(number)} {part}" for part, number in manifest.memory.items())))
     if manifest.simplified is not None and manifest.simplified["merges"]:

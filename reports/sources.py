@@ -166,8 +166,8 @@ FIGURES = _with(record(macs=whole, params=whole, bytes=whole), ms=_positive, acc
 CANDIDATE = _with(record(method=text, ranks=_ranks), ms=amount, error=amount, loss=number, refused=text)
 LAYER = _with(
     record(name=text, method=optional(text), ranks=_ranks, macs=whole, macs_before=whole, params=whole, params_before=whole),
-    error=amount, reason=text, response_error=amount, ms=amount, ms_before=amount, spectra=_by_name(_spectrum),
-    candidates=lambda value: sequence(value, CANDIDATE), refused=_by_name(text),
+    error=amount, reason=text, precision=text, precision_reason=text, response_error=amount, ms=amount, ms_before=amount,
+    spectra=_by_name(_spectrum), candidates=lambda value: sequence(value, CANDIDATE), refused=_by_name(text),
 )  # fmt: skip
 MEASURE = record(name=text, units=text)
 SEARCH = _with(

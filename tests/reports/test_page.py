@@ -176,6 +176,24 @@ def test_precisions_are_those_of_the_artifact_of_this_result(tmp_path, tiny_arti
         ) == bool(precision)
 
 
+def test_precisions_of_a_search_are_told_with_the_reason(tmp_path):
+    why = "not faster on bytes: 2 ms, in float32 1 ms"
+    layers = layer("conv", precision="int8"), layer("fc", precision="float32", precision_reason=why)
+    first, second = page(tmp_path, folder(tmp_path / "small", report(*layers))).one(id="layers").all("details")
+    assert "int8" in first.one("span", "what").text and "float32" in second.one("span", "what").text
+    assert "not faster on bytes" in second.text and "on bytes" not in first.text
+
+
+def test_kernels_of_bytes_are_counted(tmp_path, tiny_artifact):
+    manifest = json.loads((tiny_artifact / "manifest.json").read_text())
+    kernel = next(each for each in manifest["kernels"] if each["macs"])
+    manifest["kernels"] = [kernel, {**kernel, "precision": "int8"}, {**kernel, "precision": "int8"}]
+    (tmp_path / "art").mkdir()
+    (tmp_path / "art" / "manifest.json").write_text(json.dumps(manifest))
+    said = facts(page(tmp_path, tmp_path / "art"))[f"{tmp_path / 'art'} compiled, verified"]
+    assert said["precision"] == "int8 in 2 of 3 kernels, float32 in 1 of 3 kernels"
+
+
 def test_what_is_missing_is_said(tmp_path):
     small = folder(tmp_path / "small", report(layer("conv", spectra=None)))
     missing = page(tmp_path, small).one(id="missing").text
