@@ -21,12 +21,14 @@ force_from_environment()
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
-    """Mark as slow what `quick` leaves, before `-m` selects. Files with the most slow tests come first.
+    """Mark as slow what is long and what `quick` leaves, before `-m` selects. Files with the most slow tests come first.
 
     So what is left at the end is short, and every process of xdist gets a part of a long file.
     """
     cases: dict[tuple[Path, str], list[pytest.Item]] = {}
     for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.slow)
         if item.get_closest_marker("quick") and not item.get_closest_marker("slow"):
             cases.setdefault((item.path, item.nodeid.partition("[")[0]), []).append(item)
     for same in cases.values():

@@ -70,6 +70,7 @@ def test_the_accuracy_comes_back(work, tmp_path, how):
     assert accuracy(tmp_path / "plain", held_out) == pytest.approx(report["before"]["accuracy"]) and plain.finetuning is None
 
 
+@pytest.mark.slow
 def test_images_are_changed_at_random(work, tmp_path):
     plain, changed = (tuned(work, tmp_path / name, epochs=1, augment=names) for name, names in (("a", ()), ("b", ("flip", "shift"))))
     losses = [done.finetuning.curve[0]["train_loss"] for done in (plain, changed)]

@@ -45,6 +45,7 @@ def small(work):
     return done, work / "small"
 
 
+@pytest.mark.slow
 def test_the_budget_holds_on_the_held_out_images(small, work):
     done, folder = small
     network = tenfold.frontends.load(work / "net.onnx")

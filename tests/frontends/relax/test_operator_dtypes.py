@@ -57,7 +57,7 @@ def _expected(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> list[np.
 
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("operator", [
-    name if number % 3 == 0 else pytest.param(name, marks=pytest.mark.long) for number, name in enumerate(backend_nodes.operators())
+    pytest.param(*each.values, marks=[] if number % 3 == 0 else [pytest.mark.long]) for number, each in enumerate(backend_nodes.operators())
 ])  # fmt: skip
 def test_every_dtype(operator):
     constant = [case for case in backend_nodes.cases()[operator] if case.constants] or backend_nodes.cases()[operator]

@@ -108,6 +108,7 @@ def test_other_targets_compile_it_too(target):
     assert set(backend.computed_in.values()) == {"int8"} and len(backend.computed_in) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["cortex-a72", "neoverse-n1"])
 @pytest.mark.parametrize("signed", [False, True])
 def test_a_network_on_arm(signed, target, tmp_path):

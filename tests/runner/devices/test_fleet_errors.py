@@ -16,6 +16,7 @@ from tenfold.support.errors import TenfoldError
 from tracker_checks import Waiting, answering, device, free_port, running_tracker, spec_of, wait_until
 
 
+@pytest.mark.slow
 def test_no_such_key(two, tracker):
     spec = spec_of(tracker, "pi")
     with pytest.raises(TenfoldError, match=rf"device {spec}: no device of the key pi: the tracker has (lone \(\d\), )?rpi \(2\)$"):

@@ -44,6 +44,7 @@ def granted(tracker):
         return client.grant(SECONDS)
 
 
+@pytest.mark.slow
 def test_it_tells_of_itself(server, tracker):
     (member,) = tracker.members()
     assert member.address == server.address and member.user is None
@@ -81,6 +82,7 @@ def test_a_match_key_that_is_not_used_is_given_up(server, tracker):
     assert granted(tracker).match_key != first.match_key
 
 
+@pytest.mark.slow
 @pytest.mark.quick(1)
 def test_a_client_that_does_not_ask_the_tracker(server, tracker):
     """It is served, and the tracker has the device for nobody else meanwhile."""

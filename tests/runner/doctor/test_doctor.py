@@ -153,6 +153,7 @@ def test_a_device_that_can_not_be_reached_is_a_finding(device):
     assert found.area == "reach" and not found.ok and found.detail and "unforeseen" not in found.detail
 
 
+@pytest.mark.slow
 def test_a_device_that_answers():
     with ended_after(device_server()) as server:
         found = checks.reaching(server.address)

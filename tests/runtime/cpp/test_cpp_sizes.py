@@ -16,6 +16,7 @@ from tenfold.support.errors import TenfoldError
 pytestmark = needs_compiler
 
 
+@pytest.mark.slow
 def test_several_sizes(checks, deploy, tmp_path):
     """The same numbers as in Python for each, and one line for what is wrong."""
     onnx.save(tiny_network(batch="N"), tmp_path / "net.onnx")
