@@ -6,6 +6,7 @@ It is exact for whatever is positively homogeneous and works channel by channel:
 """
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,14 +47,24 @@ def equalize(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
     """
     graph = Graph(model)
     pairs = pairs_of(graph)
-    names = {name for pair in pairs for layer in (pair.first, pair.second) for name in (layer.weight, layer.bias) if name}
-    arrays = {name: constant_of(graph, name).astype(np.float64) for name in names}
+    arrays = constants_of(graph, pairs)
     for _ in range(ROUNDS):
         if max((_scale(pair, arrays) for pair in pairs), default=0.0) < CONVERGED:
             break
+    put_constants(graph, arrays)
+    return graph.model, len(pairs)
+
+
+def constants_of(graph: Graph, pairs: Sequence[Pair]) -> dict[str, np.ndarray]:
+    """Weights and biases of pairs, as float64."""
+    names = {name for pair in pairs for layer in (pair.first, pair.second) for name in (layer.weight, layer.bias) if name}
+    return {name: constant_of(graph, name).astype(np.float64) for name in names}
+
+
+def put_constants(graph: Graph, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write what `constants_of` gave back, as float32."""
     for name, array in arrays.items():
         graph.set_constant(name, array.astype(np.float32))
-    return graph.model, len(pairs)
 
 
 def pairs_of(graph: Graph) -> list[Pair]:

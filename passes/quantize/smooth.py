@@ -16,7 +16,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 
-from .equalize import LARGEST, Pair, columns_of, constant_of, pairs_of, with_columns
+from .equalize import LARGEST, Pair, columns_of, constants_of, pairs_of, put_constants, with_columns
 from .graph import Graph
 
 
@@ -39,12 +39,10 @@ def smooth(model: onnx.ModelProto, peaks: Mapping[str, np.ndarray]) -> tuple[onn
     """
     graph = Graph(model)
     pairs = pairs_of(graph)
-    names = {name for pair in pairs for layer in (pair.first, pair.second) for name in (layer.weight, layer.bias) if name}
-    arrays = {name: constant_of(graph, name).astype(np.float64) for name in names}
+    arrays = constants_of(graph, pairs)
     for pair in pairs:
         _scale(pair, arrays, peaks[pair.second.input])
-    for name, array in arrays.items():
-        graph.set_constant(name, array.astype(np.float32))
+    put_constants(graph, arrays)
     return graph.model, len(pairs)
 
 

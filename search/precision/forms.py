@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import inf
+from math import inf, prod
 from typing import TYPE_CHECKING, Any
 
 from ...passes.byte_layer_module import CROSSING, byte_layer_module
@@ -157,10 +157,7 @@ def byte_survey(
     if all(form.refused is not None for forms in found.values() for form in forms):
         name, (first, *_) = next(iter(found.items()))
         raise TenfoldError(f"{network.name}: no layer can be computed on bytes: {name}: {first.refused}")
-    numbers = 1
-    for size in CROSSING:
-        numbers *= size
-    to_bytes, to_float = (ms / numbers for ms in converting)
+    to_bytes, to_float = (ms / prod(CROSSING) for ms in converting)
     forms_of = {name: tuple(forms) for name, forms in found.items()}
     return ByteSurvey(forms_of, find_crossings(network.onnx, set(found)), to_bytes, to_float, required)
 
