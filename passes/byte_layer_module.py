@@ -14,6 +14,7 @@ from tvm import ir, relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ..factorization import FactorChain, Layer
+from ..schedules.tir.module_pass import rewritten
 from .factorize import Factorize
 from .int8.quantization import Quantization
 from .layer_module import NAME, NCHW, NHWC, append_step, plain_layer
@@ -53,10 +54,7 @@ def byte_layer_module(layer: Layer, chain: FactorChain | None = None, steps: Seq
     whole = replace(chain, stages=tuple(replace(stage, weight=_whole_steps(rng, stage.weight.shape)) for stage in chain.stages))
     factored = Factorize({NAME: whole})(mod)
     between = {f"{NAME}.{i}" if stage.bias is None else f"{NAME}.{i}.bias" for i, stage in enumerate(chain.stages[:-1])}
-    rewriter = _RoundBetween(factored, between)
-    main = rewriter.visit_expr(factored["main"])
-    rewriter.builder_.update_func(factored.get_global_var("main"), main)
-    return rewriter.builder_.get()
+    return rewritten(factored, _RoundBetween(factored, between))
 
 
 def crossing_module(to_bytes: bool) -> tvm.IRModule:

@@ -12,7 +12,7 @@ from tvm import ir, relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ..factorization import FactorChain, Stage
-from ..schedules.tir.module_pass import ModulePass
+from ..schedules.tir.module_pass import ModulePass, rewritten
 from ..support.errors import TenfoldError
 from .factor_chains import check_names, dense_weight, push_permutations
 from .inventory import inventory
@@ -44,10 +44,7 @@ class Factorize(ModulePass):
     def transform_module(self, mod: ir.IRModule, context: tvm.transform.PassContext) -> ir.IRModule:
         """Replace the layers of `main`; the other functions stay."""
         check_names(self.chains, [layer.name for layer in inventory(mod)])
-        rewriter = _Rewriter(mod, self.chains)
-        main = rewriter.visit_expr(mod["main"])
-        rewriter.builder_.update_func(mod.get_global_var("main"), main)
-        return rewriter.builder_.get()
+        return rewritten(mod, _Rewriter(mod, self.chains))
 
 
 @mutator

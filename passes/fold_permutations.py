@@ -16,7 +16,7 @@ from tvm import ir, relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ..schedules.operators import ELEMENTWISE
-from ..schedules.tir.module_pass import ModulePass
+from ..schedules.tir.module_pass import ModulePass, rewritten
 from .use_counts import count_uses
 
 CHANNELWISE_OPERATORS = frozenset(name for name, operator in ELEMENTWISE.items() if operator.inputs == 1)
@@ -32,10 +32,7 @@ class FoldPermutations(ModulePass):
         """Rewrite `main`: first towards readers, then towards producers."""
         for rewriter in (_TowardsReaders, _TowardsProducers):
             if any(order_of(binding.value) is not None for binding in _bindings(mod["main"])):
-                rewriting = rewriter(mod)
-                main = rewriting.visit_expr(mod["main"])
-                rewriting.builder_.update_func(mod.get_global_var("main"), main)
-                mod = rewriting.builder_.get()
+                mod = rewritten(mod, rewriter(mod))
         return mod
 
 

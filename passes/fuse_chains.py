@@ -12,7 +12,7 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ..schedules.backend import Backend, Kernel
-from ..schedules.tir.module_pass import ModulePass
+from ..schedules.tir.module_pass import ModulePass, rewritten
 from .convolution_runs import ConvolutionMember, find_runs
 from .legalize import call_kernel
 
@@ -40,9 +40,7 @@ class FuseChains(ModulePass):
             rewriter.plan(run)
         if not rewriter.ends:
             return mod
-        main = rewriter.visit_expr(mod["main"])
-        rewriter.builder_.update_func(mod.get_global_var("main"), main)
-        return rewriter.builder_.get()
+        return rewritten(mod, rewriter)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ..schedules.backend import Backend, EpilogueStep, Kernel, LayerConstants
 from ..schedules.shapes import ConvGeometry, DenseWorkload
-from ..schedules.tir.module_pass import ModulePass
+from ..schedules.tir.module_pass import ModulePass, rewritten
 from .convolution_runs import is_average, step_of
 from .fuse_chains import NAME_SEPARATOR
 from .legalize import call_kernel, dense_weight, plain_convolution
@@ -42,10 +42,7 @@ class FuseDense(ModulePass):
         runs = [(run, kernel) for run in find_dense_runs(mod["main"]) if (kernel := kernel_of(run, self.backend)) is not None]
         if not runs:
             return mod
-        rewriter = _Rewriter(mod, runs)
-        main = rewriter.visit_expr(mod["main"])
-        rewriter.builder_.update_func(mod.get_global_var("main"), main)
-        return rewriter.builder_.get()
+        return rewritten(mod, _Rewriter(mod, runs))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from tvm import ir, relax
 
 from ..schedules.backend import Backend
 from ..schedules.shapes import ResponseNorm
+from ..schedules.tir.module_pass import with_main
 from .channels_last_rules import ints
 
 OPAQUE_PATTERN = {"op_pattern": 8}  # kOpaque: nothing joins the kernel
@@ -30,9 +31,7 @@ def local_response_norm(mod: tvm.IRModule, backend: Backend) -> tvm.IRModule:
     backend : Backend
         Has the kernel.
     """
-    rewriter = _Rewriter(mod, backend)
-    rewriter.builder_.update_func(mod.get_global_var("main"), rewriter.visit_expr(mod["main"]))
-    return relax.transform.DeadCodeElimination()(rewriter.builder_.get())
+    return with_main(mod, _Rewriter(mod, backend))
 
 
 @relax.expr_functor.mutator

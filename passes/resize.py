@@ -10,7 +10,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ..schedules.backend import Backend, BoundKernel
 from ..schedules.interpolation import Interpolation
-from ..schedules.tir.module_pass import ModulePass
+from ..schedules.tir.module_pass import ModulePass, with_main
 from .channels_last_rules import ints
 from .convolution_runs import FROM_CHANNELS_LAST
 from .legalize import FUSABLE_PATTERN
@@ -34,10 +34,7 @@ class Resize(ModulePass):
 
     def transform_module(self, mod: tvm.IRModule, context: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite `main`; the other functions stay."""
-        rewriter = _Rewriter(mod, self.backend)
-        main = rewriter.visit_expr(mod["main"])
-        rewriter.builder_.update_func(mod.get_global_var("main"), main)
-        return relax.transform.DeadCodeElimination()(rewriter.builder_.get())
+        return with_main(mod, _Rewriter(mod, self.backend))
 
 
 @mutator

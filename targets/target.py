@@ -1,6 +1,7 @@
 """What a device is to the compiler: the TVM target, and what every kind of device has; `CpuTarget` and `GpuTarget` say more."""
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ INT8 = "int8"  # of quantized layers, whatever the target's precision is; sums a
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Target:
+class Target(ABC):
     """A device to compile for.
 
     Attributes
@@ -44,24 +45,25 @@ class Target:
     description: str = field(default="", repr=False)
 
     @property
+    @abstractmethod
     def instruction_set(self) -> str:
         """What manifests call the instruction set: ``x86_64``, ``aarch64``, ``cuda``."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def lanes(self) -> int:
         """float32 numbers that kernels compute side by side: channels in between cost as much."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def rank_multiple(self) -> int:
         """Ranks of factored layers are rounded to multiples of this."""
-        raise NotImplementedError
 
+    @abstractmethod
     def with_cores(self, cores: int) -> Target:
         """Return the device with another number of cores."""
-        raise NotImplementedError
 
+    @abstractmethod
     def with_precision(self, precision: str) -> Target:
         """Return the device with operands of products of another precision.
 
@@ -75,7 +77,6 @@ class Target:
         TenfoldError
             There is none of this name, or the device does not have it.
         """
-        raise NotImplementedError
 
     def tvm_target(self) -> TvmTarget:
         """The TVM target object (imports TVM)."""

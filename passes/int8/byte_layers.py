@@ -17,7 +17,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from ...schedules.backend import Backend, Kernel, LayerConstants
 from ...schedules.operators import ELEMENTWISE
 from ...schedules.shapes import ConvWorkload
-from ...schedules.tir.module_pass import ModulePass
+from ...schedules.tir.module_pass import ModulePass, with_main
 from ..legalize import call_kernel, dense_weight, dense_workload, plain_convolution
 from .arithmetic import quantize_by_product
 from .integers import as_integers
@@ -44,10 +44,7 @@ class ByteLayers(ModulePass):
         """Rewrite `main`; nothing changes where nothing is quantized."""
         if not any(is_call(binding.value, "relax.dequantize") for block in mod["main"].body.blocks for binding in block.bindings):
             return mod
-        rewriter = _Rewriter(mod, self.backend)
-        main = rewriter.visit_expr(mod["main"])
-        rewriter.builder_.update_func(mod.get_global_var("main"), main)
-        return relax.transform.DeadCodeElimination()(rewriter.builder_.get())
+        return with_main(mod, _Rewriter(mod, self.backend))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from tvm import ir, relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ...schedules.operators import ELEMENTWISE
-from ...schedules.tir.module_pass import ModulePass
+from ...schedules.tir.module_pass import ModulePass, with_main
 from ..bfloat16.rounding import is_widening
 from .quantization import Quantization, is_call
 
@@ -32,10 +32,7 @@ class JoinReaders(ModulePass):
         """Rewrite `main`; the other functions stay."""
         if not any(_widens(binding.value) for block in mod["main"].body.blocks for binding in block.bindings):
             return mod
-        rewriter = _Rewriter(mod)
-        main = rewriter.visit_expr(mod["main"])
-        rewriter.builder_.update_func(mod.get_global_var("main"), main)
-        return relax.transform.DeadCodeElimination()(rewriter.builder_.get())
+        return with_main(mod, _Rewriter(mod))
 
 
 @mutator

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from abc import abstractmethod
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -38,13 +39,13 @@ class GpuEngine(Engine):
         context, call, stream = Context(self.gpu), self._resident(inputs), self._stream()
         return lambda runs: time_calls(context, Stream(context, stream), call, runs)
 
+    @abstractmethod
     def _resident(self, inputs: Arrays) -> Callable[[], Any]:
         """A call with the inputs on the GPU."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _stream(self) -> int:
         """The stream that it runs in."""
-        raise NotImplementedError
 
 
 class TorchGpu(GpuEngine, Torch):

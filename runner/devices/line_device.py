@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
@@ -28,7 +29,7 @@ class NeedsPython(TenfoldError):
     """The device program can't run a network; one with TVM's runtime can."""
 
 
-class LineDevice(Closing):
+class LineDevice(Closing, ABC):
     """A process that is asked line by line. It starts when it is first asked for anything, and again when it has ended.
 
     Parameters
@@ -55,6 +56,7 @@ class LineDevice(Closing):
     def cores(self) -> int:
         return physical_cores()
 
+    @abstractmethod
     def command(self) -> list[str]:
         """The process that speaks the lines of `child`.
 
@@ -63,7 +65,6 @@ class LineDevice(Closing):
         TenfoldError
             There is none.
         """
-        raise NotImplementedError
 
     def load(self, program: Program, timed: str = NETWORK) -> Handle:
         # Threads beyond the cores of this machine would wait for each other without end.

@@ -28,8 +28,12 @@ class ModulePass(ABC):
         return self.transform_module(mod, tvm.transform.PassContext.current())
 
 
+def rewritten(mod: tvm.IRModule, rewriter: PyExprMutator) -> tvm.IRModule:
+    """Return a module whose `main` a mutator has rewritten; the other functions stay."""
+    rewriter.builder_.update_func(mod.get_global_var("main"), rewriter.visit_expr(mod["main"]))
+    return rewriter.builder_.get()
+
+
 def with_main(mod: tvm.IRModule, rewriter: PyExprMutator) -> tvm.IRModule:
-    """Return a module whose `main` a mutator has rewritten, without what nothing reads any more; the other functions stay."""
-    main = rewriter.visit_expr(mod["main"])
-    rewriter.builder_.update_func(mod.get_global_var("main"), main)
-    return relax.transform.DeadCodeElimination()(rewriter.builder_.get())
+    """Return a module as `rewritten`, without what nothing reads any more."""
+    return relax.transform.DeadCodeElimination()(rewritten(mod, rewriter))
